@@ -1,0 +1,36 @@
+"""The two ways in which Misstep refuses to go on, and the exit code of each."""
+
+from __future__ import annotations
+
+EXIT_BAD_INPUT = 64
+"""sysexits' EX_USAGE: the input is wrong, so running again cannot help (Jobs never retry it)."""
+EXIT_FAILED = 1
+
+
+class MisstepError(Exception):
+    """Base of every error that Misstep raises on purpose; its text is meant for the user."""
+
+    exit_code = EXIT_FAILED
+
+
+class BadInput(MisstepError):
+    """Something from outside is wrong: say which field, what it holds, and how to mend it.
+
+    Args:
+        field: path of the offending field, file or column, e.g. ``spec.credit.rollouts``.
+        value: what stands there now; shortened when printed.
+        fix: what to write or do instead, as one sentence.
+    """
+
+    exit_code = EXIT_BAD_INPUT
+
+    def __init__(self, field: str, value: object, fix: str) -> None:
+        self.field = field
+        self.value = value
+        self.fix = fix
+        super().__init__(f"{field}: {_shorten(value)}. {fix}")
+
+
+def _shorten(value: object, limit: int = 200) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
