@@ -1,0 +1,130 @@
+"""The declared Arrow schema of every table that stages exchange.
+
+A table is named ``<stage kind>/<table>`` in ``docs/artifacts.md``. Token ids are kept beside every text, so that no text
+is ever tokenised twice; offsets are token offsets unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+_ids = pa.list_(pa.int32())
+
+
+def _schema(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
+    return pa.schema([pa.field(f[0], f[1], nullable=f[2] if len(f) > 2 else False) for f in fields])
+
+
+PROBLEMS = _schema(
+    ("problem_id", pa.string()),
+    ("split", pa.string()),  # train | validation | test
+    ("question", pa.string()),
+    ("gold", pa.string()),
+    ("solution", pa.string(), True),  # the teacher's
+    ("solution_verdict", pa.string(), True),
+    ("source", pa.string()),
+)
+SAMPLES = _schema(
+    ("problem_id", pa.string()),
+    ("sample", pa.int32()),
+    ("prompt_ids", _ids),
+    ("token_ids", _ids),  # of the response, its end token included where it has one
+    ("text", pa.string()),
+    ("finish_reason", pa.string()),  # stop | length
+)
+VERDICTS = _schema(
+    ("problem_id", pa.string()),
+    ("sample", pa.int32()),
+    ("verdict", pa.string()),
+    ("extracted", pa.string(), True),
+    ("rule", pa.string()),
+    ("verifier", pa.string()),
+)
+# One row per distinct prefix that was credited. The bare problem has step 0 and no prefix tokens.
+PREFIXES = _schema(
+    ("problem_id", pa.string()),
+    ("prefix_id", pa.string()),  # hash of (problem_id, prefix token ids)
+    ("step", pa.int32()),  # whole steps in the prefix
+    ("token_ids", _ids),
+    ("rollouts", pa.int32()),
+    ("correct", pa.int32()),
+    ("unknown", pa.int32()),  # unparsable, timed out or cut off: not correct, counted apart
+    ("generated_tokens", pa.int64()),
+)
+# One row per negative: its steps and what the estimator found.
+NEGATIVES = _schema(
+    ("problem_id", pa.string()),
+    ("sample", pa.int32()),
+    ("token_ids", _ids),
+    ("text", pa.string()),
+    ("step_ends", _ids),  # L offsets, exclusive; step i is [ends[i-1], ends[i])
+    ("prefix_ids", pa.list_(pa.string())),  # L+1: after 0, 1, ... L steps; the last is the whole response
+    ("q", pa.list_(pa.float64())),  # L+1 prover values, null where not estimated; the last is 0
+    ("advantages", pa.list_(pa.float64())),  # L, null where either value is missing
+    ("pit", pa.int32(), True),  # 1-based step, null where there is none
+    ("reason", pa.string(), True),  # why there is no pit
+)
+ROLLOUTS = _schema(
+    ("problem_id", pa.string()),
+    ("prefix_id", pa.string()),
+    ("rollout", pa.int32()),
+    ("token_ids", _ids),
+    ("text", pa.string()),
+    ("verdict", pa.string()),
+    ("finish_reason", pa.string()),
+)
+PAIRS = _schema(
+    ("pair_id", pa.string()),
+    ("problem_id", pa.string()),
+    ("layout", pa.string()),
+    ("negative_sample", pa.int32()),
+    ("pit", pa.int32(), True),
+    ("prompt_ids", _ids),
+    ("chosen_ids", _ids),
+    ("rejected_ids", _ids),
+    ("chosen_source", pa.string()),  # rollout | sample | teacher
+    ("rejected_complete", pa.bool_()),  # False: a truncated side, never to be followed by an end token
+    ("chosen_text", pa.string()),
+    ("rejected_text", pa.string()),
+)
+TRAINING_LOG = _schema(
+    ("step", pa.int32()),
+    ("epoch", pa.float64()),
+    ("loss", pa.float64()),
+    ("learning_rate", pa.float64()),
+    ("grad_norm", pa.float64(), True),
+    ("rewards_accuracy", pa.float64(), True),  # DPO only
+    ("rewards_margin", pa.float64(), True),
+)
+SELECTION = _schema(
+    ("epoch", pa.int32()),
+    ("step", pa.int32()),
+    ("problems", pa.int32()),
+    ("correct", pa.int32()),
+    ("chosen", pa.bool_()),
+)
+OUTCOMES = _schema(
+    ("problem_id", pa.string()),
+    ("samples", pa.int32()),
+    ("correct", pa.int32()),
+    ("wrong", pa.int32()),
+    ("unparsable", pa.int32()),
+    ("timeout", pa.int32()),
+    ("majority_answer", pa.string(), True),
+    ("majority_correct", pa.float64()),  # ties: the expected value over the tied answers
+)
+
+TABLES: dict[str, dict[str, pa.Schema]] = {
+    "problems": {"problems": PROBLEMS},
+    "sample": {"samples": SAMPLES},
+    "verify": {"verdicts": VERDICTS},
+    "sft": {"log": TRAINING_LOG, "selection": SELECTION},
+    "rft": {"log": TRAINING_LOG, "selection": SELECTION},
+    "credit": {"prefixes": PREFIXES, "negatives": NEGATIVES, "rollouts": ROLLOUTS},
+    "pairs": {"pairs": PAIRS},
+    "dpo": {"log": TRAINING_LOG, "selection": SELECTION},
+    "score": {"outcomes": OUTCOMES},
+    "report": {},
+}
+"""Stage kind -> table -> schema. Models (``sft``, ``rft``, ``dpo``) also hold the files ``model/*``; ``report`` holds
+``report.html``, ``results.json`` and ``results.csv``."""

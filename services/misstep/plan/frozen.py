@@ -1,0 +1,115 @@
+"""A stage with everything that it needs to run, fixed: the unit that a plan consists of and a process receives."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from misstep.plan import params as p
+
+
+class StageKind(StrEnum):
+    PROBLEMS = "problems"
+    SFT = "sft"
+    SAMPLE = "sample"
+    VERIFY = "verify"
+    RFT = "rft"
+    CREDIT = "credit"
+    PAIRS = "pairs"
+    DPO = "dpo"
+    SCORE = "score"
+    REPORT = "report"
+
+
+PARAMS: dict[StageKind, type[p.Params]] = {
+    StageKind.PROBLEMS: p.ProblemsParams,
+    StageKind.SFT: p.SftParams,
+    StageKind.SAMPLE: p.SampleParams,
+    StageKind.VERIFY: p.VerifyParams,
+    StageKind.RFT: p.RftParams,
+    StageKind.CREDIT: p.CreditParams,
+    StageKind.PAIRS: p.PairsParams,
+    StageKind.DPO: p.DpoParams,
+    StageKind.SCORE: p.ScoreParams,
+    StageKind.REPORT: p.ReportParams,
+}
+
+RESULT_VERSION: dict[StageKind, int] = dict.fromkeys(StageKind, 1)
+"""Raised by hand where a change of code changes a kind's results; part of every key of that kind."""
+
+
+class External(BaseModel):
+    """Data or a model from outside the store. Only ``digest`` enters the key: where the bytes lie does not matter."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    uri: str
+    """A local path, ``file://``, ``s3://`` or ``hf://org/name@revision``."""
+    digest: str
+
+
+class Storage(BaseModel):
+    """Where artifacts live and how to reach it. Credentials come from the environment only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    uri: str
+    endpoint: str | None = None
+    region: str | None = None
+    path_style: bool = False
+    ca_bundle: str | None = None
+
+
+class Resources(BaseModel):
+    """What one shard of a stage is given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    cpus: int = 1
+    """Threads of one shard; results on a CPU are the same bytes only for the same number."""
+    memory_mib: int = 1024
+    """What one shard is expected to need; the runner starts no more than fit."""
+    batch_rows: int = 256
+    """Rows that the engine decodes at once; never changes a result (up to floating-point ties)."""
+
+
+class FrozenStage(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: StageKind
+    name: str
+    """For people, unique in a plan: ``sft-d250-s0``."""
+    key: str
+    params: dict[str, Any]
+    inputs: dict[str, str] = Field(default_factory=dict)
+    """role -> key of the stage that made it."""
+    externals: dict[str, External] = Field(default_factory=dict)
+    storage: Storage
+    shards: int = 1
+    block_rows: int = 64
+    """Rows of the first input (problems) in one block, the unit of commit and resume inside a stage."""
+    resources: Resources = Resources()
+
+    def typed_params(self) -> p.Params:
+        """Parse ``params`` by the stage's kind. Raises pydantic's ValidationError."""
+        return PARAMS[self.kind].model_validate(self.params)
+
+
+def stage_key(
+    kind: StageKind, params: dict[str, Any], inputs: dict[str, str], externals: dict[str, External]
+) -> str:
+    """Hash what determines a stage's result: kind, its result version, params, input keys, digests of externals."""
+    text = json.dumps(
+        {
+            "kind": kind.value,
+            "version": RESULT_VERSION[kind],
+            "params": params,
+            "inputs": inputs,
+            "externals": {role: e.digest for role, e in externals.items()},
+        },
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=True,
+        allow_nan=False,
+    )
+    return f"{kind.value}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"

@@ -1,0 +1,217 @@
+"""What each stage kind is told: the parameters that enter its key.
+
+These types are deliberately apart from the Experiment's: renaming a field that researchers write must not
+re-key finished work. Everything here is plain data (strings, numbers, tuples) in base units; where data or
+models come from is not here (their content digests are, in ``FrozenStage.externals``).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Params(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+AnswerFormatName = Literal["auto", "hash", "boxed"]
+StepRuleName = Literal["lines", "sentences"]
+
+
+class SourceParams(Params):
+    """One source of problems; a file source's bytes enter the key by digest, under the role ``source_<split>``."""
+
+    format: Literal["gsm8k", "math", "table", "strides"]
+    columns: dict[str, str] = Field(default_factory=dict)
+    """For ``table``: which column holds ``question``, ``answer``, ``solution``, ``id``."""
+    limit: int | None = None
+    """Keep the first so many rows (after parsing, before duplicates are dropped)."""
+    generator_seed: int | None = None
+    """For ``strides``."""
+
+
+class ProblemsParams(Params):
+    """Inputs: none. Externals: ``source_train``, ``source_test``, ``source_validation`` where they are files."""
+
+    train: SourceParams
+    test: SourceParams
+    validation: SourceParams | None
+    """None: ``held_out`` problems are taken from the training source, chosen by a hash of their text."""
+    held_out: int
+    answer_format: AnswerFormatName
+    overlap_ngram: int
+    """Words in the n-grams by which a held-out problem counts as also standing in the training set."""
+    bad_gold_percent: int
+    """More unparsable gold answers than this, in percent of a split, are fatal."""
+    verifier: str
+
+
+class PromptParams(Params):
+    """How a question becomes token ids."""
+
+    style: Literal["plain", "chat"]
+    template: str
+    """Holds ``{question}``; for ``chat`` it is the user's turn."""
+    system: str | None = None
+    examples: tuple[tuple[str, str], ...] = ()
+    """(question, solution) pairs put before the question, for base models."""
+
+
+class DecodingParams(Params):
+    engine: Literal["transformers"]
+    dtype: Literal["float32", "bfloat16"]
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+    stop: tuple[str, ...] = ()
+    """Strings that end a response, beside the model's end tokens."""
+
+
+class SubsetParams(Params):
+    """The D training problems of one grid point: the first ``size`` of a permutation that ``seed`` fixes, so that
+    D problems are a prefix of 2D."""
+
+    size: int
+    seed: int
+
+
+class SampleParams(Params):
+    """Inputs: ``problems``, ``model`` (or external ``model``)."""
+
+    split: Literal["train", "test"]
+    subset: SubsetParams | None
+    """For ``train``; None means the whole split."""
+    limit: int | None = None
+    """For ``test``: the first so many problems."""
+    samples: int
+    seed: int
+    prompt: PromptParams
+    decoding: DecodingParams
+
+
+class VerifyParams(Params):
+    """Inputs: ``problems``, ``samples``."""
+
+    answer_format: AnswerFormatName
+    timeout_seconds: float
+    verifier: str
+
+
+class OptimiserParams(Params):
+    """One training run. ``batch_size`` is rows (pairs for DPO) per optimiser step over all processes."""
+
+    learning_rate: float
+    epochs: int
+    batch_size: int
+    micro_batch_size: int
+    schedule: Literal["constant", "linear", "cosine"]
+    warmup_percent: int
+    weight_decay: float
+    max_grad_norm: float
+    max_length: int
+    dtype: Literal["float32", "bfloat16"]
+    lora_rank: int | None
+    seed: int
+
+
+class SelectionParams(Params):
+    """Choice of the checkpoint by sampled accuracy on validation problems, one sample a problem."""
+
+    epochs: tuple[int, ...]
+    """Score after these epochs; the last epoch is always scored."""
+    patience: int | None
+    """Stop when so many scorings in a row bring no better accuracy; None trains to the end."""
+    problems: int
+    decoding: DecodingParams
+    answer_format: AnswerFormatName
+    seed: int
+
+
+class SftParams(Params):
+    """Inputs: ``problems``; external ``model``."""
+
+    subset: SubsetParams
+    prompt: PromptParams
+    optimiser: OptimiserParams
+    selection: SelectionParams
+
+
+class PositivesParams(Params):
+    """Which correct self-generated solutions RFT trains on."""
+
+    per_problem: int
+    min_distance_percent: int
+    """A solution is kept only where its normalised edit distance to each kept one is above this."""
+    with_teacher: bool
+
+
+class RftParams(SftParams):
+    """Inputs: ``problems``, ``samples``, ``verdicts``; external ``model``."""
+
+    positives: PositivesParams
+
+
+class CreditParams(Params):
+    """Inputs: ``problems``, ``samples``, ``verdicts``, ``model``."""
+
+    estimator: Literal["full-scan", "sequential", "bisection"]
+    rollouts: int
+    best_of: int
+    """K of the best-of-K prover; 1 is the policy itself."""
+    negatives_per_problem: int
+    max_negatives: int | None
+    max_steps: int
+    step_rule: StepRuleName
+    answer_format: AnswerFormatName
+    timeout_seconds: float
+    decoding: DecodingParams
+    seed: int
+
+
+class PairsParams(Params):
+    """Inputs: ``problems``, ``samples``, ``verdicts`` and, for the credited layouts, ``credit``."""
+
+    layout: Literal["shared-prefix", "whole-response", "random", "edit-distance"]
+    per_problem: int
+    max_pairs: int | None
+    prompt: PromptParams
+    seed: int
+
+
+class DpoParams(Params):
+    """Inputs: ``pairs``, ``model``, ``problems`` (for the validation score)."""
+
+    optimiser: OptimiserParams
+    beta: float
+    nll_weight: float
+    """Weight of the added negative log-likelihood of the chosen side (arXiv 2404.19733); 0 leaves it out."""
+    prompt: PromptParams
+    selection: SelectionParams | None
+    """None keeps the last step's weights; else as in SFT, with the start among the candidates never."""
+
+
+class ScoreParams(Params):
+    """Inputs: ``problems``, ``samples``, ``verdicts``."""
+
+    pass_at: tuple[int, ...]
+
+
+class GridPoint(Params):
+    arm: str
+    method: Literal["sft", "rft", "dpo"]
+    layout: str | None
+    size: int
+    seed: int
+
+
+class ReportParams(Params):
+    """Inputs, per grid point i: ``score_i`` and ``model_i``; ``pairs_i`` where it has pairs, ``credit_i`` where it has
+    credit, ``samples_i``/``verdicts_i`` where it learns from samples; and ``problems`` once."""
+
+    title: str
+    grid: tuple[GridPoint, ...]
+    bootstrap: int
+    bootstrap_seed: int
+    examples: int

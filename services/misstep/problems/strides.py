@@ -1,0 +1,246 @@
+"""The quickstart's task: follow numbered operations over a few states, in strides of one or more a line.
+
+A problem gives a start state and a list of operations, each a fixed permutation of the states. A solution
+walks through the list; a line names the operations that it takes and the state that they lead to::
+
+    start 17: 1.a 2.c 3.f 4.b ?
+    1.a 2.c 5
+    3.f 12
+    4.b 3
+    #### 3
+
+The teacher is always right, and often takes two or three operations in one line without writing down the
+states between: strides that a small student cannot follow. A line is a step, so the true first wrong step is
+known (`oracle`). Pure Python: no file, no clock, no torch.
+
+The text is made of atoms that carry their trailing space (`ATOMS`), so that a whole-atom tokenizer gives it back
+exactly: an index ends in a dot, an operation in a space, and a bare number is a state wherever it stands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import Literal, get_args
+
+from misstep.errors import BadInput
+
+Split = Literal["pretrain", "train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+STATES = 29
+OPERATIONS = "abcdef"
+MAX_LENGTH = 6
+ATOMS: tuple[str, ...] = (
+    "start ",
+    ": ",
+    "?",
+    "\n",
+    "#### ",
+    *(f"{index}." for index in range(1, MAX_LENGTH + 1)),
+    *(f"{name} " for name in OPERATIONS),
+    *(str(state) for state in range(STATES)),
+)
+"""Every atom of a question or a solution; a whole-atom tokenizer needs no others."""
+
+_TASK_SEED = "strides/1"
+_ZIPF = 1.3
+_LENGTHS = (4, 6)
+_TEACHER = (0.3, 0.3, 0.4)
+_SHARES = (0.4, 0.3, 0.1, 0.2)  # of the distinct problems, in the order of SPLITS
+_MOST_MISSES = 20_000  # draws in a row without a new problem after which a split counts as used up
+
+_QUESTION = re.compile(r"start (\d+): ((?:\d\.[a-z] )+)\?\n")
+_LINE = re.compile(r"((?:\d\.[a-z] )+)(\d+)")
+_ANSWER = re.compile(r"#### (\d+)")
+_TAKEN = re.compile(r"(\d)\.([a-z]) ")
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedProblem:
+    """One problem with the teacher's solution and the answer's text, e.g. ``"3"``."""
+
+    question: str
+    solution: str
+    gold: str
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A problem as numbers: the start state and the operations (indices into ``OPERATIONS``) in their order."""
+
+    start: int
+    operations: tuple[int, ...]
+
+    @cached_property
+    def states(self) -> tuple[int, ...]:
+        """The state before any operation and after each: ``len(operations) + 1`` of them."""
+        tables = permutations()
+        return tuple(accumulate(self.operations, lambda state, op: tables[op][state], initial=self.start))
+
+    @property
+    def question(self) -> str:
+        return f"start {self.start}: {self._taken(0, len(self.operations))}?\n"
+
+    def solution(self, strides: Sequence[int]) -> str:
+        """Write the right solution that takes ``strides[n]`` operations in line n (they sum to the length)."""
+        ends = list(accumulate(strides))
+        lines = [
+            f"{self._taken(end - stride, end)}{self.states[end]}\n"
+            for stride, end in zip(strides, ends, strict=True)
+        ]
+        return "".join(lines) + f"#### {self.states[ends[-1]]}"
+
+    def _taken(self, begin: int, end: int) -> str:
+        return "".join(f"{k + 1}.{OPERATIONS[self.operations[k]]} " for k in range(begin, end))
+
+
+@dataclass(frozen=True)
+class StridesTask:
+    """The generator. The defaults are the quickstart's task; pre-training draws shorter problems as well.
+
+    Args:
+        lengths: least and greatest number of operations of a problem, each as likely as the others.
+        teacher: weight of taking 1, 2, ... operations in a line; the last line takes what is left.
+    """
+
+    lengths: tuple[int, int] = _LENGTHS
+    teacher: tuple[float, ...] = _TEACHER
+
+    def generate(self, split: Split, count: int, seed: int) -> Iterator[GeneratedProblem]:
+        """Yield the first ``count`` distinct problems of a split: a smaller count gives a prefix of a larger one.
+
+        No problem of one split is ever a problem of another, whatever the counts and seeds (`split_of`).
+
+        Raises:
+            BadInput: the split has fewer than ``count`` distinct problems.
+        """
+        seen: set[Walk] = set()
+        misses = 0
+        for walk, rng in self.draws(split, seed):
+            if len(seen) == count:
+                return
+            if walk in seen:
+                misses += 1
+                if misses > _MOST_MISSES:
+                    raise BadInput("count", count, f"The {split} split holds about {len(seen)} problems: ask for fewer.")
+                continue
+            misses = 0
+            seen.add(walk)
+            strides = draw_strides(rng, self.teacher, len(walk.operations))
+            yield GeneratedProblem(walk.question, walk.solution(strides), str(walk.states[-1]))
+
+    def draws(self, split: Split, seed: int) -> Iterator[tuple[Walk, random.Random]]:
+        """Draw problems of a split without end, each with a generator of its own; problems may come again."""
+        attempt = 0
+        while True:
+            rng = _rng(_TASK_SEED, split, seed, attempt)
+            attempt += 1
+            walk = self._draw(rng)
+            if split_of(walk.question) == split:
+                yield walk, rng
+
+    def _draw(self, rng: random.Random) -> Walk:
+        low, high = self.lengths
+        length = low + _below(rng, high - low + 1)
+        return Walk(_below(rng, STATES), tuple(_choose(rng, _WEIGHTS) for _ in range(length)))
+
+
+def split_of(question: str) -> Split:
+    """Return the one split that a problem belongs to: a hash of its text decides, so no two splits can share it."""
+    digest = hashlib.sha256(f"{_TASK_SEED} split\n{question}".encode()).digest()
+    place = int.from_bytes(digest[:8], "big") / 2**64
+    return SPLITS[min(bisect_right(list(accumulate(_SHARES)), place), len(SPLITS) - 1)]
+
+
+def draw_strides(rng: random.Random, weights: Sequence[float], length: int) -> list[int]:
+    """Draw how many operations each line takes until all ``length`` are taken."""
+    strides: list[int] = []
+    left = length
+    while left:
+        strides.append(min(1 + _choose(rng, weights), left))
+        left -= strides[-1]
+    return strides
+
+
+def oracle(question: str, response: str) -> int | None:
+    """Return the index of the first wrong line of a response (a line is a step), None where it is right.
+
+    A line is right if it names the next operations of the problem with their positions, in order, and the state
+    that they truly lead to; the answer line is right after the last operation only, and nothing follows it. A
+    response that breaks off without an answer is wrong at the line that it does not have.
+
+    Raises:
+        BadInput: the question is not one of this task.
+    """
+    walk = parse(question)
+    done = 0
+    lines = response.split("\n")
+    for number, line in enumerate(lines):
+        if answer := _ANSWER.fullmatch(line):
+            right = done == len(walk.operations) and int(answer[1]) == walk.states[-1]
+            if not right:
+                return number
+            return None if number == len(lines) - 1 else number + 1
+        taken = _LINE.fullmatch(line)
+        if taken is None:
+            return number
+        steps = [(int(index) - 1, OPERATIONS.find(name)) for index, name in _TAKEN.findall(taken[1])]
+        expected = list(enumerate(walk.operations))[done : done + len(steps)]
+        done += len(steps)
+        if steps != expected or int(taken[2]) != walk.states[done]:
+            return number
+    return len(lines)
+
+
+def parse(question: str) -> Walk:
+    """Read a question back.
+
+    Raises:
+        BadInput: the text is not a question of this task.
+    """
+    match = _QUESTION.fullmatch(question)
+    taken = _TAKEN.findall(match[2]) if match else []
+    walk = Walk(int(match[1]), tuple(OPERATIONS.find(name) for _, name in taken)) if match else None
+    if walk is None or walk.start >= STATES or min(walk.operations) < 0 or walk.question != question:
+        raise BadInput("question", question, "Give a question that the strides generator wrote.")
+    return walk
+
+
+def permutations() -> tuple[tuple[int, ...], ...]:
+    """Return, for each operation, the state that follows each state."""
+    return _PERMUTATIONS
+
+
+def _rng(*name: object) -> random.Random:
+    digest = hashlib.sha256("/".join(map(str, name)).encode()).digest()
+    return random.Random(int.from_bytes(digest[:8], "big"))
+
+
+# Only Random.random() is promised to give the same numbers in every Python version, so all draws go through it.
+def _below(rng: random.Random, bound: int) -> int:
+    return int(rng.random() * bound)
+
+
+def _choose(rng: random.Random, weights: Sequence[float]) -> int:
+    sums = list(accumulate(weights))
+    return bisect_right(sums, rng.random() * sums[-1])
+
+
+def _permutation(name: str) -> tuple[int, ...]:
+    rng = _rng(_TASK_SEED, "operation", name)
+    order = list(range(STATES))
+    for last in range(STATES - 1, 0, -1):
+        other = _below(rng, last + 1)
+        order[last], order[other] = order[other], order[last]
+    return tuple(order)
+
+
+_WEIGHTS = tuple(1 / rank**_ZIPF for rank in range(1, len(OPERATIONS) + 1))
+_PERMUTATIONS = tuple(_permutation(name) for name in OPERATIONS)

@@ -1,0 +1,97 @@
+"""What a stage's code sees of the world: typed parameters, inputs, a progress line, a folder to work in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from misstep.plan.frozen import FrozenStage
+    from misstep.plan.params import Params
+
+Summary = Mapping[str, Any]
+"""JSON-like counts and figures of one block. Integers of several blocks are added up, nested mappings likewise;
+anything else must be equal in all blocks."""
+
+
+class Progress(Protocol):
+    """Where a stage says how far it is; shown by the runner and written beside the artifact every few seconds."""
+
+    def update(self, done: int, total: int, unit: str, **detail: float | str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one block of work brings: tables (by the names in ``records.TABLES``), files, and counts."""
+
+    tables: Mapping[str, pa.Table | Iterable[pa.RecordBatch]] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """Path inside the artifact -> local file."""
+    summary: Summary = field(default_factory=dict)
+
+
+class Checkpoints(Protocol):
+    """Unfinished work of a single-block stage (training), kept in the store so that another machine can go on."""
+
+    def save(self, step: int, folder: Path) -> None:
+        """Store a folder as the newest checkpoint: complete or invisible, the last two kept."""
+
+    def newest(self) -> tuple[int, Path] | None:
+        """Fetch the newest complete checkpoint into a local folder, or None."""
+
+
+class StageContext(Protocol):
+    @property
+    def stage(self) -> FrozenStage: ...
+    @property
+    def params(self) -> Params:
+        """The typed parameters; each stage narrows them with ``assert isinstance``."""
+
+    @property
+    def threads(self) -> int: ...
+    @property
+    def scratch(self) -> Path:
+        """A folder of this stage's own; on one machine it survives a restart, in a pod it does not."""
+
+    @property
+    def progress(self) -> Progress: ...
+    @property
+    def checkpoints(self) -> Checkpoints: ...
+
+    def has(self, role: str) -> bool:
+        """Tell whether the stage has an input or external of that role."""
+
+    def manifest_summary(self, role: str) -> Summary:
+        """Return the summary of an input's manifest."""
+
+    def rows_in(self, role: str, table: str) -> int: ...
+    def parts_in(self, role: str, table: str) -> int: ...
+    def read(self, role: str, table: str, columns: list[str] | None = None) -> pa.Table:
+        """Read a whole table; for small ones (problems, pairs)."""
+
+    def batches(
+        self, role: str, table: str, columns: list[str] | None = None, part: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Stream a table, or one of its parts."""
+
+    def file(self, role: str, path: str) -> Path:
+        """Return a local copy of one file of an input artifact."""
+
+    def model_folder(self, role: str = "model") -> Path:
+        """Return a local Hugging Face model folder: an input's ``model/``, or an external model."""
+
+    def external_path(self, role: str) -> Path:
+        """Return a local path of external data."""
+
+
+class Work(Protocol):
+    """A stage's work, cut into blocks that are committed one by one. ``blocks`` depends on the inputs alone, never on
+    shards or machines; a block's output depends on its index alone."""
+
+    def blocks(self) -> int: ...
+    def run(self, block: int) -> Output: ...
+    def close(self) -> None: ...
