@@ -1,0 +1,181 @@
+"""Experiment to plan: the grid arms x sizes x seeds as a DAG of content-addressed stages. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from pydantic import BaseModel, ConfigDict
+
+from misstep.plan import params as p
+from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage, stage_key
+from misstep.plan.translate import Translator
+from misstep.spec.experiment import Arm, Experiment
+
+
+class Plan(BaseModel):
+    """All stages of an experiment in an order in which each stands after its inputs."""
+
+    model_config = ConfigDict(frozen=True, ignored_types=(cached_property,))
+    experiment: str
+    stages: tuple[FrozenStage, ...]
+
+    @cached_property
+    def by_key(self) -> dict[str, FrozenStage]:
+        """The stages by key."""
+        return {stage.key: stage for stage in self.stages}
+
+    @property
+    def report(self) -> FrozenStage:
+        """The last stage, which holds the report."""
+        return self.stages[-1]
+
+    def stage(self, name: str) -> FrozenStage:
+        """Return the stage of that name. Raises KeyError."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise KeyError(name)
+
+    def dependencies(self, stage: FrozenStage) -> tuple[str, ...]:
+        """Names of the stages that a stage waits for."""
+        return tuple(sorted({self.by_key[key].name for key in stage.inputs.values()}))
+
+
+def plan(experiment: Experiment, externals: Mapping[str, External]) -> Plan:
+    """Plan an experiment.
+
+    Args:
+        externals: what `misstep.sources.resolve` returned: the model and the problem files with their digests.
+
+    Returns:
+        The plan. Stages that several grid points need stand in it once: problems for all, samples and verdicts and
+        credit for all arms of one size and seed. Each size has a policy of its own, so samples are never shared
+        between sizes.
+    """
+    builder = _Builder(experiment, externals)
+    points: list[p.GridPoint] = []
+    roles: dict[str, str] = {}
+    for seed in experiment.spec.seeds:
+        for size in experiment.spec.problems.sizes:
+            for arm in experiment.spec.arms:
+                if arm.sizes is None or size in arm.sizes:
+                    found = builder.point(arm, size, seed)
+                    roles |= {f"{role}_{len(points)}": key for role, key in found.items()}
+                    points.append(
+                        p.GridPoint(arm=arm.name, method=arm.method, layout=arm.pairs, size=size, seed=seed)
+                    )
+    builder.report(tuple(points), roles)
+    return Plan(experiment=experiment.metadata.name, stages=tuple(builder.stages.values()))
+
+
+class _Builder:
+    """Collects stages by key; asking twice for the same stage gives the same one."""
+
+    def __init__(self, experiment: Experiment, externals: Mapping[str, External]) -> None:
+        self.spec = experiment.spec
+        self.externals = externals
+        self.translate = Translator(experiment.spec)
+        self.stages: dict[str, FrozenStage] = {}
+        storage = experiment.spec.storage
+        self.storage = Storage(
+            uri=storage.uri,
+            endpoint=storage.endpoint,
+            region=storage.region,
+            path_style=storage.path_style,
+            ca_bundle=storage.ca_bundle,
+        )
+        sources = {role: e for role, e in externals.items() if role.startswith("source_")}
+        self.problems = self.add(StageKind.PROBLEMS, "problems", self.translate.problems(), {}, sources)
+
+    def add(
+        self,
+        kind: StageKind,
+        name: str,
+        params: p.Params,
+        inputs: dict[str, str],
+        externals: Mapping[str, External] | None = None,
+    ) -> str:
+        """Add a stage unless it is there, and return its key."""
+        outside = dict(externals or {})
+        frozen_params = params.model_dump(mode="json")
+        key = stage_key(kind, frozen_params, inputs, outside)
+        if key not in self.stages:
+            given = self.translate.resources(kind)
+            self.stages[key] = FrozenStage(
+                kind=kind,
+                name=name,
+                key=key,
+                params=frozen_params,
+                inputs=inputs,
+                externals=outside,
+                storage=self.storage,
+                shards=given.shards,
+                block_rows=given.block_rows,
+                resources=Resources(
+                    cpus=given.cpus, memory_mib=given.memory_mib, batch_rows=given.batch_rows
+                ),
+            )
+        return key
+
+    @property
+    def _base_model(self) -> dict[str, External]:
+        return {"model": self.externals["model"]}
+
+    def point(self, arm: Arm, size: int, seed: int) -> dict[str, str]:
+        """Add all that one grid point needs; return role -> key of what the report reads of it."""
+        suffix = f"d{size}-s{seed}"
+        name = f"{arm.name}-{suffix}"
+        found: dict[str, str] = {}
+        match arm.method:
+            case "sft":
+                found["model"] = self.sft(name, arm, size, seed)
+            case "rft":
+                found |= self.sampled(size, seed)
+                inputs = {"problems": self.problems, **found}
+                params = self.translate.rft(arm, size, seed)
+                found["model"] = self.add(StageKind.RFT, name, params, inputs, self._base_model)
+            case "dpo":
+                found |= self.sampled(size, seed)
+                if arm.pairs in ("shared-prefix", "whole-response"):
+                    found["credit"] = self.credit(size, seed)
+                inputs = {"problems": self.problems, "model": self.policy(size, seed), **found}
+                found["pairs"] = self.add(
+                    StageKind.PAIRS, f"pairs-{name}", self.translate.pairs(arm, seed), inputs
+                )
+                inputs = {k: inputs[k] for k in ("problems", "model")} | {"pairs": found["pairs"]}
+                found["model"] = self.add(StageKind.DPO, name, self.translate.dpo(arm, seed), inputs)
+        return found | {"score": self.score(name, found["model"], seed)}
+
+    def sft(self, name: str, arm: Arm, size: int, seed: int) -> str:
+        params = self.translate.sft(arm, size, seed)
+        return self.add(StageKind.SFT, name, params, {"problems": self.problems}, self._base_model)
+
+    def policy(self, size: int, seed: int) -> str:
+        """pi_sft of one size and seed: the SFT arm's own model, also where that arm skips the size."""
+        arm = next(a for a in self.spec.arms if a.method == "sft")
+        return self.sft(f"{arm.name}-d{size}-s{seed}", arm, size, seed)
+
+    def sampled(self, size: int, seed: int) -> dict[str, str]:
+        suffix = f"d{size}-s{seed}"
+        inputs = {"problems": self.problems, "model": self.policy(size, seed)}
+        samples = self.add(StageKind.SAMPLE, f"sample-{suffix}", self.translate.sample(size, seed), inputs)
+        inputs = {"problems": self.problems, "samples": samples}
+        verdicts = self.add(StageKind.VERIFY, f"verify-{suffix}", self.translate.verify(), inputs)
+        return {"samples": samples, "verdicts": verdicts}
+
+    def credit(self, size: int, seed: int) -> str:
+        inputs = {"problems": self.problems, "model": self.policy(size, seed), **self.sampled(size, seed)}
+        return self.add(StageKind.CREDIT, f"credit-d{size}-s{seed}", self.translate.credit(seed), inputs)
+
+    def score(self, name: str, model: str, seed: int) -> str:
+        inputs = {"problems": self.problems, "model": model}
+        samples = self.add(StageKind.SAMPLE, f"test-{name}", self.translate.test_sample(seed), inputs)
+        inputs = {"problems": self.problems, "samples": samples}
+        verdicts = self.add(StageKind.VERIFY, f"verify-test-{name}", self.translate.verify(), inputs)
+        inputs |= {"verdicts": verdicts}
+        return self.add(StageKind.SCORE, f"score-{name}", self.translate.score(), inputs)
+
+    def report(self, grid: tuple[p.GridPoint, ...], roles: dict[str, str]) -> None:
+        inputs = {"problems": self.problems, **roles}
+        self.add(StageKind.REPORT, "report", self.translate.report(grid), inputs)

@@ -1,0 +1,245 @@
+"""From what researchers write (``misstep.spec``) to what stages are told (``misstep.plan.params``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from misstep.plan import params as p
+from misstep.plan.frozen import StageKind
+from misstep.spec.experiment import Arm, ExperimentSpec, StageResources
+from misstep.spec.problems import Source
+from misstep.spec.training import DpoTraining, Optimisation, RftTraining, Selection
+from misstep.verification.verdict import VERIFIER_VERSION
+
+M = TypeVar("M", bound=BaseModel)
+
+ENGINE_KINDS = (StageKind.SAMPLE, StageKind.CREDIT)
+TRAINING_KINDS = (StageKind.SFT, StageKind.RFT, StageKind.DPO)
+
+
+@dataclass(frozen=True)
+class GivenResources:
+    cpus: int
+    memory_mib: int
+    shards: int
+    block_rows: int
+    batch_rows: int
+
+
+class Translator:
+    """Makes the parameters of each stage kind from one Experiment's spec."""
+
+    def __init__(self, spec: ExperimentSpec) -> None:
+        self.spec = spec
+        prompt = spec.policy.prompt
+        self.prompt = p.PromptParams(
+            style=prompt.style,
+            template=prompt.template,
+            system=prompt.system,
+            examples=tuple((e.question, e.solution) for e in prompt.examples),
+        )
+
+    def problems(self) -> p.ProblemsParams:
+        problems = self.spec.problems
+        return p.ProblemsParams(
+            train=_source(problems.train),
+            test=_source(problems.test_source()),
+            validation=_source(problems.validation) if problems.validation else None,
+            held_out=0 if problems.validation else problems.hold_out,
+            answer_format=self.spec.verification.answer_format,
+            overlap_ngram=problems.overlap_ngram,
+            bad_gold_percent=problems.bad_gold_percent,
+            verifier=VERIFIER_VERSION,
+        )
+
+    def sample(self, size: int, seed: int) -> p.SampleParams:
+        return p.SampleParams(
+            split="train",
+            subset=p.SubsetParams(size=size, seed=seed),
+            samples=self.spec.sampling.samples,
+            seed=seed,
+            prompt=self.prompt,
+            decoding=self.decoding,
+        )
+
+    def test_sample(self, seed: int) -> p.SampleParams:
+        return p.SampleParams(
+            split="test",
+            subset=None,
+            limit=self.spec.evaluation.limit,
+            samples=self.spec.evaluation.samples,
+            seed=seed,
+            prompt=self.prompt,
+            decoding=self.evaluation_decoding,
+        )
+
+    @property
+    def decoding(self) -> p.DecodingParams:
+        sampling = self.spec.sampling
+        return p.DecodingParams(
+            engine=sampling.engine,
+            dtype=sampling.dtype,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_new_tokens=sampling.max_new_tokens,
+            stop=tuple(sampling.stop),
+        )
+
+    @property
+    def evaluation_decoding(self) -> p.DecodingParams:
+        evaluation = self.spec.evaluation
+        return self.decoding.model_copy(
+            update={"temperature": evaluation.temperature, "top_p": evaluation.top_p}
+        )
+
+    def verify(self) -> p.VerifyParams:
+        verification = self.spec.verification
+        return p.VerifyParams(
+            answer_format=verification.answer_format,
+            timeout_seconds=verification.timeout_seconds,
+            verifier=VERIFIER_VERSION,
+        )
+
+    def sft(self, arm: Arm, size: int, seed: int) -> p.SftParams:
+        training = _merged(self.spec.training.sft, arm.sft)
+        return p.SftParams(
+            subset=p.SubsetParams(size=size, seed=seed),
+            prompt=self.prompt,
+            optimiser=_optimiser(training, seed),
+            selection=self._selection(training.selection, seed),
+        )
+
+    def rft(self, arm: Arm, size: int, seed: int) -> p.RftParams:
+        training: RftTraining = _merged(self.spec.training.rft, arm.rft)
+        return p.RftParams(
+            subset=p.SubsetParams(size=size, seed=seed),
+            prompt=self.prompt,
+            optimiser=_optimiser(training, seed),
+            selection=self._selection(training.selection, seed),
+            positives=p.PositivesParams(
+                per_problem=training.per_problem,
+                min_distance_percent=training.min_distance_percent,
+                with_teacher=training.with_teacher,
+            ),
+        )
+
+    def dpo(self, arm: Arm, seed: int) -> p.DpoParams:
+        training: DpoTraining = _merged(self.spec.training.dpo, arm.dpo)
+        return p.DpoParams(
+            optimiser=_optimiser(training, seed),
+            beta=training.beta,
+            nll_weight=training.nll_weight,
+            prompt=self.prompt,
+            selection=self._selection(training.selection, seed) if training.selection else None,
+        )
+
+    def _selection(self, selection: Selection, seed: int) -> p.SelectionParams:
+        return p.SelectionParams(
+            epochs=tuple(selection.epochs),
+            patience=selection.patience,
+            problems=selection.problems,
+            decoding=self.evaluation_decoding,
+            answer_format=self.spec.verification.answer_format,
+            seed=seed,
+        )
+
+    def credit(self, seed: int) -> p.CreditParams:
+        credit = self.spec.credit
+        return p.CreditParams(
+            estimator=credit.estimator,
+            rollouts=credit.rollouts,
+            best_of=credit.best_of,
+            negatives_per_problem=credit.negatives_per_problem,
+            max_negatives=credit.max_negatives,
+            max_steps=credit.max_steps,
+            step_rule=credit.step_rule,
+            answer_format=self.spec.verification.answer_format,
+            timeout_seconds=self.spec.verification.timeout_seconds,
+            decoding=self.decoding,
+            seed=seed,
+        )
+
+    def pairs(self, arm: Arm, seed: int) -> p.PairsParams:
+        assert arm.pairs is not None  # the spec's own validation
+        return p.PairsParams(
+            layout=arm.pairs,
+            per_problem=self.spec.pairs.per_problem,
+            max_pairs=self.spec.pairs.max_pairs,
+            prompt=self.prompt,
+            seed=seed,
+        )
+
+    def score(self) -> p.ScoreParams:
+        return p.ScoreParams(pass_at=tuple(sorted({1, *self.spec.evaluation.pass_at})))
+
+    def report(self, grid: tuple[p.GridPoint, ...]) -> p.ReportParams:
+        return p.ReportParams(
+            title=self.spec_title,
+            grid=grid,
+            bootstrap=self.spec.evaluation.bootstrap,
+            bootstrap_seed=0,
+            examples=self.spec.evaluation.examples,
+        )
+
+    @property
+    def spec_title(self) -> str:
+        """Title of the report: what is learned and by whom. Not the experiment's name, which no key may hold."""
+        model = self.spec.policy.model
+        return f"{self.spec.problems.train.label} with {model.hub or model.name}"
+
+    def resources(self, kind: StageKind) -> GivenResources:
+        """What a stage of a kind is given: its own fields, else the common ones, else the defaults."""
+        own: StageResources = getattr(self.spec.resources, kind.value)
+        common = self.spec.resources.default
+
+        def pick(field: str, default: int) -> int:
+            value = getattr(own, field)
+            value = getattr(common, field) if value is None else value
+            return default if value is None else int(value)
+
+        heavy = kind in ENGINE_KINDS or kind in TRAINING_KINDS
+        return GivenResources(
+            cpus=pick("cpus", 1),
+            memory_mib=pick("memory", 2048 if heavy else 1024),
+            shards=pick("shards", 1) if kind in (*ENGINE_KINDS, StageKind.VERIFY) else 1,
+            block_rows=pick("block_rows", 64),
+            batch_rows=pick("batch_rows", 256),
+        )
+
+
+def _source(source: Source) -> p.SourceParams:
+    columns = {name: column for name, column in source.columns.model_dump().items() if column}
+    return p.SourceParams(
+        format=source.format,
+        columns=columns if source.format == "table" else {},
+        limit=source.limit,
+        generator_seed=source.seed if source.format == "strides" else None,
+    )
+
+
+def _merged(base: M, own: M | None) -> M:
+    """Put the fields that an arm sets itself over the common settings, and check the result anew."""
+    if own is None:
+        return base
+    changes = {name: getattr(own, name) for name in own.model_fields_set}
+    return base.__class__.model_validate((base.model_copy(update=changes)).model_dump())
+
+
+def _optimiser(training: Optimisation, seed: int) -> p.OptimiserParams:
+    return p.OptimiserParams(
+        learning_rate=training.learning_rate,
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        micro_batch_size=training.micro_batch_size or training.batch_size,
+        schedule=training.schedule,
+        warmup_percent=training.warmup_percent,
+        weight_decay=training.weight_decay,
+        max_grad_norm=training.max_grad_norm,
+        max_length=training.max_length,
+        dtype=training.dtype,
+        lora_rank=training.lora_rank,
+        seed=seed,
+    )

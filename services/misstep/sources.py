@@ -1,0 +1,110 @@
+"""Find what an experiment takes from outside, and its content digests: the I/O before planning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from misstep.artifacts.digest import digest_path
+from misstep.errors import BadInput
+from misstep.plan.frozen import External
+from misstep.spec.experiment import Experiment, ModelRef
+from misstep.spec.problems import Source
+
+FILE_SUFFIXES = (".jsonl", ".parquet")
+
+
+def resolve(
+    experiment: Experiment, data: Mapping[str, str] | None = None, models: Mapping[str, str] | None = None
+) -> dict[str, External]:
+    """Locate data and models and take their digests.
+
+    Args:
+        data: NAME -> local folder or file, from ``--data``.
+        models: NAME -> local model folder, from ``--model``.
+
+    Returns:
+        role -> External: ``model``, and ``source_<split>`` for sources that are not generated.
+
+    Raises:
+        BadInput: a path that is missing, a source without origin, or a NAME that the experiment does not use.
+    """
+    data, models = dict(data or {}), dict(models or {})
+    problems = experiment.spec.problems
+    sources = {"train": problems.train, "test": problems.test_source(), "validation": problems.validation}
+    labels = {s.label for s in sources.values() if s is not None and s.format != "strides"}
+    _refuse_unknown("--data", set(data) - labels, labels)
+    _refuse_unknown(
+        "--model", set(models) - {experiment.spec.policy.model.name}, {experiment.spec.policy.model.name}
+    )
+    externals = {"model": _model(experiment.spec.policy.model, models)}
+    for split, source in sources.items():
+        if source is not None and source.format != "strides":
+            externals[f"source_{split}"] = _source(split, source, data.get(source.label))
+    return externals
+
+
+def _refuse_unknown(option: str, names: set[str], known: set[str]) -> None:
+    if names:
+        name = sorted(names)[0]
+        fix = f"The experiment has: {', '.join(sorted(known))}." if known else "The experiment takes none."
+        raise BadInput(f"{option} {name}=...", "no such name in the experiment", fix)
+
+
+def _source(split: str, source: Source, override: str | None) -> External:
+    where = override or source.path
+    if where is None:
+        if source.hub is None:
+            raise BadInput(
+                f"spec.problems.{split}",
+                "neither path nor hub",
+                f"Give path: FOLDER, or hub with revision, or run with --data {source.label}=FOLDER.",
+            )
+        place = f"{source.hub}@{source.revision}#{source.config or ''}/{source.split or split}"
+        return External(uri=f"hf://datasets/{place}", digest=f"hub:{place}")
+    field = f"--data {source.label}" if override else f"spec.problems.{split}.path"
+    path = _existing(Path(where).expanduser(), field, source.hub, f"--data {source.label}=FOLDER")
+    found = split_path(path, source.split or split)
+    if found is None:
+        raise BadInput(
+            field,
+            str(path),
+            f"The folder has no {source.split or split}.jsonl, {source.split or split}.parquet or "
+            f"folder {source.split or split}/; put one there, or name the split with split.",
+        )
+    return External(uri=str(found.resolve()), digest=digest_path(found))
+
+
+def split_path(path: Path, split: str) -> Path | None:
+    """Return the file (or MATH's folder of files) that holds a split, or None."""
+    if path.is_file():
+        return path
+    for candidate in (*(path / f"{split}{suffix}" for suffix in FILE_SUFFIXES), path / split):
+        if candidate.exists():
+            return candidate
+    return None
+
+
+def _model(ref: ModelRef, models: Mapping[str, str]) -> External:
+    where = models.get(ref.name) or ref.path
+    if where is None:
+        place = f"{ref.hub}@{ref.revision}"
+        return External(uri=f"hf://{place}", digest=f"hub:{place}")
+    field = f"--model {ref.name}" if ref.name in models else "spec.policy.model.path"
+    path = _existing(Path(where).expanduser(), field, ref.hub, f"--model {ref.name}=FOLDER")
+    if not (path / "config.json").is_file():
+        raise BadInput(
+            field,
+            str(path),
+            "This is no Hugging Face model folder: it has no config.json. Give the folder of a model.",
+        )
+    return External(uri=str(path.resolve()), digest=digest_path(path))
+
+
+def _existing(path: Path, field: str, hub: str | None, option: str) -> Path:
+    if not path.exists():
+        other = f" (the Hub's {hub} needs no folder)" if hub else ""
+        raise BadInput(
+            field, str(path), f"There is nothing at this path. Give one that exists, or {option}{other}."
+        )
+    return path

@@ -1,0 +1,305 @@
+"""The Experiment: the one resource that researchers write. Its types are the source of validation and of the docs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from misstep.spec.fields import NAME_PATTERN, Count, DecimalText, Mebibytes, Name, SpecModel
+from misstep.spec.problems import Problems
+from misstep.spec.training import DpoTraining, RftTraining, SftTraining, Training
+
+API_VERSION = "misstep.dev/v1alpha1"
+KIND = "Experiment"
+
+
+class StorageSpec(SpecModel):
+    """Where artifacts live. Credentials come from the environment (or a Secret), never from here."""
+
+    uri: str = Field(default="file://.misstep/store", pattern=r"^(file|s3)://.+")
+    """`file://FOLDER` (a relative folder is meant from where the command runs) or `s3://BUCKET/PREFIX`."""
+    endpoint: str | None = Field(default=None, pattern=r"^https?://.+")
+    """Address of an S3-compatible server; AWS by default."""
+    region: str | None = None
+    """S3 region; from the environment by default."""
+    path_style: bool = False
+    """Address buckets by path, which most S3-compatible servers need."""
+    ca_bundle: str | None = None
+    """File with certificates to trust for `endpoint`."""
+
+
+class ModelRef(SpecModel):
+    """A Hugging Face causal language model with its tokenizer."""
+
+    name: Name = "model"
+    """What `--model NAME=DIR` calls it."""
+    path: str | None = None
+    """Local model folder, relative to the YAML file."""
+    hub: str | None = None
+    """Model on the Hugging Face Hub, `organisation/name`."""
+    revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
+    """Commit of the Hub's model."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ModelRef:
+        if bool(self.path) == bool(self.hub):
+            raise ValueError("give path or hub, one of the two")
+        if self.hub and not self.revision:
+            raise ValueError("a model on the Hub needs revision, its commit of 40 hex digits")
+        return self
+
+
+class Example(SpecModel):
+    """A worked example put before the question."""
+
+    question: str
+    solution: str
+
+
+class Prompt(SpecModel):
+    """How a question becomes a prompt."""
+
+    style: Literal["plain", "chat"] = "plain"
+    """`plain` for base models; `chat` puts the text into the user's turn of the tokenizer's chat template."""
+    template: str = "{question}\n"
+    """Text with `{question}` in it."""
+    system: str | None = None
+    """System turn, for `chat`."""
+    examples: list[Example] = Field(default=[], max_length=16)
+    """Few-shot examples."""
+
+    @model_validator(mode="after")
+    def _has_question(self) -> Prompt:
+        if "{question}" not in self.template:
+            raise ValueError("template must contain {question}")
+        return self
+
+
+class Policy(SpecModel):
+    """The language model that learns."""
+
+    model: ModelRef
+    prompt: Prompt = Prompt()
+
+
+class Teacher(SpecModel):
+    """Who writes the solutions to imitate."""
+
+    kind: Literal["dataset"] = "dataset"
+    """`dataset`: the solutions that come with the training problems. Those that do not reach the problem's own
+    final answer are never trained on."""
+
+
+class Sampling(SpecModel):
+    """How the SFT policy answers its training problems."""
+
+    engine: Literal["transformers"] = "transformers"
+    """What continues prompts: `transformers` runs on any machine."""
+    samples: Count = 16
+    """Responses per training problem."""
+    temperature: DecimalText = 0.7
+    """0 is greedy decoding."""
+    top_p: DecimalText = Field(default=1.0, gt=0, le=1)
+    """Nucleus: sample from the most likely tokens that make up this much probability."""
+    max_new_tokens: Count = 512
+    """Token limit of a response; what it cuts off counts as neither correct nor wrong."""
+    stop: list[str] = Field(default=[], max_length=8)
+    """Texts that end a response, beside the model's end token."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of weights and arithmetic."""
+
+
+class Verification(SpecModel):
+    """How a response's final answer is found and compared with the gold answer."""
+
+    answer_format: Literal["auto", "hash", "boxed"] = "auto"
+    """`hash`: a last line `#### ANSWER` (GSM8K); `boxed`: the last \\boxed{ANSWER} (MATH); `auto`: either, else the
+    last thing that reads as an answer."""
+    timeout_seconds: DecimalText = Field(default=2.0, gt=0, le=60)
+    """Longest time that one answer may take to check."""
+
+
+class Credit(SpecModel):
+    """Which step of a wrong solution is to blame: Monte-Carlo rollouts from its prefixes."""
+
+    estimator: Literal["full-scan", "sequential", "bisection"] = "full-scan"
+    """`full-scan` credits every prefix; `sequential` stops at the pit; `bisection` searches for it."""
+    rollouts: Count = 8
+    """Rollouts per prefix; at least bestOf."""
+    best_of: Count = 5
+    """K of the best-of-K prover whose success rate is the value of a prefix."""
+    negatives_per_problem: Count = 8
+    """Wrong solutions credited per problem, at most."""
+    max_negatives: Count | None = None
+    """Wrong solutions credited in all, at most."""
+    max_steps: Count = 20
+    """Steps that a solution is cut into, at most; further ones are merged."""
+    step_rule: Literal["lines", "sentences"] = "lines"
+    """`lines`: a step is a line; `sentences` (for MATH) also ends a step where a sentence ends."""
+
+    @model_validator(mode="after")
+    def _enough_rollouts(self) -> Credit:
+        if self.rollouts < self.best_of:
+            raise ValueError(
+                f"rollouts, {self.rollouts}, must be at least bestOf, {self.best_of}: "
+                "best-of-K has no unbiased estimate from fewer than K rollouts"
+            )
+        return self
+
+
+class Pairs(SpecModel):
+    """How many preference pairs are built."""
+
+    per_problem: Count = 8
+    """Pairs of one problem, at most."""
+    max_pairs: Count | None = None
+    """Pairs in all, at most."""
+
+
+class Evaluation(SpecModel):
+    """How models are compared on the test problems."""
+
+    samples: Count = 4
+    """Responses per test problem."""
+    temperature: DecimalText = 0.7
+    """0 is greedy decoding, which gives one response."""
+    top_p: DecimalText = Field(default=1.0, gt=0, le=1)
+    limit: Count | None = None
+    """Use only the first so many test problems."""
+    pass_at: list[Count] = Field(default=[1], min_length=1, max_length=8)
+    """k of pass@k; each at most `samples`."""
+    bootstrap: int = Field(default=1000, ge=100, le=100_000)
+    """Resamples behind each interval."""
+    examples: int = Field(default=3, ge=0, le=50)
+    """Worked examples of credit in the report."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Evaluation:
+        if self.temperature == 0 and self.samples > 1:
+            raise ValueError("at temperature 0 all samples are the same: set samples to 1")
+        if max(self.pass_at) > self.samples:
+            raise ValueError(
+                f"pass@{max(self.pass_at)} needs at least as many samples as k; samples is {self.samples}"
+            )
+        return self
+
+
+class Arm(SpecModel):
+    """One method to compare. Fields of `sft`, `rft` or `dpo` given here replace those of `spec.training`."""
+
+    name: Name
+    """Name in stages and in the report."""
+    method: Literal["sft", "rft", "dpo"]
+    """`sft`: teacher solutions; `rft`: own correct solutions; `dpo`: own wrong solutions, in pairs."""
+    pairs: Literal["shared-prefix", "whole-response", "random", "edit-distance"] | None = None
+    """For `dpo`. `shared-prefix`: from the prefix before the pit, a correct rollout against the pit step.
+    `whole-response`: a full correct solution against the wrong one through its pit. `random` and
+    `edit-distance`: whole solutions without credit, the baselines."""
+    sizes: list[Count] | None = None
+    """Sizes at which this arm runs; by default all."""
+    sft: SftTraining | None = None
+    rft: RftTraining | None = None
+    dpo: DpoTraining | None = None
+
+    @model_validator(mode="after")
+    def _method_fits(self) -> Arm:
+        if (self.pairs is not None) != (self.method == "dpo"):
+            raise ValueError("pairs belongs to method dpo, and dpo needs it")
+        for other in ("sft", "rft", "dpo"):
+            if other != self.method and getattr(self, other) is not None:
+                raise ValueError(f"settings {other} do not belong to method {self.method}")
+        return self
+
+
+DEFAULT_ARMS = [
+    Arm(name="sft", method="sft"),
+    Arm(name="rft", method="rft"),
+    Arm(name="dpo-random", method="dpo", pairs="random"),
+    Arm(name="dpo-step", method="dpo", pairs="shared-prefix"),
+]
+
+
+class StageResources(SpecModel):
+    """What one shard of a stage gets."""
+
+    cpus: Count | None = None
+    """Processor cores, and so threads. Results on a CPU are the same bytes only for the same number."""
+    memory: Mebibytes | None = None
+    """Memory, for example `2Gi`."""
+    shards: int | None = Field(default=None, ge=1, le=10_000)
+    """Processes or pods that share the stage's work."""
+    block_rows: Count | None = None
+    """Problems in one block of work: what is committed, and resumed, as a whole."""
+    batch_rows: Count | None = None
+    """Sequences that an engine decodes at once."""
+
+
+class Resources(SpecModel):
+    """Resources for all stages, and for single kinds of stage."""
+
+    default: StageResources = StageResources()
+    problems: StageResources = StageResources()
+    sft: StageResources = StageResources()
+    sample: StageResources = StageResources()
+    verify: StageResources = StageResources()
+    rft: StageResources = StageResources()
+    credit: StageResources = StageResources()
+    pairs: StageResources = StageResources()
+    dpo: StageResources = StageResources()
+    score: StageResources = StageResources()
+    report: StageResources = StageResources()
+
+
+class ExperimentSpec(SpecModel):
+    """What to run."""
+
+    storage: StorageSpec = StorageSpec()
+    problems: Problems
+    policy: Policy
+    teacher: Teacher = Teacher()
+    sampling: Sampling = Sampling()
+    verification: Verification = Verification()
+    credit: Credit = Credit()
+    pairs: Pairs = Pairs()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    arms: list[Arm] = Field(default=DEFAULT_ARMS, min_length=1, max_length=16)
+    """Methods to compare; one of them is `sft`, which the others are measured against."""
+    seeds: list[int] = Field(default=[0], min_length=1, max_length=16)
+    """Each seed takes training problems of its own and samples and trains anew."""
+    resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _arms_fit(self) -> ExperimentSpec:
+        names = [arm.name for arm in self.arms]
+        if len(set(names)) < len(names):
+            raise ValueError("arms need different names")
+        if [arm.method for arm in self.arms].count("sft") != 1:
+            raise ValueError("exactly one arm has method sft: the one that the others are measured against")
+        if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError("seeds must be different numbers of zero or more")
+        for arm in self.arms:
+            unknown = sorted(set(arm.sizes or []) - set(self.problems.sizes))
+            if unknown:
+                raise ValueError(f"arm {arm.name} has sizes that problems.sizes lacks: {unknown}")
+        return self
+
+
+class Metadata(SpecModel):
+    """Kubernetes metadata; only the name matters to Misstep."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    """Lower-case letters, digits and dashes, 40 at most."""
+    namespace: str | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class Experiment(SpecModel):
+    """An experiment: problems, a policy, methods to compare."""
+
+    api_version: Literal["misstep.dev/v1alpha1"]
+    kind: Literal["Experiment"]
+    metadata: Metadata
+    spec: ExperimentSpec

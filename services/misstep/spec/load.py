@@ -1,0 +1,161 @@
+"""Read an Experiment from YAML, and say what is wrong with it field by field."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from misstep.errors import BadInput
+from misstep.spec.experiment import Experiment
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as kubectl reads it where PyYAML differs: ``5e-7`` is a number, dates are text, a key stands once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice (line {line})"
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),
+    list("-+.0123456789"),
+)
+
+
+def load_experiment(path: Path | str) -> Experiment:
+    """Read and check one Experiment. Local paths in it become absolute, from the file's own folder.
+
+    Raises:
+        BadInput: unreadable file, bad YAML, or wrong fields; all wrong fields are named, one a line.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadInput(
+            str(path), error.strerror or str(error), "Give the path of an Experiment YAML file."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise BadInput(str(path), "not UTF-8 text", "Give the path of an Experiment YAML file.") from error
+    experiment = parse_experiment(text, str(path))
+    return _absolute_paths(experiment, path.resolve().parent)
+
+
+def parse_experiment(text: str, origin: str = "the YAML") -> Experiment:
+    """Check an Experiment given as text. Raises BadInput as `load_experiment` does."""
+    try:
+        documents = [d for d in yaml.load_all(text, _Loader) if d is not None]
+    except yaml.YAMLError as error:
+        raise BadInput(origin, " ".join(str(error).split()), "Mend the YAML syntax.") from error
+    if len(documents) != 1 or not isinstance(documents[0], dict):
+        raise BadInput(
+            origin, f"{len(documents)} YAML documents", "Write exactly one Experiment in the file."
+        )
+    document = documents[0]
+    document.pop("status", None)
+    try:
+        return Experiment.model_validate(document)
+    except ValidationError as error:
+        raise _bad_input(origin, error.errors(include_url=False)) from error
+
+
+class InvalidExperiment(BadInput):
+    """Several fields are wrong; the text has a line for each."""
+
+    def __init__(self, origin: str, problems: list[BadInput]) -> None:
+        super().__init__(problems[0].field, problems[0].value, problems[0].fix)
+        self.problems = problems
+        if len(problems) > 1:
+            lines = "\n".join(f"  {p}" for p in problems)
+            self.args = (f"{origin} has {len(problems)} wrong fields:\n{lines}",)
+
+
+def _bad_input(origin: str, errors: list[ErrorDetails]) -> BadInput:
+    return InvalidExperiment(origin, [_explain(e) for e in errors])
+
+
+_FIXES = {
+    "missing": "This field is needed: add it.",
+    "bool_type": "Write true or false.",
+    "string_type": "Write text (in quotes where it looks like a number).",
+    "int_type": "Write a whole number without quotes.",
+    "int_parsing": "Write a whole number without quotes.",
+    "int_from_float": "Write a whole number.",
+    "list_type": "Write a list: [a, b].",
+    "model_type": "Write a mapping of fields here.",
+}
+
+
+def _explain(error: ErrorDetails) -> BadInput:
+    field = _dotted(error["loc"])
+    if error["type"] == "extra_forbidden":
+        return BadInput(field, "no such field", _nearest(error["loc"]))
+    if error["type"] == "missing":
+        return BadInput(field, "not given", _FIXES["missing"])
+    if error["type"] == "value_error":
+        value = error["input"]
+        shown = "wrong together" if isinstance(value, dict) else value
+        message = str(error["ctx"]["error"]) if "ctx" in error else error["msg"]
+        return BadInput(field, shown, f"{message[:1].upper()}{message[1:]}.")
+    fix = _FIXES.get(error["type"], f"{error['msg']}.")
+    return BadInput(field, error["input"], fix)
+
+
+def _dotted(loc: tuple[int | str, ...]) -> str:
+    text = ""
+    for part in loc:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _nearest(loc: tuple[int | str, ...]) -> str:
+    names = _field_names(loc[:-1])
+    close = difflib.get_close_matches(str(loc[-1]), names, n=1, cutoff=0.5)
+    if close:
+        return f"Did you mean {close[0]}?"
+    return f"Fields here are: {', '.join(sorted(names))}." if names else "Remove it."
+
+
+def _field_names(loc: tuple[int | str, ...]) -> list[str]:
+    from misstep.spec.explain import model_at
+
+    model: type[BaseModel] | None = model_at([str(p) for p in loc if not isinstance(p, int)])
+    return [f.alias or name for name, f in model.model_fields.items()] if model else []
+
+
+def _absolute_paths(experiment: Experiment, folder: Path) -> Experiment:
+    spec = experiment.spec
+
+    def absolute(path: str | None) -> str | None:
+        return str((folder / Path(path).expanduser()).resolve()) if path else None
+
+    def located(source: Any) -> Any:
+        return source.model_copy(update={"path": absolute(source.path)}) if source else None
+
+    problems = spec.problems.model_copy(
+        update={role: located(getattr(spec.problems, role)) for role in ("train", "test", "validation")}
+    )
+    policy = spec.policy.model_copy(update={"model": located(spec.policy.model)})
+    return experiment.model_copy(
+        update={"spec": spec.model_copy(update={"problems": problems, "policy": policy})}
+    )

@@ -1,0 +1,100 @@
+"""``spec.training``: every number that a researcher tunes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from misstep.spec.fields import Count, DecimalText, Percent, SpecModel
+
+
+class Selection(SpecModel):
+    """Choice of the checkpoint by accuracy on validation problems: the loss goes on falling while a policy becomes
+    over-trained, and credit drawn from an over-trained policy carries no signal."""
+
+    epochs: list[Count] = Field(default=[1, 2, 3], min_length=1, max_length=64)
+    """Score after these epochs; the last one is scored in any case."""
+    patience: Count | None = None
+    """Stop when so many scorings in a row are no better; by default training goes on to the end."""
+    problems: Count = 200
+    """How many validation problems to score, one sample each."""
+
+
+class Optimisation(SpecModel):
+    """One training run (AdamW)."""
+
+    learning_rate: DecimalText
+    """Peak learning rate, quoted: `"1e-5"`."""
+    epochs: Count
+    """Passes over the training rows."""
+    batch_size: Count = 64
+    """Rows (pairs for DPO) in one optimiser step, over all processes."""
+    micro_batch_size: Count | None = None
+    """Rows in one forward pass of one process; batchSize by default. Must divide batchSize."""
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    """Learning rate after the warm-up."""
+    warmup_percent: Percent = 5
+    """Share of the steps in which the learning rate rises."""
+    weight_decay: DecimalText = 0.0
+    """AdamW's weight decay."""
+    max_grad_norm: DecimalText = 1.0
+    """Gradients are clipped to this norm."""
+    max_length: Count = 1024
+    """Rows with more tokens are dropped and counted."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of weights and arithmetic."""
+    lora_rank: Count | None = None
+    """Train low-rank adapters of this rank and merge them at the end; by default all weights are trained."""
+
+    @model_validator(mode="after")
+    def _micro_batch_divides(self) -> Optimisation:
+        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"microBatchSize, {self.micro_batch_size}, must divide batchSize, {self.batch_size}"
+            )
+        return self
+
+
+class SftTraining(Optimisation):
+    """Fine-tuning on correct teacher solutions."""
+
+    learning_rate: DecimalText = 1e-5
+    epochs: Count = 3
+    selection: Selection = Selection()
+
+
+class RftTraining(Optimisation):
+    """Fine-tuning of the base model on the policy's own correct solutions."""
+
+    learning_rate: DecimalText = 1e-5
+    epochs: Count = 3
+    selection: Selection = Selection()
+    per_problem: Count = 4
+    """At most so many distinct solutions of one problem."""
+    min_distance_percent: Percent = 0
+    """Keep a solution only where its normalised edit distance to each kept one is above this."""
+    with_teacher: bool = True
+    """Train on the teacher's solutions too."""
+
+
+class DpoTraining(Optimisation):
+    """Direct preference optimisation from the SFT policy, which is also the reference."""
+
+    learning_rate: DecimalText = 1e-6
+    epochs: Count = 2
+    beta: DecimalText = 0.1
+    """Strength of the pull towards the reference."""
+    nll_weight: DecimalText = 0.0
+    """Weight of an added negative log-likelihood of the chosen side; it keeps chosen solutions from losing
+    probability (arXiv 2404.19733)."""
+    selection: Selection | None = None
+    """Choose the checkpoint by validation accuracy; by default the last step's weights are kept."""
+
+
+class Training(SpecModel):
+    """Settings of each method; an arm may change single fields of its own."""
+
+    sft: SftTraining = SftTraining()
+    rft: RftTraining = RftTraining()
+    dpo: DpoTraining = DpoTraining()
