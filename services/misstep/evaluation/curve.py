@@ -1,0 +1,118 @@
+"""The SFT curve as a yardstick: a power law through it, and a model-free reading of it. No I/O, no chance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+REACH = 2.0
+"""How far beyond the sizes that were measured a curve may be read: up to twice the largest, from half the smallest."""
+_FAR = 50.0  # natural logarithm of a size that no data set has; keeps exp() finite
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The number of problems at which a curve reaches an error, or on which side of the curve it lies."""
+
+    relation: str
+    """``=``; ``>`` (more than ``problems``, the largest size) or ``<`` (fewer than ``problems``, the smallest)."""
+    problems: float
+    beyond: bool = False
+    """Read by extending the curve past its last point, at most ``REACH`` times."""
+
+    def as_number(self) -> float:
+        """Return the reading for percentiles: infinity for ``>``, 0 for ``<``."""
+        return {"=": self.problems, ">": math.inf, "<": 0.0}[self.relation]
+
+
+def falling(errors: Sequence[float], weights: Sequence[float]) -> list[float]:
+    """Return the never-rising curve nearest to ``errors`` (pool adjacent violators, weighted least squares).
+
+    Barlow et al. 1972; a noisy curve that rises with size has no inverse, so points that rise are averaged.
+    """
+    blocks: list[list[float]] = []  # mean, weight, points
+    for error, weight in zip(errors, weights, strict=True):
+        blocks.append([error, weight, 1])
+        while len(blocks) > 1 and blocks[-2][0] < blocks[-1][0]:
+            mean, mass, count = blocks.pop()
+            last = blocks[-1]
+            last[0] = (last[0] * last[1] + mean * mass) / (last[1] + mass)
+            last[1] += mass
+            last[2] += count
+    return [mean for mean, _, count in blocks for _ in range(int(count))]
+
+
+class FallingCurve:
+    """The SFT errors by size, made never-rising and joined by straight lines in log-log.
+
+    Args:
+        sizes: rising numbers of problems, at least two.
+        errors: above 0, one per size.
+        weights: seeds behind each error.
+    """
+
+    def __init__(self, sizes: Sequence[int], errors: Sequence[float], weights: Sequence[float]) -> None:
+        self._sizes = sizes
+        self._x = [math.log(size) for size in sizes]
+        self._y = [math.log(error) for error in falling(errors, weights)]
+
+    def needed(self, error: float) -> Reading:
+        """Return the least number of problems at which the curve is at or below ``error``.
+
+        Beyond the last point the last line is extended, at most to ``REACH`` times the largest size; where that is not
+        enough the reading says only what was measured: more than the largest size. Below the smallest size
+        nothing is extended.
+        """
+        x, y, target = self._x, self._y, math.log(error)
+        if target > y[0]:
+            return Reading("<", float(self._sizes[0]))
+        # First point at or below the target; y never rises, so -y is sorted.
+        right = next((i for i, value in enumerate(y) if value <= target), None)
+        if right == 0:
+            return Reading("=", float(self._sizes[0]))
+        if right is not None:
+            return Reading("=", math.exp(_meet(x[right - 1], y[right - 1], x[right], y[right], target)))
+        if y[-2] > y[-1]:
+            at = _meet(x[-2], y[-2], x[-1], y[-1], target)
+            if at <= x[-1] + math.log(REACH):
+                return Reading("=", math.exp(at), beyond=True)
+        return Reading(">", float(self._sizes[-1]))
+
+    def error_at(self, size: int) -> float | None:
+        """Return the curve's error at a size, or None outside the measured sizes."""
+        if not self._sizes[0] <= size <= self._sizes[-1]:
+            return None
+        return math.exp(float(np.interp(math.log(size), self._x, self._y)))
+
+
+def _meet(x0: float, y0: float, x1: float, y1: float, y: float) -> float:
+    """Return where the line through two points takes the value y."""
+    return x0 + (y - y0) * (x1 - x0) / (y1 - y0)
+
+
+def fit_power_law(
+    log_sizes: NDArray[np.float64], log_errors: NDArray[np.float64], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Fit ``err = a * D^-b`` by least squares in log-log; return (log a, b), each of shape (replicates,).
+
+    ``log_sizes`` has shape (points,); ``log_errors`` and ``weights`` (replicates, points). The form is the usual one
+    for fine-tuning data (arXiv 2402.17193); arXiv 2406.14532 finds b between 0.05 and 0.15.
+    """
+    mass = weights.sum(axis=1)
+    x_mean = weights @ log_sizes / mass
+    y_mean = (weights * log_errors).sum(axis=1) / mass
+    x = log_sizes[None, :] - x_mean[:, None]
+    slope = (weights * x * (log_errors - y_mean[:, None])).sum(axis=1) / (weights * x * x).sum(axis=1)
+    return y_mean - slope * x_mean, -slope
+
+
+def size_on_line(log_a: float, b: float, error: float) -> float:
+    """Return ``D_eq = (e/a)^(-1/b)``; infinity or 0 for a line that does not fall and an error below or above it."""
+    distance = log_a - math.log(error)
+    if b <= 0.0:
+        return math.inf if distance > 0.0 else 0.0
+    return math.exp(max(-_FAR, min(_FAR, distance / b)))

@@ -1,0 +1,280 @@
+"""How many problems would plain fine-tuning have needed: D_eq / D, and when that cannot be said. No I/O.
+
+Two figures for every arm and size, both relative to the SFT arm: ``fitted`` reads D_eq off the power law through the
+SFT points, ``interpolated`` off the points themselves (`curve.FallingCurve`). Because the exponent is small, a small
+difference of error is a large factor: with b = 0.15 a factor of 8 is an error ratio of 0.73, with b = 0.05 of 0.90.
+So the error ratio stands beside every factor, and a factor that the data cannot carry is a reason in words instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from misstep.evaluation.curve import REACH, FallingCurve, Reading, fit_power_law, size_on_line
+from misstep.evaluation.resample import Cell, Floats, GridOutcome, cells_of, resample
+
+MIN_PROBLEMS = 50
+MIN_SIZES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A figure with its 95% bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """A factor D_eq / D, or the reason why there is none. An end of the interval that is None lies outside what was
+    measured."""
+
+    relation: str | None = None
+    """``=``, ``>`` (more than ``factor``), ``<``, or None where there is no factor."""
+    factor: float | None = None
+    low: float | None = None
+    high: float | None = None
+    needed: float | None = None
+    """D_eq in problems; for ``>`` and ``<`` the largest or smallest size that SFT was measured at."""
+    extrapolated: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The power law ``err = a * D^-b`` through the SFT points."""
+
+    a: float
+    b: Span
+    points: int
+    sizes: tuple[int, ...]
+    worst_deviation: float
+    """The largest relative distance of a point's error from the line."""
+    training_scatter: float
+    """Standard deviation of log error about the line beyond what the test problems explain."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellWorth:
+    error_ratio: Span | None
+    """The cell's error over SFT's at the same size (interpolated where SFT was not run at it)."""
+    difference: Span | None
+    """The cell's accuracy less SFT's at the same size, where SFT was run at it."""
+    fitted: Worth
+    interpolated: Worth
+
+
+class Efficiency:
+    """The analysis of one grid; everything is computed from the outcomes and one seed.
+
+    Args:
+        outcomes: every grid point; the first arm with method ``sft`` is the yardstick.
+        replicates: bootstrap resamples.
+        seed: of the bootstrap.
+
+    With one seed the luck of training cannot be resampled; what the SFT points scatter about their line beyond the chance
+    of the test problems stands in for it, on SFT's points and on the arm's own.
+    """
+
+    def __init__(self, outcomes: Sequence[GridOutcome], replicates: int, seed: int) -> None:
+        self.outcomes = outcomes
+        self.cells = cells_of(outcomes)
+        self._replicates = resample(outcomes, self.cells, replicates, seed)
+        self._floor = 0.5 / min(o.draws for o in outcomes)
+        self.yardstick = next((c.arm for c in self.cells if c.method == "sft"), None)
+        self._sft = [c for c in self.cells if c.arm == self.yardstick]
+        self._errors: dict[Cell, Floats] = {c: self._replicates.cell_errors(c) for c in self.cells}
+        self.fit: Fit | None = None
+        self.no_fit: str | None = self._reason_for_no_curve()
+        if self.no_fit is None:
+            self._fit_and_scatter(np.random.default_rng([seed, 1]))
+
+    def worth(self, cell: Cell) -> CellWorth:
+        """Return a cell's factors, its error ratio and its difference of accuracy to SFT at the same size."""
+        reason = self._reason_for_no_factor(cell)
+        if reason is None:
+            fitted, interpolated = self._fitted(cell), self._interpolated(cell)
+        else:
+            fitted = interpolated = Worth(reason=reason)
+        return CellWorth(self._error_ratio(cell), self._difference_to_sft(cell), fitted, interpolated)
+
+    def difference(self, one: Cell, other: Cell) -> Span:
+        """Return the accuracy of one cell less another's, over the same resamples of problems and seeds."""
+        return _span(self._errors[other] - self._errors[one])
+
+    # -- reasons -------------------------------------------------------------------------------------------------------
+
+    def _reason_for_no_curve(self) -> str | None:
+        if self.yardstick is None:
+            return "There is no SFT arm to measure against."
+        problems = len(self.outcomes[0].accuracy)
+        if problems < MIN_PROBLEMS:
+            return f"Only {problems} test problems: too few to tell errors apart (at least {MIN_PROBLEMS})."
+        if len(self._sft) < MIN_SIZES:
+            sizes = _count(len(self._sft), "size")
+            return f"SFT was run at {sizes} only: a curve needs at least {MIN_SIZES}."
+        if all(self._errors[c][0] >= 1.0 for c in self._sft):
+            return "SFT solves none of the test problems at any size, so it has no curve to read from."
+        if all(self._errors[c][0] == self._errors[self._sft[0]][0] for c in self._sft):
+            return "SFT's error is the same at every size, so it has no curve to read from."
+        return None
+
+    def _reason_for_no_factor(self, cell: Cell) -> str | None:
+        if cell.method == "sft":
+            return "This is SFT, the yardstick itself." if cell.arm == self.yardstick else "This is SFT too."
+        untrained = [o.untrained for o in map(self.outcomes.__getitem__, cell.points) if o.untrained]
+        if untrained:
+            return f"Nothing was trained here: {untrained[0]}"
+        if self.no_fit is not None:
+            return self.no_fit
+        if self._errors[cell][0] >= 1.0:
+            return "It solves none of the test problems."
+        assert self.fit is not None
+        if self.fit.b.low <= 0.0:
+            return (
+                "SFT's slope cannot be told from zero (exponent b between "
+                f"{self.fit.b.low:.2f} and {self.fit.b.high:.2f}): more problems do not measurably help it."
+            )
+        return None
+
+    # -- the curve -----------------------------------------------------------------------------------------------------
+
+    def _fit_and_scatter(self, rng: np.random.Generator) -> None:
+        """Fit the line; then give cells of a single seed, in every replicate, the scatter about it as noise."""
+        columns = [index for cell in self._sft for index in cell.points]
+        x = np.log([float(self.outcomes[i].size) for i in columns])
+        y = np.log(np.maximum(self._replicates.points[:, columns], self._floor))
+        weights = self._replicates.weights[:, columns]
+        log_a, b = fit_power_law(x, y[:1], weights[:1])
+        residuals = y[0] - (log_a[0] - b[0] * x)
+        explained = float(y[1:].var(axis=0).mean())
+        scatter = math.sqrt(max(0.0, float((residuals**2).sum()) / (len(columns) - 2) - explained))
+        for cell in self.cells:
+            noise = np.exp(scatter * rng.standard_normal(len(y) - 1))
+            if len(cell.points) == 1:
+                self._errors[cell][1:] *= noise
+                if cell in self._sft:
+                    y[1:, columns.index(cell.points[0])] += np.log(noise)
+        self._log_a, self._b = fit_power_law(x, y, weights)
+        self.fit = Fit(
+            a=math.exp(float(self._log_a[0])),
+            b=_span(self._b),
+            points=len(columns),
+            sizes=tuple(c.size for c in self._sft),
+            worst_deviation=float(np.abs(np.expm1(residuals)).max()),
+            training_scatter=scatter,
+        )
+        self._curves = [
+            FallingCurve(
+                self.fit.sizes,
+                [max(self._floor, float(self._errors[c][r])) for c in self._sft],
+                [float(len(c.points)) for c in self._sft],
+            )
+            for r in range(len(y))
+        ]
+
+    # -- figures -------------------------------------------------------------------------------------------------------
+
+    def _fitted(self, cell: Cell) -> Worth:
+        assert self.fit is not None
+        errors = np.maximum(self._errors[cell], self._floor)
+        needed = np.array(
+            [size_on_line(a, b, e) for a, b, e in zip(self._log_a, self._b, errors, strict=True)]
+        )
+        first, last = self.fit.sizes[0] / REACH, self.fit.sizes[-1] * REACH
+        if needed[0] > last:
+            return Worth(
+                reason=f"SFT would need about {_round(needed[0])} problems if its line held so far; it was measured up to "
+                f"{self.fit.sizes[-1]:,}, and twice that is as far as the line is trusted."
+            )
+        if needed[0] < first:
+            return Worth(
+                reason=f"The error is above SFT's line at {self.fit.sizes[0]:,} problems, the smallest size measured, by "
+                "more than the line is trusted for."
+            )
+        beyond = bool(needed[0] > self.fit.sizes[-1] or needed[0] < self.fit.sizes[0])
+        needed = np.where(needed > last, math.inf, np.where(needed < first, 0.0, needed))
+        return _worth(Reading("=", float(needed[0]), beyond), needed, cell.size)
+
+    def _interpolated(self, cell: Cell) -> Worth:
+        errors = np.maximum(self._errors[cell], self._floor)
+        readings = [curve.needed(float(e)) for curve, e in zip(self._curves, errors, strict=True)]
+        return _worth(readings[0], np.array([r.as_number() for r in readings]), cell.size)
+
+    def _at_same_size(self, cell: Cell) -> Cell | None:
+        return next((c for c in self._sft if c.size == cell.size), None)
+
+    def _error_ratio(self, cell: Cell) -> Span | None:
+        if cell.method == "sft":
+            return None
+        same = self._at_same_size(cell)
+        if same is not None:
+            sft = self._errors[same]
+        elif self.fit is not None:
+            at = [curve.error_at(cell.size) for curve in self._curves]
+            if at[0] is None:
+                return None
+            sft = np.array(at, dtype=np.float64)
+        else:
+            return None
+        return _span(self._errors[cell] / np.maximum(sft, self._floor)) if sft[0] > 0.0 else None
+
+    def _difference_to_sft(self, cell: Cell) -> Span | None:
+        same = self._at_same_size(cell)
+        return None if same is None or cell.method == "sft" else self.difference(cell, same)
+
+
+def needed_ratio(factor: float, b: float) -> float:
+    """Return the error ratio that a factor means at slope b: ``factor^-b``."""
+    return math.pow(factor, -b)
+
+
+def median_factor(worths: Mapping[int, Worth]) -> float | None:
+    """Return the median factor over an arm's sizes, where there are several and every one has a number."""
+    factors = [w.factor for w in worths.values() if w.relation == "=" and w.factor is not None]
+    return float(np.median(factors)) if len(factors) == len(worths) > 1 else None
+
+
+def _worth(reading: Reading, numbers: Floats, size: int) -> Worth:
+    """Turn a reading and its replicates (0 and infinity: outside what was measured) into a factor."""
+    bound = reading.problems / size
+    low, high = (_inside(end / size) for end in _percentiles(numbers[1:]))
+    if reading.relation == ">":
+        return Worth(">", bound, min(low, bound) if low is not None else bound, None, reading.problems)
+    if reading.relation == "<":
+        return Worth("<", bound, None, max(high, bound) if high is not None else bound, reading.problems)
+    return Worth("=", bound, low, high, reading.problems, reading.beyond)
+
+
+def _inside(value: float) -> float | None:
+    return value if 0.0 < value < math.inf else None
+
+
+def _percentiles(values: Floats) -> tuple[float, float]:
+    """Return the 2.5% and 97.5% points as order statistics, so that infinities never enter an average."""
+    low, high = np.quantile(values, [0.025, 0.975], method="inverted_cdf")
+    return float(low), float(high)
+
+
+def _span(values: Floats) -> Span:
+    """Summarise a row of replicates whose first is the measurement."""
+    low, high = _percentiles(values[1:])
+    return Span(float(values[0]), min(low, float(values[0])), max(high, float(values[0])))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _round(problems: float) -> str:
+    """Return a number of problems to two significant figures: 34,812 -> 35,000."""
+    if problems > 1e9:
+        return "over a billion"
+    digits = max(0, math.floor(math.log10(max(problems, 1.0))) - 1)
+    return f"{round(problems, -digits):,.0f}"

@@ -1,0 +1,149 @@
+"""Accuracy of sampled answers: pass@k, majority vote, and intervals that stay honest at 0 and 1. No I/O.
+
+Only the verdict ``correct`` counts as right; ``unparsable`` and ``timeout`` are answers that are not right, and are
+counted apart. The unit of chance is the test problem: n samples of one problem are not n independent trials.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+VERDICTS = ("correct", "wrong", "unparsable", "timeout")
+Z95 = 1.959963984540054
+"""The normal distribution's 97.5% quantile: every interval here is a 95% one."""
+
+_NUMBER = re.compile(r"[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?")
+_LONGEST_NUMBER = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure in [0, 1] with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def pass_at_k(samples: int, correct: int, k: int) -> float:
+    """Estimate without bias the chance that at least one of k samples is right, from ``correct`` of ``samples``.
+
+    ``1 - C(n-c, k) / C(n, k)``, equation 1 of Chen et al. 2021 (arXiv 2107.03374).
+    Raises ValueError unless ``1 <= k <= samples`` and ``0 <= correct <= samples``.
+    """
+    if not 1 <= k <= samples or not 0 <= correct <= samples:
+        raise ValueError(
+            f"pass@{k} needs 1 <= k <= samples and 0 <= correct <= samples: {correct} of {samples}"
+        )
+    return 1.0 - math.comb(samples - correct, k) / math.comb(samples, k)
+
+
+def same_answer_key(extracted: str) -> str:
+    """Return a key that is equal for two spellings of one answer: white space, ``$``, commas and ``3.0`` aside.
+
+    Only plain numbers are compared by value; anything else by its text. A voter has no gold answer and no
+    verifier, so the vote must not use either.
+    """
+    text = re.sub(r"\s+", " ", extracted.strip().strip("$").strip()).removesuffix(".")
+    if len(text) <= _LONGEST_NUMBER and _NUMBER.fullmatch(text):
+        return str(Fraction(text.replace(",", "")))
+    return text
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of one problem's samples: counts by verdict, and votes by answer."""
+
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(VERDICTS, 0))
+    votes: dict[str, list[int]] = field(default_factory=dict)
+    """Answer key -> [votes, of which correct]; only of samples that parse (verdicts ``correct`` and ``wrong``)."""
+
+    def add(self, verdict: str, extracted: str | None) -> None:
+        """Count one sample. Raises KeyError for a verdict that does not exist."""
+        self.counts[verdict] += 1
+        if extracted is None or verdict not in ("correct", "wrong"):
+            return
+        vote = self.votes.setdefault(same_answer_key(extracted), [0, 0])
+        vote[0] += 1
+        vote[1] += verdict == "correct"
+
+    @property
+    def samples(self) -> int:
+        return sum(self.counts.values())
+
+    def majority(self) -> tuple[str | None, float]:
+        """Return the answer with most votes and the chance that a vote over all n samples is right (maj@n).
+
+        Ties are broken at random, so a tie counts with its expected value; the answer named is then the first in
+        order of text. Where no sample parses there is no answer, and the vote is not right. A vote over fewer than
+        all n samples is not estimated.
+        """
+        if not self.votes:
+            return None, 0.0
+        most = max(votes for votes, _ in self.votes.values())
+        tied = sorted(answer for answer, (votes, _) in self.votes.items() if votes == most)
+        return tied[0], sum(self.votes[answer][1] / most for answer in tied) / len(tied)
+
+
+def mean_estimate(values: NDArray[np.float64], draws: int) -> Estimate:
+    """Estimate the mean of per-problem figures over problems and training seeds.
+
+    Args:
+        values: shape (seeds, problems), in [0, 1]; every seed answers the same problems.
+        draws: answers behind the values in all (seeds x problems x samples), the most that can be independent.
+
+    The interval is Wilson's score interval with an effective number of trials, ``p(1-p) / V``, where V is the
+    variance of the mean: over problems (of the seeds' average) plus, with two seeds or more, between seeds. With one
+    sample a problem and one seed it is Wilson's own; at 0 and at 1, where V vanishes though nothing is certain,
+    it takes the number of problems as the number of trials. (The use of an effective sample size follows survey
+    practice, e.g. Korn and Graubard 1998.) Raises ValueError where there is nothing to average.
+    """
+    seeds, problems = values.shape
+    if seeds == 0 or problems == 0:
+        raise ValueError("no outcomes to average")
+    mean = float(values.mean())
+    spread = mean * (1.0 - mean)
+    variance = float(values.mean(axis=0).var()) / problems
+    if seeds > 1:
+        variance += float(values.mean(axis=1).var(ddof=1)) / seeds
+    if spread <= 1e-12:
+        trials = float(problems)
+    elif variance <= 0.0:
+        trials = float(max(draws, problems))
+    else:
+        trials = min(spread / variance, float(max(draws, problems)))
+    return Estimate(mean, *wilson(mean, trials))
+
+
+def wilson(share: float, trials: float) -> tuple[float, float]:
+    """Return Wilson's 95% score interval of a share seen in so many (not necessarily whole) trials."""
+    z2 = Z95 * Z95
+    centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = Z95 / (1 + z2 / trials) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials * trials))
+    # The ends are exact in theory; rounding must not put the share itself outside.
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+
+
+def pass_curve(samples: Sequence[int], correct: Sequence[int], ks: Iterable[int]) -> dict[int, Estimate]:
+    """Estimate pass@k over problems for each k that every problem has samples enough for; others are left out."""
+    fewest = min(samples, default=0)
+    return {
+        k: mean_estimate(
+            np.array([[pass_at_k(n, c, k) for n, c in zip(samples, correct, strict=True)]]), sum(samples)
+        )
+        for k in sorted(set(ks))
+        if 1 <= k <= fewest
+    }
+
+
+def verdict_shares(counts: Mapping[str, int]) -> dict[str, float]:
+    """Return each verdict's share of all samples; all zero where there are none."""
+    total = sum(counts[verdict] for verdict in VERDICTS)
+    return {verdict: counts[verdict] / total if total else 0.0 for verdict in VERDICTS}
