@@ -19,7 +19,7 @@ class BadInput(MisstepError):
     Args:
         field: path of the offending field, file or column, e.g. ``spec.credit.rollouts``.
         value: what stands there now; shortened when printed.
-        fix: what to write or do instead, as one sentence.
+        fix: what to write or do instead, as one sentence; empty where the value says it.
     """
 
     exit_code = EXIT_BAD_INPUT
@@ -28,7 +28,7 @@ class BadInput(MisstepError):
         self.field = field
         self.value = value
         self.fix = fix
-        super().__init__(f"{field}: {_shorten(value)}. {fix}")
+        super().__init__(f"{field}: {_shorten(value)}. {fix}".strip())
 
 
 def _shorten(value: object, limit: int = 200) -> str:

@@ -13,6 +13,8 @@ from misstep.plan import params as p
 
 
 class StageKind(StrEnum):
+    """The kinds of stage, in the order of the method."""
+
     PROBLEMS = "problems"
     SFT = "sft"
     SAMPLE = "sample"
@@ -75,6 +77,8 @@ class Resources(BaseModel):
 
 
 class FrozenStage(BaseModel):
+    """One stage: what determines its result, where its inputs and its artifact lie, and what it is given to run."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: StageKind
     name: str
@@ -95,9 +99,7 @@ class FrozenStage(BaseModel):
         return PARAMS[self.kind].model_validate(self.params)
 
 
-def stage_key(
-    kind: StageKind, params: dict[str, Any], inputs: dict[str, str], externals: dict[str, External]
-) -> str:
+def stage_key(kind: StageKind, params: dict[str, Any], inputs: dict[str, str], externals: dict[str, External]) -> str:
     """Hash what determines a stage's result: kind, its result version, params, input keys, digests of externals."""
     text = json.dumps(
         {

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Params(BaseModel):
+    """Base of all parameters."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -60,6 +62,8 @@ class PromptParams(Params):
 
 
 class DecodingParams(Params):
+    """How tokens are drawn."""
+
     engine: Literal["transformers"]
     dtype: Literal["float32", "bfloat16"]
     temperature: float
@@ -199,6 +203,8 @@ class ScoreParams(Params):
 
 
 class GridPoint(Params):
+    """One cell of the grid arms x sizes x seeds."""
+
     arm: str
     method: Literal["sft", "rft", "dpo"]
     layout: str | None

@@ -62,9 +62,7 @@ def plan(experiment: Experiment, externals: Mapping[str, External]) -> Plan:
                 if arm.sizes is None or size in arm.sizes:
                     found = builder.point(arm, size, seed)
                     roles |= {f"{role}_{len(points)}": key for role, key in found.items()}
-                    points.append(
-                        p.GridPoint(arm=arm.name, method=arm.method, layout=arm.pairs, size=size, seed=seed)
-                    )
+                    points.append(p.GridPoint(arm=arm.name, method=arm.method, layout=arm.pairs, size=size, seed=seed))
     builder.report(tuple(points), roles)
     return Plan(experiment=experiment.metadata.name, stages=tuple(builder.stages.values()))
 
@@ -112,9 +110,7 @@ class _Builder:
                 storage=self.storage,
                 shards=given.shards,
                 block_rows=given.block_rows,
-                resources=Resources(
-                    cpus=given.cpus, memory_mib=given.memory_mib, batch_rows=given.batch_rows
-                ),
+                resources=Resources(cpus=given.cpus, memory_mib=given.memory_mib, batch_rows=given.batch_rows),
             )
         return key
 
@@ -140,9 +136,7 @@ class _Builder:
                 if arm.pairs in ("shared-prefix", "whole-response"):
                     found["credit"] = self.credit(size, seed)
                 inputs = {"problems": self.problems, "model": self.policy(size, seed), **found}
-                found["pairs"] = self.add(
-                    StageKind.PAIRS, f"pairs-{name}", self.translate.pairs(arm, seed), inputs
-                )
+                found["pairs"] = self.add(StageKind.PAIRS, f"pairs-{name}", self.translate.pairs(arm, seed), inputs)
                 inputs = {k: inputs[k] for k in ("problems", "model")} | {"pairs": found["pairs"]}
                 found["model"] = self.add(StageKind.DPO, name, self.translate.dpo(arm, seed), inputs)
         return found | {"score": self.score(name, found["model"], seed)}

@@ -14,7 +14,7 @@ TABLE_HEADER = ("stage", "key", "needs", "shards", "work (at most)", "tokens (at
 def table_rows(plan: Plan, committed: Collection[str]) -> list[tuple[str, ...]]:
     """One row a stage, in the plan's order; `committed` holds the keys that the store has."""
     estimates = estimate(plan)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for stage in plan.stages:
         found = estimates[stage.name]
         rows.append(

@@ -22,6 +22,8 @@ TRAINING_KINDS = (StageKind.SFT, StageKind.RFT, StageKind.DPO)
 
 @dataclass(frozen=True)
 class GivenResources:
+    """What a stage of one kind is given, with defaults filled in."""
+
     cpus: int
     memory_mib: int
     shards: int
@@ -91,9 +93,7 @@ class Translator:
     @property
     def evaluation_decoding(self) -> p.DecodingParams:
         evaluation = self.spec.evaluation
-        return self.decoding.model_copy(
-            update={"temperature": evaluation.temperature, "top_p": evaluation.top_p}
-        )
+        return self.decoding.model_copy(update={"temperature": evaluation.temperature, "top_p": evaluation.top_p})
 
     def verify(self) -> p.VerifyParams:
         verification = self.spec.verification

@@ -1,0 +1,1 @@
+"""Problems with checked final answers: readers of each format, the quickstart's generator, ingest."""

@@ -41,9 +41,7 @@ def text_column(row: Row, column: str, path: Path) -> str:
         )
     value = values[column]
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise BadInput(
-            f"{path.name}, column {column}", f"{value!r} at {where}", "It must hold text or a number."
-        )
+        raise BadInput(f"{path.name}, column {column}", f"{value!r} at {where}", "It must hold text or a number.")
     return str(value).strip()
 
 

@@ -50,9 +50,7 @@ class _Problems:
         ):
             if source is not None:
                 raw = self._raw(split, source)
-                check_split(
-                    found, split, raw, self.verifier.parse_gold, params.bad_gold_percent, source.limit, seen
-                )
+                check_split(found, split, raw, self.verifier.parse_gold, params.bad_gold_percent, source.limit, seen)
         leave_out_overlap(found, params.overlap_ngram)
         hold_out(found, params.held_out)
         table, solutions = self._with_solution_verdicts(found)

@@ -3,18 +3,18 @@
 A problem gives a start state and a list of operations, each a fixed permutation of the states. A solution
 walks through the list; a line names the operations that it takes and the state that they lead to::
 
-    start 17: 1.a 2.c 3.f 4.b ?
-    1.a 2.c 5
-    3.f 12
-    4.b 3
-    #### 3
+    start 27: 1a 2c 3f 4b ?
+    1a 2c 15
+    3f 22
+    4b 13
+    #### 13
 
 The teacher is always right, and often takes two or three operations in one line without writing down the
 states between: strides that a small student cannot follow. A line is a step, so the true first wrong step is
 known (`oracle`). Pure Python: no file, no clock, no torch.
 
-The text is made of atoms that carry their trailing space (`ATOMS`), so that a whole-atom tokenizer gives it back
-exactly: an index ends in a dot, an operation in a space, and a bare number is a state wherever it stands.
+The text is made of atoms that carry their trailing space (`ATOMS`), so that a whole-atom tokenizer gives it
+back exactly: positions have one digit and states two, so that a number means one thing wherever it stands.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from misstep.errors import BadInput
 Split = Literal["pretrain", "train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
-STATES = 29
+STATES = range(10, 39)
 OPERATIONS = "abcdef"
 MAX_LENGTH = 6
 ATOMS: tuple[str, ...] = (
@@ -43,9 +43,9 @@ ATOMS: tuple[str, ...] = (
     "?",
     "\n",
     "#### ",
-    *(f"{index}." for index in range(1, MAX_LENGTH + 1)),
+    *(str(position) for position in range(1, MAX_LENGTH + 1)),
     *(f"{name} " for name in OPERATIONS),
-    *(str(state) for state in range(STATES)),
+    *(str(state) for state in STATES),
 )
 """Every atom of a question or a solution; a whole-atom tokenizer needs no others."""
 
@@ -56,10 +56,10 @@ _TEACHER = (0.3, 0.3, 0.4)
 _SHARES = (0.4, 0.3, 0.1, 0.2)  # of the distinct problems, in the order of SPLITS
 _MOST_MISSES = 20_000  # draws in a row without a new problem after which a split counts as used up
 
-_QUESTION = re.compile(r"start (\d+): ((?:\d\.[a-z] )+)\?\n")
-_LINE = re.compile(r"((?:\d\.[a-z] )+)(\d+)")
-_ANSWER = re.compile(r"#### (\d+)")
-_TAKEN = re.compile(r"(\d)\.([a-z]) ")
+_QUESTION = re.compile(r"start (\d\d): ((?:\d[a-z] )+)\?")
+_LINE = re.compile(r"((?:\d[a-z] )+)(\d\d)")
+_ANSWER = re.compile(r"#### (\d\d)")
+_TAKEN = re.compile(r"(\d)([a-z]) ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class GeneratedProblem:
 
 @dataclass(frozen=True)
 class Walk:
-    """A problem as numbers: the start state and the operations (indices into ``OPERATIONS``) in their order."""
+    """A problem as numbers: the start state, then the operations (indices into ``OPERATIONS``) in order."""
 
     start: int
     operations: tuple[int, ...]
@@ -81,24 +81,23 @@ class Walk:
     @cached_property
     def states(self) -> tuple[int, ...]:
         """The state before any operation and after each: ``len(operations) + 1`` of them."""
-        tables = permutations()
-        return tuple(accumulate(self.operations, lambda state, op: tables[op][state], initial=self.start))
+        return tuple(accumulate(self.operations, lambda state, op: NEXT_STATE[op][state], initial=self.start))
 
     @property
     def question(self) -> str:
-        return f"start {self.start}: {self._taken(0, len(self.operations))}?\n"
+        """Write the problem's text."""
+        return f"start {self.start}: {self._taken(0, len(self.operations))}?"
 
     def solution(self, strides: Sequence[int]) -> str:
-        """Write the right solution that takes ``strides[n]`` operations in line n (they sum to the length)."""
+        """Write the right solution with ``strides[n]`` operations in line n (they sum to the length)."""
         ends = list(accumulate(strides))
         lines = [
-            f"{self._taken(end - stride, end)}{self.states[end]}\n"
-            for stride, end in zip(strides, ends, strict=True)
+            f"{self._taken(end - stride, end)}{self.states[end]}\n" for stride, end in zip(strides, ends, strict=True)
         ]
         return "".join(lines) + f"#### {self.states[ends[-1]]}"
 
     def _taken(self, begin: int, end: int) -> str:
-        return "".join(f"{k + 1}.{OPERATIONS[self.operations[k]]} " for k in range(begin, end))
+        return "".join(f"{k + 1}{OPERATIONS[self.operations[k]]} " for k in range(begin, end))
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ class StridesTask:
     teacher: tuple[float, ...] = _TEACHER
 
     def generate(self, split: Split, count: int, seed: int) -> Iterator[GeneratedProblem]:
-        """Yield the first ``count`` distinct problems of a split: a smaller count gives a prefix of a larger one.
+        """Yield the first ``count`` distinct problems of a split; fewer are a prefix of more.
 
         No problem of one split is ever a problem of another, whatever the counts and seeds (`split_of`).
 
@@ -129,7 +128,8 @@ class StridesTask:
             if walk in seen:
                 misses += 1
                 if misses > _MOST_MISSES:
-                    raise BadInput("count", count, f"The {split} split holds about {len(seen)} problems: ask for fewer.")
+                    fix = f"The {split} split holds about {len(seen)} problems: ask for fewer."
+                    raise BadInput("limit", count, fix)
                 continue
             misses = 0
             seen.add(walk)
@@ -149,11 +149,17 @@ class StridesTask:
     def _draw(self, rng: random.Random) -> Walk:
         low, high = self.lengths
         length = low + _below(rng, high - low + 1)
-        return Walk(_below(rng, STATES), tuple(_choose(rng, _WEIGHTS) for _ in range(length)))
+        start = STATES[_below(rng, len(STATES))]
+        return Walk(start, tuple(_choose(rng, _WEIGHTS) for _ in range(length)))
+
+
+def generate(split: Split, count: int, seed: int) -> Iterator[GeneratedProblem]:
+    """Yield the first ``count`` distinct problems of a split of the quickstart's task."""
+    return StridesTask().generate(split, count, seed)
 
 
 def split_of(question: str) -> Split:
-    """Return the one split that a problem belongs to: a hash of its text decides, so no two splits can share it."""
+    """Return the one split of a problem: a hash of its text decides, so that no two splits can share it."""
     digest = hashlib.sha256(f"{_TASK_SEED} split\n{question}".encode()).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64
     return SPLITS[min(bisect_right(list(accumulate(_SHARES)), place), len(SPLITS) - 1)]
@@ -172,9 +178,9 @@ def draw_strides(rng: random.Random, weights: Sequence[float], length: int) -> l
 def oracle(question: str, response: str) -> int | None:
     """Return the index of the first wrong line of a response (a line is a step), None where it is right.
 
-    A line is right if it names the next operations of the problem with their positions, in order, and the state
-    that they truly lead to; the answer line is right after the last operation only, and nothing follows it. A
-    response that breaks off without an answer is wrong at the line that it does not have.
+    A line is right if it names the next operations of the problem with their positions, in order, and the
+    state that they truly lead to; the answer line is right after the last operation only, and nothing follows
+    it. A response that breaks off without an answer is wrong at the line that it does not have.
 
     Raises:
         BadInput: the question is not one of this task.
@@ -191,7 +197,7 @@ def oracle(question: str, response: str) -> int | None:
         taken = _LINE.fullmatch(line)
         if taken is None:
             return number
-        steps = [(int(index) - 1, OPERATIONS.find(name)) for index, name in _TAKEN.findall(taken[1])]
+        steps = [(int(position) - 1, OPERATIONS.find(name)) for position, name in _TAKEN.findall(taken[1])]
         expected = list(enumerate(walk.operations))[done : done + len(steps)]
         done += len(steps)
         if steps != expected or int(taken[2]) != walk.states[done]:
@@ -208,14 +214,9 @@ def parse(question: str) -> Walk:
     match = _QUESTION.fullmatch(question)
     taken = _TAKEN.findall(match[2]) if match else []
     walk = Walk(int(match[1]), tuple(OPERATIONS.find(name) for _, name in taken)) if match else None
-    if walk is None or walk.start >= STATES or min(walk.operations) < 0 or walk.question != question:
+    if walk is None or walk.start not in STATES or min(walk.operations) < 0 or walk.question != question:
         raise BadInput("question", question, "Give a question that the strides generator wrote.")
     return walk
-
-
-def permutations() -> tuple[tuple[int, ...], ...]:
-    """Return, for each operation, the state that follows each state."""
-    return _PERMUTATIONS
 
 
 def _rng(*name: object) -> random.Random:
@@ -223,7 +224,7 @@ def _rng(*name: object) -> random.Random:
     return random.Random(int.from_bytes(digest[:8], "big"))
 
 
-# Only Random.random() is promised to give the same numbers in every Python version, so all draws go through it.
+# Only Random.random() is promised to give the same numbers in every Python version: all draws go through it.
 def _below(rng: random.Random, bound: int) -> int:
     return int(rng.random() * bound)
 
@@ -233,14 +234,15 @@ def _choose(rng: random.Random, weights: Sequence[float]) -> int:
     return bisect_right(sums, rng.random() * sums[-1])
 
 
-def _permutation(name: str) -> tuple[int, ...]:
+def _permutation(name: str) -> dict[int, int]:
     rng = _rng(_TASK_SEED, "operation", name)
-    order = list(range(STATES))
-    for last in range(STATES - 1, 0, -1):
+    order = list(STATES)
+    for last in range(len(order) - 1, 0, -1):
         other = _below(rng, last + 1)
         order[last], order[other] = order[other], order[last]
-    return tuple(order)
+    return dict(zip(STATES, order, strict=True))
 
 
 _WEIGHTS = tuple(1 / rank**_ZIPF for rank in range(1, len(OPERATIONS) + 1))
-_PERMUTATIONS = tuple(_permutation(name) for name in OPERATIONS)
+NEXT_STATE = tuple(_permutation(name) for name in OPERATIONS)
+"""For each operation, the state that follows each state."""

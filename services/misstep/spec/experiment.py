@@ -54,7 +54,9 @@ class Example(SpecModel):
     """A worked example put before the question."""
 
     question: str
+    """The problem, without the template."""
     solution: str
+    """Its solution, as the model should write it."""
 
 
 class Prompt(SpecModel):
@@ -165,6 +167,7 @@ class Evaluation(SpecModel):
     temperature: DecimalText = 0.7
     """0 is greedy decoding, which gives one response."""
     top_p: DecimalText = Field(default=1.0, gt=0, le=1)
+    """Nucleus, as in `spec.sampling`."""
     limit: Count | None = None
     """Use only the first so many test problems."""
     pass_at: list[Count] = Field(default=[1], min_length=1, max_length=8)
@@ -179,9 +182,7 @@ class Evaluation(SpecModel):
         if self.temperature == 0 and self.samples > 1:
             raise ValueError("at temperature 0 all samples are the same: set samples to 1")
         if max(self.pass_at) > self.samples:
-            raise ValueError(
-                f"pass@{max(self.pass_at)} needs at least as many samples as k; samples is {self.samples}"
-            )
+            raise ValueError(f"pass@{max(self.pass_at)} needs at least as many samples as k; samples is {self.samples}")
         return self
 
 
@@ -292,8 +293,11 @@ class Metadata(SpecModel):
     name: str = Field(pattern=NAME_PATTERN)
     """Lower-case letters, digits and dashes, 40 at most."""
     namespace: str | None = None
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
+    """Namespace in the cluster; nothing on one machine."""
+    labels: dict[str, str] = {}  # noqa: RUF012 (pydantic copies defaults)
+    """Kubernetes labels."""
+    annotations: dict[str, str] = {}  # noqa: RUF012 (pydantic copies defaults)
+    """Kubernetes annotations."""
 
 
 class Experiment(SpecModel):

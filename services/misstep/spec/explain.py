@@ -28,17 +28,15 @@ def explain(path: str) -> str:
     model: type[BaseModel] = Experiment
     info: FieldInfo | None = None
     for depth, part in enumerate(parts):
-        fields = fields_of(model) if (info is None or depth == 0 or _model_of(info.annotation)) else {}
+        fields = fields_of(model) if (info is None or depth == 0 or nested_model(info.annotation)) else {}
         if part not in fields:
             close = difflib.get_close_matches(part, list(fields), n=1, cutoff=0.4)
             where = ".".join(parts[:depth]) or "Experiment"
-            fix = (
-                f"Did you mean {close[0]}?" if close else f"{where} has: {', '.join(fields) or 'no fields'}."
-            )
+            fix = f"Did you mean {close[0]}?" if close else f"{where} has: {', '.join(fields) or 'no fields'}."
             raise BadInput(path, f"no field {part} in {where}", fix)
         info = fields[part]
-        model = _model_of(info.annotation) or model
-    nested = Experiment if info is None else _model_of(info.annotation)
+        model = nested_model(info.annotation) or model
+    nested = Experiment if info is None else nested_model(info.annotation)
     return _render(parts, info, nested)
 
 
@@ -47,7 +45,7 @@ def model_at(parts: list[str]) -> type[BaseModel] | None:
     model: type[BaseModel] | None = Experiment
     for part in parts:
         info = fields_of(model).get(part) if model else None
-        model = _model_of(info.annotation) if info else None
+        model = nested_model(info.annotation) if info else None
     return model
 
 
@@ -103,11 +101,12 @@ def _annotation_name(annotation: Any) -> str:
     return names.get(annotation, str(annotation))
 
 
-def _model_of(annotation: Any) -> type[BaseModel] | None:
+def nested_model(annotation: Any) -> type[BaseModel] | None:
+    """Return the field group inside an annotation, or None where it is plain."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for arg in typing.get_args(annotation):
-        found = _model_of(arg)
+        found = nested_model(arg)
         if found:
             return found
     return None

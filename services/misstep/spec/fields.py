@@ -37,9 +37,7 @@ def _decimal(value: Any) -> float:
     if not isinstance(value, str):
         raise ValueError(f'write it in quotes: "{decimal_text(value)}"')
     if not _DECIMAL.match(value):
-        raise ValueError(
-            'write a plain decimal number of zero or more in quotes, for example "0.7" or "5e-7"'
-        )
+        raise ValueError('write a plain decimal number of zero or more in quotes, for example "0.7" or "5e-7"')
     return float(value)
 
 

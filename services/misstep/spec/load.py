@@ -24,9 +24,7 @@ class _Loader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 line = key_node.start_mark.line + 1
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice (line {line})"
-                )
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice (line {line})")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -52,9 +50,7 @@ def load_experiment(path: Path | str) -> Experiment:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise BadInput(
-            str(path), error.strerror or str(error), "Give the path of an Experiment YAML file."
-        ) from error
+        raise BadInput(str(path), error.strerror or str(error), "Give the path of an Experiment YAML file.") from error
     except UnicodeDecodeError as error:
         raise BadInput(str(path), "not UTF-8 text", "Give the path of an Experiment YAML file.") from error
     experiment = parse_experiment(text, str(path))
@@ -68,9 +64,7 @@ def parse_experiment(text: str, origin: str = "the YAML") -> Experiment:
     except yaml.YAMLError as error:
         raise BadInput(origin, " ".join(str(error).split()), "Mend the YAML syntax.") from error
     if len(documents) != 1 or not isinstance(documents[0], dict):
-        raise BadInput(
-            origin, f"{len(documents)} YAML documents", "Write exactly one Experiment in the file."
-        )
+        raise BadInput(origin, f"{len(documents)} YAML documents", "Write exactly one Experiment in the file.")
     document = documents[0]
     document.pop("status", None)
     try:
@@ -113,10 +107,10 @@ def _explain(error: ErrorDetails) -> BadInput:
     if error["type"] == "missing":
         return BadInput(field, "not given", _FIXES["missing"])
     if error["type"] == "value_error":
-        value = error["input"]
-        shown = "wrong together" if isinstance(value, dict) else value
         message = str(error["ctx"]["error"]) if "ctx" in error else error["msg"]
-        return BadInput(field, shown, f"{message[:1].upper()}{message[1:]}.")
+        if isinstance(error["input"], dict):  # several fields that do not fit together: the message names them
+            return BadInput(field, message, "")
+        return BadInput(field, error["input"], f"{message[:1].upper()}{message[1:]}.")
     fix = _FIXES.get(error["type"], f"{error['msg']}.")
     return BadInput(field, error["input"], fix)
 
@@ -156,6 +150,4 @@ def _absolute_paths(experiment: Experiment, folder: Path) -> Experiment:
         update={role: located(getattr(spec.problems, role)) for role in ("train", "test", "validation")}
     )
     policy = spec.policy.model_copy(update={"model": located(spec.policy.model)})
-    return experiment.model_copy(
-        update={"spec": spec.model_copy(update={"problems": problems, "policy": policy})}
-    )
+    return experiment.model_copy(update={"spec": spec.model_copy(update={"problems": problems, "policy": policy})})

@@ -25,9 +25,7 @@ class Optimisation(SpecModel):
     """One training run (AdamW)."""
 
     learning_rate: DecimalText
-    """Peak learning rate, quoted: `"1e-5"`."""
     epochs: Count
-    """Passes over the training rows."""
     batch_size: Count = 64
     """Rows (pairs for DPO) in one optimiser step, over all processes."""
     micro_batch_size: Count | None = None
@@ -50,9 +48,7 @@ class Optimisation(SpecModel):
     @model_validator(mode="after")
     def _micro_batch_divides(self) -> Optimisation:
         if self.micro_batch_size and self.batch_size % self.micro_batch_size:
-            raise ValueError(
-                f"microBatchSize, {self.micro_batch_size}, must divide batchSize, {self.batch_size}"
-            )
+            raise ValueError(f"microBatchSize, {self.micro_batch_size}, must divide batchSize, {self.batch_size}")
         return self
 
 
@@ -60,7 +56,9 @@ class SftTraining(Optimisation):
     """Fine-tuning on correct teacher solutions."""
 
     learning_rate: DecimalText = 1e-5
+    """Peak learning rate, quoted: `"1e-5"`."""
     epochs: Count = 3
+    """Passes over the training rows."""
     selection: Selection = Selection()
 
 
@@ -68,7 +66,9 @@ class RftTraining(Optimisation):
     """Fine-tuning of the base model on the policy's own correct solutions."""
 
     learning_rate: DecimalText = 1e-5
+    """Peak learning rate, quoted: `"1e-5"`."""
     epochs: Count = 3
+    """Passes over the training rows."""
     selection: Selection = Selection()
     per_problem: Count = 4
     """At most so many distinct solutions of one problem."""
@@ -82,7 +82,9 @@ class DpoTraining(Optimisation):
     """Direct preference optimisation from the SFT policy, which is also the reference."""
 
     learning_rate: DecimalText = 1e-6
+    """Peak learning rate, quoted: `"1e-6"`."""
     epochs: Count = 2
+    """Passes over the training rows."""
     beta: DecimalText = 0.1
     """Strength of the pull towards the reference."""
     nll_weight: DecimalText = 0.0

@@ -1,0 +1,155 @@
+"""What a plan shares, what it must not share, and what changes a key."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from misstep.plan import render
+from misstep.plan.estimate import estimate
+from misstep.plan.frozen import External, FrozenStage, StageKind
+from misstep.plan.planner import Plan, plan
+from misstep.spec import Experiment, parse_experiment
+
+MODEL = {"model": External(uri="/models/base", digest="sha256:1")}
+
+
+def experiment(changes: str = "", sizes: str = "[125, 250]", name: str = "e") -> Experiment:
+    lines = "\n".join(f"  {line}" for line in changes.splitlines())
+    return parse_experiment(f"""
+apiVersion: misstep.dev/v1alpha1
+kind: Experiment
+metadata: {{name: {name}}}   # a comment
+spec:
+  problems:
+    train: {{format: strides, limit: 4000}}
+    test: {{format: strides, limit: 100}}
+    sizes: {sizes}
+  policy: {{model: {{path: base}}}}
+{lines}
+""")
+
+
+ARMS = """arms:
+- {name: sft, method: sft}
+- {name: rft, method: rft}
+- {name: random, method: dpo, pairs: random}
+- {name: step, method: dpo, pairs: shared-prefix}
+- {name: whole, method: dpo, pairs: whole-response}
+"""
+
+
+def kinds(made: Plan) -> dict[StageKind, int]:
+    return {kind: sum(s.kind is kind for s in made.stages) for kind in StageKind}
+
+
+def keys(made: Plan, *wanted: StageKind) -> set[str]:
+    return {s.key for s in made.stages if not wanted or s.kind in wanted}
+
+
+def test_the_grid_shares_what_it_can_and_no_more() -> None:
+    made = plan(experiment(ARMS), MODEL)
+    # Per size: one policy, one set of its samples with verdicts and one credit, for all arms.
+    assert kinds(made) == {
+        StageKind.PROBLEMS: 1,
+        StageKind.SFT: 2,
+        StageKind.SAMPLE: 2 + 10,
+        StageKind.VERIFY: 2 + 10,
+        StageKind.RFT: 2,
+        StageKind.CREDIT: 2,
+        StageKind.PAIRS: 6,
+        StageKind.DPO: 6,
+        StageKind.SCORE: 10,
+        StageKind.REPORT: 1,
+    }
+
+
+def test_samples_are_never_shared_between_sizes_or_seeds() -> None:
+    made = plan(experiment(ARMS + "seeds: [0, 1]"), MODEL)
+    drawn = [s for s in made.stages if s.name.startswith("sample-")]
+    assert len({s.inputs["model"] for s in drawn}) == len(drawn) == 4
+
+
+def test_changing_beta_reruns_dpo_and_what_follows_and_nothing_else() -> None:
+    before = plan(experiment(ARMS), MODEL)
+    after = plan(experiment(ARMS + 'training: {dpo: {beta: "0.2"}}'), MODEL)
+    changed = [s for s in after.stages if s.key not in keys(before)]
+    dpo = {s.key for s in changed if s.kind is StageKind.DPO}
+    assert len(dpo) == 6
+    followers = set(dpo)
+    for stage in after.stages:
+        if followers & set(stage.inputs.values()):
+            followers.add(stage.key)
+    assert {s.key for s in changed} == followers
+    assert keys(after, StageKind.CREDIT, StageKind.PAIRS, StageKind.SFT) <= keys(before)
+
+
+def test_an_arm_changes_single_fields_of_its_method() -> None:
+    arms = ARMS.replace("pairs: shared-prefix}", 'pairs: shared-prefix, dpo: {beta: "0.5"}}')
+    made = plan(experiment(arms + 'training: {dpo: {learningRate: "3e-6"}}'), MODEL)
+    params = made.stage("step-d125-s0").params
+    assert params["beta"] == 0.5 and params["optimiser"]["learning_rate"] == 3e-6
+    assert made.stage("whole-d125-s0").params["beta"] == 0.1
+
+
+def test_names_comments_storage_and_resources_change_no_key() -> None:
+    before = plan(experiment(ARMS), MODEL)
+    moved = plan(
+        experiment(ARMS + "storage: {uri: 's3://b/p'}\nresources: {default: {memory: 8Gi, shards: 3}}", name="other"),
+        {"model": External(uri="s3://elsewhere/base", digest="sha256:1")},
+    )
+    assert [s.key for s in before.stages] == [s.key for s in moved.stages]
+
+
+def test_adding_a_size_keeps_all_finished_work_but_the_report() -> None:
+    before, after = plan(experiment(ARMS), MODEL), plan(experiment(ARMS, sizes="[125, 250, 500]"), MODEL)
+    assert keys(before) - keys(after) == {before.report.key}
+
+
+def test_another_model_is_another_everything_but_problems() -> None:
+    before, after = plan(experiment(), MODEL), plan(experiment(), {"model": External(uri="x", digest="sha256:2")})
+    assert keys(before) & keys(after) == {before.stages[0].key}
+
+
+def test_keys_are_stable_across_releases() -> None:
+    """A change here re-keys users' finished work: raise RESULT_VERSION on purpose, or mend the change."""
+    made = plan(experiment(ARMS), MODEL)
+    frozen = FrozenStage.model_validate_json(made.report.model_dump_json())
+    assert frozen == made.report
+
+
+@settings(max_examples=30)
+@given(
+    sizes=st.lists(st.integers(1, 4000), min_size=1, max_size=5, unique=True).map(sorted),
+    seeds=st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True),
+)
+def test_every_plan_is_ordered_complete_and_uniquely_named(sizes: list[int], seeds: list[int]) -> None:
+    made = plan(experiment(ARMS + f"seeds: {seeds}", sizes=str(sizes)), MODEL)
+    seen: set[str] = set()
+    for stage in made.stages:
+        assert set(stage.inputs.values()) <= seen, "a stage stands after its inputs"
+        assert stage.typed_params().model_dump(mode="json") == stage.params
+        seen.add(stage.key)
+    assert len({s.name for s in made.stages}) == len(made.stages) == len(seen)
+    assert set(estimate(made)) == {s.name for s in made.stages}
+    assert len(json.loads(render.as_json(made, set()))["stages"]) == len(made.stages)
+
+
+def test_planning_a_large_grid_takes_under_a_second() -> None:
+    sizes = str([100 * 2**i for i in range(5)])
+    arms = ARMS + "- {name: edit, method: dpo, pairs: edit-distance}\nseeds: [0, 1, 2, 3, 4]"
+    wide = experiment(arms, sizes=sizes)
+    start = time.perf_counter()
+    made = plan(wide, MODEL)
+    assert time.perf_counter() - start < 1.0
+    assert kinds(made)[StageKind.SCORE] == 6 * 5 * 5
+
+
+def test_mermaid_names_every_stage() -> None:
+    made = plan(experiment(ARMS), MODEL)
+    text = render.as_mermaid(made, {made.stages[0].key})
+    assert text.startswith("flowchart") and "problems:::done" in text.replace('["problems"]', "")
+    assert all(f'"{s.name}"' in text for s in made.stages)

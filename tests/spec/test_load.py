@@ -1,0 +1,121 @@
+"""A wrong file is refused with the field, its value and the fix; a right one is understood."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from misstep.errors import BadInput
+from misstep.spec import load_experiment, parse_experiment
+from misstep.spec.fields import decimal_text
+
+SHORT = """
+apiVersion: misstep.dev/v1alpha1
+kind: Experiment
+metadata:
+  name: short
+spec:
+  problems:
+    train: {format: gsm8k, path: data/gsm8k}
+    sizes: [1000, 2000, 4000]
+  policy:
+    model: {path: models/base}
+"""
+
+
+def with_spec(lines: str) -> str:
+    return SHORT + "\n".join(f"  {line}" for line in lines.splitlines()) + "\n"
+
+
+def complaint(text: str) -> str:
+    with pytest.raises(BadInput) as caught:
+        parse_experiment(text)
+    assert caught.value.exit_code == 64
+    return str(caught.value)
+
+
+def test_the_shortest_useful_file_has_every_default() -> None:
+    spec = parse_experiment(SHORT).spec
+    assert [arm.name for arm in spec.arms] == ["sft", "rft", "dpo-random", "dpo-step"]
+    assert spec.credit.best_of == 5 and spec.training.dpo.beta == 0.1 and spec.seeds == [0]
+
+
+@pytest.mark.parametrize("path", sorted(Path("examples").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_example_is_valid(path: Path) -> None:
+    assert load_experiment(path).metadata.name == path.stem
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("credit: {rollout: 5}", "spec.credit.rollout: no such field. Did you mean rollouts?"),
+        ("credit: {rollouts: 3}", "rollouts, 3, must be at least bestOf, 5"),
+        ("credit: {rollouts: many}", "spec.credit.rollouts: many. Write a whole number without quotes."),
+        ("training: {dpo: {beta: 0.3}}", 'spec.training.dpo.beta: 0.3. Write it in quotes: "0.3".'),
+        ("training: {dpo: {learningRate: 5e-7}}", 'Write it in quotes: "5e-7".'),
+        ('training: {dpo: {beta: "-1"}}', "spec.training.dpo.beta: -1."),
+        ("training: {sft: {batchSize: 64, microBatchSize: 48}}", "must divide batchSize"),
+        ("resources: {default: {memory: 2GB}}", "Write a whole number of Mi or Gi"),
+        ("arms: [{name: a, method: rft}]", "exactly one arm has method sft"),
+        ("arms: [{name: a, method: sft}, {name: b, method: dpo}]", "pairs belongs to method dpo"),
+        ("arms: [{name: a, method: sft}, {name: b, method: rft, sizes: [7]}]", "problems.sizes lacks: [7]"),
+        ('evaluation: {temperature: "0"}', "set samples to 1"),
+        ("evaluation: {passAt: [1, 8]}", "pass@8 needs"),
+        ("seeds: [1, 1]", "seeds must be different"),
+        ("storage: {uri: /tmp/x}", "spec.storage.uri"),
+        ("policy2: 1", "spec.policy2: no such field. Did you mean policy?"),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_fix(lines: str, said: str) -> None:
+    assert said in complaint(with_spec(lines))
+
+
+def test_all_wrong_fields_are_named_at_once() -> None:
+    text = complaint(with_spec("credit: {rollout: 5}\nseeds: []"))
+    assert "2 wrong fields" in text and "spec.credit.rollout" in text and "spec.seeds" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [", "Mend the YAML syntax"),
+        ("", "0 YAML documents"),
+        ("- 1", "exactly one Experiment"),
+        (SHORT + "---" + SHORT, "2 YAML documents"),
+        (SHORT.replace("name: short", "name: short\n  name: twice"), "stands twice"),
+        (SHORT.replace("name: short", "name: Short_Name"), "metadata.name"),
+        (SHORT.replace("v1alpha1", "v2"), "apiVersion"),
+        (SHORT.replace("path: data/gsm8k", "hub: openai/gsm8k"), "needs revision"),
+        (SHORT.replace("[1000, 2000, 4000]", "[2000, 1000]"), "rising order"),
+        (SHORT.replace("path: data/gsm8k", "path: x, limit: 50"), "above train.limit, 50"),
+    ],
+)
+def test_a_wrong_file_says_why(text: str, said: str) -> None:
+    assert said in complaint(text)
+
+
+def test_a_missing_file_is_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="No such file"):
+        load_experiment(tmp_path / "none.yaml")
+
+
+def test_local_paths_are_meant_from_the_file(tmp_path: Path) -> None:
+    (tmp_path / "exp.yaml").write_text(SHORT)
+    spec = load_experiment(tmp_path / "exp.yaml").spec
+    assert spec.problems.train.path == str(tmp_path / "data/gsm8k")
+    assert spec.policy.model.path == str(tmp_path / "models/base")
+
+
+@given(st.floats(min_value=0, max_value=1e30, allow_nan=False))
+def test_numbers_survive_being_written(number: float) -> None:
+    spec = parse_experiment(with_spec(f'training: {{dpo: {{beta: "{decimal_text(number)}"}}}}')).spec
+    assert spec.training.dpo.beta == number
+
+
+@given(st.text(max_size=400))
+def test_no_text_brings_anything_but_bad_input(text: str) -> None:
+    with pytest.raises(BadInput):
+        parse_experiment(text)

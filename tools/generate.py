@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Write the generated pages, or check that they are current.
+
+python tools/generate.py           write docs/experiment.md and the tables in docs/artifacts.md
+python tools/generate.py --check   exit 1, naming the file, where one differs; also checks locks/ against pyproject
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from pydantic import BaseModel
+
+from misstep.artifacts.records import TABLES
+from misstep.spec.experiment import Experiment
+from misstep.spec.explain import default_text, fields_of, nested_model, type_name
+
+ROOT = Path(__file__).parents[1]
+BEGIN, END = "<!-- generated tables: make docs -->", "<!-- end of generated tables -->"
+
+
+def main(argv: list[str]) -> int:
+    """Write or check; returns the exit code."""
+    artifacts = ROOT / "docs/artifacts.md"
+    pages = {
+        ROOT / "docs/experiment.md": experiment_page(),
+        artifacts: between_marks(artifacts.read_text(), schema_tables()),
+    }
+    stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
+    if "--check" in argv:
+        complaints = [f"{path.relative_to(ROOT)} is not current: run make docs" for path in stale]
+        complaints += lock_complaints()
+        print("\n".join(complaints) or "generated files are current")
+        return 1 if complaints else 0
+    for path in stale:
+        path.write_text(pages[path])
+        print(f"wrote {path.relative_to(ROOT)}")
+    return 0
+
+
+def experiment_page() -> str:
+    """The reference of all Experiment fields, from their types."""
+    lines = [
+        "# Experiment reference",
+        "",
+        "Generated from the types by `make docs`. The same text on the command line: `misstep explain spec.credit`.",
+    ]
+    queue: list[tuple[str, type[BaseModel]]] = [("", Experiment)]
+    shown: dict[type[BaseModel], str] = {}
+    while queue:
+        path, model = queue.pop(0)
+        lines += ["", f"## {path or 'Experiment'}", ""]
+        if model in shown:
+            lines.append(f"The same fields as `{shown[model]}`.")
+            continue
+        shown[model] = path
+        lines += [doc(model), ""]
+        lines += ["| field | type | default | meaning |", "|---|---|---|---|"]
+        for name, info in fields_of(model).items():
+            default = "needed" if info.is_required() else (default_text(info) or "")
+            nested = nested_model(info.annotation)
+            meaning = " ".join((info.description or (doc(nested) if nested else "")).split())
+            lines.append(f"| `{name}` | {cell(type_name(info))} | {cell(default)} | {cell(meaning)} |")
+            if nested is not None:
+                queue.append((f"{path}.{name}".lstrip("."), nested))
+    return "\n".join(lines) + "\n"
+
+
+def doc(model: type[BaseModel]) -> str:
+    """A type's docstring on one line."""
+    return " ".join((model.__doc__ or "").split())
+
+
+def schema_tables() -> str:
+    """The Arrow schema of every table that stages exchange."""
+    lines: list[str] = []
+    for kind, tables in TABLES.items():
+        for table, schema in tables.items():
+            lines += ["", f"### {kind}/{table}", "", "| column | type | may be null |", "|---|---|---|"]
+            lines += [f"| `{f.name}` | {cell(str(f.type))} | {'yes' if f.nullable else ''} |" for f in schema]
+    return "\n".join(lines).strip()
+
+
+def cell(text: str) -> str:
+    """Make a text safe inside a Markdown table."""
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def between_marks(page: str, content: str) -> str:
+    """Put generated content between a page's marks."""
+    head, rest = page.split(BEGIN)
+    return f"{head}{BEGIN}\n\n{content}\n\n{END}{rest.split(END)[1]}"
+
+
+def lock_complaints() -> list[str]:
+    """Say where a lock lacks, or has another version than, what pyproject.toml asks for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    wanted = {extra: expand(extras, extra) + project["project"]["dependencies"] for extra in extras}
+    wanted["core"] = project["project"]["dependencies"]
+    wanted["dev"] = wanted["local"] + project["dependency-groups"]["dev"]
+    complaints = []
+    for name, requirements in wanted.items():
+        path = ROOT / f"locks/{name}.txt"
+        if name == "records":
+            continue  # a part of other extras, no image of its own
+        locked = dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", path.read_text(), re.MULTILINE))
+        for text in requirements:
+            requirement = Requirement(text)
+            version = locked.get(requirement.name.lower().replace("_", "-"))
+            if version is None or not requirement.specifier.contains(version, prereleases=True):
+                complaints.append(f"locks/{name}.txt has {requirement.name} {version}, not {text}: run make locks")
+    return complaints
+
+
+def expand(extras: dict[str, list[str]], name: str) -> list[str]:
+    """Spell an extra out, with the extras of our own that it names."""
+    found: list[str] = []
+    for text in extras[name]:
+        requirement = Requirement(text)
+        if requirement.name == "misstep":
+            for other in sorted(requirement.extras):
+                found += expand(extras, other)
+        else:
+            found.append(text)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
