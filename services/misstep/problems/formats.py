@@ -41,7 +41,7 @@ def read_source(
 
 
 def _gsm8k(row: Row, path: Path) -> RawProblem:
-    """OpenAI's format: ``question``, and ``answer`` = solution, calculator marks ``<<..>>`` included, then ``#### N``."""
+    """OpenAI's format: ``question``, and ``answer`` = the solution with calculator marks, then ``#### N``."""
     answer = text_column(row, "answer", path)
     return RawProblem(
         question=text_column(row, "question", path),
