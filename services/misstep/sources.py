@@ -34,9 +34,7 @@ def resolve(
     sources = {"train": problems.train, "test": problems.test_source(), "validation": problems.validation}
     labels = {s.label for s in sources.values() if s is not None and s.format != "strides"}
     _refuse_unknown("--data", set(data) - labels, labels)
-    _refuse_unknown(
-        "--model", set(models) - {experiment.spec.policy.model.name}, {experiment.spec.policy.model.name}
-    )
+    _refuse_unknown("--model", set(models) - {experiment.spec.policy.model.name}, {experiment.spec.policy.model.name})
     externals = {"model": _model(experiment.spec.policy.model, models)}
     for split, source in sources.items():
         if source is not None and source.format != "strides":
@@ -104,7 +102,5 @@ def _model(ref: ModelRef, models: Mapping[str, str]) -> External:
 def _existing(path: Path, field: str, hub: str | None, option: str) -> Path:
     if not path.exists():
         other = f" (the Hub's {hub} needs no folder)" if hub else ""
-        raise BadInput(
-            field, str(path), f"There is nothing at this path. Give one that exists, or {option}{other}."
-        )
+        raise BadInput(field, str(path), f"There is nothing at this path. Give one that exists, or {option}{other}.")
     return path

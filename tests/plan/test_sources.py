@@ -1,0 +1,81 @@
+"""What comes from outside is found, digested, or refused with the fix."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from misstep.errors import BadInput
+from misstep.sources import resolve
+from misstep.spec import Experiment, load_experiment
+
+PINNED = "hub: openai/gsm8k, revision: " + "a" * 40
+
+
+def experiment(folder: Path, train: str = "format: gsm8k, path: data", model: str = "path: model") -> Experiment:
+    (folder / "e.yaml").write_text(f"""
+apiVersion: misstep.dev/v1alpha1
+kind: Experiment
+metadata: {{name: e}}
+spec:
+  problems:
+    train: {{{train}}}
+    sizes: [1]
+  policy: {{model: {{{model}}}}}
+""")
+    return load_experiment(folder / "e.yaml")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/train.jsonl").write_text('{"question": "?", "answer": "#### 1"}\n')
+    (tmp_path / "data/test.jsonl").write_text('{"question": "!", "answer": "#### 2"}\n')
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.json").write_text("{}")
+    return tmp_path
+
+
+def test_the_same_content_has_the_same_digest_wherever_it_lies(folder: Path) -> None:
+    before = resolve(experiment(folder))
+    shutil.copytree(folder / "data", folder / "copy")
+    after = resolve(experiment(folder), data={"gsm8k": str(folder / "copy")})
+    assert {r: e.digest for r, e in before.items()} == {r: e.digest for r, e in after.items()}
+    assert before["source_train"].uri != after["source_train"].uri
+    (folder / "copy/train.jsonl").write_text("{}\n")
+    changed = resolve(experiment(folder), data={"gsm8k": str(folder / "copy")})
+    assert changed["source_train"].digest != before["source_train"].digest
+    assert changed["source_test"].digest == before["source_test"].digest
+
+
+def test_the_hub_enters_by_its_pinned_revision(folder: Path) -> None:
+    found = resolve(experiment(folder, f"format: gsm8k, {PINNED}, config: main"))
+    assert found["source_train"].uri == f"hf://datasets/openai/gsm8k@{'a' * 40}#main/train"
+    assert found["source_test"].digest.endswith("#main/test")
+
+
+@pytest.mark.parametrize(
+    ("train", "model", "options", "said"),
+    [
+        ("format: gsm8k, path: nowhere", "path: model", {}, "There is nothing at this path"),
+        ("format: gsm8k", "path: model", {}, "run with --data gsm8k=FOLDER"),
+        ("format: gsm8k, path: model", "path: model", {}, "no train.jsonl, train.parquet"),
+        ("format: gsm8k, path: data", "path: data", {}, "it has no config.json"),
+        ("format: gsm8k, path: data", "path: none", {}, "--model model=FOLDER"),
+        ("format: gsm8k, path: data", "path: model", {"data": {"math": "x"}}, "The experiment has: gsm8k."),
+        ("format: gsm8k, path: data", "path: model", {"models": {"llama": "x"}}, "The experiment has: model."),
+    ],
+)
+def test_what_is_missing_is_named(
+    folder: Path, train: str, model: str, options: dict[str, dict[str, str]], said: str
+) -> None:
+    with pytest.raises(BadInput) as caught:
+        resolve(experiment(folder, train, model), **options)
+    assert said in str(caught.value)
+
+
+def test_generated_problems_need_nothing_from_outside(folder: Path) -> None:
+    made = experiment(folder, "format: strides, limit: 5")
+    assert set(resolve(made)) == {"model"}
