@@ -1,0 +1,1 @@
+"""A plan on one machine: schedule, fork server, progress."""

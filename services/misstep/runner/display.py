@@ -1,0 +1,171 @@
+"""Show a run: live rows on a terminal, plain lines elsewhere, JSON lines for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import IO, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from misstep.runner.board import Board, describe, duration
+from misstep.runner.events import Event
+
+REMIND_SECONDS = 30.0
+_FIGURES = 4
+"""How many of a stage's counts a line shows."""
+
+
+class TextDisplay:
+    """A line per start (not on a terminal), end, retry and failure. On a terminal the running stages stand below."""
+
+    def __init__(self, console: Console, board: Board) -> None:
+        self._console = console
+        self._board = board
+        self._reminded = 0.0
+        self._live: Live | None = None
+        if console.is_terminal:
+            self._live = Live(console=console, auto_refresh=False, transient=True)
+
+    def tell(self, event: Event) -> None:
+        line = self._line(event)
+        if line:
+            self._reminded = event.at
+            self._console.print(line, soft_wrap=True, highlight=False)
+        if event.what == "run-started" and event.detail["todo"] and self._live is not None:
+            self._live.start()
+        if event.what == "run-ended":
+            self.close()
+        self._draw()
+
+    def tick(self, at: float) -> None:
+        self._draw()
+        if self._live is None and at - self._reminded >= REMIND_SECONDS and self._board.running:
+            self._reminded = at
+            for row in self._board.running.values():
+                how_far = describe(row.heartbeat) or f"running for {duration(at - row.since)}"
+                self._console.print(f"{_clock(at)} {_label(row.task.stage, row.task.shard)}: {how_far}",
+                                    soft_wrap=True, highlight=False)  # fmt: skip
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _draw(self) -> None:
+        if self._live is not None and self._live.is_started:
+            self._live.update(live_rows(self._board), refresh=True)
+
+    def _line(self, event: Event) -> str:
+        name, detail = escape(_label(event.stage, event.shard)), event.detail
+        match event.what:
+            case "run-started":
+                return _opening(len(detail["todo"]), detail["stages"])
+            case "stage-failed":
+                return self._failure(name, detail)
+            case "shard-waiting":
+                text = f"{name}: another run on this machine is at it; waiting for its result"
+            case "shard-started" if self._live is None:
+                text = f"{name}: started" + (f" (attempt {detail['attempt']})" if detail["attempt"] > 1 else "")
+            case "stage-committed":
+                text = self._committed(escape(event.stage or ""), detail)
+            case "shard-retried":
+                text = f"{name}: [yellow]failed, trying again[/yellow]: {escape(detail['error'])}"
+            case "isolated":
+                threads = ", ".join(sorted(set(detail["threads"])))
+                text = f"stages start as fresh processes: importing has started threads ({threads})"
+            case "store-silent":
+                text = f"[yellow]the store does not answer, waiting[/yellow]: {escape(detail['error'])}"
+            case "stopping":
+                running = ", ".join(detail["running"]) or "nothing runs"
+                text = f"stopping (again Ctrl-C kills at once): {running}"
+            case _:
+                return ""
+        return f"{_clock(event.at)} {text}"
+
+    def _committed(self, name: str, detail: Mapping[str, Any]) -> str:
+        took = "by another run" if detail["seconds"] is None else f"in {duration(detail['seconds'])}"
+        said = escape(figures(detail["summary"]))
+        said = f": {said}" if said else ""
+        return f"{name}: [green]done[/green] {took}{said}  [dim]{self._board.done}/{self._board.total}[/dim]"
+
+    def _failure(self, name: str, detail: Mapping[str, Any]) -> str:
+        lines = [
+            f"[red]{name}: failed[/red] (exit {detail['code']}): {escape(detail['error'])}",
+            f"  log:         {escape(detail['log'])}",
+            f"  rerun alone: {escape(detail['rerun'])}",
+        ]
+        if detail["still_running"]:
+            lines.append(f"  still running: {', '.join(detail['still_running'])} (Ctrl-C stops them)")
+        return "\n".join(lines)
+
+
+class JsonDisplay:
+    """Every event as one JSON line, and each process's progress every few seconds."""
+
+    def __init__(self, stream: IO[str], board: Board, every: float = 5.0) -> None:
+        self._stream = stream
+        self._board = board
+        self._every = every
+        self._next = every
+
+    def tell(self, event: Event) -> None:
+        self._stream.write(json.dumps(event.as_dict()) + "\n")
+        self._stream.flush()
+
+    def tick(self, at: float) -> None:
+        if at < self._next:
+            return
+        self._next = at + self._every
+        for row in self._board.running.values():
+            if row.heartbeat is not None:
+                detail = row.heartbeat.model_dump(mode="json", exclude={"shard", "updated"})
+                self.tell(Event("shard-progress", at, *row.task, detail=detail))
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+
+def live_rows(board: Board) -> RenderableType:
+    """One row per running process, and one for the whole run."""
+    table = Table.grid(padding=(0, 2))
+    for row in board.running.values():
+        fraction = row.fraction
+        state = describe(row.heartbeat) if row.started else "getting ready"
+        bar = ProgressBar(total=1.0, completed=fraction or 0.0, width=20) if fraction is not None else Text()
+        elapsed = duration(max(board.at - row.since, 0.0))
+        table.add_row(Text(_label(*row.task), style="bold"), bar, Text(state), Text(elapsed, style="dim"))
+    total = Text(f"{board.done}/{board.total} stages, {duration(board.at)}", style="dim")
+    return Group(table, total)
+
+
+def _opening(todo: int, stages: int) -> str:
+    if not todo:
+        return f"{stages} of {stages} stages: nothing to do"
+    there = f", {stages - todo} are there already" if todo < stages else ""
+    return f"{todo} of {stages} stages to run{there}"
+
+
+def figures(summary: Mapping[str, Any]) -> str:
+    """The first few plain counts and figures of a manifest's summary, as ``problems 2,000, dropped 3``."""
+    shown = []
+    for name, value in summary.items():
+        if isinstance(value, bool) or not isinstance(value, int | float | str) or len(str(value)) > 24:
+            continue
+        text = f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else value
+        shown.append(f"{name.replace('_', ' ')} {text}")
+    return ", ".join(shown[:_FIGURES])
+
+
+def _label(stage: str | None, shard: int | None) -> str:
+    return f"{stage} [shard {shard}]" if shard else f"{stage or ''}"
+
+
+def _clock(at: float) -> str:
+    minutes, seconds = divmod(int(at), 60)
+    return f"[dim]{minutes:3d}:{seconds:02d}[/dim]"

@@ -1,0 +1,251 @@
+"""The process that stages are forked from: heavy libraries are imported once here, not once in each of forty stages.
+
+Run as ``python -m misstep.runner.forkserver``; standard library only, until it imports what it was told to. It talks
+JSON over one SEQPACKET socket: a message is one request or one report. Isolated, it preloads nothing and each child
+executes a fresh ``python -m misstep stage ...``; supervision is the same.
+
+No stage outlives its runner: the server ends when the socket closes or its parent dies and kills its children's
+process groups (so that verifier workers go too), and every child is killed by the kernel should the server itself die.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+_MAX_MESSAGE = 65536
+
+
+def die_with_parent(number: int, parent: int) -> None:
+    """Ask the kernel for signal ``number`` when the parent (of that pid) ends; exit at once where it already has."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+_CHILD_ENDED = {signal.SIGCHLD}
+
+
+@contextlib.contextmanager
+def _children_may_report() -> Iterator[None]:
+    """Let SIGCHLD in: while waiting, and while importing, which takes seconds in which a child may end."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _CHILD_ENDED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _CHILD_ENDED)
+
+
+class Server:
+    """Forks a child per request, once the modules that its kind needs are loaded; reports starts and ends."""
+
+    def __init__(self, link: socket.socket, entry: str, modules: list[str], isolate: bool) -> None:
+        self._link = link
+        self._entry = entry
+        self._modules = modules
+        """Still to import, in order."""
+        self._isolate = isolate
+        self._waiting: list[dict[str, Any]] = []
+        self._children: dict[int, int] = {}
+        """pid -> request id."""
+        self._wake, self._waker = socket.socketpair()
+        self._frozen = False
+
+    def serve(self) -> NoReturn:
+        for end in (self._wake, self._waker):
+            end.setblocking(False)
+        signal.signal(signal.SIGTERM, self._end_all)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _CHILD_ENDED)
+        signal.signal(signal.SIGCHLD, self._reap)
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._link, selectors.EVENT_READ)
+            selector.register(self._wake, selectors.EVENT_READ)
+            while True:
+                with _children_may_report():
+                    events = selector.select(0 if self._modules else None)
+                for key, _ in events:
+                    if key.fileobj is self._link:
+                        self._receive()
+                    else:
+                        self._wake.recv(4096)
+                self._start_waiting()
+                self._load_next()
+
+    def _receive(self) -> None:
+        message = self._link.recv(_MAX_MESSAGE)
+        if not message:
+            self._end_all()
+        self._waiting.append(json.loads(message))
+
+    def _report(self, **message: Any) -> None:
+        try:
+            self._link.send(json.dumps(message).encode())
+        except (BrokenPipeError, ConnectionResetError):
+            self._end_all()
+
+    def _reap(self, *_: object) -> None:
+        for pid in list(self._children):  # never any child: what is being imported starts processes of its own
+            ended, status, usage = os.wait4(pid, os.WNOHANG)
+            if ended:
+                self._report(
+                    id=self._children.pop(pid),
+                    code=os.waitstatus_to_exitcode(status),
+                    at=time.monotonic(),
+                    cpu_seconds=round(usage.ru_utime + usage.ru_stime, 3),
+                )
+
+    def _start_waiting(self) -> None:
+        still = set(self._modules)
+        for request in list(self._waiting):
+            if self._isolate or still.isdisjoint(request["modules"]):
+                self._waiting.remove(request)
+                self._start(request)
+
+    def _load_next(self) -> None:
+        if not self._modules:
+            return
+        asked = {module for request in self._waiting for module in request["modules"]}
+        module = next((m for m in self._modules if m in asked), self._modules[0])
+        began = time.monotonic()
+        try:
+            with _children_may_report():
+                importlib.import_module(module)
+            error = None
+        except Exception as problem:  # noqa: BLE001 (the stage that needs it will say what is wrong, in its own log)
+            error = f"{type(problem).__name__}: {problem}"
+            if not isinstance(problem, ModuleNotFoundError):
+                traceback.print_exc()
+        self._modules.remove(module)
+        left = len(self._modules)
+        self._report(loaded=module, error=error, seconds=round(time.monotonic() - began, 3), left=left)
+
+    def _start(self, request: dict[str, Any]) -> None:
+        threads = [] if self._isolate else threads_started()
+        if threads:
+            self._isolate = True
+            self._report(unsafe=threads)
+        if not self._frozen and not self._modules:
+            gc.freeze()  # what was imported never becomes garbage: children must not copy its pages to look
+            self._frozen = True
+        sys.stdout.flush()
+        sys.stderr.flush()
+        server = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._child(request, server)
+        with contextlib.suppress(PermissionError, ProcessLookupError):  # the child was faster: it does the same
+            os.setpgid(pid, pid)
+        self._children[pid] = request["id"]
+        self._report(id=request["id"], pid=pid, at=time.monotonic())
+
+    def _child(self, request: dict[str, Any], server: int) -> NoReturn:
+        code = 1
+        try:
+            os.setpgid(0, 0)
+            die_with_parent(signal.SIGKILL, server)
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGTERM, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _CHILD_ENDED)
+            for end in (self._link, self._wake, self._waker):
+                end.close()
+            _redirect(request["log"])
+            os.environ.update(request["env"])
+            argv = request["argv"]
+            if self._isolate:
+                command = [sys.executable, "-P", "-m", "misstep", "stage", *argv]
+                os.execv(sys.executable, command)  # noqa: S606 (no shell is wanted)
+            ctypes.CDLL(None).prctl(_PR_SET_NAME, request["title"].encode()[:15])
+            sys.argv = ["misstep", "stage", *argv]
+            _set_threads(int(request["env"]["OMP_NUM_THREADS"]))
+            code = _call(self._entry, argv)
+        except BaseException:  # noqa: BLE001 (a process ends here: what went wrong belongs into its log)
+            traceback.print_exc()
+        finally:
+            _leave(code)
+
+    def _end_all(self, *_: object) -> NoReturn:
+        for pid in list(self._children):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+        os._exit(0)
+
+
+_HARMLESS_THREADS = {"jemalloc_bg_thd"}
+"""Threads that outlast a fork by their library's own fork handlers (pyarrow's allocator)."""
+
+
+def threads_started() -> list[str]:
+    """Name the threads, beside the main one, that a forked child would silently lack. Empty: forking is safe."""
+    names = []
+    for task in Path("/proc/self/task").iterdir():
+        if task.name != str(os.getpid()):
+            with contextlib.suppress(FileNotFoundError):  # it ended between the listing and the look
+                names.append((task / "comm").read_text().strip())
+    return [name for name in names if name not in _HARMLESS_THREADS]
+
+
+def _redirect(log: str) -> None:
+    with Path(log).open("ab", buffering=0) as file, Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+def _set_threads(count: int) -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(count)  # the environment was read when torch was imported, long before this fork
+
+
+def _call(entry: str, argv: list[str]) -> int:
+    module, _, function = entry.partition(":")
+    try:
+        return int(getattr(importlib.import_module(module), function)(argv) or 0)
+    except SystemExit as leave:
+        if leave.code is None or isinstance(leave.code, int):
+            return leave.code or 0
+        sys.stderr.write(f"{leave.code}\n")
+        return 1
+
+
+def _leave(code: int) -> NoReturn:
+    """End a forked child: its own clean-up runs, that of the server which it is a copy of does not."""
+    try:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def main(argv: list[str]) -> NoReturn:
+    """Serve on the socket that ``argv`` describes: one JSON object with fd, parent, entry, modules, isolate."""
+    given = json.loads(argv[0])
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    die_with_parent(signal.SIGTERM, given["parent"])
+    Server(socket.socket(fileno=given["fd"]), given["entry"], given["modules"], given["isolate"]).serve()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,104 @@
+"""What a run has done so far: the bookkeeping between the schedule and the processes. No I/O, no clock."""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import StrEnum
+
+from misstep.errors import EXIT_BAD_INPUT
+from misstep.runner.schedule import Capacity, Graph, State, Task, blocked, is_over, outstanding, to_start
+
+
+class After(StrEnum):
+    """What the end of one process means."""
+
+    COMMITTED = "committed"
+    """Its stage now has its manifest."""
+    ENDED = "ended"
+    """Well, and other shards of the stage are not done yet."""
+    RETRY = "retry"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+class Ledger:
+    """Mutable state of one run. ``retries`` is how often one shard may be started again after a failure."""
+
+    def __init__(self, graph: Graph, *, retries: int = 1, keep_going: bool = False) -> None:
+        self.graph = graph
+        self.keep_going = keep_going
+        self.stopping = False
+        self.committed: set[str] = set()
+        self.failed: set[str] = set()
+        self.running: set[Task] = set()
+        self.ended: set[Task] = set()
+        self.elsewhere: set[Task] = set()
+        self.attempts: Counter[Task] = Counter()
+        self._allowed = retries + 1
+
+    @property
+    def state(self) -> State:
+        return State(
+            committed=frozenset(self.committed),
+            failed=frozenset(self.failed),
+            running=frozenset(self.running),
+            ended=frozenset(self.ended),
+            elsewhere=frozenset(self.elsewhere),
+        )
+
+    @property
+    def outstanding(self) -> frozenset[str]:
+        return outstanding(self.graph, frozenset(self.committed))
+
+    @property
+    def blocked(self) -> frozenset[str]:
+        return blocked(self.graph, frozenset(self.failed)) & self.outstanding
+
+    def next_tasks(self, capacity: Capacity) -> list[Task]:
+        if self.stopping:
+            return []
+        return to_start(self.graph, self.state, capacity, keep_going=self.keep_going)
+
+    def is_over(self) -> bool:
+        if self.stopping:
+            return not self.running
+        return is_over(self.graph, self.state, keep_going=self.keep_going)
+
+    def commit(self, stage: str) -> None:
+        """Note a manifest. What another run or pod has committed counts as much as this run's own."""
+        self.committed.add(stage)
+        self._forget(stage)
+
+    def start(self, task: Task) -> int:
+        """Note a start; return which attempt it is, from 1."""
+        self.running.add(task)
+        self.attempts[task] += 1
+        return self.attempts[task]
+
+    def wait_for_other_run(self, task: Task) -> None:
+        self.elsewhere.add(task)
+
+    def other_run_left(self, task: Task) -> None:
+        self.elsewhere.discard(task)
+
+    def end(self, task: Task, code: int, *, committed: bool) -> After:
+        """Note that a process ended with an exit code (minus a signal's number), its stage having a manifest or not."""
+        self.running.discard(task)
+        if committed:
+            self.commit(task.stage)
+            return After.COMMITTED
+        if code == 0:
+            self.ended.add(task)
+            if not self.ended.issuperset(self.graph.nodes[task.stage].tasks()):
+                return After.ENDED
+            self._forget(task.stage)  # all shards ended well and nothing was committed: as good as a failure
+        if self.stopping:
+            return After.STOPPED
+        if code == EXIT_BAD_INPUT or self.attempts[task] >= self._allowed:
+            self.failed.add(task.stage)
+            return After.FAILED
+        return After.RETRY
+
+    def _forget(self, stage: str) -> None:
+        self.ended = {task for task in self.ended if task.stage != stage}
+        self.elsewhere = {task for task in self.elsewhere if task.stage != stage}

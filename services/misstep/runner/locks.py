@@ -1,0 +1,44 @@
+"""One process per stage shard and machine: advisory locks that the kernel frees when their holder dies.
+
+The store makes twins harmless; the lock only spares the machine from doing the work twice, and the twins from sharing
+one scratch folder, when two runs with common stages (or the same one twice) are on at once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from misstep.plan.frozen import Storage
+
+
+class ShardLocks:
+    """Locks on the shards of stages that live in one store."""
+
+    def __init__(self, storage: Storage, folder: Path | None = None) -> None:
+        place = hashlib.sha256(f"{storage.endpoint or ''} {storage.uri}".encode()).hexdigest()[:16]
+        self._folder = (folder or Path(tempfile.gettempdir()) / f"misstep-locks-{os.getuid()}") / place
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._held: dict[tuple[str, int], int] = {}
+
+    def acquire(self, key: str, shard: int) -> bool:
+        """Take the lock without waiting. False: another run has it."""
+        descriptor = os.open(self._folder / f"{key}.{shard}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._held[key, shard] = descriptor
+        return True
+
+    def release(self, key: str, shard: int) -> None:
+        """Give a held lock back; the (empty) file stays, for removing it would let two holders in."""
+        os.close(self._held.pop((key, shard)))
+
+    def close(self) -> None:
+        for key, shard in list(self._held):
+            self.release(key, shard)

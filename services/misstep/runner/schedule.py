@@ -1,0 +1,168 @@
+"""Which shards to start next on one machine: pure functions of the plan's shape and of what has happened so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+
+class Task(NamedTuple):
+    """One process: one shard of one stage."""
+
+    stage: str
+    shard: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """What the schedule needs to know of a stage. ``cost`` is its expected time in any one unit."""
+
+    name: str
+    needs: tuple[str, ...] = ()
+    shards: int = 1
+    cpus: int = 1
+    memory_mib: int = 1024
+    cost: float = 1.0
+
+    def tasks(self) -> list[Task]:
+        return [Task(self.name, shard) for shard in range(self.shards)]
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What the machine offers. ``processes``, where set, replaces the limit by cores, never the one by memory."""
+
+    cpus: int
+    memory_mib: int
+    processes: int | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """What has happened. ``committed`` and ``failed`` hold stages and only grow; the others hold tasks."""
+
+    committed: frozenset[str] = frozenset()
+    failed: frozenset[str] = frozenset()
+    running: frozenset[Task] = frozenset()
+    ended: frozenset[Task] = frozenset()
+    """Ended well, while their stage still waits for its other shards."""
+    elsewhere: frozenset[Task] = frozenset()
+    """Held by another run on this machine, so waited for."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Stages in topological order, and those whose results are wanted."""
+
+    nodes: Mapping[str, Node]
+    targets: frozenset[str] = field(default_factory=frozenset)
+
+    @classmethod
+    def of(cls, nodes: Iterable[Node], targets: Iterable[str] | None = None) -> Graph:
+        """Build from nodes in topological order; without ``targets`` every stage is wanted.
+
+        Raises ValueError where a stage stands before one of its inputs, twice, or a target is unknown.
+        """
+        seen: dict[str, Node] = {}
+        for node in nodes:
+            missing = [name for name in node.needs if name not in seen]
+            if missing or node.name in seen:
+                raise ValueError(f"stage {node.name} stands twice or before its inputs {missing}")
+            seen[node.name] = node
+        wanted = frozenset(seen if targets is None else targets)
+        if wanted - seen.keys():
+            raise ValueError(f"no such stages: {sorted(wanted - seen.keys())}")
+        return cls(seen, wanted)
+
+    @cached_property
+    def path_cost(self) -> Mapping[str, float]:
+        """Cost of the longest chain from each stage's start to the end of the plan, the stage included."""
+        after: dict[str, float] = dict.fromkeys(self.nodes, 0.0)
+        total: dict[str, float] = {}
+        for node in reversed(list(self.nodes.values())):
+            total[node.name] = node.cost + after[node.name]
+            for name in node.needs:
+                after[name] = max(after[name], total[node.name])
+        return total
+
+
+def outstanding(graph: Graph, committed: frozenset[str]) -> frozenset[str]:
+    """Return the stages without a result that a target needs: inputs of a committed stage are not made again."""
+    found: set[str] = set()
+    stack = [name for name in graph.targets if name not in committed]
+    while stack:
+        name = stack.pop()
+        if name not in found:
+            found.add(name)
+            stack += [need for need in graph.nodes[name].needs if need not in committed]
+    return frozenset(found)
+
+
+def blocked(graph: Graph, failed: frozenset[str]) -> frozenset[str]:
+    """Return the stages that can never start because a stage before them has failed."""
+    out: set[str] = set()
+    for node in graph.nodes.values():
+        if any(need in failed or need in out for need in node.needs):
+            out.add(node.name)
+    return frozenset(out)
+
+
+def to_start(graph: Graph, state: State, capacity: Capacity, *, keep_going: bool = False) -> list[Task]:
+    """Choose the tasks to start now: the longest remaining chain first, as many as cores and memory allow.
+
+    A task that wants more than the whole machine counts as wanting all of it, so that it runs alone instead of
+    never. After a failure nothing starts unless ``keep_going``. Smaller tasks may pass one that does not fit yet.
+    """
+    if state.failed and not keep_going:
+        return []
+    cpus, memory = 0, 0
+    for task in state.running:
+        node = graph.nodes[task.stage]
+        cpus, memory = cpus + _cpus(node, capacity), memory + _memory(node, capacity)
+    chosen: list[Task] = []
+    for task in _candidates(graph, state):
+        node = graph.nodes[task.stage]
+        if cpus + _cpus(node, capacity) <= _slots(capacity) and memory + _memory(node, capacity) <= capacity.memory_mib:
+            chosen.append(task)
+            cpus, memory = cpus + _cpus(node, capacity), memory + _memory(node, capacity)
+    return chosen
+
+
+def is_over(graph: Graph, state: State, *, keep_going: bool = False) -> bool:
+    """Tell whether nothing runs and nothing more will start, however long one waits."""
+    if state.running:
+        return False
+    if state.failed and not keep_going:
+        return True
+    return not _candidates(graph, state) and not _waited_for(graph, state)
+
+
+def _candidates(graph: Graph, state: State) -> list[Task]:
+    busy = state.running | state.ended | state.elsewhere
+    ready = [
+        graph.nodes[name]
+        for name in outstanding(graph, state.committed)
+        if name not in state.failed and all(need in state.committed for need in graph.nodes[name].needs)
+    ]
+    place = {name: index for index, name in enumerate(graph.nodes)}
+    ready.sort(key=lambda node: (-graph.path_cost[node.name], place[node.name]))
+    return [task for node in ready for task in node.tasks() if task not in busy]
+
+
+def _waited_for(graph: Graph, state: State) -> bool:
+    wanted = outstanding(graph, state.committed) - state.failed - blocked(graph, state.failed)
+    return any(task.stage in wanted for task in state.elsewhere)
+
+
+def _slots(capacity: Capacity) -> int:
+    return capacity.cpus if capacity.processes is None else capacity.processes
+
+
+def _cpus(node: Node, capacity: Capacity) -> int:
+    return min(node.cpus, capacity.cpus) if capacity.processes is None else 1
+
+
+def _memory(node: Node, capacity: Capacity) -> int:
+    return min(node.memory_mib, capacity.memory_mib)

@@ -1,0 +1,37 @@
+"""What the runner reads from the store: manifests and heartbeats. It never writes there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from misstep.artifacts import paths
+from misstep.artifacts.manifest import committed_keys, read_manifest
+from misstep.artifacts.progress import Heartbeat, read_progress
+from misstep.artifacts.store import Store
+from misstep.errors import MisstepError
+
+
+class StoreWatch:
+    """Methods raise BadInput where the store cannot be used, and another MisstepError where a later try may succeed."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def committed(self, key: str) -> bool:
+        return self._store.exists(paths.manifest(key))
+
+    def committed_among(self, keys: Sequence[str]) -> frozenset[str]:
+        return frozenset(committed_keys(self._store, keys))
+
+    def summary(self, key: str) -> Mapping[str, Any]:
+        """Return a committed artifact's counts and figures."""
+        manifest = read_manifest(self._store, key)
+        return manifest.summary if manifest else {}
+
+    def heartbeats(self, key: str) -> list[Heartbeat]:
+        """Return how far a stage's shards are; nothing where the store does not answer, for they are only shown."""
+        try:
+            return read_progress(self._store, key)
+        except MisstepError:
+            return []

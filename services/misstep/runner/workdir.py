@@ -1,0 +1,126 @@
+"""The folder of an experiment on this machine: logs, frozen stages, the last run's record, and its report."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from misstep.errors import BadInput
+from misstep.plan.frozen import FrozenStage
+from misstep.plan.planner import Plan
+from misstep.runner.events import Event
+
+ROOT = Path(".misstep")
+
+
+class Workdir:
+    """Paths, and reading and writing of the small files. Results live in the store, never only here."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @classmethod
+    def of(cls, experiment: str) -> Workdir:
+        return cls(ROOT / experiment)
+
+    def create(self) -> None:
+        """Raises BadInput where the folder cannot be made."""
+        try:
+            for folder in (self.root / "logs", self.root / "stages"):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput("--work", str(self.root), f"{error.strerror}: name a folder that can be written.") from error
+
+    def log(self, stage: str, shard: int) -> Path:
+        return self.root / "logs" / f"{stage}.{shard}.log"
+
+    def error(self, stage: str, shard: int) -> Path:
+        """Where a stage's process leaves its last error."""
+        return self.root / "logs" / f"{stage}.{shard}.error"
+
+    def logs(self, stage: str) -> list[Path]:
+        """Logs of a stage's shards, in their order."""
+        found = (self.root / "logs").glob(f"{stage}.*.log")
+        return sorted(
+            (path for path in found if path.name.split(".")[-2].isdigit()),
+            key=lambda path: int(path.name.split(".")[-2]),
+        )
+
+    def frozen(self, stage: str) -> Path:
+        return self.root / "stages" / f"{stage}.json"
+
+    def write_stage(self, stage: FrozenStage) -> Path:
+        path = self.frozen(stage.name)
+        _write(path, stage.model_dump_json(indent=1))
+        return path
+
+    def write_plan(self, plan: Plan) -> None:
+        _write(self.root / "plan.json", plan.model_dump_json())
+
+    def read_plan(self) -> Plan | None:
+        """The plan of the last run here, or None where there was none."""
+        try:
+            return Plan.model_validate_json((self.root / "plan.json").read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def read_run(self) -> dict[str, Any] | None:
+        """The record of the last run here, or None."""
+        try:
+            return dict(json.loads((self.root / "run.json").read_bytes()))
+        except FileNotFoundError:
+            return None
+
+    @property
+    def run_file(self) -> Path:
+        return self.root / "run.json"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+
+class RunRecord:
+    """Listener that keeps ``run.json`` true: who runs what since when, and all events but progress."""
+
+    def __init__(self, path: Path, about: dict[str, Any]) -> None:
+        self._path = path
+        self._record = {**about, "pid": os.getpid(), "outcome": None, "events": []}
+
+    def tell(self, event: Event) -> None:
+        if event.what == "shard-progress":
+            return
+        self._record["events"].append(event.as_dict())
+        if event.what == "run-ended":
+            self._record["outcome"] = event.detail["outcome"]
+        _write(self._path, json.dumps(self._record, indent=1))
+
+    def tick(self, at: float) -> None:
+        """Nothing: a record is of what happened, not of how far it is."""
+
+    def close(self) -> None:
+        """Nothing is open between two events."""
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def last_error(said: Path, log: Path, start: int = 0, limit: int = 65536) -> str:
+    """Return what a stage's process last said about its failure: the line that it left in ``said``, else the last line
+    of what its log holds from byte ``start`` on; empty without either."""
+    try:
+        return said.read_text(encoding="utf-8", errors="replace").strip()
+    except FileNotFoundError:
+        pass
+    try:
+        with log.open("rb") as file:
+            file.seek(max(start, file.seek(0, os.SEEK_END) - limit))
+            lines = file.read().decode(errors="replace").split("\n")
+    except FileNotFoundError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
