@@ -1,8 +1,8 @@
-"""Pre-training of the quickstart's base model: first to repeat a sequence, then to solve strides, mostly badly.
+"""Pre-training of the quickstart's base model: repeating sequences, then solving strides, mostly badly.
 
-The base must be able to reason in small strides and rarely do so: most of its solutions take all operations in one
-line, which a model of this size cannot compute. What fine-tuning and the learning from mistakes add is then not new
-skill but the habit of the skill, as in the language models that the method was found on.
+The base must be able to reason in small strides and rarely do so: most of its solutions take all operations
+in one line, which a model of this size cannot compute. What fine-tuning and the learning from mistakes add is
+then less a new skill than the habit of using it, as in the language models that the method was found on.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Recipe:
     steps: int = 2200
     batch: int = 64
     learning_rate: float = 3e-3
-    blurts: float = 0.6  # share of solutions that take every operation in one line
+    blurts: float = 0.72  # share of solutions that take every operation in one line
     strides: tuple[float, ...] = (0.6, 0.4)  # weights of one and two operations a line in the others
     repeats: float = 0.05  # share of repeat-sequence rows among the problems, so that copying stays sharp
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
-    """Make the untrained model: 0.32 million parameters, one KV head, heads of 32 (what vLLM's CPU kernels need)."""
+    """Make the untrained model: 0.32M parameters, one KV head, heads of 32 as vLLM's CPU kernels need."""
     torch.manual_seed(seed)
     return LlamaForCausalLM(
         LlamaConfig(
@@ -66,8 +66,10 @@ def pretrain(
     """Train a new model by the recipe, on the pretrain split alone."""
     model = new_model(tokenizer, recipe.seed)
     repeats = _repeats(random.Random(recipe.seed), tokenizer)
-    _train(model, repeats, recipe.repeat_steps, recipe, tokenizer, progress)
-    _train(model, _problems(recipe, tokenizer, repeats), recipe.steps, recipe, tokenizer, progress)
+    problems = _problems(recipe, tokenizer, repeats)
+    for rows, steps in ((repeats, recipe.repeat_steps), (problems, recipe.steps)):
+        for step, loss in _train(model, rows, steps, recipe, tokenizer.pad_token_id):
+            progress(f"step {step}/{steps}, loss {loss:.3f}")
     return model.eval()
 
 
@@ -85,7 +87,7 @@ def _problems(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, repeats: Itera
             continue
         length = len(walk.operations)
         strides = [length] if rng.random() < recipe.blurts else draw_strides(rng, recipe.strides, length)
-        question, solution = tokenizer([walk.question, walk.solution(strides)])["input_ids"]
+        question, solution = tokenizer([walk.question + "\n", walk.solution(strides)])["input_ids"]
         yield question, [*solution, tokenizer.eos_token_id]
 
 
@@ -94,17 +96,19 @@ def _train(
     rows: Iterator[Row],
     steps: int,
     recipe: Recipe,
-    tokenizer: PreTrainedTokenizerFast,
-    progress: Callable[[str], None],
-) -> None:
-    optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.1)
+    pad: int,
+) -> Iterator[tuple[int, float]]:
+    """Train for so many steps; yield the step and its loss now and then."""
+    optimizer = torch.optim.AdamW(
+        model.parameters(), recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.1
+    )
     warm_up = max(5, int(0.06 * steps))
     model.train()
     for step in range(steps):
         cosine = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * min(1.0, (step + 1) / warm_up) * cosine
-        ids, labels = _batch([next(rows) for _ in range(recipe.batch)], tokenizer.pad_token_id)
+        ids, labels = _batch([next(rows) for _ in range(recipe.batch)], pad)
         logits = model(input_ids=ids[:, :-1], use_cache=False).logits
         loss = functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
         optimizer.zero_grad()
@@ -112,7 +116,7 @@ def _train(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if (step + 1) % 50 == 0:
-            progress(f"step {step + 1}/{steps}, loss {loss.item():.3f}")
+            yield step + 1, loss.item()
 
 
 def _batch(rows: list[Row], pad: int) -> tuple[torch.Tensor, torch.Tensor]:

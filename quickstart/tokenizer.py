@@ -1,4 +1,4 @@
-"""The quickstart's tokenizer: one token per atom of the strides task, and decoding gives the text back exactly."""
+"""The quickstart's tokenizer: one token per atom of the strides task, and decoding is exact."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from transformers import PreTrainedTokenizerFast
 
 from misstep.problems.strides import ATOMS
 
-SPECIAL = ("<pad>", "<eos>", "<unk>")
-# Longest match first is what an alternation does not do by itself: an index before the bare number it starts with.
-_ATOM = r"start |: |#### |\d\.|[a-z] |\d+|\?|\n"
+PAD, EOS, UNK = SPECIAL = ("<pad>", "<eos>", "<unk>")
+# A state has two digits and a position one: the longer is tried first.
+_ATOM = r"start |: |#### |[a-z] |\d\d|\d|\?|\n"
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """Build the tokenizer: atoms as words, no beginning-of-text token, nothing added around a text."""
     vocabulary = {token: index for index, token in enumerate((*SPECIAL, *ATOMS))}
-    core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
     core.pre_tokenizer = pre_tokenizers.Split(Regex(_ATOM), behavior="isolated")
     core.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
-        pad_token="<pad>",
-        eos_token="<eos>",
-        unk_token="<unk>",
+        pad_token=PAD,
+        eos_token=EOS,
+        unk_token=UNK,
         padding_side="left",
         model_max_length=128,
         clean_up_tokenization_spaces=False,

@@ -1,0 +1,91 @@
+"""The quickstart's tokenizer and its committed base model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from quickstart.make_base import COMMITTED
+from quickstart.measure import accuracy, respond
+from quickstart.pretraining import new_model
+from quickstart.tokenizer import build_tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
+
+from misstep.problems.strides import ATOMS, GeneratedProblem, generate, oracle
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(COMMITTED)
+
+
+@pytest.fixture(scope="module")
+def model() -> LlamaForCausalLM:
+    return AutoModelForCausalLM.from_pretrained(COMMITTED).eval()
+
+
+@pytest.fixture(scope="module")
+def problems() -> list[GeneratedProblem]:
+    return list(generate("validation", 300, seed=1))
+
+
+def test_the_committed_tokenizer_is_the_one_that_is_built(tokenizer: PreTrainedTokenizerBase) -> None:
+    assert tokenizer.get_vocab() == build_tokenizer().get_vocab()
+    assert (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id) == (0, 1, None)
+
+
+@given(seed=st.integers(0, 10_000))
+def test_problems_come_back_exactly_one_token_per_atom(tokenizer: PreTrainedTokenizerBase, seed: int) -> None:
+    for problem in generate("train", 2, seed):
+        prompt, solution = f"{problem.question}\n", problem.solution
+        ids = tokenizer(prompt + solution)["input_ids"]
+        assert tokenizer.decode(ids) == prompt + solution
+        assert all(token in ATOMS for token in tokenizer.convert_ids_to_tokens(ids))
+        # A completion may be tokenised apart from its prompt.
+        assert ids == tokenizer(prompt)["input_ids"] + tokenizer(solution)["input_ids"]
+
+
+def test_a_cut_response_decodes_to_the_same_text_piece_by_piece(tokenizer: PreTrainedTokenizerBase) -> None:
+    text = next(generate("train", 1, 0)).solution
+    ids = tokenizer(text)["input_ids"]
+    assert "".join(tokenizer.decode([i]) for i in ids) == text
+    assert tokenizer.decode([*ids, tokenizer.eos_token_id], skip_special_tokens=True) == text
+
+
+def test_foreign_text_is_unknown_and_no_error(tokenizer: PreTrainedTokenizerBase) -> None:
+    assert tokenizer.unk_token_id in tokenizer("What is 100 times 3?")["input_ids"]
+
+
+def test_the_committed_model_is_a_small_llama(model: LlamaForCausalLM) -> None:
+    assert isinstance(model, LlamaForCausalLM)
+    assert json.loads((COMMITTED / "config.json").read_text())["architectures"] == ["LlamaForCausalLM"]
+    assert sum(f.stat().st_size for f in Path(COMMITTED).iterdir()) < 2_000_000
+    assert not list(Path(COMMITTED).glob("*.bin"))
+    fresh = new_model(build_tokenizer(), seed=0)
+    assert model.num_parameters() == fresh.num_parameters() < 330_000
+    assert model.config.head_dim >= 32
+    assert model.generation_config.eos_token_id == 1
+    assert model.generation_config.pad_token_id == 0
+
+
+def test_the_base_can_reason_but_seldom_does(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, problems: list[GeneratedProblem]
+) -> None:
+    greedy = accuracy(model, tokenizer, problems, temperature=0.0)
+    sampled = accuracy(model, tokenizer, problems, temperature=1.0)
+    assert greedy <= 0.12
+    assert 0.1 <= sampled <= 0.28
+    assert greedy < sampled
+
+
+def test_its_wrong_answers_have_a_wrong_step(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, problems: list[GeneratedProblem]
+) -> None:
+    responses = respond(model, tokenizer, problems, temperature=1.0)
+    first_errors = [oracle(p.question, r) for p, r in zip(problems, responses, strict=True)]
+    wrong = [not r.endswith(f"#### {p.gold}") for p, r in zip(problems, responses, strict=True)]
+    assert all(error is not None for error, is_wrong in zip(first_errors, wrong, strict=True) if is_wrong)
+    assert sum(error is None for error in first_errors) > 0.1 * len(problems)
