@@ -1,0 +1,87 @@
+"""Find and remove what nobody needs: artifacts that no given Experiment reaches, and leftovers inside the others.
+
+Nothing younger than a grace period is ever removed, since it may belong to a stage that is running now.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from misstep.artifacts import paths
+from misstep.artifacts.inspect import artifacts_in
+from misstep.artifacts.manifest import finished_blocks, read_manifest, read_receipt
+from misstep.artifacts.store import TEMPORARY, Entry, Store
+
+GRACE_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Objects to remove together, in this order: what makes others visible goes first."""
+
+    key: str
+    """The artifact's key; empty for what belongs to none."""
+    reason: str
+    paths: tuple[str, ...]
+    size: int
+    """Bytes that this frees."""
+
+
+def plan_gc(
+    store: Store,
+    reachable_keys: Iterable[str],
+    *,
+    grace_seconds: float = GRACE_SECONDS,
+    now: float | None = None,
+) -> list[Removal]:
+    """List what may go: whole artifacts that are not reachable, and inside reachable ones whatever neither a manifest
+    nor a receipt lists, old checkpoints and heartbeats of committed ones, and half-written temporary files.
+
+    ``now`` is in seconds since the epoch. Raises Damaged where a reachable artifact's manifest does not parse.
+    """
+    before = (time.time() if now is None else now) - grace_seconds
+    reachable = set(reachable_keys)
+    removals = []
+    for key, entries in sorted(artifacts_in(store).items()):
+        if key in reachable:
+            needed = _needed(store, key, entries)
+            left = [entry for entry in entries if entry.path not in needed and entry.modified < before]
+            removals += _removal(key, "left over inside a needed artifact", left)
+        elif max(entry.modified for entry in entries) < before:
+            removals += _removal(key, "not reached by any given Experiment", entries)
+    half_written = [entry for entry in store.list(TEMPORARY) if entry.modified < before]
+    return removals + _removal("", "half-written", half_written)
+
+
+def apply_gc(store: Store, removals: Sequence[Removal]) -> int:
+    """Remove what a plan lists, and return the bytes freed."""
+    for removal in removals:
+        for path in removal.paths:
+            store.delete(path)
+    return sum(removal.size for removal in removals)
+
+
+def _needed(store: Store, key: str, entries: Sequence[Entry]) -> set[str]:
+    manifest = read_manifest(store, key)
+    if manifest is not None:
+        receipts = [paths.receipt(key, block, manifest.blocks) for block in range(manifest.blocks)]
+        return {paths.manifest(key), *receipts, *(f"{key}/{part.path}" for part in manifest.parts)}
+    needed = {entry.path for entry in entries if entry.path.startswith((f"{key}/checkpoints/", f"{key}/progress/"))}
+    for blocks, finished in finished_blocks(store, key).items():
+        for block in finished:
+            receipt = read_receipt(store, key, block, blocks)
+            if receipt is not None:
+                needed |= {paths.receipt(key, block, blocks), *(f"{key}/{part.path}" for part in receipt.parts)}
+    return needed
+
+
+def _removal(key: str, reason: str, entries: Sequence[Entry]) -> list[Removal]:
+    if not entries:
+        return []
+    ordered = sorted((entry.path for entry in entries), key=lambda path: (not path.endswith(".json"), path))
+    if paths.manifest(key) in ordered:
+        ordered.remove(paths.manifest(key))
+        ordered.insert(0, paths.manifest(key))
+    return [Removal(key, reason, tuple(ordered), sum(entry.size for entry in entries))]

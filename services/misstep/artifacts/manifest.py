@@ -1,0 +1,230 @@
+"""What commits an artifact: one manifest, put together from one receipt per block.
+
+A block's part files are stored first, under names that carry their hash; then its receipt, create-if-absent, so that
+of two writers the first wins and the other's files are never listed. Whoever sees all receipts writes the manifest,
+create-if-absent too. No manifest, no artifact.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
+
+from misstep.artifacts import paths
+from misstep.artifacts.store import MissingError, Store, valid_path
+from misstep.artifacts.summary import merge
+from misstep.errors import BadInput, MisstepError
+from misstep.plan.frozen import FrozenStage, StageKind
+
+FORMAT = 1
+T = TypeVar("T", bound="_Document")
+
+
+class Part(BaseModel):
+    """One stored file. A table's parts, in order of their blocks, are the table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    path: str
+    """Where it lies, below the artifact's key."""
+    size: int
+    sha256: str
+    block: int
+    table: str | None = None
+    rows: int | None = None
+    file: str | None = None
+    """For files: the path by which readers ask for it, such as ``model/config.json``."""
+
+    @field_validator("path", "file")
+    @classmethod
+    def _stays_inside(cls, path: str | None) -> str | None:
+        if path is not None and not valid_path(path):
+            raise ValueError(f"{path!r} cannot be the path of a stored file")
+        return path
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in dump(self).items() if value is not None}
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    format: int = FORMAT
+
+    def encode(self) -> bytes:
+        document = self.model_dump(mode="json")
+        return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+class Receipt(_Document):
+    """One finished block."""
+
+    block: int
+    blocks: int
+    parts: tuple[Part, ...]
+    summary: dict[str, Any] = Field(default_factory=dict)
+    tools: dict[str, str] = Field(default_factory=dict)
+    """Versions of the libraries that the block's process had loaded."""
+    seconds: float
+
+
+class Timings(BaseModel):
+    """How long it took: the one thing here that does not follow from the key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    seconds: float
+    blocks: tuple[float, ...]
+
+
+class Manifest(_Document):
+    """A committed artifact: what it was made from, and every file that belongs to it."""
+
+    key: str
+    kind: StageKind
+    name: str
+    """What the stage was called in the plan that made it first."""
+    params: dict[str, Any]
+    inputs: dict[str, str]
+    externals: dict[str, str]
+    """role -> digest."""
+    tools: dict[str, str]
+    blocks: int
+    parts: tuple[Part, ...]
+    summary: dict[str, Any]
+    timings: Timings
+
+    def tables(self) -> dict[str, int]:
+        """Return the rows of each table."""
+        rows: dict[str, int] = {}
+        for part in self.parts:
+            if part.table is not None:
+                rows[part.table] = rows.get(part.table, 0) + (part.rows or 0)
+        return rows
+
+    def table_parts(self, table: str) -> tuple[Part, ...]:
+        return tuple(part for part in self.parts if part.table == table)
+
+    def files(self, prefix: str = "") -> dict[str, Part]:
+        return {part.file: part for part in self.parts if part.file is not None and part.file.startswith(prefix)}
+
+    def size(self) -> int:
+        """Return the bytes of all parts."""
+        return sum(part.size for part in self.parts)
+
+
+class NotCommittedError(MisstepError):
+    """An artifact was asked for that has no manifest."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key} is not committed: no manifest in the store")
+
+
+def read_manifest(store: Store, key: str) -> Manifest | None:
+    """Return a committed artifact's manifest, or None. Raises Damaged where it does not parse or is another's."""
+    manifest = _read(store, paths.manifest(key), Manifest)
+    if manifest is not None and manifest.key != key:
+        raise Damaged(paths.manifest(key), f"it is the manifest of {manifest.key}")
+    return manifest
+
+
+def committed_keys(store: Store, keys: Iterable[str]) -> set[str]:
+    """Tell which artifacts are committed, asking the store for several at once."""
+    asked = list(dict.fromkeys(keys))
+    with ThreadPoolExecutor(16) as pool:
+        return {
+            key for key, there in zip(asked, pool.map(store.exists, map(paths.manifest, asked)), strict=True) if there
+        }
+
+
+def finished_blocks(store: Store, key: str) -> dict[int, set[int]]:
+    """Return the blocks that have a receipt, by the number of blocks into which their writer cut the stage."""
+    found: dict[int, set[int]] = {}
+    for entry in store.list(f"{key}/blocks/"):
+        match = paths.RECEIPT.fullmatch(entry.path.removeprefix(f"{key}/"))
+        if match:
+            found.setdefault(int(match[2]), set()).add(int(match[1]))
+    return found
+
+
+def read_receipt(store: Store, key: str, block: int, blocks: int) -> Receipt | None:
+    """Return a finished block's receipt, or None. Raises Damaged where it does not parse."""
+    return _read(store, paths.receipt(key, block, blocks), Receipt)
+
+
+def put_receipt(store: Store, key: str, receipt: Receipt) -> bool:
+    """Store a block's receipt; False where another writer's was first (that one counts)."""
+    return store.put(paths.receipt(key, receipt.block, receipt.blocks), receipt.encode(), if_absent=True)
+
+
+def assemble(stage: FrozenStage, receipts: Sequence[Receipt]) -> Manifest:
+    """Put a manifest together from the receipts of all blocks, in any order. Raises MisstepError where their
+    summaries contradict each other."""
+    ordered = sorted(receipts, key=lambda receipt: receipt.block)
+    if [r.block for r in ordered] != list(range(len(ordered))) or any(r.blocks != len(ordered) for r in ordered):
+        raise MisstepError(f"{stage.key}: the receipts are not those of all blocks")
+    tools: dict[str, set[str]] = {}
+    for receipt in ordered:
+        for tool, version in receipt.tools.items():
+            tools.setdefault(tool, set()).add(version)
+    return Manifest(
+        key=stage.key,
+        kind=stage.kind,
+        name=stage.name,
+        params=stage.params,
+        inputs=stage.inputs,
+        externals={role: external.digest for role, external in stage.externals.items()},
+        tools={tool: ", ".join(sorted(versions)) for tool, versions in sorted(tools.items())},
+        blocks=len(ordered),
+        parts=tuple(part for receipt in ordered for part in receipt.parts),
+        summary=merge([receipt.summary for receipt in ordered]),
+        timings=Timings(seconds=sum(r.seconds for r in ordered), blocks=tuple(r.seconds for r in ordered)),
+    )
+
+
+def commit(store: Store, stage: FrozenStage, blocks: int) -> Manifest:
+    """Write the manifest of a stage whose blocks all have receipts, and return the committed one: this writer's or,
+    where another was first, that one's."""
+    with ThreadPoolExecutor(8) as pool:
+        receipts = list(pool.map(lambda block: read_receipt(store, stage.key, block, blocks), range(blocks)))
+    missing = [block for block, receipt in enumerate(receipts) if receipt is None]
+    if missing:
+        raise MisstepError(f"{stage.key}: the receipts of blocks {missing[:5]} have been removed meanwhile")
+    manifest = assemble(stage, [receipt for receipt in receipts if receipt is not None])
+    if store.put(paths.manifest(stage.key), manifest.encode(), if_absent=True):
+        return manifest
+    committed = read_manifest(store, stage.key)
+    if committed is None:
+        raise MisstepError(f"{stage.key}: its manifest was written and removed meanwhile")
+    return committed
+
+
+class Damaged(BadInput):
+    """A stored object is not what its manifest says, or no manifest at all."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        fix = "`misstep run --repair` removes what is damaged and computes that alone again."
+        super().__init__(path, problem, fix)
+
+
+def _read(store: Store, path: str, kind: type[T]) -> T | None:
+    try:
+        document = kind.model_validate_json(store.get(path))
+    except MissingError:
+        return None
+    except ValidationError as error:
+        raise Damaged(path, f"not a valid {kind.__name__.lower()}: {error.errors()[0]['msg']}") from error
+    if document.format != FORMAT:
+        fix = f"This version of Misstep reads format {FORMAT}: use the one that wrote it."
+        raise BadInput(path, f"format {document.format}", fix)
+    return document

@@ -1,0 +1,49 @@
+"""The names of everything below an artifact's key, in one place; ``docs/artifacts.md`` describes the same."""
+
+from __future__ import annotations
+
+import re
+
+from misstep.plan.frozen import StageKind
+
+KEY = re.compile(rf"(?:{'|'.join(kind.value for kind in StageKind)})-[0-9a-f]{{20}}")
+RECEIPT = re.compile(r"blocks/(\d{5,})-of-(\d{5,})\.json")
+CHECKPOINT = re.compile(r"checkpoints/(\d{8,})/manifest\.json")
+_HASH = 16
+"""Hex digits of sha256 in a name: enough to keep a late twin's other bytes apart; readers check the whole hash."""
+
+
+def manifest(key: str) -> str:
+    """Say where an artifact's manifest lies."""
+    return f"{key}/manifest.json"
+
+
+def receipt(key: str, block: int, blocks: int) -> str:
+    """Say where the receipt of a finished block lies."""
+    return f"{key}/blocks/{block:05d}-of-{blocks:05d}.json"
+
+
+def table_part(table: str, block: int, blocks: int, sha256: str) -> str:
+    """Say where a block's rows of one table lie, below the key."""
+    return f"{table}/block-{block:05d}-of-{blocks:05d}-{sha256[:_HASH]}.parquet"
+
+
+def file_part(path: str, sha256: str) -> str:
+    """Say where a file lies, below the key."""
+    return f"files/{sha256[:_HASH]}/{path}"
+
+
+def progress(key: str, shard: int) -> str:
+    """Say where a shard's heartbeat lies."""
+    return f"{key}/progress/{shard}.json"
+
+
+def checkpoint(key: str, step: int) -> str:
+    """Name the folder of the checkpoint of one training step."""
+    return f"{key}/checkpoints/{step:08d}"
+
+
+def split_key(path: str) -> tuple[str, str] | None:
+    """Split a stored path into an artifact's key and what lies below it; None where it belongs to no artifact."""
+    key, _, below = path.partition("/")
+    return (key, below) if KEY.fullmatch(key) and below else None

@@ -1,0 +1,120 @@
+"""A small object per shard that says how far it is, for whoever watches: never a reason for a stage to fail."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from misstep.artifacts import paths
+from misstep.artifacts.store import MissingError, Store
+from misstep.errors import MisstepError
+
+if TYPE_CHECKING:
+    from misstep.stages.context import Progress
+
+_log = logging.getLogger(__name__)
+EVERY_SECONDS = 2.0
+_LONGEST_WAIT = 60.0
+
+
+class Heartbeat(BaseModel):
+    """How far a shard is. ``done`` of ``total`` count the work at hand (a block's, mostly); ``blocks_done`` of
+    ``blocks`` count this shard's blocks, so ``fraction`` tells how far the shard is as a whole."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    shard: int
+    done: int
+    total: int
+    unit: str
+    rate: float | None = None
+    """Units per second since the count last began; None at first."""
+    detail: dict[str, float | str] = Field(default_factory=dict)
+    blocks_done: int = 0
+    blocks: int = 1
+    updated: float
+    """Seconds since the epoch."""
+
+    @property
+    def fraction(self) -> float:
+        within = self.done / self.total if self.total else 0.0
+        if self.blocks_done >= self.blocks:
+            return 1.0
+        return (self.blocks_done + min(within, 1.0)) / self.blocks
+
+
+class ProgressWriter:
+    """Writes a shard's heartbeat at most every two seconds, less often while the store refuses it."""
+
+    def __init__(
+        self,
+        store: Store,
+        key: str,
+        shard: int,
+        listener: Progress | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._store, self._path, self._shard = store, paths.progress(key, shard), shard
+        self._listener, self._clock, self._now = listener, clock, now
+        self._blocks = (0, 1)
+        self._latest: Heartbeat | None = None
+        self._began = (0, clock())
+        self._next_write = clock()
+        self._wait = EVERY_SECONDS
+
+    def update(self, done: int, total: int, unit: str, **detail: float | str) -> None:
+        now = self._clock()
+        latest = self._latest
+        if latest is None or done < latest.done or unit != latest.unit:
+            self._began = (done, now)
+        began_at, began = self._began
+        self._latest = Heartbeat(
+            shard=self._shard,
+            done=done,
+            total=total,
+            unit=unit,
+            rate=(done - began_at) / (now - began) if done > began_at and now > began else None,
+            detail=detail,
+            blocks_done=self._blocks[0],
+            blocks=self._blocks[1],
+            updated=self._now(),
+        )
+        if self._listener is not None:
+            self._listener.update(done, total, unit, **detail)
+        if now >= self._next_write:
+            self.flush()
+
+    def blocks(self, done: int, total: int) -> None:
+        """Note how many of the shard's blocks are finished; written with the next heartbeat."""
+        self._blocks = (done, total)
+
+    def flush(self) -> None:
+        """Write the newest state now."""
+        if self._latest is None:
+            return
+        self._latest = self._latest.model_copy(
+            update={"blocks_done": self._blocks[0], "blocks": self._blocks[1], "updated": self._now()}
+        )
+        try:
+            self._store.put(self._path, self._latest.model_dump_json().encode())
+            self._wait = EVERY_SECONDS
+        except MisstepError as error:
+            self._wait = min(2 * self._wait, _LONGEST_WAIT)
+            _log.warning("progress could not be written: %s", error)
+        self._next_write = self._clock() + self._wait
+
+
+def read_progress(store: Store, key: str) -> list[Heartbeat]:
+    """Return the heartbeats of an artifact's shards, in order; what does not parse is left out."""
+    found: list[Heartbeat] = []
+    for entry in store.list(f"{key}/progress/"):
+        try:
+            found.append(Heartbeat.model_validate(json.loads(store.get(entry.path))))
+        except (MissingError, ValueError, ValidationError):
+            continue
+    return sorted(found, key=lambda heartbeat: heartbeat.shard)

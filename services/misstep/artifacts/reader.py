@@ -1,0 +1,150 @@
+"""Read committed artifacts: only what a manifest lists, with size and sha256 checked, one batch in memory at a time."""
+
+from __future__ import annotations
+
+import shutil
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from misstep.artifacts.files import fetch, problem_of, stored_problem
+from misstep.artifacts.manifest import Damaged, Manifest, NotCommittedError, Part, read_manifest
+from misstep.artifacts.records import TABLES
+from misstep.artifacts.store import Store
+from misstep.errors import MisstepError
+
+BATCH_ROWS = 1024
+CACHE_BYTES = 8 << 30
+
+
+class Reader:
+    """Reads through a local folder, into which parts of a remote store are brought; ``close`` removes it.
+
+    A part is checked when it is first used in this process. Table parts leave the folder again, the longest unused
+    first, where it grows beyond ``cache_bytes``; files stay until ``close``.
+    """
+
+    def __init__(self, store: Store, folder: Path, cache_bytes: int = CACHE_BYTES) -> None:
+        self._store, self._folder, self._cache_bytes = store, folder, cache_bytes
+        self._manifests: dict[str, Manifest] = {}
+        self._checked: set[str] = set()
+        self._cached: OrderedDict[Path, int] = OrderedDict()
+
+    def manifest(self, key: str) -> Manifest:
+        """Raises NotCommittedError; Damaged where it does not parse."""
+        if key not in self._manifests:
+            manifest = read_manifest(self._store, key)
+            if manifest is None:
+                raise NotCommittedError(key)
+            self._manifests[key] = manifest
+        return self._manifests[key]
+
+    def rows(self, key: str, table: str) -> int:
+        return sum(part.rows or 0 for part in self._parts(key, table))
+
+    def parts(self, key: str, table: str) -> int:
+        return len(self._parts(key, table))
+
+    def table(self, key: str, table: str, columns: list[str] | None = None) -> pa.Table:
+        """Read a whole table. Raises Damaged where a part is not what the manifest says."""
+        return pa.Table.from_batches(self.batches(key, table, columns), schema=self.schema(key, table, columns))
+
+    def batches(
+        self,
+        key: str,
+        table: str,
+        columns: list[str] | None = None,
+        part: int | None = None,
+        batch_rows: int = BATCH_ROWS,
+    ) -> Iterator[pa.RecordBatch]:
+        """Stream a table's rows in order, or those of its ``part``-th part; one empty batch where there are none.
+
+        Raises as ``table`` does.
+        """
+        schema = self.schema(key, table, columns)
+        parts = self._parts(key, table)
+        empty = True
+        for one in parts if part is None else parts[part : part + 1]:
+            with pq.ParquetFile(self._local(key, one), pre_buffer=False) as file:
+                if not file.schema_arrow.equals(self.schema(key, table)):
+                    raise Damaged(f"{key}/{one.path}", "its columns are not those of the table")
+                for group in range(file.num_row_groups):
+                    for batch in file.iter_batches(batch_rows, [group], schema.names, use_threads=False):
+                        yield batch.select(schema.names)
+                        empty = False
+        if empty:
+            yield from schema.empty_table().to_batches() or [pa.RecordBatch.from_pylist([], schema)]
+
+    def file(self, key: str, path: str) -> Path:
+        """Return a local copy of one file, not to be written to. Raises MisstepError where the artifact has none."""
+        part = self.manifest(key).files().get(path)
+        if part is None:
+            raise MisstepError(f"{key} holds no file {path}")
+        return self._local(key, part)
+
+    def folder(self, key: str, prefix: str) -> Path:
+        """Return a local folder with the files below ``prefix``, such as ``model/``; not to be written to."""
+        files = self.manifest(key).files(prefix)
+        if not files:
+            raise MisstepError(f"{key} holds no files below {prefix}")
+        target = self._folder / "folders" / key / prefix.rstrip("/")
+        if str(target) not in self._checked:
+            if target.exists():
+                shutil.rmtree(target)
+            for name, part in files.items():
+                path = target / name.removeprefix(prefix)
+                fetch(self._store, f"{key}/{part.path}", part.size, part.sha256, path, link=True)
+            self._checked.add(str(target))
+        return target
+
+    def close(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _parts(self, key: str, table: str) -> tuple[Part, ...]:
+        self.schema(key, table)
+        return self.manifest(key).table_parts(table)
+
+    def schema(self, key: str, table: str, columns: list[str] | None = None) -> pa.Schema:
+        kind = self.manifest(key).kind.value
+        schema = TABLES[kind].get(table)
+        if schema is None:
+            raise MisstepError(f"a {kind} stage has no table {table!r}")
+        unknown = [name for name in columns or () if name not in schema.names]
+        if unknown:
+            raise MisstepError(f"table {table} has no columns {unknown}")
+        return schema if columns is None else pa.schema([schema.field(name) for name in columns])
+
+    def _local(self, key: str, part: Part) -> Path:
+        path = f"{key}/{part.path}"
+        local = self._store.local_path(path)
+        if local is None:
+            return self._download(path, part)
+        if path not in self._checked:
+            problem = stored_problem(self._store, path, part.size, part.sha256)
+            if problem is not None:
+                raise Damaged(path, problem)
+            self._checked.add(path)
+        return local
+
+    def _download(self, path: str, part: Part) -> Path:
+        # The last component keeps the name that the file was written under: code may look at its suffix.
+        local = self._folder / "parts" / part.sha256 / Path(part.file or part.path).name
+        if local in self._cached:
+            self._cached.move_to_end(local)
+            return local
+        kept_from_before = local.exists() and problem_of(local, part.size, part.sha256) is None
+        if not kept_from_before:
+            self._make_room(part.size)
+            fetch(self._store, path, part.size, part.sha256, local, link=False)
+        self._cached[local] = part.size if part.table is not None else 0
+        return local
+
+    def _make_room(self, size: int) -> None:
+        evictable = [path for path, held in self._cached.items() if held]
+        while evictable and sum(self._cached.values()) + size > self._cache_bytes:
+            oldest = evictable.pop(0)
+            oldest.unlink(missing_ok=True)  # a reader that still has it open keeps its bytes
+            del self._cached[oldest]

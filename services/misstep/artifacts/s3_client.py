@@ -1,0 +1,60 @@
+"""A boto3 client for the store: normal credential chain, identity logged once, secrets never."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore import exceptions as aws
+from botocore.config import Config
+
+from misstep.artifacts.s3_errors import no_credentials, s3_error
+from misstep.errors import BadInput
+from misstep.plan.frozen import Storage
+
+_log = logging.getLogger(__name__)
+_logged: set[tuple[str, str]] = set()
+
+
+def make_client(storage: Storage, attempts: int, connect_timeout: float) -> tuple[Any, str]:
+    """Return an S3 client and, in words, the identity that it uses.
+
+    ``attempts`` counts the first try; waits between them grow to seconds (botocore's standard mode). Checksums are
+    asked for only where S3 requires them, since older compatible servers refuse the newer ones: manifests carry ours.
+    """
+    if storage.ca_bundle is not None and not Path(storage.ca_bundle).is_file():
+        raise BadInput("spec.storage.caBundle", storage.ca_bundle, "There is no such file; name a PEM file.")
+    config = Config(
+        signature_version="s3v4",
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        connect_timeout=connect_timeout,
+        read_timeout=60,
+        max_pool_connections=16,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={"addressing_style": "path"} if storage.path_style else None,
+    )
+    try:
+        session = boto3.session.Session()
+        credentials = session.get_credentials()
+        if credentials is None:
+            raise no_credentials()
+        access_key = credentials.get_frozen_credentials().access_key
+        identity = f"access key ...{access_key[-4:]} from {credentials.method}"
+        client = session.client(
+            "s3",
+            endpoint_url=storage.endpoint,
+            region_name=storage.region,
+            verify=storage.ca_bundle,
+            config=config,
+        )
+    except aws.BotoCoreError as error:
+        raise s3_error(error, storage, "unknown") from error
+    except ValueError as error:
+        raise BadInput("spec.storage.endpoint", storage.endpoint, f"Write https://host:port ({error}).") from error
+    if (storage.uri, identity) not in _logged:
+        _logged.add((storage.uri, identity))
+        _log.info("store opened: %s at %s with %s", storage.uri, client.meta.endpoint_url, identity)
+    return client, identity

@@ -1,0 +1,85 @@
+"""What S3 and botocore answer, as errors that name the field to mend.
+
+BadInput only where no retry can help: a stage that ends so is never started again.
+"""
+
+from __future__ import annotations
+
+from botocore import exceptions as aws
+from botocore.parsers import ResponseParserError
+
+from misstep.artifacts.store import UnreachableError
+from misstep.errors import BadInput, MisstepError
+from misstep.plan.frozen import Storage
+
+_CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId"}
+_DENIED = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "403", "Forbidden"}
+_REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301"}
+_FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507"}
+_FOREIGN = {"404", "405", "MethodNotAllowed", "NotImplemented", "501"}
+MISSING = {"NoSuchKey", "NotFound"}
+
+
+def code_of(error: aws.ClientError) -> str:
+    """Return S3's error code, such as ``NoSuchKey``; the HTTP status where the server sent no document."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def status_of(error: aws.ClientError) -> int:
+    """Return the HTTP status."""
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def s3_error(error: Exception, storage: Storage, identity: str) -> MisstepError:
+    """Turn a botocore error into ours. ``identity`` says whose credentials were used, without their secret."""
+    if isinstance(error, aws.ClientError):
+        return _answered(error, storage, identity)
+    endpoint = storage.endpoint or "the region's own endpoint"
+    text = str(error)
+    if isinstance(error, aws.SSLError):
+        if "CERTIFICATE_VERIFY_FAILED" in text:
+            fix = "The server's certificate is not trusted: name the file of its authority in spec.storage.caBundle."
+            return BadInput("spec.storage.caBundle", storage.ca_bundle, fix)
+        if "WRONG_VERSION_NUMBER" in text or "wrong version number" in text:
+            return BadInput("spec.storage.endpoint", endpoint, "The server speaks http there, not https.")
+    if isinstance(error, aws.ConnectionError | aws.HTTPClientError):
+        hint = "" if storage.path_style else " A server without a host name per bucket needs pathStyle: true."
+        return UnreachableError(f"spec.storage.endpoint: no answer from {endpoint} ({text}).{hint}")
+    if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError):
+        return no_credentials()
+    if isinstance(error, ResponseParserError):
+        return BadInput("spec.storage.endpoint", endpoint, "What answers there is not an S3 server.")
+    if isinstance(error, aws.ParamValidationError):
+        return BadInput("spec.storage.uri", storage.uri, "Write s3://bucket/prefix with a valid bucket name.")
+    return MisstepError(f"{storage.uri}: {text}")
+
+
+def no_credentials() -> BadInput:
+    """Say that the normal credential chain ended without any."""
+    fix = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give the pod's service account a role."
+    return BadInput("credentials for S3", "none found", fix)
+
+
+def _answered(error: aws.ClientError, storage: Storage, identity: str) -> MisstepError:
+    code, operation = code_of(error), error.operation_name
+    message = error.response.get("Error", {}).get("Message", "")
+    if code == "NoSuchBucket":
+        return BadInput("spec.storage.uri", storage.uri, "There is no such bucket: make it, or mend its name.")
+    if code in _CREDENTIALS:
+        return BadInput("credentials for S3", identity, f"The server refuses them ({code}): set the right ones.")
+    if code == "RequestTimeTooSkewed":
+        return BadInput("system clock", "differs from the server's", "Set this machine's clock.")
+    if code in _DENIED:
+        fix = (
+            f"{operation} is denied to {identity}; allow it s3:GetObject, s3:PutObject, s3:DeleteObject and "
+            "s3:ListBucket (without the last, absent objects look forbidden)."
+        )
+        return BadInput("spec.storage.uri", storage.uri, fix)
+    if code in _REGION:
+        return BadInput("spec.storage.region", storage.region, f"The bucket lies in another region: {message}")
+    if code in _FULL or status_of(error) == 507:
+        return BadInput("spec.storage.uri", storage.uri, f"The store is full ({code}): free space or raise its quota.")
+    if code in _FOREIGN:
+        fix = f"{operation} got {code} {message}: this is no S3 server, or it lacks what Misstep needs."
+        return BadInput("spec.storage.endpoint", storage.endpoint, fix)
+    return MisstepError(f"{storage.uri}: {operation} failed: {code} {message}")

@@ -1,0 +1,125 @@
+"""Where artifacts lie: a flat map from paths to bytes, on a disk or in S3, with create-if-absent.
+
+No more is asked of a store than any S3-compatible server does: put, get, range, list, multipart upload,
+``If-None-Match``, and single deletes. Neither pyarrow nor boto3 is imported here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Protocol
+from urllib.parse import unquote
+
+from misstep.errors import BadInput, MisstepError
+from misstep.plan.frozen import Storage
+
+_COMPONENT = re.compile(r"(?!\.{1,2}$)[^/\\\x00-\x1f]+")
+TEMPORARY = ".tmp/"
+"""Where a store keeps what is being written; listed only where this prefix is asked for."""
+
+
+class Entry(NamedTuple):
+    """One stored object: its path, size in bytes, and when it was written (seconds since the epoch)."""
+
+    path: str
+    size: int
+    modified: float
+
+
+class MissingError(MisstepError):
+    """Nothing is stored under that path."""
+
+    def __init__(self, uri: str, path: str) -> None:
+        self.path = path
+        super().__init__(f"{uri}: there is no {path}")
+
+
+class UnreachableError(MisstepError):
+    """The store did not answer, after retries. A later try may succeed."""
+
+
+class Store(Protocol):
+    """Paths are relative, ``/``-separated, and never both an object and a folder of other objects.
+
+    All methods raise BadInput where running again cannot help (permission, full disk, wrong bucket), and another
+    MisstepError where it may.
+    """
+
+    @property
+    def uri(self) -> str: ...
+
+    def check(self, write: bool = False) -> None:
+        """Touch the store once. Raises BadInput, naming the field to mend, where it cannot be used; an endpoint that
+        does not answer counts as wrong here (in a running stage it is an outage and worth a retry)."""
+
+    def put(self, path: str, data: bytes, *, if_absent: bool = False) -> bool:
+        """Store bytes: whole or not at all, and durable on return.
+
+        Returns False, with nothing written, where ``if_absent`` is set and an object is there already (after a lost
+        answer it may be this caller's own).
+        """
+
+    def put_file(self, path: str, local: Path, *, if_absent: bool = False) -> bool:
+        """Like ``put``, streaming a local file."""
+
+    def get(self, path: str) -> bytes:
+        """Return a (small) object. Raises MissingError."""
+
+    def get_range(self, path: str, start: int, length: int) -> bytes:
+        """Return up to ``length`` bytes from ``start``; fewer at the object's end. Raises MissingError."""
+
+    def open_read(self, path: str) -> AbstractContextManager[BinaryIO]:
+        """Open an object for streaming from its start. Raises MissingError."""
+
+    def download(self, path: str, local: Path) -> None:
+        """Stream an object into a local file, which appears only when it is complete. Raises MissingError."""
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """Yield every object whose path starts with ``prefix`` (any string), in byte order of their paths."""
+
+    def exists(self, path: str) -> bool: ...
+
+    def delete(self, path: str) -> None:
+        """Remove an object; nothing happens where there is none."""
+
+    def local_path(self, path: str) -> Path | None:
+        """Return where the object lies on this machine's disk, or None where it does not; not to be written to."""
+
+
+def open_store(storage: Storage) -> Store:
+    """Open the store behind ``file:///folder`` or ``s3://bucket/prefix``; nothing is contacted or created yet.
+
+    Raises BadInput for any other URI, and for S3 without credentials or with a malformed endpoint.
+    """
+    if storage.uri.startswith("file://"):
+        from misstep.artifacts.local import LocalStore
+
+        return LocalStore(file_uri_path(storage.uri))
+    if storage.uri.startswith("s3://"):
+        from misstep.artifacts.s3 import S3Store
+
+        return S3Store(storage)
+    raise BadInput("spec.storage.uri", storage.uri, "Write file:///folder or s3://bucket/prefix.")
+
+
+def file_uri_path(uri: str, field: str = "spec.storage.uri") -> Path:
+    """Return the path behind ``file:///folder`` (percent-encoding undone, RFC 8089). Raises BadInput."""
+    path = Path(unquote(uri.removeprefix("file://")))
+    if not path.is_absolute():
+        raise BadInput(field, uri, "Write an absolute path after file://, as in file:///folder.")
+    return path
+
+
+def valid_path(path: str) -> bool:
+    """Tell whether every store can hold an object of that path."""
+    return all(_COMPONENT.fullmatch(part) for part in path.split("/"))
+
+
+def check_path(path: str) -> str:
+    """Return the path if it is valid; a MisstepError says which is not."""
+    if not valid_path(path):
+        raise MisstepError(f"{path!r} cannot be the path of a stored object")
+    return path

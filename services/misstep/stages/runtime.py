@@ -1,0 +1,103 @@
+"""What a stage's code sees when it runs: the implementation of ``StageContext``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from misstep.artifacts.checkpoints import StoredCheckpoints
+from misstep.artifacts.progress import ProgressWriter
+from misstep.artifacts.reader import Reader
+from misstep.artifacts.store import Store
+from misstep.errors import BadInput, MisstepError
+from misstep.plan.frozen import FrozenStage
+from misstep.plan.params import Params
+from misstep.stages.context import Summary
+from misstep.stages.externals import fetch_external
+
+
+class Runtime:
+    """One shard of one stage, with its inputs read through a folder in ``scratch``."""
+
+    def __init__(self, stage: FrozenStage, store: Store, scratch: Path, progress: ProgressWriter) -> None:
+        self._stage, self._scratch, self._progress = stage, scratch, progress
+        self._params = stage.typed_params()
+        self._reader = Reader(store, scratch / "inputs")
+        self._checkpoints = StoredCheckpoints(store, stage.key, scratch)
+        self._externals: dict[str, Path] = {}
+
+    @property
+    def stage(self) -> FrozenStage:
+        return self._stage
+
+    @property
+    def params(self) -> Params:
+        return self._params
+
+    @property
+    def threads(self) -> int:
+        return self._stage.resources.cpus
+
+    @property
+    def scratch(self) -> Path:
+        folder = self._scratch / "work"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    @property
+    def progress(self) -> ProgressWriter:
+        return self._progress
+
+    @property
+    def checkpoints(self) -> StoredCheckpoints:
+        return self._checkpoints
+
+    def has(self, role: str) -> bool:
+        return role in self._stage.inputs or role in self._stage.externals
+
+    def manifest_summary(self, role: str) -> Summary:
+        return self._reader.manifest(self._key(role)).summary
+
+    def rows_in(self, role: str, table: str) -> int:
+        return self._reader.rows(self._key(role), table)
+
+    def parts_in(self, role: str, table: str) -> int:
+        return self._reader.parts(self._key(role), table)
+
+    def read(self, role: str, table: str, columns: list[str] | None = None) -> pa.Table:
+        return self._reader.table(self._key(role), table, columns)
+
+    def batches(
+        self, role: str, table: str, columns: list[str] | None = None, part: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        return self._reader.batches(self._key(role), table, columns, part)
+
+    def file(self, role: str, path: str) -> Path:
+        return self._reader.file(self._key(role), path)
+
+    def model_folder(self, role: str = "model") -> Path:
+        if role in self._stage.inputs:
+            return self._reader.folder(self._key(role), "model/")
+        path = self.external_path(role)
+        if not path.is_dir():
+            raise BadInput(f"external {role}", str(path), "Name the folder of a Hugging Face model.")
+        return path
+
+    def external_path(self, role: str) -> Path:
+        external = self._stage.externals.get(role)
+        if external is None:
+            raise MisstepError(f"stage {self._stage.name} has no external {role!r}")
+        if role not in self._externals:
+            self._externals[role] = fetch_external(role, external, self._stage.storage, self._scratch / "externals")
+        return self._externals[role]
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def _key(self, role: str) -> str:
+        key = self._stage.inputs.get(role)
+        if key is None:
+            raise MisstepError(f"stage {self._stage.name} has no input {role!r}")
+        return key

@@ -1,0 +1,177 @@
+"""The shell around every stage: open the inputs, run the blocks that are missing, commit."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from misstep.artifacts import manifest as m
+from misstep.artifacts import paths
+from misstep.artifacts.disk import full_disk_errors
+from misstep.artifacts.progress import ProgressWriter
+from misstep.artifacts.store import Store, open_store
+from misstep.artifacts.summary import plain
+from misstep.errors import BadInput, MisstepError
+from misstep.plan.frozen import FrozenStage, StageKind
+from misstep.stages.context import Progress, Work
+from misstep.stages.registry import REGISTRY, find_work
+from misstep.stages.scratch import Scratch
+from misstep.stages.tools import loaded_versions
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """How a shard ended. ``manifest`` is None where other shards' blocks are still missing."""
+
+    key: str
+    manifest: m.Manifest | None
+    blocks_run: int
+    seconds: float
+
+    @property
+    def committed(self) -> bool:
+        return self.manifest is not None
+
+
+def run_stage(
+    stage: FrozenStage,
+    shard: int = 0,
+    *,
+    progress: Progress | None = None,
+    registry: Mapping[StageKind, str] = REGISTRY,
+) -> StageResult:
+    """Run one shard of a stage: its blocks that have no receipt yet, then the commit if no block is missing.
+
+    Does nothing where the stage is committed. Running it twice, at once or one after the other, does no harm: the
+    first to finish a block wins. ``progress`` is told of every update, beside the heartbeat in the store.
+
+    Raises BadInput where running again cannot help, and another MisstepError (or whatever the stage's code raises)
+    where it may.
+    """
+    if not 0 <= shard < stage.shards:
+        raise BadInput("shard", shard, f"Stage {stage.name} has the shards 0 to {stage.shards - 1}.")
+    started = time.monotonic()
+    store = open_store(stage.storage)
+    committed = m.read_manifest(store, stage.key)
+    blocks_run = 0
+    if committed is None:
+        for role, key in stage.inputs.items():
+            if not store.exists(paths.manifest(key)):
+                raise MisstepError(f"input {role} of {stage.name}: {m.NotCommittedError(key)}")
+        set_threads(stage.resources.cpus)
+        with Scratch(stage.key, shard) as scratch:
+            if not _complete(store, stage.key):
+                heartbeat = ProgressWriter(store, stage.key, shard, progress)
+                blocks_run = _run_blocks(stage, shard, store, scratch, heartbeat, registry)
+            committed = _commit(store, stage)
+            scratch.remove()
+    else:
+        _log.info("already committed")
+    return StageResult(stage.key, committed, blocks_run, time.monotonic() - started)
+
+
+def set_threads(cpus: int) -> None:
+    """Fix the threads of numeric libraries, on which the last bits of results depend."""
+    os.environ["OMP_NUM_THREADS"] = str(cpus)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(cpus)
+
+
+def _complete(store: Store, key: str) -> int | None:
+    """Return the number of blocks of a set of receipts that is complete, or None."""
+    finished = m.finished_blocks(store, key)
+    return next((blocks for blocks, done in sorted(finished.items()) if len(done) == blocks), None)
+
+
+def _run_blocks(
+    stage: FrozenStage,
+    shard: int,
+    store: Store,
+    scratch: Scratch,
+    heartbeat: ProgressWriter,
+    registry: Mapping[StageKind, str],
+) -> int:
+    from misstep.stages.runtime import Runtime
+
+    context = Runtime(stage, store, scratch.folder, heartbeat)
+    run = 0
+    try:
+        work = find_work(stage.kind, registry)(context)
+        try:
+            blocks = work.blocks()
+            if blocks == 0:
+                _commit_nothing(store, stage)
+            mine = range(shard, blocks, stage.shards)
+            for done, block in enumerate(mine):
+                heartbeat.blocks(done, len(mine))
+                # Asked before each block: a twin of this shard may be at work on the same ones.
+                if m.read_receipt(store, stage.key, block, blocks) is None:
+                    _run_block(work, block, blocks, stage, store, scratch)
+                    run += 1
+            heartbeat.blocks(len(mine), len(mine))
+            heartbeat.flush()
+        finally:
+            work.close()
+    finally:
+        context.close()
+    return run
+
+
+def _run_block(work: Work, block: int, blocks: int, stage: FrozenStage, store: Store, scratch: Scratch) -> None:
+    from misstep.artifacts.writer import write_block
+
+    started = time.monotonic()
+    with full_disk_errors("scratch folder", str(scratch.folder)):
+        output = work.run(block)
+        parts = write_block(store, stage.key, stage.kind, block, blocks, output, scratch.folder)
+    seconds = round(time.monotonic() - started, 3)
+    receipt = m.Receipt(
+        block=block,
+        blocks=blocks,
+        parts=parts,
+        summary=plain(output.summary),
+        tools=loaded_versions(),
+        seconds=seconds,
+    )
+    first = m.put_receipt(store, stage.key, receipt)
+    rows = {part.table: part.rows for part in parts if part.table is not None}
+    event = "block finished" if first else "block finished by another process before"
+    _log.info(event, block=block, blocks=blocks, rows=rows, bytes=sum(p.size for p in parts), seconds=seconds)
+
+
+def _commit_nothing(store: Store, stage: FrozenStage) -> None:
+    """Commit a stage that has no blocks: an explicit result, not a missing one."""
+    store.put(paths.manifest(stage.key), m.assemble(stage, []).encode(), if_absent=True)
+
+
+def _commit(store: Store, stage: FrozenStage) -> m.Manifest | None:
+    """Write the manifest if all receipts are there; return the committed one, or None where blocks are missing."""
+    blocks = _complete(store, stage.key)
+    if blocks is None:
+        committed = m.read_manifest(store, stage.key)
+        if committed is None:
+            _log.info("shard finished; other shards have blocks left")
+            return None
+    else:
+        committed = m.commit(store, stage, blocks)
+        _log.info("committed", blocks=blocks, rows=committed.tables(), bytes=committed.size())
+    _remove_unfinished(store, stage.key)
+    return committed
+
+
+def _remove_unfinished(store: Store, key: str) -> None:
+    """Remove heartbeats and checkpoints; what a failure leaves, `misstep artifacts gc` removes."""
+    try:
+        for prefix in (f"{key}/progress/", f"{key}/checkpoints/"):
+            for entry in list(store.list(prefix)):
+                store.delete(entry.path)
+    except MisstepError as error:
+        _log.warning("progress and checkpoints were not removed", error=str(error))

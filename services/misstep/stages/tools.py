@@ -1,0 +1,39 @@
+"""Which versions of which libraries had a part in a result."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+import misstep
+
+_LIBRARIES = {
+    "accelerate": "accelerate",
+    "datasets": "datasets",
+    "deepspeed": "deepspeed",
+    "math_verify": "math-verify",
+    "numpy": "numpy",
+    "peft": "peft",
+    "pyarrow": "pyarrow",
+    "scipy": "scipy",
+    "sympy": "sympy",
+    "tokenizers": "tokenizers",
+    "torch": "torch",
+    "transformers": "transformers",
+    "trl": "trl",
+    "vllm": "vllm",
+}
+"""Module -> distribution."""
+
+
+def loaded_versions() -> dict[str, str]:
+    """Return the versions of Misstep, Python, and the libraries above that this process has imported."""
+    found = {"misstep": misstep.__version__, "python": platform.python_version()}
+    for module, distribution in _LIBRARIES.items():
+        if module in sys.modules:
+            try:
+                found[distribution] = version(distribution)
+            except PackageNotFoundError:  # imported from a folder that is not installed
+                found[distribution] = "unknown"
+    return found
