@@ -58,6 +58,7 @@ NEGATIVES = _schema(
     ("token_ids", _ids),
     ("text", pa.string()),
     ("step_ends", _ids),  # L offsets, exclusive; step i is [ends[i-1], ends[i])
+    ("step_texts", pa.list_(pa.string())),  # L; they join to the text (with what ended it, where that was a string)
     ("prefix_ids", pa.list_(pa.string())),  # L+1: after 0, 1, ... L steps; the last is the whole response
     ("q", pa.list_(pa.float64())),  # L+1 prover values, null where not estimated; the last is 0
     ("advantages", pa.list_(pa.float64())),  # L, null where either value is missing

@@ -1,0 +1,1 @@
+"""Where wrong responses went wrong, and the preference pairs that say so."""

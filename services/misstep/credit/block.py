@@ -1,0 +1,87 @@
+"""What credit brings for a block of problems: prefixes with their rollouts, and negatives with their
+values."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from misstep.credit.selection import CreditProblem, Negative
+from misstep.credit.steps import Steps
+from misstep.credit.values import Counts
+from misstep.verification.verdict import Verdict
+
+NEVER_SOLVED = "never-solved"
+"""The reason of a negative without a pit: neither a sample nor a rollout ever solved its problem (Q_0 is
+zero)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One continuation of a prefix, judged."""
+
+    token_ids: tuple[int, ...]
+    text: str
+    """What it adds to the prefix's text."""
+    verdict: Verdict
+    finish_reason: str
+
+    @property
+    def solved(self) -> bool:
+        """Tell whether it ended by itself with the right answer."""
+        return self.verdict is Verdict.CORRECT and self.finish_reason == "stop"
+
+
+@dataclass(slots=True)
+class Prefix:
+    """A distinct prefix of one problem's negatives; ``counts`` is None until its rollouts are judged."""
+
+    prefix_id: str
+    problem: CreditProblem
+    step: int
+    token_ids: tuple[int, ...]
+    counts: Counts | None = None
+    rollouts: list[Rollout] = field(default_factory=list)
+    wanted: int = 0
+    """How many negatives asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreditedNegative:
+    """A negative with the values that its estimator asked for; see the ``negatives`` table for the fields."""
+
+    problem_id: str
+    negative: Negative
+    steps: Steps
+    prefix_ids: tuple[str, ...]
+    q: tuple[float | None, ...]
+    advantages: tuple[float | None, ...]
+    pit: int | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CreditedBlock:
+    """What the credit stage found out about a block of problems."""
+
+    negatives: list[CreditedNegative]
+    """In the order of the problems and their negatives."""
+    prefixes: list[Prefix]
+    """Those with counts: problem by problem, shorter ones first."""
+
+    def rollouts(self) -> Iterator[tuple[Prefix, int, Rollout]]:
+        """Yield every rollout with its prefix and its number, in the order of the prefixes."""
+        for prefix in self.prefixes:
+            for number, rollout in enumerate(prefix.rollouts):
+                yield prefix, number, rollout
+
+
+def prefix_id(problem_id: str, token_ids: Sequence[int]) -> str:
+    """Name a prefix by its problem and its exact tokens; equal prefixes of two problems have different
+    names."""
+    digest = hashlib.blake2b(problem_id.encode(), digest_size=12)
+    digest.update(b"\x1f" + np.asarray(token_ids, dtype="<i4").tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,169 @@
+"""The ``pairs`` stage: preference pairs for DPO from samples, verdicts and credit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from misstep.artifacts.records import PAIRS
+from misstep.credit.layouts import Answer, Blamed, Pair, ProblemAnswers
+from misstep.credit.pairing import ProblemPairs, pair_up
+from misstep.credit.rows import Row, RowsByProblem, Verdicts
+from misstep.credit.selection import spread
+from misstep.plan.params import PairsParams
+from misstep.stages.context import Output, StageContext, Work
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CREDITED = ("shared-prefix", "whole-response")
+
+
+def open_work(ctx: StageContext) -> Work:
+    """Open the pairs stage (inputs ``problems``, ``samples``, ``verdicts``; ``credit`` for the credited
+    layouts)."""
+    return _Pairs(ctx)
+
+
+class _Pairs:
+    """Blocks are so many problems of the samples, in their order."""
+
+    def __init__(self, ctx: StageContext) -> None:
+        assert isinstance(ctx.params, PairsParams)
+        self._ctx = ctx
+        self._params = ctx.params
+        columns = ["sample", "prompt_ids", "token_ids", "text", "finish_reason"]
+        self._samples = RowsByProblem(ctx, "samples", "samples", columns)
+        self._verdicts = Verdicts(ctx)
+        self._negatives: RowsByProblem | None = None
+        self._rollouts: RowsByProblem | None = None
+        if self._params.layout in CREDITED:
+            columns = ["sample", "token_ids", "step_ends", "step_texts", "prefix_ids", "pit", "reason"]
+            self._negatives = RowsByProblem(ctx, "credit", "negatives", columns)
+            columns = ["prefix_id", "token_ids", "text"]
+            solved = {"verdict": "correct", "finish_reason": "stop"}
+            self._rollouts = RowsByProblem(ctx, "credit", "rollouts", columns, only=solved)
+        self._granted = self._grant()
+
+    def blocks(self) -> int:
+        return max(1, -(-len(self._samples.problems) // self._ctx.stage.block_rows))
+
+    def run(self, block: int) -> Output:
+        dropped: Counter[str] = Counter()
+        candidates = 0
+        pairs: list[Pair] = []
+        for problem, found in self._found(block):
+            kept = len(found.pairs) if self._granted is None else self._granted.get(problem, 0)
+            candidates += found.candidates
+            dropped += found.dropped
+            dropped["over-max-pairs"] += len(found.pairs) - kept
+            pairs += found.pairs[:kept]
+        self._ctx.progress.update(block + 1, self.blocks(), "blocks")
+        summary = {"layout": self._params.layout, "candidates": candidates, **_counts(pairs)}
+        summary["dropped"] = {reason: count for reason, count in sorted(dropped.items()) if count}
+        return Output(tables={"pairs": _table(pairs)}, summary=summary)
+
+    def close(self) -> None:
+        """Release nothing: the stage holds no resources."""
+
+    def _grant(self) -> dict[str, int] | None:
+        """Share ``max_pairs`` out over the problems; None where there is no limit. Which pairs a problem has
+        must be known for that, so all are built once to be counted."""
+        if self._params.max_pairs is None:
+            return None
+        counts = {problem: len(found.pairs) for block in range(self.blocks()) for problem, found in self._found(block)}
+        return spread(counts, self._params.max_pairs, self._params.seed)
+
+    def _found(self, block: int) -> Iterator[tuple[str, ProblemPairs]]:
+        size = self._ctx.stage.block_rows
+        ids = self._samples.problems[block * size : (block + 1) * size]
+        negatives = self._negatives.of(ids) if self._negatives else {}
+        rollouts = self._rollouts.of(ids) if self._rollouts else {}
+        for problem, samples in self._samples.of(ids).items():
+            answers = ProblemAnswers(
+                problem_id=problem,
+                prompt_ids=tuple(samples[0]["prompt_ids"]),
+                correct=_answers(problem, samples, self._verdicts, "correct"),
+                wrong=_answers(problem, samples, self._verdicts, "wrong"),
+                blamed=[_blamed(row) for row in negatives.get(problem, ())],
+                solved=_by_prefix(rollouts.get(problem, ())),
+            )
+            yield problem, pair_up(self._params.layout, answers, self._params.per_problem, self._params.seed)
+
+
+def _answers(problem: str, samples: Sequence[Row], verdicts: Verdicts, verdict: str) -> list[Answer]:
+    """Return the distinct samples of one verdict that ended by themselves, in their order."""
+    distinct: dict[tuple[int, ...], Answer] = {}
+    for row in sorted(samples, key=lambda row: int(row["sample"])):
+        if verdicts.of(problem, row["sample"]) == verdict and row["finish_reason"] == "stop":
+            ids = tuple(row["token_ids"])
+            distinct.setdefault(ids, Answer(ids, row["text"], "sample", row["sample"]))
+    return list(distinct.values())
+
+
+def _blamed(row: Row) -> Blamed:
+    return Blamed(
+        sample=row["sample"],
+        token_ids=tuple(row["token_ids"]),
+        step_ends=tuple(row["step_ends"]),
+        step_texts=tuple(row["step_texts"]),
+        prefix_ids=tuple(row["prefix_ids"]),
+        pit=row["pit"],
+        reason=row["reason"],
+    )
+
+
+def _by_prefix(rows: Sequence[Row]) -> dict[str, list[Answer]]:
+    solved: dict[str, list[Answer]] = {}
+    for row in rows:
+        answer = Answer(tuple(row["token_ids"]), row["text"], "rollout")
+        solved.setdefault(row["prefix_id"], []).append(answer)
+    return solved
+
+
+def _counts(pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Count pairs, and the tokens of their sides (a trainer's cost, and whether one side is mostly the
+    longer)."""
+    return {
+        "pairs": len(pairs),
+        "problems_with_pairs": len({pair.problem_id for pair in pairs}),
+        "prompt_tokens": sum(len(pair.prompt_ids) for pair in pairs),
+        "chosen_tokens": sum(len(pair.chosen.token_ids) for pair in pairs),
+        "rejected_tokens": sum(len(pair.rejected_ids) for pair in pairs),
+        "rejected_complete": sum(pair.rejected_complete for pair in pairs),
+        "chosen_source": dict(sorted(Counter(pair.chosen.source for pair in pairs).items())),
+    }
+
+
+def _table(pairs: Sequence[Pair]) -> pa.Table:
+    import pyarrow as pa
+
+    rows = [
+        {
+            "pair_id": _pair_id(pair),
+            "problem_id": pair.problem_id,
+            "layout": pair.layout,
+            "negative_sample": pair.negative_sample,
+            "pit": pair.pit,
+            "prompt_ids": pair.prompt_ids,
+            "chosen_ids": pair.chosen.token_ids,
+            "rejected_ids": pair.rejected_ids,
+            "chosen_source": pair.chosen.source,
+            "rejected_complete": pair.rejected_complete,
+            "chosen_text": pair.chosen.text,
+            "rejected_text": pair.rejected_text,
+        }
+        for pair in pairs
+    ]
+    return pa.Table.from_pylist(rows, schema=PAIRS)
+
+
+def _pair_id(pair: Pair) -> str:
+    digest = hashlib.blake2b(f"{pair.layout}\x1f{pair.problem_id}".encode(), digest_size=12)
+    for ids in pair.identity:
+        digest.update(b"\x1f" + np.asarray(ids, dtype="<i4").tobytes())
+    return digest.hexdigest()

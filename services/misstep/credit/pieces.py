@@ -1,0 +1,63 @@
+"""The text that each token of a response brings, for tokenizers whose decoding is not a concatenation.
+
+SentencePiece strips the first space of what it decodes, and byte-level vocabularies spread one character over
+several tokens. Steps are cut at token offsets, so each token must be told which characters it completes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_PATIENCE = 16  # tokens: a character has four bytes at most, so this many without one are no UTF-8
+
+
+class TokenPieces:
+    """Cut decoded text up by token. Special tokens bring no text.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer, or whatever else decodes a list of ids to text.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._alone: dict[int, str] = {}
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Decode without special tokens, spaces left as they are."""
+        text: str = self._tokenizer.decode(
+            list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    def of(self, token_ids: Sequence[int]) -> list[str]:
+        """Return one piece of text per token. A character spread over tokens belongs to the one that
+        completes it, and the others have empty pieces. The pieces join to the decoded text (of bytes that are
+        no UTF-8 the number of replacement characters may differ)."""
+        alone = [self._decode_alone(token) for token in token_ids]
+        if "".join(alone) == self.decode(token_ids):
+            return alone
+        return self._incremental(token_ids)
+
+    def _decode_alone(self, token: int) -> str:
+        piece = self._alone.get(token)
+        if piece is None:
+            piece = self._alone[token] = self.decode((token,))
+        return piece
+
+    def _incremental(self, token_ids: Sequence[int]) -> list[str]:
+        """Decode in a window that starts one piece early, so that what a decoder strips at the start is
+        stripped from both texts that are compared."""
+        pieces: list[str] = []
+        start = done = 0
+        for end in range(1, len(token_ids) + 1):
+            known = self.decode(token_ids[start:done])
+            text = self.decode(token_ids[start:end])
+            unfinished = text.endswith(_REPLACEMENT) and end - done < _PATIENCE
+            if len(text) <= len(known) or (unfinished and end < len(token_ids)):
+                pieces.append("")
+                continue
+            pieces.append(text[len(known) :])
+            start, done = done, end
+        return pieces

@@ -1,0 +1,100 @@
+"""Which wrong responses are credited: chosen from samples and verdicts alone, before any model is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from misstep.credit.values import Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Negative:
+    """A wrong response that ended by itself, its end token (or stop string) included in the ids."""
+
+    sample: int
+    token_ids: tuple[int, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreditProblem:
+    """A problem with its chosen negatives, ready to be credited."""
+
+    problem_id: str
+    gold: str
+    prompt_ids: tuple[int, ...]
+    samples: Counts
+    """What the problem's samples say about its success rate (`ProblemTally.other_samples`)."""
+    negatives: tuple[Negative, ...]
+
+
+@dataclass(slots=True)
+class ProblemTally:
+    """One problem's samples, taken in one by one; response texts are kept as digests only."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    _first_with: dict[bytes, int] = field(default_factory=dict)
+
+    def add(self, sample: int, verdict: str, finish_reason: str, digest: bytes, room: bool) -> None:
+        """Take in one sample.
+
+        Args:
+            digest: of the token ids; of equal responses the first sample stands for all.
+            room: whether the response fits into the tokens that a rollout may fill.
+        """
+        finished = finish_reason == "stop"
+        self.verdicts[verdict if finished else "cut_off"] += 1
+        if verdict != "wrong" or not finished:
+            return
+        if not room:
+            self.skipped["too_long"] += 1
+            return
+        known = self._first_with.setdefault(digest, sample)
+        if known != sample:
+            self.skipped["repeated"] += 1
+            self._first_with[digest] = min(known, sample)
+
+    def negatives(self, limit: int) -> list[int]:
+        """Return the samples to credit: the first ``limit`` distinct wrong ones. Samples are drawn
+        independently, so the first are as good as any, and a larger limit adds to a smaller one's."""
+        return sorted(self._first_with.values())[:limit]
+
+    def other_samples(self) -> Counts:
+        """Return what is known of Q_0 without a rollout: all samples of the problem but the negative in
+        question.
+
+        A negative was picked because it is wrong, so the whole set would be biased downwards; given that one
+        sample is wrong, the others are still independent draws, and their mean is the success rate without
+        bias. Which of the wrong ones is left out does not change the counts, so all negatives of a problem
+        share them.
+        """
+        total = self.verdicts.total()
+        correct, wrong = self.verdicts["correct"], self.verdicts["wrong"]
+        return Counts(max(0, total - 1), correct, total - correct - wrong)
+
+
+def spread(counts: Mapping[str, int], limit: int | None, seed: int) -> dict[str, int]:
+    """Share a limit out over problems: one each, then a second each, and so on, in a hash order of the
+    problems.
+
+    Depends on nothing but its arguments, and a higher limit only adds.
+
+    Args:
+        counts: how many a problem has to give.
+        limit: how many are wanted in all; None takes everything.
+
+    Returns:
+        How many each problem gives; problems that give none are left out.
+    """
+    if limit is None or sum(counts.values()) <= limit:
+        return {problem: count for problem, count in counts.items() if count}
+    turns = sorted((turn, _place(problem, seed), problem) for problem, count in counts.items() for turn in range(count))
+    return dict(Counter(problem for _, _, problem in turns[: max(0, limit)]))
+
+
+def _place(problem: str, seed: int) -> bytes:
+    return hashlib.blake2b(f"{seed}\x1f{problem}".encode(), digest_size=8).digest()

@@ -1,0 +1,115 @@
+"""Cut a response's token ids into steps.
+
+A step is a stretch of whole tokens; the steps of a response partition its ids exactly, so that a prefix of
+steps is an exact prefix of what the policy sampled and nothing is tokenised twice. Rules:
+
+``lines``
+    A step ends with the token that completes a run of newlines (GSM8K: a step is a line).
+``sentences``
+    Lines and sentences, never inside mathematics (MATH). Pieces too short to be a step of their own join the
+    next one; the last piece, which mostly holds the answer, joins none.
+
+Under both rules a response has at most ``max_steps`` steps: the two neighbours that are shortest together are
+merged until it does.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Literal
+
+from misstep.credit.boundaries import line_ends, sentence_ends
+from misstep.credit.pieces import TokenPieces
+
+StepRule = Literal["lines", "sentences"]
+_SHORT_CHARACTERS = 20
+_SHORT_PERCENT_OF_MEAN = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """A response cut into L steps; L is 0 only where there are no ids.
+
+    ``ends`` are exclusive token offsets, strictly rising, the last the number of ids: end tokens and stop
+    strings belong to the last step. ``texts`` are the steps' texts, which join to the response's.
+    """
+
+    ends: tuple[int, ...]
+    texts: tuple[str, ...]
+
+
+class StepCutter:
+    """Cut responses by one rule.
+
+    Args:
+        pieces: the policy's tokenizer.
+        rule: ``lines`` or ``sentences``.
+        max_steps: no more steps than this, at least 1.
+        stop: strings that end a response; what follows one belongs to the last step.
+    """
+
+    def __init__(self, pieces: TokenPieces, rule: StepRule, max_steps: int, stop: Sequence[str] = ()) -> None:
+        if max_steps < 1:
+            raise ValueError("max_steps must be at least 1")
+        self._pieces = pieces
+        self._rule = rule
+        self._max_steps = max_steps
+        self._stop = tuple(stop)
+
+    def cut(self, token_ids: Sequence[int]) -> Steps:
+        """Return the steps of a response, its end token included."""
+        pieces = self._pieces.of(token_ids)
+        if not pieces:
+            return Steps((), ())
+        text = "".join(pieces)
+        body = before_stop(text, self._stop)
+        found = line_ends(body) if self._rule == "lines" else sentence_ends(body)
+        # A cut inside a token moves to the token's end.
+        offsets = list(accumulate(map(len, pieces)))
+        cuts = _drop_blank(body, sorted({offsets[bisect_left(offsets, cut)] for cut in found}))
+        if self._rule == "sentences":
+            cuts = _join_short(body, cuts)
+        ends = _at_most([*(bisect_left(offsets, cut) + 1 for cut in cuts), len(pieces)], self._max_steps)
+        texts = ("".join(pieces[begin:end]) for begin, end in pairwise([0, *ends]))
+        return Steps(tuple(ends), tuple(texts))
+
+
+def before_stop(text: str, stop: Sequence[str]) -> str:
+    """Return the text before the first of the strings that end a response."""
+    return text[: min((at for string in stop if (at := text.find(string)) >= 0), default=len(text))]
+
+
+def _drop_blank(text: str, cuts: Sequence[int]) -> list[int]:
+    """Keep the cuts that have something to read between them and their neighbours."""
+    kept: list[int] = []
+    begin = 0
+    for cut in cuts:
+        if text[begin:cut].strip() and text[cut:].strip():
+            kept.append(cut)
+            begin = cut
+    return kept
+
+
+def _join_short(text: str, cuts: Sequence[int]) -> list[int]:
+    """Drop the cut after each piece that is shorter than a step should be, so that it joins the next one."""
+    least = min(_SHORT_CHARACTERS, len(text.strip()) * _SHORT_PERCENT_OF_MEAN // (100 * (len(cuts) + 1)))
+    kept: list[int] = []
+    begin = 0
+    for cut in cuts:
+        if len(text[begin:cut].strip()) >= least:
+            kept.append(cut)
+            begin = cut
+    return kept
+
+
+def _at_most(ends: Sequence[int], limit: int) -> list[int]:
+    kept = list(ends)
+    while len(kept) > limit:
+        bounds = [0, *kept]
+        # The earliest of equals goes, so that equal responses are cut alike.
+        shortest = min(range(len(kept) - 1), key=lambda n: bounds[n + 2] - bounds[n])
+        del kept[shortest]
+    return kept

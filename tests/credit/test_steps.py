@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.credit.vocabularies import CORPUS, atoms, byte_level, sentencepiece
+from tests.shared_data import shared_data
+
+from misstep.credit.pieces import TokenPieces
+from misstep.credit.steps import StepCutter
+
+TOKENIZERS = {"bytes": byte_level, "sentencepiece": sentencepiece, "atoms": atoms}
+TEXT = st.text(st.sampled_from(list("ab3 .,!?$\\[]()\n\n×é√🙂A")), max_size=80)
+RULES = ["lines", "sentences"]
+
+
+def encode(tokenizer, text, end=True):
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"]) + ((tokenizer.eos_token_id,) if end else ())
+
+
+def cut(text, rule="lines", max_steps=20, stop=(), tokenizer=None):
+    tokenizer = tokenizer or byte_level()
+    return StepCutter(TokenPieces(tokenizer), rule, max_steps, stop).cut(encode(tokenizer, text))
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", sorted(TOKENIZERS))
+@settings(deadline=None)
+@given(text=TEXT, max_steps=st.integers(1, 6))
+def test_steps_partition_the_ids(name, rule, text, max_steps):
+    tokenizer = TOKENIZERS[name]()
+    ids = encode(tokenizer, text)
+    steps = StepCutter(TokenPieces(tokenizer), rule, max_steps).cut(ids)
+    bounds = [0, *steps.ends]
+    assert all(begin < end for begin, end in pairwise(bounds))
+    assert sum((ids[begin:end] for begin, end in pairwise(bounds)), ()) == ids
+    assert len(steps.texts) == len(steps.ends) <= max_steps
+    assert "".join(steps.texts) == TokenPieces(tokenizer).decode(ids)
+    assert all(step.strip() for step in steps.texts) or len(steps.texts) == 1
+
+
+@pytest.mark.parametrize("name", sorted(TOKENIZERS))
+@settings(deadline=None)
+@given(ids=st.lists(st.integers(0, 340), max_size=40))
+def test_any_ids_at_all_are_partitioned(name, ids):
+    tokenizer = TOKENIZERS[name]()
+    ids = [token % len(tokenizer) for token in ids]
+    steps = StepCutter(TokenPieces(tokenizer), "lines", 8).cut(ids)
+    assert steps.ends == tuple(sorted(set(steps.ends)))
+    assert (steps.ends[-1] if steps.ends else 0) == len(ids)
+
+
+@pytest.mark.parametrize("name", ["bytes", "sentencepiece"])
+@settings(deadline=None)
+@given(text=TEXT)
+def test_pieces_give_each_character_to_the_token_that_completes_it(name, text):
+    tokenizer = TOKENIZERS[name]()
+    ids, pieces = encode(tokenizer, text), TokenPieces(tokenizer)
+    parts = pieces.of(ids)
+    assert len(parts) == len(ids)
+    for end in range(len(ids) + 1):
+        whole = pieces.decode(ids[:end])
+        if not whole.endswith("\ufffd"):
+            assert "".join(parts[:end]) == whole
+
+
+@pytest.mark.parametrize("name", sorted(TOKENIZERS))
+def test_a_line_is_a_step_and_empty_lines_are_none(name):
+    text = "\n\n5 × 4 = 20\n\n \n20 ÷ 2 = 10\n#### 10\n\n"
+    steps = cut(text, tokenizer=TOKENIZERS[name]())
+    assert steps.texts == ("\n\n5 × 4 = 20\n\n \n", "20 ÷ 2 = 10\n", "#### 10\n\n")
+
+
+def test_a_step_ends_with_the_token_that_completes_the_newlines():
+    tokenizer = atoms()
+    ids = encode(tokenizer, "3\n\n4\n5")
+    assert StepCutter(TokenPieces(tokenizer), "lines", 9).cut(ids).ends == (3, 5, 7)
+
+
+def test_no_ids_have_no_steps_and_an_end_token_alone_has_one():
+    cutter = StepCutter(TokenPieces(atoms()), "lines", 9)
+    assert cutter.cut(()).ends == ()
+    assert cutter.cut((atoms().eos_token_id,)).ends == (1,)
+    with pytest.raises(ValueError, match="max_steps"):
+        StepCutter(TokenPieces(atoms()), "lines", 0)
+
+
+def test_what_follows_a_stop_string_belongs_to_the_last_step():
+    steps = cut("3 + 12 = 15\n#### 15\n\nQuestion:\nNow", stop=("\n\nQuestion:",))
+    assert steps.texts == ("3 + 12 = 15\n", "#### 15\n\nQuestion:\nNow")
+
+
+def test_neighbours_that_are_shortest_together_are_merged_first():
+    steps = cut("aaaaaaaaaaaa\nb\nc\ndddddddddddd\neeeeeeeeeeee\n", max_steps=4)
+    assert steps.texts == ("aaaaaaaaaaaa\n", "b\nc\n", "dddddddddddd\n", "eeeeeeeeeeee\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "Since $a. B$ holds, we go on here. So the price is $5. Then it is 3.5 more for us. Is that all? It is.",
+            [
+                "Since $a. B$ holds, we go on here.",
+                " So the price is $5.",
+                " Then it is 3.5 more for us.",
+                " Is that all?",
+                " It is.",
+            ],
+        ),
+        (
+            "We write it out as follows:\n\\[\nx = 2. \\\\\nY = 3\n\\]\nDr. No says i.e. Nothing of 5! = 120 there.",
+            [
+                "We write it out as follows:\n",
+                "\\[\nx = 2. \\\\\nY = 3\n\\]\n",
+                "Dr. No says i.e. Nothing of 5! = 120 there.",
+            ],
+        ),
+        (
+            "1. First we add the two numbers... Then more.\n2. Second we take the result.\nThe answer is $\\boxed{4}$.",
+            [
+                "1. First we add the two numbers... Then more.\n",
+                "2. Second we take the result.\n",
+                "The answer is $\\boxed{4}$.",
+            ],
+        ),
+        (
+            "\\begin{align*} a &= 1. \\\\ B &= 2. \\end{align*} That is what we want. And an open \\[ x. Y is no mathematics.",
+            [
+                "\\begin{align*} a &= 1. \\\\ B &= 2. \\end{align*} That is what we want.",
+                " And an open \\[ x.",
+                " Y is no mathematics.",
+            ],
+        ),
+        (
+            "So. We take the sum of all of the numbers above. It is 4.",
+            ["So. We take the sum of all of the numbers above.", " It is 4."],
+        ),
+    ],
+)
+def test_sentences(text, expected):
+    assert list(cut(text, "sentences").texts) == expected
+
+
+def test_gsm8k_solutions_have_a_step_for_each_line():
+    rows = (shared_data("gsm8k") / "train.jsonl").read_text("utf-8").splitlines()[:400]
+    lengths = []
+    for row in rows:
+        text = json.loads(row)["answer"]
+        lines = [line for line in text.split("\n") if line.strip()]
+        assert len(cut(text).ends) == min(20, len(lines))
+        lengths.append(len(lines))
+    assert 3.5 < sum(lengths) / len(lengths) < 5.5
+
+
+def test_math_solutions_are_cut_outside_mathematics():
+    rows = (shared_data("math") / "train.jsonl").read_text("utf-8").splitlines()[:300]
+    lengths = []
+    for row in rows:
+        steps = cut(json.loads(row)["solution"], "sentences", max_steps=40)
+        lengths.append(len(steps.ends))
+        before = ""
+        for step in steps.texts[:-1]:
+            before += step
+            for opening, closing in ((r"\[", r"\]"), (r"\begin{align*}", r"\end{align*}")):
+                assert before.count(opening) == before.count(closing)
+    assert 3 < sum(lengths) / len(lengths) < 5
+
+
+def test_corpus_survives_every_tokenizer():
+    for make in TOKENIZERS.values():
+        for text in CORPUS[:3]:
+            assert "".join(cut(text, tokenizer=make()).texts) == text
