@@ -10,7 +10,7 @@ from misstep.errors import BadInput
 from misstep.plan.params import SourceParams
 from misstep.problems.files import Row, rows, text_column
 from misstep.problems.raw import RawProblem
-from misstep.verification.gold import boxed_gold, hash_gold
+from misstep.verification.gold import gold_answer
 
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 
@@ -45,7 +45,7 @@ def _gsm8k(row: Row, path: Path) -> RawProblem:
     answer = text_column(row, "answer", path)
     return RawProblem(
         question=text_column(row, "question", path),
-        gold=hash_gold(answer) or "",
+        gold=gold_answer(answer) if "####" in answer else "",
         solution=_CALCULATOR.sub("", answer),
         where=row[0],
     )
@@ -56,7 +56,7 @@ def _math(row: Row, path: Path) -> RawProblem:
     solution = text_column(row, "solution", path)
     return RawProblem(
         question=text_column(row, "problem", path),
-        gold=boxed_gold(solution) or "",
+        gold=gold_answer(solution) if "boxed" in solution else "",
         solution=solution,
         where=row[0],
     )
