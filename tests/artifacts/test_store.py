@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -77,8 +78,8 @@ def test_list_is_by_prefix_in_byte_order(store: Store) -> None:
 
 
 def test_a_list_longer_than_a_page(store: Store) -> None:
-    for number in range(1100):
-        store.put(f"many/{number:04d}", b"")
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda number: store.put(f"many/{number:04d}", b""), range(1100)))
     assert [e.path for e in store.list("many/")] == [f"many/{n:04d}" for n in range(1100)]
 
 

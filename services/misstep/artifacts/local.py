@@ -86,7 +86,7 @@ class LocalStore:
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return
             for folder in target.parents:
-                if folder == self.root:
+                if folder in (self.root, self.root / TEMPORARY):
                     return
                 try:
                     folder.rmdir()
@@ -124,14 +124,13 @@ class LocalStore:
 
     def _move(self, temporary: Path, target: Path, if_absent: bool) -> bool:
         for _ in range(10):
-            _make_folder(target.parent)
             try:
-                if if_absent:
-                    os.link(temporary, target)
-                else:
+                _make_folder(target.parent)
+                if if_absent and not _link(temporary, target):
+                    return False
+                if not if_absent:
                     temporary.replace(target)
-            except FileExistsError:
-                return False
+                _sync_folder(target.parent)
             except FileNotFoundError:  # a delete has just removed the folder, empty until now
                 continue
             except OSError as error:
@@ -139,8 +138,8 @@ class LocalStore:
                     fix = "This file system has no hard links, which create-if-absent needs; choose another, or S3."
                     raise BadInput(_FIELD, self.uri, fix) from error
                 raise
-            _sync_folder(target.parent)
-            return True
+            else:
+                return True
         raise MisstepError(f"{self.uri}: the folder of {target.name} is being removed again and again")
 
     def _walk(self, folder: Path, below: str, prefix: str) -> Iterator[Entry]:
@@ -178,6 +177,14 @@ def save_stream(source: BinaryIO, local: Path) -> None:
             partial.unlink(missing_ok=True)
 
 
+def _link(source: Path, target: Path) -> bool:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return False
+    return True
+
+
 def _make_folder(folder: Path) -> None:
     if folder.is_dir():
         return
@@ -187,7 +194,10 @@ def _make_folder(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:  # emptied and removed already: nothing is left to make durable
+        return
     try:
         os.fsync(handle)
     finally:

@@ -18,7 +18,7 @@ from botocore.parsers import ResponseParserError
 from misstep.artifacts.local import save_stream
 from misstep.artifacts.s3_client import make_client
 from misstep.artifacts.s3_errors import MISSING, code_of, s3_error, status_of
-from misstep.artifacts.store import Entry, MissingError, UnreachableError, check_path
+from misstep.artifacts.store import Entry, MissingError, check_path
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.frozen import Storage
 
@@ -52,11 +52,14 @@ class S3Store:
         probe = f"{self._prefix}.tmp/probe"
         try:
             with self._errors():
-                client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+                page = client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+                _check_is_listing(page)
                 if write:
                     client.put_object(Bucket=self._bucket, Key=probe, Body=b"")
                     client.delete_object(Bucket=self._bucket, Key=probe)
-        except UnreachableError as error:
+        except BadInput:
+            raise
+        except MisstepError as error:
             fix = "Is the server up, and are host and port right?"
             raise BadInput("spec.storage.endpoint", self._storage.endpoint, f"{fix} ({error})") from error
 
@@ -192,6 +195,12 @@ class S3Store:
             raise s3_error(error, self._storage, self._identity) from error
         except (aws.BotoCoreError, ResponseParserError) as error:
             raise s3_error(error, self._storage, self._identity) from error
+
+
+def _check_is_listing(page: dict[str, Any]) -> None:
+    """Any XML parses as an empty listing, a web page too; only a real one names its bucket."""
+    if "Name" not in page and "IsTruncated" not in page:
+        raise MisstepError("what answers there is not an S3 server")
 
 
 def _rewound(body: BinaryIO) -> BinaryIO:

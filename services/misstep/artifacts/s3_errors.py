@@ -12,7 +12,7 @@ from misstep.artifacts.store import UnreachableError
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.frozen import Storage
 
-_CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId"}
+_CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "XAdminUserNotFound"}
 _DENIED = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "403", "Forbidden"}
 _REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301"}
 _FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507"}
@@ -22,7 +22,7 @@ MISSING = {"NoSuchKey", "NotFound"}
 
 def code_of(error: aws.ClientError) -> str:
     """Return S3's error code, such as ``NoSuchKey``; the HTTP status where the server sent no document."""
-    return str(error.response.get("Error", {}).get("Code", ""))
+    return str(error.response.get("Error", {}).get("Code") or status_of(error))
 
 
 def status_of(error: aws.ClientError) -> int:
@@ -69,10 +69,10 @@ def _answered(error: aws.ClientError, storage: Storage, identity: str) -> Misste
         return BadInput("credentials for S3", identity, f"The server refuses them ({code}): set the right ones.")
     if code == "RequestTimeTooSkewed":
         return BadInput("system clock", "differs from the server's", "Set this machine's clock.")
-    if code in _DENIED:
+    if code in _DENIED or status_of(error) in (401, 403):
         fix = (
-            f"{operation} is denied to {identity}; allow it s3:GetObject, s3:PutObject, s3:DeleteObject and "
-            "s3:ListBucket (without the last, absent objects look forbidden)."
+            f"{operation} is denied to {identity} ({code} {message}); allow it s3:GetObject, s3:PutObject, "
+            "s3:DeleteObject and s3:ListBucket (without the last, absent objects look forbidden)."
         )
         return BadInput("spec.storage.uri", storage.uri, fix)
     if code in _REGION:

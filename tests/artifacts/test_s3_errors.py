@@ -1,0 +1,305 @@
+"""What goes wrong with an S3 server, met for real."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from misstep.artifacts import s3, s3_client
+from misstep.artifacts.store import MissingError, UnreachableError, open_store
+from misstep.errors import BadInput, MisstepError
+from misstep.plan.frozen import Storage
+from tests.artifacts import servers
+
+pytestmark = pytest.mark.usefixtures("credentials")
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    servers.credentials(monkeypatch)
+
+
+@contextmanager
+def _http(answer: type[BaseHTTPRequestHandler], context: ssl.SSLContext | None = None) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), answer)
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http{'s' if context else ''}://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def _answers(status: int, body: bytes) -> type[BaseHTTPRequestHandler]:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_PUT = do_GET  # noqa: N815 - the base class asks for this name
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    return Answer
+
+
+def test_no_such_bucket(moto_endpoint: str, versitygw_endpoint: str) -> None:
+    for endpoint in (moto_endpoint, versitygw_endpoint):
+        store = open_store(servers.s3_storage(endpoint, "x", bucket="no-such-bucket"))
+        for act in (store.check, lambda s=store: s.put("a", b"x"), lambda s=store: s.get("a")):
+            with pytest.raises(BadInput, match=r"spec\.storage\.uri: s3://no-such-bucket/x\. There is no such bucket"):
+                act()
+
+
+def test_nobody_listens() -> None:
+    storage = servers.s3_storage(f"http://127.0.0.1:{servers.free_port()}", "x")
+    with pytest.raises(BadInput, match=r"spec\.storage\.endpoint: http://127"):
+        open_store(storage).check()
+
+
+def test_an_outage_may_end_so_a_stage_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = s3_client.make_client
+    monkeypatch.setattr(s3, "make_client", lambda storage, **_: make(storage, attempts=1, connect_timeout=1))
+    store = open_store(servers.s3_storage(f"http://127.0.0.1:{servers.free_port()}", "x"))
+    with pytest.raises(UnreachableError, match=r"spec\.storage\.endpoint: no answer") as caught:
+        store.put("a", b"x")
+    assert caught.value.exit_code == 1
+
+
+def test_a_host_name_that_does_not_exist() -> None:
+    with pytest.raises(BadInput, match=r"spec\.storage\.endpoint"):
+        open_store(servers.s3_storage("http://no-such-host.invalid:9000", "x")).check()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(200, b"<html>It works!</html>"), (200, b"plain text"), (404, b"<html>no</html>"), (405, b""), (501, b"no")],
+)
+def test_something_else_than_s3_answers(status: int, body: bytes) -> None:
+    with _http(_answers(status, body)) as endpoint, pytest.raises(BadInput, match=r"spec\.storage\.endpoint"):
+        open_store(servers.s3_storage(endpoint, "x")).check()
+
+
+@pytest.mark.parametrize("endpoint", ["not a url", "127.0.0.1:9000", "http://"])
+def test_malformed_endpoints(endpoint: str) -> None:
+    with pytest.raises(BadInput, match=r"spec\.storage\.endpoint"):
+        open_store(servers.s3_storage(endpoint, "x")).check()
+
+
+@pytest.mark.parametrize("bucket", ["Upper_Case!", "a"])
+def test_malformed_buckets(moto_endpoint: str, bucket: str) -> None:
+    with pytest.raises(BadInput, match=r"spec\.storage\.uri"):
+        open_store(servers.s3_storage(moto_endpoint, "x", bucket=bucket)).check()
+
+
+def test_wrong_secret(versitygw_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    servers.credentials(monkeypatch, secret="wrong-secret")
+    with pytest.raises(BadInput, match=r"credentials for S3: .*0042.*SignatureDoesNotMatch") as caught:
+        open_store(servers.s3_storage(versitygw_endpoint, "x")).check()
+    assert "wrong-secret" not in str(caught.value)
+
+
+def test_unknown_access_key(versitygw_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    servers.credentials(monkeypatch, access="nobody0000")
+    with pytest.raises(BadInput, match=r"credentials for S3: access key \.\.\.0000 from env"):
+        open_store(servers.s3_storage(versitygw_endpoint, "x")).check()
+
+
+def test_a_user_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    iam = tmp_path / "iam"
+    iam.mkdir()
+    with servers.versitygw(tmp_path / "server", "--iam-dir", str(iam)) as endpoint:
+        servers.make_bucket(endpoint)
+        admin = [servers.versitygw_binary(), "admin", "--endpoint-url", endpoint]
+        admin += ["--access", servers.ACCESS, "--secret", servers.SECRET]
+        user = ["create-user", "--access", "guest0007", "--secret", "guest-secret", "--role", "user"]
+        subprocess.run([*admin, *user], check=True, capture_output=True)
+        servers.credentials(monkeypatch, access="guest0007", secret="guest-secret")
+        store = open_store(servers.s3_storage(endpoint, "x"))
+        for act in (store.check, lambda: store.put("a", b"x"), lambda: store.get("a"), lambda: list(store.list(""))):
+            with pytest.raises(
+                BadInput, match=r"spec\.storage\.uri.*denied to access key \.\.\.0007 from env"
+            ) as caught:
+                act()
+            assert "s3:PutObject" in str(caught.value)
+
+
+def test_a_store_that_may_only_be_read(tmp_path: Path) -> None:
+    """Reading passes; the check for a run, which writes, says what is missing."""
+    with servers.versitygw(tmp_path / "server") as endpoint:
+        servers.make_bucket(endpoint)
+        open_store(servers.s3_storage(endpoint, "x")).put("a", b"x")
+        data = tmp_path / "server" / "data"
+    shutdown = tmp_path / "second"
+    shutdown.mkdir()
+    (shutdown / "data").symlink_to(data)
+    binary = servers.versitygw_binary()
+    port = servers.free_port()
+    keys = ["--access", servers.ACCESS, "--secret", servers.SECRET]
+    command = [binary, *keys, "--port", f"127.0.0.1:{port}", "--quiet", "--readonly", "posix", str(data)]
+    with subprocess.Popen(command) as server:
+        try:
+            for _ in range(100):
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+            store = open_store(servers.s3_storage(f"http://127.0.0.1:{port}", "x"))
+            store.check()
+            assert store.get("a") == b"x"
+            with pytest.raises(BadInput, match=r"spec\.storage\.uri"):
+                store.check(write=True)
+        finally:
+            server.terminate()
+
+
+def test_no_credentials_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    servers.credentials(monkeypatch)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(BadInput, match="Set AWS_ACCESS_KEY_ID"):
+        open_store(servers.s3_storage("http://127.0.0.1:1", "x"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "half")
+    with pytest.raises(BadInput, match="Set AWS_ACCESS_KEY_ID"):
+        open_store(servers.s3_storage("http://127.0.0.1:1", "x"))
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
+    with pytest.raises(MisstepError, match="no-such-profile"):
+        open_store(servers.s3_storage("http://127.0.0.1:1", "x"))
+
+
+def test_the_identity_is_logged_once_and_the_secret_never(moto_endpoint: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="misstep")
+    for _ in range(2):
+        open_store(servers.s3_storage(moto_endpoint, "logged")).check(write=True)
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("misstep")]
+    assert len(lines) == 1
+    assert "access key ...0042 from env" in lines[0]
+    assert servers.SECRET not in caplog.text
+    assert servers.ACCESS not in lines[0]
+
+
+def _certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"),
+            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return certificate, context
+
+
+def test_certificates(tmp_path: Path) -> None:
+    certificate, _ = _certificate(tmp_path)
+    listed = ["--cert", str(certificate), "--key", str(tmp_path / "key.pem")]
+    with servers.versitygw(tmp_path / "server", *listed) as endpoint:
+        secure = endpoint.replace("http://", "https://")
+        storage = servers.s3_storage(secure, "x")
+        with pytest.raises(BadInput, match=r"spec\.storage\.caBundle"):
+            open_store(storage).check()
+        with pytest.raises(BadInput, match=r"spec\.storage\.caBundle: .*missing\.pem"):
+            open_store(storage.model_copy(update={"ca_bundle": str(tmp_path / "missing.pem")})).check()
+        trusted = open_store(storage.model_copy(update={"ca_bundle": str(certificate)}))
+        with pytest.raises(BadInput, match="There is no such bucket"):
+            trusted.check()
+
+
+def test_https_where_http_is_spoken(moto_endpoint: str) -> None:
+    with pytest.raises(BadInput, match=r"spec\.storage\.endpoint: https://.*speaks http"):
+        open_store(servers.s3_storage(moto_endpoint.replace("http", "https"), "x")).check()
+
+
+def test_conflicts_are_tried_again(moto_endpoint: str) -> None:
+    """409 says that two writes met: the loser tries again and then sees who won."""
+    lock, seen = threading.Lock(), [0]
+
+    class Conflicting(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            with lock:
+                seen[0] += 1
+            status = {1: 409, 2: 409}.get(seen[0], 412)
+            code = {409: "ConditionalRequestConflict", 412: "PreconditionFailed"}[status]
+            body = f"<Error><Code>{code}</Code><Message>m</Message></Error>".encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with _http(Conflicting) as endpoint:
+        assert not open_store(servers.s3_storage(endpoint, "x")).put("a", b"x", if_absent=True)
+    assert seen[0] == 3
+
+
+def test_a_download_goes_on_where_the_connection_broke(tmp_path: Path) -> None:
+    data = os.urandom(1_000_000)
+    asked: list[str | None] = []
+
+    class Breaking(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            span = self.headers.get("Range")
+            asked.append(span)
+            start = int(span.removeprefix("bytes=").rstrip("-")) if span else 0
+            self.send_response(206 if span else 200)
+            self.send_header("Content-Length", str(len(data) - start))
+            self.end_headers()
+            self.wfile.write(data[start : start + 400_000])
+            self.close_connection = True
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with _http(Breaking) as endpoint:
+        store = open_store(servers.s3_storage(endpoint, "x"))
+        store.download("a", tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == data
+    assert asked == [None, "bytes=400000-", "bytes=800000-"]
+
+
+def test_a_slow_answer_is_retried_by_the_client() -> None:
+    seen = [0]
+
+    class Flaky(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen[0] += 1
+            status, body = (503, b"") if seen[0] < 3 else (200, b"content")
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with _http(Flaky) as endpoint:
+        assert open_store(servers.s3_storage(endpoint, "x")).get("a") == b"content"
+    assert seen[0] == 3
+
+
+def test_an_absent_object_is_missing_not_wrong(moto_endpoint: str) -> None:
+    with pytest.raises(MissingError):
+        open_store(Storage(uri="s3://artifacts", endpoint=moto_endpoint, path_style=True)).get("no/such")
