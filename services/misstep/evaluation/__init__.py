@@ -1,0 +1,1 @@
+"""Scores of sampled answers, what a method is worth in problems, and the report."""

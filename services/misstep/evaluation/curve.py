@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from misstep.evaluation.figures import Relation
+
 REACH = 2.0
-"""How far beyond the sizes that were measured a curve may be read: up to twice the largest, from half the smallest."""
+"""How far beyond the measured sizes a curve may be read: to twice the largest, from half the smallest."""
 _FAR = 50.0  # natural logarithm of a size that no data set has; keeps exp() finite
 
 
@@ -18,8 +20,8 @@ _FAR = 50.0  # natural logarithm of a size that no data set has; keeps exp() fin
 class Reading:
     """The number of problems at which a curve reaches an error, or on which side of the curve it lies."""
 
-    relation: str
-    """``=``; ``>`` (more than ``problems``, the largest size) or ``<`` (fewer than ``problems``, the smallest)."""
+    relation: Relation
+    """``>``: more than ``problems``, the largest size; ``<``: fewer than ``problems``, the smallest."""
     problems: float
     beyond: bool = False
     """Read by extending the curve past its last point, at most ``REACH`` times."""
@@ -63,9 +65,9 @@ class FallingCurve:
     def needed(self, error: float) -> Reading:
         """Return the least number of problems at which the curve is at or below ``error``.
 
-        Beyond the last point the last line is extended, at most to ``REACH`` times the largest size; where that is not
-        enough the reading says only what was measured: more than the largest size. Below the smallest size
-        nothing is extended.
+        Beyond the last point the last line is extended, at most to ``REACH`` times the largest size; where
+        that is not enough the reading says only what was measured: more than the largest size. Below the
+        smallest size nothing is extended.
         """
         x, y, target = self._x, self._y, math.log(error)
         if target > y[0]:
@@ -99,8 +101,8 @@ def fit_power_law(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Fit ``err = a * D^-b`` by least squares in log-log; return (log a, b), each of shape (replicates,).
 
-    ``log_sizes`` has shape (points,); ``log_errors`` and ``weights`` (replicates, points). The form is the usual one
-    for fine-tuning data (arXiv 2402.17193); arXiv 2406.14532 finds b between 0.05 and 0.15.
+    ``log_sizes`` has shape (points,); ``log_errors`` and ``weights`` (replicates, points). The form is the
+    usual one for fine-tuning data (arXiv 2402.17193); arXiv 2406.14532 finds b between 0.05 and 0.15.
     """
     mass = weights.sum(axis=1)
     x_mean = weights @ log_sizes / mass
@@ -111,7 +113,7 @@ def fit_power_law(
 
 
 def size_on_line(log_a: float, b: float, error: float) -> float:
-    """Return ``D_eq = (e/a)^(-1/b)``; infinity or 0 for a line that does not fall and an error below or above it."""
+    """Return ``D_eq = (e/a)^(-1/b)``; for a line that does not fall, infinity (error below it) or 0."""
     distance = log_a - math.log(error)
     if b <= 0.0:
         return math.inf if distance > 0.0 else 0.0

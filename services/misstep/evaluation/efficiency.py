@@ -1,73 +1,25 @@
 """How many problems would plain fine-tuning have needed: D_eq / D, and when that cannot be said. No I/O.
 
-Two figures for every arm and size, both relative to the SFT arm: ``fitted`` reads D_eq off the power law through the
-SFT points, ``interpolated`` off the points themselves (`curve.FallingCurve`). Because the exponent is small, a small
-difference of error is a large factor: with b = 0.15 a factor of 8 is an error ratio of 0.73, with b = 0.05 of 0.90.
-So the error ratio stands beside every factor, and a factor that the data cannot carry is a reason in words instead.
+Two figures for every arm and size, both relative to the SFT arm: ``fitted`` reads D_eq off the power law
+through the SFT points, ``interpolated`` off the points themselves (`curve.FallingCurve`). Because the
+exponent is small, a small difference of error is a large factor: with b = 0.15 a factor of 8 is an error
+ratio of 0.73, with b = 0.05 of 0.90. So the error ratio stands beside every factor, and a factor that the
+data cannot carry is a reason in words instead.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from misstep.evaluation.curve import REACH, FallingCurve, Reading, fit_power_law, size_on_line
+from misstep.evaluation.figures import CellWorth, Estimate, Fit, Worth
 from misstep.evaluation.resample import Cell, Floats, GridOutcome, cells_of, resample
 
 MIN_PROBLEMS = 50
 MIN_SIZES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A figure with its 95% bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class Worth:
-    """A factor D_eq / D, or the reason why there is none. An end of the interval that is None lies outside what was
-    measured."""
-
-    relation: str | None = None
-    """``=``, ``>`` (more than ``factor``), ``<``, or None where there is no factor."""
-    factor: float | None = None
-    low: float | None = None
-    high: float | None = None
-    needed: float | None = None
-    """D_eq in problems; for ``>`` and ``<`` the largest or smallest size that SFT was measured at."""
-    extrapolated: bool = False
-    reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """The power law ``err = a * D^-b`` through the SFT points."""
-
-    a: float
-    b: Span
-    points: int
-    sizes: tuple[int, ...]
-    worst_deviation: float
-    """The largest relative distance of a point's error from the line."""
-    training_scatter: float
-    """Standard deviation of log error about the line beyond what the test problems explain."""
-
-
-@dataclass(frozen=True, slots=True)
-class CellWorth:
-    error_ratio: Span | None
-    """The cell's error over SFT's at the same size (interpolated where SFT was not run at it)."""
-    difference: Span | None
-    """The cell's accuracy less SFT's at the same size, where SFT was run at it."""
-    fitted: Worth
-    interpolated: Worth
 
 
 class Efficiency:
@@ -78,8 +30,8 @@ class Efficiency:
         replicates: bootstrap resamples.
         seed: of the bootstrap.
 
-    With one seed the luck of training cannot be resampled; what the SFT points scatter about their line beyond the chance
-    of the test problems stands in for it, on SFT's points and on the arm's own.
+    With one seed the luck of training cannot be resampled; what the SFT points scatter about their line
+    beyond the chance of the test problems stands in for it, on SFT's points and on the arm's own.
     """
 
     def __init__(self, outcomes: Sequence[GridOutcome], replicates: int, seed: int) -> None:
@@ -104,11 +56,9 @@ class Efficiency:
             fitted = interpolated = Worth(reason=reason)
         return CellWorth(self._error_ratio(cell), self._difference_to_sft(cell), fitted, interpolated)
 
-    def difference(self, one: Cell, other: Cell) -> Span:
+    def difference(self, one: Cell, other: Cell) -> Estimate:
         """Return the accuracy of one cell less another's, over the same resamples of problems and seeds."""
         return _span(self._errors[other] - self._errors[one])
-
-    # -- reasons -------------------------------------------------------------------------------------------------------
 
     def _reason_for_no_curve(self) -> str | None:
         if self.yardstick is None:
@@ -143,10 +93,8 @@ class Efficiency:
             )
         return None
 
-    # -- the curve -----------------------------------------------------------------------------------------------------
-
     def _fit_and_scatter(self, rng: np.random.Generator) -> None:
-        """Fit the line; then give cells of a single seed, in every replicate, the scatter about it as noise."""
+        """Fit the line; then give cells of a single seed, in every replicate, the scatter about it."""
         columns = [index for cell in self._sft for index in cell.points]
         x = np.log([float(self.outcomes[i].size) for i in columns])
         y = np.log(np.maximum(self._replicates.points[:, columns], self._floor))
@@ -179,24 +127,20 @@ class Efficiency:
             for r in range(len(y))
         ]
 
-    # -- figures -------------------------------------------------------------------------------------------------------
-
     def _fitted(self, cell: Cell) -> Worth:
         assert self.fit is not None
         errors = np.maximum(self._errors[cell], self._floor)
-        needed = np.array(
-            [size_on_line(a, b, e) for a, b, e in zip(self._log_a, self._b, errors, strict=True)]
-        )
+        needed = np.array([size_on_line(a, b, e) for a, b, e in zip(self._log_a, self._b, errors, strict=True)])
         first, last = self.fit.sizes[0] / REACH, self.fit.sizes[-1] * REACH
         if needed[0] > last:
             return Worth(
-                reason=f"SFT would need about {_round(needed[0])} problems if its line held so far; it was measured up to "
-                f"{self.fit.sizes[-1]:,}, and twice that is as far as the line is trusted."
+                reason=f"SFT would need about {_round(needed[0])} problems if its line held so far; it was "
+                f"measured up to {self.fit.sizes[-1]:,}, and twice that is as far as the line is trusted."
             )
         if needed[0] < first:
             return Worth(
-                reason=f"The error is above SFT's line at {self.fit.sizes[0]:,} problems, the smallest size measured, by "
-                "more than the line is trusted for."
+                reason=f"The error is far above SFT's line at {self.fit.sizes[0]:,} problems, the smallest "
+                "size measured: the line is trusted down to half of that."
             )
         beyond = bool(needed[0] > self.fit.sizes[-1] or needed[0] < self.fit.sizes[0])
         needed = np.where(needed > last, math.inf, np.where(needed < first, 0.0, needed))
@@ -210,7 +154,7 @@ class Efficiency:
     def _at_same_size(self, cell: Cell) -> Cell | None:
         return next((c for c in self._sft if c.size == cell.size), None)
 
-    def _error_ratio(self, cell: Cell) -> Span | None:
+    def _error_ratio(self, cell: Cell) -> Estimate | None:
         if cell.method == "sft":
             return None
         same = self._at_same_size(cell)
@@ -225,7 +169,7 @@ class Efficiency:
             return None
         return _span(self._errors[cell] / np.maximum(sft, self._floor)) if sft[0] > 0.0 else None
 
-    def _difference_to_sft(self, cell: Cell) -> Span | None:
+    def _difference_to_sft(self, cell: Cell) -> Estimate | None:
         same = self._at_same_size(cell)
         return None if same is None or cell.method == "sft" else self.difference(cell, same)
 
@@ -262,10 +206,10 @@ def _percentiles(values: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _span(values: Floats) -> Span:
+def _span(values: Floats) -> Estimate:
     """Summarise a row of replicates whose first is the measurement."""
     low, high = _percentiles(values[1:])
-    return Span(float(values[0]), min(low, float(values[0])), max(high, float(values[0])))
+    return Estimate(float(values[0]), min(low, float(values[0])), max(high, float(values[0])))
 
 
 def _count(number: int, noun: str) -> str:

@@ -21,7 +21,7 @@ class GridOutcome:
     size: int
     seed: int
     accuracy: Floats
-    """Shape (problems,): the share of each problem's samples that is correct; all points in one order of problems."""
+    """Shape (problems,): the correct share of each problem's samples; all points in one order of problems."""
     draws: int
     """Answers behind it: problems x samples."""
     untrained: str | None = None
@@ -68,13 +68,11 @@ class Replicates:
         return mean
 
 
-def resample(
-    outcomes: Sequence[GridOutcome], cells: Sequence[Cell], replicates: int, seed: int
-) -> Replicates:
-    """Draw problems with replacement, the same draw for all points; draw seeds likewise, the same for all arms.
+def resample(outcomes: Sequence[GridOutcome], cells: Sequence[Cell], replicates: int, seed: int) -> Replicates:
+    """Draw problems with replacement, the same for all points; draw seeds likewise, the same for all arms.
 
-    Arms at one seed share their problems, their SFT policy and its samples, hence the common draw of seeds. A cell that
-    has none of the drawn seeds keeps all of its own.
+    Arms at one seed share their problems, their SFT policy and its samples, hence the common draw of seeds. A
+    cell that has none of the drawn seeds keeps all of its own.
     """
     rng = np.random.default_rng(seed)
     errors = 1.0 - np.stack([o.accuracy for o in outcomes])

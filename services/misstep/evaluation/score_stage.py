@@ -13,12 +13,12 @@ from misstep.artifacts.records import OUTCOMES
 from misstep.errors import MisstepError
 from misstep.evaluation.scores import VERDICTS, Tally, mean_estimate, pass_curve
 from misstep.plan.params import ScoreParams
-from misstep.stages.context import Output, StageContext
+from misstep.stages.context import Output, StageContext, Work
 
 _ROWS = 4096
 
 
-class ScoreWork:
+class _Score:
     """One block: the votes of a problem must meet, and a table of counts is small."""
 
     def __init__(self, ctx: StageContext) -> None:
@@ -30,7 +30,8 @@ class ScoreWork:
         return 1
 
     def run(self, block: int) -> Output:
-        """Score all samples. Raises MisstepError where samples, verdicts and problems do not belong together."""
+        """Score all samples. Raises MisstepError where samples and verdicts do not belong together."""
+        assert block == 0
         tallies = self._tally()
         sampled, cut_off = self._count_samples()
         if {problem: tally.samples for problem, tally in tallies.items()} != sampled:
@@ -40,7 +41,7 @@ class ScoreWork:
         return Output(tables={"outcomes": _outcomes(order)}, summary=summary)
 
     def close(self) -> None:
-        """Release nothing: the stage holds no resources."""
+        """Nothing is held open."""
 
     def _tally(self) -> dict[str, Tally]:
         tallies: dict[str, Tally] = {}
@@ -76,9 +77,9 @@ class ScoreWork:
         return ordered
 
 
-def open_work(ctx: StageContext) -> ScoreWork:
+def open_work(ctx: StageContext) -> Work:
     """Open the score stage (inputs ``problems``, ``samples``, ``verdicts``)."""
-    return ScoreWork(ctx)
+    return _Score(ctx)
 
 
 def _outcomes(tallies: dict[str, Tally]) -> Iterator[pa.RecordBatch]:
@@ -100,7 +101,7 @@ def _outcomes(tallies: dict[str, Tally]) -> Iterator[pa.RecordBatch]:
 
 
 def _summary(tallies: dict[str, Tally], cut_off: int, pass_at: tuple[int, ...]) -> dict[str, Any]:
-    """Return the figures of the stage: counts, pass@k and maj@n with intervals, and a reason where one is missing."""
+    """Return counts, pass@k and maj@n with intervals, and a note in words where one of them is missing."""
     counts = {verdict: sum(t.counts[verdict] for t in tallies.values()) for verdict in VERDICTS}
     samples = [t.samples for t in tallies.values()]
     total = sum(samples)
@@ -129,9 +130,7 @@ def _summary(tallies: dict[str, Tally], cut_off: int, pass_at: tuple[int, ...]) 
         votes = np.array([[t.majority()[1] for t in tallies.values()]])
         summary["maj_at"] = {str(samples[0]): _rounded(mean_estimate(votes, len(samples)))}
     else:
-        summary["notes"].append(
-            "Problems differ in their number of samples, so there is no majority vote of n."
-        )
+        summary["notes"].append("Problems differ in their number of samples, so there is no majority vote of n.")
     return summary
 
 

@@ -1,7 +1,8 @@
 """Accuracy of sampled answers: pass@k, majority vote, and intervals that stay honest at 0 and 1. No I/O.
 
-Only the verdict ``correct`` counts as right; ``unparsable`` and ``timeout`` are answers that are not right, and are
-counted apart. The unit of chance is the test problem: n samples of one problem are not n independent trials.
+Only the verdict ``correct`` counts as right; ``unparsable`` and ``timeout`` are answers that are not right,
+and are counted apart. The unit of chance is the test problem: n samples of one problem are not n independent
+trials.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from misstep.evaluation.figures import Estimate
+
 VERDICTS = ("correct", "wrong", "unparsable", "timeout")
 Z95 = 1.959963984540054
 """The normal distribution's 97.5% quantile: every interval here is a 95% one."""
@@ -23,30 +26,19 @@ _NUMBER = re.compile(r"[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?")
 _LONGEST_NUMBER = 400
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A figure in [0, 1] with its 95% interval."""
-
-    value: float
-    low: float
-    high: float
-
-
 def pass_at_k(samples: int, correct: int, k: int) -> float:
-    """Estimate without bias the chance that at least one of k samples is right, from ``correct`` of ``samples``.
+    """Estimate without bias the chance that at least one of k samples is right, from n with c right.
 
     ``1 - C(n-c, k) / C(n, k)``, equation 1 of Chen et al. 2021 (arXiv 2107.03374).
     Raises ValueError unless ``1 <= k <= samples`` and ``0 <= correct <= samples``.
     """
     if not 1 <= k <= samples or not 0 <= correct <= samples:
-        raise ValueError(
-            f"pass@{k} needs 1 <= k <= samples and 0 <= correct <= samples: {correct} of {samples}"
-        )
+        raise ValueError(f"pass@{k} needs 1 <= k <= samples and 0 <= correct <= samples: {correct} of {samples}")
     return 1.0 - math.comb(samples - correct, k) / math.comb(samples, k)
 
 
 def same_answer_key(extracted: str) -> str:
-    """Return a key that is equal for two spellings of one answer: white space, ``$``, commas and ``3.0`` aside.
+    """Return a key that is the same for two spellings of one answer (white space, ``$``, commas, ``3.0``).
 
     Only plain numbers are compared by value; anything else by its text. A voter has no gold answer and no
     verifier, so the vote must not use either.
@@ -63,7 +55,7 @@ class Tally:
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(VERDICTS, 0))
     votes: dict[str, list[int]] = field(default_factory=dict)
-    """Answer key -> [votes, of which correct]; only of samples that parse (verdicts ``correct`` and ``wrong``)."""
+    """Answer key -> [votes, of which correct]; only samples that parse (``correct`` and ``wrong``) vote."""
 
     def add(self, verdict: str, extracted: str | None) -> None:
         """Count one sample. Raises KeyError for a verdict that does not exist."""
@@ -76,14 +68,15 @@ class Tally:
 
     @property
     def samples(self) -> int:
+        """All samples, of every verdict."""
         return sum(self.counts.values())
 
     def majority(self) -> tuple[str | None, float]:
         """Return the answer with most votes and the chance that a vote over all n samples is right (maj@n).
 
-        Ties are broken at random, so a tie counts with its expected value; the answer named is then the first in
-        order of text. Where no sample parses there is no answer, and the vote is not right. A vote over fewer than
-        all n samples is not estimated.
+        Ties are broken at random, so a tie counts with its expected value; the answer named is then the first
+        in order of text. Where no sample parses there is no answer, and the vote is not right. A vote over
+        fewer than all n samples is not estimated.
         """
         if not self.votes:
             return None, 0.0
@@ -97,13 +90,15 @@ def mean_estimate(values: NDArray[np.float64], draws: int) -> Estimate:
 
     Args:
         values: shape (seeds, problems), in [0, 1]; every seed answers the same problems.
-        draws: answers behind the values in all (seeds x problems x samples), the most that can be independent.
+        draws: answers behind the values in all (seeds x problems x samples), the most that can be
+        independent.
 
     The interval is Wilson's score interval with an effective number of trials, ``p(1-p) / V``, where V is the
-    variance of the mean: over problems (of the seeds' average) plus, with two seeds or more, between seeds. With one
-    sample a problem and one seed it is Wilson's own; at 0 and at 1, where V vanishes though nothing is certain,
-    it takes the number of problems as the number of trials. (The use of an effective sample size follows survey
-    practice, e.g. Korn and Graubard 1998.) Raises ValueError where there is nothing to average.
+    variance of the mean: over problems (of the seeds' average) plus, with two seeds or more, between seeds.
+    With one sample a problem and one seed it is Wilson's own; at 0 and at 1, where V vanishes though nothing
+    is certain, it takes the number of problems as the number of trials. (The use of an effective sample size
+    follows survey practice, e.g. Korn and Graubard 1998.) Raises ValueError where there is nothing to
+    average.
     """
     seeds, problems = values.shape
     if seeds == 0 or problems == 0:
@@ -132,12 +127,10 @@ def wilson(share: float, trials: float) -> tuple[float, float]:
 
 
 def pass_curve(samples: Sequence[int], correct: Sequence[int], ks: Iterable[int]) -> dict[int, Estimate]:
-    """Estimate pass@k over problems for each k that every problem has samples enough for; others are left out."""
+    """Estimate pass@k for each k that every problem has samples enough for; others are left out."""
     fewest = min(samples, default=0)
     return {
-        k: mean_estimate(
-            np.array([[pass_at_k(n, c, k) for n, c in zip(samples, correct, strict=True)]]), sum(samples)
-        )
+        k: mean_estimate(np.array([[pass_at_k(n, c, k) for n, c in zip(samples, correct, strict=True)]]), sum(samples))
         for k in sorted(set(ks))
         if 1 <= k <= fewest
     }

@@ -1,0 +1,143 @@
+"""What an experiment shows, as one paragraph made from its figures. No I/O."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from misstep.evaluation import wording as w
+from misstep.evaluation.figures import Estimate, Worth
+from misstep.evaluation.results import Cell, Comparison, Results
+
+
+def conclude(results: Results) -> str:
+    """Return the paragraph: SFT's curve, what each method reaches at one size, and what credit itself adds.
+
+    Methods are told at the size at which most of them were run (the larger of equals). A difference counts as
+    one only where its 95% interval leaves out zero.
+    """
+    cells = results.cells
+    if not cells:
+        return "No test problem was sampled, so there is nothing to compare."
+    if all(c.accuracy.value == 0.0 for c in cells):
+        return (
+            f"No model solved any of the {results.test_problems:,} test problems, so nothing can be compared: "
+            "what more problems or mistakes are worth cannot be seen where nothing is solved."
+        )
+    size = headline_size(results)
+    methods = sorted(
+        (c for c in cells if c.method != "sft" and c.size == size), key=lambda c: (-c.accuracy.value, c.arm)
+    )
+    sentences = [_sft_sentence(results), *_method_sentences(results, methods)]
+    sentences += _no_factor_sentence(results, methods)
+    sentences += _comparison_sentences([c for c in results.comparisons if c.size == size])
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def headline_size(results: Results) -> int | None:
+    """Return the size at which most methods other than SFT were run; None where SFT stands alone."""
+    counts = Counter(c.size for c in results.cells if c.method != "sft")
+    return max(counts, key=lambda size: (counts[size], size)) if counts else None
+
+
+def _sft_sentence(results: Results) -> str:
+    sft = [c for c in results.cells if c.arm == results.yardstick]
+    if not sft:
+        return ""
+    first, last = sft[0], sft[-1]
+    if len(sft) == 1:
+        return (
+            f"Plain fine-tuning ({first.arm}) solves {w.percent(first.accuracy.value)} of the test problems "
+            f"after {first.size:,} training problems."
+        )
+    text = (
+        f"Plain fine-tuning ({first.arm}) solves {w.percent(first.accuracy.value)} of the test problems after "
+        f"{first.size:,} training problems and {w.percent(last.accuracy.value)} after {last.size:,}"
+    )
+    if results.fit is None:
+        return f"{text}."
+    b = results.fit.b
+    return f"{text}: its error falls as D to the power {w.MINUS}{b.value:.2f} ({b.low:.2f} to {b.high:.2f})."
+
+
+def _method_sentences(results: Results, methods: Sequence[Cell]) -> list[str]:
+    """Tell the best method in full, others with a factor in a list, and each of the rest in a sentence."""
+    counted = [c for c in methods if _untrained(results, c) is None and c.worth.interpolated.relation == "="]
+    brief = counted[1:] if counted and counted[0] is methods[0] else counted
+    sentences = [_method_sentence(results, c) for c in methods if c not in brief]
+    if brief:
+        parts = [
+            f"{c.arm} reaches {w.percent(c.accuracy.value)} ({_times(c.worth.interpolated)} as many)" for c in brief
+        ]
+        sentences.insert(1 if brief is not counted else len(sentences), f"{w.listed(parts)}.")
+    return sentences
+
+
+def _untrained(results: Results, cell: Cell) -> str | None:
+    """Return why a seed of a cell was not trained, or None."""
+    for point in results.points:
+        if (point.arm, point.size) == (cell.arm, cell.size) and not point.training.trained:
+            return point.training.reason or "there was nothing to train on"
+    return None
+
+
+def _method_sentence(results: Results, cell: Cell) -> str:
+    accuracy = w.percent(cell.accuracy.value)
+    untrained = _untrained(results, cell)
+    if untrained is not None:
+        return (
+            f"{cell.arm} was not trained at {cell.size:,} problems ({untrained}); its {accuracy} are those of its "
+            "starting point."
+        )
+    start = f"{cell.arm} at {cell.size:,} problems solves {accuracy}"
+    worth = cell.worth.interpolated
+    if worth.relation is None or worth.needed is None:
+        difference = cell.worth.difference
+        return (
+            f"{start}." if difference is None else f"{start}: {_compared(difference)} than {results.yardstick} there."
+        )
+    needed = w.problems(worth.needed)
+    match worth.relation:
+        case ">":
+            return f"{start}, more than {results.yardstick} with {needed}: worth over {_times(worth)} as many problems."
+        case "<":
+            return f"{start}, less than {results.yardstick} with {needed}."
+        case "=":
+            beyond = ", somewhat beyond the sizes that were measured" if worth.extrapolated else ""
+            span = w.factor_range(worth)
+            return f"{start}, which {results.yardstick} needs about {needed} for{beyond} ({_times(worth)} as many; {span})."
+
+
+def _no_factor_sentence(results: Results, methods: Sequence[Cell]) -> list[str]:
+    """Say once why there are no factors, where the reason is the same for all trained methods."""
+    reasons = {c.worth.interpolated.reason for c in methods if c.worth.interpolated.relation is None}
+    shared = results.no_fit if results.no_fit in reasons else None
+    if shared is None and len(reasons) == 1:
+        shared = next(iter(reasons))
+    if shared is None or shared.startswith("Nothing was trained"):
+        return []
+    return [f"How many problems that is worth cannot be said. {shared}"]
+
+
+def _comparison_sentences(comparisons: Sequence[Comparison]) -> list[str]:
+    sentences = []
+    for against in dict.fromkeys(c.against for c in comparisons):
+        parts = [f"{c.arm} is {_compared(c.difference)}" for c in comparisons if c.against == against]
+        sentences.append(f"Against random pairs ({against}), {w.listed(parts)}.")
+    return sentences
+
+
+def _compared(difference: Estimate) -> str:
+    """Put a difference of accuracies in words, in percentage points."""
+    ends = sorted((abs(difference.low), abs(difference.high)))
+    text = f"{100 * abs(difference.value):.1f} points {{}} ({100 * ends[0]:.1f} to {100 * ends[1]:.1f})"
+    if difference.low > 0.0:
+        return text.format("better")
+    if difference.high < 0.0:
+        return text.format("worse")
+    return f"not clearly better or worse ({w.points(difference.low)} to {w.points(difference.high)} points)"
+
+
+def _times(worth: Worth) -> str:
+    assert worth.factor is not None
+    return f"{w.number(worth.factor)} times"

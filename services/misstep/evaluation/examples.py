@@ -1,0 +1,204 @@
+"""Pits to look at: Q by step over all wrong solutions, and a few of them to read. Nobody picks the examples."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from misstep.artifacts.manifest import Damaged
+from misstep.errors import MisstepError
+from misstep.evaluation.gather import distinct
+from misstep.plan.params import GridPoint
+from misstep.stages.context import StageContext
+
+_CREDITED = ("shared-prefix", "whole-response")
+"""Layouts with a pit, the one whose chosen side starts at the pit first."""
+
+
+@dataclass(frozen=True)
+class StepView:
+    """One step of a wrong solution, with the prover's value after it (None where it was not estimated)."""
+
+    text: str
+    q: float | None
+    pit: bool
+
+
+@dataclass(frozen=True)
+class Example:
+    """A wrong solution with its credit, and the side that was preferred to it."""
+
+    question: str
+    gold: str
+    size: int
+    seed: int
+    q_start: float | None
+    steps: tuple[StepView, ...]
+    """One step with the whole text where the policy's tokenizer cannot be read here."""
+    reason: str | None
+    """Why there is no pit."""
+    layout: str | None
+    """Of the pair that was made of it; None where none was kept."""
+    chosen: str | None
+
+
+@dataclass
+class QByStep:
+    """Mean Q after each step, for wrong solutions with the pit at the same step."""
+
+    sums: dict[tuple[int, int], float] = field(default_factory=dict)
+    counts: dict[tuple[int, int], int] = field(default_factory=dict)
+    """(pit, whole steps in the prefix) -> values."""
+
+    def add(self, pit: int, values: Sequence[float | None]) -> None:
+        """Add one wrong solution: Q after 0, 1, ... L steps."""
+        for step, value in enumerate(values):
+            if value is not None:
+                self.sums[pit, step] = self.sums.get((pit, step), 0.0) + value
+                self.counts[pit, step] = self.counts.get((pit, step), 0) + 1
+
+    def mean(self, pit: int, step: int) -> float | None:
+        """Return the mean, or None where nothing was estimated."""
+        count = self.counts.get((pit, step), 0)
+        return self.sums[pit, step] / count if count else None
+
+
+class Tokenizer(Protocol):
+    """Whatever decodes token ids to text."""
+
+    def decode(self, ids: list[int], skip_special_tokens: bool = True) -> str: ...
+
+
+@dataclass(frozen=True, order=True)
+class _Candidate:
+    """Sorted by what it shows (a pair, a pit, neither), then by a hash: the first ones are the examples."""
+
+    rank: int
+    digest: bytes
+    role: str
+    problem_id: str
+    sample: int
+
+
+def read_credit(ctx: StageContext, grid: tuple[GridPoint, ...], count: int) -> tuple[QByStep, list[Example]]:
+    """Stream all credited negatives; return Q by step and at most ``count`` examples of different problems."""
+    picture = QByStep()
+    pairs = _pair_roles(ctx, grid)
+    best: dict[str, _Candidate] = {}
+    roles = dict(distinct(ctx, grid, "credit"))
+    for role in roles:
+        paired = {key for _, name in pairs.get(role, ()) for key in _paired(ctx, name)}
+        for batch in ctx.batches(role, "negatives", ["problem_id", "sample", "q", "pit"]):
+            for row in batch.to_pylist():
+                if row["pit"] is not None:
+                    picture.add(row["pit"], row["q"])
+                candidate = _candidate(role, row, paired)
+                best[row["problem_id"]] = min(best.get(row["problem_id"], candidate), candidate)
+        # Only the best few can become examples; dropping the rest keeps memory small.
+        best = {c.problem_id: c for c in sorted(best.values())[:count]}
+    chosen = sorted(best.values())
+    questions = _questions(ctx, {c.problem_id for c in chosen})
+    return picture, [_example(ctx, c, roles[c.role], pairs.get(c.role, []), questions) for c in chosen]
+
+
+def _pair_roles(ctx: StageContext, grid: tuple[GridPoint, ...]) -> dict[str, list[tuple[str, str]]]:
+    """Return, for each distinct credit, the layouts and roles of the pairs that were made of it."""
+    by_key = {ctx.stage.inputs[role]: role for role, _ in distinct(ctx, grid, "credit")}
+    found: dict[str, list[tuple[str, str]]] = {}
+    for index, point in enumerate(grid):
+        if point.layout in _CREDITED and ctx.has(f"credit_{index}") and ctx.has(f"pairs_{index}"):
+            credit = by_key[ctx.stage.inputs[f"credit_{index}"]]
+            found.setdefault(credit, []).append((point.layout, f"pairs_{index}"))
+    return {credit: sorted(roles, key=lambda r: _CREDITED.index(r[0])) for credit, roles in found.items()}
+
+
+def _paired(ctx: StageContext, role: str) -> Iterator[tuple[str, int]]:
+    for batch in ctx.batches(role, "pairs", ["problem_id", "negative_sample"]):
+        yield from zip(batch.column("problem_id").to_pylist(), batch.column("negative_sample").to_pylist(), strict=True)
+
+
+def _candidate(role: str, row: dict[str, Any], paired: set[tuple[str, int]]) -> _Candidate:
+    problem, sample = row["problem_id"], row["sample"]
+    rank = 0 if (problem, sample) in paired else 1 if row["pit"] is not None else 2
+    digest = hashlib.sha256(f"example {problem} {sample}".encode()).digest()
+    return _Candidate(rank, digest, role, problem, sample)
+
+
+def _questions(ctx: StageContext, problems: set[str]) -> dict[str, tuple[str, str]]:
+    found = {}
+    for batch in ctx.batches("problems", "problems", ["problem_id", "question", "gold"]):
+        for row in batch.to_pylist():
+            if row["problem_id"] in problems:
+                found[row["problem_id"]] = (row["question"], row["gold"])
+    return found
+
+
+def _example(
+    ctx: StageContext,
+    candidate: _Candidate,
+    point: GridPoint,
+    pairs: list[tuple[str, str]],
+    questions: dict[str, tuple[str, str]],
+) -> Example:
+    columns = ["problem_id", "sample", "token_ids", "text", "step_ends", "q", "pit", "reason"]
+    row = _find(ctx, candidate.role, "negatives", columns, candidate, "sample")
+    assert row is not None  # the candidate came from this table
+    question, gold = questions[candidate.problem_id]
+    layout, chosen = None, None
+    for name, role in pairs:
+        pair = _find(ctx, role, "pairs", ["problem_id", "negative_sample", "chosen_text"], candidate, "negative_sample")
+        if pair is not None:
+            layout, chosen = name, pair["chosen_text"]
+            break
+    tokenizer = _tokenizer(ctx, candidate.role.replace("credit", "model"))
+    return Example(
+        question=question,
+        gold=gold,
+        size=point.size,
+        seed=point.seed,
+        q_start=row["q"][0] if row["q"] else None,
+        steps=tuple(_steps(row, tokenizer)),
+        reason=row["reason"],
+        layout=layout,
+        chosen=chosen,
+    )
+
+
+def _find(
+    ctx: StageContext, role: str, table: str, columns: list[str], candidate: _Candidate, sample: str
+) -> dict[str, Any] | None:
+    for batch in ctx.batches(role, table, columns):
+        problems = batch.column("problem_id").to_pylist()
+        for index, problem in enumerate(problems):
+            if problem == candidate.problem_id and batch.column(sample)[index].as_py() == candidate.sample:
+                found: dict[str, Any] = batch.slice(index, 1).to_pylist()[0]
+                return found
+    return None
+
+
+def _steps(row: dict[str, Any], tokenizer: Tokenizer | None) -> Iterator[StepView]:
+    """Cut the text where the steps end. Step i of the table ends at token ``step_ends[i-1]`` and has ``q[i]``."""
+    if tokenizer is None:
+        yield StepView(row["text"], row["q"][-1], False)
+        return
+    before = ""
+    for number, end in enumerate(row["step_ends"], 1):
+        text = tokenizer.decode(row["token_ids"][:end], skip_special_tokens=True)
+        yield StepView(text[len(before) :], row["q"][number], number == row["pit"])
+        before = text
+
+
+def _tokenizer(ctx: StageContext, role: str) -> Tokenizer | None:
+    """Load the tokenizer of a model artifact alone, without its weights; None where it has no ``tokenizer.json``."""
+    from tokenizers import Tokenizer as Fast
+
+    try:
+        path = ctx.file(role, "model/tokenizer.json")
+    except Damaged:
+        raise
+    except MisstepError:
+        return None
+    tokenizer: Tokenizer = Fast.from_file(str(path))
+    return tokenizer

@@ -1,0 +1,195 @@
+"""Read what a report needs from the artifacts of a grid: outcomes, training, credit, pairs, samples, problems."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from misstep.errors import MisstepError
+from misstep.evaluation.figures import Estimate
+from misstep.evaluation.resample import Floats
+from misstep.evaluation.results import Answers, Credit, PairYield, Problems, Sampled, Training
+from misstep.evaluation.scores import VERDICTS, wilson
+from misstep.plan.params import GridPoint
+from misstep.stages.context import StageContext
+
+
+@dataclass(frozen=True)
+class PointOutcomes:
+    """One grid point's outcomes by problem, in the order of problem ids; shapes are (problems,)."""
+
+    point: GridPoint
+    samples: Floats
+    correct: Floats
+    majority: Floats
+    answers: Answers
+    pass_at: tuple[int, ...]
+    maj_at: tuple[int, ...]
+    notes: tuple[str, ...]
+    training: Training
+    pairs: PairYield | None
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """All inputs of a report but the examples."""
+
+    outcomes: list[PointOutcomes]
+    """Of the grid points that have test samples."""
+    unsampled: list[GridPoint]
+    sampled: list[Sampled]
+    credit: list[Credit]
+    problems: Problems
+
+
+def gather(ctx: StageContext, grid: tuple[GridPoint, ...]) -> Gathered:
+    """Read everything. Raises MisstepError where grid points were not tested on the same problems."""
+    outcomes: list[PointOutcomes] = []
+    unsampled: list[GridPoint] = []
+    problems: list[str] | None = None
+    for index, point in enumerate(grid):
+        ctx.progress.update(index, len(grid), "grid points")
+        found = _outcomes(ctx, index, point)
+        if found is None:
+            unsampled.append(point)
+            continue
+        ids, outcome = found
+        if problems is not None and ids != problems:
+            raise MisstepError(f"report: {point.arm} at {point.size} was tested on other problems than the rest")
+        problems = ids
+        outcomes.append(outcome)
+    return Gathered(
+        outcomes=outcomes,
+        unsampled=unsampled,
+        sampled=[_sampled(ctx, role, point) for role, point in distinct(ctx, grid, "verdicts")],
+        credit=[_credit(ctx, role, point) for role, point in distinct(ctx, grid, "credit")],
+        problems=_problems(ctx),
+    )
+
+
+def distinct(ctx: StageContext, grid: tuple[GridPoint, ...], name: str) -> Iterator[tuple[str, GridPoint]]:
+    """Yield each artifact of a kind once, with the first grid point that uses it, by size and seed."""
+    found: dict[str, tuple[str, GridPoint]] = {}
+    for index, point in enumerate(grid):
+        role = f"{name}_{index}"
+        if ctx.has(role):
+            found.setdefault(ctx.stage.inputs[role], (role, point))
+    yield from sorted(found.values(), key=lambda item: (item[1].size, item[1].seed, item[0]))
+
+
+def _outcomes(ctx: StageContext, index: int, point: GridPoint) -> tuple[list[str], PointOutcomes] | None:
+    role = f"score_{index}"
+    table = ctx.read(role, "outcomes").sort_by("problem_id")
+    if table.num_rows == 0:
+        return None
+    summary = ctx.manifest_summary(role)
+    column: dict[str, Floats] = {
+        name: np.asarray(table.column(name).to_pylist(), dtype=np.float64)
+        for name in ("samples", *VERDICTS, "majority_correct")
+    }
+    outcome = PointOutcomes(
+        point=point,
+        samples=column["samples"],
+        correct=column["correct"],
+        majority=column["majority_correct"],
+        answers=_answers({v: int(column[v].sum()) for v in VERDICTS}, int(column["samples"].sum()), summary["cut_off"]),
+        pass_at=tuple(sorted(int(k) for k in summary["pass_at"])),
+        maj_at=tuple(sorted(int(k) for k in summary["maj_at"])),
+        notes=tuple(summary["notes"]),
+        training=_training(ctx, f"model_{index}"),
+        pairs=_pairs(ctx, f"pairs_{index}") if ctx.has(f"pairs_{index}") else None,
+    )
+    return table.column("problem_id").to_pylist(), outcome
+
+
+def _answers(counts: Mapping[str, int], samples: int, cut_off: int) -> Answers:
+    by_verdict = {verdict: counts.get(verdict, 0) for verdict in VERDICTS}
+    return Answers(samples=samples, cut_off=cut_off, **by_verdict)
+
+
+def _sampled(ctx: StageContext, role: str, point: GridPoint) -> Sampled:
+    """``verify``'s summary: ``samples``, ``cut_off``, and ``verdicts`` with the counts that are not zero."""
+    summary = ctx.manifest_summary(role)
+    answers = _answers(summary.get("verdicts", {}), summary.get("samples", 0), summary.get("cut_off", 0))
+    return Sampled(size=point.size, seed=point.seed, answers=answers)
+
+
+def _credit(ctx: StageContext, role: str, point: GridPoint) -> Credit:
+    """``credit``'s summary; ``pit_percent`` has the end of each tenth of a response: ``010`` to ``100``."""
+    summary = ctx.manifest_summary(role)
+    return Credit(
+        size=point.size,
+        seed=point.seed,
+        outcome=summary["outcome"],
+        estimator=summary["estimator"],
+        pit_steps={int(step): count for step, count in summary["pit_step"].items()},
+        pit_tenths={int(end) // 10: count for end, count in summary["pit_percent"].items()},
+        **{
+            name: summary[name]
+            for name in (
+                "negatives",
+                "pits",
+                "no_pit",
+                "not_chosen",
+                "prefixes",
+                "prefixes_unshared",
+                "rollouts",
+                "rollout_verdicts",
+                "generated_tokens",
+            )
+        },
+    )
+
+
+def _pairs(ctx: StageContext, role: str) -> PairYield:
+    problems: set[str] = set()
+    sources: Counter[str] = Counter()
+    for batch in ctx.batches(role, "pairs", ["problem_id", "chosen_source"]):
+        problems.update(batch.column("problem_id").to_pylist())
+        sources.update(batch.column("chosen_source").to_pylist())
+    dropped: dict[str, int] = dict(ctx.manifest_summary(role)["dropped"])
+    return PairYield(
+        pairs=sources.total(), problems=len(problems), sources=dict(sorted(sources.items())), dropped=dropped
+    )
+
+
+def _training(ctx: StageContext, role: str) -> Training:
+    """Read the log and the scorings; the summary says whether there was anything to train on."""
+    summary = ctx.manifest_summary(role)
+    log = ctx.read(role, "log", ["step", "epoch", "loss"]).to_pylist()
+    scored = ctx.read(role, "selection").to_pylist()
+    chosen = next((row for row in scored if row["chosen"]), None)
+    return Training(
+        trained=summary["trained"],
+        reason=summary.get("reason"),
+        rows=summary.get("rows"),
+        steps=log[-1]["step"] if log else 0,
+        epochs=log[-1]["epoch"] if log else None,
+        scored_epochs=tuple(row["epoch"] for row in scored),
+        best_epoch=chosen["epoch"] if chosen else None,
+        validation=_share(chosen) if chosen and chosen["problems"] else None,
+        first_loss=log[0]["loss"] if log else None,
+        last_loss=log[-1]["loss"] if log else None,
+    )
+
+
+def _share(row: Mapping[str, Any]) -> Estimate:
+    share = row["correct"] / row["problems"]
+    return Estimate(share, *wilson(share, row["problems"]))
+
+
+def _problems(ctx: StageContext) -> Problems:
+    summary = ctx.manifest_summary("problems")
+    return Problems(
+        counts=dict(summary["problems"]),
+        duplicates=dict(summary["duplicates"]),
+        bad_gold=dict(summary["bad_gold"]),
+        bad_gold_examples=tuple(summary["bad_gold_examples"]),
+        test_problems_in_training=summary["test_problems_in_training"],
+        left_out_of_training=summary["left_out_of_training"],
+        teacher_solutions=dict(summary["teacher_solutions"]),
+    )

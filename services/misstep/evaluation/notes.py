@@ -1,0 +1,128 @@
+"""What an experiment cannot say, and why: each limit in one sentence, beside the figures that show it. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from misstep.evaluation import wording as w
+from misstep.evaluation.results import Results
+from misstep.plan.params import GridPoint
+
+FEW_PROBLEMS = 400
+"""Below this an accuracy of one half is known to five points at best."""
+MANY_CUT_OFF = 0.1
+
+
+def find_notes(results: Results, unsampled: Sequence[GridPoint]) -> list[str]:
+    """Return the limits that apply, the weightiest first."""
+    return [
+        *_unsampled(unsampled),
+        *_chance(results),
+        *_curve(results),
+        *_nothing_to_learn_from(results),
+        *_untrained(results),
+        *_edges(results),
+        *_cut_off(results),
+        *_leaks(results),
+    ]
+
+
+def _unsampled(points: Sequence[GridPoint]) -> Iterator[str]:
+    for point in points:
+        yield f"{point.arm} at {point.size:,} problems (seed {point.seed}) has no test samples and is left out."
+
+
+def _chance(results: Results) -> Iterator[str]:
+    if not results.cells:
+        return
+    problems = results.test_problems
+    if problems < FEW_PROBLEMS:
+        worst = max(results.cells, key=lambda c: c.accuracy.high - c.accuracy.low).accuracy
+        yield (
+            f"There are only {problems} test problems: one of them is {100 / problems:.1f} points, and an accuracy "
+            f"is known to ±{50 * (worst.high - worst.low):.0f} points at worst."
+        )
+    if len(results.seeds) == 1:
+        yield (
+            "One seed: intervals of accuracies cover the choice of test problems, not the luck of training. For "
+            "factors, the scatter of SFT's points about their line stands in for it."
+        )
+    elif len(results.seeds) < 5:
+        yield (f"{len(results.seeds)} seeds say little about the luck of training, so intervals are rather too narrow.")
+
+
+def _curve(results: Results) -> Iterator[str]:
+    if results.no_fit is not None:
+        yield f"No factors: {results.no_fit}"
+        return
+    assert results.fit is not None
+    if results.fit.b.low <= 0.0:
+        yield "No factors: SFT's slope cannot be told from zero."
+    sft = [c for c in results.cells if c.arm == results.yardstick]
+    rises = [(a, b) for a, b in pairwise(sft) if b.accuracy.value < a.accuracy.value]
+    if rises:
+        where = w.listed([f"{a.size:,} to {b.size:,}" for a, b in rises])
+        yield (
+            f"SFT gets worse from {where} problems. For interpolation such points are averaged (the nearest curve "
+            "that never rises)."
+        )
+
+
+def _nothing_to_learn_from(results: Results) -> Iterator[str]:
+    for sampled in results.sampled:
+        a = sampled.answers
+        who = f"The policy of {w.counted(sampled.size, 'problem')} (seed {sampled.seed})"
+        if a.samples and not a.correct:
+            yield (
+                f"{who} solved none of its own training problems in {w.counted(a.samples, 'sample')}: there are no "
+                "positives, so nothing for RFT to learn and no pairs."
+            )
+        elif a.samples and not a.wrong:
+            yield f"{who} has no wrong solutions: there are no negatives, so no credit and no pairs."
+    for credit in results.credit:
+        if credit.negatives and not credit.pits:
+            yield (
+                f"Credit found no pit at {w.counted(credit.size, 'problem')} (seed {credit.seed}): {credit.outcome}."
+            )
+
+
+def _untrained(results: Results) -> Iterator[str]:
+    for point in results.points:
+        if not point.training.trained:
+            yield (
+                f"{point.arm} at {w.counted(point.size, 'problem')} (seed {point.seed}) was not trained: "
+                f"{point.training.reason or 'there was nothing to train on'}. Its scores are its starting point's."
+            )
+
+
+def _edges(results: Results) -> Iterator[str]:
+    edge = [
+        f"{p.arm} at {p.size:,}"
+        for p in results.points
+        if len(p.training.scored_epochs) > 1 and p.training.best_epoch == p.training.scored_epochs[-1]
+    ]
+    if edge:
+        yield (
+            "The best checkpoint is the last one scored, so longer training might still help: "
+            f"{w.listed(list(dict.fromkeys(edge)))}."
+        )
+
+
+def _cut_off(results: Results) -> Iterator[str]:
+    for cell in results.cells:
+        share = cell.answers.cut_off / cell.answers.samples if cell.answers.samples else 0.0
+        if share > MANY_CUT_OFF:
+            yield (
+                f"{w.percent(share)} of {cell.arm}'s test answers at {cell.size:,} problems were cut off at the token "
+                "limit and count as not right."
+            )
+
+
+def _leaks(results: Results) -> Iterator[str]:
+    left_out = results.problems.left_out_of_training
+    if left_out:
+        yield (
+            f"{w.counted(left_out, 'training problem')} shared a passage with a test problem and "
+            f"{'was' if left_out == 1 else 'were'} left out."
+        )

@@ -1,0 +1,161 @@
+"""Write ``report.html``: one page that needs nothing from outside, and that no text in it can break."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from misstep.evaluation import plots
+from misstep.evaluation import wording as w
+from misstep.evaluation.conclusion import headline_size
+from misstep.evaluation.efficiency import MIN_PROBLEMS, MIN_SIZES, needed_ratio
+from misstep.evaluation.examples import Example, QByStep
+from misstep.evaluation.results import Answers, Problems, Results
+from misstep.evaluation.scores import VERDICTS
+
+LONGEST_TEXT = 4000
+"""Characters of a question or a step that the page shows."""
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, which HTML forbids, and marks that turn the direction of the text that follows."""
+
+
+def render(results: Results, q: QByStep, examples: Sequence[Example]) -> str:
+    """Return the page. The same arguments give the same bytes: no date, no chance, no order of a set."""
+    here = files("misstep.evaluation")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters |= {"clean": clean, "times": lambda text: text.replace("x", "×")}
+    template = environment.from_string(here.joinpath("report.html.j2").read_text("utf-8"))
+    return template.render(
+        css=here.joinpath("report.css").read_text("utf-8"),
+        r=results,
+        w=w,
+        reason=lambda name: name.replace("_", " ").replace("-", " "),
+        examples=examples,
+        min_problems=MIN_PROBLEMS,
+        min_sizes=MIN_SIZES,
+        verdicts=_verdict_bar,
+        qbar=_q_bar,
+        per=lambda total, count: w.number(total / count) if count else w.NONE,
+        **_pictures(results, q),
+        **_tables(results),
+    )
+
+
+def clean(text: object) -> str:
+    """Make text printable: control and direction marks become a visible sign, and very long text is cut."""
+    shown = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", str(text).replace("\r\n", "\n"))
+    more = len(shown) - LONGEST_TEXT
+    return shown if more <= 0 else f"{shown[:LONGEST_TEXT]} … ({more:,} more characters)"
+
+
+def _pictures(results: Results, q: QByStep) -> dict[str, Any]:
+    caption = (
+        "Points: mean over seeds; vertical lines: 95% intervals. Points of one size stand a little apart so that "
+        "their intervals can be seen."
+    )
+    if results.fit is not None:
+        caption += " The grey band is SFT’s power law, dotted where it is extended to twice the largest size."
+    styles = plots.looks(results)
+    return {
+        "pictures": {
+            "curve": plots.curve_picture(results),
+            "worth": plots.worth_picture(results),
+            "pits": plots.pit_picture(results),
+            "q": plots.q_picture(q),
+        },
+        "curve_caption": caption,
+        "colours": {arm: plots.css_colour(look) for arm, look in styles.items()},
+    }
+
+
+def _tables(results: Results) -> dict[str, Any]:
+    methods = [c for c in results.cells if c.method != "sft"]
+    arms = list(dict.fromkeys(c.arm for c in results.cells))
+    points = sorted(results.points, key=lambda p: (arms.index(p.arm), p.size, p.seed))
+    size = headline_size(results)
+    tiles = sorted((c for c in methods if c.size == size), key=lambda c: (-c.accuracy.value, c.arm))
+    factors = [c.worth.interpolated for c in methods] + [c.worth.fitted for c in methods]
+    cut = [c.answers.cut_off / c.answers.samples for c in results.cells if c.answers.samples]
+    b = results.fit.b.value if results.fit is not None else 0.0
+    return {
+        "facts": _facts(results),
+        "tiles": tiles,
+        "tile_key": _tile_key(results, any(c.worth.interpolated.relation for c in tiles)),
+        "methods": methods,
+        "has_methods": bool(methods),
+        "extrapolated": any(f.extrapolated for f in factors),
+        "ratio_of_8": f"{needed_ratio(8.0, b):.2f}" if b > 0.0 and any(f.relation for f in factors) else "",
+        "ks": sorted({k for c in results.cells for k in c.pass_at}),
+        "maj_ks": sorted({k for c in results.cells for k in c.maj_at if k > 1}),
+        "any_cut": any(share > 0.0 for share in cut),
+        "cut_range": f"{w.percent(min(cut))} to {w.percent(max(cut))}" if cut else "",
+        "arms": {c.arm: w.METHODS.get((c.method, c.layout), c.method) for c in results.cells},
+        "points": points,
+        "pair_points": [p for p in points if p.pairs is not None],
+        "splits": [s for s in ("train", "validation", "test") if _has_split(results.problems, s)],
+        "overlap_words": _overlap_words(results.problems),
+    }
+
+
+def _facts(results: Results) -> list[str]:
+    arms = len({c.arm for c in results.cells})
+    facts = [w.counted(arms, "arm")]
+    if results.sizes:
+        sizes = f"{results.sizes[0]:,} to {results.sizes[-1]:,}" if len(results.sizes) > 1 else f"{results.sizes[0]:,}"
+        facts.append(f"{sizes} training problems")
+        facts.append(w.counted(len(results.seeds), "seed"))
+    facts.append(w.counted(results.test_problems, "test problem"))
+    each = {c.answers.samples // (results.test_problems * len(c.seeds)) for c in results.cells}
+    if len(each) == 1:
+        facts.append(f"{w.counted(each.pop(), 'sample')} of each")
+    return facts
+
+
+def _tile_key(results: Results, factors: bool) -> str:
+    if factors:
+        return (
+            f"How many times as many problems {results.yardstick} needs for the same accuracy, read off its own "
+            "points. “>”: more than was measured."
+        )
+    return "Share of test answers that are right (pass@1). The data carry no factor; the reasons stand below."
+
+
+def _has_split(problems: Problems, split: str) -> bool:
+    return any(split in counts for counts in (problems.counts, problems.duplicates, problems.bad_gold))
+
+
+def _overlap_words(problems: Problems) -> str:
+    if not problems.test_problems_in_training:
+        return "No test problem shares a passage with a training problem."
+    one = problems.test_problems_in_training == 1
+    return (
+        f"{w.counted(problems.test_problems_in_training, 'test problem')} {'shares' if one else 'share'} a passage "
+        f"with training problems; {w.counted(problems.left_out_of_training, 'training problem')} left out for it."
+    )
+
+
+def _verdict_bar(answers: Answers) -> Markup:
+    """Draw the shares of verdicts as one bar, with the counts as its title."""
+    counts = [(verdict, getattr(answers, verdict)) for verdict in VERDICTS]
+    title = ", ".join(f"{count:,} {verdict}" for verdict, count in counts)
+    parts = Markup("").join(
+        Markup('<i class="{}" style="width: {:.2f}%"></i>').format(verdict, 100 * count / answers.samples)
+        for verdict, count in counts
+        if count
+    )
+    return Markup('<span class="bar" role="img" title="{0}" aria-label="{0}">{1}</span>').format(title, parts)
+
+
+def _q_bar(value: float | None) -> Markup:
+    if value is None:
+        return Markup('<span class="track"></span><span class="value">{}</span>').format(w.NONE)
+    return Markup('<span class="track"><i style="width: {:.0f}%"></i></span><span class="value">{:.2f}</span>').format(
+        100 * value, value
+    )

@@ -1,0 +1,286 @@
+"""``results.json`` and ``results.csv``: every figure with its interval, and each reason where there is none.
+
+Imports neither numpy nor pyarrow, so that the command line can print a result table at once.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from misstep.evaluation import wording
+from misstep.evaluation.figures import CellWorth, Estimate, Fit
+
+_DECIMALS = 6
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Training(_Record):
+    """What became of one training run."""
+
+    trained: bool
+    reason: str | None = None
+    """Why nothing was trained: the model is then its starting point."""
+    rows: int | None = None
+    """Training rows: solutions, or pairs for DPO."""
+    steps: int = 0
+    epochs: float | None = None
+    """Epochs trained, also where an earlier checkpoint was kept."""
+    scored_epochs: tuple[int, ...] = ()
+    best_epoch: int | None = None
+    validation: Estimate | None = None
+    """Sampled accuracy of the chosen checkpoint on validation problems."""
+    first_loss: float | None = None
+    last_loss: float | None = None
+
+
+class Answers(_Record):
+    """Counts of sampled answers by verdict."""
+
+    samples: int
+    correct: int
+    wrong: int
+    unparsable: int
+    timeout: int
+    cut_off: int
+    """Of all samples, those that the token limit ended."""
+
+
+class PairYield(_Record):
+    """Preference pairs of one arm, and what became of the rest."""
+
+    pairs: int
+    problems: int
+    sources: dict[str, int]
+    """Where the chosen side comes from -> pairs."""
+    dropped: dict[str, int]
+    """Reason -> candidates that gave no pair."""
+
+
+class Credit(_Record):
+    """What credit cost and found, for one size and seed."""
+
+    size: int
+    seed: int
+    negatives: int
+    pits: int
+    outcome: str
+    """What came out, in the credit stage's words."""
+    estimator: str
+    no_pit: dict[str, int]
+    """Reason -> negatives without a pit."""
+    not_chosen: dict[str, int]
+    """Reason -> wrong samples that were not credited."""
+    pit_steps: dict[int, int]
+    """Step (from 1) -> pits there."""
+    pit_tenths: dict[int, int]
+    """Tenth of the response's steps (from 1), pits in it."""
+    prefixes: int
+    """Distinct prefixes that rollouts were drawn from."""
+    prefixes_unshared: int
+    """What they would have been, had each negative been credited alone."""
+    rollouts: int
+    rollout_verdicts: dict[str, int]
+    generated_tokens: int
+
+
+class Sampled(_Record):
+    """What the SFT policy of one size and seed answered to its own training problems."""
+
+    size: int
+    seed: int
+    answers: Answers
+
+
+class Problems(_Record):
+    """What the problems stage kept and left out, by split."""
+
+    counts: dict[str, int]
+    duplicates: dict[str, int] = Field(default_factory=dict)
+    bad_gold: dict[str, int] = Field(default_factory=dict)
+    bad_gold_examples: tuple[str, ...] = ()
+    test_problems_in_training: int = 0
+    left_out_of_training: int = 0
+    teacher_solutions: dict[str, int] = Field(default_factory=dict)
+
+
+class Point(_Record):
+    """One trained model: an arm at one size with one seed."""
+
+    arm: str
+    method: Literal["sft", "rft", "dpo"]
+    layout: str | None
+    size: int
+    seed: int
+    problems: int
+    answers: Answers
+    pass_at: dict[int, Estimate]
+    maj_at: dict[int, Estimate]
+    notes: tuple[str, ...] = ()
+    training: Training
+    pairs: PairYield | None = None
+
+
+class Cell(_Record):
+    """One arm at one size, over its seeds."""
+
+    arm: str
+    method: Literal["sft", "rft", "dpo"]
+    layout: str | None
+    size: int
+    seeds: tuple[int, ...]
+    pass_at: dict[int, Estimate]
+    maj_at: dict[int, Estimate]
+    answers: Answers
+    worth: CellWorth
+
+    @property
+    def accuracy(self) -> Estimate:
+        """pass@1, the figure that everything else is about."""
+        return self.pass_at[1]
+
+
+class Comparison(_Record):
+    """A credited arm against an uncredited one of the same size."""
+
+    arm: str
+    against: str
+    size: int
+    difference: Estimate
+    """Accuracy of ``arm`` less that of ``against``."""
+
+
+class Results(_Record):
+    """All of ``results.json``."""
+
+    schema_version: Literal["misstep.dev/results/v1"] = "misstep.dev/results/v1"
+    title: str
+    test_problems: int
+    seeds: tuple[int, ...]
+    sizes: tuple[int, ...]
+    bootstrap: int
+    yardstick: str | None
+    """The arm that factors are relative to."""
+    fit: Fit | None
+    no_fit: str | None
+    """Why there is no SFT curve to read factors from."""
+    cells: tuple[Cell, ...]
+    comparisons: tuple[Comparison, ...]
+    median_factors: dict[str, float]
+    """Arm -> median of its interpolated factors, for arms with a number at each of several sizes."""
+    points: tuple[Point, ...]
+    sampled: tuple[Sampled, ...]
+    credit: tuple[Credit, ...]
+    problems: Problems
+    conclusion: str
+    notes: tuple[str, ...]
+    """What this experiment cannot say, and why."""
+
+    def to_json(self) -> str:
+        """Return the file's text: sorted keys, six decimals, a final newline."""
+        data = _rounded(self.model_dump(mode="json"))
+        return json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def to_csv(self) -> str:
+        """Return one row per grid point; figures of an arm and size stand in each of its seeds' rows."""
+        rows = [_csv_row(point, self._cell_of(point)) for point in self.points]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        out = io.StringIO()
+        writer = csv.DictWriter(out, columns, lineterminator="\n", restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+        return out.getvalue()
+
+    def _cell_of(self, point: Point) -> Cell:
+        return next(c for c in self.cells if (c.arm, c.size) == (point.arm, point.size))
+
+
+def read_results(text: str) -> Results:
+    """Parse ``results.json``. Raises pydantic's ValidationError."""
+    return Results.model_validate_json(text)
+
+
+class SummaryRow(NamedTuple):
+    """One line of the table that ends a run, ready to print."""
+
+    arm: str
+    size: str
+    accuracy: str
+    error_ratio: str
+    interpolated: str
+    fitted: str
+
+
+def summary_rows(results: Results) -> list[SummaryRow]:
+    """Return the result table as text: accuracy with half its interval, error ratio, and both factors.
+
+    A dash stands where there is no factor; ``results.notes`` and each cell's ``reason`` say why.
+    """
+    return [
+        SummaryRow(
+            cell.arm,
+            f"{cell.size:,}",
+            wording.plus_minus(cell.accuracy),
+            wording.ratio(cell.worth.error_ratio),
+            wording.factor(cell.worth.interpolated),
+            wording.factor(cell.worth.fitted),
+        )
+        for cell in results.cells
+    ]
+
+
+def _csv_row(point: Point, cell: Cell) -> dict[str, object]:
+    row: dict[str, object] = {
+        "arm": point.arm,
+        "method": point.method,
+        "layout": point.layout or "",
+        "size": point.size,
+        "seed": point.seed,
+        "test_problems": point.problems,
+        "samples": point.answers.samples,
+    }
+    for prefix, estimates in (("pass", point.pass_at), ("maj", point.maj_at)):
+        for k, estimate in sorted(estimates.items()):
+            row |= _csv_estimate(f"{prefix}_at_{k}", estimate)
+    row |= {name: getattr(point.answers, name) for name in Answers.model_fields if name != "samples"}
+    row |= {
+        "trained": str(point.training.trained).lower(),
+        "best_epoch": _blank(point.training.best_epoch),
+        **_csv_estimate("validation", point.training.validation),
+        "pairs": _blank(point.pairs.pairs if point.pairs else None),
+        **_csv_estimate("error_ratio", cell.worth.error_ratio),
+    }
+    for name, worth in (("interpolated", cell.worth.interpolated), ("fitted", cell.worth.fitted)):
+        row[f"{name}_relation"] = _blank(worth.relation)
+        row |= {
+            f"{name}_{part}": _blank(getattr(worth, part)) for part in ("factor", "low", "high", "needed", "reason")
+        }
+    return row
+
+
+def _csv_estimate(name: str, estimate: Estimate | None) -> dict[str, object]:
+    parts = {name: "value", f"{name}_low": "low", f"{name}_high": "high"}
+    return {column: _blank(getattr(estimate, part, None)) for column, part in parts.items()}
+
+
+def _blank(value: object) -> object:
+    if isinstance(value, float):
+        return round(value, _DECIMALS)
+    return "" if value is None else value
+
+
+def _rounded(data: Any) -> Any:
+    if isinstance(data, float):
+        return round(data, _DECIMALS)
+    if isinstance(data, dict):
+        return {name: _rounded(value) for name, value in data.items()}
+    if isinstance(data, list):
+        return [_rounded(value) for value in data]
+    return data

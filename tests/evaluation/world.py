@@ -1,0 +1,384 @@
+"""A made-up experiment of the size of the quickstart's, as artifacts: nothing is trained, all is drawn at random.
+
+The process, with every number fixed by ``World.seed``:
+
+- A problem walks a start state through numbered operations; its solution has one line per operation and an answer.
+  Each test problem has a difficulty h ~ N(0, 0.8). A model with accuracy p solves a sample of it with probability
+  logistic(1.2 logit(p) + h), so samples of one problem agree more than samples of different ones.
+- SFT's error is ``1.55 * D**-0.16`` times exp(N(0, 0.02)) per size and seed; the other arms have the fixed accuracies
+  of ``ACCURACY`` plus N(0, 0.015) per seed. Of the samples that are not right 4% are unparsable and 1% time out;
+  half of the unparsable ones are cut off. Wrong answers fall on a few neighbours of the right one, so that votes tie.
+- A wrong solution goes wrong at a step that is uniform over its steps. Q before that step rises from 0.55 on average
+  with noise, Q after it is 0, except that one in ten recovers to 0.2. With 15% of the negatives the problem was never
+  solved: no pit.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+
+from misstep.artifacts import records
+from misstep.evaluation.score_stage import open_work
+from misstep.plan.frozen import StageKind
+from misstep.plan.params import GridPoint, ReportParams, ScoreParams
+from tests.evaluation.fake import Artifact, FakeContext, collected
+
+ACCURACY = {
+    ("rft", None): 0.49,
+    ("dpo", "random"): 0.60,
+    ("dpo", "edit-distance"): 0.47,
+    ("dpo", "shared-prefix"): 0.545,
+    ("dpo", "whole-response"): 0.52,
+}
+ARMS: tuple[tuple[str, str, str | None], ...] = (
+    ("sft", "sft", None),
+    ("rft", "rft", None),
+    ("dpo-random", "dpo", "random"),
+    ("dpo-edit-distance", "dpo", "edit-distance"),
+    ("dpo-step", "dpo", "shared-prefix"),
+    ("dpo-step-whole", "dpo", "whole-response"),
+)
+
+
+@dataclass
+class World:
+    folder: Path
+    seed: int = 0
+    sft_sizes: tuple[int, ...] = (125, 250, 500, 1000, 2000)
+    method_sizes: tuple[int, ...] = (250,)
+    seeds: tuple[int, ...] = (0, 1)
+    arms: tuple[tuple[str, str, str | None], ...] = ARMS
+    test_problems: int = 600
+    samples: int = 4
+    negatives: int = 300
+    solved: float = 1.0
+    """Factor on every model's chance to be right; 0: nothing is ever solved."""
+    hostile: str = ""
+    """Put into every text that a model or a data set could have written."""
+    pass_at: tuple[int, ...] = (1, 4)
+    bootstrap: int = 400
+    examples: int = 3
+    accuracy: dict[tuple[str, str | None], float] = field(default_factory=lambda: dict(ACCURACY))
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+        self.problems = self._problems()
+        self.tokenizer = self.folder / "tokenizer.json"
+        _tokenizer().save(str(self.tokenizer))
+
+    def params(self) -> ReportParams:
+        grid = tuple(
+            GridPoint(arm=arm, method=method, layout=layout, size=size, seed=seed)
+            for seed in self.seeds
+            for size in sorted({*self.sft_sizes, *self.method_sizes})
+            for arm, method, layout in self.arms
+            if size in (self.sft_sizes if method == "sft" else self.method_sizes)
+        )
+        return ReportParams(
+            title=f"strides with quickstart-base{self.hostile}",
+            grid=grid,
+            bootstrap=self.bootstrap,
+            bootstrap_seed=0,
+            examples=self.examples,
+        )
+
+    def context(self) -> FakeContext:
+        """Make all artifacts and return the context of the report stage."""
+        params = self.params()
+        inputs = {"problems": self.problems}
+        shared: dict[tuple[str, int, int], Artifact] = {}
+        for i, point in enumerate(params.grid):
+            inputs[f"score_{i}"] = self._score(i, point)
+            if point.method != "sft":
+                at = (point.size, point.seed)
+                inputs[f"samples_{i}"] = shared.setdefault(("samples", *at), Artifact(f"sample-{at}"))
+                inputs[f"verdicts_{i}"] = shared.setdefault(("verdicts", *at), self._own_verdicts(*at))
+            if point.layout in ("shared-prefix", "whole-response"):
+                inputs[f"credit_{i}"] = shared.setdefault(("credit", *at), self._credit(*at))
+            if point.method == "dpo":
+                credit = inputs.get(f"credit_{i}")
+                inputs[f"pairs_{i}"] = self._pairs(i, point, credit)
+            inputs[f"model_{i}"] = self._model(i, point, inputs.get(f"pairs_{i}"))
+        return FakeContext(StageKind.REPORT, params, inputs, self.folder)
+
+    def score_context(self, index: int, point: GridPoint) -> FakeContext:
+        """Return the context of one grid point's score stage."""
+        rng = random.Random(f"{self.seed}/{index}")
+        accuracy = self._accuracy(point, rng)
+        samples, verdicts = [], []
+        for number in range(self.test_problems):
+            difficulty = random.Random(f"{self.seed}/difficulty/{number}").gauss(0, 0.8)
+            chance = self.solved * _logistic(1.2 * _logit(accuracy) + difficulty)
+            gold = number % 29
+            for sample in range(self.samples):
+                verdict, extracted, cut = _answer(rng, chance, gold)
+                name = f"test-{number:05d}"
+                samples.append(
+                    {
+                        "problem_id": name,
+                        "sample": sample,
+                        "prompt_ids": [1],
+                        "token_ids": [2],
+                        "text": self.hostile,
+                        "finish_reason": "length" if cut else "stop",
+                    }
+                )
+                verdicts.append(_verdict(name, sample, verdict, extracted))
+        inputs = {
+            "problems": self.problems,
+            "samples": Artifact(f"s{index}", {"samples": pa.Table.from_pylist(samples, schema=records.SAMPLES)}),
+            "verdicts": Artifact(f"v{index}", {"verdicts": pa.Table.from_pylist(verdicts, schema=records.VERDICTS)}),
+        }
+        return FakeContext(StageKind.SCORE, ScoreParams(pass_at=self.pass_at), inputs, self.folder)
+
+    def _score(self, index: int, point: GridPoint) -> Artifact:
+        output = open_work(self.score_context(index, point)).run(0)
+        return Artifact(f"score-{index}", {"outcomes": collected(output, "outcomes")}, summary=dict(output.summary))
+
+    def _accuracy(self, point: GridPoint, rng: random.Random) -> float:
+        if point.method == "sft":
+            return 1 - 1.55 * point.size**-0.16 * math.exp(rng.gauss(0, 0.02))
+        return self.accuracy[point.method, point.layout] + rng.gauss(0, 0.015)
+
+    def _problems(self) -> Artifact:
+        train = max((*self.sft_sizes, *self.method_sizes))
+        rows = [
+            {
+                "problem_id": f"{split}-{number:05d}",
+                "split": split,
+                "question": _walk(self.seed, split, number)[0] + self.hostile,
+                "gold": str(_walk(self.seed, split, number)[1][-1]),
+                "solution": None,
+                "solution_verdict": None,
+                "source": "strides",
+            }
+            for split, count in (("test", self.test_problems), ("train", train))
+            for number in range(count)
+        ]
+        summary = {
+            "problems": {"test": self.test_problems, "train": train, "validation": 500},
+            "duplicates": {"train": 3},
+            "bad_gold": {"train": 1},
+            "bad_gold_examples": [f"train, line 7: 'forty'{self.hostile}"],
+            "test_problems_in_training": 1,
+            "left_out_of_training": 2,
+            "teacher_solutions": {"correct": train, "wrong": 4},
+        }
+        return Artifact("problems", {"problems": pa.Table.from_pylist(rows, schema=records.PROBLEMS)}, summary)
+
+    def _own_verdicts(self, size: int, seed: int) -> Artifact:
+        total = size * 16
+        correct = round(total * 0.33 * self.solved)
+        verdicts = {"correct": correct, "wrong": total - correct - 60, "unparsable": 55, "timeout": 5}
+        verdicts = {name: count for name, count in verdicts.items() if count}
+        return Artifact(f"verify-{size}-{seed}", {}, {"samples": total, "verdicts": verdicts, "cut_off": 31})
+
+    def _credit(self, size: int, seed: int) -> Artifact:
+        rng = random.Random(f"{self.seed}/credit/{size}/{seed}")
+        rows = [self._negative(rng, number % size) for number in range(self.negatives)]
+        rows = list({(row["problem_id"], row["sample"]): row for row in rows}.values())
+        pits = [(row["pit"], len(row["step_ends"])) for row in rows if row["pit"]]
+        prefixes = sum(len(row["q"]) for row in rows)
+        solved = any(row["pit"] for row in rows)
+        never = sum(row["pit"] is None for row in rows)
+        summary = {
+            "outcome": "credited"
+            if solved
+            else "no pits: the policy solved none of the problems that it has negatives of"
+            if rows
+            else "no negatives: no sample is a wrong answer that ended by itself",
+            "estimator": "full-scan",
+            "problems": size,
+            "problems_with_negatives": len({row["problem_id"] for row in rows}),
+            "negatives": len(rows),
+            "steps": sum(len(row["step_ends"]) for row in rows),
+            "prefixes": prefixes,
+            "prefixes_unshared": round(prefixes * 1.4),
+            "rollouts": prefixes * 5,
+            "generated_tokens": prefixes * 5 * 17,
+            "prompt_tokens": prefixes * 40,
+            "rollout_verdicts": {"correct": prefixes * 2, "wrong": prefixes * 3 - 9, "cut_off": 9} if rows else {},
+            "pits": len(pits),
+            "no_pit": {"never-solved": never} if never else {},
+            "pit_step": dict(sorted(Counter(f"{pit:02d}" for pit, _ in pits).items())),
+            "pit_percent": dict(sorted(Counter(f"{-(-10 * p // n) * 10:03d}" for p, n in pits).items())),
+            "not_chosen": {"repeated": 11} if rows else {},
+        }
+        table = pa.Table.from_pylist(rows, schema=records.NEGATIVES)
+        return Artifact(f"credit-{size}-{seed}", {"negatives": table}, summary)
+
+    def _negative(self, rng: random.Random, number: int) -> dict[str, Any]:
+        question, states = _walk(self.seed, "train", number)
+        lines = _lines(question, states)
+        wrong = rng.randrange(1, len(lines) + 1)
+        for index in range(wrong - 1, len(lines)):
+            operations, _, _ = lines[index].rpartition(" ")
+            lines[index] = f"{operations} {rng.randrange(29)}"
+        texts = [f"{line}{self.hostile}\n" for line in lines]
+        ids = [[min(ord(c), 255) for c in text] for text in texts]
+        ends = [sum(map(len, ids[: i + 1])) for i in range(len(ids))]
+        level = min(1.0, max(0.2, rng.gauss(0.55, 0.2)))
+        q: list[float] = []
+        for index in range(len(lines) + 1):
+            if index < wrong:
+                level = min(1.0, level + rng.uniform(0.0, 0.12))
+                q.append(round(level * 10) / 10)
+            else:
+                q.append(0.2 if index < len(lines) and rng.random() < 0.1 else 0.0)
+        pit: int | None = next(i for i in range(1, len(q)) if q[i] == 0.0 and q[i - 1] > 0)
+        if self.solved == 0.0 or rng.random() < 0.15:
+            q, pit = [0.0] * len(q), None
+        return {
+            "problem_id": f"train-{number:05d}",
+            "sample": rng.randrange(16),
+            "token_ids": [i for line in ids for i in line],
+            "text": "".join(texts),
+            "step_ends": ends,
+            "prefix_ids": [f"p{i}" for i in range(len(q))],
+            "q": q,
+            "advantages": [b - a for a, b in pairwise(q)],
+            "pit": pit,
+            "reason": None if pit else "never-solved",
+        }
+
+    def _pairs(self, index: int, point: GridPoint, credit: Artifact | None) -> Artifact:
+        rows: list[dict[str, Any]] = []
+        if credit is not None:
+            negatives = credit.tables["negatives"].to_pylist()
+            usable = [row for row in negatives if row["pit"]]
+        elif self.solved:
+            usable = [self._negative(random.Random(n), n % point.size) for n in range(self.negatives)]
+            negatives = usable
+        else:
+            usable, negatives = [], []
+        for number, row in enumerate(usable):
+            question, states = _walk(self.seed, "train", int(row["problem_id"][6:]))
+            lines = _lines(question, states)
+            start = row["pit"] - 1 if point.layout == "shared-prefix" and row["pit"] else 0
+            rows.append(
+                {
+                    "pair_id": f"{index}-{number}",
+                    "problem_id": row["problem_id"],
+                    "layout": point.layout,
+                    "negative_sample": row["sample"],
+                    "pit": row["pit"],
+                    "prompt_ids": [1],
+                    "chosen_ids": [2],
+                    "rejected_ids": [3],
+                    "chosen_source": "rollout" if point.layout == "shared-prefix" else "sample",
+                    "rejected_complete": point.layout in ("random", "edit-distance"),
+                    "chosen_text": "\n".join(lines[start:]) + self.hostile,
+                    "rejected_text": row["text"],
+                }
+            )
+        dropped = {"no-pit": len(negatives) - len(usable)} if negatives else {}
+        table = pa.Table.from_pylist(rows, schema=records.PAIRS)
+        return Artifact(f"pairs-{index}", {"pairs": table}, {"pairs": len(rows), "dropped": dropped})
+
+    def _model(self, index: int, point: GridPoint, pairs: Artifact | None) -> Artifact:
+        rng = random.Random(f"{self.seed}/model/{index}")
+        rows = pairs.summary["pairs"] if pairs is not None else point.size
+        if point.method == "rft" and not self.solved:
+            rows = 0
+        log, selection = [], []
+        if rows:
+            epochs = 2 if point.method == "dpo" else 16
+            steps = max(1, epochs * rows // 64)
+            log = [
+                {
+                    "step": step,
+                    "epoch": epochs * step / steps,
+                    "loss": 0.69 * math.exp(-1.2 * step / steps) + 0.01 * rng.random(),
+                    "learning_rate": 1e-3,
+                    "grad_norm": 1.0,
+                    "rewards_accuracy": None,
+                    "rewards_margin": None,
+                }
+                for step in range(1, steps + 1)
+            ]
+            scored = (4, 8, 16) if point.method != "dpo" else (1, 2)
+            selection = [
+                {
+                    "epoch": epoch,
+                    "step": steps * epoch // epochs,
+                    "problems": 500,
+                    "correct": round(500 * self.solved * self._accuracy(point, rng)),
+                    "chosen": number == 1,
+                }
+                for number, epoch in enumerate(scored)
+            ]
+        summary: dict[str, Any] = {"trained": bool(rows), "rows": rows}
+        if not rows:
+            kind = "pairs" if point.method == "dpo" else "correct samples"
+            summary["reason"] = f"there are no {kind} to learn from"
+        tables = {
+            "log": pa.Table.from_pylist(log, schema=records.TRAINING_LOG),
+            "selection": pa.Table.from_pylist(selection, schema=records.SELECTION),
+        }
+        return Artifact(f"model-{index}", tables, summary, {"model/tokenizer.json": self.tokenizer})
+
+
+def _walk(seed: int, split: str, number: int) -> tuple[str, list[int]]:
+    """Return a question and the states after each operation, the start among them."""
+    rng = random.Random(f"{seed}/{split}/{number}")
+    operations = [rng.choice("abcdef") for _ in range(rng.randrange(4, 7))]
+    states = [rng.randrange(29)]
+    for name in operations:
+        states.append((states[-1] * 5 + 7 * ord(name)) % 29)
+    listed = "".join(f"{i}.{name} " for i, name in enumerate(operations, 1))
+    return f"start {states[0]}: {listed}?", states
+
+
+def _lines(question: str, states: list[int]) -> list[str]:
+    operations = question.partition(": ")[2].split("?")[0].split()
+    return [
+        *(f"{name} {state}" for name, state in zip(operations, states[1:], strict=True)),
+        f"#### {states[-1]}",
+    ]
+
+
+def _answer(rng: random.Random, chance: float, gold: int) -> tuple[str, str | None, bool]:
+    if rng.random() < chance:
+        return "correct", str(gold), False
+    kind = rng.random()
+    if kind < 0.04:
+        return "unparsable", None, rng.random() < 0.5
+    if kind < 0.05:
+        return "timeout", None, False
+    return "wrong", str((gold + rng.choice((1, 1, 2, 3))) % 29), False
+
+
+def _verdict(problem: str, sample: int, verdict: str, extracted: str | None) -> dict[str, Any]:
+    return {
+        "problem_id": problem,
+        "sample": sample,
+        "verdict": verdict,
+        "extracted": extracted,
+        "rule": "hash",
+        "verifier": "made-up/1",
+    }
+
+
+def _tokenizer() -> Tokenizer:
+    """One token per character, for the first 256."""
+    core = Tokenizer(models.WordLevel({chr(i): i for i in range(256)}, unk_token="?"))
+    core.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")
+    core.decoder = decoders.Fuse()
+    return core
+
+
+def _logit(p: float) -> float:
+    return math.log(p / (1 - p))
+
+
+def _logistic(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
