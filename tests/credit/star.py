@@ -25,6 +25,9 @@ PIECES = ["", "\n", "#### ", *map(str, range(100))]
 END, NEWLINE, ANSWER, ZERO = range(4)
 
 
+MANY_SAMPLES = Counts(16, 5, 0)
+
+
 class PieceTokenizer:
     """Decodes by joining pieces; id 0 is the end token."""
 
@@ -140,7 +143,7 @@ def credit_params(**changes: Any) -> CreditParams:
 
 
 def star_problem(
-    number: int, star: Star, walks: Sequence[tuple[int, ...]], samples: Counts = Counts(16, 5, 0)
+    number: int, star: Star, walks: Sequence[tuple[int, ...]], samples: Counts = MANY_SAMPLES
 ) -> CreditProblem:
     """Return a problem of the star's with these walks as its negatives."""
     negatives = tuple(Negative(n, ids, PieceTokenizer().decode(ids)) for n, ids in enumerate(walks))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
-from tests.credit.star import NEWLINE, Star, StarEngine, credit_params, judge, star_problem
 
 from misstep.credit.block import NEVER_SOLVED, CreditedBlock
 from misstep.credit.scheduler import Scheduler
 from misstep.credit.values import Counts, best_of
 from misstep.verification.verdict import Verdict
+from tests.credit.star import NEWLINE, Star, StarEngine, credit_params, judge, star_problem
 
 STARS = [
     Star(odds=(0.4, 0.3, 0.3), length=4),

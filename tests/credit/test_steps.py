@@ -6,11 +6,11 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.credit.vocabularies import CORPUS, atoms, byte_level, sentencepiece
-from tests.shared_data import shared_data
 
 from misstep.credit.pieces import TokenPieces
 from misstep.credit.steps import StepCutter
+from tests.credit.vocabularies import CORPUS, atoms, byte_level, sentencepiece
+from tests.shared_data import shared_data
 
 TOKENIZERS = {"bytes": byte_level, "sentencepiece": sentencepiece, "atoms": atoms}
 TEXT = st.text(st.sampled_from(list("ab3 .,!?$\\[]()\n\n×é√🙂A")), max_size=80)
@@ -128,7 +128,8 @@ def test_neighbours_that_are_shortest_together_are_merged_first():
             ],
         ),
         (
-            "\\begin{align*} a &= 1. \\\\ B &= 2. \\end{align*} That is what we want. And an open \\[ x. Y is no mathematics.",
+            "\\begin{align*} a &= 1. \\\\ B &= 2. \\end{align*} That is what we want."
+            " And an open \\[ x. Y is no mathematics.",
             [
                 "\\begin{align*} a &= 1. \\\\ B &= 2. \\end{align*} That is what we want.",
                 " And an open \\[ x.",

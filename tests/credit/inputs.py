@@ -1,0 +1,174 @@
+"""Artifacts for the credit and pairs stages: strides problems, answered by the quickstart's base model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from misstep.artifacts.reader import Reader
+from misstep.artifacts.records import TABLES
+from misstep.artifacts.store import open_store
+from misstep.generation.engine import Request
+from misstep.generation.seeds import sample_seed
+from misstep.generation.transformers_engine import load_engine
+from misstep.plan import params as p
+from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage
+from misstep.problems.strides import StridesTask
+from misstep.stages.context import Output, StageContext, Work
+from misstep.stages.registry import REGISTRY
+from misstep.stages.shell import run_stage
+from misstep.verification.verifier import Verifier
+
+BASE = Path(__file__).parents[2] / "examples" / "quickstart-base"
+DECODING = p.DecodingParams(engine="transformers", dtype="float32", temperature=1.0, top_p=1.0, max_new_tokens=48)
+PROMPT = p.PromptParams(style="plain", template="{question}")
+_SOURCE = p.SourceParams(format="strides", generator_seed=0)
+_PARAMS: dict[StageKind, p.Params] = {
+    StageKind.PROBLEMS: p.ProblemsParams(
+        train=_SOURCE,
+        test=_SOURCE,
+        validation=None,
+        held_out=0,
+        answer_format="hash",
+        overlap_ngram=8,
+        bad_gold_percent=1,
+        verifier="test",
+    ),
+    StageKind.SAMPLE: p.SampleParams(split="train", subset=None, samples=8, seed=0, prompt=PROMPT, decoding=DECODING),
+    StageKind.VERIFY: p.VerifyParams(answer_format="hash", timeout_seconds=2.0, verifier="test"),
+}
+_prepared: dict[str, Sequence[dict[str, pa.Table]]] = {}
+Rows = list[dict[str, Any]]
+
+
+class _Prepared:
+    """The work of a stage whose tables are there already."""
+
+    def __init__(self, blocks: Sequence[dict[str, pa.Table]]) -> None:
+        self._blocks = blocks
+
+    def blocks(self) -> int:
+        return len(self._blocks)
+
+    def run(self, block: int) -> Output:
+        return Output(tables=self._blocks[block])
+
+    def close(self) -> None:
+        pass
+
+
+def open_prepared(ctx: StageContext) -> Work:
+    return _Prepared(_prepared[ctx.stage.key])
+
+
+class World:
+    """Problems, samples and verdicts in a store, and the credit and pairs stages run on them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.storage = Storage(uri=folder.as_uri())
+        self._count = 0
+
+    def commit(self, kind: StageKind, table: str, rows: Rows, part_rows: int) -> str:
+        """Commit an input with one table in parts of so many rows; return its key."""
+        self._count += 1
+        key = f"{kind.value}-{self._count:04d}"
+        starts = range(0, max(1, len(rows)), part_rows)
+        schema = TABLES[kind.value][table]
+        _prepared[key] = [{table: pa.Table.from_pylist(rows[n : n + part_rows], schema=schema)} for n in starts]
+        stage = FrozenStage(kind=kind, name=key, key=key, params=_PARAMS[kind].model_dump(), storage=self.storage)
+        run_stage(stage, registry={**REGISTRY, kind: f"{__name__}:open_prepared"})
+        return key
+
+    def commit_all(self, problems: Rows, samples: Rows, verdicts: Rows, part_rows: int = 64) -> dict[str, str]:
+        """Commit problems, samples and verdicts; return the inputs of a credit stage."""
+        return {
+            "problems": self.commit(StageKind.PROBLEMS, "problems", problems, 1000),
+            "samples": self.commit(StageKind.SAMPLE, "samples", samples, part_rows),
+            "verdicts": self.commit(StageKind.VERIFY, "verdicts", verdicts, part_rows + 7),
+        }
+
+    def run(self, kind: StageKind, inputs: dict[str, str], params: p.Params, block_rows: int = 16) -> str:
+        """Run a stage with its real code; return its key."""
+        self._count += 1
+        key = f"{kind.value}-{self._count:04d}"
+        stage = FrozenStage(
+            kind=kind,
+            name=key,
+            key=key,
+            params=params.model_dump(),
+            inputs=inputs,
+            externals={"model": External(uri=str(BASE), digest="base")} if kind is StageKind.CREDIT else {},
+            storage=self.storage,
+            block_rows=block_rows,
+            resources=Resources(batch_rows=128),
+        )
+        run_stage(stage)
+        return key
+
+    def rows(self, key: str, table: str) -> Rows:
+        rows: Rows = self._reader.table(key, table).to_pylist()
+        return rows
+
+    def summary(self, key: str) -> dict[str, Any]:
+        return dict(self._reader.manifest(key).summary)
+
+    def part_hashes(self, key: str) -> list[str]:
+        return [part.sha256 for part in self._reader.manifest(key).parts]
+
+    @property
+    def _reader(self) -> Reader:
+        return Reader(open_store(self.storage), Path("/nonexistent"))
+
+
+def answered(problems: int, samples: int) -> tuple[Rows, Rows, Rows]:
+    """Return rows of problems, samples and verdicts: strides problems, answered at temperature 1."""
+    made = [
+        {
+            "problem_id": f"p{number:03d}",
+            "split": "train",
+            "question": problem.question,
+            "gold": problem.gold,
+            "solution": problem.solution,
+            "solution_verdict": "correct",
+            "source": "strides",
+        }
+        for number, problem in enumerate(StridesTask().generate("train", problems, seed=0))
+    ]
+    engine = load_engine(BASE, DECODING, batch_rows=128, threads=1)
+    for row in made:
+        name = row["problem_id"]
+        ids = engine.tokenizer(row["question"], add_special_tokens=False)["input_ids"]
+        engine.submit(Request(name, ids, [sample_seed(0, name, n) for n in range(samples)]))
+    drawn = {request.request_id: (request, completions) for request, completions in engine.results()}
+    answers: Rows = []
+    verdicts: Rows = []
+    verifier = Verifier("hash")  # type: ignore[arg-type]
+    for row in made:
+        request, completions = drawn[row["problem_id"]]
+        for number, completion in enumerate(completions):
+            answers.append(
+                {
+                    "problem_id": row["problem_id"],
+                    "sample": number,
+                    "prompt_ids": list(request.prompt_ids),
+                    "token_ids": list(completion.token_ids),
+                    "text": completion.text,
+                    "finish_reason": completion.finish_reason,
+                }
+            )
+            finished = completion.finish_reason == "stop"
+            judged = verifier.judge_one(completion.text, row["gold"]) if finished else None
+            verdicts.append(
+                {
+                    "problem_id": row["problem_id"],
+                    "sample": number,
+                    "verdict": judged.verdict.value if judged else "unparsable",
+                    "extracted": judged.extracted if judged else None,
+                    "rule": judged.rule if judged else "cut-off",
+                    "verifier": "test",
+                }
+            )
+    return made, answers, verdicts
