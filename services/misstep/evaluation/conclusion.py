@@ -105,7 +105,8 @@ def _method_sentence(results: Results, cell: Cell) -> str:
         case "=":
             beyond = ", somewhat beyond the sizes that were measured" if worth.extrapolated else ""
             span = w.factor_range(worth)
-            return f"{start}, which {results.yardstick} needs about {needed} for{beyond} ({_times(worth)} as many; {span})."
+            takes = f"which {results.yardstick} needs about {needed} for"
+            return f"{start}, {takes}{beyond} ({_times(worth)} as many; {span})."
 
 
 def _no_factor_sentence(results: Results, methods: Sequence[Cell]) -> list[str]:

@@ -20,6 +20,8 @@ from misstep.evaluation.scores import VERDICTS
 
 LONGEST_TEXT = 4000
 """Characters of a question or a step that the page shows."""
+_LONG_TABLE = 30
+"""A table of more rows is folded away."""
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, which HTML forbids, and marks that turn the direction of the text that follows."""
 
@@ -36,6 +38,7 @@ def render(results: Results, q: QByStep, examples: Sequence[Example]) -> str:
         css=here.joinpath("report.css").read_text("utf-8"),
         r=results,
         w=w,
+        long_table=_LONG_TABLE,
         reason=lambda name: name.replace("_", " ").replace("-", " "),
         examples=examples,
         min_problems=MIN_PROBLEMS,
@@ -122,7 +125,7 @@ def _tile_key(results: Results, factors: bool) -> str:
     if factors:
         return (
             f"How many times as many problems {results.yardstick} needs for the same accuracy, read off its own "
-            "points. “>”: more than was measured."
+            "points. “>”: more than was measured; “*”: read a little beyond it."
         )
     return "Share of test answers that are right (pass@1). The data carry no factor; the reasons stand below."
 

@@ -96,7 +96,7 @@ def curve_picture(results: Results) -> Picture | None:
     if not results.cells:
         return None
     label = "Test error against the number of training problems, for every arm"
-    return _picture("curve", label, lambda wide: _curve(results, (8.6, 4.9) if wide else (4.0, 4.4)))
+    return _picture("curve", label, lambda wide: _curve(results, (9.3, 5.0) if wide else (4.0, 4.4)))
 
 
 def worth_picture(results: Results) -> Picture | None:
@@ -106,7 +106,7 @@ def worth_picture(results: Results) -> Picture | None:
         return None
     height = 0.9 + 0.42 * len(cells)
     label = "How many times as many problems SFT needs for the same accuracy"
-    return _picture("worth", label, lambda wide: _worth(results, cells, (8.6, height) if wide else (4.0, height + 0.3)))
+    return _picture("worth", label, lambda wide: _worth(results, cells, (9.3, height) if wide else (4.0, height + 0.3)))
 
 
 def pit_picture(results: Results) -> Picture | None:
