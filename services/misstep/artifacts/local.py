@@ -189,7 +189,11 @@ def _make_folder(folder: Path) -> None:
     if folder.is_dir():
         return
     _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir()
+    except FileExistsError:  # made by another writer, and perhaps removed again: only a file in the way is wrong
+        if folder.is_file():
+            raise
     _sync_folder(folder.parent)
 
 
