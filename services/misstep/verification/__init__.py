@@ -1,0 +1,1 @@
+"""Verification: the final answer of a response, judged against the gold answer."""

@@ -1,0 +1,112 @@
+"""Bring the spelling of an answer to one form, without changing its value."""
+
+from __future__ import annotations
+
+import re
+
+MAX_ANSWER_CHARS = 4096
+"""A longer final answer is not one (the longest gold of MATH has 159 characters)."""
+
+_UNICODE = str.maketrans(
+    {
+        "\u2212": "-", "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\ufe63": "-", "\uff0d": "-",
+        "\u00a0": " ", "\u2007": " ", "\u2009": " ", "\u200a": " ", "\u202f": " ", "\u3000": " ",
+        "\u200b": "", "\u2060": "", "\ufeff": "",
+        "\u00d7": r"\times ", "\u00f7": "/", "\u00b7": r"\cdot ", "\u2044": "/", "\u2236": ":",
+        "\u03c0": r"\pi ", "\u221e": r"\infty ", "\u00b0": r"^\circ ", "\u00b1": r"\pm ", "\u221a": r"\sqrt",
+        "\u00b2": "^2", "\u00b3": "^3", "\u2264": r"\le ", "\u2265": r"\ge ", "\u2260": r"\ne ",
+        "\u222a": r"\cup ", "\u2208": r"\in ", "\u2026": r"\ldots ", "\uff0c": ",", "\uff05": "%",
+        "\u00bd": r"\frac{1}{2}", "\u00bc": r"\frac{1}{4}", "\u00be": r"\frac{3}{4}",
+        "\u2153": r"\frac{1}{3}", "\u2154": r"\frac{2}{3}",
+    }
+)  # fmt: skip
+
+_SPECIAL_TOKEN = re.compile(r"<\|[^<>|\n]{1,40}\|>|</?s>|<(?:eos|bos|pad|end_of_turn)>")
+
+_SPELLINGS = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in [
+        (r"(?<=\d)\s*(?:,\\!|\{,\}|\\,)\s*(?=\d{3}(?!\d))", ""),
+        (r"\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])\s*\.?(?=$|\W)", ""),
+        (r"\\displaystyle(?![a-zA-Z])|(?<!\\)\\!", ""),
+        (r"(?<!\\)\\[,;: ]|~|\\q?quad(?![a-zA-Z])|\\(?:thin)?space(?![a-zA-Z])", " "),
+        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (r"\\(?:mathrm|mathbf|mathit|textbf|textit|textrm|textnormal|mbox)\s*(?=\{)", r"\\text"),
+        (r"\{\s*,\s*\}", ","),
+        (r"\\%", "%"),
+        (r"\\\$|\$|[€£¥]", ""),
+        (r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))|\s*\\degrees?(?![a-zA-Z])", r"^\\circ "),
+        (r"\\leq(?![a-zA-Z])", r"\\le "),
+        (r"\\geq(?![a-zA-Z])", r"\\ge "),
+        (r"\\neq(?![a-zA-Z])", r"\\ne "),
+        (r"\\frac\s*(\d)\s*(\d)(?!\d)", r"\\frac{\1}{\2}"),
+        (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
+        (r"\\frac\s*(\{[^{}]*\})\s*(\d)", r"\\frac\1{\2}"),
+        (r"\\sqrt\s*(\d)", r"\\sqrt{\1}"),
+        (r"(?<![a-zA-Z\\])sqrt(?=\s*[({])", r"\\sqrt"),
+        (r"\s+", " "),
+    ]
+]
+_OPENERS = ("**", "$", "\\(", "\\[", "`", "*", "_", '"', "\u201c")
+_CLOSERS = ("**", "$", "\\)", "\\]", "`", "*", "_", '"', "\u201d", ".", ",", ";", ":", "\\\\", "\\")
+
+
+def without_special_tokens(text: str) -> str:
+    """Remove chat and end-of-text tokens that decoding left in the text."""
+    return _SPECIAL_TOKEN.sub(" ", text) if "<" in text else text
+
+
+def unwrap(text: str) -> str:
+    """Strip what only surrounds an answer: white space, markdown marks, math delimiters, a closing period."""
+    text = text.strip()
+    while True:
+        before = text
+        for mark in _OPENERS:
+            if text.startswith(mark):
+                text = text[len(mark) :].lstrip()
+        for mark in _CLOSERS:
+            if text.endswith(mark):
+                text = text[: -len(mark)].rstrip()
+        if text == before:
+            return text
+
+
+def tidy(text: str) -> str:
+    """Return the answer in plain LaTeX of one spelling, with single spaces; its value stays the same."""
+    text = unwrap(text.translate(_UNICODE))
+    for pattern, replacement in _SPELLINGS:
+        text = pattern.sub(replacement, text)
+    return _brace_roots(unwrap(text))
+
+
+def _brace_roots(text: str) -> str:
+    r"""Write ``\sqrt(...)`` as ``\sqrt{...}`` where the parentheses balance."""
+    start = 0
+    while (start := text.find(r"\sqrt", start)) >= 0:
+        start += len(r"\sqrt")
+        opening = start + (len(text[start:]) - len(text[start:].lstrip()))
+        if text[opening : opening + 1] != "(":
+            continue
+        depth = 0
+        for position in range(opening, len(text)):
+            depth += {"(": 1, ")": -1}.get(text[position], 0)
+            if depth == 0:
+                inner = text[opening + 1 : position]
+                text = f"{text[:start]}{{{inner}}}{text[position + 1 :]}"
+                break
+    return text
+
+
+_LONE_BRACES = re.compile(r"([\^_])\{([0-9A-Za-z])\}")
+_TEXT = re.compile(r"\\text\s*\{\s*([^{}]*?)\s*\}")
+_SPACE = re.compile(r"(?<!\d) | (?!\d)")
+
+
+def compact(tidied: str) -> str:
+    """Return a key under which two spellings of one expression are equal strings.
+
+    A space between two digits stays: ``1 1/2`` is not ``11/2``.
+    """
+    text = _LONE_BRACES.sub(r"\1\2", tidied)
+    text = _TEXT.sub(r"\\text{\1}", text)
+    return _SPACE.sub("", text)

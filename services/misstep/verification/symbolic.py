@@ -1,0 +1,240 @@
+"""Equality by computer algebra: math-verify, with guards where it is known to be too generous or too strict.
+
+Only the pool's worker processes import this module: parsing and comparing hostile expressions can take
+any time and memory, and nothing here limits either (math-verify's own time-outs are switched off).
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+from dataclasses import replace
+from fractions import Fraction
+from functools import lru_cache
+
+import sympy
+from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+from sympy import Basic, Expr, Float, MatrixBase, Rational, Symbol
+from sympy.core.relational import Relational
+
+from misstep.verification.equivalence import Answer, decide, read_answer
+from misstep.verification.exact import Exact, Match, parse_exact, rounded
+from misstep.verification.normal import tidy
+from misstep.verification.verdict import Verdict
+
+logging.getLogger("math_verify").setLevel(logging.ERROR)
+
+Outcome = tuple[Verdict, str]
+
+MAX_NESTING = 60
+"""Deeper brackets exhaust the parser's stack, and math-verify reports that as "not equal"."""
+_DIGITS = 60
+_AGREE = sympy.Float("1e-45", 30)
+_DIFFER = sympy.Float("1e-9", 30)
+_DIFFER_ROUNDED = sympy.Float("1e-3", 30)
+_LOGIC = re.compile(r"\\(?:forall|exists|implies|Rightarrow|iff|mod|pmod|equiv)(?![a-zA-Z])")
+_DEGREES = re.compile(r"\^\s*\\circ\s*")
+# math-verify's own removal of units takes the variable off "3 t" and the summand off "a + b + c".
+_SPELLING = replace(LatexExtractionConfig().normalization_config, units=False, boxed="last")
+_BOXED = [LatexExtractionConfig(boxed_match_priority=0, normalization_config=_SPELLING), ExprExtractionConfig()]
+_UNIT = re.compile(
+    r"(?<=[\w})])\s*(?:\\text\s*\{[^{}]*\}|(?<![\\A-Za-z])\s[A-Za-z]{4,}(?:\s[A-Za-z]{2,}){0,3})\s*(?:\^\s*\{?\d\}?)?$"
+)
+
+
+def parsable(answer: str) -> bool:
+    """Say whether the answer parses to an expression."""
+    return _parse(tidy(answer)) is not None
+
+
+def compare(pred: str, gold: str) -> Outcome:
+    """Compare two final answers; gold first wherever math-verify is asymmetric.
+
+    Raises whatever sympy raises: the worker reports that as ``unparsable``.
+    """
+    return _compare_elements(read_answer(pred), read_answer(gold)) or _compare_whole(tidy(pred), tidy(gold))
+
+
+def _compare_elements(pred: Answer, gold: Answer) -> Outcome | None:
+    """Compare two lists part by part, which parses some fifty times faster than the whole; None if undecided."""
+    if pred.elements is None or gold.elements is None or len(pred.elements) != len(gold.elements):
+        return None
+    if pred.brackets != gold.brackets or pred.variable != gold.variable:
+        return None
+    ordered = gold.brackets not in ("", "\\{\\}")
+    for p, g in zip(pred.elements, gold.elements, strict=True):
+        verdict, _ = decide(p, g) or compare(p.tidied, g.tidied)
+        if verdict is not Verdict.CORRECT:
+            return (Verdict.WRONG, "elements") if ordered and verdict is Verdict.WRONG else None
+    return Verdict.CORRECT, "elements"
+
+
+def _compare_whole(pred: str, gold: str) -> Outcome:
+    gold_value = _parse(gold)
+    if gold_value is None:
+        return Verdict.UNPARSABLE, "gold"
+    pred_value = _parse(pred)
+    if pred_value is None:
+        return Verdict.UNPARSABLE, "symbolic-parse"
+    if bool(_LOGIC.search(pred)) != bool(_LOGIC.search(gold)):
+        return Verdict.UNPARSABLE, "logic"  # math-verify drops quantifiers
+    outcome = _compare_values(gold_value, pred_value)
+    if outcome[0] is not Verdict.WRONG:
+        return outcome
+    return _explain_difference(pred, pred_value, gold, gold_value) or outcome
+
+
+def compare_prose(text: str, gold: str) -> Outcome:
+    """Look for the gold in free text with math-verify's own extraction.
+
+    Where such text states its answer is a guess, so it can only confirm: the outcome is never ``wrong``.
+    """
+    gold_value = _parse(tidy(gold))
+    if gold_value is None:
+        return Verdict.UNPARSABLE, "gold"
+    found = _first_expression(parse(text, parsing_timeout=None))
+    if found is None:
+        return Verdict.UNPARSABLE, "no-answer"
+    same = _compare_values(gold_value, found)[0] is Verdict.CORRECT
+    return (Verdict.CORRECT, "prose") if same else (Verdict.UNPARSABLE, "prose")
+
+
+@lru_cache(maxsize=256)
+def _parse(tidied: str) -> Basic | MatrixBase | None:
+    if not tidied or _nesting(tidied) > MAX_NESTING:
+        return None
+    tidied = _UNIT.sub("", tidied)
+    return _first_expression(parse(f"\\boxed{{{tidied}}}", _BOXED, parsing_timeout=None))
+
+
+def _first_expression(parsed: list[object]) -> Basic | MatrixBase | None:
+    """math-verify returns the expression and its text, or only the text where parsing failed."""
+    value = next((item for item in parsed if isinstance(item, Basic | MatrixBase)), None)
+    if value is None or (isinstance(value, Basic) and value.has(sympy.nan, sympy.zoo)):
+        return None
+    return value
+
+
+def _nesting(text: str) -> int:
+    depth = deepest = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _compare_values(gold: Basic | MatrixBase, pred: Basic | MatrixBase) -> Outcome:
+    quick = _compare_numerically(gold, pred)
+    if quick is not None:
+        return quick
+    if not _verify(gold, pred):
+        return Verdict.WRONG, "symbolic"
+    return _confirm(gold, pred)
+
+
+def _verify(gold: Basic | MatrixBase, pred: Basic | MatrixBase) -> bool:
+    # An interval may be written as an inequality on either side.
+    same: bool = verify([gold], [pred], allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=True)
+    return same
+
+
+def _is_quantity(value: object) -> bool:
+    """An expression with a value at each point: no relation, set, tuple, matrix, or undefined function."""
+    return (
+        isinstance(value, Expr)
+        and not isinstance(value, MatrixBase)
+        and not value.has(sympy.core.function.AppliedUndef, Relational, sympy.oo, -sympy.oo)
+        and not value.has(sympy.Integral, sympy.Sum, sympy.Product, sympy.Limit, sympy.Derivative)
+    )
+
+
+def _compare_numerically(gold: Basic | MatrixBase, pred: Basic | MatrixBase) -> Outcome | None:
+    """Decide by evaluating both sides at a few points; None where that proves nothing.
+
+    Far cheaper than simplifying the difference, and free of math-verify's absolute tolerance, under which
+    1/2004! equals 1/2006!.
+    """
+    if not (_is_quantity(gold) and _is_quantity(pred)):
+        kinds = {_is_quantity(side): side for side in (gold, pred)}
+        if True in kinds and isinstance(kinds.get(False), sympy.Interval | sympy.Union | sympy.Tuple):
+            return Verdict.WRONG, "kind"
+        return None
+    if isinstance(gold, Symbol) or isinstance(pred, Symbol):
+        return None  # words come as symbols too
+    symbols = sorted(gold.free_symbols | pred.free_symbols, key=str)
+    if not symbols and gold.is_rational and pred.is_rational:
+        a, b = gold.doit(), pred.doit()
+        if isinstance(a, Rational) and isinstance(b, Rational):
+            return (Verdict.CORRECT if a == b else Verdict.WRONG), "rational"
+    rng = random.Random(0)
+    # At a positive integer, at a positive fraction, and at fractions of either sign: roots and logarithms are
+    # real at the first two, and what holds for whole numbers only holds at the first.
+    points = [
+        {symbol: sympy.Integer(rng.randrange(2, 12)) for symbol in symbols},
+        {symbol: Rational(rng.randrange(20, 90), 41) for symbol in symbols},
+        {symbol: Rational(-rng.randrange(20, 90), 43) for symbol in symbols},
+        {symbol: Rational(rng.choice((-1, 1)) * rng.randrange(20, 90), 47) for symbol in symbols},
+    ]
+    agreements = [_agree_at(gold, pred, point) for point in (points if symbols else points[:1])]
+    if all(agreements):
+        return Verdict.CORRECT, "numeric"
+    if not any(agreements) and False in agreements[:2]:
+        return Verdict.WRONG, "numeric"
+    if symbols and agreements[0] and agreements[1]:
+        return Verdict.UNPARSABLE, "numeric"  # equal for positive variables: sqrt(1/n) and 1/sqrt(n)
+    return None
+
+
+def _agree_at(gold: Expr, pred: Expr, point: dict[Symbol, Rational]) -> bool | None:
+    a, b = (side.subs(point).doit().evalf(_DIGITS) for side in (gold, pred))
+    if not (a.is_number and b.is_number and a.is_finite and b.is_finite):
+        return None
+    differ = _DIFFER if not (gold.has(Float) or pred.has(Float)) else _DIFFER_ROUNDED
+    size = max(abs(a), abs(b)).evalf(_DIGITS)
+    gap = abs(a - b).evalf(_DIGITS)
+    if not (size.is_Float or size.is_Rational) or not (gap.is_Float or gap.is_Rational):
+        return None
+    if size == 0:
+        return True
+    if size < sympy.Float("1e-40") and not (gold.is_zero is False and pred.is_zero is False):
+        return None  # may be a zero that rounding hides
+    if gap <= _AGREE * size:
+        return True
+    return False if gap > differ * size else None
+
+
+def _confirm(gold: Basic | MatrixBase, pred: Basic | MatrixBase) -> Outcome:
+    """Accept math-verify's "equal", unless only its absolute tolerance made it so."""
+    if _is_quantity(gold) and _is_quantity(pred) and not (gold.free_symbols or pred.free_symbols):
+        a, b = (side.doit().evalf(_DIGITS) for side in (gold, pred))
+        tolerance = sympy.Float("1e-5") if gold.has(Float) or pred.has(Float) else sympy.Float("1e-20")
+        if a.is_number and b.is_number and not abs(a - b) <= tolerance * max(abs(a), abs(b)):
+            return Verdict.UNPARSABLE, "tolerance"
+    return Verdict.CORRECT, "symbolic"
+
+
+def _explain_difference(
+    pred: str, pred_value: Basic | MatrixBase, gold: str, gold_value: Basic | MatrixBase
+) -> Outcome | None:
+    """Find what notation may explain a difference: rounding, a vector as a tuple, degrees against radians."""
+    for text, other in ((pred, gold_value), (gold, pred_value)):
+        number = parse_exact(text)
+        if number is not None and _is_rounded(number, other):
+            return Verdict.UNPARSABLE, "rounded"
+    if isinstance(pred_value, MatrixBase) != isinstance(gold_value, MatrixBase):
+        a, b = (sympy.Tuple(*v) if isinstance(v, MatrixBase) else v for v in (gold_value, pred_value))
+        if not any(isinstance(v, MatrixBase) and 1 not in v.shape for v in (gold_value, pred_value)) and _verify(a, b):
+            return Verdict.UNPARSABLE, "vector"
+    if bool(_DEGREES.search(pred)) != bool(_DEGREES.search(gold)):
+        a, b = (_parse(_DEGREES.sub(r" \\cdot \\frac{\\pi}{180} ", side)) for side in (pred, gold))
+        if a is not None and b is not None and _compare_values(b, a)[0] is Verdict.CORRECT:
+            return Verdict.CORRECT, "degrees"
+    return None
+
+
+def _is_rounded(number: Exact, other: Basic | MatrixBase) -> bool:
+    if number.decimals is None or not _is_quantity(other) or other.free_symbols:
+        return False
+    value = other.doit().evalf(_DIGITS)
+    return bool(value.is_Float) and rounded(number, Fraction(str(value))) is not Match.DIFFERENT

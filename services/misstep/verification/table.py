@@ -1,0 +1,215 @@
+"""Score any JSONL or Parquet file: the body of ``misstep verify``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from misstep.errors import BadInput
+from misstep.verification.extract import AnswerFormat
+from misstep.verification.verdict import VERIFIER_VERSION, Judgement, Verdict
+from misstep.verification.verifier import Verifier
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ADDED = ("verdict", "extracted", "verifier")
+_BATCH_ROWS = 2000
+_JSONL = (".jsonl", ".ndjson")
+_PARQUET = (".parquet",)
+
+
+def verify_file(
+    path: Path,
+    response: str,
+    gold: str,
+    out: Path,
+    answer_format: AnswerFormat = AnswerFormat.AUTO,
+    workers: int = 1,
+) -> Counter[Verdict]:
+    """Judge each row of a file and write it with the columns ``verdict``, ``extracted`` and ``verifier``.
+
+    Rows are streamed, so the file may be larger than memory; all other columns are kept as they are. The output
+    appears under its name only when it is complete.
+
+    Args:
+        path: JSONL or Parquet, told apart by the suffix.
+        response: name of the column with the responses; a null in it is judged ``unparsable``.
+        gold: name of the column with the gold answers: bare ones, numbers, or whole GSM8K or MATH solutions.
+        out: file to write, of the same kind; it must not exist yet.
+        answer_format: how the responses state their answer.
+        workers: symbolic comparisons at a time.
+
+    Returns:
+        The number of rows of each verdict.
+
+    Raises:
+        BadInput: for a file that is missing, malformed or of another kind, a column that is missing, already there
+            or not of text, and an output that exists or cannot be written.
+    """
+    path, out = Path(path), Path(out)
+    _check_paths(path, out)
+    with Verifier(answer_format, workers) as verifier:
+        job = _Job(path, response, gold, verifier, partial(_writing, out), Counter())
+        scan = _scan_jsonl if path.suffix in _JSONL else _scan_parquet
+        unfinished = out.with_name(f".{out.name}.{os.getpid()}.partial")
+        try:
+            scan(job, unfinished)
+            _check_absent(out)
+            with job.writing():
+                unfinished.replace(out)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    return job.counts
+
+
+@dataclass(frozen=True)
+class _Job:
+    path: Path
+    response: str
+    gold: str
+    verifier: Verifier
+    writing: Callable[[], AbstractContextManager[None]]
+    counts: Counter[Verdict]
+
+    def check_columns(self, names: Iterable[str], where: str) -> None:
+        names = list(names)
+        for option, name in (("--response", self.response), ("--gold", self.gold)):
+            if name not in names:
+                raise BadInput(option, name, f"{where} has no such column; its columns are: {', '.join(names)}.")
+        for name in ADDED:
+            if name in names:
+                raise BadInput("FILE", name, f"{where} already has a column of the name that is added; rename it.")
+
+    def score(self, responses: Sequence[object], golds: Sequence[object]) -> list[dict[str, str | None]]:
+        """The added columns of each row of a batch."""
+        texts = (
+            (_as_text("--response", self.response, r, str), _as_text("--gold", self.gold, g, object))
+            for r, g in zip(responses, golds, strict=True)
+        )
+        judgements = list(self.verifier.judge(texts))
+        self.counts.update(judgement.verdict for judgement in judgements)
+        return [_added(judgement) for judgement in judgements]
+
+
+def _added(judgement: Judgement) -> dict[str, str | None]:
+    return {"verdict": judgement.verdict.value, "extracted": judgement.extracted, "verifier": VERIFIER_VERSION}
+
+
+def _as_text(option: str, column: str, value: object, kind: type) -> str:
+    """A cell as text: golds may be numbers; null is an empty text, in which there is no answer."""
+    if value is None:
+        return ""
+    if isinstance(value, list | dict) or not isinstance(value, kind):
+        raise BadInput(option, column, f"It holds {value!r:.60}, which is no text; name a column of single texts.")
+    return str(value)
+
+
+def _check_paths(path: Path, out: Path) -> None:
+    for name, file in (("FILE", path), ("--out", out)):
+        if file.suffix not in _JSONL + _PARQUET:
+            raise BadInput(name, str(file), "Name a file that ends in .jsonl or .parquet.")
+    if not path.is_file():
+        raise BadInput("FILE", str(path), "There is no such file; check the path.")
+    if (path.suffix in _JSONL) != (out.suffix in _JSONL):
+        raise BadInput("--out", str(out), f"Give it the suffix of the input, {path.suffix}: rows keep their format.")
+    _check_absent(out)
+
+
+def _check_absent(out: Path) -> None:
+    if out.exists():
+        raise BadInput("--out", str(out), "It exists already; name another file or remove this one.")
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BadInput("--out", str(out), f"Cannot write there: {reason}. Name a place that has room.") from error
+
+
+def _scan_jsonl(job: _Job, unfinished: Path) -> None:
+    with job.path.open("rb") as source:
+        with job.writing():
+            sink = unfinished.open("xb")
+        with sink:
+            rows = _rows(job, source)
+            while batch := list(islice(rows, _BATCH_ROWS)):
+                added = job.score([row[job.response] for _, row in batch], [row[job.gold] for _, row in batch])
+                with job.writing():
+                    sink.writelines(_extended(line, more) for (line, _), more in zip(batch, added, strict=True))
+            with job.writing():
+                sink.flush()
+                os.fsync(sink.fileno())
+
+
+def _rows(job: _Job, source: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    for number, line in enumerate(source, 1):
+        text = line.removeprefix(b"\xef\xbb\xbf").strip()
+        if not text:
+            continue
+        where = f"{job.path}, line {number}"
+        start = text[:80].decode(errors="replace")
+        try:
+            row = json.loads(text, parse_float=str)  # a gold of 0.10 keeps its digits
+        except ValueError as error:
+            raise BadInput(where, start, f"This is not JSON ({error}); mend the line.") from error
+        if not isinstance(row, dict):
+            raise BadInput(where, start, "Each line must be a JSON object.")
+        job.check_columns(row, where)
+        yield text, row
+
+
+def _extended(line: bytes, added: dict[str, str | None]) -> bytes:
+    """The row's own text with more fields before its closing brace: whatever it holds stays as it is."""
+    more = json.dumps(added, ensure_ascii=False)
+    try:
+        data = more.encode()
+    except UnicodeEncodeError:
+        data = json.dumps(added).encode()  # half a surrogate pair has no UTF-8, only an escape
+    return line[:-1].rstrip() + b", " + data[1:] + b"\n"
+
+
+def _scan_parquet(job: _Job, unfinished: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        source = pq.ParquetFile(job.path, pre_buffer=False)
+    except (pa.ArrowException, OSError) as error:
+        raise BadInput("FILE", str(job.path), f"It cannot be read as Parquet ({error}); check it.") from error
+    with source:
+        schema = source.schema_arrow
+        job.check_columns(schema.names, str(job.path))
+        for name in ADDED:
+            schema = schema.append(pa.field(name, pa.string()))
+        with job.writing():
+            sink = pq.ParquetWriter(unfinished, schema, compression="zstd")
+        try:
+            for batch in _batches(job, source):
+                added = job.score(batch.column(job.response).to_pylist(), batch.column(job.gold).to_pylist())
+                columns = [pa.array([row[name] for row in added], pa.string()) for name in ADDED]
+                with job.writing():
+                    sink.write_batch(pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema))
+        finally:
+            with job.writing():
+                sink.close()
+
+
+def _batches(job: _Job, source: Any) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    try:
+        yield from source.iter_batches(batch_size=_BATCH_ROWS)
+    except (pa.ArrowException, OSError) as error:
+        raise BadInput("FILE", str(job.path), f"Its data cannot be read ({error}); write it again.") from error

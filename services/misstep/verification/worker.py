@@ -1,0 +1,217 @@
+"""The process behind the pool: a dispatcher that forks workers and kills those that overrun.
+
+The dispatcher imports math-verify once and then stays single-threaded, so that forking it is safe and a fresh
+worker costs milliseconds. Requests come in on its standard input and answers leave on its standard output, one
+JSON document a line; the pool is its parent and the only one who speaks to it.
+
+Nothing outlives the parent: the dispatcher ends when its input closes or its parent changes, a worker ends when
+its own pipe closes, and a busy worker whose dispatcher was killed is ended by a timer in the kernel.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ADDRESS_SPACE = 4 << 30
+RESIDENT_LIMIT = 768 << 20
+"""A worker above this is killed: a failed allocation inside sympy would be swallowed and read as "not equal"."""
+TASKS_PER_WORKER = 500
+"""A worker is replaced after this many tasks, so that caches cannot grow without bound."""
+_PATROL_SECONDS = 0.05
+_IDLE_SECONDS = 1.0
+
+
+@dataclass
+class _Worker:
+    pid: int
+    requests: int
+    answers: int
+    served: int = 0
+    task: int | None = None
+    deadline: float = 0.0
+    received: bytearray = field(default_factory=bytearray)
+
+
+def main() -> None:
+    """Serve requests until the input closes. Arguments: parent's process id, workers, seconds per task."""
+    parent, limit, timeout = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    requests, answers = os.dup(0), os.dup(1)
+    silent = os.open(os.devnull, os.O_RDWR)
+    os.dup2(silent, 0)
+    os.dup2(silent, 1)  # whatever libraries print must not reach the protocol
+    # Imported before the first fork, so that every worker shares it.
+    from misstep.verification import symbolic
+
+    _write(answers, {"ready": symbolic.__name__})
+    _Dispatcher(parent, limit, timeout, requests, answers).run()
+
+
+def _write(pipe: int, message: dict[str, object]) -> None:
+    _write_bytes(pipe, json.dumps(message).encode() + b"\n")
+
+
+def _write_bytes(pipe: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(pipe, data) :]
+
+
+class _Dispatcher:
+    def __init__(self, parent: int, limit: int, timeout: float, requests: int, answers: int) -> None:
+        self.parent, self.limit, self.timeout = parent, limit, timeout
+        self.requests, self.answers = requests, answers
+        self.workers: list[_Worker] = []
+        self.queue: deque[bytes] = deque()
+        self.received = bytearray()
+
+    def run(self) -> None:
+        try:
+            while os.getppid() == self.parent:
+                pipes = [self.requests, *(worker.answers for worker in self.workers)]
+                readable = set(select.select(pipes, [], [], self._patience())[0])
+                for worker in [w for w in self.workers if w.answers in readable]:
+                    self._collect(worker)
+                if self.requests in readable and not self._receive():
+                    return
+                self._patrol()
+                self._assign()
+        finally:
+            for worker in list(self.workers):
+                self._end(worker)
+
+    def _patience(self) -> float:
+        busy = [worker.deadline for worker in self.workers if worker.task is not None]
+        if not busy:
+            return _IDLE_SECONDS
+        return max(0.0, min(_PATROL_SECONDS, min(busy) - time.monotonic()))
+
+    def _receive(self) -> bool:
+        data = os.read(self.requests, 1 << 16)
+        self.received += data
+        *lines, rest = self.received.split(b"\n")
+        self.received = rest
+        self.queue.extend(bytes(line) for line in lines)
+        return bool(data)
+
+    def _assign(self) -> None:
+        while self.queue:
+            idle = next((worker for worker in self.workers if worker.task is None), None)
+            if idle is None:
+                if len(self.workers) == self.limit:
+                    return
+                idle = self._fork()
+            line = self.queue.popleft()
+            idle.task = json.loads(line)["task"]
+            idle.deadline = time.monotonic() + self.timeout
+            idle.served += 1
+            try:
+                _write_bytes(idle.requests, line + b"\n")
+            except BrokenPipeError:
+                self._give_up(idle, "worker-died")
+
+    def _collect(self, worker: _Worker) -> None:
+        data = os.read(worker.answers, 1 << 16)
+        worker.received += data
+        if worker.received.endswith(b"\n"):
+            _write(self.answers, json.loads(worker.received))
+            worker.received.clear()
+            worker.task = None
+            if worker.served >= TASKS_PER_WORKER:
+                self._end(worker)
+        elif not data:
+            self._give_up(worker, "worker-died")
+
+    def _patrol(self) -> None:
+        now = time.monotonic()
+        for worker in [w for w in self.workers if w.task is not None]:
+            if now >= worker.deadline:
+                self._give_up(worker, "time-limit")
+            elif _resident_bytes(worker.pid) > RESIDENT_LIMIT:
+                self._give_up(worker, "memory-limit")
+
+    def _give_up(self, worker: _Worker, rule: str) -> None:
+        task = worker.task
+        self._end(worker)
+        if task is not None:
+            _write(self.answers, {"task": task, "verdict": "timeout", "rule": rule})
+
+    def _end(self, worker: _Worker) -> None:
+        self.workers.remove(worker)
+        os.close(worker.requests)
+        os.close(worker.answers)
+        os.kill(worker.pid, signal.SIGKILL)
+        os.waitpid(worker.pid, 0)
+
+    def _fork(self) -> _Worker:
+        request_out, request_in = os.pipe()
+        answer_out, answer_in = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            # An inherited pipe end would keep a brother alive after the dispatcher has gone.
+            for pipe in (request_in, answer_out, self.requests, self.answers):
+                os.close(pipe)
+            for brother in self.workers:
+                os.close(brother.requests)
+                os.close(brother.answers)
+            _work(request_out, answer_in, self.timeout)
+        os.close(request_out)
+        os.close(answer_in)
+        worker = _Worker(pid, request_in, answer_out)
+        self.workers.append(worker)
+        return worker
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0  # no /proc here, or the worker has just ended: the address-space limit still holds
+    return pages * resource.getpagesize()
+
+
+def _work(requests: int, answers: int, timeout: float) -> None:
+    """Answer requests until the pipe closes; never returns."""
+    try:
+        os.dup2(0, 2)  # the parser reports syntax errors there
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        wanted = ADDRESS_SPACE if hard == resource.RLIM_INFINITY else min(ADDRESS_SPACE, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
+        received = b""
+        while data := os.read(requests, 1 << 16):
+            received += data
+            if not received.endswith(b"\n"):
+                continue
+            # Ends this process even inside a C function, in case the dispatcher is no longer there to do so.
+            signal.setitimer(signal.ITIMER_REAL, timeout + 1.0)
+            _write(answers, _answer(json.loads(received)))
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            received = b""
+    finally:
+        os._exit(0)
+
+
+def _answer(request: dict[str, str]) -> dict[str, object]:
+    from misstep.verification import symbolic
+
+    answer: dict[str, object] = {"task": request["task"]}
+    try:
+        if request["kind"] == "parsable":
+            return answer | {"verdict": "correct" if symbolic.parsable(request["gold"]) else "unparsable"}
+        judge = symbolic.compare_prose if request["kind"] == "prose" else symbolic.compare
+        verdict, rule = judge(request["pred"], request["gold"])
+        return answer | {"verdict": verdict.value, "rule": rule}
+    except MemoryError:
+        os._exit(1)  # nothing can be trusted after this: the dispatcher reports it as a time-out
+    except Exception as error:  # noqa: BLE001 - the edge of a process, see below
+        # sympy raises almost anything for expressions that make no sense.
+        return answer | {"verdict": "unparsable", "rule": f"error-{type(error).__name__}"}
