@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from misstep.artifacts import records
 from misstep.evaluation.score_stage import open_work
@@ -72,8 +71,6 @@ class World:
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
         self.problems = self._problems()
-        self.tokenizer = self.folder / "tokenizer.json"
-        _tokenizer().save(str(self.tokenizer))
 
     def params(self) -> ReportParams:
         grid = tuple(
@@ -146,7 +143,7 @@ class World:
 
     def _accuracy(self, point: GridPoint, rng: random.Random) -> float:
         if point.method == "sft":
-            return 1 - 1.55 * point.size**-0.16 * math.exp(rng.gauss(0, 0.02))
+            return max(0.02, 1 - 1.55 * point.size**-0.16 * math.exp(rng.gauss(0, 0.02)))
         return self.accuracy[point.method, point.layout] + rng.gauss(0, 0.015)
 
     def _problems(self) -> Artifact:
@@ -243,6 +240,7 @@ class World:
             "token_ids": [i for line in ids for i in line],
             "text": "".join(texts),
             "step_ends": ends,
+            "step_texts": texts,
             "prefix_ids": [f"p{i}" for i in range(len(q))],
             "q": q,
             "advantages": [b - a for a, b in pairwise(q)],
@@ -280,9 +278,16 @@ class World:
                     "rejected_text": row["text"],
                 }
             )
-        dropped = {"no-pit": len(negatives) - len(usable)} if negatives else {}
-        table = pa.Table.from_pylist(rows, schema=records.PAIRS)
-        return Artifact(f"pairs-{index}", {"pairs": table}, {"pairs": len(rows), "dropped": dropped})
+        dropped = {"never-solved": len(negatives) - len(usable)} if len(usable) < len(negatives) else {}
+        summary = {
+            "layout": point.layout,
+            "candidates": len(negatives),
+            "pairs": len(rows),
+            "problems_with_pairs": len({row["problem_id"] for row in rows}),
+            "chosen_source": dict(Counter(row["chosen_source"] for row in rows)),
+            "dropped": dropped,
+        }
+        return Artifact(f"pairs-{index}", {"pairs": pa.Table.from_pylist(rows, schema=records.PAIRS)}, summary)
 
     def _model(self, index: int, point: GridPoint, pairs: Artifact | None) -> Artifact:
         rng = random.Random(f"{self.seed}/model/{index}")
@@ -318,13 +323,12 @@ class World:
             ]
         summary: dict[str, Any] = {"trained": bool(rows), "rows": rows}
         if not rows:
-            kind = "pairs" if point.method == "dpo" else "correct samples"
-            summary["reason"] = f"there are no {kind} to learn from"
+            summary["reason"] = "no pairs" if point.method == "dpo" else "no positives"
         tables = {
             "log": pa.Table.from_pylist(log, schema=records.TRAINING_LOG),
             "selection": pa.Table.from_pylist(selection, schema=records.SELECTION),
         }
-        return Artifact(f"model-{index}", tables, summary, {"model/tokenizer.json": self.tokenizer})
+        return Artifact(f"model-{index}", tables, summary)
 
 
 def _walk(seed: int, split: str, number: int) -> tuple[str, list[int]]:
@@ -366,14 +370,6 @@ def _verdict(problem: str, sample: int, verdict: str, extracted: str | None) -> 
         "rule": "hash",
         "verifier": "made-up/1",
     }
-
-
-def _tokenizer() -> Tokenizer:
-    """One token per character, for the first 256."""
-    core = Tokenizer(models.WordLevel({chr(i): i for i in range(256)}, unk_token="?"))
-    core.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")
-    core.decoder = decoders.Fuse()
-    return core
 
 
 def _logit(p: float) -> float:

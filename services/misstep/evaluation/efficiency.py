@@ -80,7 +80,7 @@ class Efficiency:
             return "This is SFT, the yardstick itself." if cell.arm == self.yardstick else "This is SFT too."
         untrained = [o.untrained for o in map(self.outcomes.__getitem__, cell.points) if o.untrained]
         if untrained:
-            return f"Nothing was trained here: {untrained[0]}"
+            return f"Nothing was trained here: {untrained[0]}."
         if self.no_fit is not None:
             return self.no_fit
         if self._errors[cell][0] >= 1.0:
@@ -134,14 +134,11 @@ class Efficiency:
         first, last = self.fit.sizes[0] / REACH, self.fit.sizes[-1] * REACH
         if needed[0] > last:
             return Worth(
-                reason=f"SFT would need about {_round(needed[0])} problems if its line held so far; it was "
-                f"measured up to {self.fit.sizes[-1]:,}, and twice that is as far as the line is trusted."
+                reason=f"SFT's line reaches this error at about {_round(needed[0])} problems, over twice the largest "
+                "size measured."
             )
         if needed[0] < first:
-            return Worth(
-                reason=f"The error is far above SFT's line at {self.fit.sizes[0]:,} problems, the smallest "
-                "size measured: the line is trusted down to half of that."
-            )
+            return Worth(reason="SFT's line reaches this error at less than half of the smallest size measured.")
         beyond = bool(needed[0] > self.fit.sizes[-1] or needed[0] < self.fit.sizes[0])
         needed = np.where(needed > last, math.inf, np.where(needed < first, 0.0, needed))
         return _worth(Reading("=", float(needed[0]), beyond), needed, cell.size)

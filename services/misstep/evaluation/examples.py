@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-from misstep.artifacts.manifest import Damaged
-from misstep.errors import MisstepError
 from misstep.evaluation.gather import distinct
 from misstep.plan.params import GridPoint
 from misstep.stages.context import StageContext
@@ -36,7 +34,6 @@ class Example:
     seed: int
     q_start: float | None
     steps: tuple[StepView, ...]
-    """One step with the whole text where the policy's tokenizer cannot be read here."""
     reason: str | None
     """Why there is no pit."""
     layout: str | None
@@ -63,12 +60,6 @@ class QByStep:
         """Return the mean, or None where nothing was estimated."""
         count = self.counts.get((pit, step), 0)
         return self.sums[pit, step] / count if count else None
-
-
-class Tokenizer(Protocol):
-    """Whatever decodes token ids to text."""
-
-    def decode(self, ids: list[int], skip_special_tokens: bool = True) -> str: ...
 
 
 @dataclass(frozen=True, order=True)
@@ -142,7 +133,7 @@ def _example(
     pairs: list[tuple[str, str]],
     questions: dict[str, tuple[str, str]],
 ) -> Example:
-    columns = ["problem_id", "sample", "token_ids", "text", "step_ends", "q", "pit", "reason"]
+    columns = ["problem_id", "sample", "step_texts", "q", "pit", "reason"]
     row = _find(ctx, candidate.role, "negatives", columns, candidate, "sample")
     assert row is not None  # the candidate came from this table
     question, gold = questions[candidate.problem_id]
@@ -152,14 +143,15 @@ def _example(
         if pair is not None:
             layout, chosen = name, pair["chosen_text"]
             break
-    tokenizer = _tokenizer(ctx, candidate.role.replace("credit", "model"))
     return Example(
         question=question,
         gold=gold,
         size=point.size,
         seed=point.seed,
         q_start=row["q"][0] if row["q"] else None,
-        steps=tuple(_steps(row, tokenizer)),
+        steps=tuple(
+            StepView(text, row["q"][number], number == row["pit"]) for number, text in enumerate(row["step_texts"], 1)
+        ),
         reason=row["reason"],
         layout=layout,
         chosen=chosen,
@@ -176,29 +168,3 @@ def _find(
                 found: dict[str, Any] = batch.slice(index, 1).to_pylist()[0]
                 return found
     return None
-
-
-def _steps(row: dict[str, Any], tokenizer: Tokenizer | None) -> Iterator[StepView]:
-    """Cut the text where the steps end. Step i of the table ends at token ``step_ends[i-1]`` and has ``q[i]``."""
-    if tokenizer is None:
-        yield StepView(row["text"], row["q"][-1], False)
-        return
-    before = ""
-    for number, end in enumerate(row["step_ends"], 1):
-        text = tokenizer.decode(row["token_ids"][:end], skip_special_tokens=True)
-        yield StepView(text[len(before) :], row["q"][number], number == row["pit"])
-        before = text
-
-
-def _tokenizer(ctx: StageContext, role: str) -> Tokenizer | None:
-    """Load the tokenizer of a model artifact alone, without its weights; None where it has no ``tokenizer.json``."""
-    from tokenizers import Tokenizer as Fast
-
-    try:
-        path = ctx.file(role, "model/tokenizer.json")
-    except Damaged:
-        raise
-    except MisstepError:
-        return None
-    tokenizer: Tokenizer = Fast.from_file(str(path))
-    return tokenizer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -146,14 +145,13 @@ def _credit(ctx: StageContext, role: str, point: GridPoint) -> Credit:
 
 
 def _pairs(ctx: StageContext, role: str) -> PairYield:
-    problems: set[str] = set()
-    sources: Counter[str] = Counter()
-    for batch in ctx.batches(role, "pairs", ["problem_id", "chosen_source"]):
-        problems.update(batch.column("problem_id").to_pylist())
-        sources.update(batch.column("chosen_source").to_pylist())
-    dropped: dict[str, int] = dict(ctx.manifest_summary(role)["dropped"])
+    summary = ctx.manifest_summary(role)
     return PairYield(
-        pairs=sources.total(), problems=len(problems), sources=dict(sorted(sources.items())), dropped=dropped
+        pairs=summary["pairs"],
+        candidates=summary["candidates"],
+        problems=summary["problems_with_pairs"],
+        sources=dict(summary["chosen_source"]),
+        dropped=dict(summary["dropped"]),
     )
 
 

@@ -53,6 +53,7 @@ _STYLE = {
     "lines.solid_capstyle": "round",
 }
 _HEAT_ROWS = 12
+_BLUE, _RED = "#1f6fb2", "#d55e00"
 _SMALL = (4.1, 3.1)
 
 
@@ -353,7 +354,7 @@ def _pits(steps: dict[int, int]) -> Figure:
     last = min(max(steps), _HEAT_ROWS)
     counts = [steps.get(i, 0) for i in range(1, last)]
     counts.append(sum(count for step, count in steps.items() if step >= last))
-    bars = axes.bar(range(1, last + 1), counts, width=0.78, color="#d55e00", alpha=0.85)
+    bars = axes.bar(range(1, last + 1), counts, width=0.78, color=_RED, alpha=0.85)
     total = sum(counts)
     for bar, count in zip(bars, counts, strict=True):
         axes.annotate(
@@ -382,12 +383,13 @@ def _heat(q: QByStep) -> Figure:
             mean = q.mean(pit, step)
             if mean is None:
                 continue
-            axes.add_patch(Rectangle((step - 0.47, row - 0.46), 0.94, 0.92, facecolor=heat_colour(mean), linewidth=0))
+            shade = 0.08 + 0.87 * mean  # a transparent blue suits light and dark pages alike
+            axes.add_patch(Rectangle((step - 0.47, row - 0.46), 0.94, 0.92, color=_BLUE, alpha=shade, linewidth=0))
             axes.text(
                 step, row, _short(mean), ha="center", va="center", fontsize=8,
-                color="#ffffff" if mean > 0.5 else "#1b2a3a",
+                color="#ffffff" if mean > 0.5 else INK,
             )  # fmt: skip
-        axes.plot([pit - 0.5] * 2, [row - 0.46, row + 0.46], color="#d55e00", linewidth=2.5, solid_capstyle="butt")
+        axes.plot([pit - 0.5] * 2, [row - 0.46, row + 0.46], color=_RED, linewidth=2.5, solid_capstyle="butt")
     axes.set_xlim(-0.6, columns - 0.4)
     axes.set_ylim(len(pits) - 0.4, -0.6)
     axes.set_xticks(range(columns))
@@ -404,10 +406,3 @@ def _short(q: float) -> str:
     """Write a value in [0, 1] in two signs at most."""
     text = f"{q:.1f}"
     return {"0.0": "0", "1.0": "1"}.get(text, text[1:])
-
-
-def heat_colour(q: float) -> str:
-    """Return the colour of a value in [0, 1], from a pale to a deep blue."""
-    pale, deep = (0xE3, 0xEC, 0xF5), (0x0B, 0x5A, 0x9C)
-    mixed = (round(a + (b - a) * max(0.0, min(1.0, q))) for a, b in zip(pale, deep, strict=True))
-    return "#" + "".join(f"{value:02x}" for value in mixed)

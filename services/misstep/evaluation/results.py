@@ -57,7 +57,10 @@ class PairYield(_Record):
     """Preference pairs of one arm, and what became of the rest."""
 
     pairs: int
+    candidates: int
+    """Wrong solutions that a pair could have been made of."""
     problems: int
+    """Problems that have a pair."""
     sources: dict[str, int]
     """Where the chosen side comes from -> pairs."""
     dropped: dict[str, int]
