@@ -115,7 +115,12 @@ def _majority(outcomes: Sequence[PointOutcomes]) -> Estimate:
 
 def _comparisons(efficiency: Efficiency, cells: Sequence[Cell]) -> list[Comparison]:
     """Compare each credited arm with each arm on random pairs of the same size: what credit itself brings."""
-    pairs = list(zip(cells, efficiency.cells, strict=True))
+    untrained = {(o.arm, o.size) for o in efficiency.outcomes if o.untrained}
+    pairs = [
+        (cell, grid_cell)
+        for cell, grid_cell in zip(cells, efficiency.cells, strict=True)
+        if (cell.arm, cell.size) not in untrained
+    ]
     return [
         Comparison(
             arm=cell.arm,

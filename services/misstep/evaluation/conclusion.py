@@ -13,8 +13,8 @@ from misstep.evaluation.results import Cell, Comparison, Results
 def conclude(results: Results) -> str:
     """Return the paragraph: SFT's curve, what each method reaches at one size, and what credit itself adds.
 
-    Methods are told at the size at which most of them were run (the larger of equals). A difference counts as
-    one only where its 95% interval leaves out zero.
+    Methods are told at one size, `headline_size`. A difference counts as one only where its 95% interval leaves out
+    zero.
     """
     cells = results.cells
     if not cells:
@@ -35,9 +35,12 @@ def conclude(results: Results) -> str:
 
 
 def headline_size(results: Results) -> int | None:
-    """Return the size at which most methods other than SFT were run; None where SFT stands alone."""
-    counts = Counter(c.size for c in results.cells if c.method != "sft")
-    return max(counts, key=lambda size: (counts[size], size)) if counts else None
+    """Return the size at which most methods other than SFT were run, of equals the one at which most factors are
+    numbers, then the largest; None where SFT stands alone."""
+    methods = [c for c in results.cells if c.method != "sft"]
+    runs = Counter(c.size for c in methods)
+    numbers = Counter(c.size for c in methods if c.worth.interpolated.relation == "=")
+    return max(runs, key=lambda size: (runs[size], numbers[size], size), default=None)
 
 
 def _sft_sentence(results: Results) -> str:
@@ -141,4 +144,4 @@ def _compared(difference: Estimate) -> str:
 
 def _times(worth: Worth) -> str:
     assert worth.factor is not None
-    return f"{w.number(worth.factor)} times"
+    return f"{w.number(worth.factor) if worth.relation == '=' else w.bound(worth.factor)} times"

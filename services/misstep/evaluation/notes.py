@@ -54,11 +54,11 @@ def _chance(results: Results) -> Iterator[str]:
 
 def _curve(results: Results) -> Iterator[str]:
     if results.no_fit is not None:
-        yield f"No factors: {results.no_fit}"
+        yield f"There are no factors. {results.no_fit}"
         return
     assert results.fit is not None
     if results.fit.b.low <= 0.0:
-        yield "No factors: SFT's slope cannot be told from zero."
+        yield "There are no factors. SFT's slope cannot be told from zero."
     sft = [c for c in results.cells if c.arm == results.yardstick]
     rises = [(a, b) for a, b in pairwise(sft) if b.accuracy.value < a.accuracy.value]
     if rises:
@@ -88,25 +88,28 @@ def _nothing_to_learn_from(results: Results) -> Iterator[str]:
 
 
 def _untrained(results: Results) -> Iterator[str]:
+    groups: dict[tuple[int, str], list[str]] = {}
     for point in results.points:
         if not point.training.trained:
-            yield (
-                f"{point.arm} at {w.counted(point.size, 'problem')} (seed {point.seed}) was not trained: "
-                f"{point.training.reason or 'there was nothing to train on'}. Its scores are its starting point's."
-            )
+            why = point.training.reason or "there was nothing to train on"
+            groups.setdefault((point.size, why), []).append(point.arm)
+    for (size, why), arms in sorted(groups.items()):
+        names = list(dict.fromkeys(arms))
+        yield (
+            f"{w.listed(names)} at {w.counted(size, 'problem')}: not trained, {why}. Scores are those of the starting "
+            "point."
+        )
 
 
 def _edges(results: Results) -> Iterator[str]:
-    edge = [
-        f"{p.arm} at {p.size:,}"
-        for p in results.points
-        if len(p.training.scored_epochs) > 1 and p.training.best_epoch == p.training.scored_epochs[-1]
-    ]
-    if edge:
-        yield (
-            "The best checkpoint is the last one scored, so longer training might still help: "
-            f"{w.listed(list(dict.fromkeys(edge)))}."
-        )
+    sizes: dict[str, list[int]] = {}
+    for point in results.points:
+        scored = point.training.scored_epochs
+        if len(scored) > 1 and point.training.best_epoch == scored[-1]:
+            sizes.setdefault(point.arm, []).append(point.size)
+    if sizes:
+        where = [f"{arm} ({', '.join(f'{size:,}' for size in sorted(set(at)))})" for arm, at in sizes.items()]
+        yield f"The last checkpoint scored was the best, so longer training might still help: {'; '.join(where)}."
 
 
 def _cut_off(results: Results) -> Iterator[str]:

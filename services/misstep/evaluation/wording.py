@@ -63,8 +63,13 @@ def factor(worth: Worth) -> str:
     """Write a factor: ``7.6x``, ``> 8x`` or a dash."""
     if worth.relation is None or worth.factor is None:
         return NONE
-    text = f"{number(worth.factor)}x"
-    return text if worth.relation == "=" else f"{worth.relation} {text}"
+    # A bound is a ratio of two sizes, mostly a whole number, and no measurement.
+    return f"{number(worth.factor)}x" if worth.relation == "=" else f"{worth.relation} {bound(worth.factor)}x"
+
+
+def bound(value: float) -> str:
+    """Write a bound without decimals that say nothing: ``8``, ``2.5``."""
+    return number(value).removesuffix(".0")
 
 
 def factor_range(worth: Worth) -> str:
@@ -93,3 +98,8 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
 def listed(parts: Sequence[str]) -> str:
     """Join words: ``a``, ``a and b``, ``a, b and c``."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def sentence(text: str) -> str:
+    """Begin with a capital letter."""
+    return text[:1].upper() + text[1:]
