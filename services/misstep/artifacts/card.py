@@ -11,17 +11,22 @@ from misstep.artifacts.records import TABLES
 
 
 def dataset_card(manifest: Manifest, tables: list[str]) -> str:
-    """Return the dataset card: configurations, counts, columns, and what the data was made from."""
+    """Return the dataset card: configurations, counts, columns, and what the data was made from.
+
+    A table without rows is described, but no configuration: ``datasets`` refuses to load one.
+    """
+    rows = manifest.tables()
+    filled = [table for table in tables if rows.get(table)]
     header = {
         "pretty_name": f"Misstep {manifest.name}",
         "tags": ["misstep", manifest.kind.value],
         "configs": [
             {
                 "config_name": table,
-                "default": table == tables[0],
+                "default": table == filled[0],
                 "data_files": [{"split": "train", "path": f"data/{table}/train-*.parquet"}],
             }
-            for table in tables
+            for table in filled
         ],
     }
     lines = [
@@ -34,7 +39,6 @@ def dataset_card(manifest: Manifest, tables: list[str]) -> str:
         f"Exported from the artifact `{manifest.key}` of Misstep {manifest.tools.get('misstep', '')}: "
         f"the tables of one `{manifest.kind.value}` stage.",
     ]
-    rows = manifest.tables()
     for table in tables:
         lines += ["", f"## {table}: {rows.get(table, 0)} rows", "", "| column | type | may be empty |", "|---|---|---|"]
         for column in TABLES[manifest.kind.value][table]:

@@ -27,8 +27,8 @@ def export(store: Store, key: str, table: str | None, format: Format, out: Path)
     """Write a committed artifact, or one of its tables, to ``out``, which must not exist yet.
 
     ``jsonl`` and ``csv`` write one table into a file (lists become JSON text in CSV; ``table`` may be left out where
-    there is one only), ``hf`` a folder that ``datasets.load_dataset`` reads (one configuration per table), ``model``
-    the model's folder, ``files`` all files of the artifact. Rows are streamed. Nothing is left behind on an error.
+    there is one only), ``hf`` a folder that ``datasets.load_dataset`` reads (one configuration per table that has
+    rows), ``model`` the model's folder, ``files`` all files of the artifact. Rows are streamed. Nothing is left behind on an error.
     Raises BadInput for a wrong table, format or target, Damaged for damaged parts, NotCommittedError.
     """
     if format not in get_args(Format):
@@ -43,7 +43,7 @@ def export(store: Store, key: str, table: str | None, format: Format, out: Path)
         elif format == "csv":
             _write_csv(reader, key, tables[0], partial)
         elif format == "hf":
-            _write_dataset(store, reader, manifest, tables, partial)
+            _write_dataset(store, manifest, tables, partial)
         else:
             _write_files(store, manifest, "model/" if format == "model" else "", partial)
 
@@ -97,20 +97,16 @@ def _write_csv(reader: Reader, key: str, table: str, path: Path) -> None:
                 writer.writerow([json.dumps(_finite(v)) if isinstance(v, list) else v for v in row.values()])
 
 
-def _write_dataset(store: Store, reader: Reader, manifest: Manifest, tables: list[str], folder: Path) -> None:
-    import pyarrow.parquet as pq
-
+def _write_dataset(store: Store, manifest: Manifest, tables: list[str], folder: Path) -> None:
     from misstep.artifacts.card import dataset_card
 
     for table in tables:
         target = folder / "data" / table
-        target.mkdir(parents=True)
-        parts = manifest.table_parts(table)
+        parts = [part for part in manifest.table_parts(table) if part.rows]
         for number, part in enumerate(parts):
             path = target / f"train-{number:05d}-of-{len(parts):05d}.parquet"
             fetch(store, f"{manifest.key}/{part.path}", part.size, part.sha256, path, link=False)
-        if not parts:
-            pq.write_table(reader.table(manifest.key, table), target / "train-00000-of-00001.parquet")
+    folder.mkdir(exist_ok=True)
     (folder / "README.md").write_text(dataset_card(manifest, tables), encoding="utf-8")
 
 

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from misstep.artifacts.checkpoints import StoredCheckpoints
+from misstep.artifacts.store import Store
+from misstep.errors import BadInput
+
+KEY = "sft-" + "c" * 20
+
+
+@pytest.fixture
+def checkpoints(store: Store, tmp_path: Path) -> StoredCheckpoints:
+    return StoredCheckpoints(store, KEY, tmp_path / "scratch")
+
+
+def _folder(tmp_path: Path, step: int, content: str | None = None) -> Path:
+    folder = tmp_path / f"made-{step}-{content}"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "weights").write_text(content or f"weights {step}")
+    (folder / "state.json").write_text(f"{step}")
+    return folder
+
+
+def _content(found: tuple[int, Path] | None) -> tuple[int, str, str]:
+    assert found is not None
+    step, folder = found
+    return step, (folder / "deep" / "weights").read_text(), (folder / "state.json").read_text()
+
+
+def test_the_newest_is_found_and_two_are_kept(store: Store, checkpoints: StoredCheckpoints, tmp_path: Path) -> None:
+    assert checkpoints.newest() is None
+    for step in (5, 90, 100):
+        checkpoints.save(step, _folder(tmp_path, step))
+        assert _content(checkpoints.newest()) == (step, f"weights {step}", f"{step}")
+    steps = {entry.path.split("/")[2] for entry in store.list(f"{KEY}/checkpoints/")}
+    assert steps == {"00000090", "00000100"}
+
+
+def test_one_without_manifest_is_never_picked(store: Store, checkpoints: StoredCheckpoints, tmp_path: Path) -> None:
+    checkpoints.save(5, _folder(tmp_path, 5))
+    checkpoints.save(9, _folder(tmp_path, 9))
+    store.delete(f"{KEY}/checkpoints/00000009/manifest.json")
+    assert _content(checkpoints.newest())[0] == 5
+    store.delete(f"{KEY}/checkpoints/00000005/manifest.json")
+    assert checkpoints.newest() is None
+
+
+@pytest.mark.parametrize("how", ["missing", "truncated", "manifest"])
+def test_a_damaged_one_is_passed_over(store: Store, checkpoints: StoredCheckpoints, tmp_path: Path, how: str) -> None:
+    checkpoints.save(5, _folder(tmp_path, 5))
+    checkpoints.save(9, _folder(tmp_path, 9))
+    weights = next(e.path for e in store.list(f"{KEY}/checkpoints/00000009/") if e.path.endswith("weights"))
+    if how == "missing":
+        store.delete(weights)
+    elif how == "truncated":
+        store.put(weights, b"w")
+    else:
+        store.put(f"{KEY}/checkpoints/00000009/manifest.json", b"{")
+    assert _content(checkpoints.newest()) == (5, "weights 5", "5")
+
+
+def test_twins_at_the_same_step_do_not_mix(store: Store, tmp_path: Path) -> None:
+    one, other = (StoredCheckpoints(store, KEY, tmp_path / name) for name in ("one", "other"))
+    one.save(5, _folder(tmp_path, 5, "of one"))
+    other.save(5, _folder(tmp_path, 5, "of the other"))
+    assert _content(other.newest()) == (5, "of one", "5")
+
+
+def test_a_slower_twin_removes_nothing_newer(store: Store, tmp_path: Path) -> None:
+    fast, slow = (StoredCheckpoints(store, KEY, tmp_path / name) for name in ("fast", "slow"))
+    for step in (10, 20):
+        fast.save(step, _folder(tmp_path, step))
+    slow.save(5, _folder(tmp_path, 5))
+    assert _content(slow.newest())[0] == 20
+
+
+def test_the_source_folder_may_go(checkpoints: StoredCheckpoints, tmp_path: Path) -> None:
+    folder = _folder(tmp_path, 5)
+    checkpoints.save(5, folder)
+    shutil.rmtree(folder)
+    assert _content(checkpoints.newest()) == (5, "weights 5", "5")
+
+
+def test_a_full_scratch_disk_is_not_taken_for_a_damaged_checkpoint(
+    store: Store, checkpoints: StoredCheckpoints, tmp_path: Path
+) -> None:
+    checkpoints.save(5, _folder(tmp_path, 5))
+    (tmp_path / "scratch").write_text("a file where the folder should be")
+    with pytest.raises(BadInput, match="scratch"):
+        checkpoints.newest()
