@@ -67,7 +67,7 @@ class TextDisplay:
             case "run-started":
                 return _opening(len(detail["todo"]), detail["stages"])
             case "stage-failed":
-                return self._failure(name, detail)
+                return failure_text(event)
             case "shard-waiting":
                 text = f"{name}: another run on this machine is at it; waiting for its result"
             case "shard-started" if self._live is None:
@@ -94,15 +94,22 @@ class TextDisplay:
         said = f": {said}" if said else ""
         return f"{name}: [green]done[/green] {took}{said}  [dim]{self._board.done}/{self._board.total}[/dim]"
 
-    def _failure(self, name: str, detail: Mapping[str, Any]) -> str:
-        lines = [
-            f"[red]{name}: failed[/red] (exit {detail['code']}): {escape(detail['error'])}",
-            f"  log:         {escape(detail['log'])}",
-            f"  rerun alone: {escape(detail['rerun'])}",
-        ]
-        if detail["still_running"]:
-            lines.append(f"  still running: {', '.join(detail['still_running'])} (Ctrl-C stops them)")
-        return "\n".join(lines)
+
+class FailureDisplay:
+    """Failures alone."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def tell(self, event: Event) -> None:
+        if event.what == "stage-failed":
+            self._console.print(failure_text(event), soft_wrap=True, highlight=False)
+
+    def tick(self, at: float) -> None:
+        """Nothing moves."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class JsonDisplay:
@@ -129,6 +136,20 @@ class JsonDisplay:
 
     def close(self) -> None:
         """Nothing is held back."""
+
+
+def failure_text(event: Event) -> str:
+    """What a person needs after a failure: the error, the log, and how to run that stage alone."""
+    detail = event.detail
+    name = escape(_label(event.stage, event.shard))
+    lines = [
+        f"[red]{name}: failed[/red] (exit {detail['code']}): {escape(detail['error'])}",
+        f"  log:         {escape(detail['log'])}",
+        f"  rerun alone: {escape(detail['rerun'])}",
+    ]
+    if detail["still_running"]:
+        lines.append(f"  still running: {', '.join(detail['still_running'])} (Ctrl-C stops them)")
+    return "\n".join(lines)
 
 
 def live_rows(board: Board) -> RenderableType:

@@ -86,7 +86,9 @@ class Server:
                     else:
                         self._wake.recv(4096)
                 self._start_waiting()
-                self._load_next()
+                if self._modules:
+                    self._load_next()
+                    self._start_waiting()
 
     def _receive(self) -> None:
         message = self._link.recv(_MAX_MESSAGE)
@@ -119,8 +121,6 @@ class Server:
                 self._start(request)
 
     def _load_next(self) -> None:
-        if not self._modules:
-            return
         asked = {module for request in self._waiting for module in request["modules"]}
         module = next((m for m in self._modules if m in asked), self._modules[0])
         began = time.monotonic()

@@ -13,9 +13,9 @@ class After(StrEnum):
     """What the end of one process means."""
 
     COMMITTED = "committed"
-    """Its stage now has its manifest."""
+    """Its stage now has its manifest; told once a stage."""
     ENDED = "ended"
-    """Well, and other shards of the stage are not done yet."""
+    """Well, and its stage's manifest is still to come, or was there before."""
     RETRY = "retry"
     FAILED = "failed"
     STOPPED = "stopped"
@@ -84,9 +84,10 @@ class Ledger:
     def end(self, task: Task, code: int, *, committed: bool) -> After:
         """Note that a process ended with an exit code (minus a signal's number), its stage having a manifest or not."""
         self.running.discard(task)
-        if committed:
+        if committed or task.stage in self.committed:
+            news = task.stage not in self.committed
             self.commit(task.stage)
-            return After.COMMITTED
+            return After.COMMITTED if news else After.ENDED
         if code == 0:
             self.ended.add(task)
             if not self.ended.issuperset(self.graph.nodes[task.stage].tasks()):

@@ -1,0 +1,72 @@
+"""The ``misstep`` command. Only typer is imported before the arguments are parsed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from misstep import __version__
+from misstep.cli import artifacts, look, plans, run, tools
+from misstep.errors import EXIT_FAILED, MisstepError
+
+DEBUG = "MISSTEP_DEBUG"
+
+app = typer.Typer(
+    name="misstep",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with: [bold]misstep run examples/quickstart.yaml[/bold]",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def misstep(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Turn a language model's own wrong solutions into training data, and measure what they are worth."""
+
+
+run.add_to(app)
+plans.add_to(app)
+look.add_to(app)
+tools.add_to(app)
+artifacts.add_to(app)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 64 where the input is wrong, 2 for a wrong option."""
+    try:
+        app(args=argv, prog_name="misstep")
+    except SystemExit as leave:
+        return leave.code if isinstance(leave.code, int) else EXIT_FAILED if leave.code else 0
+    except MisstepError as error:
+        if os.environ.get(DEBUG):
+            raise
+        return _fail(str(error), error.exit_code)
+    # The process's edge: a defect of ours must not throw a page of traceback at a researcher.
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        what = f"unexpected {type(error).__name__}: {error}. This is a defect of Misstep"
+        return _fail(f"{what}; run the command again with {DEBUG}=1 to see where it comes from.", EXIT_FAILED)
+    return 0
+
+
+def _fail(text: str, code: int) -> int:
+    sys.stdout.flush()
+    sys.stderr.write(f"error: {text}\n")
+    return code

@@ -1,0 +1,191 @@
+"""``misstep artifacts``: what lies in a store, taking it out, and removing what nobody needs."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from misstep.cli.common import (
+    DEFAULT_STORE,
+    DataOption,
+    ModelOption,
+    StorageOption,
+    find_run,
+    make_plan,
+    storage_from,
+    store_of,
+)
+from misstep.cli.places import CaBundle, Endpoint, LocalStoreUri, PathStyle, Region
+
+if TYPE_CHECKING:
+    from misstep.artifacts.store import Store
+    from misstep.plan.planner import Plan
+
+KeyArgument = Annotated[
+    str, typer.Argument(metavar="KEY", help="An artifact's key, or as much of it as tells it apart.")
+]
+
+artifacts = typer.Typer(help="Look into a store, take things out, and remove what nobody needs.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the group of commands."""
+    app.add_typer(artifacts, name="artifacts", rich_help_panel="Tools")
+
+
+def _open(uri: str, endpoint: str | None, region: str | None, path_style: bool, ca_bundle: str | None) -> Store:
+    from misstep.artifacts.store import open_store
+
+    store = open_store(storage_from(uri, endpoint, region, path_style, ca_bundle))
+    store.check()
+    return store
+
+
+@artifacts.command("ls")
+def list_artifacts(
+    storage: LocalStoreUri = DEFAULT_STORE,
+    endpoint: Endpoint = None,
+    region: Region = None,
+    path_style: PathStyle = False,
+    ca_bundle: CaBundle = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """List artifacts, committed and unfinished.
+
+    [dim]misstep artifacts ls --storage s3://my-bucket/misstep[/dim]
+    """
+    from dataclasses import asdict
+
+    from misstep.artifacts.inspect import ls
+
+    found = ls(_open(storage, endpoint, region, path_style, ca_bundle))
+    if as_json:
+        print(json.dumps([asdict(info) for info in found], indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("key", "made as", "state", "rows", "size", "changed", box=None, pad_edge=False, header_style="bold")
+    for info in found:
+        state = (
+            "damaged"
+            if info.damaged
+            else "done"
+            if info.committed
+            else f"{info.blocks_done}/{info.blocks or '?'} blocks"
+        )
+        rows = ", ".join(f"{count:,} {name}" for name, count in info.rows.items())
+        changed = datetime.datetime.fromtimestamp(info.modified, datetime.UTC).strftime("%Y-%m-%d %H:%M")
+        table.add_row(info.key, info.name, state, rows, _size(info.stored), changed)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"\n{len(found)} artifacts, {_size(sum(info.stored for info in found))}")
+
+
+@artifacts.command()
+def show(
+    key: KeyArgument,
+    storage: LocalStoreUri = DEFAULT_STORE,
+    endpoint: Endpoint = None,
+    region: Region = None,
+    path_style: PathStyle = False,
+    ca_bundle: CaBundle = None,
+) -> None:
+    """Print an artifact's manifest: parameters, inputs, files, counts, tool versions.
+
+    [dim]misstep artifacts show credit-3f[/dim]
+    """
+    from misstep.artifacts.inspect import find_key
+    from misstep.artifacts.inspect import show as manifest_of
+
+    store = _open(storage, endpoint, region, path_style, ca_bundle)
+    print(json.dumps(manifest_of(store, find_key(store, key)), indent=2, ensure_ascii=False))
+
+
+@artifacts.command()
+def export(
+    key: KeyArgument,
+    out: Annotated[Path, typer.Option(metavar="PATH", help="File or folder to write; it must not exist.")],
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="jsonl, csv, hf (data set folder for Hugging Face datasets), model (its folder) or files (all).",
+        ),
+    ] = "jsonl",
+    table: Annotated[str | None, typer.Option(metavar="TABLE", help="Which table, where there are several.")] = None,
+    storage: LocalStoreUri = DEFAULT_STORE,
+    endpoint: Endpoint = None,
+    region: Region = None,
+    path_style: PathStyle = False,
+    ca_bundle: CaBundle = None,
+) -> None:
+    """Write an artifact's table, model or files where other programs can read them.
+
+    [dim]misstep artifacts export pairs-9a1 --format hf --out my-pairs[/dim]
+    """
+    from misstep.artifacts.export import export as write
+    from misstep.artifacts.inspect import find_key
+
+    store = _open(storage, endpoint, region, path_style, ca_bundle)
+    write(store, find_key(store, key), table, form, out)  # type: ignore[arg-type]  # it names the choices itself
+    print(f"written to {out}")
+
+
+@artifacts.command()
+def gc(
+    keep: Annotated[list[str], typer.Argument(metavar="FILE|NAME...", help="Experiments whose artifacts stay.")],
+    apply: Annotated[bool, typer.Option("--apply", help="Remove; without it only say what would go.")] = False,
+    grace_hours: Annotated[int, typer.Option(min=0, help="Leave what was written in the last so many hours.")] = 24,
+    data: DataOption = None,
+    model: ModelOption = None,
+    storage: StorageOption = None,
+) -> None:
+    """Remove what none of the given experiments reaches. A dry run unless --apply is given.
+
+    The experiments must share one store. Name every experiment whose results you want to keep.
+
+    [dim]misstep artifacts gc quickstart my-experiment.yaml --apply[/dim]
+    """
+    from misstep.artifacts.gc import apply_gc, plan_gc
+
+    plans = [_plan_of(which, data, model, storage) for which in keep]
+    _one_store(plans)
+    store = store_of(plans[0])
+    reachable = {stage.key for plan in plans for stage in plan.stages}
+    removals = plan_gc(store, reachable, grace_seconds=3600.0 * grace_hours)
+    for removal in removals:
+        what = f"{len(removal.paths)} objects, {_size(removal.size)}"
+        print(f"{removal.key or 'temporary files'}: {removal.reason} ({what})")
+    if apply:
+        print(f"removed {_size(apply_gc(store, removals))}")
+    else:
+        total = _size(sum(removal.size for removal in removals))
+        print(f"would remove {total} in {len(removals)} places; --apply does it")
+
+
+def _plan_of(which: str, data: list[str] | None, model: list[str] | None, storage: str | None) -> Plan:
+    if Path(which).suffix in (".yaml", ".yml"):
+        return make_plan(Path(which), data, model, storage)
+    return find_run(which, None)[1]
+
+
+def _one_store(plans: list[Plan]) -> None:
+    from misstep.errors import BadInput
+
+    uris = sorted({plan.report.storage.uri for plan in plans})
+    if len(uris) > 1:
+        raise BadInput("experiments", ", ".join(uris), "They live in different stores: clean one store at a time.")
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

@@ -1,0 +1,127 @@
+"""What several commands share: options, finding an experiment, its plan, its store, its folder on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import unquote
+
+import typer
+
+from misstep.errors import BadInput
+
+if TYPE_CHECKING:
+    from misstep.artifacts.store import Store
+    from misstep.plan.frozen import Storage
+    from misstep.plan.planner import Plan
+    from misstep.runner.workdir import Workdir
+    from misstep.spec import Experiment
+
+DEFAULT_STORE = "file://.misstep/store"
+_YAML = (".yaml", ".yml")
+
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="Experiment YAML.", show_default=False)]
+WhichArgument = Annotated[
+    str, typer.Argument(metavar="FILE|NAME", help="Experiment YAML, or the name of one that ran here.")
+]
+DataOption = Annotated[
+    list[str] | None,
+    typer.Option("--data", metavar="NAME=DIR", help="Local folder of the data that the YAML calls NAME. Repeatable."),
+]
+ModelOption = Annotated[
+    list[str] | None,
+    typer.Option("--model", metavar="NAME=DIR", help="Local folder of the model that the YAML calls NAME."),
+]
+StorageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--storage", metavar="URI", help="Store to use instead of the YAML's: file://DIR or s3://BUCKET/PREFIX."
+    ),
+]
+WorkOption = Annotated[
+    Path | None, typer.Option("--work", metavar="DIR", help="Folder for logs and the report.", show_default=".misstep/NAME")
+]
+
+
+def named_folders(option: str, values: Sequence[str] | None) -> dict[str, str]:
+    """Parse ``NAME=DIR`` options. Raises BadInput."""
+    found: dict[str, str] = {}
+    for value in values or ():
+        name, equals, folder = value.partition("=")
+        if not (name and equals and folder):
+            raise BadInput(option, value, f"Write {option} NAME=DIR, with the name that the YAML uses.")
+        if name in found:
+            raise BadInput(option, value, f"{name} is given twice: give it once.")
+        found[name] = folder
+    return found
+
+
+def load(file: Path, storage: str | None = None) -> Experiment:
+    """Load an Experiment, with its storage's folder made absolute from here. Raises BadInput."""
+    from misstep.spec import load_experiment
+
+    experiment = load_experiment(file)
+    uri = absolute_uri(storage or experiment.spec.storage.uri)
+    place = experiment.spec.storage.model_copy(update={"uri": uri})
+    return experiment.model_copy(update={"spec": experiment.spec.model_copy(update={"storage": place})})
+
+
+def absolute_uri(uri: str) -> str:
+    """Make a relative ``file://`` URI absolute, from the folder where the command runs."""
+    if not uri.startswith("file://"):
+        return uri
+    return Path(unquote(uri.removeprefix("file://"))).expanduser().resolve().as_uri()
+
+
+def make_plan(file: Path, data: Sequence[str] | None, models: Sequence[str] | None, storage: str | None = None) -> Plan:
+    """Load an Experiment, find its data and model, and plan it. Raises BadInput."""
+    from misstep.plan.planner import plan
+    from misstep.sources import resolve
+
+    experiment = load(file, storage)
+    return plan(experiment, resolve(experiment, named_folders("--data", data), named_folders("--model", models)))
+
+
+def store_of(plan: Plan) -> Store:
+    """Open the store that a plan's artifacts live in."""
+    from misstep.artifacts.store import open_store
+
+    return open_store(plan.report.storage)
+
+
+def workdir_for(name: str, work: Path | None) -> Workdir:
+    """Return the folder of an experiment on this machine; it need not exist."""
+    from misstep.runner.workdir import Workdir
+
+    return Workdir(work) if work else Workdir.of(name)
+
+
+def find_run(which: str, work: Path | None) -> tuple[Workdir, Plan]:
+    """Find what ran here, by the YAML or the experiment's name. Raises BadInput where nothing of it has run."""
+    from misstep.runner.workdir import ROOT
+
+    name = load(Path(which)).metadata.name if Path(which).suffix in _YAML or Path(which).is_file() else which
+    workdir = workdir_for(name, work)
+    plan = workdir.read_plan()
+    if plan is not None:
+        return workdir, plan
+    known = sorted(path.parent.name for path in ROOT.glob("*/run.json"))
+    here = f"Here ran: {', '.join(known)}." if known else "No experiment has run here."
+    start = f"`misstep run {which}` starts it." if name != which else "Name one of them, or the YAML."
+    raise BadInput("experiment", name, f"Nothing of it is in {workdir.root}. {here} {start}")
+
+
+def storage_from(
+    uri: str | None, endpoint: str | None, region: str | None, path_style: bool, ca_bundle: str | None
+) -> Storage:
+    """Build a storage from command-line options."""
+    from misstep.plan.frozen import Storage
+
+    return Storage(
+        uri=absolute_uri(uri or DEFAULT_STORE),
+        endpoint=endpoint,
+        region=region,
+        path_style=path_style,
+        ca_bundle=ca_bundle,
+    )

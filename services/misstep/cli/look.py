@@ -1,0 +1,124 @@
+"""``misstep status``, ``logs`` and ``report``: look at what runs or ran here."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import IO, Annotated, Any
+
+import typer
+
+from misstep.cli.common import WhichArgument, WorkOption, find_run, store_of
+from misstep.errors import BadInput
+
+_FOLLOW_SECONDS = 0.3
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (status, logs, report):
+        app.command(rich_help_panel="Look")(command)
+
+
+def status(
+    which: WhichArgument,
+    work: WorkOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Show each stage of an experiment: done, running (how far), failed (why), or waiting.
+
+    [dim]misstep status quickstart[/dim]
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from misstep.runner.status import look
+    from misstep.runner.watch import StoreWatch
+
+    workdir, plan = find_run(which, work)
+    found = look(plan, StoreWatch(store_of(plan)), workdir.read_run(), now=time.time())
+    if as_json:
+        print(json.dumps({"experiment": plan.experiment, "stages": [row.as_dict() for row in found]}, indent=2))
+        return
+    table = Table("stage", "state", "took", "", box=None, pad_edge=False, header_style="bold")
+    colours = {"done": "green", "running": "cyan", "failed": "red"}
+    for row in found:
+        state = f"[{colours[row.state]}]{row.state}[/]" if row.state in colours else row.state
+        table.add_row(row.stage, state, row.took, row.detail)
+    console = Console(highlight=False)
+    console.print(table)
+    done = sum(row.state == "done" for row in found)
+    console.print(f"\n{plan.experiment}: {done} of {len(found)} stages done; logs and report in {workdir.root}")
+
+
+def logs(
+    which: WhichArgument,
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="Name of the stage, as status shows it.")],
+    shard: Annotated[int | None, typer.Option(min=0, help="Only this shard.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on while the run is on.")] = False,
+    work: WorkOption = None,
+) -> None:
+    """Print what a stage's processes logged.
+
+    [dim]misstep logs quickstart sft-d250-s0 --follow[/dim]
+    """
+    workdir, plan = find_run(which, work)
+    names = [one.name for one in plan.stages]
+    if stage not in names:
+        raise BadInput("STAGE", stage, _nearest(stage, names))
+    paths = [path for path in workdir.logs(stage) if shard is None or path == workdir.log(stage, shard)]
+    if not paths:
+        raise BadInput("STAGE", stage, f"It has not run here yet: there is no log of it in {workdir.root / 'logs'}.")
+    for path in paths:
+        if len(paths) > 1:
+            print(f"==> {path.name} <==")
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for text in _following(file, workdir.read_run) if follow and path == paths[-1] else [file.read()]:
+                sys.stdout.write(text)
+                sys.stdout.flush()
+
+
+def report(
+    which: WhichArgument,
+    work: WorkOption = None,
+    browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Print the result of a finished experiment and where its report is.
+
+    [dim]misstep report quickstart --open[/dim]
+    """
+    from rich.console import Console
+
+    from misstep.artifacts.manifest import read_manifest
+    from misstep.cli.run import show_report
+
+    workdir, plan = find_run(which, work)
+    store = store_of(plan)
+    if read_manifest(store, plan.report.key) is None:
+        raise BadInput("experiment", plan.experiment, "It has no report yet: `misstep status` shows what is missing.")
+    show_report(store, plan, workdir, Console(highlight=False))
+    if browser:
+        typer.launch(str(workdir.report))
+
+
+def _nearest(stage: str, names: list[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(stage, names, n=1, cutoff=0.4)
+    return f"Did you mean {close[0]}?" if close else "`misstep status` lists the stages."
+
+
+def _following(file: IO[str], read_run: Callable[[], dict[str, Any] | None]) -> Iterator[str]:
+    """Yield what is in a file and what is added to it, until the run that writes it has ended."""
+    from misstep.runner.status import is_running
+
+    while True:
+        ended = not is_running(read_run())
+        text = file.read()
+        if text:
+            yield text
+        elif ended:
+            return
+        time.sleep(_FOLLOW_SECONDS)

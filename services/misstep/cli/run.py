@@ -1,0 +1,188 @@
+"""``misstep run``: carry an Experiment from problems to a report on this machine."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from misstep.cli.common import (
+    DataOption,
+    FileArgument,
+    ModelOption,
+    StorageOption,
+    WorkOption,
+    make_plan,
+    store_of,
+    workdir_for,
+)
+from misstep.errors import EXIT_BAD_INPUT, EXIT_FAILED, BadInput
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from misstep.artifacts.store import Store
+    from misstep.plan.planner import Plan
+    from misstep.runner.events import Listener
+    from misstep.runner.executor import Outcome
+    from misstep.runner.watch import StoreWatch
+    from misstep.runner.workdir import Workdir
+
+_SIGNALLED = 128
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("run", rich_help_panel="Run")(run)
+
+
+def run(
+    file: FileArgument,
+    data: DataOption = None,
+    model: ModelOption = None,
+    storage: StorageOption = None,
+    work: WorkOption = None,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="STAGE", help="Run this stage and what it still lacks, no more.")
+    ] = None,
+    parallel: Annotated[
+        int | None,
+        typer.Option("--parallel", min=1, metavar="N", help="Stage processes at once.", show_default="what cores allow"),
+    ] = None,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="After a failure, run all that does not need the failed stage.")
+    ] = False,
+    retries: Annotated[int, typer.Option(min=0, help="Times that a crashed stage is tried again.")] = 1,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Check every committed byte first, and compute again what is damaged.")
+    ] = False,
+    isolate: Annotated[
+        bool, typer.Option("--isolate", help="Start each stage as a fresh process, without the fork server.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only failures and the result.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
+) -> None:
+    """Run an experiment on this machine; what is there already is not done again.
+
+    Stages run as processes, as many at once as cores and memory allow. Stop with Ctrl-C;
+    the same command goes on later, for finished stages and blocks stay.
+
+    [dim]misstep run examples/quickstart.yaml[/dim]
+
+    [dim]misstep run examples/gsm8k-smollm2.yaml --data gsm8k=DIR --model smollm2=DIR[/dim]
+    """
+    from rich.console import Console
+
+    from misstep.runner.executor import Executor, Settings
+    from misstep.runner.machine import capacity
+    from misstep.runner.watch import StoreWatch
+
+    plan = make_plan(file, data, model, storage)
+    graph = _graph(plan, only)
+    store = store_of(plan)
+    store.check(write=True)
+    workdir = workdir_for(plan.experiment, work)
+    workdir.create()
+    workdir.write_plan(plan)
+    console = Console(highlight=False)
+    if repair:
+        _repair(store, plan, console)
+    watch = StoreWatch(store)
+    listeners = _listeners(plan, workdir, watch, console, file, quiet=quiet, as_json=as_json)
+    settings = Settings(capacity=capacity(parallel), retries=retries, keep_going=keep_going, isolate=isolate)
+    outcome = Executor(plan, graph, watch, workdir, listeners, settings).run()
+    if outcome.left == 0 and only is None:
+        show_report(store, plan, workdir, console, as_json=as_json)
+    _leave(outcome, file, quiet=quiet)
+
+
+def _graph(plan: Plan, only: str | None):  # type: ignore[no-untyped-def]
+    import difflib
+
+    from misstep.runner.costs import graph_of
+
+    names = [stage.name for stage in plan.stages]
+    if only is not None and only not in names:
+        close = difflib.get_close_matches(only, names, n=1, cutoff=0.4)
+        hint = f"Did you mean {close[0]}?" if close else "`misstep plan FILE` lists the stages."
+        raise BadInput("--only", only, f"The plan has no such stage. {hint}")
+    return graph_of(plan, None if only is None else [only])
+
+
+def _repair(store: Store, plan: Plan, console: Console) -> None:
+    from misstep.artifacts.repair import repair
+
+    whole = True
+    for stage in plan.stages:
+        found = repair(store, stage.key)
+        for path, problem in found.damaged.items():
+            whole = False
+            console.print(f"removed {path}: {problem}", markup=False, soft_wrap=True)
+        if found.blocks:
+            console.print(f"{stage.name}: {len(found.blocks)} block(s) will be computed again", markup=False)
+    if whole:
+        console.print("repair: no damage found")
+
+
+def _listeners(
+    plan: Plan, workdir: Workdir, watch: StoreWatch, console: Console, file: Path, *, quiet: bool, as_json: bool
+) -> list[Listener]:
+    from misstep.runner.board import Board
+    from misstep.runner.display import FailureDisplay, JsonDisplay, TextDisplay
+    from misstep.runner.workdir import RunRecord
+
+    storage = plan.report.storage
+    about = {
+        "experiment": plan.experiment,
+        "file": str(file.resolve()),
+        "storage": storage.uri,
+        "command": sys.argv,
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    remote = not storage.uri.startswith("file://")
+    board = Board({stage.name: stage.key for stage in plan.stages}, watch.heartbeats, every=5.0 if remote else 1.0)
+    shown: Listener = TextDisplay(console, board)
+    if as_json:
+        shown = JsonDisplay(sys.stdout, board)
+    elif quiet:
+        shown = FailureDisplay(console)
+    return [RunRecord(workdir.run_file, about), board, shown]
+
+
+def show_report(store: Store, plan: Plan, workdir: Workdir, console: Console, *, as_json: bool = False) -> None:
+    """Bring the report's files to the working folder and print the result table and where they are."""
+    from misstep.evaluation.results import read_results
+    from misstep.runner.outcome import fetch_report, result_table
+
+    files = fetch_report(store, plan.report, workdir.root)
+    if as_json:
+        print(json.dumps({"what": "report", "files": {name: str(path) for name, path in files.items()}}))
+        return
+    results = read_results(files["results.json"].read_text(encoding="utf-8"))
+    console.print()
+    console.print(result_table(results))
+    console.print(f"\n{results.conclusion}\n", markup=False)
+    path = files["report.html"]
+    console.print(f"Report:  [link={path.resolve().as_uri()}]{path}[/link]", soft_wrap=True)
+    console.print(f"Figures: {files['results.json']}, {files['results.csv']}", markup=False, soft_wrap=True)
+
+
+def _leave(outcome: Outcome, file: Path, *, quiet: bool) -> None:
+    from misstep.runner.executor import Result
+
+    if outcome.result is Result.INTERRUPTED:
+        if not quiet:
+            sys.stderr.write(
+                f"stopped with {outcome.left} stages left; what is done stays done. To go on: misstep run {file}"
+                " with the same options\n"
+            )
+        raise typer.Exit(_SIGNALLED + (outcome.signal or 0))
+    if outcome.result is Result.FAILED:
+        names = ", ".join(dict.fromkeys(failure.stage for failure in outcome.failures))
+        sys.stderr.write(f"error: {names} failed and {outcome.left} stages have no result; see above\n")
+        only_bad_input = all(failure.code == EXIT_BAD_INPUT for failure in outcome.failures)
+        raise typer.Exit(EXIT_BAD_INPUT if only_bad_input else EXIT_FAILED)

@@ -1,0 +1,89 @@
+"""``misstep verify``, ``upload``, ``stage`` and ``version``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from misstep import __version__
+from misstep.cli.common import storage_from
+from misstep.cli.places import CaBundle, Endpoint, PathStyle, Region, StoreUri
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(rich_help_panel="Tools")(verify)
+    app.command(rich_help_panel="Tools")(upload)
+    app.command(
+        rich_help_panel="Tools",
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )(stage)
+    app.command(rich_help_panel="Tools")(version)
+
+
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL or Parquet file.", show_default=False)],
+    response: Annotated[str, typer.Option(metavar="COLUMN", help="Column with the responses.", show_default=False)],
+    gold: Annotated[str, typer.Option(metavar="COLUMN", help="Column with the gold answers.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="File to write; it must not exist.", show_default=False)],
+    answer_format: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="How responses state their answer: auto, hash or boxed.")
+    ] = "auto",
+    workers: Annotated[int, typer.Option(min=1, help="Processes for answers that need symbolic comparison.")] = 1,
+) -> None:
+    """Score a file of responses: adds the columns verdict and extracted, and prints the counts.
+
+    [dim]misstep verify answers.jsonl --response output --gold answer --out scored.jsonl[/dim]
+    """
+    from misstep.errors import BadInput
+    from misstep.verification.extract import AnswerFormat
+    from misstep.verification.table import verify_file
+
+    formats = [known.value for known in AnswerFormat]
+    if answer_format not in formats:
+        raise BadInput("--format", answer_format, f"Write one of {', '.join(formats)}.")
+    counts = verify_file(file, response, gold, out, AnswerFormat(answer_format), workers)
+    total = sum(counts.values())
+    for verdict, count in counts.most_common():
+        print(f"{verdict.value:<11}{count:>9,}  {count / total:6.1%}")
+    print(f"{'rows':<11}{total:>9,}  written to {out}")
+
+
+def upload(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Data file or folder, or model folder.")],
+    storage: StoreUri,
+    endpoint: Endpoint = None,
+    region: Region = None,
+    path_style: PathStyle = False,
+    ca_bundle: CaBundle = None,
+) -> None:
+    """Copy local data or a model into a store under its digest, for experiments that run elsewhere.
+
+    [dim]misstep upload models/smollm2 --storage s3://my-bucket/misstep[/dim]
+    """
+    from misstep.artifacts.store import open_store
+    from misstep.cli.upload import upload as copy
+
+    store = open_store(storage_from(storage, endpoint, region, path_style, ca_bundle))
+    store.check(write=True)
+    done = copy(store, path)
+    print(f"{'uploaded' if done.files_written else 'already there'}: {done.uri}")
+    print(f"digest: {done.digest} ({done.files} files, {done.size:,} bytes)")
+
+
+def stage(context: typer.Context) -> None:
+    """Run one shard of one frozen stage, as a pod or the runner does.
+
+    [dim]misstep stage .misstep/quickstart/stages/sft-d250-s0.json --shard 0[/dim]
+    """
+    from misstep.stages.main import main
+
+    raise typer.Exit(main(context.args))
+
+
+def version() -> None:
+    """Print the version."""
+    print(__version__)

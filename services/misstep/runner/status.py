@@ -1,0 +1,93 @@
+"""How an experiment stands, from its plan, its store and the record of its last run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from misstep.artifacts.progress import Heartbeat
+from misstep.plan.planner import Plan
+from misstep.runner.board import describe, duration
+
+FRESH_SECONDS = 60.0
+"""A heartbeat younger than this means that someone is at work, on whatever machine."""
+
+State = Literal["done", "running", "failed", "waiting"]
+
+
+class Watch(Protocol):
+    """What is asked of the store."""
+
+    def committed_among(self, keys: Sequence[str]) -> frozenset[str]: ...
+    def heartbeats(self, key: str) -> list[Heartbeat]: ...
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stage."""
+
+    stage: str
+    key: str
+    state: State
+    took: str = ""
+    """How long its processes ran in the last run here; empty where it did not run."""
+    detail: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """As JSON-like data."""
+        return asdict(self)
+
+
+def look(plan: Plan, watch: Watch, run: Mapping[str, Any] | None, now: float) -> list[Row]:
+    """Describe every stage of a plan, in the plan's order.
+
+    Args:
+        run: what ``run.json`` holds, where there is one.
+        now: seconds since the epoch.
+    """
+    committed = watch.committed_among([stage.key for stage in plan.stages])
+    seconds, errors, running = _from_events(run or {})
+    done = {stage.name for stage in plan.stages if stage.key in committed}
+    rows = []
+    for stage in plan.stages:
+        took = duration(seconds[stage.name]) if stage.name in seconds else ""
+        if stage.name in done:
+            rows.append(Row(stage.name, stage.key, "done", took))
+            continue
+        beats = [beat for beat in watch.heartbeats(stage.key) if now - beat.updated < FRESH_SECONDS]
+        if beats or stage.name in running:
+            detail = "; ".join(describe(beat) for beat in beats) or "starting"
+            rows.append(Row(stage.name, stage.key, "running", took, detail))
+        elif stage.name in errors:
+            rows.append(Row(stage.name, stage.key, "failed", took, errors[stage.name]))
+        else:
+            needs = [name for name in plan.dependencies(stage) if name not in done]
+            detail = f"for {', '.join(needs[:3])}{' and more' if len(needs) > 3 else ''}" if needs else "ready to run"
+            rows.append(Row(stage.name, stage.key, "waiting", took, detail))
+    return rows
+
+
+def is_running(run: Mapping[str, Any] | None) -> bool:
+    """Tell whether the run of a record goes on: it has no outcome, and its process is there."""
+    return run is not None and run["outcome"] is None and Path(f"/proc/{run['pid']}").exists()
+
+
+def _from_events(run: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str], set[str]]:
+    """Return each stage's seconds in processes, its last error, and which stages have a process now."""
+    seconds: dict[str, float] = {}
+    errors: dict[str, str] = {}
+    open_shards: set[tuple[str, int]] = set()
+    for event in run.get("events", ()):
+        name, shard = event.get("stage"), event.get("shard")
+        match event["what"]:
+            case "shard-started":
+                open_shards.add((name, shard))
+            case "shard-ended":
+                open_shards.discard((name, shard))
+                seconds[name] = seconds.get(name, 0.0) + event["seconds"]
+            case "stage-failed":
+                errors[name] = event["error"]
+    running = {name for name, _ in open_shards} if is_running(run) else set()
+    return seconds, errors, running
