@@ -14,8 +14,10 @@ from misstep.cli.common import (
     DataOption,
     ModelOption,
     StorageOption,
+    console,
     find_run,
     make_plan,
+    plain_table,
     storage_from,
     store_of,
 )
@@ -66,10 +68,7 @@ def list_artifacts(
     if as_json:
         print(json.dumps([asdict(info) for info in found], indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("key", "made as", "state", "rows", "size", "changed", box=None, pad_edge=False, header_style="bold")
+    table = plain_table("key", "made as", "state", "rows", "size", "changed", keep=2)
     for info in found:
         state = (
             "damaged"
@@ -81,9 +80,9 @@ def list_artifacts(
         rows = ", ".join(f"{count:,} {name}" for name, count in info.rows.items())
         changed = datetime.datetime.fromtimestamp(info.modified, datetime.UTC).strftime("%Y-%m-%d %H:%M")
         table.add_row(info.key, info.name, state, rows, _size(info.stored), changed)
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(f"\n{len(found)} artifacts, {_size(sum(info.stored for info in found))}")
+    out = console()
+    out.print(table)
+    out.print(f"\n{len(found)} artifacts, {_size(sum(info.stored for info in found))}")
 
 
 @artifacts.command()
@@ -148,7 +147,7 @@ def gc(
 ) -> None:
     """Remove what none of the given experiments reaches. A dry run unless --apply is given.
 
-    The experiments must share one store. Name every experiment whose results you want to keep.
+    Name every experiment whose results you want to keep; they must share one store.
 
     [dim]misstep artifacts gc quickstart my-experiment.yaml --apply[/dim]
     """

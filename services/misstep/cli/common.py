@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +14,9 @@ import typer
 from misstep.errors import BadInput
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from misstep.artifacts.store import Store
     from misstep.plan.frozen import Storage
     from misstep.plan.planner import Plan
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from misstep.spec import Experiment
 
 DEFAULT_STORE = "file://.misstep/store"
+_WIDE = 220
 _YAML = (".yaml", ".yml")
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="Experiment YAML.", show_default=False)]
@@ -40,7 +46,8 @@ StorageOption = Annotated[
     ),
 ]
 WorkOption = Annotated[
-    Path | None, typer.Option("--work", metavar="DIR", help="Folder for logs and the report.", show_default=".misstep/NAME")
+    Path | None,
+    typer.Option("--work", metavar="DIR", help="Folder for logs and the report.", show_default=".misstep/NAME"),
 ]
 
 
@@ -125,3 +132,21 @@ def storage_from(
         path_style=path_style,
         ca_bundle=ca_bundle,
     )
+
+
+def console() -> Console:
+    """A console for results. Where no terminal says how wide it is, lines are as long as they need to be."""
+    from rich.console import Console
+
+    wide = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else _WIDE
+    return Console(highlight=False, width=wide)
+
+
+def plain_table(*columns: str, keep: int = 1) -> Table:
+    """A table without lines, whose first ``keep`` columns never break."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, no_wrap=index < keep)
+    return table

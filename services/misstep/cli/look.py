@@ -10,7 +10,7 @@ from typing import IO, Annotated, Any
 
 import typer
 
-from misstep.cli.common import WhichArgument, WorkOption, find_run, store_of
+from misstep.cli.common import WhichArgument, WorkOption, console, find_run, plain_table, store_of
 from misstep.errors import BadInput
 
 _FOLLOW_SECONDS = 0.3
@@ -31,8 +31,7 @@ def status(
 
     [dim]misstep status quickstart[/dim]
     """
-    from rich.console import Console
-    from rich.table import Table
+    from rich.markup import escape
 
     from misstep.runner.status import look
     from misstep.runner.watch import StoreWatch
@@ -42,15 +41,15 @@ def status(
     if as_json:
         print(json.dumps({"experiment": plan.experiment, "stages": [row.as_dict() for row in found]}, indent=2))
         return
-    table = Table("stage", "state", "took", "", box=None, pad_edge=False, header_style="bold")
+    table = plain_table("stage", "state", "took", "", keep=3)
     colours = {"done": "green", "running": "cyan", "failed": "red"}
     for row in found:
         state = f"[{colours[row.state]}]{row.state}[/]" if row.state in colours else row.state
-        table.add_row(row.stage, state, row.took, row.detail)
-    console = Console(highlight=False)
-    console.print(table)
+        table.add_row(row.stage, state, row.took, escape(row.detail))
+    out = console()
+    out.print(table)
     done = sum(row.state == "done" for row in found)
-    console.print(f"\n{plan.experiment}: {done} of {len(found)} stages done; logs and report in {workdir.root}")
+    out.print(f"\n{plan.experiment}: {done} of {len(found)} stages done; logs and report in {workdir.root}")
 
 
 def logs(
@@ -89,8 +88,6 @@ def report(
 
     [dim]misstep report quickstart --open[/dim]
     """
-    from rich.console import Console
-
     from misstep.artifacts.manifest import read_manifest
     from misstep.cli.run import show_report
 
@@ -98,7 +95,7 @@ def report(
     store = store_of(plan)
     if read_manifest(store, plan.report.key) is None:
         raise BadInput("experiment", plan.experiment, "It has no report yet: `misstep status` shows what is missing.")
-    show_report(store, plan, workdir, Console(highlight=False))
+    show_report(store, plan, workdir, console())
     if browser:
         typer.launch(str(workdir.report))
 

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from misstep.cli.common import DataOption, FileArgument, ModelOption, StorageOption, load, make_plan, store_of
+from misstep.cli.common import (
+    DataOption,
+    FileArgument,
+    ModelOption,
+    StorageOption,
+    console,
+    load,
+    make_plan,
+    plain_table,
+    store_of,
+)
 
 
 class PlanFormat(StrEnum):
@@ -57,16 +67,13 @@ def plan(
         case PlanFormat.MERMAID:
             print(render.as_mermaid(found, committed), end="")
         case PlanFormat.TABLE:
-            from rich.console import Console
-            from rich.table import Table
-
-            table = Table(*render.TABLE_HEADER, box=None, pad_edge=False, header_style="bold")
+            table = plain_table(*render.TABLE_HEADER, keep=2)
             for row in render.table_rows(found, committed):
                 table.add_row(*row)
-            console = Console(highlight=False)
-            console.print(table)
+            out = console()
+            out.print(table)
             done = sum(stage.key in committed for stage in found.stages)
-            console.print(f"\n{len(found.stages)} stages, {done} done, in {found.report.storage.uri}", soft_wrap=True)
+            out.print(f"\n{len(found.stages)} stages, {done} done, in {found.report.storage.uri}", soft_wrap=True)
 
 
 def explain(

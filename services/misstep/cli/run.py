@@ -16,6 +16,7 @@ from misstep.cli.common import (
     ModelOption,
     StorageOption,
     WorkOption,
+    console,
     make_plan,
     store_of,
     workdir_for,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from misstep.plan.planner import Plan
     from misstep.runner.events import Listener
     from misstep.runner.executor import Outcome
+    from misstep.runner.schedule import Graph
     from misstep.runner.watch import StoreWatch
     from misstep.runner.workdir import Workdir
 
@@ -51,7 +53,9 @@ def run(
     ] = None,
     parallel: Annotated[
         int | None,
-        typer.Option("--parallel", min=1, metavar="N", help="Stage processes at once.", show_default="what cores allow"),
+        typer.Option(
+            "--parallel", min=1, metavar="N", help="Stage processes at once.", show_default="what cores allow"
+        ),
     ] = None,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="After a failure, run all that does not need the failed stage.")
@@ -68,15 +72,12 @@ def run(
 ) -> None:
     """Run an experiment on this machine; what is there already is not done again.
 
-    Stages run as processes, as many at once as cores and memory allow. Stop with Ctrl-C;
-    the same command goes on later, for finished stages and blocks stay.
+    Stages run as processes, as many at once as cores and memory allow. Ctrl-C stops; the same command goes on.
 
     [dim]misstep run examples/quickstart.yaml[/dim]
 
     [dim]misstep run examples/gsm8k-smollm2.yaml --data gsm8k=DIR --model smollm2=DIR[/dim]
     """
-    from rich.console import Console
-
     from misstep.runner.executor import Executor, Settings
     from misstep.runner.machine import capacity
     from misstep.runner.watch import StoreWatch
@@ -88,19 +89,19 @@ def run(
     workdir = workdir_for(plan.experiment, work)
     workdir.create()
     workdir.write_plan(plan)
-    console = Console(highlight=False)
+    out = console()
     if repair:
-        _repair(store, plan, console)
+        _repair(store, plan, out)
     watch = StoreWatch(store)
-    listeners = _listeners(plan, workdir, watch, console, file, quiet=quiet, as_json=as_json)
+    listeners = _listeners(plan, workdir, watch, out, file, quiet=quiet, as_json=as_json)
     settings = Settings(capacity=capacity(parallel), retries=retries, keep_going=keep_going, isolate=isolate)
     outcome = Executor(plan, graph, watch, workdir, listeners, settings).run()
     if outcome.left == 0 and only is None:
-        show_report(store, plan, workdir, console, as_json=as_json)
+        show_report(store, plan, workdir, out, as_json=as_json)
     _leave(outcome, file, quiet=quiet)
 
 
-def _graph(plan: Plan, only: str | None):  # type: ignore[no-untyped-def]
+def _graph(plan: Plan, only: str | None) -> Graph:
     import difflib
 
     from misstep.runner.costs import graph_of
@@ -113,7 +114,7 @@ def _graph(plan: Plan, only: str | None):  # type: ignore[no-untyped-def]
     return graph_of(plan, None if only is None else [only])
 
 
-def _repair(store: Store, plan: Plan, console: Console) -> None:
+def _repair(store: Store, plan: Plan, out: Console) -> None:
     from misstep.artifacts.repair import repair
 
     whole = True
@@ -121,15 +122,15 @@ def _repair(store: Store, plan: Plan, console: Console) -> None:
         found = repair(store, stage.key)
         for path, problem in found.damaged.items():
             whole = False
-            console.print(f"removed {path}: {problem}", markup=False, soft_wrap=True)
+            out.print(f"removed {path}: {problem}", markup=False, soft_wrap=True)
         if found.blocks:
-            console.print(f"{stage.name}: {len(found.blocks)} block(s) will be computed again", markup=False)
+            out.print(f"{stage.name}: {len(found.blocks)} block(s) will be computed again", markup=False)
     if whole:
-        console.print("repair: no damage found")
+        out.print("repair: no damage found")
 
 
 def _listeners(
-    plan: Plan, workdir: Workdir, watch: StoreWatch, console: Console, file: Path, *, quiet: bool, as_json: bool
+    plan: Plan, workdir: Workdir, watch: StoreWatch, out: Console, file: Path, *, quiet: bool, as_json: bool
 ) -> list[Listener]:
     from misstep.runner.board import Board
     from misstep.runner.display import FailureDisplay, JsonDisplay, TextDisplay
@@ -145,15 +146,15 @@ def _listeners(
     }
     remote = not storage.uri.startswith("file://")
     board = Board({stage.name: stage.key for stage in plan.stages}, watch.heartbeats, every=5.0 if remote else 1.0)
-    shown: Listener = TextDisplay(console, board)
+    shown: Listener = TextDisplay(out, board)
     if as_json:
         shown = JsonDisplay(sys.stdout, board)
     elif quiet:
-        shown = FailureDisplay(console)
+        shown = FailureDisplay(out)
     return [RunRecord(workdir.run_file, about), board, shown]
 
 
-def show_report(store: Store, plan: Plan, workdir: Workdir, console: Console, *, as_json: bool = False) -> None:
+def show_report(store: Store, plan: Plan, workdir: Workdir, out: Console, *, as_json: bool = False) -> None:
     """Bring the report's files to the working folder and print the result table and where they are."""
     from misstep.evaluation.results import read_results
     from misstep.runner.outcome import fetch_report, result_table
@@ -163,12 +164,12 @@ def show_report(store: Store, plan: Plan, workdir: Workdir, console: Console, *,
         print(json.dumps({"what": "report", "files": {name: str(path) for name, path in files.items()}}))
         return
     results = read_results(files["results.json"].read_text(encoding="utf-8"))
-    console.print()
-    console.print(result_table(results))
-    console.print(f"\n{results.conclusion}\n", markup=False)
+    out.print()
+    out.print(result_table(results))
+    out.print(f"\n{results.conclusion}\n", markup=False)
     path = files["report.html"]
-    console.print(f"Report:  [link={path.resolve().as_uri()}]{path}[/link]", soft_wrap=True)
-    console.print(f"Figures: {files['results.json']}, {files['results.csv']}", markup=False, soft_wrap=True)
+    out.print(f"Report:  [link={path.resolve().as_uri()}]{path}[/link]", soft_wrap=True)
+    out.print(f"Figures: {files['results.json']}, {files['results.csv']}", markup=False, soft_wrap=True)
 
 
 def _leave(outcome: Outcome, file: Path, *, quiet: bool) -> None:

@@ -1,0 +1,164 @@
+"""Commands as a person types them, in this process; those that time or signal a real one are in test_process.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from misstep.artifacts.store import open_store
+from misstep.cli.app import main
+from misstep.plan.frozen import Storage
+
+Run = Callable[..., tuple[int, str, str]]
+EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart.yaml"
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in an empty folder; (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "110")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+
+    def call(*argv: object) -> tuple[int, str, str]:
+        code = main([str(arg) for arg in argv])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["artifacts"], ["verify"]], ids=lambda c: c[0] if c else "all")
+def test_help_teaches(run: Run, command: list[str], snapshot: SnapshotAssertion) -> None:
+    code, out, _ = run(*command, "--help")
+    assert code == 0
+    assert "\n".join(line.rstrip() for line in out.splitlines()) == snapshot
+
+
+def test_a_valid_experiment_is_called_so(run: Run) -> None:
+    code, out, _ = run("validate", EXAMPLE)
+    assert code == 0
+    assert "quickstart is a valid Experiment (6 arms, 5 sizes" in out
+
+
+def test_a_bad_experiment_gets_one_paragraph_and_64(run: Run, tmp_path: Path, snapshot: SnapshotAssertion) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(EXAMPLE.read_text().replace("rollouts: 5", "rolouts: 5"))
+    for command in ("validate", "plan", "run"):
+        code, out, err = run(command, bad)
+        assert (code, out) == (64, "")
+        assert err.replace(str(tmp_path), "DIR") == snapshot(name="misspelt field")
+    assert list(tmp_path.iterdir()) == [bad]  # nothing was written
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["validate", "missing.yaml"], "missing.yaml: No such file"),
+        (["explain", "spec.credit.rolouts"], "Did you mean rollouts?"),
+        (["status", "quickstrat"], "No experiment has run here"),
+        (["run", EXAMPLE, "--data", "gsm8k"], "--data: gsm8k. Write --data NAME=DIR"),
+        (["run", EXAMPLE, "--model", "other=/tmp"], "--model other"),
+        (["run", EXAMPLE, "--only", "sft-d25-s0"], "Did you mean sft-d2"),
+        (["plan", EXAMPLE, "--storage", "ftp://host"], "spec.storage.uri"),
+        (["artifacts", "show", "nothing"], "No artifact's key begins so"),
+        (["upload", "nowhere", "--storage", "file://here"], "There is no such file or folder"),
+    ],
+    ids=lambda value: " ".join(map(str, value[:2])) if isinstance(value, list) else "",
+)
+def test_wrong_input_is_named_and_exits_with_64(run: Run, argv: list[object], said: str) -> None:
+    code, _, err = run(*argv)
+    assert code == 64
+    assert err.startswith("error: ")
+    assert said in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["valdate"], "Did you mean 'validate'?"),
+        (["run", "x.yaml", "--keepgoing"], "--keep-going"),
+        (["verify"], "FILE"),
+    ],
+)
+def test_wrong_usage_suggests_and_exits_with_2(run: Run, argv: list[str], said: str) -> None:
+    code, _, err = run(*argv)
+    assert code == 2
+    assert said in err
+
+
+def test_a_defect_of_ours_is_one_line_unless_debugging(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(path: str) -> str:
+        raise ZeroDivisionError("deep inside")
+
+    monkeypatch.setattr("misstep.spec.explain.explain", broken)
+    code, _, err = run("explain", "spec")
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "unexpected ZeroDivisionError: deep inside" in err
+    monkeypatch.setenv("MISSTEP_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        run("explain", "spec")
+
+
+def test_plan_shows_every_stage_in_each_form(run: Run) -> None:
+    code, out, _ = run("plan", EXAMPLE, "--output", "json")
+    stages = json.loads(out)["stages"]
+    assert code == 0
+    assert not any(stage["committed"] for stage in stages)
+    _, table, _ = run("plan", EXAMPLE)
+    _, mermaid, _ = run("plan", EXAMPLE, "-o", "mermaid")
+    for stage in stages:
+        assert stage["key"] in table
+        assert f'["{stage["name"]}"]' in mermaid
+    assert f"{len(stages)} stages, 0 done" in table
+
+
+def test_a_relative_store_is_meant_from_here(run: Run, tmp_path: Path) -> None:
+    _, out, _ = run("plan", EXAMPLE, "-o", "json", "--storage", "file://my store")
+    uris = {stage["storage"]["uri"] for stage in json.loads(out)["stages"]}
+    assert uris == {(tmp_path / "my store").as_uri()}
+    assert open_store(Storage(uri=uris.pop())).uri
+
+
+def test_upload_puts_a_folder_under_its_digest_once(run: Run, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    (model / "sub").mkdir(parents=True)
+    (model / "config.json").write_text("{}")
+    (model / "sub" / "weights").write_bytes(b"123")
+    (model / ".hidden").write_text("no")
+    code, out, _ = run("upload", model, "--storage", "file://store")
+    assert code == 0
+    uri = out.split()[1]
+    digest = out.split()[3]
+    folder = Path(uri.removeprefix("file://"))
+    assert folder.name == digest.removeprefix("sha256:")
+    assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
+        "config.json",
+        "sub/weights",
+    ]
+    assert run("upload", model, "--storage", "file://store")[1].startswith("already there")
+
+
+def test_verify_scores_a_file(run: Run, tmp_path: Path) -> None:
+    rows = [{"out": "so it is\n#### 4", "gold": "4"}, {"out": "#### 5", "gold": "4"}, {"out": "no idea", "gold": "4"}]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, out, _ = run("verify", "in.jsonl", "--response", "out", "--gold", "gold", "--out", "out.jsonl")
+    assert code == 0
+    scored = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["verdict"] for row in scored] == ["correct", "wrong", "unparsable"]
+    for verdict in ("correct", "wrong", "unparsable"):
+        assert verdict in out
+    code, _, err = run("verify", "in.jsonl", "--response", "nope", "--gold", "gold", "--out", "o.jsonl")
+    assert code == 64
+    assert "nope" in err
+
+
+def test_version(run: Run) -> None:
+    assert run("version")[1] == run("--version")[1]
