@@ -1,4 +1,4 @@
-"""A made-up experiment of the size of the quickstart's, as artifacts: nothing is trained, all is drawn at random.
+"""A made-up experiment of the size of the quickstart's, as committed artifacts: nothing is trained, all is drawn.
 
 The process, with every number fixed by ``World.seed``:
 
@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -25,11 +26,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from misstep.artifacts import records
-from misstep.evaluation.score_stage import open_work
-from misstep.plan.frozen import StageKind
-from misstep.plan.params import GridPoint, ReportParams, ScoreParams
-from tests.evaluation.fake import Artifact, FakeContext, collected
+from misstep.artifacts import manifest, records
+from misstep.artifacts.store import open_store
+from misstep.plan.frozen import FrozenStage, StageKind, Storage
+from misstep.plan.params import GridPoint, ReportParams
+from misstep.stages.context import Output
+from misstep.stages.shell import run_stage
+from tests.artifacts.making import finish_block, frozen
 
 ACCURACY = {
     ("rft", None): 0.49,
@@ -69,8 +72,10 @@ class World:
     accuracy: dict[tuple[str, str | None], float] = field(default_factory=lambda: dict(ACCURACY))
 
     def __post_init__(self) -> None:
-        self.random = random.Random(self.seed)
+        self.storage = Storage(uri=f"file://{self.folder}/store")
+        self.store = open_store(self.storage)
         self.problems = self._problems()
+        self._negatives: dict[tuple[int, int], list[dict[str, Any]]] = {}
 
     def params(self) -> ReportParams:
         grid = tuple(
@@ -88,27 +93,40 @@ class World:
             examples=self.examples,
         )
 
-    def context(self) -> FakeContext:
-        """Make all artifacts and return the context of the report stage."""
+    def commit(self, kind: StageKind, name: str, tables: dict[str, pa.Table], summary: dict[str, Any]) -> str:
+        """Commit an artifact as its stage would; return its key."""
+        stage = frozen(kind, {"made": name}, self.storage, {"problems": self.problems} if name else {})
+        finish_block(self.store, stage, 0, 1, Output(tables=tables, summary=summary), self.folder)
+        manifest.commit(self.store, stage, 1)
+        return stage.key
+
+    def report_stage(self) -> FrozenStage:
+        """Commit all inputs of the report and return its stage."""
         params = self.params()
         inputs = {"problems": self.problems}
-        shared: dict[tuple[str, int, int], Artifact] = {}
-        for i, point in enumerate(params.grid):
-            inputs[f"score_{i}"] = self._score(i, point)
-            if point.method != "sft":
-                at = (point.size, point.seed)
-                inputs[f"samples_{i}"] = shared.setdefault(("samples", *at), Artifact(f"sample-{at}"))
-                inputs[f"verdicts_{i}"] = shared.setdefault(("verdicts", *at), self._own_verdicts(*at))
-            if point.layout in ("shared-prefix", "whole-response"):
-                inputs[f"credit_{i}"] = shared.setdefault(("credit", *at), self._credit(*at))
-            if point.method == "dpo":
-                credit = inputs.get(f"credit_{i}")
-                inputs[f"pairs_{i}"] = self._pairs(i, point, credit)
-            inputs[f"model_{i}"] = self._model(i, point, inputs.get(f"pairs_{i}"))
-        return FakeContext(StageKind.REPORT, params, inputs, self.folder)
+        shared: dict[tuple[str, int, int], str] = {}
 
-    def score_context(self, index: int, point: GridPoint) -> FakeContext:
-        """Return the context of one grid point's score stage."""
+        def once(name: str, point: GridPoint, make: Callable[[int, int], str]) -> str:
+            at = (name, point.size, point.seed)
+            if at not in shared:
+                shared[at] = make(point.size, point.seed)
+            return shared[at]
+
+        for i, point in enumerate(params.grid):
+            inputs[f"score_{i}"] = self.score(i, point)
+            pairs = None
+            if point.method != "sft":
+                inputs[f"samples_{i}"] = once("samples", point, self._own_samples)
+                inputs[f"verdicts_{i}"] = once("verdicts", point, self._own_verdicts)
+            if point.layout in ("shared-prefix", "whole-response"):
+                inputs[f"credit_{i}"] = once("credit", point, self._credit)
+            if point.method == "dpo":
+                inputs[f"pairs_{i}"], pairs = self._pairs(i, point)
+            inputs[f"model_{i}"] = self._model(i, point, pairs)
+        return frozen(StageKind.REPORT, params.model_dump(mode="json"), self.storage, inputs)
+
+    def score(self, index: int, point: GridPoint) -> str:
+        """Draw the test samples of one grid point and run the score stage on them; return its key."""
         rng = random.Random(f"{self.seed}/{index}")
         accuracy = self._accuracy(point, rng)
         samples, verdicts = [], []
@@ -119,34 +137,32 @@ class World:
             for sample in range(self.samples):
                 verdict, extracted, cut = _answer(rng, chance, gold)
                 name = f"test-{number:05d}"
-                samples.append(
-                    {
-                        "problem_id": name,
-                        "sample": sample,
-                        "prompt_ids": [1],
-                        "token_ids": [2],
-                        "text": self.hostile,
-                        "finish_reason": "length" if cut else "stop",
-                    }
-                )
+                samples.append(_sample(name, sample, self.hostile, cut))
                 verdicts.append(_verdict(name, sample, verdict, extracted))
-        inputs = {
-            "problems": self.problems,
-            "samples": Artifact(f"s{index}", {"samples": pa.Table.from_pylist(samples, schema=records.SAMPLES)}),
-            "verdicts": Artifact(f"v{index}", {"verdicts": pa.Table.from_pylist(verdicts, schema=records.VERDICTS)}),
-        }
-        return FakeContext(StageKind.SCORE, ScoreParams(pass_at=self.pass_at), inputs, self.folder)
+        inputs = {"problems": self.problems} | self.commit_answers(f"{index}", samples, verdicts)
+        stage = frozen(StageKind.SCORE, {"pass_at": self.pass_at}, self.storage, inputs)
+        assert run_stage(stage).committed
+        return stage.key
 
-    def _score(self, index: int, point: GridPoint) -> Artifact:
-        output = open_work(self.score_context(index, point)).run(0)
-        return Artifact(f"score-{index}", {"outcomes": collected(output, "outcomes")}, summary=dict(output.summary))
+    def commit_answers(
+        self, name: str, samples: list[dict[str, Any]], verdicts: list[dict[str, Any]]
+    ) -> dict[str, str]:
+        """Commit test samples with their verdicts, as the sample and verify stages would."""
+        tables = {
+            "samples": pa.Table.from_pylist(samples, schema=records.SAMPLES),
+            "verdicts": pa.Table.from_pylist(verdicts, schema=records.VERDICTS),
+        }
+        return {
+            "samples": self.commit(StageKind.SAMPLE, name, {"samples": tables["samples"]}, {}),
+            "verdicts": self.commit(StageKind.VERIFY, name, {"verdicts": tables["verdicts"]}, {}),
+        }
 
     def _accuracy(self, point: GridPoint, rng: random.Random) -> float:
         if point.method == "sft":
             return max(0.02, 1 - 1.55 * point.size**-0.16 * math.exp(rng.gauss(0, 0.02)))
         return self.accuracy[point.method, point.layout] + rng.gauss(0, 0.015)
 
-    def _problems(self) -> Artifact:
+    def _problems(self) -> str:
         train = max((*self.sft_sizes, *self.method_sizes))
         rows = [
             {
@@ -170,16 +186,21 @@ class World:
             "left_out_of_training": 2,
             "teacher_solutions": {"correct": train, "wrong": 4},
         }
-        return Artifact("problems", {"problems": pa.Table.from_pylist(rows, schema=records.PROBLEMS)}, summary)
+        table = pa.Table.from_pylist(rows, schema=records.PROBLEMS)
+        return self.commit(StageKind.PROBLEMS, "", {"problems": table}, summary)
 
-    def _own_verdicts(self, size: int, seed: int) -> Artifact:
+    def _own_samples(self, size: int, seed: int) -> str:
+        return self.commit(StageKind.SAMPLE, f"own-{size}-{seed}", {}, {"samples": size * 16})
+
+    def _own_verdicts(self, size: int, seed: int) -> str:
         total = size * 16
         correct = round(total * 0.33 * self.solved)
         verdicts = {"correct": correct, "wrong": total - correct - 60, "unparsable": 55, "timeout": 5}
         verdicts = {name: count for name, count in verdicts.items() if count}
-        return Artifact(f"verify-{size}-{seed}", {}, {"samples": total, "verdicts": verdicts, "cut_off": 31})
+        summary = {"samples": total, "verdicts": verdicts, "cut_off": 31}
+        return self.commit(StageKind.VERIFY, f"own-{size}-{seed}", {}, summary)
 
-    def _credit(self, size: int, seed: int) -> Artifact:
+    def _credit(self, size: int, seed: int) -> str:
         rng = random.Random(f"{self.seed}/credit/{size}/{seed}")
         rows = [self._negative(rng, number % size) for number in range(self.negatives)]
         rows = list({(row["problem_id"], row["sample"]): row for row in rows}.values())
@@ -211,7 +232,8 @@ class World:
             "not_chosen": {"repeated": 11} if rows else {},
         }
         table = pa.Table.from_pylist(rows, schema=records.NEGATIVES)
-        return Artifact(f"credit-{size}-{seed}", {"negatives": table}, summary)
+        self._negatives[size, seed] = rows
+        return self.commit(StageKind.CREDIT, f"{size}-{seed}", {"negatives": table}, summary)
 
     def _negative(self, rng: random.Random, number: int) -> dict[str, Any]:
         question, states = _walk(self.seed, "train", number)
@@ -248,10 +270,10 @@ class World:
             "reason": None if pit else "never-solved",
         }
 
-    def _pairs(self, index: int, point: GridPoint, credit: Artifact | None) -> Artifact:
+    def _pairs(self, index: int, point: GridPoint) -> tuple[str, int]:
         rows: list[dict[str, Any]] = []
-        if credit is not None:
-            negatives = credit.tables["negatives"].to_pylist()
+        if point.layout in ("shared-prefix", "whole-response"):
+            negatives = self._negatives[point.size, point.seed]
             usable = [row for row in negatives if row["pit"]]
         elif self.solved:
             usable = [self._negative(random.Random(n), n % point.size) for n in range(self.negatives)]
@@ -287,11 +309,12 @@ class World:
             "chosen_source": dict(Counter(row["chosen_source"] for row in rows)),
             "dropped": dropped,
         }
-        return Artifact(f"pairs-{index}", {"pairs": pa.Table.from_pylist(rows, schema=records.PAIRS)}, summary)
+        table = pa.Table.from_pylist(rows, schema=records.PAIRS)
+        return self.commit(StageKind.PAIRS, f"{index}", {"pairs": table}, summary), len(rows)
 
-    def _model(self, index: int, point: GridPoint, pairs: Artifact | None) -> Artifact:
+    def _model(self, index: int, point: GridPoint, pairs: int | None) -> str:
         rng = random.Random(f"{self.seed}/model/{index}")
-        rows = pairs.summary["pairs"] if pairs is not None else point.size
+        rows = point.size if pairs is None else pairs
         if point.method == "rft" and not self.solved:
             rows = 0
         log, selection = [], []
@@ -328,7 +351,7 @@ class World:
             "log": pa.Table.from_pylist(log, schema=records.TRAINING_LOG),
             "selection": pa.Table.from_pylist(selection, schema=records.SELECTION),
         }
-        return Artifact(f"model-{index}", tables, summary)
+        return self.commit(StageKind(point.method), f"{index}", tables, summary)
 
 
 def _walk(seed: int, split: str, number: int) -> tuple[str, list[int]]:
@@ -359,6 +382,12 @@ def _answer(rng: random.Random, chance: float, gold: int) -> tuple[str, str | No
     if kind < 0.05:
         return "timeout", None, False
     return "wrong", str((gold + rng.choice((1, 1, 2, 3))) % 29), False
+
+
+def _sample(problem: str, sample: int, text: str, cut: bool) -> dict[str, Any]:
+    reason = "length" if cut else "stop"
+    row = {"problem_id": problem, "sample": sample, "text": text, "finish_reason": reason}
+    return row | {"prompt_ids": [1], "token_ids": [2]}
 
 
 def _verdict(problem: str, sample: int, verdict: str, extracted: str | None) -> dict[str, Any]:

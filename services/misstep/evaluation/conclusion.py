@@ -34,13 +34,21 @@ def conclude(results: Results) -> str:
     return " ".join(sentence for sentence in sentences if sentence)
 
 
+_ROOM = 8
+"""SFT should be measured up to so many times the size that methods are told at, so that a factor can be read off."""
+
+
 def headline_size(results: Results) -> int | None:
-    """Return the size at which most methods other than SFT were run, of equals the one at which most factors are
-    numbers, then the largest; None where SFT stands alone."""
-    methods = [c for c in results.cells if c.method != "sft"]
-    runs = Counter(c.size for c in methods)
-    numbers = Counter(c.size for c in methods if c.worth.interpolated.relation == "=")
-    return max(runs, key=lambda size: (runs[size], numbers[size], size), default=None)
+    """Return the size at which most methods other than SFT were run, or None where SFT stands alone.
+
+    Of equals, the largest one that leaves SFT's curve room for a factor of eight; else the smallest.
+    """
+    runs = Counter(c.size for c in results.cells if c.method != "sft")
+    if not runs:
+        return None
+    sizes = [size for size, count in runs.items() if count == max(runs.values())]
+    measured = max((c.size for c in results.cells if c.arm == results.yardstick), default=0)
+    return max((size for size in sizes if size * _ROOM <= measured), default=min(sizes))
 
 
 def _sft_sentence(results: Results) -> str:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,11 @@ VERDICTS = ("correct", "wrong", "unparsable", "timeout")
 Z95 = 1.959963984540054
 """The normal distribution's 97.5% quantile: every interval here is a 95% one."""
 
-_NUMBER = re.compile(r"[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?")
+_NUMBER = re.compile(r"[+-]?(?:(?:\d+|\d{1,3}(?:,\d{3})+)(?:\.\d+)?|\d+/0*[1-9]\d*)")
 _LONGEST_NUMBER = 400
 
 
+@lru_cache(maxsize=4096)
 def pass_at_k(samples: int, correct: int, k: int) -> float:
     """Estimate without bias the chance that at least one of k samples is right, from n with c right.
 
@@ -38,9 +40,9 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
 
 
 def same_answer_key(extracted: str) -> str:
-    """Return a key that is the same for two spellings of one answer (white space, ``$``, commas, ``3.0``).
+    """Return a key that is the same for two spellings of one answer (white space, ``$``, commas, ``3.0``, ``1/2``).
 
-    Only plain numbers are compared by value; anything else by its text. A voter has no gold answer and no
+    Only plain numbers and fractions are compared by value; anything else by its text. A voter has no gold answer and no
     verifier, so the vote must not use either.
     """
     text = re.sub(r"\s+", " ", extracted.strip().strip("$").strip()).removesuffix(".")

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import misstep
+from misstep.errors import BadInput, MisstepError
+from misstep.evaluation.page import clean
+from misstep.evaluation.results import read_results, summary_rows
+from misstep.stages.shell import run_stage
+from tests.evaluation.conftest import Made, make_report
+from tests.evaluation.world import World
+
+Report = Callable[..., Made]
+
+SMALL = {"test_problems": 120, "negatives": 60, "bootstrap": 150}
+HOSTILE = "</pre></script><script>alert(1)</script>\"'&amp;<!-- ]]> {{ 7*7 }} $\\frac{1}{0}$ \x00\x1b\u202e http://evil.example/"
+
+
+def element(html: str) -> ElementTree.Element:
+    return ElementTree.fromstring(html.removeprefix("<!DOCTYPE html>\n"))
+
+
+def words(html: str) -> str:
+    """The page's text without style sheet and pictures, on one line."""
+    root = element(html)
+    body = root.find("body")
+    assert body is not None
+    for parent in list(body.iter()):
+        for child in list(parent):
+            if child.tag == "svg":
+                parent.remove(child)
+    return re.sub(r"\s+", " ", "".join(body.itertext()))
+
+
+def test_the_page_is_well_formed_and_needs_nothing_from_outside(report: Report) -> None:
+    html = report(**SMALL).html
+    root = element(html)
+    ids = [e.get("id") for e in root.iter() if e.get("id")]
+    assert Counter(ids).most_common(1)[0][1] == 1
+    for e in root.iter():
+        assert e.tag not in {"script", "link", "iframe", "img", "object", "embed", "base", "form"}
+        for name, value in e.attrib.items():
+            assert not name.startswith("on")
+            if name in {"href", "src", "{http://www.w3.org/1999/xlink}href"}:
+                assert value[1:] in ids and value.startswith("#")
+        assert re.search(r"url\((?!#)|@import|expression", f"{e.get('style')} {e.text}") is None
+    assert "http" not in html
+    assert len(list(root.iter("svg"))) == 6  # two for wide and narrow screens, two for both
+
+
+def test_the_same_inputs_give_the_same_bytes(report: Report, tmp_path: Path) -> None:
+    once, again = report(**SMALL), make_report(tmp_path, **SMALL)
+    assert once.html == again.html
+    assert once.json == again.json
+    assert once.csv == again.csv
+
+
+def test_hostile_text_is_shown_and_does_nothing(report: Report) -> None:
+    html = report(**SMALL, hostile=HOSTILE).html
+    plain = report(**SMALL).html
+    root = element(html)
+    assert Counter(e.tag for e in root.iter()) == Counter(e.tag for e in element(plain).iter())
+    assert "<script" not in html
+    assert "49" not in html.partition("<body>")[2].partition("Wrong solutions")[2].partition("Training")[0]
+    assert "\x00" not in html and "\u202e" not in html
+    shown = words(html)
+    assert "</pre></script><script>alert(1)</script>\"'&amp;<!-- ]]> {{ 7*7 }} $\\frac{1}{0}$" in shown
+
+
+def test_very_long_text_is_cut() -> None:
+    assert clean("x" * 10_000).endswith("(6,000 more characters)")
+    assert clean("a\r\nb\tc") == "a\nb\tc"
+
+
+def test_the_page_says_what_was_found(report: Report) -> None:
+    made = report(**SMALL)
+    text = words(made.html)
+    results = made.results
+    assert results.conclusion in text
+    for note in results.notes:
+        assert note in text
+    for cell in results.cells:
+        assert f"{100 * cell.accuracy.value:.1f}%" in text
+    assert results.conclusion.count(". ") <= 6
+    assert "Against random pairs (dpo-random)" in results.conclusion
+    assert sum(e.get("class") == "pit" for e in element(made.html).iter("li")) == 3  # one in each example
+
+
+def test_results_hold_every_figure_with_its_interval(report: Report) -> None:
+    made = report(**SMALL)
+    results = made.results
+    assert read_results(results.to_json()) == results
+    assert results.to_json() == made.json
+    assert len(results.points) == 20 and len(results.cells) == 10
+    for estimates in [c.pass_at for c in results.cells] + [p.pass_at for p in results.points]:
+        assert list(estimates) == [1, 4]
+        assert all(e.low <= e.value <= e.high for e in estimates.values())
+    assert results.fit is not None and results.fit.b.low <= 0.16 <= results.fit.b.high
+    assert [c.size for c in results.credit] == [250, 250]
+    assert all(c.pits + sum(c.no_pit.values()) == c.negatives for c in results.credit)
+    assert json.loads(made.json)["schema_version"] == "misstep.dev/results/v1"
+
+
+def test_csv_has_a_row_for_each_grid_point(report: Report) -> None:
+    made = report(**SMALL)
+    rows = list(csv.DictReader(io.StringIO(made.csv)))
+    assert [(r["arm"], int(r["size"]), int(r["seed"])) for r in rows] == [
+        (p.arm, p.size, p.seed) for p in made.results.points
+    ]
+    for row, point in zip(rows, made.results.points, strict=True):
+        assert float(row["pass_at_1"]) == pytest.approx(point.pass_at[1].value, abs=1e-6)
+        assert int(row["correct"]) == point.answers.correct
+        assert bool(row["interpolated_factor"]) != bool(row["interpolated_reason"])
+
+
+def test_the_terminal_table(report: Report) -> None:
+    rows = summary_rows(report(**SMALL).results)
+    assert [(r.arm, r.size) for r in rows][:3] == [("sft", "125"), ("sft", "250"), ("sft", "500")]
+    assert rows[0].interpolated == rows[0].fitted == rows[0].error_ratio == "–"
+    step = next(r for r in rows if r.arm == "dpo-step")
+    assert re.fullmatch(r"\d\d\.\d ± \d\.\d%", step.accuracy)
+    assert re.fullmatch(r"(> )?\d[\d.]*x", step.interpolated)
+
+
+def test_the_headline_goes_into_the_manifest(report: Report) -> None:
+    made = report(**SMALL)
+    assert made.summary["conclusion"] == made.results.conclusion
+    assert len(made.summary["cells"]) == len(made.results.cells)
+
+
+def test_reading_results_loads_no_heavy_library() -> None:
+    code = (
+        "import sys; import misstep.evaluation.results; "
+        "print([m for m in ('numpy', 'pyarrow', 'matplotlib', 'scipy', 'jinja2') if m in sys.modules])"
+    )
+    env = os.environ | {"PYTHONPATH": str(Path(misstep.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert done.stdout.strip() == "[]"
+
+
+TWO_ARMS = (("sft", "sft", None), ("rft", "rft", None), ("dpo-step", "dpo", "shared-prefix"))
+TINY = {
+    "seeds": (0,),
+    "sft_sizes": (12, 24),
+    "method_sizes": (24,),
+    "test_problems": 24,
+    "samples": 2,
+    "pass_at": (1, 2),
+    "negatives": 16,
+    "arms": TWO_ARMS,
+    "bootstrap": 150,
+}
+
+
+def test_nothing_solved(report: Report) -> None:
+    made = report(**TINY, solved=0.0)
+    text = words(made.html)
+    assert "No model solved any of the 24 test problems" in text
+    assert "there are no positives, so nothing for RFT to learn and no pairs" in text
+    assert "rft at 24 problems: not trained, no positives" in text
+    assert "Nothing was trained here: no pairs." in text
+    assert "No pits: the policy solved none of the problems that it has negatives of" in text
+    assert "0.0 to 13.8%" in text  # nothing right in 24 problems is not nothing for certain
+    assert all(c.worth.interpolated.relation is None for c in made.results.cells)
+    assert "The data carry no factor" in text
+
+
+def test_few_problems_one_seed_and_two_sizes(report: Report) -> None:
+    made = report(**TINY, solved=0.6)
+    text = words(made.html)
+    assert "There are only 24 test problems: one of them is 4.2 points" in text
+    assert "One seed: intervals of accuracies cover the choice of test problems" in text
+    assert "Only 24 test problems: too few to tell errors apart" in text
+    more = report(**{**TINY, "test_problems": 60}, solved=0.6)
+    assert "SFT was run at 2 sizes only: a curve needs at least 3." in words(more.html)
+
+
+def test_no_negatives(report: Report) -> None:
+    made = report(**{**TINY, "negatives": 0})
+    text = words(made.html)
+    assert "No negatives: no sample is a wrong answer that ended by itself (24 problems, seed 0)." in text
+    assert "dpo-step at 24 problems: not trained, no pairs" in text
+    assert "Wrong solutions to read" not in text
+
+
+def test_sft_alone(report: Report) -> None:
+    made = report(**{**TINY, "arms": TWO_ARMS[:1], "sft_sizes": (12, 24), "method_sizes": ()})
+    text = words(made.html)
+    assert "There is no method beside plain fine-tuning in this experiment." in text
+    assert "Where solutions go wrong" not in text
+    assert made.results.comparisons == ()
+
+
+def test_one_size_and_methods_only_where_credit_is_not_used(report: Report) -> None:
+    made = report(**{**TINY, "arms": TWO_ARMS[:2], "sft_sizes": (24,)}, solved=0.6)
+    text = words(made.html)
+    assert "No arm uses credit." in text
+    assert len(list(element(made.html).iter("svg"))) == 2
+
+
+def test_examples_are_of_different_problems_and_as_many_as_asked_for(report: Report) -> None:
+    for count in (0, 5):
+        root = element(report(**{**TINY, "examples": count}, solved=0.6).html)
+        questions = [e.text for e in root.iter("pre") if e.get("class") == "question"]
+        assert len(set(questions)) == len(questions) == count
+
+
+def test_too_few_resamples_are_refused(tmp_path: Path) -> None:
+    stage = World(tmp_path, **{**TINY, "bootstrap": 10}).report_stage()
+    with pytest.raises(BadInput, match="100 or more"):
+        run_stage(stage)
+
+
+def test_points_tested_on_other_problems_are_refused(tmp_path: Path) -> None:
+    world = World(tmp_path, **TINY)
+    stage = world.report_stage()
+    other = World(tmp_path, **{**TINY, "test_problems": 23})
+    point = world.params().grid[0]
+    stage = stage.model_copy(update={"inputs": {**stage.inputs, "score_1": other.score(999, point)}})
+    with pytest.raises(MisstepError, match="other problems than the rest"):
+        run_stage(stage)
