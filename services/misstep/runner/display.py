@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from misstep.runner.board import Board, describe, duration
+from misstep.runner.board import Board, Running, describe, duration
 from misstep.runner.events import Event
 
 REMIND_SECONDS = 30.0
@@ -48,9 +48,9 @@ class TextDisplay:
         if self._live is None and at - self._reminded >= REMIND_SECONDS and self._board.running:
             self._reminded = at
             for row in self._board.running.values():
-                how_far = describe(row.heartbeat) or f"running for {duration(at - row.since)}"
-                self._console.print(f"{_clock(at)} {_label(row.task.stage, row.task.shard)}: {how_far}",
-                                    soft_wrap=True, highlight=False)  # fmt: skip
+                how_far = _state(row) or f"running for {duration(at - row.since)}"
+                line = f"{_clock(at)} {escape(_label(*row.task))}: {how_far}"
+                self._console.print(line, soft_wrap=True, highlight=False)
 
     def close(self) -> None:
         if self._live is not None:
@@ -157,10 +157,9 @@ def live_rows(board: Board) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for row in board.running.values():
         fraction = row.fraction
-        state = describe(row.heartbeat) if row.started else "getting ready"
         bar = ProgressBar(total=1.0, completed=fraction or 0.0, width=20) if fraction is not None else Text()
         elapsed = duration(max(board.at - row.since, 0.0))
-        table.add_row(Text(_label(*row.task), style="bold"), bar, Text(state), Text(elapsed, style="dim"))
+        table.add_row(Text(_label(*row.task), style="bold"), bar, Text(_state(row)), Text(elapsed, style="dim"))
     total = Text(f"{board.done}/{board.total} stages, {duration(board.at)}", style="dim")
     return Group(table, total)
 
@@ -181,6 +180,10 @@ def figures(summary: Mapping[str, Any]) -> str:
         text = f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else value
         shown.append(f"{name.replace('_', ' ')} {text}")
     return ", ".join(shown[:_FIGURES])
+
+
+def _state(row: Running) -> str:
+    return describe(row.heartbeat) if row.started else "waiting for its libraries to load"
 
 
 def _label(stage: str | None, shard: int | None) -> str:

@@ -1,4 +1,7 @@
-"""Which modules a stage kind needs in memory before a process for it is forked."""
+"""Which modules a stage kind needs in memory before a process for it is forked.
+
+What is missing here costs each process of that kind its import again; what is not installed is passed over.
+"""
 
 from __future__ import annotations
 
@@ -11,29 +14,48 @@ _SHELL = (
     "misstep.stages.main",
     "structlog",
     "pyarrow.parquet",
+    "pyarrow.compute",
+    "pandas",  # pyarrow looks for it when it converts Python values
+    "misstep.stages.logs",
     "misstep.stages.shell",
     "misstep.stages.runtime",
+    "misstep.artifacts.local",
     "misstep.artifacts.writer",
+    "misstep.verification.verifier",
 )
 _S3 = ("boto3", "misstep.artifacts.s3")
-_VERIFIER = ("math_verify",)
-_MODEL = ("torch", "safetensors.torch", "transformers.models.llama.modeling_llama")
-_TRAINER = ("trl.trainer.sft_trainer", "trl.trainer.dpo_trainer")
-_FIGURES = ("scipy.optimize", "scipy.stats", "matplotlib.figure", "matplotlib.backends.backend_svg", "jinja2")
+_DISTANCE = ("rapidfuzz.distance",)
+_MODEL = (
+    "torch",
+    "safetensors.torch",
+    "transformers.models.llama.modeling_llama",
+    "misstep.generation.prompts",
+    "misstep.generation.transformers_engine",
+)
+_CREDIT = ("misstep.credit.block", "misstep.credit.scheduler")
+_TRAINER = (
+    "trl.trainer.sft_trainer",
+    "trl.trainer.dpo_trainer",
+    "misstep.training.data",
+    "misstep.training.arguments",
+    "misstep.training.trainers",
+    "misstep.training.run",
+)
+_FIGURES = ("scipy.optimize", "scipy.stats", "matplotlib.style", "matplotlib.backends.backend_svg", "jinja2")
 
 _LIBRARIES: dict[StageKind, tuple[str, ...]] = {
-    StageKind.PROBLEMS: _VERIFIER,
-    StageKind.SFT: _VERIFIER + _MODEL + _TRAINER,
+    StageKind.PROBLEMS: (),
+    StageKind.SFT: _MODEL + _DISTANCE + _TRAINER,
     StageKind.SAMPLE: _MODEL,
-    StageKind.VERIFY: _VERIFIER,
-    StageKind.RFT: _VERIFIER + _MODEL + _TRAINER,
-    StageKind.CREDIT: _VERIFIER + _MODEL,
-    StageKind.PAIRS: (),
-    StageKind.DPO: _VERIFIER + _MODEL + _TRAINER,
+    StageKind.VERIFY: (),
+    StageKind.RFT: _MODEL + _DISTANCE + _TRAINER,
+    StageKind.CREDIT: _MODEL + _CREDIT,
+    StageKind.PAIRS: _DISTANCE,
+    StageKind.DPO: _MODEL + _DISTANCE + _TRAINER,
     StageKind.SCORE: (),
     StageKind.REPORT: _FIGURES,
 }
-_ORDER = (*_SHELL, *_S3, *_VERIFIER, *_MODEL, *_TRAINER, *_FIGURES)
+_ORDER = (*_SHELL, *_S3, *_DISTANCE, *_MODEL, *_TRAINER, *_CREDIT, *_FIGURES)
 
 
 def modules_of(kind: StageKind, *, s3: bool = False) -> tuple[str, ...]:
@@ -45,5 +67,5 @@ def modules_of(kind: StageKind, *, s3: bool = False) -> tuple[str, ...]:
 def in_order(kinds: Iterable[StageKind], *, s3: bool = False) -> list[str]:
     """Return every module that these kinds need, once. What the light kinds need comes before torch, so that a
     plan's first stage (problems) runs while the rest is still being imported."""
-    kinds = sorted(set(kinds), key=lambda kind: max((_ORDER.index(m) for m in _LIBRARIES[kind]), default=0))
-    return list(dict.fromkeys(module for kind in kinds for module in modules_of(kind, s3=s3)))
+    ordered = sorted(set(kinds), key=lambda kind: (max((_ORDER.index(m) for m in _LIBRARIES[kind]), default=0), kind))
+    return list(dict.fromkeys(module for kind in ordered for module in modules_of(kind, s3=s3)))

@@ -21,6 +21,7 @@ class Watch(Protocol):
     """What is asked of the store."""
 
     def committed_among(self, keys: Sequence[str]) -> frozenset[str]: ...
+    def seconds(self, keys: Sequence[str]) -> dict[str, float]: ...
     def heartbeats(self, key: str) -> list[Heartbeat]: ...
 
 
@@ -32,7 +33,7 @@ class Row:
     key: str
     state: State
     took: str = ""
-    """How long its processes ran in the last run here; empty where it did not run."""
+    """How long its blocks took, all together; of an unfinished stage, how long its processes ran here."""
     detail: str = ""
 
     def as_dict(self) -> dict[str, str]:
@@ -50,12 +51,13 @@ def look(plan: Plan, watch: Watch, run: Mapping[str, Any] | None, now: float) ->
     committed = watch.committed_among([stage.key for stage in plan.stages])
     seconds, errors, running = _from_events(run or {})
     done = {stage.name for stage in plan.stages if stage.key in committed}
+    block_seconds = watch.seconds(sorted(committed))
     rows = []
     for stage in plan.stages:
-        took = duration(seconds[stage.name]) if stage.name in seconds else ""
         if stage.name in done:
-            rows.append(Row(stage.name, stage.key, "done", took))
+            rows.append(Row(stage.name, stage.key, "done", duration(block_seconds[stage.key])))
             continue
+        took = duration(seconds[stage.name]) if stage.name in seconds else ""
         beats = [beat for beat in watch.heartbeats(stage.key) if now - beat.updated < FRESH_SECONDS]
         if beats or stage.name in running:
             detail = "; ".join(describe(beat) for beat in beats) or "starting"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from misstep.artifacts import paths
@@ -10,6 +11,8 @@ from misstep.artifacts.manifest import committed_keys, read_manifest
 from misstep.artifacts.progress import Heartbeat, read_progress
 from misstep.artifacts.store import Store
 from misstep.errors import MisstepError
+
+_AT_ONCE = 16
 
 
 class StoreWatch:
@@ -28,6 +31,12 @@ class StoreWatch:
         """Return a committed artifact's counts and figures."""
         manifest = read_manifest(self._store, key)
         return manifest.summary if manifest else {}
+
+    def seconds(self, keys: Sequence[str]) -> dict[str, float]:
+        """Return how long the blocks of committed artifacts took, all together."""
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            manifests = pool.map(lambda key: read_manifest(self._store, key), keys)
+            return {key: found.timings.seconds for key, found in zip(keys, manifests, strict=True) if found}
 
     def heartbeats(self, key: str) -> list[Heartbeat]:
         """Return how far a stage's shards are; nothing where the store does not answer, for they are only shown."""
