@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -24,7 +25,7 @@ from tests.evaluation.world import World
 
 Report = Callable[..., Made]
 
-SMALL = {"test_problems": 120, "negatives": 60, "bootstrap": 150}
+SMALL: dict[str, Any] = {"test_problems": 120, "negatives": 60, "bootstrap": 150}
 HOSTILE = "</pre></script><script>alert(1)</script>\"'&amp;<!-- ]]> {{ 7*7 }} $\\frac{1}{0}$ \x00\x1b\u202e http://evil.example/"
 
 
@@ -151,7 +152,7 @@ def test_reading_results_loads_no_heavy_library() -> None:
 
 
 TWO_ARMS = (("sft", "sft", None), ("rft", "rft", None), ("dpo-step", "dpo", "shared-prefix"))
-TINY = {
+TINY: dict[str, Any] = {
     "seeds": (0,),
     "sft_sizes": (12, 24),
     "method_sizes": (24,),

@@ -79,7 +79,7 @@ class World:
 
     def params(self) -> ReportParams:
         grid = tuple(
-            GridPoint(arm=arm, method=method, layout=layout, size=size, seed=seed)
+            GridPoint.model_validate({"arm": arm, "method": method, "layout": layout, "size": size, "seed": seed})
             for seed in self.seeds
             for size in sorted({*self.sft_sizes, *self.method_sizes})
             for arm, method, layout in self.arms
@@ -159,7 +159,7 @@ class World:
 
     def _accuracy(self, point: GridPoint, rng: random.Random) -> float:
         if point.method == "sft":
-            return max(0.02, 1 - 1.55 * point.size**-0.16 * math.exp(rng.gauss(0, 0.02)))
+            return max(0.02, 1 - 1.55 * math.exp(rng.gauss(0, 0.02) - 0.16 * math.log(point.size)))
         return self.accuracy[point.method, point.layout] + rng.gauss(0, 0.015)
 
     def _problems(self) -> str:

@@ -72,16 +72,29 @@ def _sft_sentence(results: Results) -> str:
 
 
 def _method_sentences(results: Results, methods: Sequence[Cell]) -> list[str]:
-    """Tell the best method in full, others with a factor in a list, and each of the rest in a sentence."""
-    counted = [c for c in methods if _untrained(results, c) is None and c.worth.interpolated.relation == "="]
-    brief = counted[1:] if counted and counted[0] is methods[0] else counted
-    sentences = [_method_sentence(results, c) for c in methods if c not in brief]
+    """Tell the best method in full, others with a factor in a list, and those without one in another."""
+    trained = [c for c in methods if _untrained(results, c) is None]
+    uncounted = [c for c in trained if c.worth.interpolated.relation is None]
+    numbers = [c for c in trained if c.worth.interpolated.relation == "="]
+    brief = numbers[1:] if numbers and numbers[0] is methods[0] else numbers
+    sentences = [_method_sentence(results, c) for c in methods if c not in brief and c not in uncounted]
     if brief:
+        found = [(c, c.worth.interpolated) for c in brief]
         parts = [
-            f"{c.arm} reaches {w.percent(c.accuracy.value)} ({_times(c.worth.interpolated)} as many)" for c in brief
+            f"{c.arm} reaches {w.percent(c.accuracy.value)} ({_times(worth)}; {w.factor_range(worth)})"
+            for c, worth in found
         ]
-        sentences.insert(1 if brief is not counted else len(sentences), f"{w.listed(parts)}.")
+        sentences.insert(1 if brief is not numbers else len(sentences), f"{w.listed(parts)}.")
+    if uncounted:
+        parts = [f"{c.arm} solves {w.percent(c.accuracy.value)}{_difference(c)}" for c in uncounted]
+        than = f" (in brackets: points against {results.yardstick} there)" if _difference(uncounted[0]) else ""
+        sentences.append(f"At {uncounted[0].size:,} problems{than}, {w.listed(parts)}.")
     return sentences
+
+
+def _difference(cell: Cell) -> str:
+    d = cell.worth.difference
+    return "" if d is None else f" ({w.points(d.value)}; {w.points(d.low)} to {w.points(d.high)})"
 
 
 def _untrained(results: Results, cell: Cell) -> str | None:
@@ -102,22 +115,22 @@ def _method_sentence(results: Results, cell: Cell) -> str:
         )
     start = f"{cell.arm} at {cell.size:,} problems solves {accuracy}"
     worth = cell.worth.interpolated
-    if worth.relation is None or worth.needed is None:
-        difference = cell.worth.difference
-        return (
-            f"{start}." if difference is None else f"{start}: {_compared(difference)} than {results.yardstick} there."
-        )
+    assert worth.needed is not None  # told in full only with a factor
     needed = w.problems(worth.needed)
-    match worth.relation:
-        case ">":
-            return f"{start}, more than {results.yardstick} with {needed}: worth over {_times(worth)} as many problems."
-        case "<":
-            return f"{start}, less than {results.yardstick} with {needed}."
-        case "=":
-            beyond = ", somewhat beyond the sizes that were measured" if worth.extrapolated else ""
-            span = w.factor_range(worth)
-            takes = f"which {results.yardstick} needs about {needed} for"
-            return f"{start}, {takes}{beyond} ({_times(worth)} as many; {span})."
+    if worth.relation == ">":
+        more = f"{start}, more than {results.yardstick} with {needed}: worth over {_times(worth)} as many problems"
+        return f"{more}{_span(worth)}."
+    if worth.relation == "<":
+        return f"{start}, less than {results.yardstick} with {needed}{_span(worth)}."
+    beyond = ", somewhat beyond the sizes that were measured" if worth.extrapolated else ""
+    takes = f"which {results.yardstick} needs about {needed} for"
+    return f"{start}, {takes}{beyond} ({_times(worth)} as many; {w.factor_range(worth)})."
+
+
+def _span(worth: Worth) -> str:
+    """Add a bound's interval where it does not end at the bound."""
+    ends = {worth.low, worth.high} - {None, worth.factor}
+    return f" ({w.factor_range(worth)})" if ends else ""
 
 
 def _no_factor_sentence(results: Results, methods: Sequence[Cell]) -> list[str]:

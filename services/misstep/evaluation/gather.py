@@ -87,8 +87,7 @@ def _outcomes(ctx: StageContext, index: int, point: GridPoint) -> tuple[list[str
         return None
     summary = ctx.manifest_summary(role)
     column: dict[str, Floats] = {
-        name: table.column(name).to_numpy().astype(np.float64)
-        for name in ("samples", *VERDICTS, "majority_correct")
+        name: table.column(name).to_numpy().astype(np.float64) for name in ("samples", *VERDICTS, "majority_correct")
     }
     outcome = PointOutcomes(
         point=point,
