@@ -16,7 +16,7 @@ from misstep.generation.seeds import sample_seed
 from misstep.generation.transformers_engine import load_engine
 from misstep.plan import params as p
 from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage
-from misstep.problems.strides import StridesTask
+from misstep.problems.strides import generate
 from misstep.stages.context import Output, StageContext, Work
 from misstep.stages.registry import REGISTRY
 from misstep.stages.shell import run_stage
@@ -24,7 +24,7 @@ from misstep.verification.verifier import Verifier
 
 BASE = Path(__file__).parents[2] / "examples" / "quickstart-base"
 DECODING = p.DecodingParams(engine="transformers", dtype="float32", temperature=1.0, top_p=1.0, max_new_tokens=48)
-PROMPT = p.PromptParams(style="plain", template="{question}")
+PROMPT = p.PromptParams(style="plain", template="{question}\n")
 _SOURCE = p.SourceParams(format="strides", generator_seed=0)
 _PARAMS: dict[StageKind, p.Params] = {
     StageKind.PROBLEMS: p.ProblemsParams(
@@ -135,12 +135,12 @@ def answered(problems: int, samples: int) -> tuple[Rows, Rows, Rows]:
             "solution_verdict": "correct",
             "source": "strides",
         }
-        for number, problem in enumerate(StridesTask().generate("train", problems, seed=0))
+        for number, problem in enumerate(generate("train", problems, seed=0))
     ]
     engine = load_engine(BASE, DECODING, batch_rows=128, threads=1)
     for row in made:
         name = row["problem_id"]
-        ids = engine.tokenizer(row["question"], add_special_tokens=False)["input_ids"]
+        ids = engine.tokenizer(row["question"] + "\n", add_special_tokens=False)["input_ids"]
         engine.submit(Request(name, ids, [sample_seed(0, name, n) for n in range(samples)]))
     drawn = {request.request_id: (request, completions) for request, completions in engine.results()}
     answers: Rows = []

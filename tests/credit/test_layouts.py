@@ -103,13 +103,15 @@ def test_what_has_no_pit_gives_no_pair_and_says_why(layout):
 
 
 @pytest.mark.parametrize("layout", ["shared-prefix", "whole-response"])
-def test_an_answer_that_begins_with_the_rejected_tokens_is_never_chosen(layout):
-    negative = blamed(4, (10, 1, 12, 0), (2, 4), 1)
-    for seed in range(20):
-        pairs = pair_up(layout, problem(blamed=[negative]), 4, seed).pairs
-        assert [pair.chosen.sample for pair in pairs] == [2]
-    only = problem(blamed=[negative], correct=[sample(1, 10, 1, 11, 0)])
-    assert pair_up(layout, only, 4, 0).dropped == {"no-contrast": 1}
+def test_a_pit_is_refuted_by_a_correct_response_that_goes_through_it(layout):
+    first, second = blamed(4, (10, 1, 12, 0), (2, 4), 1), blamed(5, (40, 1, 41, 0), (2, 4), 1)
+    found = pair_up(layout, problem(blamed=[first, second]), 4, 0)
+    assert [pair.negative_sample for pair in found.pairs] == [5]
+    assert found.dropped == {"refuted": 1}
+    lucky = {str((40, 1)): [Answer((42, 0), "", "rollout")]}
+    assert pair_up(layout, problem(blamed=[first, second], solved=lucky), 4, 0).dropped == {"refuted": 2}
+    lucky = {str(()): [Answer((40, 1, 42, 0), "", "rollout")]}
+    assert pair_up(layout, problem(blamed=[first, second], solved=lucky), 4, 0).dropped == {"refuted": 2}
 
 
 def test_a_later_pit_takes_rollouts_from_before_it_only():
@@ -120,7 +122,7 @@ def test_a_later_pit_takes_rollouts_from_before_it_only():
     assert found.pairs[0].chosen == rollout
     assert found.pairs[0].rejected_ids == (12, 1)
     assert not found.pairs[0].rejected_complete
-    elsewhere = problem(blamed=[negative], solved={str((10, 1, 12, 1)): [rollout]})
+    elsewhere = problem(blamed=[negative], solved={})
     assert pair_up("shared-prefix", elsewhere, 4, 0).dropped == {"no-correct-answer": 1}
 
 

@@ -113,7 +113,7 @@ def test_the_summary_counts_what_the_tables_hold(world, rows, scan):
     assert summary["problems"] == len(rows[0])
     assert summary["negatives"] == len(negatives)
     assert summary["rollouts"] == len(rollouts) == 5 * summary["prefixes"]
-    assert summary["prefixes"] < summary["prefixes_unshared"]
+    assert summary["prefixes"] <= summary["prefixes_unshared"]
     assert summary["generated_tokens"] == sum(len(row["token_ids"]) for row in rollouts)
     assert summary["rollout_verdicts"]["correct"] == sum(row["verdict"] == "correct" for row in rollouts)
     pits = [row["pit"] for row in negatives if row["pit"]]
@@ -156,7 +156,7 @@ def test_blocks_change_no_choice_and_hardly_a_rollout(world, inputs, scan):
     assert sum(a == b for a, b in zip(ours, theirs, strict=True)) >= 0.995 * len(ours)
 
 
-@pytest.mark.parametrize("limit", [0, 7, 30])
+@pytest.mark.parametrize("limit", [0, 7, 20])
 def test_max_negatives_is_spread_and_ignores_blocks(world, inputs, scan, limit):
     solved = {row["problem_id"] for row in world.rows(scan, "prefixes") if not row["token_ids"] and row["correct"]}
     chosen = []

@@ -20,9 +20,8 @@ class ProblemPairs:
 def pair_up(layout: Layout, problem: ProblemAnswers, per_problem: int, seed: int) -> ProblemPairs:
     """Build a problem's pairs.
 
-    Reasons for a wrong response without a pair: ``never-solved`` (no pit), ``no-correct-answer``,
-    ``no-contrast`` (every correct answer begins with the rejected tokens), ``duplicate`` (every pair that it
-    can give is taken), and
+    Reasons for a wrong response without a pair: ``never-solved`` (no pit), ``refuted`` (a correct response begins with
+    the rejected prefix), ``no-correct-answer``, ``duplicate`` (every pair that it can give is taken), and
     ``over-per-problem``.
     """
     found = ProblemPairs()
