@@ -28,8 +28,8 @@ def export(store: Store, key: str, table: str | None, format: Format, out: Path)
 
     ``jsonl`` and ``csv`` write one table into a file (lists become JSON text in CSV; ``table`` may be left out where
     there is one only), ``hf`` a folder that ``datasets.load_dataset`` reads (one configuration per table that has
-    rows), ``model`` the model's folder, ``files`` all files of the artifact. Rows are streamed. Nothing is left behind on an error.
-    Raises BadInput for a wrong table, format or target, Damaged for damaged parts, NotCommittedError.
+    rows), ``model`` the model's folder, ``files`` all files of the artifact. Rows are streamed; an error leaves
+    nothing behind. Raises BadInput for a wrong table, format or target, Damaged for damaged parts, NotCommittedError.
     """
     if format not in get_args(Format):
         raise BadInput("--format", format, f"Choose one of {', '.join(get_args(Format))}.")
