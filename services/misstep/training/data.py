@@ -1,0 +1,100 @@
+"""What training stages read: teacher solutions, the policy's own solutions, pairs, validation problems."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from misstep.errors import MisstepError
+from misstep.training.positives import Sample, select_positives
+from misstep.training.rows import Ids
+from misstep.training.selection import Question
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from misstep.generation.prompts import PromptBuilder
+    from misstep.plan.params import PositivesParams
+    from misstep.stages.context import StageContext
+
+Example = tuple[Sequence[int], Sequence[int]]
+"""Token ids of a prompt and of the response to it, end token included."""
+
+
+def teacher_examples(problems: pa.Table, builder: PromptBuilder) -> list[Example]:
+    """Return the teacher's solution of each of these problems (those of a subset: each has a correct one)."""
+    columns = (problems[name].to_pylist() for name in ("question", "solution"))
+    return [(builder.prompt_ids(q), builder.response_ids(solution)) for q, solution in zip(*columns, strict=True)]
+
+
+def own_examples(
+    ctx: StageContext,
+    params: PositivesParams,
+    builder: PromptBuilder,
+    ends: Collection[int],
+    teacher: Sequence[Example],
+) -> tuple[list[Example], dict[str, int]]:
+    """Return the policy's own correct solutions of the input ``samples``, less those that the teacher gives too, and
+    how many samples were left out for which reason.
+
+    Raises:
+        MisstepError: a sample has no verdict.
+    """
+    samples = _verified_samples(ctx, ends, builder)
+    positives = select_positives(samples, params.per_problem, params.min_distance_percent)
+    given = {(tuple(prompt), tuple(response)) for prompt, response in teacher}
+    examples = [
+        (s.prompt_ids, s.token_ids) for s in positives.kept if (tuple(s.prompt_ids), tuple(s.token_ids)) not in given
+    ]
+    same = len(positives.kept) - len(examples)
+    return examples, {**positives.dropped, **({"same-as-teacher": same} if same else {})}
+
+
+def questions(problems: pa.Table, limit: int, builder: PromptBuilder) -> list[Question]:
+    """Return the first ``limit`` validation problems."""
+    found: list[Question] = []
+    columns = (problems[name].to_pylist() for name in ("problem_id", "split", "question", "gold"))
+    for problem_id, split, question, gold in zip(*columns, strict=True):
+        if split == "validation" and len(found) < limit:
+            found.append(Question(problem_id, builder.prompt_ids(question), gold))
+    return found
+
+
+def _verified_samples(ctx: StageContext, ends: Collection[int], builder: PromptBuilder) -> Iterator[Sample]:
+    """Stream the policy's samples with their verdicts.
+
+    A sample that ended with a stop string gets the response that it stands for: its text with an end token.
+    """
+    verdicts: dict[tuple[str, int], str] = {}
+    for batch in ctx.batches("verdicts", "verdicts", ["problem_id", "sample", "verdict"]):
+        columns = (batch.column(name).to_pylist() for name in ("problem_id", "sample", "verdict"))
+        for problem, sample, verdict in zip(*columns, strict=True):
+            verdicts[problem, sample] = verdict
+    names = ["problem_id", "sample", "finish_reason", "text", "prompt_ids", "token_ids"]
+    for batch in ctx.batches("samples", "samples", names):
+        columns = (batch.column(name).to_pylist() for name in names[:4])
+        prompts, responses = id_lists(batch.column("prompt_ids")), id_lists(batch.column("token_ids"))
+        for problem, sample, reason, text, prompt, response in zip(*columns, prompts, responses, strict=True):
+            verdict = verdicts.get((problem, sample))
+            if verdict is None:
+                raise MisstepError(f"sample {sample} of problem {problem!r} has no verdict: the inputs do not match")
+            by_stop_string = verdict == "correct" and reason == "stop" and int(response[-1]) not in ends
+            ids = builder.response_ids(text) if by_stop_string else response
+            yield Sample(problem, sample, array("i", prompt), array("i", ids), reason, verdict)
+
+
+def pair_ids(ctx: StageContext) -> Iterator[tuple[Ids, Ids, Ids]]:
+    """Stream the token ids of prompt, chosen side and rejected side of each pair."""
+    names = ["prompt_ids", "chosen_ids", "rejected_ids"]
+    for batch in ctx.batches("pairs", "pairs", names):
+        yield from zip(*(id_lists(batch.column(name)) for name in names), strict=True)
+
+
+def id_lists(column: Any) -> list[Ids]:
+    """Return the lists of an Arrow column of token ids as arrays of their own."""
+    values = np.array(column.flatten(), dtype=np.int32)
+    ends = np.cumsum(column.value_lengths().to_numpy())
+    return [ids.copy() for ids in np.split(values, ends[:-1])] if len(ends) else []

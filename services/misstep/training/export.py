@@ -1,0 +1,96 @@
+"""From a model in memory to a Hugging Face folder that is known to load."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from misstep.errors import BadInput, MisstepError
+from misstep.generation.loading import load_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_PROBE_ROWS = 4
+_PROBE_TOKENS = 64
+
+
+@dataclass(frozen=True)
+class Start:
+    """The model that training starts from, and what its folder says beside the weights.
+
+    TRL's trainers rewrite special tokens in configurations and tokenizer for their own use; a written model has those
+    of the folder that it came from.
+    """
+
+    model: PreTrainedModel
+    tokenizer: Any
+    config: Any
+    generation_config: Any
+
+    @classmethod
+    def load(cls, folder: Path) -> Start:
+        """Load a model folder, in float32: the type in which weights are trained. Raises BadInput."""
+        model, tokenizer = load_model(folder, "float32")
+        for how_it_was_loaded in ("is_local", "local_files_only"):
+            tokenizer.init_kwargs.pop(how_it_was_loaded, None)
+        return cls(model, tokenizer, copy.deepcopy(model.config), copy.deepcopy(model.generation_config))
+
+    def trainers_tokenizer(self) -> Any:
+        """Return a copy for a trainer, which sets its padding as it likes."""
+        return copy.deepcopy(self.tokenizer)
+
+
+def export_model(start: Start, model: Any, dtype: str, probe: Sequence[Sequence[int]], folder: Path) -> dict[str, Path]:
+    """Write the model with the start's tokenizer and configurations, load it again and compare.
+
+    Args:
+        model: the trained one; adapters are merged into it.
+        dtype: of the written weights.
+        probe: token ids of some rows; both models must give their next tokens the same logits.
+        folder: where to write; must not be there yet.
+
+    Returns:
+        Path inside the artifact (``model/...``) -> file. Same weights, same bytes.
+
+    Raises:
+        BadInput: the weights are not finite: training diverged in its last step.
+        MisstepError: what was written does not load as what was in memory.
+    """
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    model.__dict__.pop("forward", None)  # wrappers that TRL and accelerate put on the instance
+    model = model.to("cpu").eval()
+    for weight in model.parameters():  # not buffers: transformers keeps those of rotary positions in float32
+        weight.data = weight.data.to(getattr(torch, dtype))
+    model.config, model.generation_config = copy.deepcopy(start.config), copy.deepcopy(start.generation_config)
+    model.config.dtype = model.dtype
+    expected = _logits(model, probe)
+    if not torch.isfinite(expected).all():
+        raise BadInput(
+            "learning_rate", "the trained weights give logits that are not finite", "Training diverged: lower it."
+        )
+    folder.mkdir(parents=True)
+    model.save_pretrained(folder)
+    start.tokenizer.save_pretrained(folder)
+    again, tokenizer = load_model(folder, dtype)
+    if tokenizer.eos_token_id != start.tokenizer.eos_token_id or len(tokenizer) != len(start.tokenizer):
+        raise MisstepError(f"the tokenizer written to {folder} is another when it is loaded again")
+    found = _logits(again, probe)
+    if not torch.allclose(found, expected, rtol=1e-4, atol=1e-4):
+        worst = (found - expected).abs().max().item()
+        raise MisstepError(f"the model written to {folder} is another when loaded again: logits differ by {worst:.3g}")
+    return {f"model/{file.relative_to(folder)}": file for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+def _logits(model: PreTrainedModel, probe: Sequence[Sequence[int]]) -> torch.Tensor:
+    with torch.inference_mode():
+        rows = [np.asarray(ids[:_PROBE_TOKENS], dtype=np.int64)[None] for ids in probe[:_PROBE_ROWS]]
+        logits = [model(input_ids=torch.from_numpy(row)).logits[0].float() for row in rows]
+    return torch.cat(logits)

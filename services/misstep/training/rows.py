@@ -1,0 +1,136 @@
+"""Training rows: token ids as they were sampled or tokenised once, never cut and never completed.
+
+A row that is too long is dropped and counted: cutting it would leave a solution without its end, and TRL would go
+on silently with rows whose completion is cut away (a constant DPO loss of ln 2).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from misstep.errors import BadInput
+
+IGNORED = -100
+"""The label of tokens that carry no loss (PyTorch's ``ignore_index``)."""
+
+Ids = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SftRow:
+    """A prompt and its response in one sequence."""
+
+    input_ids: Ids
+    prompt_tokens: int
+
+    @property
+    def labels(self) -> Ids:
+        """What each token is to be predicted as: loss on the response alone."""
+        labels = self.input_ids.copy()
+        labels[: self.prompt_tokens] = IGNORED
+        return labels
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest sequence that the row brings into a batch."""
+        return len(self.input_ids)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that one pass over the row puts through the model, padding aside."""
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairRow:
+    """A prompt with a chosen and a rejected continuation. Either may be a truncated side: nothing is appended."""
+
+    prompt_ids: Ids
+    chosen_ids: Ids
+    rejected_ids: Ids
+
+    @property
+    def length(self) -> int:
+        return len(self.prompt_ids) + max(len(self.chosen_ids), len(self.rejected_ids))
+
+    @property
+    def tokens(self) -> int:
+        return 2 * len(self.prompt_ids) + len(self.chosen_ids) + len(self.rejected_ids)
+
+
+R = TypeVar("R", SftRow, PairRow)
+
+
+@dataclass(frozen=True)
+class Rows(Generic[R]):
+    """What is trained on, and how many rows were dropped for which reason."""
+
+    rows: Sequence[R]
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+def sft_rows(
+    examples: Iterable[tuple[Sequence[int], Sequence[int]]], end_ids: Collection[int], max_tokens: int
+) -> Rows[SftRow]:
+    """Join (prompt, response) pairs of token ids to rows.
+
+    Args:
+        end_ids: the tokens that end a response. A response with none at its end, or with one elsewhere, is dropped
+            under ``no-end-token`` or ``end-token-inside``: it would teach the model not to stop, or to stop early.
+        max_tokens: rows with more are dropped under ``too-long``.
+
+    Raises:
+        BadInput: there were examples, and every one was too long.
+    """
+    rows: list[SftRow] = []
+    dropped: Counter[str] = Counter()
+    ends = frozenset(end_ids)
+    for prompt, response in examples:
+        if not len(response) or response[-1] not in ends:
+            dropped["no-end-token"] += 1
+        elif not ends.isdisjoint(response[:-1]):
+            dropped["end-token-inside"] += 1
+        elif len(prompt) + len(response) > max_tokens:
+            dropped["too-long"] += 1
+        else:
+            rows.append(SftRow(np.array([*prompt, *response], dtype=np.int32), len(prompt)))
+    _refuse_all_too_long(len(rows), dropped, max_tokens)
+    return Rows(rows, dict(dropped))
+
+
+def pair_rows(pairs: Iterable[tuple[Ids, Ids, Ids]], max_tokens: int) -> Rows[PairRow]:
+    """Take (prompt, chosen, rejected) token ids as they are.
+
+    A pair with a side of more than ``max_tokens`` tokens, prompt included, is dropped under ``too-long``, one with a
+    side of none under ``empty-side``.
+
+    Raises:
+        BadInput: there were pairs, and every one was too long.
+    """
+    rows: list[PairRow] = []
+    dropped: Counter[str] = Counter()
+    for prompt, chosen, rejected in pairs:
+        row = PairRow(prompt, chosen, rejected)
+        if not len(chosen) or not len(rejected):
+            dropped["empty-side"] += 1
+        elif row.length > max_tokens:
+            dropped["too-long"] += 1
+        else:
+            rows.append(row)
+    _refuse_all_too_long(len(rows), dropped, max_tokens)
+    return Rows(rows, dict(dropped))
+
+
+def _refuse_all_too_long(kept: int, dropped: Counter[str], max_tokens: int) -> None:
+    if not kept and dropped["too-long"] and dropped.total() == dropped["too-long"]:
+        raise BadInput(
+            "max_length",
+            max_tokens,
+            f"All {dropped.total()} training rows have more tokens than that (or than the model's context): raise it.",
+        )

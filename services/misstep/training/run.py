@@ -1,0 +1,164 @@
+"""One training run from its rows to an artifact: resume, train, choose the weights, write the model, report."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PrinterCallback
+from transformers.utils.logging import disable_progress_bar
+
+from misstep.plan.params import OptimiserParams, SelectionParams
+from misstep.stages.context import Output, StageContext
+from misstep.training.arguments import lora_config
+from misstep.training.cpu_speed import cheaper_steps
+from misstep.training.export import Start, export_model
+from misstep.training.rows import PairRow, Rows, SftRow
+from misstep.training.schedule import Schedule, make_schedule
+from misstep.training.selection import Question, Scorer, Selection
+from misstep.training.tables import log_table, selection_table
+from misstep.training.watch import Keep, Watch
+from misstep.training.weights import load_trained
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a stage asks for: rows, settings, and a trainer for them with its arguments.
+
+    For the summary: ``sources`` says how many examples came from where, ``left_out`` what never became a row and why,
+    ``nothing`` why the model is left as it is where there are no rows.
+    """
+
+    rows: Rows[SftRow] | Rows[PairRow]
+    optimiser: OptimiserParams
+    selection: SelectionParams | None
+    questions: Sequence[Question]
+    trainer: Callable[..., Any]
+    """One of ``misstep.training.trainers``."""
+    arguments: Callable[[Schedule, Path], Any]
+    nothing: str
+    sources: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """The part of the summary that is known before training."""
+        dropped = {**self.left_out, **self.rows.dropped}
+        counts: dict[str, Any] = {"rows": len(self.rows.rows), "dropped": dict(sorted(dropped.items()))}
+        return counts | ({"sources": dict(self.sources)} if self.sources else {})
+
+
+def train(ctx: StageContext, start: Start, run: Run) -> Output:
+    """Train the start model on the run's rows, or write it as it is where there are none.
+
+    On a CPU, with fixed threads: same inputs, same bytes, however often the run was killed and resumed.
+
+    Raises:
+        BadInput: settings that cannot work, or a loss that is not finite.
+        MisstepError: the written model does not load as it was.
+    """
+    torch.set_num_threads(ctx.threads)
+    disable_progress_bar()
+    folder = ctx.scratch / "training"
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir()
+    if not run.rows.rows:
+        _log.warning("nothing to train on: %s", run.nothing)
+        return _leave_as_it_is(start, run, folder)
+
+    schedule = make_schedule(len(run.rows.rows), run.optimiser)
+    scorer = None
+    if run.selection is not None and run.questions:
+        batch_rows = ctx.stage.resources.batch_rows
+        scorer = Scorer(run.questions, run.selection, start.tokenizer, batch_rows, ctx.threads)
+    try:
+        trainer, keep = _fit(ctx, start, run, schedule, scorer, folder)
+    finally:
+        if scorer is not None:
+            scorer.close()
+    if keep.selection.best is not None:
+        load_trained(trainer.model, keep.best_file)
+    probe = _probe(start, run)
+    files = export_model(start, trainer.model, run.optimiser.dtype, probe, folder / "model")
+    log = log_table(trainer.state.log_history)
+    scores = keep.selection.scores
+    best = keep.selection.best
+    steps = trainer.state.global_step
+    summary = {
+        "trained": True,
+        **run.counts,
+        "steps": steps,
+        "tokens": sum(row.tokens for row in run.rows.rows) * (steps // schedule.steps_per_epoch),
+        "epochs": steps // schedule.steps_per_epoch,
+        "final_loss": log["loss"][-1].as_py(),
+        "kept": _what_is_kept(run, best is not None),
+        "best_epoch": best.epoch if best else None,
+        "best_correct": best.correct if best else None,
+        "validation_problems": len(run.questions),
+    }
+    return Output(tables={"log": log, "selection": selection_table(scores, best)}, files=files, summary=summary)
+
+
+def _fit(
+    ctx: StageContext, start: Start, run: Run, schedule: Schedule, scorer: Scorer | None, folder: Path
+) -> tuple[Any, Keep]:
+    keep = Keep(folder, Selection(run.selection.patience if run.selection else None))
+    found = ctx.checkpoints.newest()
+    if found is not None:
+        _log.info("resuming at step %d of %d", found[0], schedule.steps)
+        keep.restore(found[1])
+    scoring = schedule.scoring_steps(run.selection.epochs) if run.selection else frozenset()
+    with cheaper_steps(start.model):
+        trainer = run.trainer(
+            run.rows.rows,
+            run.optimiser,
+            model=start.model,
+            args=run.arguments(schedule, folder / "trainer"),
+            processing_class=start.trainers_tokenizer(),
+            peft_config=lora_config(run.optimiser),
+            **({} if keep.reference is None else {"reference": keep.reference}),
+        )
+        keep.reference = getattr(trainer, "reference", None)
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(Watch(schedule, keep, scorer, scoring, ctx.progress, ctx.checkpoints))
+        trainer.train(resume_from_checkpoint=None if found is None else str(found[1]))
+    return trainer, keep
+
+
+def _leave_as_it_is(start: Start, run: Run, folder: Path) -> Output:
+    files = export_model(start, start.model, run.optimiser.dtype, _probe(start, run), folder / "model")
+    summary = {
+        "trained": False,
+        "reason": run.nothing,
+        **run.counts,
+        "steps": 0,
+        "tokens": 0,
+        "epochs": 0,
+        "kept": "the start model, unchanged",
+        "validation_problems": len(run.questions),
+    }
+    return Output(tables={"log": log_table([]), "selection": selection_table([], None)}, files=files, summary=summary)
+
+
+def _probe(start: Start, run: Run) -> list[Sequence[int]]:
+    """Token ids to compare models on: training rows, else questions, else the end token."""
+    rows = [row.input_ids if isinstance(row, SftRow) else row.prompt_ids for row in run.rows.rows[:4]]
+    probe: list[Sequence[int]] = [row.tolist() for row in rows]
+    probe += [question.prompt_ids for question in run.questions[:4]]
+    return probe or [[start.tokenizer.eos_token_id]]
+
+
+def _what_is_kept(run: Run, chosen: bool) -> str:
+    if chosen:
+        return "the best on validation problems"
+    if run.selection is None:
+        return "the last step's weights"
+    return "the last step's weights: there are no validation problems to choose by"

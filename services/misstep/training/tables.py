@@ -1,0 +1,44 @@
+"""The tables that a training stage writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from misstep.artifacts.records import SELECTION, TRAINING_LOG
+from misstep.training.selection import Score
+
+
+def log_table(history: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Turn the trainer's log into a table: a row's loss is the mean over the steps since the row before."""
+    rows = [
+        {
+            "step": entry["step"],
+            "epoch": entry["epoch"],
+            "loss": entry["loss"],
+            "learning_rate": entry["learning_rate"],
+            "grad_norm": entry.get("grad_norm"),
+            "rewards_accuracy": entry.get("rewards/accuracies"),
+            "rewards_margin": entry.get("rewards/margins"),
+        }
+        for entry in history
+        if "loss" in entry
+    ]
+    return pa.Table.from_pylist(rows, schema=TRAINING_LOG)
+
+
+def selection_table(scores: Iterable[Score], chosen: Score | None) -> pa.Table:
+    """Turn the scorings into a table, the chosen one marked."""
+    rows = [
+        {
+            "epoch": score.epoch,
+            "step": score.step,
+            "problems": score.problems,
+            "correct": score.correct,
+            "chosen": score == chosen,
+        }
+        for score in scores
+    ]
+    return pa.Table.from_pylist(rows, schema=SELECTION)

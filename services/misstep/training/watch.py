@@ -1,0 +1,132 @@
+"""What happens between steps: progress, scorings on validation problems, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import load_file, save_file
+from transformers import TrainerCallback, TrainerControl, TrainerState
+
+from misstep.training.schedule import Schedule
+from misstep.training.selection import Score, Scorer, Selection
+from misstep.training.weights import save_trained
+
+if TYPE_CHECKING:
+    from misstep.stages.context import Checkpoints, Progress
+    from misstep.training.trainers import Reference
+
+CHECKPOINT_SECONDS = 30.0
+"""A killed run loses at most about so much."""
+_CHECKPOINT_SHARE = 40
+"""A checkpoint that takes long waits so many times as long for the next: they cost 2.5% of the time at most."""
+
+
+@dataclass
+class Keep:
+    """What a run has beside the trainer's own state; it travels in the checkpoints."""
+
+    folder: Path
+    selection: Selection
+    reference: Reference | None = None
+
+    @property
+    def best_file(self) -> Path:
+        """Weights of the best scoring so far, where there is one."""
+        return self.folder / "best.safetensors"
+
+    def save(self, checkpoint: Path) -> None:
+        (checkpoint / "selection.json").write_text(json.dumps(self.selection.as_json()))
+        if self.selection.best is not None:
+            shutil.copyfile(self.best_file, checkpoint / "best.safetensors")
+        if self.reference is not None:
+            chosen, rejected = self.reference
+            save_file({"chosen": chosen, "rejected": rejected}, checkpoint / "reference.safetensors")
+
+    def restore(self, checkpoint: Path) -> None:
+        scores = json.loads((checkpoint / "selection.json").read_text())
+        for score in scores:
+            self.selection.add(Score(**score))
+        if self.selection.best is not None:
+            shutil.copyfile(checkpoint / "best.safetensors", self.best_file)
+        reference = checkpoint / "reference.safetensors"
+        if reference.is_file():
+            saved = load_file(reference)
+            self.reference = (saved["chosen"], saved["rejected"])
+
+
+class Watch(TrainerCallback):  # type: ignore[misc]
+    """Reports progress, scores the epochs that selection asks for, and has checkpoints written.
+
+    A checkpoint is only taken right after a row of the log was written: the trainer's running mean of the loss is
+    not part of its state, so that taken elsewhere it would make a resumed run's next row another one. A scoring comes
+    before the checkpoint of its step, since a resumed run does not come back to that step.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        keep: Keep,
+        scorer: Scorer | None,
+        scoring_steps: frozenset[int],
+        progress: Progress,
+        checkpoints: Checkpoints,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._schedule, self._keep = schedule, keep
+        self._scorer, self._scoring_steps = scorer, scoring_steps
+        self._progress, self._checkpoints = progress, checkpoints
+        self._clock = clock
+        self._next_checkpoint = clock() + CHECKPOINT_SECONDS
+        self._save_began = 0.0
+        self._detail: dict[str, float | str] = {}
+
+    def on_step_end(
+        self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **rest: Any
+    ) -> None:
+        step = state.global_step
+        if step in self._scoring_steps:
+            control.should_log = True
+            self._score(step, model)
+            control.should_training_stop |= self._keep.selection.exhausted
+        if step == state.max_steps:
+            control.should_log = True
+            control.should_training_stop = True
+        self._progress.update(step, state.max_steps, "steps", **self._detail)
+        if control.should_log and not control.should_training_stop and self._clock() >= self._next_checkpoint:
+            control.should_save = True
+            self._save_began = self._clock()
+
+    def _score(self, step: int, model: Any) -> None:
+        if self._scorer is None:
+            return
+        policy = model.get_base_model() if hasattr(model, "get_base_model") else model
+        correct, problems = self._scorer.correct(policy), len(self._scorer.questions)
+        best = self._keep.selection.add(Score(step // self._schedule.steps_per_epoch, step, problems, correct))
+        if best:
+            save_trained(model, self._keep.best_file)
+        self._detail["validation"] = correct / problems
+
+    def on_log(
+        self,
+        args: Any,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **rest: Any,
+    ) -> None:
+        if logs and "loss" in logs:
+            self._detail["loss"] = logs["loss"]
+
+    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        self._keep.save(folder)
+        self._checkpoints.save(state.global_step, folder)
+        shutil.rmtree(folder)
+        ended = self._clock()
+        self._next_checkpoint = ended + max(CHECKPOINT_SECONDS, _CHECKPOINT_SHARE * (ended - self._save_began))

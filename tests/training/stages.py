@@ -1,0 +1,156 @@
+"""Training stages over small inputs; run as a program it is one stage that may be killed at any moment.
+
+python -m tests.training.stages FOLDER sft|rft|dpo
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from misstep.artifacts.checkpoints import StoredCheckpoints
+from misstep.artifacts.records import PAIRS, PROBLEMS, SAMPLES, VERDICTS
+from misstep.artifacts.store import open_store
+from misstep.plan.frozen import StageKind, Storage
+from misstep.plan.params import (
+    DpoParams,
+    Params,
+    PositivesParams,
+    PromptParams,
+    RftParams,
+    SftParams,
+    SubsetParams,
+)
+from tests.training import small
+
+PROMPT = PromptParams(style="plain", template="{question}")
+POSITIVES = PositivesParams(per_problem=2, min_distance_percent=0, with_teacher=True)
+
+
+def problems(train: int = 40, validation: int = 12) -> pa.Table:
+    rows = []
+    for index, (question, solution, answer) in enumerate(small.questions(train + validation)):
+        in_training = index < train
+        rows.append(
+            {
+                "problem_id": f"p{index:03}",
+                "split": "train" if in_training else "validation",
+                "question": question,
+                "gold": answer,
+                "solution": solution,
+                "solution_verdict": "correct" if in_training else None,
+                "source": "table",
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=PROBLEMS)
+
+
+def samples(of: pa.Table, each: int = 4) -> tuple[pa.Table, pa.Table]:
+    """Samples and verdicts: sample 0 is the teacher's solution, 1 another right one, 2 wrong, 3 cut off."""
+    rows, verdicts = [], []
+    for problem in of.to_pylist():
+        if problem["split"] != "train":
+            continue
+        answer = problem["gold"]
+        texts = [problem["solution"], f"and so {answer} #### {answer}", "so 1 #### 19", f"so {answer} #### {answer}"]
+        for index, text in enumerate(texts[:each]):
+            ended = index != 3
+            rows.append(
+                {
+                    "problem_id": problem["problem_id"],
+                    "sample": index,
+                    "prompt_ids": small.ids(problem["question"]),
+                    "token_ids": [*small.ids(text), *([small.END] if ended else [])],
+                    "text": text,
+                    "finish_reason": "stop" if ended else "length",
+                }
+            )
+            verdicts.append(
+                {
+                    "problem_id": problem["problem_id"],
+                    "sample": index,
+                    "verdict": "wrong" if index == 2 else "correct",
+                    "extracted": answer,
+                    "rule": "integer",
+                    "verifier": "test",
+                }
+            )
+    return pa.Table.from_pylist(rows, schema=SAMPLES), pa.Table.from_pylist(verdicts, schema=VERDICTS)
+
+
+def pairs(count: int = 40) -> pa.Table:
+    rows = [
+        {
+            "pair_id": f"{index}",
+            "problem_id": f"p{index}",
+            "layout": "shared-prefix",
+            "negative_sample": 0,
+            "pit": 1,
+            "prompt_ids": row.prompt_ids.tolist(),
+            "chosen_ids": row.chosen_ids.tolist(),
+            "rejected_ids": row.rejected_ids.tolist(),
+            "chosen_source": "rollout",
+            "rejected_complete": False,
+            "chosen_text": "",
+            "rejected_text": "",
+        }
+        for index, row in enumerate(small.pair_examples(count))
+    ]
+    return pa.Table.from_pylist(rows, schema=PAIRS)
+
+
+def sft_params(**changes: Any) -> SftParams:
+    settings = {
+        "subset": SubsetParams(size=32, seed=0),
+        "prompt": PROMPT,
+        "optimiser": small.optimiser(epochs=6),
+        "selection": small.selection(epochs=(1, 2, 4), problems=8),
+    }
+    return SftParams(**(settings | changes))
+
+
+def rft_params(positives: PositivesParams = POSITIVES, **changes: Any) -> RftParams:
+    return RftParams(**dict(sft_params(**changes)), positives=positives)
+
+
+def dpo_params(**changes: Any) -> DpoParams:
+    settings = {"optimiser": small.optimiser(epochs=6), "beta": 0.3, "nll_weight": 0.2, "prompt": PROMPT}
+    return DpoParams(**(settings | {"selection": None} | changes))
+
+
+def stage(folder: Path, model: Path, params: Params, **tables: pa.Table) -> small.FolderContext:
+    """Make the context of a stage; tables replace those of the same name above."""
+    of = problems()
+    drawn, judged = samples(of)
+    held = {"problems": of, "samples": drawn, "verdicts": judged, "pairs": pairs()} | tables
+    kind = {SftParams: StageKind.SFT, RftParams: StageKind.RFT, DpoParams: StageKind.DPO}[type(params)]
+    named = {(name, name): table for name, table in held.items()}
+    return small.FolderContext(folder, kind, params, named, {"model": model})
+
+
+def main() -> None:
+    folder, kind = Path(sys.argv[1]), sys.argv[2]
+    from misstep.training import dpo_stage, sft_stage, watch
+
+    watch.CHECKPOINT_SECONDS, watch._CHECKPOINT_SHARE = 0.0, 0
+    params = {"sft": sft_params, "rft": rft_params, "dpo": dpo_params}[kind]()
+    context = stage(folder, folder.parent / "model", params)
+    store = open_store(Storage(uri=(folder / "store").as_uri()))
+    context.checkpoints = StoredCheckpoints(store, f"{kind}-0", context.scratch)  # type: ignore[assignment]
+    output = (dpo_stage if kind == "dpo" else sft_stage).open_work(context).run(0)
+    result = {
+        "log": output.tables["log"].to_pylist(),
+        "selection": output.tables["selection"].to_pylist(),
+        "summary": dict(output.summary),
+        "files": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in output.files.items()},
+    }
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
