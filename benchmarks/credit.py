@@ -129,7 +129,7 @@ def measure(
     pits: Pits = {(n.problem_id, n.negative.sample): n.pit for n in block.negatives}
     known = {name: pit for name, pit in (reference or pits).items() if pit}
     true = {
-        name: pit == oracle(questions[name[0]], negative.negative.text) + 1
+        name: pit - 1 == oracle(questions[name[0]], negative.negative.text)
         for (name, pit), negative in zip(pits.items(), block.negatives, strict=True)
         if pit
     }
@@ -246,6 +246,8 @@ def main() -> None:
     engine = TransformersEngine(model, tokenizer, decoding_of(options), batch_rows=options.rows)
     with Verifier(AnswerFormat.HASH) as verifier:
         problems, questions, correct = answer(options, engine, verifier)
+        if not problems:
+            parser.exit(1, "The policy is never right, or never wrong: there is nothing to credit.\n")
         runs: list[Measured] = []
         reference: Pits | None = None
         for seed in (options.seed, options.seed + 1):
@@ -253,18 +255,19 @@ def main() -> None:
                 run, pits = measure(options, engine, verifier, problems, questions, correct, estimator, seed, reference)
                 reference = reference or pits
                 runs.append(run)
-    negatives = [negative for problem in problems for negative in problem.negatives]
-    tokens = sum(len(negative.token_ids) for negative in negatives) / max(1, len(negatives))
-    print(f"{len(negatives)} negatives of {len(problems)} solved problems (of {options.problems})")
-    print(f"{tokens:.1f} tokens and {runs[0].steps_each:.2f} steps each, {options.rollouts} rollouts a prefix")
+    tokens = [len(negative.token_ids) for problem in problems for negative in problem.negatives]
+    print(f"{len(tokens)} negatives of {len(problems)} solved problems (of {options.problems})")
     print(
-        "estimator   seeds   rollouts   alone   tokens   wall s   cpu s  = scan's  = true error   pits   refuted (false)"
+        f"{sum(tokens) / max(1, len(tokens)):.1f} tokens, {runs[0].steps_each:.2f} steps, {options.rollouts} rollouts a prefix"
     )
+    print("estimator   seeds   rollouts   alone   tokens   wall s   cpu s", end="")
+    print("  = scan's  = true error   pits   refuted (no true error)")
     for run in runs:
         seeds = "scan's" if run.seed == options.seed else "others"
         print(
             f"{run.estimator:10}  {seeds}  {run.rollouts_each:8.2f} {run.alone_each:7.2f} {run.tokens_each:8.1f}"
-            f" {run.wall_seconds:8.1f} {run.cpu_seconds:7.1f} {run.agreement:9.1%} {run.oracle:13.1%} {run.pits:6} {run.refuted:9} ({run.refuted_false})"
+            f" {run.wall_seconds:8.1f} {run.cpu_seconds:7.1f} {run.agreement:9.1%} {run.oracle:13.1%} {run.pits:6}"
+            f" {run.refuted:9} ({run.refuted_false})"
         )
     by_length()
     if options.json:
