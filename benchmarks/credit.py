@@ -257,9 +257,8 @@ def main() -> None:
                 runs.append(run)
     tokens = [len(negative.token_ids) for problem in problems for negative in problem.negatives]
     print(f"{len(tokens)} negatives of {len(problems)} solved problems (of {options.problems})")
-    print(
-        f"{sum(tokens) / max(1, len(tokens)):.1f} tokens, {runs[0].steps_each:.2f} steps, {options.rollouts} rollouts a prefix"
-    )
+    means = f"{sum(tokens) / len(tokens):.1f} tokens and {runs[0].steps_each:.2f} steps each"
+    print(f"{means}, {options.rollouts} rollouts a prefix")
     print("estimator   seeds   rollouts   alone   tokens   wall s   cpu s", end="")
     print("  = scan's  = true error   pits   refuted (no true error)")
     for run in runs:
