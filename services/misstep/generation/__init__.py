@@ -1,0 +1,1 @@
+"""From problems to samples: prompts, engines that continue them, and the ``sample`` stage."""

@@ -28,6 +28,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
+    """One sample of a request."""
+
     token_ids: tuple[int, ...]
     """The generated ids, the end token (or the tokens that complete a stop string) included."""
     text: str
@@ -38,6 +40,8 @@ class Completion:
 
 
 class Engine(Protocol):
+    """Anything that continues prompts."""
+
     @property
     def tokenizer(self) -> Any:
         """The model's Hugging Face tokenizer."""

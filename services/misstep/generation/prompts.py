@@ -1,4 +1,4 @@
-"""From a question to prompt token ids, and from a solution to response token ids, as the model itself would see them."""
+"""From a question to prompt token ids, and from a solution to response token ids, as the model would see them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,86 @@
+"""Load a Hugging Face model folder, and say plainly what is wrong with one that does not load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from misstep.errors import BadInput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_UNLOADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
+"""What transformers raises at folders that are not there, not whole, of an unknown kind or of clashing shapes."""
+_NO_LIMIT = 10**9
+"""Tokenizers without a length of their own say 10^30."""
+
+
+def load_model(folder: Path, dtype: str) -> tuple[PreTrainedModel, Any]:
+    """Load model and tokenizer from a local folder; the model in evaluation mode, every weight from the folder.
+
+    Raises:
+        BadInput: the folder does not load, lacks weights or a tokenizer, or the dtype is not supported.
+    """
+    if dtype not in _DTYPES:
+        raise BadInput("decoding.dtype", dtype, f"Use one of {', '.join(_DTYPES)}.")
+    tokenizer = load_tokenizer(folder)
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=_DTYPES[dtype], local_files_only=True, output_loading_info=True
+        )
+    except _UNLOADABLE as error:
+        raise BadInput(
+            "model", str(folder), f"It does not load as a causal language model: {_first_line(error)}"
+        ) from error
+    # transformers fills what a checkpoint lacks with random numbers and goes on.
+    lacks = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+    if lacks:
+        raise BadInput(
+            "model", str(folder), f"{len(lacks)} of its weights are absent or misshapen, such as {lacks[0]}."
+        )
+    return model.eval(), tokenizer
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Load the tokenizer of a model folder.
+
+    Raises:
+        BadInput: there is no such folder, or no tokenizer in it.
+    """
+    if not (folder / "config.json").is_file():
+        raise BadInput("model", str(folder), "Name a Hugging Face model folder: one that holds config.json.")
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except _UNLOADABLE as error:
+        raise BadInput("model", str(folder), f"It holds no tokenizer that loads: {_first_line(error)}") from error
+
+
+def context_length_of(config: Any, tokenizer: Any) -> int:
+    """Return how many tokens of prompt and response a model can take.
+
+    Raises:
+        BadInput: neither the model's configuration nor the tokenizer says.
+    """
+    text = config.get_text_config(decoder=True)
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        length = getattr(text, name, None)
+        if isinstance(length, int) and length > 0:
+            return length
+    if tokenizer.model_max_length < _NO_LIMIT:
+        return int(tokenizer.model_max_length)
+    raise BadInput(
+        "model",
+        getattr(config, "name_or_path", ""),
+        "Set max_position_embeddings in config.json: the context is unknown.",
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,182 @@
+"""Keys and values of rows of any length in fixed buffers, and the attention that reads them.
+
+Column j of a row's buffer holds position j of its text, so rows of different lengths stand side by side without
+padding on the left, join and leave one by one, and share nothing but the width that is read. The attention is
+registered with transformers under `ATTENTION`; a model whose attention wants more than it knows is refused
+with `UnsupportedAttentionError`, never approximated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.nn import functional
+from transformers import AttentionInterface, Cache, PreTrainedModel
+
+from misstep.errors import MisstepError
+
+ATTENTION = "misstep_rows"
+_IGNORED = {"position_ids", "use_cache", "is_causal", "output_attentions", "return_dict"}
+
+
+class UnsupportedAttentionError(MisstepError):
+    """A model's attention asks for something that the row attention does not do."""
+
+
+class RowCache(Cache):  # type: ignore[misc]
+    """A buffer per layer, (2, rows, key/value heads, columns, head size), zero where nothing was written.
+
+    Call ``before_prefill`` or ``before_decode`` before each forward pass, and make passes in inference mode.
+    """
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(layers=[])
+        self.rows = rows
+        self.columns = 0
+        self._buffers: dict[int, torch.Tensor] = {}
+        self._prefill: slice | None = None
+        self._positions = torch.empty(0, dtype=torch.long)
+        self._width = 0
+        self._places: dict[int, torch.Tensor] = {}
+
+    def reserve(self, columns: int) -> None:
+        """Make room for rows of that many tokens; what is held stays."""
+        if columns <= self.columns:
+            return
+        grown = -(-columns // 32) * 32
+        with torch.inference_mode():
+            for layer, old in self._buffers.items():
+                self._buffers[layer] = old.new_zeros((*old.shape[:3], grown, old.shape[4]))
+                self._buffers[layer][:, :, :, : self.columns] = old
+        self.columns = grown
+
+    def before_prefill(self, rows: slice) -> None:
+        self._prefill = rows
+
+    def before_decode(self, positions: torch.Tensor, width: int) -> None:
+        """Write the next token of row i at column ``positions[i]``, and read columns below ``width``."""
+        self._prefill = None
+        self._positions = positions
+        self._width = width
+        self._places.clear()
+
+    def copy(self, sources: torch.Tensor, targets: torch.Tensor, columns: int) -> None:
+        """Copy the first columns of some rows into others."""
+        with torch.inference_mode():
+            for buffer in self._buffers.values():
+                held = buffer[:, :, :, :columns]
+                held.index_copy_(1, targets, held.index_select(1, sources))
+
+    def clear(self) -> None:
+        self._buffers.clear()
+        self.columns = 0
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        buffer = self._buffers.get(layer_idx)
+        if buffer is None:
+            if key_states.shape != value_states.shape:
+                raise UnsupportedAttentionError("keys and values differ in shape")
+            heads, size = key_states.shape[1], key_states.shape[3]
+            buffer = key_states.new_zeros((2, self.rows, heads, self.columns, size))
+            self._buffers[layer_idx] = buffer
+        if self._prefill is not None:
+            length = key_states.shape[2]
+            buffer[0, self._prefill, :, :length] = key_states
+            buffer[1, self._prefill, :, :length] = value_states
+            return key_states, value_states
+        places = self._places_of(key_states.shape[1])
+        for held, states in zip(buffer, (key_states, value_states), strict=True):
+            held.view(-1, held.shape[-1]).index_copy_(0, places, states.reshape(len(places), -1))
+        read = buffer[:, : len(self._positions), :, : self._width]
+        return read[0], read[1]
+
+    def _places_of(self, heads: int) -> torch.Tensor:
+        """Return where, in a buffer flattened to its last dimension, each row's and head's new token goes."""
+        places = self._places.get(heads)
+        if places is None:
+            lines = torch.arange(len(self._positions) * heads, device=self._positions.device) * self.columns
+            places = lines + self._positions.repeat_interleave(heads)
+            self._places[heads] = places
+        return places
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return 0 if self._prefill is not None else self._width - 1
+
+
+def row_attention(
+    _module: torch.nn.Module | None,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    **rest: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attend as transformers' attention functions do, without copying a key head for each of its query heads.
+
+    Args:
+        query: (rows, heads, queries, size); one query is a decoding step, more are a prefill from position 0.
+        key, value: (rows, key/value heads, columns, size).
+        attention_mask: None, or a decoding step's additive mask (rows, 1, 1, columns).
+
+    Returns:
+        (rows, queries, heads, size), and no weights.
+
+    Raises:
+        UnsupportedAttentionError: the model passes an argument that is not known here (soft caps, sinks, biases).
+    """
+    unknown = [name for name, given in rest.items() if name not in _IGNORED and given is not None]
+    if unknown or dropout:
+        raise UnsupportedAttentionError(f"unknown arguments {unknown}, dropout {dropout}")
+    rows, heads, queries, size = query.shape
+    kv_heads, columns = key.shape[1], key.shape[2]
+    scale = size**-0.5 if scaling is None else scaling
+    if queries > 1:
+        window = None
+        if sliding_window is not None and columns > sliding_window:
+            distance = torch.arange(columns, device=key.device)
+            window = distance[:, None] - distance
+            window = (window >= 0) & (window < sliding_window)
+        mixed = functional.scaled_dot_product_attention(
+            query, key, value, window, is_causal=window is None, scale=scale, enable_gqa=heads != kv_heads
+        )
+        return mixed.transpose(1, 2), None
+    if sliding_window is not None and columns > sliding_window:
+        attention_mask = _narrow(attention_mask, rest["position_ids"], columns, sliding_window, query)
+    grouped = (query * scale).reshape(rows, kv_heads, heads // kv_heads, size)
+    weights = grouped @ key.transpose(2, 3)
+    if attention_mask is not None:
+        weights += attention_mask
+    weights = weights.softmax(-1, dtype=torch.float32).to(value.dtype)
+    return (weights @ value).reshape(rows, 1, heads, size), None
+
+
+def _narrow(
+    mask: torch.Tensor | None, positions: torch.Tensor, columns: int, window: int, like: torch.Tensor
+) -> torch.Tensor:
+    """Hide, in a decoding step's mask, what lies a window or more behind each row's position."""
+    behind = torch.arange(columns, device=like.device) <= positions - window
+    hidden = torch.zeros_like(behind, dtype=like.dtype).masked_fill_(behind, float("-inf"))[:, None, None]
+    return hidden if mask is None else mask + hidden
+
+
+AttentionInterface.register(ATTENTION, row_attention)
+
+
+@contextmanager
+def use_row_attention(model: PreTrainedModel) -> Iterator[None]:
+    """Let the model attend by rows inside the block, and as before after it: others train the same object."""
+    config = model.config.get_text_config(decoder=True)
+    before = config._attn_implementation
+    config._attn_implementation = ATTENTION
+    try:
+        yield
+    finally:
+        config._attn_implementation = before

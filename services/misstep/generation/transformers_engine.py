@@ -1,0 +1,312 @@
+"""The engine that needs nothing but transformers: continuous batching of an in-memory causal language model.
+
+Rows join the batch as others finish, prompts of like length are prefilled together and once for all samples of a
+request, finished rows leave at once, and keys and values stand in fixed buffers (`decoders`).
+
+What holds for reproducibility: a sample is a function of (model, prompt, seed, decoding). The same requests in the
+same order through the same ``batch_rows`` and threads give the same bits. In another batch, matrix products of other
+shapes round differently, by some 1e-6 in a log-probability, so a sample differs where a draw falls that close to
+the border between two tokens (or, at temperature 0, where two tokens are that close to equal): in float32 some one
+token in a million does.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from misstep.errors import BadInput
+from misstep.generation.decoders import Decoder, Ints, decoder_for
+from misstep.generation.draw import choose, stream_keys, uniforms
+from misstep.generation.engine import Completion, Request
+from misstep.generation.loading import context_length_of, load_model
+from misstep.generation.stops import StopStrings, decode, end_ids, end_table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transformers import PreTrainedModel
+
+    from misstep.plan.params import DecodingParams
+
+_REFILL_SHARE = 8
+"""Rows join when one in so many is free: fewer would not repay a prefill's fixed cost on a small model."""
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """A request under way."""
+
+    request: Request
+    limit: int
+    completions: list[Completion | None]
+    """By sample; None until it is done."""
+    started: int = 0
+    """How many samples have a row, or had one."""
+    done: int = 0
+
+
+class _Rows:
+    """The state of the rows in use, 0 to ``used`` - 1, as arrays."""
+
+    def __init__(self, rows: int, tokens: int) -> None:
+        self.used = 0
+        self.jobs: list[_Job | None] = [None] * rows
+        self.sample = np.zeros(rows, dtype=np.int64)
+        self.key = np.zeros(rows, dtype=np.uint64)
+        self.pending = np.zeros(rows, dtype=np.int64)
+        """The token to be decoded next."""
+        self.position = np.zeros(rows, dtype=np.int64)
+        """Where in prompt and response that token stands."""
+        self.count = np.zeros(rows, dtype=np.int64)
+        """Tokens of the response so far."""
+        self.limit = np.zeros(rows, dtype=np.int64)
+        self.logprob = np.zeros(rows, dtype=np.float64)
+        self.tokens = np.zeros((rows, tokens), dtype=np.int64)
+
+    def add(self, samples: Sequence[tuple[_Job, int]]) -> None:
+        new = slice(self.used, self.used + len(samples))
+        prompts = [job.request.prompt_ids for job, _ in samples]
+        self.jobs[new] = [job for job, _ in samples]
+        self.sample[new] = [sample for _, sample in samples]
+        self.key[new] = stream_keys([job.request.seeds[sample] for job, sample in samples])
+        self.pending[new] = [prompt[-1] for prompt in prompts]
+        self.position[new] = [len(prompt) - 1 for prompt in prompts]
+        self.limit[new] = [job.limit for job, _ in samples]
+        self.count[new] = 0
+        self.logprob[new] = 0.0
+        self.used = new.stop
+
+    def append(self, tokens: Ints, logprobs: npt.NDArray[np.float64]) -> None:
+        used = self.used
+        self.tokens[np.arange(used), self.count[:used]] = tokens
+        self.pending[:used] = tokens
+        self.logprob[:used] += logprobs
+        self.count[:used] += 1
+        self.position[:used] += 1
+
+    def response(self, row: int) -> list[int]:
+        ids: list[int] = self.tokens[row, : self.count[row]].tolist()
+        return ids
+
+    def remove(self, finished: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
+        """Fill the gaps that finished rows leave with rows from the end; return where rows went from and to."""
+        left = self.used - int(finished.sum())
+        targets = np.flatnonzero(finished[:left])
+        sources = left + np.flatnonzero(~finished[left:])
+        state = (self.sample, self.key, self.pending, self.position, self.count, self.limit, self.logprob)
+        for column in (*state, self.tokens):
+            column[targets] = column[sources]
+        for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
+            self.jobs[target] = self.jobs[source]
+        self.jobs[left : self.used] = [None] * (self.used - left)
+        self.used = left
+        return sources, targets
+
+
+class TransformersEngine:
+    """Continue prompts with a Hugging Face causal language model.
+
+    Args:
+        model: used as it is, in its own dtype and place; put into evaluation mode while results are read.
+        tokenizer: its Hugging Face tokenizer.
+        decoding: temperature (0 is greedy), top_p, the limit of new tokens, stop strings.
+        batch_rows: samples decoded at once. Memory is that many rows of prompt and response, however many
+            requests are queued.
+
+    Raises:
+        BadInput: the tokenizer has no end token, or the context length is unknown.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, decoding: DecodingParams, *, batch_rows: int) -> None:
+        if tokenizer.eos_token_id is None:
+            raise BadInput(
+                "model", getattr(tokenizer, "name_or_path", ""), "Its tokenizer has no end token: set eos_token."
+            )
+        self._model = model
+        self._tokenizer = tokenizer
+        self._decoding = decoding
+        self._batch_rows = batch_rows
+        self._context = context_length_of(model.config, tokenizer)
+        self._vocabulary = model.config.get_text_config(decoder=True).vocab_size
+        self._ends = end_ids(tokenizer, model.generation_config)
+        self._is_end = end_table(self._ends, self._vocabulary)
+        self._stops = StopStrings(tokenizer, decoding.stop, self._vocabulary)
+        with _evaluating(model):
+            self._decoder: Decoder = decoder_for(model, batch_rows)
+        self._rows = _Rows(batch_rows, min(decoding.max_new_tokens, self._context))
+        self._queue: list[tuple[int, int, _Job]] = []
+        self._complete: deque[_Job] = deque()
+        self._submitted = 0
+
+    @property
+    def tokenizer(self) -> Any:
+        return self._tokenizer
+
+    @property
+    def context_length(self) -> int:
+        return self._context
+
+    def submit(self, request: Request) -> None:
+        """Queue a request.
+
+        Raises:
+            BadInput: the prompt is empty, leaves no room in the context, or holds ids outside the vocabulary.
+        """
+        prompt = request.prompt_ids
+        room = self._context - len(prompt)
+        if not prompt or room < 1:
+            raise BadInput(
+                "prompt",
+                f"{len(prompt)} tokens (request {request.request_id!r})",
+                f"Use one of 1 to {self._context - 1} tokens: the model's context is {self._context}.",
+            )
+        if not 0 <= min(prompt) <= max(prompt) < self._vocabulary:
+            raise BadInput(
+                "prompt",
+                f"token ids {min(prompt)} to {max(prompt)} (request {request.request_id!r})",
+                f"The model knows {self._vocabulary} tokens: use the tokenizer that it was trained with.",
+            )
+        limit = min(room, self._decoding.max_new_tokens)
+        if request.max_new_tokens is not None:
+            limit = min(limit, request.max_new_tokens)
+        job = _Job(request, limit, [None] * len(request.seeds))
+        if limit < 1 or not request.seeds:
+            job.completions = [Completion((), "", "length", 0.0)] * len(request.seeds)
+            self._complete.append(job)
+            return
+        # Longest first: buffers get their full width at once, and like lengths stand together.
+        heapq.heappush(self._queue, (-len(prompt), self._submitted, job))
+        self._submitted += 1
+
+    def results(self) -> Iterator[tuple[Request, tuple[Completion, ...]]]:
+        """Yield requests as they complete, until nothing is queued; more may be submitted meanwhile.
+
+        An iteration left early is gone on with by the next.
+
+        Raises:
+            MisstepError: the model's logits are not finite.
+        """
+        with _evaluating(self._model):
+            while self._queue or self._rows.used or self._complete:
+                self._join()
+                if self._rows.used:
+                    self._decode()
+                while self._complete:
+                    job = self._complete.popleft()
+                    yield job.request, tuple(c for c in job.completions if c is not None)
+            self._decoder.clear()
+
+    def close(self) -> None:
+        """Drop what is queued, the buffers and the model."""
+        self._queue.clear()
+        self._complete.clear()
+        self._rows.used = 0
+        self._decoder.clear()
+        del self._model, self._decoder
+
+    def _join(self) -> None:
+        """Give free rows to queued samples, where enough are free."""
+        used, joins = self._rows.used, self._decoder.joins
+        free = self._batch_rows - used
+        if used and not (joins and free >= max(1, self._batch_rows // _REFILL_SHARE)):
+            return
+        fresh: list[tuple[_Job, int]] = []
+        forks: list[tuple[_Job, int]] = []
+        sources: list[int] = []
+        columns = 0
+        while self._queue and free:
+            job = self._queue[0][2]
+            prompt = job.request.prompt_ids
+            if fresh and not joins and len(prompt) != len(fresh[0][0].request.prompt_ids):
+                break
+            begun = job.started > 0 and job in self._rows.jobs[:used]
+            samples = [(job, i) for i in range(job.started, min(len(job.request.seeds), job.started + free))]
+            job.started += len(samples)
+            free -= len(samples)
+            if job.started == len(job.request.seeds):
+                heapq.heappop(self._queue)
+            columns = max(columns, len(prompt) + job.limit)
+            if begun:  # a row of the same prompt still holds its keys and values
+                source = self._rows.jobs.index(job)
+            else:
+                source = used + len(fresh)
+                fresh.append(samples.pop(0))
+            forks += samples
+            sources += [source] * len(samples)
+        if fresh:
+            self._decoder.prefill(used, [job.request.prompt_ids for job, _ in fresh], columns)
+        if forks:
+            targets = used + len(fresh) + np.arange(len(forks))
+            lengths = np.array([len(job.request.prompt_ids) - 1 for job, _ in forks])
+            self._decoder.fork(np.array(sources), targets, lengths)
+        self._rows.add([*fresh, *forks])
+
+    def _decode(self) -> None:
+        """Append one token to every row, and let finished rows go."""
+        rows, used = self._rows, self._rows.used
+        logits = self._decoder.step(rows.pending[:used], rows.position[:used])
+        draws = uniforms(rows.key[:used], rows.count[:used])
+        tokens, logprobs = choose(logits, draws, self._decoding.temperature, self._decoding.top_p)
+        rows.append(tokens, logprobs)
+        ended = self._is_end[tokens]
+        if self._decoding.stop:
+            ended |= self._stops.completed(tokens, rows.response)
+        finished = ended | (rows.count[:used] >= rows.limit[:used])
+        if finished.any():
+            self._collect(np.flatnonzero(finished), ended)
+            sources, targets = rows.remove(finished)
+            self._decoder.move(sources, targets, rows.position[targets], rows.used)
+
+    def _collect(self, finished: Ints, ended: npt.NDArray[np.bool_]) -> None:
+        for row in finished.tolist():
+            job = self._rows.jobs[row]
+            assert job is not None
+            ids = self._rows.response(row)
+            text = decode(self._tokenizer, ids[:-1] if ids[-1] in self._ends else ids)
+            job.completions[self._rows.sample[row]] = Completion(
+                token_ids=tuple(ids),
+                text=self._stops.cut(text) if self._decoding.stop else text,
+                finish_reason="stop" if ended[row] else "length",
+                logprob=float(self._rows.logprob[row]),
+            )
+            job.done += 1
+            if job.done == len(job.completions):
+                self._complete.append(job)
+
+
+def load_engine(
+    model_folder: Path, decoding: DecodingParams, *, batch_rows: int, threads: int | None = None
+) -> TransformersEngine:
+    """Load a Hugging Face model folder into an engine.
+
+    Args:
+        threads: of torch, for the whole process; None leaves them as they are.
+
+    Raises:
+        BadInput: the folder holds no model that loads whole, no tokenizer, a tokenizer without an end token; or the
+            dtype is not supported.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    model, tokenizer = load_model(model_folder, decoding.dtype)
+    return TransformersEngine(model, tokenizer, decoding, batch_rows=batch_rows)
+
+
+@contextmanager
+def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """Switch dropout off inside the block."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
