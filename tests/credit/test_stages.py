@@ -36,7 +36,7 @@ def credit_params(**changes):
 
 
 def pairs_params(layout, **changes):
-    values = {"layout": layout, "per_problem": 2, "max_pairs": None, "prompt": PROMPT, "seed": 1}
+    values = {"layout": layout, "per_problem": 2, "max_pairs": None, "seed": 1}
     return PairsParams(**{**values, **changes})
 
 

@@ -180,7 +180,6 @@ class PairsParams(Params):
     layout: Literal["shared-prefix", "whole-response", "random", "edit-distance"]
     per_problem: int
     max_pairs: int | None
-    prompt: PromptParams
     seed: int
 
 

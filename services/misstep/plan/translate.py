@@ -168,7 +168,6 @@ class Translator:
             layout=arm.pairs,
             per_problem=self.spec.pairs.per_problem,
             max_pairs=self.spec.pairs.max_pairs,
-            prompt=self.prompt,
             seed=seed,
         )
 

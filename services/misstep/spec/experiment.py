@@ -125,8 +125,9 @@ class Verification(SpecModel):
 class Credit(SpecModel):
     """Which step of a wrong solution is to blame: Monte-Carlo rollouts from its prefixes."""
 
-    estimator: Literal["full-scan", "sequential", "bisection"] = "full-scan"
-    """`full-scan` credits every prefix; `sequential` stops at the pit; `bisection` searches for it."""
+    estimator: Literal["full-scan", "sequential", "bisection"] = "sequential"
+    """`full-scan` credits every prefix; `sequential` stops at the pit, which is the same pit for about half the
+    rollouts; `bisection` searches for it, which pays for solutions of many steps."""
     rollouts: Count = 8
     """Rollouts per prefix; at least bestOf."""
     best_of: Count = 5
