@@ -13,7 +13,7 @@ from misstep.plan.frozen import StageKind
 from misstep.plan.params import CreditParams, PairsParams
 from misstep.problems.strides import oracle
 from misstep.verification.verifier import Verifier
-from tests.credit.inputs import DECODING, PROMPT, World, answered
+from tests.credit.inputs import DECODING, World, answered
 
 LAYOUTS = ["shared-prefix", "whole-response", "random", "edit-distance"]
 
