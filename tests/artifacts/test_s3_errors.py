@@ -7,7 +7,9 @@ import os
 import socket
 import ssl
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -298,6 +300,37 @@ def test_a_slow_answer_is_retried_by_the_client() -> None:
     with _http(Flaky) as endpoint:
         assert open_store(servers.s3_storage(endpoint, "x")).get("a") == b"content"
     assert seen[0] == 3
+
+
+def test_killed_while_uploading_nothing_shows(versitygw_endpoint: str, tmp_path: Path) -> None:
+    """A process is killed in the midst of an upload in parts: the object is whole or absent."""
+    storage = servers.s3_storage(versitygw_endpoint, "killed")
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * (200 << 20))
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from misstep.artifacts.store import open_store
+        from misstep.plan.frozen import Storage
+        store = open_store(Storage.model_validate_json(sys.argv[1]))
+        print("ready", flush=True)
+        store.put_file("big", Path(sys.argv[2]))
+    """
+    store = open_store(storage)
+    for wait in (0.05, 0.2):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, storage.model_dump_json(), str(source)],
+            env={**os.environ, "PYTHONPATH": "services"},
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(wait)
+        process.kill()
+        process.communicate()
+        assert [entry.size for entry in store.list("")] in ([], [200 << 20])
+    store.put_file("big", source)
+    assert [entry.size for entry in store.list("")] == [200 << 20]
 
 
 def test_an_absent_object_is_missing_not_wrong(moto_endpoint: str) -> None:

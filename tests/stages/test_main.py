@@ -153,6 +153,25 @@ def test_signals_end_it_cleanly(
     assert _run(stage.model_dump_json()).returncode == 0
 
 
+@pytest.mark.parametrize("kind", ["local", "versitygw"])
+def test_processes_at_once_commit_once(
+    kind: str, stage: FrozenStage, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "versitygw":
+        servers.credentials(monkeypatch)
+        storage = servers.s3_storage(request.getfixturevalue("versitygw_endpoint"), "at-once")
+        stage = stage.model_copy(update={"storage": storage})
+    processes = [_start(stage.model_dump_json(), WORK_SECONDS="0.2") for _ in range(4)]
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, errors
+    store = open_store(stage.storage)
+    manifest = m.read_manifest(store, stage.key)
+    assert manifest is not None and manifest.tables() == {"samples": 12}
+    receipts = {f"{stage.key}/blocks/{block:05d}-of-00004.json" for block in range(4)}
+    expected = {f"{stage.key}/manifest.json", *receipts, *(f"{stage.key}/{part.path}" for part in manifest.parts)}
+    assert {entry.path for entry in store.list("")} == expected
+
+
 def _await(notes: Path, line: str) -> None:
     for _ in range(600):
         if line in notes.read_text():

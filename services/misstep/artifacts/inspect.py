@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,7 +45,9 @@ def artifacts_in(store: Store) -> dict[str, list[Entry]]:
 
 def ls(store: Store) -> list[ArtifactInfo]:
     """List committed and unfinished artifacts, by key."""
-    return [_info(store, key, entries) for key, entries in sorted(artifacts_in(store).items())]
+    found = sorted(artifacts_in(store).items())
+    with ThreadPoolExecutor(16) as pool:
+        return list(pool.map(lambda item: _info(store, *item), found))
 
 
 def _info(store: Store, key: str, entries: list[Entry]) -> ArtifactInfo:

@@ -1,7 +1,7 @@
 """The declared Arrow schema of every table that stages exchange.
 
-A table is named ``<stage kind>/<table>`` in ``docs/artifacts.md``. Token ids are kept beside every text, so that no text
-is ever tokenised twice; offsets are token offsets unless a name says otherwise.
+A table is named ``<stage kind>/<table>`` in ``docs/artifacts.md``. Token ids are kept beside every text, so that no
+text is ever tokenised twice; offsets are token offsets unless a name says otherwise.
 """
 
 from __future__ import annotations

@@ -43,7 +43,8 @@ def s3_error(error: Exception, storage: Storage, identity: str) -> MisstepError:
         if "WRONG_VERSION_NUMBER" in text or "wrong version number" in text:
             return BadInput("spec.storage.endpoint", endpoint, "The server speaks http there, not https.")
     if isinstance(error, aws.ConnectionError | aws.HTTPClientError):
-        hint = "" if storage.path_style else " A server without a host name per bucket needs pathStyle: true."
+        own_server = storage.endpoint is not None and not storage.path_style
+        hint = " A server without a host name per bucket needs pathStyle: true." if own_server else ""
         return UnreachableError(f"spec.storage.endpoint: no answer from {endpoint} ({text}).{hint}")
     if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError):
         return no_credentials()

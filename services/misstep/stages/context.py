@@ -45,6 +45,8 @@ class Checkpoints(Protocol):
 
 
 class StageContext(Protocol):
+    """One shard of one stage: what it was told, and what it may read."""
+
     @property
     def stage(self) -> FrozenStage: ...
     @property
