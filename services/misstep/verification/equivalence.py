@@ -51,6 +51,7 @@ class Answer:
         return self.number is not None or self.words is not None or self.clock is not None
 
 
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
 _ASSIGNMENT = re.compile(
     r"([A-Za-z](?:\s*_\s*(?:\w|\{\w+\}))?(?:\s*\([a-zA-Z0-9]\))?)\s*(?:=|\\in(?![a-zA-Z]))\s*(?=[^=\s])"
 )
@@ -66,6 +67,8 @@ _ELLIPSIS = re.compile(r"\\[lc]?dots(?![a-zA-Z])|\.\.\.")
 @lru_cache(maxsize=8192)
 def read_answer(answer: str) -> Answer:
     """Read an extracted or gold answer; at most ``MAX_ANSWER_CHARS`` characters of it are looked at."""
+    if _INTEGER.fullmatch(answer):
+        return Answer(answer, answer, Exact(Fraction(int(answer))), "", None, None, "", None)
     return _read(tidy(answer[:MAX_ANSWER_CHARS]))
 
 

@@ -44,7 +44,7 @@ class Exact:
     base: int | None = None
 
 
-_INTEGER = r"\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?: \d{3})+(?!\d)|\d+"
+_INTEGER = r"\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?:[ ]\d{3})+(?!\d)|\d+"
 _DECIMAL = rf"(?:{_INTEGER})(?:\.\d*)?|\.\d+"
 _NUMBER = re.compile(
     rf"""

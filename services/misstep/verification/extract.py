@@ -46,12 +46,14 @@ class Extraction:
 _TAIL_CHARS = 2000
 _MAX_BOXES = 16
 _MAX_OTHERS = 32
+_MAX_LINES = 64
 
 _AMOUNT = r"[-\u2212+]?\s?(?:\\?\$|[€£¥])?\s?-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
 _NUMBER_LINE = re.compile(
     rf"{_AMOUNT}(?:\s*/\s*\d[\d,]*|e[+-]?\d+)?\s?\\?%?(?:\.|\s?[A-Za-z\u00b0\\^][^\d\n=+*]{{0,40}}\d?\}}?)?"
 )
 _STARTING_NUMBER = re.compile(_AMOUNT)
+_HEADING = re.compile(r"(?:step|part|case|stage|solution|question|problem)\b|\d+[.)]\s+[A-Za-z]", re.IGNORECASE)
 _LABEL = re.compile(r"[*_\s]*(?:the\s+)?(?:final\s+)?answer(?:\s+is)?\s*[:=]?[*_\s]*", re.IGNORECASE)
 _CONNECTOR = re.compile(r"[\s$.,;]*(?:\\text\s*\{)?[\s,]*(?:and|or|,|;|&)[\s,]*\}?[\s$]*(?:[a-zA-Z]\s*=\s*)?[\s$]*")
 _SENTENCE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}[,:]?\s+[A-Za-z]{2,}")
@@ -76,7 +78,9 @@ def _from_hash(text: str, strict: bool) -> Extraction | None:
     found: list[str] = []
     position = text.find("####")
     seen = position >= 0
-    while position >= 0 and len(found) < _MAX_OTHERS:
+    for _ in range(_MAX_LINES):
+        if position < 0:
+            break
         end = text.find("\n", position)
         line = text[position : end if end >= 0 else len(text)]
         answer = _hash_content(line.lstrip("#").strip(), strict, closed=end >= 0)
@@ -99,7 +103,7 @@ def _hash_content(content: str, strict: bool, closed: bool) -> str:
         content = box.content.strip() if box else content
     if _NUMBER_LINE.fullmatch(content):
         return content
-    if not strict or not any(map(str.isalnum, content)):
+    if not strict or not any(map(str.isalnum, content)) or _HEADING.match(content):
         return ""
     starting = _STARTING_NUMBER.match(content)
     if starting and re.match(r"\s+[A-Za-z(]", content[starting.end() :]):
@@ -171,7 +175,7 @@ _NUMBERS = re.compile(
     r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:/\d+(?![\d/]))?(?:\s?\\?%)?|(?<![\w.])\.\d+"
 )
 _SENTENCE_END = re.compile(r"[.!?](?=[\s*]|$)|\n")
-_FINISHED = tuple(".!?)]}*`\"'\u201d$")
+_FINISHED = re.compile(r"(?:[.!?`\"\u201d]|\S\*\*|\\[\])])$")
 
 
 def _from_prose(text: str) -> Extraction:
@@ -190,7 +194,8 @@ def _from_prose(text: str) -> Extraction:
     if bold:
         return Extraction(bold[-1], "bold", numbers, tail)
     ends_on_answer = re.search(r"(?:[=:]|^)\s*\S*\d\S*$", closing.rsplit("\n", 1)[-1]) is not None
-    if not (tail.endswith(_FINISHED) or ends_on_answer):
+    closes_math = tail.endswith("$") and closing.count("$") % 2 == 0
+    if not (_FINISHED.search(tail) or closes_math or ends_on_answer):
         return Extraction(None, "unfinished")
     if "\\" in closing or not numbers:
         return Extraction(None, "no-answer", (), tail)
@@ -210,7 +215,7 @@ def _stated(tail: str, rest: str, closing: str) -> Extraction:
     bold = _BOLD.match(rest)
     if math:
         content = next(part for part in math.groups() if part)
-        return Extraction(content.rsplit("=", 1)[-1], "stated", (content, *others), tail)
+        return Extraction(content.rsplit("=", 1)[-1].strip(), "stated", (content, *others), tail)
     if bold and _NUMBER_LINE.fullmatch(unwrap(bold[1] or bold[2])):
         return Extraction(unwrap(bold[1] or bold[2]), "stated", others, tail)
     answer = unwrap(sentence.rsplit("=", 1)[-1])

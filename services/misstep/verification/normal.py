@@ -59,7 +59,7 @@ def without_special_tokens(text: str) -> str:
 def unwrap(text: str) -> str:
     """Strip what only surrounds an answer: white space, markdown marks, math delimiters, a closing period."""
     text = text.strip()
-    while True:
+    while not (text[:1].isalnum() and text[-1:].isalnum()):  # no mark is a letter or a digit
         before = text
         for mark in _OPENERS:
             if text.startswith(mark):
@@ -68,7 +68,8 @@ def unwrap(text: str) -> str:
             if text.endswith(mark):
                 text = text[: -len(mark)].rstrip()
         if text == before:
-            return text
+            break
+    return text
 
 
 def tidy(text: str) -> str:

@@ -48,11 +48,13 @@ class WorkerPool:
         workers: comparisons at a time.
         timeout_seconds: wall time after which a comparison is killed and its verdict is ``timeout``. A worker
             that dies or outgrows its memory limit ends as ``timeout`` too.
+        memory_bytes: resident memory above which a worker is killed; it starts with some 80 MiB.
     """
 
-    def __init__(self, workers: int, timeout_seconds: float) -> None:
+    def __init__(self, workers: int, timeout_seconds: float, memory_bytes: int = 768 << 20) -> None:
         self.workers = workers
         self.timeout_seconds = timeout_seconds
+        self.memory_bytes = memory_bytes
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = os.getpid()
@@ -104,8 +106,9 @@ class WorkerPool:
         paths = [path or str(Path.cwd()) for path in sys.path]
         command = "from misstep.verification.worker import main; main()"
         self._received.clear()
+        arguments = [os.getpid(), self.workers, self.timeout_seconds, self.memory_bytes]
         self._process = subprocess.Popen(  # noqa: S603 - the interpreter that runs this, with fixed code
-            [sys.executable, "-P", "-c", command, str(os.getpid()), str(self.workers), str(self.timeout_seconds)],
+            [sys.executable, "-P", "-c", command, *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},

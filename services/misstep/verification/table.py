@@ -6,7 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -67,7 +67,8 @@ def verify_file(
             with job.writing():
                 unfinished.replace(out)
         finally:
-            unfinished.unlink(missing_ok=True)
+            with suppress(OSError):  # it must not hide the error that led here
+                unfinished.unlink(missing_ok=True)
     return job.counts
 
 
@@ -138,19 +139,28 @@ def _writing(out: Path) -> Iterator[None]:
         raise BadInput("--out", str(out), f"Cannot write there: {reason}. Name a place that has room.") from error
 
 
-def _scan_jsonl(job: _Job, unfinished: Path) -> None:
-    with job.path.open("rb") as source:
+@contextmanager
+def _sink(job: _Job, create: Callable[[], Any]) -> Iterator[Any]:
+    """Open and close what is written to; what closing still writes may fail like any writing."""
+    with job.writing():
+        sink = create()
+    try:
+        yield sink
+    finally:
         with job.writing():
-            sink = unfinished.open("xb")
-        with sink:
-            rows = _rows(job, source)
-            while batch := list(islice(rows, _BATCH_ROWS)):
-                added = job.score([row[job.response] for _, row in batch], [row[job.gold] for _, row in batch])
-                with job.writing():
-                    sink.writelines(_extended(line, more) for (line, _), more in zip(batch, added, strict=True))
+            sink.close()
+
+
+def _scan_jsonl(job: _Job, unfinished: Path) -> None:
+    with job.path.open("rb") as source, _sink(job, lambda: unfinished.open("xb")) as sink:
+        rows = _rows(job, source)
+        while batch := list(islice(rows, _BATCH_ROWS)):
+            added = job.score([row[job.response] for _, row in batch], [row[job.gold] for _, row in batch])
             with job.writing():
-                sink.flush()
-                os.fsync(sink.fileno())
+                sink.writelines(_extended(line, more) for (line, _), more in zip(batch, added, strict=True))
+        with job.writing():
+            sink.flush()
+            os.fsync(sink.fileno())
 
 
 def _rows(job: _Job, source: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
@@ -193,17 +203,12 @@ def _scan_parquet(job: _Job, unfinished: Path) -> None:
         job.check_columns(schema.names, str(job.path))
         for name in ADDED:
             schema = schema.append(pa.field(name, pa.string()))
-        with job.writing():
-            sink = pq.ParquetWriter(unfinished, schema, compression="zstd")
-        try:
+        with _sink(job, lambda: pq.ParquetWriter(unfinished, schema, compression="zstd")) as sink:
             for batch in _batches(job, source):
                 added = job.score(batch.column(job.response).to_pylist(), batch.column(job.gold).to_pylist())
                 columns = [pa.array([row[name] for row in added], pa.string()) for name in ADDED]
                 with job.writing():
                     sink.write_batch(pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema))
-        finally:
-            with job.writing():
-                sink.close()
 
 
 def _batches(job: _Job, source: Any) -> Iterator[pa.RecordBatch]:

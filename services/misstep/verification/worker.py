@@ -10,7 +10,9 @@ its own pipe closes, and a busy worker whose dispatcher was killed is ended by a
 
 from __future__ import annotations
 
+import gc
 import json
+import math
 import os
 import resource
 import select
@@ -22,10 +24,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ADDRESS_SPACE = 4 << 30
-RESIDENT_LIMIT = 768 << 20
-"""A worker above this is killed: a failed allocation inside sympy would be swallowed and read as "not equal"."""
+"""The last resort, far above the resident limit that the dispatcher watches: sympy swallows a failed allocation,
+and the comparison would then read "not equal"."""
 TASKS_PER_WORKER = 500
 """A worker is replaced after this many tasks, so that caches cannot grow without bound."""
+STARVED = 0.25
+MAX_ROUNDS = 4
+"""A comparison whose time is up but which had less than this share of it on a CPU is given as much again, up to so
+many times in all: on an overloaded machine an answer must not be lost for want of a turn."""
 _PATROL_SECONDS = 0.05
 _IDLE_SECONDS = 1.0
 
@@ -38,12 +44,17 @@ class _Worker:
     served: int = 0
     task: int | None = None
     deadline: float = 0.0
+    rounds: int = 0
+    cpu: float = 0.0
     received: bytearray = field(default_factory=bytearray)
 
 
 def main() -> None:
-    """Serve requests until the input closes. Arguments: parent's process id, workers, seconds per task."""
-    parent, limit, timeout = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    """Serve requests until the input closes.
+
+    Arguments: the parent's process id, the number of workers, seconds per task, resident bytes per worker.
+    """
+    parent, limit, timeout, memory = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
     requests, answers = os.dup(0), os.dup(1)
     silent = os.open(os.devnull, os.O_RDWR)
     os.dup2(silent, 0)
@@ -51,8 +62,10 @@ def main() -> None:
     # Imported before the first fork, so that every worker shares it.
     from misstep.verification import symbolic
 
-    _write(answers, {"ready": symbolic.__name__})
-    _Dispatcher(parent, limit, timeout, requests, answers).run()
+    symbolic.warm_up()
+    gc.freeze()  # or the workers' collectors would copy every page
+    _write(answers, {"ready": True})
+    _Dispatcher(parent, limit, timeout, memory, requests, answers).run()
 
 
 def _write(pipe: int, message: dict[str, object]) -> None:
@@ -65,8 +78,8 @@ def _write_bytes(pipe: int, data: bytes) -> None:
 
 
 class _Dispatcher:
-    def __init__(self, parent: int, limit: int, timeout: float, requests: int, answers: int) -> None:
-        self.parent, self.limit, self.timeout = parent, limit, timeout
+    def __init__(self, parent: int, limit: int, timeout: float, memory: int, requests: int, answers: int) -> None:
+        self.parent, self.limit, self.timeout, self.memory = parent, limit, timeout, memory
         self.requests, self.answers = requests, answers
         self.workers: list[_Worker] = []
         self.queue: deque[bytes] = deque()
@@ -111,6 +124,7 @@ class _Dispatcher:
             line = self.queue.popleft()
             idle.task = json.loads(line)["task"]
             idle.deadline = time.monotonic() + self.timeout
+            idle.rounds, idle.cpu = 1, _cpu_seconds(idle.pid)
             idle.served += 1
             try:
                 _write_bytes(idle.requests, line + b"\n")
@@ -133,9 +147,16 @@ class _Dispatcher:
         now = time.monotonic()
         for worker in [w for w in self.workers if w.task is not None]:
             if now >= worker.deadline:
-                self._give_up(worker, "time-limit")
-            elif _resident_bytes(worker.pid) > RESIDENT_LIMIT:
+                if worker.rounds < MAX_ROUNDS and self._starved(worker):
+                    worker.rounds += 1
+                    worker.deadline = now + self.timeout
+                else:
+                    self._give_up(worker, "time-limit")
+            elif _resident_bytes(worker.pid) > self.memory:
                 self._give_up(worker, "memory-limit")
+
+    def _starved(self, worker: _Worker) -> bool:
+        return _cpu_seconds(worker.pid) - worker.cpu < STARVED * self.timeout * worker.rounds
 
     def _give_up(self, worker: _Worker, rule: str) -> None:
         task = worker.task
@@ -169,6 +190,15 @@ class _Dispatcher:
         return worker
 
 
+def _cpu_seconds(pid: int) -> float:
+    try:
+        # Fields 14 and 15, counted behind the command, which may hold spaces.
+        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    except OSError:
+        return math.inf  # no /proc here: nobody can say, so nobody counts as starved
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def _resident_bytes(pid: int) -> int:
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -192,7 +222,7 @@ def _work(requests: int, answers: int, timeout: float) -> None:
             if not received.endswith(b"\n"):
                 continue
             # Ends this process even inside a C function, in case the dispatcher is no longer there to do so.
-            signal.setitimer(signal.ITIMER_REAL, timeout + 1.0)
+            signal.setitimer(signal.ITIMER_REAL, MAX_ROUNDS * timeout + 1.0)
             _write(answers, _answer(json.loads(received)))
             signal.setitimer(signal.ITIMER_REAL, 0.0)
             received = b""
