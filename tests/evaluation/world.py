@@ -10,7 +10,7 @@ The process, with every number fixed by ``World.seed``:
   half of the unparsable ones are cut off. Wrong answers fall on a few neighbours of the right one, so that votes tie.
 - A wrong solution goes wrong at a step that is uniform over its steps. Q before that step rises from 0.55 on average
   with noise, Q after it is 0, except that one in ten recovers to 0.2. With 15% of the negatives the problem was never
-  solved: no pit.
+  solved: no pit. Every third pit has no correct continuation, hence no pair.
 """
 
 from __future__ import annotations
@@ -274,12 +274,14 @@ class World:
         rows: list[dict[str, Any]] = []
         if point.layout in ("shared-prefix", "whole-response"):
             negatives = self._negatives[point.size, point.seed]
-            usable = [row for row in negatives if row["pit"]]
+            pits = [row for row in negatives if row["pit"]]
+            usable = [row for number, row in enumerate(pits) if number % 3]
         elif self.solved:
             usable = [self._negative(random.Random(n), n % point.size) for n in range(self.negatives)]
             negatives = usable
+            pits = usable
         else:
-            usable, negatives = [], []
+            pits, usable, negatives = [], [], []
         for number, row in enumerate(usable):
             question, states = _walk(self.seed, "train", int(row["problem_id"][6:]))
             lines = _lines(question, states)
@@ -300,7 +302,8 @@ class World:
                     "rejected_text": row["text"],
                 }
             )
-        dropped = {"never-solved": len(negatives) - len(usable)} if len(usable) < len(negatives) else {}
+        reasons = {"never-solved": len(negatives) - len(pits), "no-continuation": len(pits) - len(usable)}
+        dropped = {reason: count for reason, count in reasons.items() if count}
         summary = {
             "layout": point.layout,
             "candidates": len(negatives),
