@@ -6,20 +6,31 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib import metadata
 
+from misstep.errors import MisstepError
+
 RULES_VERSION = 1
 """Raised by hand whenever a change here can change a verdict."""
 
 
-def _math_verify_version() -> str:
+MATH_VERIFY_VERSION = "0.9.0"
+"""The release of math-verify whose judgements this one gives; pinned likewise in ``pyproject.toml``."""
+
+VERIFIER_VERSION = f"math-verify-{MATH_VERIFY_VERSION}+rules-{RULES_VERSION}"
+"""Stored with each verdict and part of stage keys: another math-verify (0.8 and 0.9 read percent signs differently) or
+other rules can judge the same response differently. It says nothing of what is installed: who plans needs no verifier."""
+
+
+def check_installed() -> None:
+    """Refuse to judge with another math-verify than the one that verdicts will name. Raises MisstepError."""
     try:
-        return metadata.version("math-verify")
+        installed = metadata.version("math-verify")
     except metadata.PackageNotFoundError:
-        return "absent"
-
-
-VERIFIER_VERSION = f"math-verify-{_math_verify_version()}+rules-{RULES_VERSION}"
-"""Stored with each verdict: another math-verify (0.8 and 0.9 read percent signs differently) or other rules
-can judge the same response differently."""
+        installed = "none"
+    if installed != MATH_VERIFY_VERSION:
+        raise MisstepError(
+            f"math-verify {MATH_VERIFY_VERSION} is needed to judge, installed is {installed}: "
+            f"pip install math-verify=={MATH_VERIFY_VERSION}"
+        )
 
 
 class Verdict(StrEnum):

@@ -13,7 +13,7 @@ from misstep.verification.extract import AnswerFormat, Extraction, extract_answe
 from misstep.verification.gold import gold_answer
 from misstep.verification.normal import MAX_ANSWER_CHARS
 from misstep.verification.pool import Ticket, WorkerPool
-from misstep.verification.verdict import Judgement, Verdict
+from misstep.verification.verdict import Judgement, Verdict, check_installed
 
 __all__ = ["AnswerFormat", "Judgement", "Verdict", "Verifier"]
 
@@ -54,6 +54,7 @@ class Verifier:
     ) -> None:
         if workers < 1 or timeout_seconds <= 0:
             raise ValueError("workers and timeout_seconds must be positive")
+        check_installed()
         self.answer_format = AnswerFormat(answer_format)
         self._pool = WorkerPool(workers, timeout_seconds)
         self._remembered: OrderedDict[tuple[str, str, str], Ticket] = OrderedDict()
