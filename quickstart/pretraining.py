@@ -60,9 +60,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM
     )
 
 
-def pretrain(
-    recipe: Recipe, tokenizer: PreTrainedTokenizerFast, progress: Callable[[str], None]
-) -> LlamaForCausalLM:
+def pretrain(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, progress: Callable[[str], None]) -> LlamaForCausalLM:
     """Train a new model by the recipe, on the pretrain split alone."""
     model = new_model(tokenizer, recipe.seed)
     repeats = _repeats(random.Random(recipe.seed), tokenizer)
@@ -99,9 +97,7 @@ def _train(
     pad: int,
 ) -> Iterator[tuple[int, float]]:
     """Train for so many steps; yield the step and its loss now and then."""
-    optimizer = torch.optim.AdamW(
-        model.parameters(), recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.1
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.1)
     warm_up = max(5, int(0.06 * steps))
     model.train()
     for step in range(steps):
