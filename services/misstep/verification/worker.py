@@ -26,8 +26,8 @@ from pathlib import Path
 ADDRESS_SPACE = 4 << 30
 """The last resort, far above the resident limit that the dispatcher watches: sympy swallows a failed allocation,
 and the comparison would then read "not equal"."""
-TASKS_PER_WORKER = 500
-"""A worker is replaced after this many tasks, so that caches cannot grow without bound."""
+WORN = 0.5
+"""A worker above this share of its memory limit is replaced after its task, so that no task pays for those before."""
 STARVED = 0.25
 MAX_ROUNDS = 4
 """A comparison whose time is up but which had less than this share of it on a CPU is given as much again, up to so
@@ -41,7 +41,6 @@ class _Worker:
     pid: int
     requests: int
     answers: int
-    served: int = 0
     task: int | None = None
     deadline: float = 0.0
     rounds: int = 0
@@ -125,7 +124,6 @@ class _Dispatcher:
             idle.task = json.loads(line)["task"]
             idle.deadline = time.monotonic() + self.timeout
             idle.rounds, idle.cpu = 1, _cpu_seconds(idle.pid)
-            idle.served += 1
             try:
                 _write_bytes(idle.requests, line + b"\n")
             except BrokenPipeError:
@@ -138,7 +136,7 @@ class _Dispatcher:
             _write(self.answers, json.loads(worker.received))
             worker.received.clear()
             worker.task = None
-            if worker.served >= TASKS_PER_WORKER:
+            if _resident_bytes(worker.pid) > WORN * self.memory:
                 self._end(worker)
         elif not data:
             self._give_up(worker, "worker-died")
