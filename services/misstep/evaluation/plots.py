@@ -1,24 +1,15 @@
-"""The report's pictures as inline SVG: same data, same bytes; text stays text, and colours are those of the page.
-
-Every picture is drawn for a wide and for a narrow screen, since text in a scaled picture would be too small
-on a phone. Colours that belong to the page are drawn as stand-ins and then replaced by its CSS variables, so
-that a picture follows the page into dark mode. The palette of series is Okabe and Ito's, which colour-blind
-readers can tell apart; markers differ as well.
+"""The report's pictures. Every arm has a colour of Okabe and Ito's palette, which colour-blind readers can tell apart,
+and a marker of its own. Pictures that need the width are drawn for wide and for narrow screens, since text in a
+scaled picture would be too small on a phone.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -29,29 +20,10 @@ from misstep.evaluation.curve import falling
 from misstep.evaluation.examples import QByStep
 from misstep.evaluation.figures import Worth
 from misstep.evaluation.results import Cell, Results
+from misstep.evaluation.svg import INK, MUTED, PAPER, VARIABLES, Picture, new_axes, picture
 
-INK, MUTED, GRID, PAPER = "#101011", "#6a6a6b", "#d9d9da", "#fefefd"
-_VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid", PAPER: "--paper"}
 _SERIES = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d3b")
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-_STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "misstep",
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "text.parse_math": False,
-    "text.color": INK,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": MUTED,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "lines.solid_capstyle": "round",
-}
 _HEAT_ROWS = 12
 _BLUE, _RED = "#1f6fb2", "#d55e00"
 _SMALL = (4.1, 3.1)
@@ -63,15 +35,6 @@ class Look:
 
     colour: str
     marker: str
-
-
-@dataclass(frozen=True)
-class Picture:
-    """The same picture for wide and for narrow screens, as SVG elements to put into a page."""
-
-    wide: str
-    narrow: str | None
-    """None where the wide one is narrow enough."""
 
 
 def looks(results: Results) -> dict[str, Look]:
@@ -89,7 +52,7 @@ def looks(results: Results) -> dict[str, Look]:
 
 def css_colour(look: Look) -> str:
     """Return the colour for the page's style sheet."""
-    return f"var({_VARIABLES[look.colour]})" if look.colour in _VARIABLES else look.colour
+    return f"var({VARIABLES[look.colour]})" if look.colour in VARIABLES else look.colour
 
 
 def curve_picture(results: Results) -> Picture | None:
@@ -97,7 +60,7 @@ def curve_picture(results: Results) -> Picture | None:
     if not results.cells:
         return None
     label = "Test error against the number of training problems, for every arm"
-    return _picture("curve", label, lambda wide: _curve(results, (9.3, 5.0) if wide else (4.0, 4.4)))
+    return picture("curve", label, lambda wide: _curve(results, (9.3, 5.0) if wide else (4.0, 4.4)))
 
 
 def worth_picture(results: Results) -> Picture | None:
@@ -107,7 +70,7 @@ def worth_picture(results: Results) -> Picture | None:
         return None
     height = 0.9 + 0.42 * len(cells)
     label = "How many times as many problems SFT needs for the same accuracy"
-    return _picture("worth", label, lambda wide: _worth(results, cells, (9.3, height) if wide else (4.0, height + 0.3)))
+    return picture("worth", label, lambda wide: _worth(results, cells, (9.3, height) if wide else (4.0, height + 0.3)))
 
 
 def pit_picture(results: Results) -> Picture | None:
@@ -118,62 +81,14 @@ def pit_picture(results: Results) -> Picture | None:
             steps[step] = steps.get(step, 0) + count
     if not steps:
         return None
-    return _picture("pits", "Number of pits by step", lambda _: _pits(steps), both=False)
+    return picture("pits", "Number of pits by step", lambda _: _pits(steps), both=False)
 
 
 def q_picture(q: QByStep) -> Picture | None:
     """Draw mean Q by step for wrong solutions with the pit at the same step; None where there are no pits."""
     if not q.counts:
         return None
-    return _picture("q", "Mean Q after each step, by the step of the pit", lambda _: _heat(q), both=False)
-
-
-def _picture(name: str, label: str, draw: Callable[[bool], Figure], both: bool = True) -> Picture:
-    """Draw a picture, for narrow screens too where ``both`` says so."""
-    with _settings():
-        wide = _svg(draw(True), f"{name}-wide", label)
-        return Picture(wide, _svg(draw(False), f"{name}-narrow", label) if both else None)
-
-
-@contextmanager
-def _settings() -> Iterator[None]:
-    """Use matplotlib's own defaults and ours, whatever the user's matplotlibrc says."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
-        yield
-
-
-def _svg(figure: Figure, name: str, label: str) -> str:
-    """Write a figure as an SVG element without metadata, with ids of its own and the page's colours and font."""
-    out = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = out.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r'\s+xmlns(:xlink)?="[^"]*"', "", text).replace("xlink:href", "href")
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = text.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
-    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)
-    text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
-    for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, f"var({variable})")
-    size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)
-    assert size is not None  # matplotlib always writes it
-    opening = (
-        f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 {size[1]} {size[2]}" '
-        f'style="max-width: {float(size[1]) * 4 / 3:.0f}px"'
-    )
-    return re.sub(r"<svg [^>]*", opening, text, count=1).strip()
-
-
-def _axes(figure: Figure) -> Any:
-    figure.patch.set_alpha(0.0)
-    axes = figure.add_subplot()
-    axes.patch.set_alpha(0.0)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=3, width=0.8)
-    return axes
+    return picture("q", "Mean Q after each step, by the step of the pit", lambda _: _heat(q), both=False)
 
 
 # Error against problems
@@ -181,7 +96,7 @@ def _axes(figure: Figure) -> Any:
 
 def _curve(results: Results, size: tuple[float, float]) -> Figure:
     figure = Figure(size, layout="constrained")
-    axes = _axes(figure)
+    axes = new_axes(figure)
     axes.set_xscale("log")
     axes.set_yscale("log")
     styles = looks(results)
@@ -296,7 +211,7 @@ def _has_factor(worth: Worth) -> bool:
 
 def _worth(results: Results, cells: Sequence[Cell], size: tuple[float, float]) -> Figure:
     figure = Figure(size, layout="constrained")
-    axes = _axes(figure)
+    axes = new_axes(figure)
     axes.set_xscale("log")
     styles = looks(results)
     for row, cell in enumerate(cells):
@@ -350,7 +265,7 @@ def _arrow(axes: Any, x: float, y: float, look: Look, points: float) -> None:
 
 def _pits(steps: dict[int, int]) -> Figure:
     figure = Figure(_SMALL, layout="constrained")
-    axes = _axes(figure)
+    axes = new_axes(figure)
     last = min(max(steps), _HEAT_ROWS)
     counts = [steps.get(i, 0) for i in range(1, last)]
     counts.append(sum(count for step, count in steps.items() if step >= last))
@@ -375,7 +290,7 @@ def _pits(steps: dict[int, int]) -> Figure:
 
 def _heat(q: QByStep) -> Figure:
     figure = Figure(_SMALL, layout="constrained")
-    axes = _axes(figure)
+    axes = new_axes(figure)
     pits = [p for p in sorted({pit for pit, _ in q.counts}) if p <= _HEAT_ROWS]
     columns = min(_HEAT_ROWS, max(step for pit, step in q.counts if pit in pits)) + 1
     for row, pit in enumerate(pits):
