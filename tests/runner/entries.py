@@ -5,6 +5,7 @@ A `score` stage's ``pass_at`` says what it does: (behaviour, milliseconds, block
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -34,6 +35,14 @@ class Do(IntEnum):
 
 def main(argv: Sequence[str]) -> int:
     return stages.main(argv, registry={StageKind.SCORE: "tests.runner.entries:open_work"})
+
+
+def noting_imports(argv: Sequence[str]) -> int:
+    """Run a real stage, and print what it has imported that was not there when it was forked."""
+    before = set(sys.modules)
+    code = stages.main(argv)
+    print(json.dumps({"imported": sorted(set(sys.modules) - before)}), flush=True)
+    return code
 
 
 def not_an_entry(argv: Sequence[str]) -> int:

@@ -25,6 +25,7 @@ from misstep.runner.schedule import Capacity
 from misstep.runner.watch import StoreWatch
 from misstep.runner.workdir import Workdir
 from tests.runner.entries import Do, plan_of, stage
+from tests.runner.processes import told_of
 
 ENTRY = "tests.runner.entries:main"
 
@@ -87,26 +88,17 @@ def test_a_plan_runs_to_its_end_and_then_there_is_nothing_to_do(tmp_path: Path) 
     assert again.stages("shard-asked") == []
 
 
-@pytest.mark.parametrize("isolate", [False, True])
-def test_bad_input_is_not_tried_again_and_says_how_to_go_on(tmp_path: Path, isolate: bool) -> None:
+def test_bad_input_is_not_tried_again_and_says_how_to_go_on(tmp_path: Path) -> None:
     plan, heard = diamond(tmp_path, do=Do.BAD_INPUT), Heard()
-    entry = {} if not isolate else {"isolate": True}
-    outcome = execute(plan, tmp_path, heard, **entry)
-    if isolate:  # the real entry point has no such work, so that the first stage fails already, on its missing inputs
-        assert outcome.result is Result.FAILED
-        return
-    assert (outcome.result, outcome.left, outcome.blocked) == (
-        Result.FAILED,
-        2 + (not committed(plan, "right")),
-        ("last",),
-    )
+    outcome = execute(plan, tmp_path, heard)
+    missing = 2 + (not committed(plan, "right"))
+    assert (outcome.result, outcome.left, outcome.blocked) == (Result.FAILED, missing, ("last",))
     (failure,) = outcome.failures
     assert failure.code == 64
     assert failure.error == "column answer: none. Name the column that holds the answer."
     assert "column answer" in Path(failure.log).read_text()
     assert heard.stages("shard-retried") == []
     assert not committed(plan, "last")
-    # The command given reruns that stage alone, in the same way.
     assert failure.rerun == f"misstep stage {tmp_path}/work/stages/left.json --shard 0"
 
 
@@ -148,7 +140,7 @@ def test_a_fork_server_that_dies_costs_an_attempt_and_not_the_run(tmp_path: Path
 
 
 def test_a_manifest_from_elsewhere_is_noticed(tmp_path: Path) -> None:
-    """Another run commits a stage while ours runs: ours does not start it."""
+    """Another run commits a stage while ours is busy with its input: ours does not start it."""
     plan, heard = diamond(tmp_path), Heard()
 
     def other_run(event: Event) -> None:
@@ -158,9 +150,9 @@ def test_a_manifest_from_elsewhere_is_noticed(tmp_path: Path) -> None:
             assert execute(plan_of(*plan.stages[:2]), elsewhere).result is Result.DONE
 
     heard.on_event = other_run
-    locks = ShardLocks(plan.stages[0].storage)
-    assert locks
     assert execute(plan, tmp_path, heard).result is Result.DONE
+    assert "left" not in heard.stages("shard-asked")
+    assert "left" in heard.stages("stage-committed")
 
 
 def test_a_stage_that_another_run_holds_is_waited_for(tmp_path: Path) -> None:
@@ -212,20 +204,6 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
-def descendants(folder: Path) -> list[int]:
-    """Processes that were told of the test's folder: the server by its socket's environment, stages by their log."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                if str(folder).encode() in (entry / "environ").read_bytes():
-                    state = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0]
-                    found += [] if state == "Z" else [int(entry.name)]
-            except (FileNotFoundError, ProcessLookupError, PermissionError):
-                continue
-    return found
-
-
 def long_run(folder: Path, do: Do = Do.WELL) -> Plan:
     store = folder / "store"
     first = stage("first", store, milliseconds=200)
@@ -245,7 +223,7 @@ def test_a_signal_stops_the_run_cleanly(tmp_path: Path, number: int) -> None:
     assert out.split() == ["interrupted", str(number)]
     assert "a restart does it again" in log.read_text()
     assert committed(plan, "first")
-    wait_for(lambda: not descendants(tmp_path), 2)
+    wait_for(lambda: not told_of(tmp_path), 2)
 
 
 def test_a_stage_that_ignores_the_stop_is_killed_after_the_grace_time(tmp_path: Path) -> None:
@@ -257,7 +235,7 @@ def test_a_stage_that_ignores_the_stop_is_killed_after_the_grace_time(tmp_path: 
     out, _ = run.communicate(timeout=20)
     assert 1.5 < time.monotonic() - began < 5
     assert out.startswith("interrupted")
-    wait_for(lambda: not descendants(tmp_path), 2)
+    wait_for(lambda: not told_of(tmp_path), 2)
 
 
 def test_a_second_signal_kills_at_once(tmp_path: Path) -> None:
@@ -278,10 +256,10 @@ def test_a_killed_runner_leaves_no_process_behind_and_a_rerun_goes_on(tmp_path: 
     run = start_run(plan, tmp_path)
     log = tmp_path / "work" / "logs" / "long.0.log"
     wait_for(lambda: log.exists() and "block 0" in log.read_text())
-    assert len(descendants(tmp_path)) >= 2
+    assert len(told_of(tmp_path)) >= 2
     run.kill()
     run.communicate()
-    wait_for(lambda: not descendants(tmp_path), 3)
+    wait_for(lambda: not told_of(tmp_path), 3)
     assert committed(plan, "first")
     heard = Heard()
     short = plan_of(plan.stage("first"), stage("long", tmp_path / "store", [plan.stage("first")]))

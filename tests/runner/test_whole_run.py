@@ -1,0 +1,169 @@
+"""A whole real experiment through the command line: once undisturbed, once damaged, once killed again and again."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from misstep.cli.common import make_plan, store_of
+from misstep.runner.costs import graph_of
+from misstep.runner.executor import Executor, Result, Settings
+from misstep.runner.schedule import Capacity
+from misstep.runner.watch import StoreWatch
+from misstep.runner.workdir import Workdir
+from tests.runner import entries
+from tests.runner.processes import told_of
+from tests.runner.small import NAME, YAML, command, misstep
+
+KILLS = 20
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an undisturbed run."""
+    folder = tmp_path_factory.mktemp("finished")
+    done = misstep(folder, "run", "small.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "dpo-step" in done.stdout
+    assert f".misstep/{NAME}/report.html" in done.stdout
+    return folder
+
+
+def report(folder: Path) -> dict[str, bytes]:
+    work = folder / ".misstep" / NAME
+    return {name: (work / name).read_bytes() for name in ("report.html", "results.json", "results.csv")}
+
+
+def manifests(folder: Path) -> dict[str, int]:
+    """Committed key -> when its manifest was written, to the nanosecond."""
+    return {p.parent.name: p.stat().st_mtime_ns for p in (folder / ".misstep" / "store").glob("*/manifest.json")}
+
+
+@pytest.mark.slow
+def test_a_second_run_has_nothing_to_do_and_says_so_at_once(finished: Path) -> None:
+    before = manifests(finished)
+    began = time.monotonic()
+    again = misstep(finished, "run", "small.yaml")
+    assert time.monotonic() - began < 10
+    assert again.returncode == 0
+    assert "stages: nothing to do" in again.stdout
+    assert "dpo-step" in again.stdout  # the result is shown all the same
+    assert manifests(finished) == before
+
+
+@pytest.mark.slow
+def test_the_looking_commands_show_the_finished_run(finished: Path) -> None:
+    rows = json.loads(misstep(finished, "status", NAME, "--json").stdout)["stages"]
+    assert {row["state"] for row in rows} == {"done"}
+    assert "nothing to do" not in misstep(finished, "report", "small.yaml").stdout
+    assert "committed" in misstep(finished, "logs", NAME, "sft-d60-s0").stdout
+    listed = json.loads(misstep(finished, "artifacts", "ls", "--json").stdout)
+    assert {info["key"] for info in listed} == set(manifests(finished))
+    exported = misstep(finished, "artifacts", "export", "score-", "--out", "x.jsonl")
+    assert exported.returncode == 64  # several keys begin so
+    (credit,) = [info["key"] for info in listed if info["kind"] == "credit"]
+    assert (
+        misstep(finished, "artifacts", "export", credit[:12], "--table", "negatives", "--out", "x.jsonl").returncode
+        == 0
+    )
+    assert (finished / "x.jsonl").stat().st_size > 0
+    gone = misstep(finished, "artifacts", "gc", NAME, "--grace-hours", "0", "--apply")
+    assert gone.returncode == 0, gone.stderr
+    assert "nothing to do" in misstep(finished, "run", "small.yaml").stdout
+
+
+@pytest.mark.slow
+def test_stages_import_next_to_nothing_by_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a forked stage still imports costs every stage of its kind: it belongs into preload."""
+    monkeypatch.setenv("MISSTEP_SCRATCH", str(tmp_path / "scratch"))
+    (tmp_path / "small.yaml").write_text(YAML, encoding="utf-8")
+    plan = make_plan(tmp_path / "small.yaml", None, None, f"file://{tmp_path / 'store'}")
+    workdir = Workdir(tmp_path / "work")
+    workdir.create()
+    watch = StoreWatch(store_of(plan))
+    settings = Settings(Capacity(2, 9999), entry=f"{entries.__name__}:noting_imports")
+    graph = graph_of(plan, ["pairs-dpo-step-d60-s0"])
+    assert Executor(plan, graph, watch, workdir, [], settings).run().result is Result.DONE
+    for log in (tmp_path / "work" / "logs").glob("*.0.log"):
+        imported = json.loads(log.read_text().splitlines()[-1])["imported"]
+        packages = {name for name in imported if "." not in name} - set(sys.stdlib_module_names)
+        assert not packages, log.name
+        assert len(imported) < 12, (log.name, imported)
+
+
+@pytest.mark.slow
+def test_a_damaged_part_is_named_and_repaired_alone(finished: Path, tmp_path: Path) -> None:
+    expected = report(finished)
+    store = finished / ".misstep" / "store"
+    part = max((p for p in store.glob("sample-*/*/*.parquet")), key=lambda p: p.stat().st_size)
+    sound = part.read_bytes()
+    part.chmod(0o644)
+    part.write_bytes(sound[:-100])
+    before = manifests(finished)
+    damaged_key = part.parents[1].name
+    repaired = misstep(finished, "run", "small.yaml", "--repair")
+    assert repaired.returncode == 0, repaired.stdout + repaired.stderr
+    assert f"removed {part.relative_to(store)}" in repaired.stdout
+    after = manifests(finished)
+    assert {key for key in before if after[key] != before[key]} == {damaged_key}
+    assert part.read_bytes() == sound
+    assert report(finished) == expected
+
+
+@pytest.mark.slow
+def test_an_isolated_stage_makes_the_same_artifact(finished: Path, tmp_path: Path) -> None:
+    done = misstep(tmp_path, "run", "small.yaml", "--isolate", "--only", "sft-d60-s0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(manifests(tmp_path)) == 2
+    for key in manifests(tmp_path):
+        parts = [
+            json.loads((folder / ".misstep" / "store" / key / "manifest.json").read_text())["parts"]
+            for folder in (finished, tmp_path)
+        ]
+        assert parts[0] == parts[1]
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_moments_ends_with_the_same_report(finished: Path, tmp_path: Path) -> None:
+    """SIGKILL to the runner alone, at 20 moments: nothing is left running, nothing committed is done again, and what
+    comes out in the end is byte for byte the undisturbed run's."""
+    chance = random.Random(5)
+    kills = 0
+    committed: dict[str, int] = {}
+    while kills < KILLS:
+        line, environment = command(tmp_path, "run", "small.yaml", "--json")
+        run = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+        assert run.stdout is not None
+        # So many events after the run has begun to start stages, and a moment more.
+        events = chance.randint(1, 6)
+        for text in run.stdout:
+            events -= json.loads(text)["what"] in ("shard-started", "shard-ended", "shard-progress")
+            if events <= 0:
+                break
+        time.sleep(chance.random() * 2)
+        if run.poll() is None:
+            run.send_signal(signal.SIGKILL)
+            kills += 1
+        run.stdout.close()
+        code = run.wait()
+        until = time.monotonic() + 5
+        while told_of(tmp_path) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert told_of(tmp_path) == []
+        now = manifests(tmp_path)
+        assert {key: now[key] for key in committed} == committed
+        committed = now
+        if code == 0:
+            break
+    last = misstep(tmp_path, "run", "small.yaml")
+    assert last.returncode == 0, last.stdout + last.stderr
+    assert {key: manifests(tmp_path)[key] for key in committed} == committed
+    assert report(tmp_path) == report(finished)
+    assert kills >= 5
