@@ -125,7 +125,7 @@ def _tile_key(results: Results, factors: bool) -> str:
     if factors:
         return (
             f"How many times as many problems {results.yardstick} needs for the same accuracy, read off its own "
-            "points. “>”: more than was measured; “*”: read a little beyond it."
+            "points, with the 95% interval. “>”: more than was measured; “*”: read a little beyond it."
         )
     return "Share of test answers that are right (pass@1). The data carry no factor; the reasons stand below."
 
