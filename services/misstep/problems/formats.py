@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 from misstep.errors import BadInput
 from misstep.plan.params import SourceParams
@@ -12,11 +13,12 @@ from misstep.problems.files import Row, rows, text_column
 from misstep.problems.raw import RawProblem
 from misstep.verification.gold import gold_answer
 
+ReadSplit = Literal["train", "validation", "test"]
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 
 
 def read_source(
-    params: SourceParams, path: Path | None, split: str, fetched: Iterable[Row] | None = None
+    params: SourceParams, path: Path | None, split: ReadSplit, fetched: Iterable[Row] | None = None
 ) -> Iterator[RawProblem]:
     """Read one source.
 
@@ -73,7 +75,7 @@ def _table(row: Row, path: Path, columns: dict[str, str]) -> RawProblem:
     )
 
 
-def _strides(params: SourceParams, split: str) -> Iterator[RawProblem]:
+def _strides(params: SourceParams, split: ReadSplit) -> Iterator[RawProblem]:
     from misstep.problems.strides import generate
 
     if params.limit is None:

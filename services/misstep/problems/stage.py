@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from misstep.artifacts.records import PROBLEMS
 from misstep.errors import BadInput
 from misstep.plan.params import ProblemsParams, SourceParams
-from misstep.problems.formats import hub_rows, read_source
+from misstep.problems.formats import ReadSplit, hub_rows, read_source
 from misstep.problems.ingest import Ingest, check_split, hold_out, leave_out_overlap
 from misstep.problems.raw import RawProblem
 from misstep.stages.context import Output, StageContext, Work
@@ -43,14 +43,15 @@ class _Problems:
         found = Ingest()
         seen: set[str] = set()
         # Test first: a problem that stands in both is a test problem.
-        for split, source in (
+        sources: list[tuple[ReadSplit, SourceParams | None]] = [
             ("test", params.test),
             ("validation", params.validation),
             ("train", params.train),
-        ):
+        ]
+        for split, source in sources:
             if source is not None:
                 raw = self._raw(split, source)
-                check_split(found, split, raw, self.verifier.parse_gold, params.bad_gold_percent, source.limit, seen)
+                check_split(found, split, raw, self._readable, params.bad_gold_percent, source.limit, seen)
         leave_out_overlap(found, params.overlap_ngram)
         hold_out(found, params.held_out)
         table, solutions = self._with_solution_verdicts(found)
@@ -67,7 +68,10 @@ class _Problems:
             },
         )
 
-    def _raw(self, split: str, source: SourceParams) -> Iterator[RawProblem]:
+    def _readable(self, gold: str) -> bool:
+        return self.verifier.parse_gold(gold) is not None
+
+    def _raw(self, split: ReadSplit, source: SourceParams) -> Iterator[RawProblem]:
         role = f"source_{split}"
         if not self.ctx.has(role):
             return read_source(source, None, split)

@@ -17,7 +17,8 @@ MATH_VERIFY_VERSION = "0.9.0"
 
 VERIFIER_VERSION = f"math-verify-{MATH_VERIFY_VERSION}+rules-{RULES_VERSION}"
 """Stored with each verdict and part of stage keys: another math-verify (0.8 and 0.9 read percent signs differently) or
-other rules can judge the same response differently. It says nothing of what is installed: who plans needs no verifier."""
+other rules can judge the same response differently. It says nothing of what is installed, for planning needs no
+verifier."""
 
 
 def check_installed() -> None:
