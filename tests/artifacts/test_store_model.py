@@ -81,7 +81,7 @@ def test_a_folder_behaves_as_a_dictionary(tmp_path: Path, operations: list[tuple
     _same(operations, open_store(Storage(uri=f"file://{tmp_path}/{next(_numbers)}")), tmp_path / "local")
 
 
-@SETTINGS
+@settings(SETTINGS, max_examples=12)
 @given(st.lists(OPERATIONS, max_size=20))
 def test_moto_behaves_as_a_dictionary(
     tmp_path: Path, moto_endpoint: str, monkeypatch: pytest.MonkeyPatch, operations: list[tuple]
@@ -90,7 +90,7 @@ def test_moto_behaves_as_a_dictionary(
     _same(operations, open_store(servers.s3_storage(moto_endpoint, f"m{next(_numbers)}")), tmp_path / "local")
 
 
-@SETTINGS
+@settings(SETTINGS, max_examples=12)
 @given(st.lists(OPERATIONS, max_size=20))
 def test_versitygw_behaves_as_a_dictionary(
     tmp_path: Path, versitygw_endpoint: str, monkeypatch: pytest.MonkeyPatch, operations: list[tuple]
