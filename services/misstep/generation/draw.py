@@ -81,21 +81,21 @@ def choose(
 def _choose(
     logits: torch.Tensor, draws: npt.NDArray[np.float64], temperature: float, top_p: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    logits = logits.float()
-    top = logits.max(dim=-1, keepdim=True)
-    weights = (logits - top.values).double().exp_()
+    logits = logits.double()
+    top, likeliest = logits.max(dim=-1, keepdim=True)
+    logits = logits - top
+    weights = logits.exp()
     totals = weights.sum(-1)
     if not math.isfinite(float(totals.sum())):
         raise MisstepError("The model's logits are not finite: its weights are damaged or its training diverged.")
     if temperature == 0:
-        tokens = top.indices[:, 0]
+        tokens = likeliest[:, 0]
     else:
-        scaled = weights if temperature == 1 else ((logits - top.values).double() / temperature).exp_()
+        scaled = weights if temperature == 1 else (logits / temperature).exp_()
         if top_p < 1:
             scaled = scaled * _nucleus(scaled, top_p)
         tokens = _invert(scaled, torch.from_numpy(draws).to(logits.device))
-    chosen = logits.gather(1, tokens[:, None])[:, 0] - top.values[:, 0]
-    return tokens, chosen.double() - totals.log()
+    return tokens, logits.gather(1, tokens[:, None])[:, 0] - totals.log()
 
 
 def _invert(weights: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:

@@ -18,9 +18,6 @@ from misstep.generation.row_cache import RowCache, row_attention, use_row_attent
 
 _FAMILY = {"llama", "mistral", "qwen2"}
 """Model types whose decoder layer is Llama's: RMS norms before attention and MLP, rotary positions, gated SiLU."""
-_ROTARY = {"default", "linear", "llama3", "yarn"}
-"""Kinds of rotary positions that depend on the position alone, so that a table holds them."""
-
 Turn = tuple[torch.Tensor, torch.Tensor]
 """Cosines and sines of the tokens' positions, (tokens, 1, head size); the sines' first half is negated."""
 
@@ -72,12 +69,13 @@ class LlamaForward:
 
     @staticmethod
     def fits(model: PreTrainedModel) -> bool:
-        """Tell whether the model is of the family, with plain linear layers (no adapters, no quantisation)."""
+        """Tell whether the model is of the family, with plain linear layers (no adapters, no quantisation).
+
+        Its rotary positions are taken from a table: they must depend on the position alone.
+        """
         config = model.config
         windows = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
         if config.model_type not in _FAMILY or config.hidden_act != "silu" or windows:
-            return False
-        if config.rope_parameters["rope_type"] not in _ROTARY:
             return False
         if config.model_type == "mistral" and config.sliding_window is not None:
             return False
@@ -96,8 +94,7 @@ class LlamaForward:
         hidden, turn = self._enter(ids, positions, cache.columns)
         for layer in self._layers:
             hidden = layer(hidden, turn, mask, cache, ids.shape)
-        logits: torch.Tensor = functional.linear(_rms(hidden, self._base.norm), self._head.weight)
-        return logits
+        return _apply(self._head, _rms(hidden, self._base.norm))
 
     def _enter(self, ids: torch.Tensor, positions: torch.Tensor, columns: int) -> tuple[torch.Tensor, Turn]:
         hidden = functional.embedding(ids.flatten(), self._base.embed_tokens.weight)
@@ -151,7 +148,8 @@ class _Layer:
 
 
 def _apply(linear: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-    return functional.linear(x, linear.weight, linear.bias)
+    y: torch.Tensor = functional.linear(x, linear.weight, linear.bias)
+    return y
 
 
 def _onto(hidden: torch.Tensor, linear: nn.Linear, x: torch.Tensor) -> torch.Tensor:

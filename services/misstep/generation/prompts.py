@@ -6,9 +6,13 @@ from functools import cached_property
 from typing import Any
 
 from misstep.errors import BadInput
+from misstep.generation.stops import end_of_turn_id
 from misstep.plan.params import PromptParams
 
 QUESTION = "{question}"
+_ANY = "What is 1 + 1?"
+"""Stands for a question where only what comes after it matters."""
+_MARK = "misstep solves this"
 
 
 class PromptBuilder:
@@ -21,46 +25,64 @@ class PromptBuilder:
         tokenizer: a Hugging Face tokenizer.
 
     Raises:
-        BadInput: style ``chat`` without a chat template, or a tokenizer without an end token.
+        BadInput: style ``chat`` without a chat template or with a system turn that the template refuses, a prompt
+            template without its placeholder, or a tokenizer without an end token.
     """
 
     def __init__(self, tokenizer: Any, params: PromptParams) -> None:
         self.tokenizer, self.params = tokenizer, params
-        if params.style == "chat" and not tokenizer.chat_template:
-            raise BadInput(
-                "spec.policy.prompt.style",
-                "chat",
-                "The model's tokenizer has no chat template: write plain, or use a model made for chat.",
-            )
+        if QUESTION not in params.template:
+            raise BadInput("spec.policy.prompt.template", params.template, f"Write {QUESTION} where the question goes.")
         if tokenizer.eos_token_id is None:
             raise BadInput("tokenizer", "no end token", "Use a model whose tokenizer names its eos_token.")
+        if params.style == "chat":
+            if not tokenizer.chat_template:
+                raise BadInput(
+                    "spec.policy.prompt.style",
+                    "chat",
+                    "The model's tokenizer has no chat template: write plain, or use a model made for chat.",
+                )
+            from jinja2 import TemplateError
+
+            try:
+                self._chat_text(self._turns(_ANY), add_generation_prompt=True)
+            except TemplateError as error:
+                raise BadInput(
+                    "spec.policy.prompt", params.style, f"The model's chat template refuses these turns: {error}"
+                ) from error
 
     def prompt_ids(self, question: str) -> list[int]:
         """Return the token ids that stand before a response to this question."""
         if self.params.style == "chat":
-            return self._chat(self._turns(question), add_generation_prompt=True)
-        return self._beginning + self._encode(self._plain(question))
+            return self._encode(self._chat_text(self._turns(question), add_generation_prompt=True))
+        ids = self._encode(self._plain(question))
+        return ids if ids[:1] == self._beginning else self._beginning + ids
 
     def response_ids(self, solution: str) -> list[int]:
         """Return a solution's token ids, as they would be generated after a prompt, with the end token."""
-        # Encoded after the prompt's last character: some tokenizers mark the start of a text with a space of its own.
-        before = self._plain("")[-1:] if self.params.style == "plain" else "\n"
+        # Encoded behind the prompt's text: some tokenizers mark the start of a text with a space of its own.
+        before, between = self._around
         head = self._encode(before)
-        both = self._encode(before + solution)
-        ids = both[len(head) :] if both[: len(head)] == head else self._encode(solution)
+        both = self._encode(before + between + solution)
+        ids = both[len(head) :] if both[: len(head)] == head else self._encode(between + solution)
         return [*ids, self.end_id]
 
     @cached_property
     def end_id(self) -> int:
         """The token that ends a response: the end of turn in a chat, else the end of text."""
-        end = int(self.tokenizer.eos_token_id)
+        end_of_turn = end_of_turn_id(self.tokenizer) if self.params.style == "chat" else None
+        return int(self.tokenizer.eos_token_id) if end_of_turn is None else end_of_turn
+
+    @cached_property
+    def _around(self) -> tuple[str, str]:
+        """The text before a response, and the space that a chat template puts between that and the response."""
         if self.params.style == "plain":
-            return end
-        turns = [{"role": "user", "content": "a"}]
-        prompt = self._chat(turns, add_generation_prompt=True)
-        whole = self._chat([*turns, {"role": "assistant", "content": "b"}], add_generation_prompt=False)
-        special = set(self.tokenizer.all_special_ids)
-        return next((i for i in whole[len(prompt) :] if i in special), end)
+            return self._plain(_ANY), ""
+        turns = self._turns(_ANY)
+        prompt = self._chat_text(turns, add_generation_prompt=True)
+        answered = self._chat_text([*turns, {"role": "assistant", "content": _MARK}], add_generation_prompt=False)
+        between = answered[len(prompt) :].partition(_MARK)[0] if answered.startswith(prompt) else ""
+        return prompt, between if between.isspace() else ""
 
     @cached_property
     def _beginning(self) -> list[int]:
@@ -83,10 +105,11 @@ class PromptBuilder:
         return self.params.template.replace(QUESTION, question)
 
     def _encode(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def _chat(self, turns: list[dict[str, str]], *, add_generation_prompt: bool) -> list[int]:
-        encoded = self.tokenizer.apply_chat_template(
-            turns, add_generation_prompt=add_generation_prompt, tokenize=True, return_dict=True
+    def _chat_text(self, turns: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+        # Special tokens, that of the beginning included, are written out by the template.
+        text: str = self.tokenizer.apply_chat_template(
+            turns, add_generation_prompt=add_generation_prompt, tokenize=False
         )
-        return list(encoded["input_ids"])
+        return text

@@ -154,7 +154,9 @@ def row_attention(
     weights = grouped @ key.transpose(2, 3)
     if attention_mask is not None:
         weights += attention_mask
-    weights = weights.softmax(-1, dtype=torch.float32).to(value.dtype)
+    # In half precision transformers takes this step in single, and so does this.
+    wide = torch.float32 if value.element_size() < 4 else value.dtype
+    weights = weights.softmax(-1, dtype=wide).to(value.dtype)
     return (weights @ value).reshape(rows, 1, heads, size), None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from misstep.artifacts.records import SAMPLES
@@ -26,6 +26,11 @@ def open_work(ctx: StageContext) -> Work:
 
 
 class _Sample:
+    """Samples of one split, in the order of its problems (for training, that of the subset's permutation).
+
+    A problem whose prompt leaves no room for a response has no samples; it is counted as ``too_long``.
+    """
+
     def __init__(self, ctx: StageContext) -> None:
         assert isinstance(ctx.params, SampleParams)
         self.ctx, self.params = ctx, ctx.params
@@ -57,14 +62,12 @@ class _Sample:
 
     def run(self, block: int) -> Output:
         params, engine = self.params, self.engine
-        builder = PromptBuilder(engine.tokenizer, params.prompt)
         problems = self.problems[block * self.rows : (block + 1) * self.rows]
-        prompts = {problem_id: builder.prompt_ids(question) for problem_id, question in problems}
-        fitting = {i: ids for i, ids in prompts.items() if len(ids) < engine.context_length}
-        if prompts and not fitting:
+        fitting = self._fitting(problems)
+        if not fitting and not self._fitting(self.problems):
             raise BadInput(
                 "spec.policy.prompt",
-                f"all prompts are longer than the model's context of {engine.context_length} tokens",
+                f"every prompt is longer than the model's context of {engine.context_length} tokens",
                 "Use fewer examples, a shorter template, or a model with a longer context.",
             )
         for problem_id, ids in fitting.items():
@@ -77,10 +80,16 @@ class _Sample:
             "samples": len(completions),
             "generated_tokens": sum(len(c.token_ids) for c in completions),
             "prompt_tokens": sum(map(len, fitting.values())),
-            "finish": dict(Counter(c.finish_reason for c in completions)),
-            "too_long": len(prompts) - len(fitting),
+            "finish": {reason: sum(c.finish_reason == reason for c in completions) for reason in ("stop", "length")},
+            "too_long": len(problems) - len(fitting),
         }
         return Output(tables={"samples": _table(fitting, found)}, summary=summary)
+
+    def _fitting(self, problems: Sequence[tuple[str, str]]) -> dict[str, list[int]]:
+        """Return the prompts that leave room for a response, by problem."""
+        builder = PromptBuilder(self.engine.tokenizer, self.params.prompt)
+        prompts = ((problem_id, builder.prompt_ids(question)) for problem_id, question in problems)
+        return {problem_id: ids for problem_id, ids in prompts if len(ids) < self.engine.context_length}
 
     def _results(self, wanted: int, block: int) -> dict[Any, tuple[Completion, ...]]:
         found: dict[Any, tuple[Completion, ...]] = {}

@@ -1,0 +1,198 @@
+"""The sample stage, in the real shell of stages and a real store, on the quickstart's base model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from misstep.artifacts.reader import Reader
+from misstep.artifacts.records import PROBLEMS
+from misstep.artifacts.store import open_store
+from misstep.errors import BadInput
+from misstep.generation.seeds import permutation, sample_seed
+from misstep.generation.stops import decode
+from misstep.generation.subset import train_subset
+from misstep.generation.transformers_engine import load_engine
+from misstep.plan import params as p
+from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage
+from misstep.problems.strides import generate
+from misstep.stages.context import Output
+from misstep.stages.registry import REGISTRY
+from misstep.stages.shell import run_stage
+from tests.generation.tiny import decoding
+
+BASE = Path(__file__).parents[2] / "examples" / "quickstart-base"
+TOO_LONG = "start 10: " + "1a " * 80 + "?"
+SOURCE = p.SourceParams(format="strides", generator_seed=0)
+PROBLEMS_PARAMS = p.ProblemsParams(
+    train=SOURCE,
+    test=SOURCE,
+    validation=None,
+    held_out=0,
+    answer_format="hash",
+    overlap_ngram=8,
+    bad_gold_percent=1,
+    verifier="test",
+)
+PROMPT = p.PromptParams(style="plain", template="{question}\n")
+
+
+def problems_table():
+    """Training problems in an order that is not the subset's, one with a wrong solution, and one too long to ask."""
+    rows = []
+    for split, count in (("test", 7), ("train", 12), ("validation", 2)):
+        for number, problem in enumerate(generate(split, count, seed=0)):
+            verdict = "wrong" if (split, number) == ("train", 3) else "correct"
+            rows.append(
+                (f"{split}-{number}", split, problem.question, problem.solution, "wrong" if wrong else "correct")
+            )
+    rows.insert(2, ("test-long", "test", TOO_LONG, "#### 10", "correct"))
+    names = ("problem_id", "split", "question", "solution", "solution_verdict")
+    made = [dict(zip(names, row, strict=True)) | {"gold": "10", "source": "strides"} for row in rows]
+    return pa.Table.from_pylist(made, schema=PROBLEMS)
+
+
+class Ready:
+    def __init__(self, ctx):
+        pass
+
+    def blocks(self):
+        return 1
+
+    def run(self, block):
+        return Output(tables={"problems": problems_table()})
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def storage(tmp_path):
+    storage = Storage(uri=tmp_path.as_uri())
+    stage = FrozenStage(
+        kind=StageKind.PROBLEMS,
+        name="problems",
+        key="problems-0",
+        params=PROBLEMS_PARAMS.model_dump(),
+        storage=storage,
+    )
+    run_stage(stage, registry={**REGISTRY, StageKind.PROBLEMS: f"{__name__}:Ready"})
+    return storage
+
+
+def params(**changes):
+    settings = {
+        "split": "test",
+        "subset": None,
+        "samples": 3,
+        "seed": 5,
+        "prompt": PROMPT,
+        "decoding": decoding(max_new_tokens=30),
+    }
+    return p.SampleParams(**(settings | changes))
+
+
+def sampled(storage, key, params, *, shards=1, block_rows=4, batch_rows=8):
+    """Run the stage, shard after shard; return its rows and its manifest."""
+    stage = FrozenStage(
+        kind=StageKind.SAMPLE,
+        name=key,
+        key=f"sample-{key}",
+        params=params.model_dump(),
+        inputs={"problems": "problems-0"},
+        externals={"model": External(uri=str(BASE), digest="base")},
+        storage=storage,
+        shards=shards,
+        block_rows=block_rows,
+        resources=Resources(batch_rows=batch_rows),
+    )
+    for shard in reversed(range(shards)):
+        run_stage(stage, shard)
+    reader = Reader(open_store(storage), Path("/nonexistent"))
+    return reader.table(stage.key, "samples").to_pylist(), reader.manifest(stage.key)
+
+
+def test_rows_come_in_the_tables_order_and_carry_what_was_sampled(storage):
+    rows, manifest = sampled(storage, "a", params())
+    expected = [f"test-{i}" for i in range(7)]
+    assert [(row["problem_id"], row["sample"]) for row in rows] == [(i, n) for i in expected for n in range(3)]
+    engine = load_engine(BASE, decoding(max_new_tokens=30), batch_rows=4)
+    questions = {row["problem_id"]: row["question"] for row in problems_table().to_pylist()}
+    for row in rows:
+        assert decode(engine.tokenizer, row["prompt_ids"]) == questions[row["problem_id"]] + "\n"
+        ended = row["finish_reason"] == "stop"
+        assert (row["token_ids"][-1] == engine.tokenizer.eos_token_id) == ended
+        assert decode(engine.tokenizer, row["token_ids"]) == row["text"]
+    summary = manifest.summary
+    assert summary["samples"] == 21
+    assert summary["too_long"] == 1
+    assert summary["generated_tokens"] == sum(len(row["token_ids"]) for row in rows)
+    assert summary["prompt_tokens"] == sum(len(row["prompt_ids"]) for row in rows) // 3
+    assert summary["finish"] == {
+        reason: sum(row["finish_reason"] == reason for row in rows) for reason in ("stop", "length")
+    }
+
+
+def test_shards_and_restarts_change_no_byte(storage):
+    _, one = sampled(storage, "a", params())
+    _, three = sampled(storage, "b", params(), shards=3)
+    assert [part.sha256 for part in one.parts] == [part.sha256 for part in three.parts]
+    assert one.summary == three.summary
+
+
+def test_more_samples_begin_with_the_fewer(storage):
+    few, _ = sampled(storage, "few", params(samples=2))
+    many, _ = sampled(storage, "many", params(samples=5), block_rows=3, batch_rows=16)
+    kept = [row for row in many if row["sample"] < 2]
+    assert kept == few
+
+
+def test_training_problems_are_the_subsets_in_its_order(storage):
+    small, _ = sampled(storage, "small", params(split="train", subset=p.SubsetParams(size=3, seed=9), samples=1))
+    large, _ = sampled(storage, "large", params(split="train", subset=p.SubsetParams(size=6, seed=9), samples=1))
+    usable = [f"train-{i}" for i in range(12) if i != 3]
+    assert [row["problem_id"] for row in large] == permutation(usable, 9)[:6]
+    assert large[:3] == small
+
+
+def test_a_limit_takes_the_first_problems(storage):
+    rows, manifest = sampled(storage, "a", params(limit=4, samples=1))
+    assert [row["problem_id"] for row in rows] == ["test-0", "test-1", "test-2"]
+    assert manifest.summary["too_long"] == 1
+
+
+def test_a_block_in_which_every_prompt_is_too_long_has_no_rows(storage):
+    rows, manifest = sampled(storage, "a", params(samples=1), block_rows=1)
+    assert len(rows) == 7
+    assert manifest.summary["too_long"] == 1
+
+
+def test_it_is_fatal_where_no_prompt_fits(storage):
+    with pytest.raises(BadInput, match="context of 128 tokens"):
+        sampled(storage, "a", params(prompt=p.PromptParams(style="plain", template="start " * 200 + "{question}")))
+
+
+def test_too_few_training_problems_are_named(storage):
+    with pytest.raises(BadInput, match="There are 11 training problems"):
+        sampled(storage, "a", params(split="train", subset=p.SubsetParams(size=12, seed=0)))
+
+
+@given(st.integers(0, 10), st.integers(1, 11), st.integers(1, 11))
+def test_subsets_are_prefixes_of_each_other(seed, size, other):
+    table = problems_table()
+    small, large = (
+        train_subset(table, p.SubsetParams(size=n, seed=seed))["problem_id"].to_pylist() for n in sorted((size, other))
+    )
+    assert large[: len(small)] == small
+    assert "train-3" not in large
+
+
+@given(st.integers(0, 2**63), st.text(max_size=5), st.integers(0, 100))
+def test_seeds_name_their_sample(seed, problem, index):
+    assert 0 <= sample_seed(seed, "test", problem, index) < 2**64
+    assert sample_seed(seed, "test", problem, index) != sample_seed(seed, "test", problem, index + 1)
+    assert sample_seed(seed, "test", problem, index) != sample_seed(seed, "train", problem, index)
