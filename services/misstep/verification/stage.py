@@ -33,6 +33,7 @@ class _Verify:
         table = ctx.read("problems", "problems", ["problem_id", "gold"])
         self.gold = dict(zip(table["problem_id"].to_pylist(), table["gold"].to_pylist(), strict=True))
         self.total = ctx.rows_in("samples", "samples")
+        self.done = 0
 
     def blocks(self) -> int:
         return self.ctx.parts_in("samples", "samples")
@@ -52,10 +53,11 @@ class _Verify:
         todo = ((text, self.gold[i]) for text, i, done in zip(texts, ids, finished, strict=True) if done)
         judged = self.verifier.judge(todo)
         judgements = []
-        for done, complete in enumerate(finished, 1):
+        for complete in finished:
             judgements.append(next(judged) if complete else CUT_OFF)
-            if done % REPORT_EVERY == 0 or done == len(finished):
-                self.ctx.progress.update(done, self.total, "samples")
+            self.done += 1
+            if self.done % REPORT_EVERY == 0 or len(judgements) == len(finished):
+                self.ctx.progress.update(self.done, self.total, "samples")
         verdicts = [j.verdict.value for j in judgements]
         table = pa.table(
             {
