@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -98,7 +99,7 @@ def run(
     outcome = Executor(plan, graph, watch, workdir, listeners, settings).run()
     if outcome.left == 0 and only is None:
         show_report(store, plan, workdir, out, as_json=as_json)
-    _leave(outcome, file, quiet=quiet)
+    _leave(outcome, quiet=quiet)
 
 
 def _graph(plan: Plan, only: str | None) -> Graph:
@@ -172,14 +173,14 @@ def show_report(store: Store, plan: Plan, workdir: Workdir, out: Console, *, as_
     out.print(f"Figures: {files['results.json']}, {files['results.csv']}", markup=False, soft_wrap=True)
 
 
-def _leave(outcome: Outcome, file: Path, *, quiet: bool) -> None:
+def _leave(outcome: Outcome, *, quiet: bool) -> None:
     from misstep.runner.executor import Result
 
     if outcome.result is Result.INTERRUPTED:
         if not quiet:
+            again = shlex.join(["misstep", *sys.argv[1:]])
             sys.stderr.write(
-                f"stopped with {outcome.left} stages left; what is done stays done. To go on: misstep run {file}"
-                " with the same options\n"
+                f"stopped with {outcome.left} stages left; what is done stays done. To go on:\n  {again}\n"
             )
         raise typer.Exit(_SIGNALLED + (outcome.signal or 0))
     if outcome.result is Result.FAILED:
