@@ -47,9 +47,7 @@ def problems_table():
     for split, count in (("test", 7), ("train", 12), ("validation", 2)):
         for number, problem in enumerate(generate(split, count, seed=0)):
             verdict = "wrong" if (split, number) == ("train", 3) else "correct"
-            rows.append(
-                (f"{split}-{number}", split, problem.question, problem.solution, "wrong" if wrong else "correct")
-            )
+            rows.append((f"{split}-{number}", split, problem.question, problem.solution, verdict))
     rows.insert(2, ("test-long", "test", TOO_LONG, "#### 10", "correct"))
     names = ("problem_id", "split", "question", "solution", "solution_verdict")
     made = [dict(zip(names, row, strict=True)) | {"gold": "10", "source": "strides"} for row in rows]
