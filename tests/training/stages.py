@@ -28,7 +28,7 @@ from misstep.plan.params import (
 )
 from tests.training import small
 
-PROMPT = PromptParams(style="plain", template="{question}")
+PROMPT = PromptParams(style="plain", template="{question} ")
 POSITIVES = PositivesParams(per_problem=2, min_distance_percent=0, with_teacher=True)
 
 

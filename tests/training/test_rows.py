@@ -29,7 +29,7 @@ def test_every_row_ends_with_its_only_end_token(examples, limit):
     given_rows = [(prompt, [*response, END] if ends else response) for prompt, response, ends in examples]
     fitting = [e for e in given_rows if e[1][-1:] == [END] and len(e[0]) + len(e[1]) <= limit]
     if not fitting and all(e[1][-1:] == [END] for e in given_rows):
-        with pytest.raises(BadInput, match="max_length"):
+        with pytest.raises(BadInput, match="maxLength"):
             sft_rows(given_rows, {END, OTHER_END}, limit)
         return
     found = sft_rows(given_rows, {END, OTHER_END}, limit)
@@ -50,10 +50,10 @@ def test_any_of_the_models_end_tokens_ends_a_response():
 
 
 def test_rows_that_are_all_too_long_are_refused_with_the_fields_name():
-    with pytest.raises(BadInput, match="max_length: 3") as error:
+    with pytest.raises(BadInput, match=r"maxLength \(spec.training\): 3") as error:
         sft_rows([([3, 4, 5], [6, END])], {END}, 3)
     assert error.value.exit_code == 64
-    with pytest.raises(BadInput, match="max_length"):
+    with pytest.raises(BadInput, match="maxLength"):
         pair_rows([(int32(3, 4), int32(5, END), int32(6))], 3)
 
 

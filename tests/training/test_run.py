@@ -170,13 +170,13 @@ def test_patience_ends_a_run(base: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_real_policy_learns_and_is_seen_to(base: Path, tmp_path: Path):
-    params = small.optimiser(epochs=25, learning_rate=1e-2)
-    asked = small.selection(epochs=(1, 25))
+    params = small.optimiser(epochs=40, learning_rate=1e-2)
+    asked = small.selection(epochs=(1, 40))
     rows = small.sft_examples(60, seed=7)  # the questions are among them
     output, _ = finish(tmp_path, base, small.sft_run(rows, params, asked, ask=30))
     first, last = output.tables["selection"]["correct"].to_pylist()
-    assert first < 15 < last
-    assert output.summary["best_epoch"] == 25
+    assert first < 8 < 16 < last
+    assert output.summary["best_epoch"] == 40
 
 
 def test_without_validation_problems_the_last_weights_are_kept_and_the_summary_says_so(base: Path, tmp_path: Path):
@@ -263,7 +263,7 @@ def test_weights_that_are_not_finite_are_refused(base: Path, tmp_path: Path):
     start = Start.load(base)
     with torch.no_grad():
         start.model.model.norm.weight[0] = float("nan")
-    with pytest.raises(BadInput, match="learning_rate"):
+    with pytest.raises(BadInput, match="learningRate"):
         export_model(start, start.model, "float32", [[3, 4, 5]], tmp_path / "model")
 
 

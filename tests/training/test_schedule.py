@@ -72,7 +72,7 @@ def test_the_schedule_of_a_run(rows, epochs, percent):
 
 
 def test_a_micro_batch_that_does_not_divide_is_refused():
-    with pytest.raises(BadInput, match=r"micro_batch_size: 3\. It must divide batch_size, 8"):
+    with pytest.raises(BadInput, match=r"microBatchSize \(spec.training\): 3\. It must divide batchSize, 8"):
         make_schedule(10, optimiser(micro_batch_size=3))
 
 

@@ -98,7 +98,7 @@ def test_rows_longer_than_the_models_context_are_too_long(base: Path, tmp_path: 
     )
     run = rows_of(monkeypatch, context)
     assert (len(run.rows.rows), dict(run.rows.dropped)) == (39, {"too-long": 1})
-    with pytest.raises(BadInput, match="max_length"):
+    with pytest.raises(BadInput, match="maxLength"):
         sft_stage.open_work(
             stages.stage(tmp_path, base, stages.sft_params(optimiser=small.optimiser(max_length=5)))
         ).run(0)

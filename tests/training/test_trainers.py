@@ -197,7 +197,7 @@ def test_bands_cost_no_more_than_any_other_cut():
 
 def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_step(base: Path, tmp_path: Path):
     run = small.sft_run(small.sft_examples(40), small.optimiser(learning_rate=1e30, warmup_percent=0, epochs=4))
-    with pytest.raises(BadInput, match=r"learning_rate: 1e\+30\. The loss is \S+ at step \d+ of 20"):
+    with pytest.raises(BadInput, match=r"learningRate \(spec.training\): 1e\+30\. The loss is \S+ at step \d+ of 20"):
         train(small.context(tmp_path, run), Start.load(base), run)
 
 

@@ -51,6 +51,7 @@ def _common(optimiser: OptimiserParams, schedule: Schedule, folder: Path) -> dic
         "per_device_train_batch_size": optimiser.micro_batch_size,
         "gradient_accumulation_steps": schedule.accumulation,
         "learning_rate": optimiser.learning_rate,
+        "optim": "adamw_torch_fused",
         "lr_scheduler_type": _SCHEDULES[optimiser.schedule],
         "warmup_steps": schedule.warmup_steps,
         "weight_decay": optimiser.weight_decay,

@@ -54,8 +54,8 @@ def _narrow_logits(vocabulary: int) -> Iterator[None]:
 def _bands(model: PreTrainedModel) -> Iterator[None]:
     """Run a training batch as a few bands of rows of like length, each only as wide as its longest row.
 
-    Rows are padded on the right and attention is causal, so that padding changes no hidden state that carries loss.
-    A DPO batch holds whole solutions beside single steps: nearly half of it is padding.
+    Rows are padded on the right and attention is causal, so that padding changes no hidden state that carries loss,
+    and no mask is needed. A DPO batch holds whole solutions beside single steps: nearly half of it is padding.
     """
     backbone = model.base_model
     forward = backbone.forward
@@ -71,7 +71,7 @@ def _bands(model: PreTrainedModel) -> Iterator[None]:
         parts = []
         for start, end in plan_bands(widths):
             rows, width = order[start:end], widths[start]
-            part = forward(input_ids=ids[rows, :width], attention_mask=mask[rows, :width], use_cache=False)
+            part = forward(input_ids=ids[rows, :width], use_cache=False)
             parts.append(functional.pad(part.last_hidden_state, (0, 0, 0, ids.shape[1] - width)))
         return BaseModelOutputWithPast(last_hidden_state=torch.cat(parts)[order.argsort()])
 

@@ -74,7 +74,9 @@ def export_model(start: Start, model: Any, dtype: str, probe: Sequence[Sequence[
     expected = _logits(model, probe)
     if not torch.isfinite(expected).all():
         raise BadInput(
-            "learning_rate", "the trained weights give logits that are not finite", "Training diverged: lower it."
+            "learningRate (spec.training)",
+            "the trained weights give logits that are not finite",
+            "Training diverged in its last step: lower it.",
         )
     folder.mkdir(parents=True)
     model.save_pretrained(folder)

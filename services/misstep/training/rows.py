@@ -130,7 +130,7 @@ def pair_rows(pairs: Iterable[tuple[Ids, Ids, Ids]], max_tokens: int) -> Rows[Pa
 def _refuse_all_too_long(kept: int, dropped: Counter[str], max_tokens: int) -> None:
     if not kept and dropped["too-long"] and dropped.total() == dropped["too-long"]:
         raise BadInput(
-            "max_length",
+            "maxLength (spec.training)",
             max_tokens,
             f"All {dropped.total()} training rows have more tokens than that (or than the model's context): raise it.",
         )

@@ -41,7 +41,7 @@ def make_schedule(rows: int, optimiser: OptimiserParams) -> Schedule:
     """
     batch, micro = optimiser.batch_size, optimiser.micro_batch_size
     if batch % micro:
-        raise BadInput("micro_batch_size", micro, f"It must divide batch_size, {batch}.")
+        raise BadInput("microBatchSize (spec.training)", micro, f"It must divide batchSize, {batch}.")
     steps_per_epoch = math.ceil(rows / batch)
     steps = optimiser.epochs * steps_per_epoch
     return Schedule(

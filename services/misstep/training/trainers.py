@@ -90,10 +90,10 @@ class _OnRows:
         loss: torch.Tensor = super().training_step(*args, **kwargs)  # type: ignore[misc]
         if not torch.isfinite(loss):
             raise BadInput(
-                "learning_rate",
+                "learningRate (spec.training)",
                 self._optimiser.learning_rate,
                 f"The loss is {loss.item()} at step {self.state.global_step + 1} of {self.state.max_steps}: training "
-                "diverged. Lower the learning rate, or raise warmup_percent.",
+                "diverged. Lower the learning rate, or raise warmupPercent.",
             )
         return loss
 
