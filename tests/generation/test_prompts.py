@@ -9,7 +9,7 @@ from misstep.errors import BadInput
 from misstep.generation.prompts import PromptBuilder
 from misstep.generation.stops import decode
 from misstep.plan.params import PromptParams
-from tests.generation.tiny import byte_tokenizer
+from tests.generation.tiny import byte_tokenizer, word_tokenizer
 from tests.shared_data import shared_data
 
 CHATML = (
@@ -97,6 +97,12 @@ def test_tokens_do_not_reach_over_the_border_of_prompt_and_response():
     builder = PromptBuilder(tokenizer(), params(template="{question}:"))
     prompt, response = builder.prompt_ids("b"), builder.response_ids("ab")
     assert builder.tokenizer.convert_ids_to_tokens(prompt + response) == ["b", ":", "ab", "<eos>"]
+
+
+def test_words_that_would_run_together_are_encoded_apart():
+    # The template leaves no space before the solution, and a tokenizer of words knows no "?w5".
+    builder = PromptBuilder(word_tokenizer(), params(template="{question}"))
+    assert builder.response_ids("w5 w6") == [5, 6, 1]
 
 
 @pytest.mark.parametrize("name", ["gsm8k", "math"])

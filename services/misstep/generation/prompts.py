@@ -60,12 +60,10 @@ class PromptBuilder:
 
     def response_ids(self, solution: str) -> list[int]:
         """Return a solution's token ids, as they would be generated after a prompt, with the end token."""
-        # Encoded behind the prompt's text: some tokenizers mark the start of a text with a space of its own.
         before, between = self._around
-        head = self._encode(before)
-        both = self._encode(before + between + solution)
-        ids = both[len(head) :] if both[: len(head)] == head else self._encode(between + solution)
-        return [*ids, self.end_id]
+        text = between + solution
+        ids = self._behind(before, text)
+        return [*(self._encode(text) if ids is None else ids), self.end_id]
 
     @cached_property
     def end_id(self) -> int:
@@ -106,6 +104,19 @@ class PromptBuilder:
 
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _behind(self, before: str, text: str) -> list[int] | None:
+        """Encode a text behind another, or return None where no token begins at the border between them.
+
+        Some tokenizers mark the start of a text with a space of its own, which a response must not have.
+        """
+        if not self.tokenizer.is_fast:
+            return None
+        encoded = self.tokenizer(before + text, add_special_tokens=False, return_offsets_mapping=True)
+        ids, spans = list(encoded["input_ids"]), encoded["offset_mapping"]
+        first = next((i for i, (_, end) in enumerate(spans) if end > len(before)), len(ids))
+        crosses = first < len(ids) and spans[first][0] < len(before)
+        return None if crosses or ids[:first] != self._encode(before) else ids[first:]
 
     def _chat_text(self, turns: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
         # Special tokens, that of the beginning included, are written out by the template.
