@@ -19,8 +19,10 @@ def altered(gold: str, rng: random.Random) -> str | None:
     """The gold with one of its numbers changed; None where it has none that can be changed for sure.
 
     Left alone are numbers of one digit after ``\\frac`` (as in ``\\frac19``, where a second digit changes the
-    syntax) and exponents of units.
+    syntax), exponents of units, and golds that state one value twice (``.56 = 56\\%``).
     """
+    if re.search(r"\\approx|\d\s*=", gold):
+        return None
     places = [
         found
         for found in re.finditer(r"\d+", gold)

@@ -93,6 +93,21 @@ def test_a_root_with_parentheses(boxed: Verifier) -> None:
     assert judge(boxed, r"2\sqrt(1/4)", "1") is Verdict.CORRECT
 
 
+# math-verify 0.9.0 reads \frac\pi 4 as the fraction of a backslash and a p, and then only the rest of the sum
+def test_fractions_without_braces(boxed: Verifier) -> None:
+    assert judge(boxed, r"\frac \pi3 + 2 - \sqrt2", r"\frac \pi4 + 2 - \sqrt2") is Verdict.WRONG
+    assert judge(boxed, r"\frac{\pi}{4}", r"\frac\pi4") is Verdict.CORRECT
+    assert judge(boxed, r"\frac{\sqrt3}3", r"\frac{1}{\sqrt3}") is Verdict.CORRECT
+
+
+# math-verify falls back to the last number in what it cannot parse
+@pytest.mark.parametrize("junk", [r"x \foo {}", "x ? {}", "5 @ {}", r"\begin{{pmatrix}} 1 \\ q? & {} \end{{pmatrix}}"])
+def test_what_cannot_be_parsed_is_not_its_last_number(boxed: Verifier, junk: str) -> None:
+    assert judge(boxed, junk.format(18), "18") is Verdict.UNPARSABLE
+    assert judge(boxed, "18", junk.format(18)) is Verdict.UNPARSABLE
+    assert judge(boxed, junk.format(18), junk.format(18)) is Verdict.CORRECT
+
+
 # the label that Qwen's grader has wrong
 def test_a_braced_thousands_separator(boxed: Verifier) -> None:
     assert judge(boxed, "10{,}000", "10000") is Verdict.CORRECT

@@ -104,6 +104,10 @@ def test_a_percent_sign_is_the_number_or_its_hundredth(a: int, b: int) -> None:
         ("--5", "5", Match.EQUAL),
         ("\u22125", "-5", Match.EQUAL),
         ("1/0.5", "2", Match.EQUAL),
+        (r"0.\overline{3}", r"\frac{1}{3}", Match.EQUAL),
+        (r"-4.1\overline{054}", r"-\frac{41013}{9990}", Match.EQUAL),
+        (r"0.\overline{9}", "1", Match.EQUAL),
+        (r"\phantom{-}5", "5", Match.EQUAL),
     ],
 )
 def test_rules(pred: str, gold: str, match: Match) -> None:

@@ -93,10 +93,10 @@ def test_two_hundred_hostile_answers_cost_nobody_else_anything() -> None:
         response, gold, verdict = normal[n % len(normal)]
         items.append((response, gold))
         expected.append(verdict)
-    with Verifier(AnswerFormat.BOXED, workers=2, timeout_seconds=1.0) as verifier:
+    with Verifier(AnswerFormat.BOXED, workers=2, timeout_seconds=0.4) as verifier:
         start = time.perf_counter()
         judgements = list(verifier.judge(items))
         took = time.perf_counter() - start
     assert [judgement.verdict for judgement in judgements[1::2]] == expected
     assert all(judgement.verdict is not Verdict.CORRECT for judgement in judgements[::2])
-    assert took < allowed(200.0)
+    assert took < allowed(80.0)

@@ -83,6 +83,7 @@ def check_pairs(golds: list[str], pairs: int) -> None:
 
 def _essence(gold: str) -> str:
     """What is left of an answer without units, percent signs and spacing."""
+    gold = re.sub(r"^\\text\s*\{\(?(.*?)\)?\}$", r"\1", gold)
     gold = re.sub(
         r"\\text\s*\{[^}]*\}(\^\d)?|\^\s*\{?\\circ\}?|\\%|\\\$|\\!|\{,\}|\s|_\{?\d+\}?|\\left|\\right", "", gold
     )

@@ -28,7 +28,7 @@ class Answer:
         tidied: the answer in plain LaTeX of one spelling.
         key: spelling without spaces; equal keys are equal answers.
         number: the answer as one number, its variable (``x = 4``) taken off.
-        variable: what stands left of the equals sign, empty without one.
+        variable: the name left of the equals sign (or of the signs for "about" and "in"), empty without one.
         clock: the parts of ``12:00`` or ``3:1``.
         words: lower-case words of an answer that is plain text.
         brackets: opening and closing bracket around a list, empty for a bare list.
@@ -53,7 +53,7 @@ class Answer:
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _ASSIGNMENT = re.compile(
-    r"([A-Za-z](?:\s*_\s*(?:\w|\{\w+\}))?(?:\s*\([a-zA-Z0-9]\))?)\s*(?:=|\\in(?![a-zA-Z]))\s*(?=[^=\s])"
+    r"([A-Za-z](?:\s*_\s*(?:\w|\{\w+\}))?(?:\s*\([a-zA-Z0-9]\))?|)\s*(?:=|\\approx|\\in(?![a-zA-Z]))\s*(?=[^=\s])"
 )
 _CLOCK = re.compile(r"(\d{1,9}(?:\s*:\s*\d{1,9}){1,5})(\s*(?:\\text\s*\{\s*)?[ap]\.?\s?m\.?\s*\}?)?", re.IGNORECASE)
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")

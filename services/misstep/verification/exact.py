@@ -54,6 +54,7 @@ _NUMBER = re.compile(
         \\frac\s*\{{\s*(?P<num>-?\s?(?:{_DECIMAL}))\s*\}}\s*\{{\s*(?P<den>-?\s?(?:{_DECIMAL}))\s*\}}
       | (?:(?P<mixed>\d+)\s+)? (?P<over>{_DECIMAL})\s*/\s*(?P<under>{_DECIMAL})
       | (?P<base_digits>\d+)\s*_\s*(?:\{{\s*(?P<base>\d{{1,2}})\s*\}}|(?P<base_digit>\d{{1,2}}))
+      | (?P<fixed>\d*\.\d*)\s*\\overline\s*\{{\s*(?P<repeating>\d+)\s*\}}
       | (?P<decimal>{_DECIMAL})
         (?:\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*(?:\{{\s*(?P<exp_braced>[+-]?\d{{1,9}})\s*\}}|(?P<exp>[+-]?\d{{1,9}})(?!\d))
           | [eE](?P<e>[+-]?\d{{1,9}})(?![\d.])
@@ -214,6 +215,10 @@ def _value(match: re.Match[str]) -> tuple[Fraction, int | None, int | None] | No
         return _fraction(sign, match["mixed"], match["over"], match["under"])
     if match["base_digits"] is not None:
         return Fraction(sign * int(match["base_digits"])), None, int(match["base"] or match["base_digit"])
+    if match["repeating"] is not None:
+        places = len(match["fixed"].partition(".")[2])
+        tail = Fraction(int(match["repeating"]), 10 ** len(match["repeating"]) - 1) / 10**places
+        return sign * (_plain(f"0{match['fixed']}0") + tail), None, None
     numeral = match["decimal"]
     value, decimals = _plain(numeral), len(numeral.partition(".")[2]) if "." in numeral else None
     exponent = match["exp_braced"] or match["exp"] or match["e"]

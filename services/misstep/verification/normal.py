@@ -28,7 +28,7 @@ _SPELLINGS = [
     for pattern, replacement in [
         (r"(?<=\d)\s*(?:,\\!|\{,\}|\\,)\s*(?=\d{3}(?!\d))", ""),
         (r"\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])\s*\.?(?=$|\W)", ""),
-        (r"\\displaystyle(?![a-zA-Z])|(?<!\\)\\!", ""),
+        (r"\\[hv]?phantom\s*(?:\{[^{}]*\}|[^a-zA-Z{\\])|\\displaystyle(?![a-zA-Z])|(?<!\\)\\!", ""),
         (r"(?<!\\)\\[,;: ]|~|\\q?quad(?![a-zA-Z])|\\(?:thin)?space(?![a-zA-Z])", " "),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\\(?:mathrm|mathbf|mathit|textbf|textit|textrm|textnormal|mbox)\s*(?=\{)", r"\\text"),
@@ -39,10 +39,6 @@ _SPELLINGS = [
         (r"\\leq(?![a-zA-Z])", r"\\le "),
         (r"\\geq(?![a-zA-Z])", r"\\ge "),
         (r"\\neq(?![a-zA-Z])", r"\\ne "),
-        (r"\\frac\s*(\d)\s*(\d)(?!\d)", r"\\frac{\1}{\2}"),
-        (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
-        (r"\\frac\s*(\{[^{}]*\})\s*(\d)", r"\\frac\1{\2}"),
-        (r"\\sqrt\s*(\d)", r"\\sqrt{\1}"),
         (r"(?<![a-zA-Z\\])sqrt(?=\s*[({])", r"\\sqrt"),
         (r"\s+", " "),
     ]
@@ -77,7 +73,7 @@ def tidy(text: str) -> str:
     text = unwrap(text.translate(_UNICODE))
     for pattern, replacement in _SPELLINGS:
         text = pattern.sub(replacement, text)
-    return _brace_roots(unwrap(text))
+    return _brace_arguments(_brace_roots(unwrap(text)))
 
 
 def _brace_roots(text: str) -> str:
@@ -96,6 +92,44 @@ def _brace_roots(text: str) -> str:
                 text = f"{text[:start]}{{{inner}}}{text[position + 1 :]}"
                 break
     return text
+
+
+_COMMAND = re.compile(r"\\(frac|sqrt)(?![a-zA-Z])(\s*\[[^\[\]]*\])?")
+_MAX_COMMANDS = 50
+_ARGUMENT = re.compile(r"\s*(\\[a-zA-Z]+(?![a-zA-Z])|[0-9a-zA-Z])")
+
+
+def _brace_arguments(text: str) -> str:
+    r"""Write ``\frac12`` and ``\frac\pi 4`` as ``\frac{1}{2}`` and ``\frac{\pi}{4}``, which are the same to TeX.
+
+    math-verify takes the second for the fraction of a backslash and a ``p``.
+    """
+    commands = list(_COMMAND.finditer(text))
+    if len(commands) > _MAX_COMMANDS:
+        return text
+    for command in reversed(commands):  # what stands inside an argument comes first
+        head, rest = text[: command.end()], text[command.end() :]
+        for _ in range(2 if command[1] == "frac" else 1):
+            if bare := _ARGUMENT.match(rest):
+                if bare[1] in (r"\frac", r"\sqrt"):
+                    break
+                head, rest = f"{head}{{{bare[1]}}}", rest[bare.end() :]
+            elif rest.lstrip().startswith("{") and (end := _closing(rest.lstrip())) > 0:
+                head, rest = head + rest.lstrip()[:end], rest.lstrip()[end:]
+            else:
+                break
+        text = head + rest
+    return text
+
+
+def _closing(text: str) -> int:
+    """Where the group that opens a text ends, -1 if it does not."""
+    depth = 0
+    for position, character in enumerate(text):
+        depth += (character == "{") - (character == "}")
+        if depth == 0:
+            return position + 1
+    return -1
 
 
 _LONE_BRACES = re.compile(r"([\^_])\{([0-9A-Za-z])\}")

@@ -14,7 +14,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 import sympy
-from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+from math_verify import LatexExtractionConfig, parse, verify
 from sympy import Basic, Expr, Float, MatrixBase, Rational, Symbol
 from sympy.core.relational import Relational
 
@@ -37,7 +37,8 @@ _LOGIC = re.compile(r"\\(?:forall|exists|implies|Rightarrow|iff|mod|pmod|equiv)(
 _DEGREES = re.compile(r"\^\s*\\circ\s*")
 # math-verify's own removal of units takes the variable off "3 t" and the summand off "a + b + c".
 _SPELLING = replace(LatexExtractionConfig().normalization_config, units=False, boxed="last")
-_BOXED = [LatexExtractionConfig(boxed_match_priority=0, normalization_config=_SPELLING), ExprExtractionConfig()]
+# LaTeX alone: its extraction of plain numbers would take the last one out of whatever cannot be parsed.
+_BOXED = [LatexExtractionConfig(boxed_match_priority=0, normalization_config=_SPELLING)]
 _UNIT = re.compile(
     r"(?<=[\w})])\s*(?:\\text\s*\{[^{}]*\}|(?<![\\A-Za-z])\s[A-Za-z]{4,}(?:\s[A-Za-z]{2,}){0,3})\s*(?:\^\s*\{?\d\}?)?$"
 )
