@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +267,26 @@ def test_weights_that_are_not_finite_are_refused(base: Path, tmp_path: Path):
         start.model.model.norm.weight[0] = float("nan")
     with pytest.raises(BadInput, match="learningRate"):
         export_model(start, start.model, "float32", [[3, 4, 5]], tmp_path / "model")
+
+
+@pytest.fixture
+def small_files_only() -> Iterator[None]:
+    """Let every file end at 60 kB, as on a disk that is full then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("checkpoint_always", "small_files_only")
+def test_a_disk_that_is_full_is_named_whoever_writes(base: Path, tmp_path: Path):
+    with pytest.raises(BadInput, match=r"MISSTEP_SCRATCH: .*full") as error:
+        finish(tmp_path / "weights", base, RUNS["dpo"]())
+    assert type(error.value.__cause__.__cause__).__name__ == "SafetensorError"
+    few = small.sft_run(small.sft_examples(30), small.optimiser(lora_rank=8))  # only the optimizer's file is too large
+    with pytest.raises(BadInput, match=r"MISSTEP_SCRATCH: .*full") as error:
+        finish(tmp_path / "optimizer", base, few)
+    assert type(error.value.__cause__.__cause__) is RuntimeError
 
 
 def test_a_scorer_counts_as_correct_only_what_ended_by_itself(base: Path, monkeypatch: pytest.MonkeyPatch):

@@ -17,6 +17,7 @@ from misstep.plan.params import OptimiserParams, SelectionParams
 from misstep.stages.context import Output, StageContext
 from misstep.training.arguments import lora_config
 from misstep.training.cpu_speed import cheaper_steps
+from misstep.training.disk import full_disk_is_named
 from misstep.training.export import Start, export_model
 from misstep.training.rows import PairRow, Rows, SftRow
 from misstep.training.schedule import Schedule, make_schedule
@@ -61,19 +62,23 @@ def train(ctx: StageContext, start: Start, run: Run) -> Output:
     On a CPU, with fixed threads: same inputs, same bytes, however often the run was killed and resumed.
 
     Raises:
-        BadInput: settings that cannot work, or a loss that is not finite.
+        BadInput: settings that cannot work, a loss that is not finite, a full disk.
         MisstepError: the written model does not load as it was.
     """
     torch.set_num_threads(ctx.threads)
     disable_progress_bar()
     folder = ctx.scratch / "training"
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir()
-    if not run.rows.rows:
+    with full_disk_is_named(ctx.scratch):
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir()
+        if run.rows.rows:
+            return _train(ctx, start, run, folder)
         _log.warning("nothing to train on: %s", run.nothing)
         return _leave_as_it_is(start, run, folder)
 
+
+def _train(ctx: StageContext, start: Start, run: Run, folder: Path) -> Output:
     schedule = make_schedule(len(run.rows.rows), run.optimiser)
     scorer = None
     if run.selection is not None and run.questions:

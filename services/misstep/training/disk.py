@@ -1,0 +1,35 @@
+"""Full disks, as the libraries that write models report them."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from misstep.artifacts.disk import full_disk_errors
+
+_FULL = tuple(f"(os error {number})" for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+_TORCH_WRITER = "inline_container.cc"
+
+
+@contextmanager
+def full_disk_is_named(folder: Path) -> Iterator[None]:
+    """Turn the errors of a full disk under the scratch folder into BadInput.
+
+    safetensors writes in Rust and puts the system's error into its text; torch writes in C++ and only says which of
+    its checks failed, the archive writer's own.
+    """
+    with full_disk_errors("MISSTEP_SCRATCH", str(folder)):
+        try:
+            yield
+        except SafetensorError as error:
+            if str(error).endswith(_FULL):
+                raise OSError(errno.ENOSPC, str(error)) from error
+            raise
+        except RuntimeError as error:
+            if _TORCH_WRITER in str(error):
+                raise OSError(errno.ENOSPC, str(error)) from error
+            raise
