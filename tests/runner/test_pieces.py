@@ -108,7 +108,7 @@ def event(what: str, at: float, name: str | None = None, shard: int | None = Non
 
 
 STORY = [
-    event("run-started", 0, stages=3, todo=["a", "b"]),
+    event("run-started", 0, stages=3, todo=["a", "b"], committed=["c"]),
     event("shard-asked", 0.1, "a", 0, attempt=1),
     event("shard-started", 0.2, "a", 0, attempt=1, pid=1),
     event("shard-retried", 5, "a", 0, code=1, error="[odd] error"),

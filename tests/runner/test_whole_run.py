@@ -53,7 +53,7 @@ def test_a_second_run_has_nothing_to_do_and_says_so_at_once(finished: Path) -> N
     again = misstep(finished, "run", "small.yaml")
     assert time.monotonic() - began < 10
     assert again.returncode == 0
-    assert "stages: nothing to do" in again.stdout
+    assert "stages are there already: nothing to do" in again.stdout
     assert "dpo-step" in again.stdout  # the result is shown all the same
     assert manifests(finished) == before
 
@@ -63,7 +63,8 @@ def test_the_looking_commands_show_the_finished_run(finished: Path) -> None:
     rows = json.loads(misstep(finished, "status", NAME, "--json").stdout)["stages"]
     assert {row["state"] for row in rows} == {"done"}
     assert "nothing to do" not in misstep(finished, "report", "small.yaml").stdout
-    assert "committed" in misstep(finished, "logs", NAME, "sft-d60-s0").stdout
+    for follow in ([], ["--follow"]):  # with no run on, following ends where the log does
+        assert "committed" in misstep(finished, "logs", NAME, "sft-d60-s0", *follow).stdout
     listed = json.loads(misstep(finished, "artifacts", "ls", "--json").stdout)
     assert {info["key"] for info in listed} == set(manifests(finished))
     exported = misstep(finished, "artifacts", "export", "score-", "--out", "x.jsonl")

@@ -57,7 +57,7 @@ class Board:
     def tell(self, event: Event) -> None:
         self.at = max(self.at, event.at)
         if event.what == "run-started":
-            self.done = self.total - len(event.detail["todo"])
+            self.done = len(event.detail["committed"])
         if event.stage is None:
             return
         task = Task(event.stage, event.shard or 0)

@@ -65,7 +65,7 @@ class TextDisplay:
         name, detail = escape(_label(event.stage, event.shard)), event.detail
         match event.what:
             case "run-started":
-                return _opening(len(detail["todo"]), detail["stages"])
+                return _opening(len(detail["todo"]), len(detail["committed"]), detail["stages"])
             case "stage-failed":
                 return failure_text(event)
             case "shard-waiting":
@@ -164,10 +164,10 @@ def live_rows(board: Board) -> RenderableType:
     return Group(table, total)
 
 
-def _opening(todo: int, stages: int) -> str:
+def _opening(todo: int, committed: int, stages: int) -> str:
     if not todo:
-        return f"{stages} of {stages} stages: nothing to do"
-    there = f", {stages - todo} are there already" if todo < stages else ""
+        return f"{committed} of {stages} stages are there already: nothing to do"
+    there = f", {committed} are there already" if committed else ""
     return f"{todo} of {stages} stages to run{there}"
 
 

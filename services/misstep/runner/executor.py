@@ -128,6 +128,13 @@ class Executor:
         Raises:
             MisstepError: the store cannot be read.
         """
+        try:
+            return self._run()
+        finally:
+            for listener in self._listeners:
+                listener.close()
+
+    def _run(self) -> Outcome:
         ledger = self._ledger
         names = {stage.key: name for name, stage in self._stages.items()}
         for key in self._watch.committed_among(list(names)):
