@@ -31,14 +31,14 @@ SEEDS = [10, 11]  # not those of the quickstart: other training problems are dra
 SFT_SIZES = [250, 1000]
 PROBLEMS = 1000
 _FINE_TUNING = [
-    {"learningRate": rate, "batchSize": batch, "epochs": epochs}
+    {"learningRate": rate, "schedule": "linear", "batchSize": batch, "epochs": epochs}
     for rate, (batch, epochs) in product(["5e-4", "1e-3"], [(16, 12), (64, 32)])
 ]
 GRID: dict[str, list[dict[str, Any]]] = {
     "sft": _FINE_TUNING,
     "rft": _FINE_TUNING,
     "dpo": [
-        {"learningRate": rate, "beta": beta, "nllWeight": weight, "epochs": 2}
+        {"learningRate": rate, "beta": beta, "nllWeight": weight, "batchSize": 32, "epochs": 2}
         for rate, beta, weight in product(["1e-4", "3e-4"], ["0.1", "0.3"], ["0", "0.5"])
     ],
 }
