@@ -21,6 +21,7 @@ from pathlib import Path
 
 from misstep.errors import MisstepError
 from misstep.verification.verdict import Verdict
+from misstep.verification.worker import PATIENCE
 
 _START_SECONDS = 120.0
 _SLACK_SECONDS = 20.0
@@ -46,8 +47,9 @@ class WorkerPool:
 
     Args:
         workers: comparisons at a time.
-        timeout_seconds: wall time after which a comparison is killed and its verdict is ``timeout``. A worker
-            that dies or outgrows its memory limit ends as ``timeout`` too.
+        timeout_seconds: wall time after which a comparison is killed and its verdict is ``timeout``; longer only
+            where the machine has not given it a quarter of that on a CPU. A worker that dies or outgrows its
+            memory limit ends as ``timeout`` too.
         memory_bytes: resident memory above which a worker is killed; it starts with some 80 MiB.
     """
 
@@ -154,7 +156,7 @@ class WorkerPool:
     def _pump(self) -> None:
         """Read what has been decided; start the processes anew if they are gone or silent."""
         # The dispatcher bounds each comparison, so with work to do it cannot be silent for longer.
-        line = self._read_line(self._heard + self.timeout_seconds + _SLACK_SECONDS)
+        line = self._read_line(self._heard + PATIENCE * self.timeout_seconds + _SLACK_SECONDS)
         if line is None:
             self._restart()
             return

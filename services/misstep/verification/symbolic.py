@@ -21,6 +21,7 @@ from sympy.core.relational import Relational
 from misstep.verification.equivalence import Answer, decide, read_answer
 from misstep.verification.exact import Exact, Match, parse_exact, rounded
 from misstep.verification.normal import tidy
+from misstep.verification.reading import other_reading, spell_out
 from misstep.verification.verdict import Verdict
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)
@@ -34,14 +35,10 @@ _AGREE = sympy.Float("1e-45", 30)
 _DIFFER = sympy.Float("1e-9", 30)
 _DIFFER_ROUNDED = sympy.Float("1e-3", 30)
 _LOGIC = re.compile(r"\\(?:forall|exists|implies|Rightarrow|iff|mod|pmod|equiv)(?![a-zA-Z])")
-_DEGREES = re.compile(r"\^\s*\\circ\s*")
-# math-verify's own removal of units takes the variable off "3 t" and the summand off "a + b + c".
+_DEGREES = re.compile(r"(\d+(?:\.\d+)?|[a-zA-Z]|\([^()]*\))\s*\^\s*\\circ\s*")
 _SPELLING = replace(LatexExtractionConfig().normalization_config, units=False, boxed="last")
 # LaTeX alone: its extraction of plain numbers would take the last one out of whatever cannot be parsed.
 _BOXED = [LatexExtractionConfig(boxed_match_priority=0, normalization_config=_SPELLING)]
-_UNIT = re.compile(
-    r"(?<=[\w})])\s*(?:\\text\s*\{[^{}]*\}|(?<![\\A-Za-z])\s[A-Za-z]{4,}(?:\s[A-Za-z]{2,}){0,3})\s*(?:\^\s*\{?\d\}?)?$"
-)
 
 
 def warm_up() -> None:
@@ -114,12 +111,15 @@ def compare_prose(text: str, gold: str) -> Outcome:
     return (Verdict.CORRECT, "prose") if same else (Verdict.UNPARSABLE, "prose")
 
 
-@lru_cache(maxsize=256)
 def _parse(tidied: str) -> Basic | MatrixBase | None:
-    if not tidied or _nesting(tidied) > MAX_NESTING:
+    return _parse_latex(spell_out(tidied))
+
+
+@lru_cache(maxsize=256)
+def _parse_latex(latex: str) -> Basic | MatrixBase | None:
+    if not latex or _nesting(latex) > MAX_NESTING:
         return None
-    tidied = _UNIT.sub("", tidied)
-    return _first_expression(parse(f"\\boxed{{{tidied}}}", _BOXED, parsing_timeout=None))
+    return _first_expression(parse(f"\\boxed{{{latex}}}", _BOXED, parsing_timeout=None))
 
 
 def _first_expression(parsed: list[object]) -> Basic | MatrixBase | None:
@@ -231,7 +231,7 @@ def _confirm(gold: Basic | MatrixBase, pred: Basic | MatrixBase) -> Outcome:
 def _explain_difference(
     pred: str, pred_value: Basic | MatrixBase, gold: str, gold_value: Basic | MatrixBase
 ) -> Outcome | None:
-    """Find what notation may explain a difference: rounding, a vector as a tuple, degrees against radians."""
+    """Find what notation may explain a difference: rounding, a vector as a tuple, degrees, the reach of a slash."""
     for text, other in ((pred, gold_value), (gold, pred_value)):
         number = parse_exact(text)
         if number is not None and _is_rounded(number, other):
@@ -240,10 +240,15 @@ def _explain_difference(
         a, b = (sympy.Tuple(*v) if isinstance(v, MatrixBase) else v for v in (gold_value, pred_value))
         if not any(isinstance(v, MatrixBase) and 1 not in v.shape for v in (gold_value, pred_value)) and _verify(a, b):
             return Verdict.UNPARSABLE, "vector"
-    if bool(_DEGREES.search(pred)) != bool(_DEGREES.search(gold)):
-        a, b = (_parse(_DEGREES.sub(r" \\cdot \\frac{\\pi}{180} ", side)) for side in (pred, gold))
-        if a is not None and b is not None and _compare_values(b, a)[0] is Verdict.CORRECT:
+    if _DEGREES.search(pred) or _DEGREES.search(gold):
+        a, b = (_parse(_DEGREES.sub(r"(\1 \\cdot \\frac{\\pi}{180})", side)) for side in (gold, pred))
+        if a is not None and b is not None and _compare_values(a, b)[0] is Verdict.CORRECT:
             return Verdict.CORRECT, "degrees"
+    readings = [other_reading(side) for side in (gold, pred)]
+    if any(readings):
+        a, b = (_parse_latex(other or spell_out(side)) for other, side in zip(readings, (gold, pred), strict=True))
+        if a is not None and b is not None and _compare_values(a, b)[0] is Verdict.CORRECT:
+            return Verdict.UNPARSABLE, "slash"
     return None
 
 

@@ -43,7 +43,8 @@ class Verifier:
     Args:
         answer_format: how responses state their answer.
         workers: symbolic comparisons at a time, each in a process of its own (some 100 MB).
-        timeout_seconds: wall time of one symbolic comparison, after which its verdict is ``timeout``.
+        timeout_seconds: wall time of one symbolic comparison, after which its verdict is ``timeout``; on a machine
+            so loaded that it had no quarter of that on a CPU, it is given more.
     """
 
     def __init__(

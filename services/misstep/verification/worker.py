@@ -29,9 +29,9 @@ and the comparison would then read "not equal"."""
 WORN = 0.5
 """A worker above this share of its memory limit is replaced after its task, so that no task pays for those before."""
 STARVED = 0.25
-MAX_ROUNDS = 4
-"""A comparison whose time is up but which had less than this share of it on a CPU is given as much again, up to so
-many times in all: on an overloaded machine an answer must not be lost for want of a turn."""
+PATIENCE = 15
+"""A comparison whose time is up is not ended before it has had this share of it on a CPU, for up to so many times its
+time: on an overloaded machine an answer must not be lost for want of a turn."""
 _PATROL_SECONDS = 0.05
 _IDLE_SECONDS = 1.0
 
@@ -43,7 +43,6 @@ class _Worker:
     answers: int
     task: int | None = None
     deadline: float = 0.0
-    rounds: int = 0
     cpu: float = 0.0
     received: bytearray = field(default_factory=bytearray)
 
@@ -103,7 +102,8 @@ class _Dispatcher:
         busy = [worker.deadline for worker in self.workers if worker.task is not None]
         if not busy:
             return _IDLE_SECONDS
-        return max(0.0, min(_PATROL_SECONDS, min(busy) - time.monotonic()))
+        until = min(busy) - time.monotonic()
+        return min(_PATROL_SECONDS, until) if until > 0 else _PATROL_SECONDS / 5
 
     def _receive(self) -> bool:
         data = os.read(self.requests, 1 << 16)
@@ -123,7 +123,7 @@ class _Dispatcher:
             line = self.queue.popleft()
             idle.task = json.loads(line)["task"]
             idle.deadline = time.monotonic() + self.timeout
-            idle.rounds, idle.cpu = 1, _cpu_seconds(idle.pid)
+            idle.cpu = _cpu_seconds(idle.pid)
             try:
                 _write_bytes(idle.requests, line + b"\n")
             except BrokenPipeError:
@@ -144,17 +144,15 @@ class _Dispatcher:
     def _patrol(self) -> None:
         now = time.monotonic()
         for worker in [w for w in self.workers if w.task is not None]:
-            if now >= worker.deadline:
-                if worker.rounds < MAX_ROUNDS and self._starved(worker):
-                    worker.rounds += 1
-                    worker.deadline = now + self.timeout
-                else:
-                    self._give_up(worker, "time-limit")
+            if now >= worker.deadline and not self._starved(worker, now):
+                self._give_up(worker, "time-limit")
             elif _resident_bytes(worker.pid) > self.memory:
                 self._give_up(worker, "memory-limit")
 
-    def _starved(self, worker: _Worker) -> bool:
-        return _cpu_seconds(worker.pid) - worker.cpu < STARVED * self.timeout * worker.rounds
+    def _starved(self, worker: _Worker, now: float) -> bool:
+        if now >= worker.deadline + (PATIENCE - 1) * self.timeout:
+            return False
+        return _cpu_seconds(worker.pid) - worker.cpu < STARVED * self.timeout
 
     def _give_up(self, worker: _Worker, rule: str) -> None:
         task = worker.task
@@ -209,7 +207,8 @@ def _work(requests: int, answers: int, timeout: float) -> None:
     """Answer requests until the pipe closes; never returns."""
     try:
         os.dup2(0, 2)  # the parser reports syntax errors there
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        for alarm in (signal.SIGALRM, signal.SIGPROF):
+            signal.signal(alarm, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         wanted = ADDRESS_SPACE if hard == resource.RLIM_INFINITY else min(ADDRESS_SPACE, hard)
@@ -219,10 +218,12 @@ def _work(requests: int, answers: int, timeout: float) -> None:
             received += data
             if not received.endswith(b"\n"):
                 continue
-            # Ends this process even inside a C function, in case the dispatcher is no longer there to do so.
-            signal.setitimer(signal.ITIMER_REAL, MAX_ROUNDS * timeout + 1.0)
+            # End this process even inside a C function, in case the dispatcher is no longer there to do so.
+            signal.setitimer(signal.ITIMER_REAL, PATIENCE * timeout + 1.0)
+            signal.setitimer(signal.ITIMER_PROF, timeout + 1.0)
             _write(answers, _answer(json.loads(received)))
             signal.setitimer(signal.ITIMER_REAL, 0.0)
+            signal.setitimer(signal.ITIMER_PROF, 0.0)
             received = b""
     finally:
         os._exit(0)

@@ -1,0 +1,64 @@
+r"""Write out what math-verify's grammar reads otherwise than people do.
+
+Found by parsing random expressions whose value is known (``tests/verification/test_reading.py``), with
+math-verify 0.9.0:
+
+- a number before a number in parentheses, before a binomial or before an improper fraction is added to it, as in a
+  mixed number: ``2(3)``, ``(2)(3)``, ``3\binom{8}{1}`` and ``2\frac{3}{2}`` come out as 5, 5, 11 and 7/2;
+- a slash divides by the whole product that follows: ``4/3\pi`` is 4/(3 pi);
+- a function takes the product that follows its braces or its bare argument: ``\sin{x} \cdot 2`` is sin(2x);
+- its own removal of units takes the variable off ``3 t`` and the summand off ``a + b + c``.
+"""
+
+from __future__ import annotations
+
+import re
+
+_NAMES = r"sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh|ln|log|lg|exp"
+_FUNCTION = rf"\\(?:{_NAMES})(?![a-zA-Z])(?:\s*_\s*(?:\w|\{{\w+\}}))?(?:\s*\^\s*(?:\d|\{{-?\d+\}}))?"
+_GREEK = r"\\(?:alpha|beta|gamma|theta|phi|pi|omega)(?![a-zA-Z])"
+_BARE = rf"(?:\d+(?:\.\d+)?)?\s*(?:[a-zA-Z]|{_GREEK})|\d+(?:\.\d+)?(?:\s*\^\\circ)?"
+
+_SLASH = (
+    re.compile(rf"(/\s*(?:\d+|\([^()]*\)))\s*(?=[a-zA-Z(]|\\(?:pi|sqrt|frac|binom|{_NAMES})(?![a-zA-Z]))"),
+    r"\1 \\cdot ",
+)
+_RULES = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"(?<![\d./_^])(\d+) (\d+)/(\d+)(?![\d/])", r"\1\\frac{\2}{\3}"),
+        (r"(?<![_^\d.])(\d[\d.]*|\\pi)\s*\((?=\s*-?\s*[\d\\.])", r"\1 \\cdot ("),
+        (r"(\(\s*-?[\d.]+\s*\))\s*(?=\()", r"\1 \\cdot "),
+        (r"(?<=\d)\s*(?=\\binom)", r" \\cdot "),
+        (rf"({_FUNCTION})\s*\{{([^{{}}]*)\}}", r"\1(\2)"),
+        (rf"({_FUNCTION})\s*({_BARE})(?=\s*\\(?:cdot|times)(?![a-zA-Z]))", r"\1(\2)"),
+    )
+]
+_BEFORE_FRACTION = re.compile(r"(?<=\d)\s*\\frac\{(\d{1,18})\}\{(\d{1,18})\}")
+_UNIT = re.compile(
+    r"(?<=[\w})])\s*(?:\\text\s*\{[^{}]*\}|(?<![\\A-Za-z])\s[A-Za-z]{4,}(?:\s[A-Za-z]{2,}){0,3})"
+    r"\s*(?:\^\s*\{?\d\}?)?$"
+)
+
+
+def spell_out(tidied: str) -> str:
+    """Return the answer (as ``normal.tidy`` writes it) in a form that math-verify reads as people do."""
+    return _spell_out(_SLASH[0].sub(_SLASH[1], tidied))
+
+
+def other_reading(tidied: str) -> str | None:
+    """Return the answer with each slash dividing by all that follows; None where that is no other reading.
+
+    ``1/2x`` is x/2 by the rules, and not always to those who write it.
+    """
+    return _spell_out(tidied) if _SLASH[0].search(tidied) else None
+
+
+def _spell_out(text: str) -> str:
+    for pattern, replacement in _RULES:
+        text = pattern.sub(replacement, text)
+    return _UNIT.sub("", _BEFORE_FRACTION.sub(_product, text))
+
+
+def _product(fraction: re.Match[str]) -> str:
+    return fraction[0] if int(fraction[1]) < int(fraction[2]) else rf" \cdot {fraction[0].lstrip()}"
