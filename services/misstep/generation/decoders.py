@@ -11,14 +11,11 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from misstep.generation.forward import Forward, LlamaForward, ModelForward
-from misstep.generation.row_cache import RowCache, UnsupportedAttentionError
-
-Ints = npt.NDArray[np.int64]
+from misstep.generation.row_cache import Ints, RowCache, UnsupportedAttentionError
 
 _PREFILL_TOKENS = 1024
 """Prompt tokens in one forward pass: bounds its activations, whatever the prompts' number and length."""
@@ -86,7 +83,7 @@ class RowDecoder:
             self._run.prefill(self._tensor(ids), positions, self._cache)
 
     def fork(self, sources: Ints, targets: Ints, lengths: Ints) -> None:
-        self._cache.copy(self._tensor(sources), self._tensor(targets), int(lengths.max()))
+        self._cache.copy(sources, targets, int(lengths.max()))
 
     def step(self, tokens: Ints, positions: Ints) -> torch.Tensor:
         width = int(positions.max()) + 1
@@ -102,7 +99,7 @@ class RowDecoder:
 
     def move(self, sources: Ints, targets: Ints, lengths: Ints, rows: int) -> None:
         if len(sources):
-            self._cache.copy(self._tensor(sources), self._tensor(targets), int(lengths.max()))
+            self._cache.copy(sources, targets, int(lengths.max()))
 
     def clear(self) -> None:
         self._cache.clear()

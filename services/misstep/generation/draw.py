@@ -86,7 +86,7 @@ def _choose(
     logits = logits - top
     weights = logits.exp()
     totals = weights.sum(-1)
-    if not math.isfinite(float(totals.sum())):
+    if not bool(totals.isfinite().all()):
         raise MisstepError("The model's logits are not finite: its weights are damaged or its training diverged.")
     if temperature == 0:
         tokens = likeliest[:, 0]

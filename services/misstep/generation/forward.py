@@ -165,6 +165,6 @@ def _turned(x: torch.Tensor, turn: Turn) -> torch.Tensor:
 
 def _rms(x: torch.Tensor, norm: Any) -> torch.Tensor:
     wide = x.float()
-    square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_()
-    scale = square.div_(x.shape[-1]).add_(norm.variance_epsilon).rsqrt_()
+    length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    scale = length.square_().mul_(1 / x.shape[-1]).add_(norm.variance_epsilon).rsqrt_()
     return (wide * scale).to(x.dtype).mul_(norm.weight)

@@ -12,11 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn import functional
 from transformers import AttentionInterface, Cache, PreTrainedModel
 
 from misstep.errors import MisstepError
+
+Ints = npt.NDArray[np.int64]
 
 ATTENTION = "misstep_rows"
 _IGNORED = {"position_ids", "use_cache", "is_causal", "output_attentions", "return_dict"}
@@ -63,12 +67,19 @@ class RowCache(Cache):  # type: ignore[misc]
         self._width = width
         self._places.clear()
 
-    def copy(self, sources: torch.Tensor, targets: torch.Tensor, columns: int) -> None:
+    def copy(self, sources: Ints, targets: Ints, columns: int) -> None:
         """Copy the first columns of some rows into others."""
-        with torch.inference_mode():
-            for buffer in self._buffers.values():
-                held = buffer[:, :, :, :columns]
-                held.index_copy_(1, targets, held.index_select(1, sources))
+        for buffer in self._buffers.values():
+            with torch.inference_mode():
+                if buffer.device.type != "cpu":
+                    buffer[:, targets, :, :columns] = buffer[:, sources, :, :columns]
+                    continue
+                # NumPy copies whole lines, several times as fast as torch's index kernels copy elements.
+                lines = buffer.view(torch.uint8).view(2, self.rows, buffer.shape[2], -1).numpy()
+                used = columns * buffer.shape[4] * buffer.element_size()
+                for head in range(buffer.shape[2]):
+                    for side in lines[:, :, head]:
+                        side[targets, :used] = side[sources, :used]
 
     def clear(self) -> None:
         self._buffers.clear()

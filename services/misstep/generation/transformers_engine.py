@@ -24,10 +24,11 @@ import numpy.typing as npt
 import torch
 
 from misstep.errors import BadInput
-from misstep.generation.decoders import Decoder, Ints, decoder_for
+from misstep.generation.decoders import Decoder, decoder_for
 from misstep.generation.draw import choose, stream_keys, uniforms
 from misstep.generation.engine import Completion, Request
 from misstep.generation.loading import context_length_of, load_model
+from misstep.generation.row_cache import Ints
 from misstep.generation.stops import StopStrings, decode, end_ids, end_table
 
 if TYPE_CHECKING:
