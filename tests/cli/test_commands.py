@@ -67,7 +67,6 @@ def test_a_bad_experiment_gets_one_paragraph_and_64(run: Run, tmp_path: Path, sn
         (["run", EXAMPLE, "--only", "sft-d25-s0"], "Did you mean sft-d2"),
         (["plan", EXAMPLE, "--storage", "ftp://host"], "spec.storage.uri"),
         (["artifacts", "show", "nothing"], "No artifact's key begins so"),
-        (["upload", "nowhere", "--storage", "file://here"], "There is no such file or folder"),
     ],
     ids=lambda value: " ".join(map(str, value[:2])) if isinstance(value, list) else "",
 )
@@ -125,25 +124,6 @@ def test_a_relative_store_is_meant_from_here(run: Run, tmp_path: Path) -> None:
     uris = {stage["storage"]["uri"] for stage in json.loads(out)["stages"]}
     assert uris == {(tmp_path / "my store").as_uri()}
     assert open_store(Storage(uri=uris.pop())).uri
-
-
-def test_upload_puts_a_folder_under_its_digest_once(run: Run, tmp_path: Path) -> None:
-    model = tmp_path / "model"
-    (model / "sub").mkdir(parents=True)
-    (model / "config.json").write_text("{}")
-    (model / "sub" / "weights").write_bytes(b"123")
-    (model / ".hidden").write_text("no")
-    code, out, _ = run("upload", model, "--storage", "file://store")
-    assert code == 0
-    uri = out.split()[1]
-    digest = out.split()[3]
-    folder = Path(uri.removeprefix("file://"))
-    assert folder.name == digest.removeprefix("sha256:")
-    assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
-        "config.json",
-        "sub/weights",
-    ]
-    assert run("upload", model, "--storage", "file://store")[1].startswith("already there")
 
 
 def test_verify_scores_a_file(run: Run, tmp_path: Path) -> None:

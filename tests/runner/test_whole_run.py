@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -143,12 +144,12 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_report(finished: Path
         run = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
         assert run.stdout is not None
         # So many events after the run has begun to start stages, and a moment more.
-        events = chance.randint(1, 6)
+        events = chance.randint(1, 4)
         for text in run.stdout:
             events -= json.loads(text)["what"] in ("shard-started", "shard-ended", "shard-progress")
             if events <= 0:
                 break
-        time.sleep(chance.random() * 2)
+        time.sleep(chance.random())
         if run.poll() is None:
             run.send_signal(signal.SIGKILL)
             kills += 1
@@ -161,10 +162,11 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_report(finished: Path
         now = manifests(tmp_path)
         assert {key: now[key] for key in committed} == committed
         committed = now
-        if code == 0:
-            break
+        if code == 0:  # it came through before all kills were dealt: once more from nothing
+            assert report(tmp_path) == report(finished)
+            shutil.rmtree(tmp_path / ".misstep")
+            committed = {}
     last = misstep(tmp_path, "run", "small.yaml")
     assert last.returncode == 0, last.stdout + last.stderr
     assert {key: manifests(tmp_path)[key] for key in committed} == committed
     assert report(tmp_path) == report(finished)
-    assert kills >= 5

@@ -1,4 +1,4 @@
-"""``misstep verify``, ``upload``, ``stage`` and ``version``."""
+"""``misstep verify``, ``stage`` and ``version``."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from typing import Annotated
 import typer
 
 from misstep import __version__
-from misstep.cli.common import storage_from
-from misstep.cli.places import CaBundle, Endpoint, PathStyle, Region, StoreUri
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(rich_help_panel="Tools")(verify)
-    app.command(rich_help_panel="Tools")(upload)
     app.command(
         rich_help_panel="Tools",
         add_help_option=False,
@@ -50,28 +47,6 @@ def verify(
     for verdict, count in counts.most_common():
         print(f"{verdict.value:<11}{count:>9,}  {count / total:6.1%}")
     print(f"{'rows':<11}{total:>9,}  written to {out}")
-
-
-def upload(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="Data file or folder, or model folder.")],
-    storage: StoreUri,
-    endpoint: Endpoint = None,
-    region: Region = None,
-    path_style: PathStyle = False,
-    ca_bundle: CaBundle = None,
-) -> None:
-    """Copy local data or a model into a store under its digest, for experiments that run elsewhere.
-
-    [dim]misstep upload models/smollm2 --storage s3://my-bucket/misstep[/dim]
-    """
-    from misstep.artifacts.store import open_store
-    from misstep.cli.upload import upload as copy
-
-    store = open_store(storage_from(storage, endpoint, region, path_style, ca_bundle))
-    store.check(write=True)
-    done = copy(store, path)
-    print(f"{'uploaded' if done.files_written else 'already there'}: {done.uri}")
-    print(f"digest: {done.digest} ({done.files} files, {done.size:,} bytes)")
 
 
 def stage(context: typer.Context) -> None:
