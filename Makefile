@@ -27,7 +27,7 @@ demo: $(READY) ## run examples/quickstart.yaml end to end and print what came ou
 	@$(BIN)/misstep run examples/quickstart.yaml
 
 test: $(READY) versitygw ## run all tests
-	@MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest
+	@MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest -n 2 --dist loadfile --durations 15
 
 test-fast: $(READY) ## run the tests that take seconds
 	@$(BIN)/pytest -m "not slow" -n 2
