@@ -1,12 +1,14 @@
-"""Tokens per second of the transformers engine against `model.generate`, and the engine's memory against its queue.
+"""Tokens per second of the transformers engine against `model.generate`; its memory; how far batches change samples.
 
     PYTHONPATH=services OMP_NUM_THREADS=1 python benchmarks/generation.py
-    PYTHONPATH=services python benchmarks/generation.py --model DIR --questions FILE.jsonl --rows 16 --threads 2
+    PYTHONPATH=services python benchmarks/generation.py --model DIR --questions FILE.jsonl --rows 16 --threads 2 \\
+        --sequences 64 --samples 4 --max-new-tokens 200 --queues
 
 Both sides sample the same prompts at temperature 1 and stop at the same end tokens, in batches of the same number
 of rows; `generate` gets the prompts sorted by length, so that its batches hold like lengths. Rounds alternate, since
 other work on the machine changes its speed; the ratio is the median over rounds. Seconds of the processor are shown
-beside those of the clock for the same reason.
+beside those of the clock for the same reason. Then the same samples are drawn in batches of another size and compared,
+and memory is measured in processes of their own.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ def with_engine(engine: TransformersEngine, prompts: list[list[int]], samples: i
 
 
 def with_generate(
-    model: Any, tokenizer: Any, prompts: list[list[int]], options: argparse.Namespace, round_: int
+    model: Any, tokenizer: Any, prompts: list[list[int]], samples: int, options: argparse.Namespace, round_: int
 ) -> int:
     """Sample every prompt with `model.generate`; return the generated tokens, end tokens included."""
     torch.manual_seed(round_)
@@ -63,7 +65,7 @@ def with_generate(
         do_sample=True, top_k=0, top_p=1.0, max_new_tokens=options.max_new_tokens, eos_token_id=end, pad_token_id=pad
     )
     ends = torch.tensor(end).reshape(-1)
-    rows = sorted((prompt for prompt in prompts for _ in range(options.samples)), key=len)
+    rows = sorted((prompt for prompt in prompts for _ in range(samples)), key=len)
     tokens = 0
     for start in range(0, len(rows), options.rows):
         batch = rows[start : start + options.rows]
@@ -84,18 +86,17 @@ def timed(work: Callable[[], int]) -> tuple[float, float]:
     return tokens / (time.perf_counter() - clock), tokens / (time.process_time() - processor)
 
 
-def compare(options: argparse.Namespace) -> None:
+def compare(options: argparse.Namespace, engine: TransformersEngine, samples: int) -> None:
     """Print both sides' rates, round by round, and the median ratios."""
-    engine = engine_of(options)
     model, tokenizer = engine._model, engine.tokenizer
-    prompts = prompts_of(options, tokenizer, options.prompts)
+    prompts = prompts_of(options, tokenizer, options.sequences // samples)
     ratios: list[tuple[float, float]] = []
-    print(f"{options.prompts} prompts x {options.samples}, batches of {options.rows}, {options.threads} threads")
+    print(f"{len(prompts)} prompts x {samples}, batches of {options.rows}, {options.threads} threads")
     print("         engine tok/s       generate tok/s     ratio")
     print("round    clock  processor   clock  processor   clock  processor")
     for round_ in range(options.rounds + 1):
-        ours = timed(lambda r=round_: with_engine(engine, prompts, options.samples, r))
-        theirs = timed(lambda r=round_: with_generate(model, tokenizer, prompts, options, r))
+        ours = timed(lambda r=round_: with_engine(engine, prompts, samples, r))
+        theirs = timed(lambda r=round_: with_generate(model, tokenizer, prompts, samples, options, r))
         if round_:  # the first warms both up
             ratio = (ours[0] / theirs[0], ours[1] / theirs[1])
             ratios.append(ratio)
@@ -104,12 +105,27 @@ def compare(options: argparse.Namespace) -> None:
                 f" {ratio[0]:7.2f} {ratio[1]:10.2f}"
             )
     clock, processor = (median(side) for side in zip(*ratios, strict=True))
-    print(f"median ratio: {clock:.2f} by the clock, {processor:.2f} by the processor")
+    print(f"median ratio: {clock:.2f} by the clock, {processor:.2f} by the processor\n", flush=True)
+
+
+def compare_batches(options: argparse.Namespace) -> None:
+    """Print how many samples differ between batches of two sizes."""
+    found: list[dict[tuple[int, int], tuple[int, ...]]] = []
+    for rows in (options.rows, max(1, options.rows // 3)):
+        engine = engine_of(options, rows)
+        for i, prompt in enumerate(prompts_of(options, engine.tokenizer, options.sequences // 4)):
+            engine.submit(Request(i, prompt, [sample_seed(0, i, j) for j in range(16)]))
+        results = ((request.request_id, completions) for request, completions in engine.results())
+        found.append({(i, j): c.token_ids for i, completions in results for j, c in enumerate(completions)})
+    one, other = found
+    differ = sum(one[name] != other[name] for name in one)
+    tokens = sum(map(len, one.values()))
+    print(f"{differ} of {len(one)} samples ({tokens} tokens) differ between batches of {options.rows} and {rows} rows")
 
 
 def peak(options: argparse.Namespace) -> None:
     """Print this process's peak memory after so many queued requests."""
-    engine = engine_of(options)
+    engine = engine_of(options, options.rows)
     prompts = prompts_of(options, engine.tokenizer, options.peak)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with_engine(engine, prompts, 1, 0)
@@ -117,12 +133,12 @@ def peak(options: argparse.Namespace) -> None:
     print(f"{options.peak:6} queued requests: peak {after / 1024:.0f} MiB, {before / 1024:.0f} MiB before decoding")
 
 
-def engine_of(options: argparse.Namespace) -> TransformersEngine:
-    """Load the engine."""
+def engine_of(options: argparse.Namespace, rows: int) -> TransformersEngine:
+    """Load the model into an engine of so many rows."""
     decoding = DecodingParams(
         engine="transformers", dtype="float32", temperature=1.0, top_p=1.0, max_new_tokens=options.max_new_tokens
     )
-    return load_engine(options.model, decoding, batch_rows=options.rows, threads=options.threads)
+    return load_engine(options.model, decoding, batch_rows=rows, threads=options.threads)
 
 
 def main() -> None:
@@ -130,9 +146,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=BASE)
     parser.add_argument("--questions", type=Path, help="JSONL with a column `question`")
-    parser.add_argument("--prompts", type=int, default=1024)
-    parser.add_argument("--samples", type=int, default=1, help="of each prompt")
-    parser.add_argument("--rows", type=int, default=256)
+    parser.add_argument("--sequences", type=int, default=2048, help="prompts times samples")
+    parser.add_argument("--samples", type=int, nargs="*", default=[1, 16], help="of each prompt; one comparison each")
+    parser.add_argument("--rows", type=int, default=512)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--max-new-tokens", type=int, default=45)
     parser.add_argument("--rounds", type=int, default=5)
@@ -142,7 +158,10 @@ def main() -> None:
     if options.peak:
         peak(options)
         return
-    compare(options)
+    engine = engine_of(options, options.rows)
+    for samples in options.samples:
+        compare(options, engine, samples)
+    compare_batches(options)
     for queued in options.queues:
         subprocess.run([sys.executable, __file__, *sys.argv[1:], "--peak", str(queued)], check=True)
 
