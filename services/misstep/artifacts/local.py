@@ -17,6 +17,8 @@ from misstep.errors import BadInput, MisstepError
 
 _FIELD = "spec.storage.uri"
 _CHUNK = 1 << 20
+_TRIES = 200
+"""How often a folder may vanish under a write, by deletes that find it empty, before that counts as an error."""
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
@@ -123,7 +125,7 @@ class LocalStore:
             temporary.unlink(missing_ok=True)
 
     def _move(self, temporary: Path, target: Path, if_absent: bool) -> bool:
-        for _ in range(10):
+        for _ in range(_TRIES):
             try:
                 _make_folder(target.parent)
                 if if_absent and not _link(temporary, target):
