@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -127,10 +126,15 @@ def peak(options: argparse.Namespace) -> None:
     """Print this process's peak memory after so many queued requests."""
     engine = engine_of(options, options.rows)
     prompts = prompts_of(options, engine.tokenizer, options.peak)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mib()
     with_engine(engine, prompts, 1, 0)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"{options.peak:6} queued requests: peak {after / 1024:.0f} MiB, {before / 1024:.0f} MiB before decoding")
+    print(f"{options.peak:6} queued requests: peak {peak_mib():.0f} MiB, {before:.0f} MiB before decoding")
+
+
+def peak_mib() -> float:
+    """Return the most memory that this process ever held; what a parent held before it does not count."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 def engine_of(options: argparse.Namespace, rows: int) -> TransformersEngine:

@@ -4,19 +4,19 @@ Rows join the batch as others finish, prompts of like length are prefilled toget
 request, finished rows leave at once, and keys and values stand in fixed buffers (`decoders`).
 
 What holds for reproducibility: a sample is a function of (model, prompt, seed, decoding). The same requests in the
-same order through the same ``batch_rows`` and threads give the same bits. In another batch, matrix products of other
-shapes round differently, by some 1e-6 in a log-probability, so a sample differs where a draw falls that close to
-the border between two tokens (or, at temperature 0, where two tokens are that close to equal): in float32 some one
-token in a million does.
+same order through the same ``batch_rows`` and threads give the same bits. In a batch of another shape matrix products
+round differently, by some 1e-6 in a response's log-probability, so that a sample differs where a draw falls that close
+to the border between two tokens, or, at temperature 0, where the two likeliest are that close. In float32 this is
+rare: none of 60,000 samples (1.1 million tokens) on the quickstart's task differed between batches of 512 and of 64
+rows. In bfloat16 it is common.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,10 +25,11 @@ import torch
 
 from misstep.errors import BadInput
 from misstep.generation.decoders import Decoder, decoder_for
-from misstep.generation.draw import choose, stream_keys, uniforms
+from misstep.generation.draw import choose, uniforms
 from misstep.generation.engine import Completion, Request
 from misstep.generation.loading import context_length_of, load_model
 from misstep.generation.row_cache import Ints
+from misstep.generation.rows import Job, Rows
 from misstep.generation.stops import StopStrings, decode, end_ids, end_table
 
 if TYPE_CHECKING:
@@ -40,77 +41,6 @@ if TYPE_CHECKING:
 
 _REFILL_SHARE = 8
 """Rows join when one in so many is free: fewer would not repay a prefill's fixed cost on a small model."""
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """A request under way."""
-
-    request: Request
-    limit: int
-    completions: list[Completion | None]
-    """By sample; None until it is done."""
-    started: int = 0
-    """How many samples have a row, or had one."""
-    done: int = 0
-
-
-class _Rows:
-    """The state of the rows in use, 0 to ``used`` - 1, as arrays."""
-
-    def __init__(self, rows: int, tokens: int) -> None:
-        self.used = 0
-        self.jobs: list[_Job | None] = [None] * rows
-        self.sample = np.zeros(rows, dtype=np.int64)
-        self.key = np.zeros(rows, dtype=np.uint64)
-        self.pending = np.zeros(rows, dtype=np.int64)
-        """The token to be decoded next."""
-        self.position = np.zeros(rows, dtype=np.int64)
-        """Where in prompt and response that token stands."""
-        self.count = np.zeros(rows, dtype=np.int64)
-        """Tokens of the response so far."""
-        self.limit = np.zeros(rows, dtype=np.int64)
-        self.logprob = np.zeros(rows, dtype=np.float64)
-        self.tokens = np.zeros((rows, tokens), dtype=np.int64)
-
-    def add(self, samples: Sequence[tuple[_Job, int]]) -> None:
-        new = slice(self.used, self.used + len(samples))
-        prompts = [job.request.prompt_ids for job, _ in samples]
-        self.jobs[new] = [job for job, _ in samples]
-        self.sample[new] = [sample for _, sample in samples]
-        self.key[new] = stream_keys([job.request.seeds[sample] for job, sample in samples])
-        self.pending[new] = [prompt[-1] for prompt in prompts]
-        self.position[new] = [len(prompt) - 1 for prompt in prompts]
-        self.limit[new] = [job.limit for job, _ in samples]
-        self.count[new] = 0
-        self.logprob[new] = 0.0
-        self.used = new.stop
-
-    def append(self, tokens: Ints, logprobs: npt.NDArray[np.float64]) -> None:
-        used = self.used
-        self.tokens[np.arange(used), self.count[:used]] = tokens
-        self.pending[:used] = tokens
-        self.logprob[:used] += logprobs
-        self.count[:used] += 1
-        self.position[:used] += 1
-
-    def response(self, row: int) -> list[int]:
-        ids: list[int] = self.tokens[row, : self.count[row]].tolist()
-        return ids
-
-    def remove(self, finished: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
-        """Fill the gaps that finished rows leave with rows from the end; return where rows went from and to."""
-        left = self.used - int(finished.sum())
-        targets = np.flatnonzero(finished[:left])
-        sources = left + np.flatnonzero(~finished[left:])
-        state = (self.sample, self.key, self.pending, self.position, self.count, self.limit, self.logprob)
-        for column in (*state, self.tokens):
-            column[targets] = column[sources]
-        for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
-            self.jobs[target] = self.jobs[source]
-        self.jobs[left : self.used] = [None] * (self.used - left)
-        self.used = left
-        return sources, targets
 
 
 class TransformersEngine:
@@ -143,9 +73,9 @@ class TransformersEngine:
         self._stops = StopStrings(tokenizer, decoding.stop, self._vocabulary)
         with _evaluating(model):
             self._decoder: Decoder = decoder_for(model, batch_rows)
-        self._rows = _Rows(batch_rows, min(decoding.max_new_tokens, self._context))
-        self._queue: list[tuple[int, int, _Job]] = []
-        self._complete: deque[_Job] = deque()
+        self._rows = Rows(batch_rows, min(decoding.max_new_tokens, self._context))
+        self._queue: list[tuple[int, int, Job]] = []
+        self._complete: deque[Job] = deque()
         self._submitted = 0
 
     @property
@@ -164,7 +94,7 @@ class TransformersEngine:
         """
         prompt = request.prompt_ids
         room = self._context - len(prompt)
-        if not prompt or room < 1:
+        if len(prompt) == 0 or room < 1:
             raise BadInput(
                 "prompt",
                 f"{len(prompt)} tokens (request {request.request_id!r})",
@@ -179,7 +109,7 @@ class TransformersEngine:
         limit = min(room, self._decoding.max_new_tokens)
         if request.max_new_tokens is not None:
             limit = min(limit, request.max_new_tokens)
-        job = _Job(request, limit, [None] * len(request.seeds))
+        job = Job(request, limit, [None] * len(request.seeds))
         if limit < 1 or not request.seeds:
             job.completions = [Completion((), "", "length", 0.0)] * len(request.seeds)
             self._complete.append(job)
@@ -220,8 +150,8 @@ class TransformersEngine:
         free = self._batch_rows - used
         if used and not (joins and free >= max(1, self._batch_rows // _REFILL_SHARE)):
             return
-        fresh: list[tuple[_Job, int]] = []
-        forks: list[tuple[_Job, int]] = []
+        fresh: list[tuple[Job, int]] = []
+        forks: list[tuple[Job, int]] = []
         sources: list[int] = []
         columns = 0
         while self._queue and free:
