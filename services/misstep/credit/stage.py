@@ -136,7 +136,7 @@ class _Credit:
     def _open_scheduler(self) -> Scheduler:
         if self._scheduler is None:
             from misstep.credit.scheduler import Scheduler
-            from misstep.generation.transformers_engine import load_engine
+            from misstep.generation.engines import open_engine
             from misstep.verification.extract import AnswerFormat
             from misstep.verification.verifier import Verifier
 
@@ -146,12 +146,7 @@ class _Credit:
                 timeout_seconds=self._params.timeout_seconds,
             )
             self._to_close.append(verifier)
-            engine = load_engine(
-                self._ctx.model_folder(),
-                self._params.decoding,
-                batch_rows=self._ctx.stage.resources.batch_rows,
-                threads=self._ctx.threads,
-            )
+            engine = open_engine(self._ctx.model_folder(), self._params.decoding, self._ctx.stage.resources)
             self._to_close.append(engine)
 
             def report(done: int, most: int) -> None:

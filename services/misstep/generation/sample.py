@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from misstep.artifacts.records import SAMPLES
 from misstep.errors import BadInput
-from misstep.generation.engine import Completion, Request
+from misstep.generation.engine import Completion, Engine, Request
+from misstep.generation.engines import open_engine
 from misstep.generation.prompts import PromptBuilder
 from misstep.generation.seeds import sample_seed
 from misstep.generation.subset import train_subset
-from misstep.generation.transformers_engine import TransformersEngine, load_engine
 from misstep.plan.params import SampleParams
 from misstep.stages.context import Output, StageContext, Work
 
@@ -39,7 +39,7 @@ class _Sample:
             zip(problems["problem_id"].to_pylist(), problems["question"].to_pylist(), strict=True)
         )
         self.rows = ctx.stage.block_rows
-        self._engine: TransformersEngine | None = None
+        self._engine: Engine | None = None
 
     def blocks(self) -> int:
         return -(-len(self.problems) // self.rows)
@@ -49,15 +49,10 @@ class _Sample:
             self._engine.close()
 
     @property
-    def engine(self) -> TransformersEngine:
+    def engine(self) -> Engine:
         """Loaded with the first block that is really run."""
         if self._engine is None:
-            self._engine = load_engine(
-                self.ctx.model_folder(),
-                self.params.decoding,
-                batch_rows=self.ctx.stage.resources.batch_rows,
-                threads=self.ctx.threads,
-            )
+            self._engine = open_engine(self.ctx.model_folder(), self.params.decoding, self.ctx.stage.resources)
         return self._engine
 
     def run(self, block: int) -> Output:

@@ -74,6 +74,23 @@ class Resources(BaseModel):
     """What one shard is expected to need; the runner starts no more than fit."""
     batch_rows: int = 256
     """Rows that the engine decodes at once; never changes a result (up to floating-point ties)."""
+    gpus: int = 0
+    """GPUs of one shard, or of one node of a training stage; 0 runs on processor cores."""
+    gpu_memory_mib: int | None = None
+    """Memory of one GPU, where it is known."""
+    gpu_memory_percent: int = 90
+    """Share of a GPU's memory that vLLM takes."""
+    nodes: int = 1
+    """Nodes that run one training stage together."""
+    processes_per_node: int = 1
+    """Training processes on one node."""
+    zero_stage: int = 0
+    """DeepSpeed's ZeRO stage; 0 where nothing is spread."""
+
+    @property
+    def processes(self) -> int:
+        """Training processes on all nodes together."""
+        return self.nodes * self.processes_per_node
 
 
 class FrozenStage(BaseModel):

@@ -64,7 +64,9 @@ class PromptParams(Params):
 class DecodingParams(Params):
     """How tokens are drawn."""
 
-    engine: Literal["transformers"]
+    engine: Literal["transformers", "vllm"]
+    engine_args: tuple[tuple[str, str], ...] = ()
+    """(name, JSON or text) of further arguments of vLLM's engine, sorted by name."""
     dtype: Literal["float32", "bfloat16"]
     temperature: float
     top_p: float

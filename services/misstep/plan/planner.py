@@ -8,7 +8,7 @@ from functools import cached_property
 from pydantic import BaseModel, ConfigDict
 
 from misstep.plan import params as p
-from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage, stage_key
+from misstep.plan.frozen import External, FrozenStage, StageKind, Storage, stage_key
 from misstep.plan.translate import Translator
 from misstep.spec.experiment import Arm, Experiment
 
@@ -110,7 +110,7 @@ class _Builder:
                 storage=self.storage,
                 shards=given.shards,
                 block_rows=given.block_rows,
-                resources=Resources(cpus=given.cpus, memory_mib=given.memory_mib, batch_rows=given.batch_rows),
+                resources=given.resources,
             )
         return key
 

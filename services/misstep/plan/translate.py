@@ -8,9 +8,10 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from misstep.plan import params as p
-from misstep.plan.frozen import StageKind
-from misstep.spec.experiment import Arm, ExperimentSpec, StageResources
+from misstep.plan.frozen import Resources, StageKind
+from misstep.spec.experiment import Arm, ExperimentSpec
 from misstep.spec.problems import Source
+from misstep.spec.resources import StageResources
 from misstep.spec.training import DpoTraining, Optimisation, RftTraining, Selection
 from misstep.verification.verdict import VERIFIER_VERSION
 
@@ -24,11 +25,9 @@ TRAINING_KINDS = (StageKind.SFT, StageKind.RFT, StageKind.DPO)
 class GivenResources:
     """What a stage of one kind is given, with defaults filled in."""
 
-    cpus: int
-    memory_mib: int
     shards: int
     block_rows: int
-    batch_rows: int
+    resources: Resources
 
 
 class Translator:
@@ -83,6 +82,7 @@ class Translator:
         sampling = self.spec.sampling
         return p.DecodingParams(
             engine=sampling.engine,
+            engine_args=tuple(sorted((a.name, a.value) for a in sampling.vllm_args)),
             dtype=sampling.dtype,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
@@ -141,7 +141,8 @@ class Translator:
             epochs=tuple(selection.epochs),
             patience=selection.patience,
             problems=selection.problems,
-            decoding=self.evaluation_decoding,
+            # The model stands in the training process's memory already: no other engine could answer from there.
+            decoding=self.evaluation_decoding.model_copy(update={"engine": "transformers", "engine_args": ()}),
             answer_format=self.spec.verification.answer_format,
             seed=seed,
         )
@@ -199,13 +200,24 @@ class Translator:
             value = getattr(common, field) if value is None else value
             return default if value is None else int(value)
 
-        heavy = kind in ENGINE_KINDS or kind in TRAINING_KINDS
+        trains, generates = kind in TRAINING_KINDS, kind in ENGINE_KINDS
+        gpus = pick("gpus", 0) if trains or generates else 0
+        nodes = pick("nodes", 1) if trains else 1
+        processes = pick("processes_per_node", max(1, gpus)) if trains else 1
         return GivenResources(
-            cpus=pick("cpus", 1),
-            memory_mib=pick("memory", 2048 if heavy else 1024),
-            shards=pick("shards", 1) if kind in (*ENGINE_KINDS, StageKind.VERIFY) else 1,
+            shards=pick("shards", 1) if generates or kind is StageKind.VERIFY else 1,
             block_rows=pick("block_rows", 64),
-            batch_rows=pick("batch_rows", 256),
+            resources=Resources(
+                cpus=pick("cpus", 1),
+                memory_mib=pick("memory", 2048 if trains or generates else 1024),
+                batch_rows=pick("batch_rows", 256),
+                gpus=gpus,
+                gpu_memory_mib=(pick("gpu_memory", 0) or None) if gpus else None,
+                gpu_memory_percent=pick("gpu_memory_percent", 90),
+                nodes=nodes,
+                processes_per_node=processes,
+                zero_stage=pick("zero_stage", 2) if nodes * processes > 1 else 0,
+            ),
         )
 
 

@@ -6,8 +6,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from misstep.spec.fields import NAME_PATTERN, Count, DecimalText, Mebibytes, Name, SpecModel
+from misstep.spec.fields import NAME_PATTERN, Count, DecimalText, Name, SpecModel
 from misstep.spec.problems import Problems
+from misstep.spec.resources import Resources
+from misstep.spec.teacher import Teacher
 from misstep.spec.training import DpoTraining, RftTraining, SftTraining, Training
 
 API_VERSION = "misstep.dev/v1alpha1"
@@ -85,19 +87,23 @@ class Policy(SpecModel):
     prompt: Prompt = Prompt()
 
 
-class Teacher(SpecModel):
-    """Who writes the solutions to imitate."""
+class EngineArgument(SpecModel):
+    """One argument of an engine."""
 
-    kind: Literal["dataset"] = "dataset"
-    """`dataset`: the solutions that come with the training problems. Those that do not reach the problem's own
-    final answer are never trained on."""
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
+    """As vLLM spells it, for example `max_model_len`."""
+    value: str = Field(max_length=1000)
+    """Its value as JSON (`"4096"`, `"true"`), or as plain text."""
 
 
 class Sampling(SpecModel):
     """How the SFT policy answers its training problems."""
 
-    engine: Literal["transformers"] = "transformers"
-    """What continues prompts: `transformers` runs on any machine."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What continues prompts: `transformers` runs on any machine; `vllm` is several times faster on GPUs, and on long
+    responses anywhere."""
+    vllm_args: list[EngineArgument] = Field(default=[], max_length=32)
+    """Further arguments of vLLM's engine, by its own names. They enter the stage's key: some of them change results."""
     samples: Count = 16
     """Responses per training problem."""
     temperature: DecimalText = 0.7
@@ -222,35 +228,15 @@ DEFAULT_ARMS = [
 ]
 
 
-class StageResources(SpecModel):
-    """What one shard of a stage gets."""
+class SecretVariable(SpecModel):
+    """One environment variable that holds a credential."""
 
-    cpus: Count | None = None
-    """Processor cores, and so threads. Results on a CPU are the same bytes only for the same number."""
-    memory: Mebibytes | None = None
-    """Memory, for example `2Gi`."""
-    shards: int | None = Field(default=None, ge=1, le=10_000)
-    """Processes or pods that share the stage's work."""
-    block_rows: Count | None = None
-    """Problems in one block of work: what is committed, and resumed, as a whole."""
-    batch_rows: Count | None = None
-    """Sequences that an engine decodes at once."""
-
-
-class Resources(SpecModel):
-    """Resources for all stages, and for single kinds of stage."""
-
-    default: StageResources = StageResources()
-    problems: StageResources = StageResources()
-    sft: StageResources = StageResources()
-    sample: StageResources = StageResources()
-    verify: StageResources = StageResources()
-    rft: StageResources = StageResources()
-    credit: StageResources = StageResources()
-    pairs: StageResources = StageResources()
-    dpo: StageResources = StageResources()
-    score: StageResources = StageResources()
-    report: StageResources = StageResources()
+    env: str = Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")
+    """The variable, for example `HF_TOKEN`. On one machine it is taken from the environment as it is."""
+    secret: str = Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")
+    """In a cluster: the Secret's name."""
+    key: str = Field(pattern=r"^[-._a-zA-Z0-9]{1,253}$")
+    """In a cluster: the key in the Secret."""
 
 
 class ExperimentSpec(SpecModel):
@@ -271,6 +257,8 @@ class ExperimentSpec(SpecModel):
     seeds: list[int] = Field(default=[0], min_length=1, max_length=16)
     """Each seed takes training problems of its own and samples and trains anew."""
     resources: Resources = Resources()
+    secrets: list[SecretVariable] = Field(default=[], max_length=16)
+    """Credentials that stages need beside those of the storage: a Hub token for gated models, a teacher's key."""
 
     @model_validator(mode="after")
     def _arms_fit(self) -> ExperimentSpec:

@@ -1,0 +1,60 @@
+"""``spec.resources``: what each kind of stage is given to run. Nothing here enters a stage's key: resources decide how
+fast a result comes, not what it is (up to the order in which floating-point sums are taken)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from misstep.spec.fields import Count, Mebibytes, Percent, SpecModel
+
+
+class StageResources(SpecModel):
+    """What one shard of a stage gets."""
+
+    cpus: Count | None = None
+    """Processor cores, and so threads. Results on a CPU are the same bytes only for the same number."""
+    memory: Mebibytes | None = None
+    """Memory, for example `2Gi`."""
+    shards: int | None = Field(default=None, ge=1, le=10_000)
+    """Processes or pods that share the stage's work."""
+    block_rows: Count | None = None
+    """Problems in one block of work: what is committed, and resumed, as a whole."""
+    batch_rows: Count | None = None
+    """Sequences that an engine decodes at once."""
+    gpus: int | None = Field(default=None, ge=0, le=64)
+    """GPUs of one shard (of one node, for training). 0, the default, runs on processor cores."""
+    gpu_memory: Mebibytes | None = None
+    """Memory of one such GPU, for example `80Gi`; `misstep plan` refuses what cannot fit into it."""
+    gpu_memory_percent: Percent | None = None
+    """Share of a GPU's memory that the vLLM engine takes; 90 by default."""
+    nodes: int | None = Field(default=None, ge=1, le=1024)
+    """Nodes that train one model together; for sft, rft and dpo."""
+    processes_per_node: int | None = Field(default=None, ge=1, le=64)
+    """Training processes on each node; by default one a GPU, and one where there is no GPU."""
+    zero_stage: Literal[0, 2, 3] | None = None
+    """What DeepSpeed spreads over the training processes: nothing (0), gradients and optimiser state (2, the default
+    where there are several processes), or the weights too (3, for models that do not fit one GPU)."""
+
+    @model_validator(mode="after")
+    def _a_process_a_gpu(self) -> StageResources:
+        if self.gpus and self.processes_per_node not in (None, self.gpus):
+            raise ValueError(f"processesPerNode, {self.processes_per_node}, must be gpus, {self.gpus}, or be left out")
+        return self
+
+
+class Resources(SpecModel):
+    """Resources for all stages, and for single kinds of stage."""
+
+    default: StageResources = StageResources()
+    problems: StageResources = StageResources()
+    sft: StageResources = StageResources()
+    sample: StageResources = StageResources()
+    verify: StageResources = StageResources()
+    rft: StageResources = StageResources()
+    credit: StageResources = StageResources()
+    pairs: StageResources = StageResources()
+    dpo: StageResources = StageResources()
+    score: StageResources = StageResources()
+    report: StageResources = StageResources()
