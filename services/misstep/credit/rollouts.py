@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from misstep.credit.block import Prefix, Rollout
 from misstep.credit.pieces import TokenPieces
-from misstep.credit.steps import before_stop
 from misstep.generation.engine import Completion
+from misstep.generation.stops import before_stop
 from misstep.verification.verdict import Judgement, Verdict
 
 Judge = Callable[[Iterable[tuple[str, str]]], Iterator[Judgement]]

@@ -19,7 +19,7 @@ from misstep.credit.rollouts import Judge, RolloutJudge
 from misstep.credit.selection import CreditProblem, Negative
 from misstep.credit.steps import StepCutter, Steps
 from misstep.credit.values import Counts, advantages, best_of
-from misstep.generation.engine import Completion, Engine, Request
+from misstep.generation.engine import Completion, Engine, Request, Usage
 from misstep.generation.seeds import sample_seed
 from misstep.plan.params import CreditParams
 from misstep.verification.verdict import Verdict
@@ -73,6 +73,11 @@ class Scheduler:
         self._cutter = StepCutter(pieces, params.step_rule, params.max_steps, stop)
         self._nodes: dict[str, _Node] = {}
         self._done = self._possible = 0
+
+    @property
+    def usage(self) -> Usage:
+        """What all rollouts so far took of prompts, cached prefixes among them."""
+        return self._engine.usage
 
     def credit(self, problems: Sequence[CreditProblem]) -> CreditedBlock:
         """Credit every negative of a block."""

@@ -11,6 +11,7 @@ from misstep.credit.rows import RowsByProblem, Verdicts, gold_answers
 from misstep.credit.selection import CreditProblem, Negative, ProblemTally, spread
 from misstep.credit.tables import credit_counts, credit_tables
 from misstep.errors import BadInput, MisstepError
+from misstep.generation.engine import Usage
 from misstep.plan.params import CreditParams
 from misstep.stages.context import Output, StageContext, Work
 
@@ -58,7 +59,9 @@ class _Credit:
         from misstep.credit.block import CreditedBlock
 
         problems = list(self._problems(block))
-        credited = self._open_scheduler().credit(problems) if problems else CreditedBlock([], [])
+        scheduler = self._open_scheduler() if problems else None
+        before = scheduler.usage if scheduler else Usage()
+        credited = scheduler.credit(problems) if scheduler else CreditedBlock([], [])
         skipped = sum((self._tallies[i].skipped for i in self._block_ids(block)), Counter[str]())
         summary = {
             "outcome": self._outcome(),
@@ -66,6 +69,7 @@ class _Credit:
             "problems": len(self._block_ids(block)),
             "problems_with_negatives": len(problems),
             **credit_counts(credited),
+            **(scheduler.usage if scheduler else before).since(before),
             "not_chosen": dict(sorted(skipped.items())),
         }
         return Output(tables=credit_tables(credited), summary=summary)

@@ -23,6 +23,7 @@ from typing import Literal
 
 from misstep.credit.boundaries import line_ends, sentence_ends
 from misstep.credit.pieces import TokenPieces
+from misstep.generation.stops import before_stop
 
 StepRule = Literal["lines", "sentences"]
 _SHORT_CHARACTERS = 20
@@ -75,11 +76,6 @@ class StepCutter:
         ends = _at_most([*(bisect_left(offsets, cut) + 1 for cut in cuts), len(pieces)], self._max_steps)
         texts = ("".join(pieces[begin:end]) for begin, end in pairwise([0, *ends]))
         return Steps(tuple(ends), tuple(texts))
-
-
-def before_stop(text: str, stop: Sequence[str]) -> str:
-    """Return the text before the first of the strings that end a response."""
-    return text[: min((at for string in stop if (at := text.find(string)) >= 0), default=len(text))]
 
 
 def _drop_blank(text: str, cuts: Sequence[int]) -> list[int]:

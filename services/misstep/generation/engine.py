@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from misstep.errors import BadInput
+
 FinishReason = Literal["stop", "length"]
 
 
@@ -35,8 +37,30 @@ class Completion:
     text: str
     """Decoded without special tokens, cut before a stop string."""
     finish_reason: FinishReason
-    logprob: float
-    """Sum over the generated tokens of the log-probability under the decoding distribution at temperature 1, nats."""
+    logprob: float | None = None
+    """Sum over the generated tokens of the log-probability under the decoding distribution at temperature 1, nats;
+    None where the engine does not report it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Prompt tokens that the samples so far needed read, each counted once a sample, and those among them whose keys
+    and values were still in a cache from another sample."""
+
+    prefill_tokens: int = 0
+    cached_prefill_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prefill_tokens + other.prefill_tokens, self.cached_prefill_tokens + other.cached_prefill_tokens
+        )
+
+    def since(self, before: Usage) -> dict[str, int]:
+        """Return what came after an earlier moment, for a block's summary."""
+        return {
+            "prefill_tokens": self.prefill_tokens - before.prefill_tokens,
+            "cached_prefill_tokens": self.cached_prefill_tokens - before.cached_prefill_tokens,
+        }
 
 
 class Engine(Protocol):
@@ -49,6 +73,15 @@ class Engine(Protocol):
     @property
     def context_length(self) -> int: ...
 
+    @property
+    def usage(self) -> Usage:
+        """What all finished requests took of prompts."""
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether a block's requests should be queued before the last ones of the block before are finished. False
+        where a sample's last bits would then depend on where a run was interrupted."""
+
     def submit(self, request: Request) -> None:
         """Queue a request. Raises BadInput where the prompt leaves no room in the context."""
 
@@ -57,3 +90,31 @@ class Engine(Protocol):
         submitted while iterating."""
 
     def close(self) -> None: ...
+
+
+def token_limit(request: Request, context: int, vocabulary: int, most: int) -> int:
+    """Return how many tokens each sample of a request may have; zero or less where it is left none.
+
+    Args:
+        context: tokens of prompt and response that the model takes.
+        vocabulary: token ids that the model knows.
+        most: the decoding's own limit of new tokens.
+
+    Raises:
+        BadInput: the prompt is empty, leaves no room in the context, or holds ids outside the vocabulary.
+    """
+    prompt = request.prompt_ids
+    room = context - len(prompt)
+    if len(prompt) == 0 or room < 1:
+        raise BadInput(
+            "prompt",
+            f"{len(prompt)} tokens (request {request.request_id!r})",
+            f"Use one of 1 to {context - 1} tokens: the model's context is {context}.",
+        )
+    if not 0 <= min(prompt) <= max(prompt) < vocabulary:
+        raise BadInput(
+            "prompt",
+            f"token ids {min(prompt)} to {max(prompt)} (request {request.request_id!r})",
+            f"The model knows {vocabulary} tokens: use the tokenizer that it was trained with.",
+        )
+    return min(room, most, most if request.max_new_tokens is None else request.max_new_tokens)

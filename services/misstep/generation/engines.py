@@ -17,6 +17,10 @@ def open_engine(model_folder: Path, decoding: DecodingParams, resources: Resourc
     Raises:
         BadInput: the model, the tokenizer or the engine's arguments cannot work.
     """
+    if decoding.engine == "vllm":
+        from misstep.generation.vllm_engine import VllmEngine
+
+        return VllmEngine(model_folder, decoding, resources)
     from misstep.generation.transformers_engine import load_engine
 
     return load_engine(model_folder, decoding, batch_rows=resources.batch_rows, threads=resources.cpus)

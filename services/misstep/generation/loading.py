@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from misstep.errors import BadInput
 
@@ -59,6 +59,13 @@ def load_tokenizer(folder: Path) -> Any:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except _UNLOADABLE as error:
         raise BadInput("model", str(folder), f"It holds no tokenizer that loads: {_first_line(error)}") from error
+
+
+def load_generation_config(folder: Path) -> GenerationConfig:
+    """Load a model folder's generation settings: those of its own file, else what its configuration says."""
+    if (folder / "generation_config.json").is_file():
+        return GenerationConfig.from_pretrained(folder, local_files_only=True)
+    return GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder, local_files_only=True))
 
 
 def context_length_of(config: Any, tokenizer: Any) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from misstep.artifacts.records import SAMPLES
 from misstep.errors import BadInput
@@ -40,6 +40,10 @@ class _Sample:
         )
         self.rows = ctx.stage.block_rows
         self._engine: Engine | None = None
+        self._upcoming: int | None = None
+        self._prompts: dict[int, dict[str, list[int]]] = {}
+        """By block that is queued: problem -> prompt."""
+        self._found: dict[int, dict[str, tuple[Completion, ...]]] = {}
 
     def blocks(self) -> int:
         return -(-len(self.problems) // self.rows)
@@ -55,30 +59,46 @@ class _Sample:
             self._engine = open_engine(self.ctx.model_folder(), self.params.decoding, self.ctx.stage.resources)
         return self._engine
 
+    def expect(self, block: int) -> None:
+        """Note the block that will follow the one that is run next."""
+        self._upcoming = block
+
     def run(self, block: int) -> Output:
+        engine, before = self.engine, self.engine.usage
+        if block not in self._prompts:
+            self._submit(block)
+        prompts = self._prompts[block]
+        found = self._results(block)
+        completions = [c for problem in prompts for c in found[problem]]
+        problems = self._problems(block)
+        summary = {
+            "problems": len(problems),
+            "samples": len(completions),
+            "generated_tokens": sum(len(c.token_ids) for c in completions),
+            "prompt_tokens": sum(map(len, prompts.values())),
+            **engine.usage.since(before),
+            "finish": {reason: sum(c.finish_reason == reason for c in completions) for reason in ("stop", "length")},
+            "too_long": len(problems) - len(prompts),
+        }
+        return Output(tables={"samples": _table(self._prompts.pop(block), self._found.pop(block))}, summary=summary)
+
+    def _problems(self, block: int) -> Sequence[tuple[str, str]]:
+        return self.problems[block * self.rows : (block + 1) * self.rows]
+
+    def _submit(self, block: int) -> None:
+        """Queue a block's requests."""
         params, engine = self.params, self.engine
-        problems = self.problems[block * self.rows : (block + 1) * self.rows]
-        fitting = self._fitting(problems)
+        fitting = self._fitting(self._problems(block))
         if not fitting and not self._fitting(self.problems):
             raise BadInput(
                 "spec.policy.prompt",
                 f"every prompt is longer than the model's context of {engine.context_length} tokens",
                 "Use fewer examples, a shorter template, or a model with a longer context.",
             )
+        self._prompts[block], self._found[block] = fitting, {}
         for problem_id, ids in fitting.items():
             seeds = [sample_seed(params.seed, params.split, problem_id, i) for i in range(params.samples)]
-            engine.submit(Request(problem_id, ids, seeds))
-        found = self._results(len(fitting) * params.samples, block)
-        completions = [c for i in fitting for c in found[i]]
-        summary = {
-            "problems": len(problems),
-            "samples": len(completions),
-            "generated_tokens": sum(len(c.token_ids) for c in completions),
-            "prompt_tokens": sum(map(len, fitting.values())),
-            "finish": {reason: sum(c.finish_reason == reason for c in completions) for reason in ("stop", "length")},
-            "too_long": len(problems) - len(fitting),
-        }
-        return Output(tables={"samples": _table(fitting, found)}, summary=summary)
+            engine.submit(Request((block, problem_id), ids, seeds))
 
     def _fitting(self, problems: Sequence[tuple[str, str]]) -> dict[str, list[int]]:
         """Return the prompts that leave room for a response, by problem."""
@@ -86,18 +106,34 @@ class _Sample:
         prompts = ((problem_id, builder.prompt_ids(question)) for problem_id, question in problems)
         return {problem_id: ids for problem_id, ids in prompts if len(ids) < self.engine.context_length}
 
-    def _results(self, wanted: int, block: int) -> dict[Any, tuple[Completion, ...]]:
-        found: dict[Any, tuple[Completion, ...]] = {}
-        start, done, tokens = time.monotonic(), 0, 0
+    def _results(self, block: int) -> dict[str, tuple[Completion, ...]]:
+        """Read the engine's results until the block is complete; those of the upcoming block are kept for it."""
+        wanted, found = len(self._prompts[block]), self._found[block]
+        start, tokens = time.monotonic(), 0
         before, total = block * self.rows * self.params.samples, len(self.problems) * self.params.samples
+        self._fill(block)
+        if len(found) == wanted:
+            return found
         for request, completions in self.engine.results():
-            found[request.request_id] = completions
-            done += len(completions)
+            its_block, problem_id = request.request_id
+            self._found[its_block][problem_id] = completions
             tokens += sum(len(c.token_ids) for c in completions)
             rate = tokens / max(time.monotonic() - start, 1e-3)
-            self.ctx.progress.update(before + done, total, "samples", tokens_per_second=round(rate))
-        assert done == wanted, "the engine answered every request"
+            done = before + len(found) * self.params.samples
+            self.ctx.progress.update(done, total, "samples", tokens_per_second=round(rate))
+            if len(found) == wanted:
+                break
+            self._fill(block)
+        assert len(found) == wanted, "the engine answered every request"
         return found
+
+    def _fill(self, block: int) -> None:
+        """Queue the upcoming block once this one no longer fills the engine's batch."""
+        upcoming, left = self._upcoming, len(self._prompts[block]) - len(self._found[block])
+        if upcoming is None or upcoming == block or not self.engine.overlaps:
+            return
+        if left * self.params.samples <= self.ctx.stage.resources.batch_rows and upcoming not in self._prompts:
+            self._submit(upcoming)
 
 
 def _chosen(problems: pa.Table, params: SampleParams) -> pa.Table:
@@ -109,7 +145,7 @@ def _chosen(problems: pa.Table, params: SampleParams) -> pa.Table:
     return problems.filter(pc.equal(problems["split"], params.split)).slice(0, params.limit)
 
 
-def _table(prompts: dict[str, list[int]], found: dict[Any, tuple[Completion, ...]]) -> pa.Table:
+def _table(prompts: dict[str, list[int]], found: dict[str, tuple[Completion, ...]]) -> pa.Table:
     import pyarrow as pa
 
     rows = [(i, number, c) for i in prompts for number, c in enumerate(found[i])]

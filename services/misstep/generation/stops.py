@@ -70,7 +70,12 @@ class StopStrings:
 
     def cut(self, text: str) -> str:
         """Cut a text before the stop string that begins first in it."""
-        return text[: min((at for at in (text.find(stop) for stop in self._stops) if at >= 0), default=None)]
+        return before_stop(text, self._stops)
+
+
+def before_stop(text: str, stops: Sequence[str]) -> str:
+    """Cut a text before the stop string that begins first in it."""
+    return text[: min((at for at in (text.find(stop) for stop in stops if stop) if at >= 0), default=None)]
 
 
 def end_table(ids: Collection[int], vocabulary: int) -> npt.NDArray[np.bool_]:

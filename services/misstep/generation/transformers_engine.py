@@ -26,7 +26,7 @@ import torch
 from misstep.errors import BadInput
 from misstep.generation.decoders import Decoder, decoder_for
 from misstep.generation.draw import choose, uniforms
-from misstep.generation.engine import Completion, Request
+from misstep.generation.engine import Completion, Request, Usage, token_limit
 from misstep.generation.loading import context_length_of, load_model
 from misstep.generation.row_cache import Ints
 from misstep.generation.rows import Job, Rows
@@ -77,6 +77,7 @@ class TransformersEngine:
         self._queue: list[tuple[int, int, Job]] = []
         self._complete: deque[Job] = deque()
         self._submitted = 0
+        self._usage = Usage()
 
     @property
     def tokenizer(self) -> Any:
@@ -86,36 +87,29 @@ class TransformersEngine:
     def context_length(self) -> int:
         return self._context
 
+    @property
+    def usage(self) -> Usage:
+        return self._usage
+
+    @property
+    def overlaps(self) -> bool:
+        """False: the same requests in the same order give the same bits, also after a restart between two blocks."""
+        return False
+
     def submit(self, request: Request) -> None:
         """Queue a request.
 
         Raises:
             BadInput: the prompt is empty, leaves no room in the context, or holds ids outside the vocabulary.
         """
-        prompt = request.prompt_ids
-        room = self._context - len(prompt)
-        if len(prompt) == 0 or room < 1:
-            raise BadInput(
-                "prompt",
-                f"{len(prompt)} tokens (request {request.request_id!r})",
-                f"Use one of 1 to {self._context - 1} tokens: the model's context is {self._context}.",
-            )
-        if not 0 <= min(prompt) <= max(prompt) < self._vocabulary:
-            raise BadInput(
-                "prompt",
-                f"token ids {min(prompt)} to {max(prompt)} (request {request.request_id!r})",
-                f"The model knows {self._vocabulary} tokens: use the tokenizer that it was trained with.",
-            )
-        limit = min(room, self._decoding.max_new_tokens)
-        if request.max_new_tokens is not None:
-            limit = min(limit, request.max_new_tokens)
+        limit = token_limit(request, self._context, self._vocabulary, self._decoding.max_new_tokens)
         job = Job(request, limit, [None] * len(request.seeds))
         if limit < 1 or not request.seeds:
             job.completions = [Completion((), "", "length", 0.0)] * len(request.seeds)
             self._complete.append(job)
             return
         # Longest first: buffers get their full width at once, and like lengths stand together.
-        heapq.heappush(self._queue, (-len(prompt), self._submitted, job))
+        heapq.heappush(self._queue, (-len(request.prompt_ids), self._submitted, job))
         self._submitted += 1
 
     def results(self) -> Iterator[tuple[Request, tuple[Completion, ...]]]:
@@ -175,6 +169,10 @@ class TransformersEngine:
             sources += [source] * len(samples)
         if fresh:
             self._decoder.prefill(used, [job.request.prompt_ids for job, _ in fresh], columns)
+        self._usage += Usage(
+            sum(len(job.request.prompt_ids) for job, _ in (*fresh, *forks)),
+            sum(len(job.request.prompt_ids) - 1 for job, _ in forks),  # the last token is a row's first decoding step
+        )
         if forks:
             targets = used + len(fresh) + np.arange(len(forks))
             lengths = np.array([len(job.request.prompt_ids) - 1 for job, _ in forks])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -97,3 +97,11 @@ class Work(Protocol):
     def blocks(self) -> int: ...
     def run(self, block: int) -> Output: ...
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class LooksAhead(Protocol):
+    """A work that may begin on the next block while the last part of one is under way."""
+
+    def expect(self, block: int) -> None:
+        """Note the block that will follow the one that is run next. Told before ``run``, unless there is none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -15,13 +15,12 @@ from misstep.artifacts import paths
 from misstep.artifacts.disk import full_disk_errors
 from misstep.artifacts.progress import ProgressWriter
 from misstep.artifacts.store import Store, open_store
-from misstep.artifacts.summary import plain
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.frozen import FrozenStage, StageKind
-from misstep.stages.context import Progress, Work
+from misstep.stages.block_writer import BlockWriter
+from misstep.stages.context import LooksAhead, Progress, Work
 from misstep.stages.registry import REGISTRY, find_work
 from misstep.stages.scratch import Scratch
-from misstep.stages.tools import loaded_versions
 
 _log = structlog.get_logger(__name__)
 
@@ -102,21 +101,14 @@ def _run_blocks(
     from misstep.stages.runtime import Runtime
 
     context = Runtime(stage, store, scratch.folder, heartbeat)
-    run = 0
     try:
         work = find_work(stage.kind, registry)(context)
         try:
             blocks = work.blocks()
             if blocks == 0:
                 _commit_nothing(store, stage)
-            mine = range(shard, blocks, stage.shards)
-            for done, block in enumerate(mine):
-                heartbeat.blocks(done, len(mine))
-                # Asked before each block: a twin of this shard may be at work on the same ones.
-                if m.read_receipt(store, stage.key, block, blocks) is None:
-                    _run_block(work, block, blocks, stage, store, scratch)
-                    run += 1
-            heartbeat.blocks(len(mine), len(mine))
+            with BlockWriter(stage, blocks, store, scratch.folder) as writer:
+                run = _run_missing(work, range(shard, blocks, stage.shards), writer, heartbeat)
             heartbeat.flush()
         finally:
             work.close()
@@ -125,26 +117,26 @@ def _run_blocks(
     return run
 
 
-def _run_block(work: Work, block: int, blocks: int, stage: FrozenStage, store: Store, scratch: Scratch) -> None:
-    from misstep.artifacts.writer import write_block
-
-    started = time.monotonic()
-    with full_disk_errors("scratch folder", str(scratch.folder)):
-        output = work.run(block)
-        parts = write_block(store, stage.key, stage.kind, block, blocks, output, scratch.folder)
-    seconds = round(time.monotonic() - started, 3)
-    receipt = m.Receipt(
-        block=block,
-        blocks=blocks,
-        parts=parts,
-        summary=plain(output.summary),
-        tools=loaded_versions(),
-        seconds=seconds,
-    )
-    first = m.put_receipt(store, stage.key, receipt)
-    rows = {part.table: part.rows for part in parts if part.table is not None}
-    event = "block finished" if first else "block finished by another process before"
-    _log.info(event, block=block, blocks=blocks, rows=rows, bytes=sum(p.size for p in parts), seconds=seconds)
+def _run_missing(work: Work, mine: Sequence[int], writer: BlockWriter, heartbeat: ProgressWriter) -> int:
+    """Run the blocks that have no receipt; return how many."""
+    run = 0
+    for done, block in enumerate(mine):
+        heartbeat.blocks(done, len(mine))
+        # Asked before each block: a twin of this shard may be at work on the same ones.
+        if writer.is_finished(block):
+            continue
+        if isinstance(work, LooksAhead):
+            following = next((later for later in mine[done + 1 :] if not writer.is_finished(later)), None)
+            if following is not None:
+                work.expect(following)
+        started = time.monotonic()
+        with full_disk_errors("scratch folder", str(writer.scratch)):
+            output = work.run(block)
+        writer.write(block, output, started)
+        run += 1
+    writer.drain()
+    heartbeat.blocks(len(mine), len(mine))
+    return run
 
 
 def _commit_nothing(store: Store, stage: FrozenStage) -> None:

@@ -1,0 +1,151 @@
+"""The engine for GPUs and long responses: vLLM, inside the stage's own process.
+
+Each sample is a vLLM request of its own with its own seed, so that it does not depend on what else is in the batch (up
+to floating-point ties: batches of other shapes round differently). Samples of one prompt, and prompts that begin alike,
+share their prefill through vLLM's prefix cache.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from misstep.generation.engine import Completion, Request, Usage, token_limit
+from misstep.generation.loading import load_generation_config, load_tokenizer
+from misstep.generation.stops import before_stop, decode, end_ids
+from misstep.generation.vllm_setup import open_vllm
+
+if TYPE_CHECKING:
+    from misstep.plan.frozen import Resources
+    from misstep.plan.params import DecodingParams
+
+_SEED_BITS = (1 << 63) - 1
+"""vLLM takes seeds as signed 64-bit numbers."""
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """A request under way."""
+
+    request: Request
+    completions: list[Completion | None]
+    left: int
+
+
+class VllmEngine:
+    """Continue prompts with vLLM.
+
+    Args:
+        model_folder: a Hugging Face model folder.
+        decoding: temperature (0 is greedy), top_p, the limit of new tokens, stop strings, further engine arguments.
+        resources: GPUs and their share of memory, or cores and memory; ``batch_rows`` is how many samples vLLM
+            decodes at once.
+
+    Raises:
+        BadInput: vLLM is not installed, does not support the model, refuses an argument, or has too little memory.
+    """
+
+    def __init__(self, model_folder: Path, decoding: DecodingParams, resources: Resources) -> None:
+        self._tokenizer = load_tokenizer(model_folder)
+        self._engine = open_vllm(model_folder, decoding, resources)
+        config = self._engine.model_config
+        self._decoding = decoding
+        self._context = int(config.max_model_len)
+        self._vocabulary = int(config.get_vocab_size())
+        ends = end_ids(self._tokenizer, load_generation_config(model_folder))
+        self._ends = frozenset(end for end in ends if end < self._vocabulary)
+        self._samples: dict[str, tuple[_Job, int]] = {}
+        self._complete: deque[_Job] = deque()
+        self._submitted = 0
+        self._usage = Usage()
+
+    @property
+    def tokenizer(self) -> Any:
+        return self._tokenizer
+
+    @property
+    def context_length(self) -> int:
+        return self._context
+
+    @property
+    def usage(self) -> Usage:
+        return self._usage
+
+    @property
+    def overlaps(self) -> bool:
+        """True: which samples share a batch follows from the machine's speed in any case."""
+        return True
+
+    def submit(self, request: Request) -> None:
+        """Queue a request.
+
+        Raises:
+            BadInput: the prompt is empty, leaves no room in the context, or holds ids outside the vocabulary.
+        """
+        limit = token_limit(request, self._context, self._vocabulary, self._decoding.max_new_tokens)
+        job = _Job(request, [None] * len(request.seeds), len(request.seeds))
+        if limit < 1 or not request.seeds:
+            job.completions = [Completion((), "", "length")] * len(request.seeds)
+            self._complete.append(job)
+            return
+        (prompt,) = self._engine.renderer.render_cmpl([{"prompt_token_ids": list(request.prompt_ids)}])
+        for index, seed in enumerate(request.seeds):
+            name = str(self._submitted)
+            self._submitted += 1
+            self._samples[name] = (job, index)
+            self._engine.add_request(name, prompt, self._sampling(seed, limit))
+
+    def _sampling(self, seed: int, limit: int) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        decoding = self._decoding
+        return SamplingParams(
+            temperature=decoding.temperature,
+            top_p=decoding.top_p,
+            seed=seed & _SEED_BITS if decoding.temperature else None,
+            max_tokens=limit,
+            stop=[stop for stop in decoding.stop if stop],
+            stop_token_ids=sorted(self._ends),
+            detokenize=bool(decoding.stop),  # vLLM only needs the text to look for stop strings in it
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    def results(self) -> Iterator[tuple[Request, tuple[Completion, ...]]]:
+        """Yield requests as they complete, until nothing is queued; more may be submitted meanwhile.
+
+        An iteration left early is gone on with by the next.
+        """
+        while self._complete or self._samples:
+            while self._complete:
+                job = self._complete.popleft()
+                yield job.request, tuple(c for c in job.completions if c is not None)
+            if self._samples:
+                for output in self._engine.step():
+                    if output.finished:
+                        self._collect(output)
+
+    def close(self) -> None:
+        """Drop what is queued, and end vLLM with its worker processes and memory."""
+        self._engine.abort_request(list(self._samples))
+        self._samples.clear()
+        self._complete.clear()
+        self._engine.engine_core.shutdown()
+
+    def _collect(self, output: Any) -> None:
+        job, index = self._samples.pop(output.request_id)
+        (sample,) = output.outputs
+        ids = tuple(sample.token_ids)
+        text = decode(self._tokenizer, ids[:-1] if ids and ids[-1] in self._ends else ids)
+        job.completions[index] = Completion(
+            token_ids=ids,
+            text=before_stop(text, self._decoding.stop),
+            finish_reason="stop" if sample.finish_reason == "stop" else "length",
+        )
+        self._usage += Usage(len(output.prompt_token_ids), output.num_cached_tokens or 0)
+        job.left -= 1
+        if not job.left:
+            self._complete.append(job)

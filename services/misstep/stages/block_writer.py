@@ -1,0 +1,91 @@
+"""Write finished blocks while the next one is at work: the engine never waits for the store, nor the store for it."""
+
+from __future__ import annotations
+
+import contextvars
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+import structlog
+
+from misstep.artifacts import manifest as m
+from misstep.artifacts.disk import full_disk_errors
+from misstep.artifacts.store import Store
+from misstep.artifacts.summary import plain
+from misstep.plan.frozen import FrozenStage
+from misstep.stages.context import Output
+from misstep.stages.tools import loaded_versions
+
+_log = structlog.get_logger(__name__)
+
+
+class BlockWriter:
+    """Writes one block at a time, in a thread of its own where its tables are in memory already.
+
+    A table that is still to be computed is written at once, by the caller: what computes it is the stage's own code,
+    which runs in one thread only. At most one block waits to be written, so that at most two are in memory.
+    """
+
+    def __init__(self, stage: FrozenStage, blocks: int, store: Store, scratch: Path) -> None:
+        self._stage, self._blocks, self._store, self.scratch = stage, blocks, store, scratch
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="block-writer")
+        self._pending: Future[None] | None = None
+
+    def is_finished(self, block: int) -> bool:
+        """Tell whether someone has left the block's receipt."""
+        return m.read_receipt(self._store, self._stage.key, block, self._blocks) is not None
+
+    def write(self, block: int, output: Output, started: float) -> None:
+        """Write a block and its receipt, as soon as the block before it is written.
+
+        Args:
+            started: when work on the block began, by ``time.monotonic()``.
+
+        Raises:
+            BadInput, MisstepError: what writing this block or the one before it met.
+        """
+        from pyarrow import Table
+
+        self.drain()
+        if all(isinstance(table, Table) for table in output.tables.values()):
+            run = contextvars.copy_context().run  # log lines of the thread name the stage too
+            self._pending = self._thread.submit(run, self._write, block, output, started)
+        else:
+            self._write(block, output, started)
+
+    def drain(self) -> None:
+        """Wait until everything is written, and raise what that met."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def _write(self, block: int, output: Output, started: float) -> None:
+        from misstep.artifacts.writer import write_block
+
+        key = self._stage.key
+        with full_disk_errors("scratch folder", str(self.scratch)):
+            parts = write_block(self._store, key, self._stage.kind, block, self._blocks, output, self.scratch)
+        seconds = round(time.monotonic() - started, 3)
+        receipt = m.Receipt(
+            block=block,
+            blocks=self._blocks,
+            parts=parts,
+            summary=plain(output.summary),
+            tools=loaded_versions(),
+            seconds=seconds,
+        )
+        first = m.put_receipt(self._store, key, receipt)
+        rows = {part.table: part.rows for part in parts if part.table is not None}
+        event = "block finished" if first else "block finished by another process before"
+        size = sum(part.size for part in parts)
+        _log.info(event, block=block, blocks=self._blocks, rows=rows, bytes=size, seconds=seconds)
+
+    def __enter__(self) -> BlockWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown()  # the block that is being written is finished, also when the stage is to end
