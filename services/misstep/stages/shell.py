@@ -108,7 +108,7 @@ def _run_blocks(
             if blocks == 0:
                 _commit_nothing(store, stage)
             with BlockWriter(stage, blocks, store, scratch.folder) as writer:
-                run = _run_missing(work, range(shard, blocks, stage.shards), writer, heartbeat)
+                run = run_missing(work, range(shard, blocks, stage.shards), writer, heartbeat)
             heartbeat.flush()
         finally:
             work.close()
@@ -117,7 +117,7 @@ def _run_blocks(
     return run
 
 
-def _run_missing(work: Work, mine: Sequence[int], writer: BlockWriter, heartbeat: ProgressWriter) -> int:
+def run_missing(work: Work, mine: Sequence[int], writer: BlockWriter, heartbeat: ProgressWriter) -> int:
     """Run the blocks that have no receipt; return how many."""
     run = 0
     for done, block in enumerate(mine):
