@@ -116,7 +116,7 @@ class Server:
     def _start_waiting(self) -> None:
         still = set(self._modules)
         for request in list(self._waiting):
-            if self._isolate or still.isdisjoint(request["modules"]):
+            if self._isolate or request["fresh"] or still.isdisjoint(request["modules"]):
                 self._waiting.remove(request)
                 self._start(request)
 
@@ -137,7 +137,7 @@ class Server:
         self._report(loaded=module, error=error, seconds=round(time.monotonic() - began, 3), left=left)
 
     def _start(self, request: dict[str, Any]) -> None:
-        threads = [] if self._isolate else threads_started()
+        threads = [] if self._isolate or request["fresh"] else threads_started()
         if threads:
             self._isolate = True
             self._report(unsafe=threads)
@@ -170,7 +170,7 @@ class Server:
             _redirect(request["log"])
             os.environ.update(request["env"])
             argv = request["argv"]
-            if self._isolate:
+            if self._isolate or request["fresh"]:
                 command = [sys.executable, "-P", "-m", "misstep", "stage", *argv]
                 os.execv(sys.executable, command)  # noqa: S606 (no shell is wanted)
             ctypes.CDLL(None).prctl(_PR_SET_NAME, request["title"].encode()[:15])
