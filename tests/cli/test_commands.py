@@ -46,6 +46,26 @@ def test_a_valid_experiment_is_called_so(run: Run) -> None:
     assert "quickstart is a valid Experiment (6 arms, 5 sizes" in out
 
 
+def test_every_missing_secret_is_named_before_anything_starts(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [f"    - {{env: {env}, secret: tokens, key: key}}\n" for env in ("SET_KEY", "HF_TOKEN", "TEACHER_KEY")]
+    file = tmp_path / "with-secrets.yaml"
+    base = EXAMPLE.parent / "quickstart-base"
+    text = EXAMPLE.read_text().replace("path: quickstart-base", f"path: {base}")
+    file.write_text(text.rstrip() + "\n  secrets:\n" + "".join(lines))
+    monkeypatch.setenv("SET_KEY", "a value that nothing may print")
+    monkeypatch.setenv("HF_TOKEN", "")
+    monkeypatch.delenv("TEACHER_KEY", raising=False)
+    code, out, err = run("run", file)
+    assert code == 64
+    assert err.startswith("error: spec.secrets[1].env: HF_TOKEN. ")
+    assert "Also missing: TEACHER_KEY (spec.secrets[2].env)." in err
+    assert "a value" not in out + err
+    assert list(tmp_path.iterdir()) == [file]
+    assert run("plan", file)[0] == 0  # planning needs none
+
+
 def test_a_bad_experiment_gets_one_paragraph_and_64(run: Run, tmp_path: Path, snapshot: SnapshotAssertion) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text(EXAMPLE.read_text().replace("rollouts: 5", "rolouts: 5"))

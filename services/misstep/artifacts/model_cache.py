@@ -91,7 +91,8 @@ class ModelCache:
         """Remove all entries that no process uses, and return their bytes."""
         with self._alone():
             self._remove_half_filled()
-            return sum(entry.size() or 0 for entry in entries_in(self.root) if entry.remove_unused())
+            sizes = [(entry.size() or 0, entry) for entry in entries_in(self.root)]
+            return sum(size for size, entry in sizes if entry.remove_unused())
 
     def _acquire(self, entry: CacheEntry, size: int, fill: Callable[[Path], None]) -> IO[bytes] | None:
         if self._limit is not None and size > self._limit:

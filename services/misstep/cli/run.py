@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from misstep.cli.common import (
     StorageOption,
     WorkOption,
     console,
+    load,
     make_plan,
     store_of,
     workdir_for,
@@ -83,6 +85,7 @@ def run(
     from misstep.runner.machine import capacity
     from misstep.runner.watch import StoreWatch
 
+    _check_secrets(file)
     plan = make_plan(file, data, model, storage)
     graph = _graph(plan, only)
     store = store_of(plan)
@@ -100,6 +103,19 @@ def run(
     if outcome.left == 0 and only is None:
         show_report(store, plan, workdir, out, as_json=as_json)
     _leave(outcome, quiet=quiet)
+
+
+def _check_secrets(file: Path) -> None:
+    """Refuse to start without a credential that the experiment names. Values are looked at by nobody here."""
+    secrets = load(file).spec.secrets
+    missing = [
+        (f"spec.secrets[{i}].env", secret.env) for i, secret in enumerate(secrets) if not os.environ.get(secret.env)
+    ]
+    if missing:
+        (field, name), *others = missing
+        also = f" Also missing: {', '.join(f'{name} ({field})' for field, name in others)}." if others else ""
+        fix = f"The environment has no such variable, or an empty one: export {name}=... before this command.{also}"
+        raise BadInput(field, name, fix)
 
 
 def _graph(plan: Plan, only: str | None) -> Graph:

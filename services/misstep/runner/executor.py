@@ -143,10 +143,10 @@ class Executor:
         for key in self._watch.committed_among(list(names)):
             ledger.commit(names[key])
         todo = [name for name in self._stages if name in ledger.outstanding]
+        check_gpus([self._stages[name] for name in todo], self._settings.capacity)
         self._tell("run-started", stages=len(self._stages), todo=todo, committed=sorted(ledger.committed))
         if not todo:
             return self._finish(Outcome(Result.NOTHING_TO_DO))
-        check_gpus([self._stages[name] for name in todo], self._settings.capacity)
         for name in todo:
             self._workdir.write_stage(self._stages[name])
         with self._taking_signals():

@@ -34,7 +34,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What the machine offers. ``processes``, where set, replaces the limit by cores, never those by memory and GPUs."""
+    """What the machine offers. ``processes``, where set, replaces the limit by cores, never another."""
 
     cpus: int
     memory_mib: int
@@ -117,7 +117,8 @@ def to_start(graph: Graph, state: State, capacity: Capacity, *, keep_going: bool
     """Choose the tasks to start now: the longest remaining chain first, as many as cores, memory and GPUs allow.
 
     A task that wants more cores or memory than the whole machine counts as wanting all of it, so that it runs alone
-    instead of never; GPUs are never fewer than a task asks for. After a failure nothing starts unless ``keep_going``. Smaller tasks may pass one that does not fit yet.
+    instead of never; GPUs are never fewer than asked for. After a failure nothing starts unless ``keep_going``.
+    Smaller tasks may pass one that does not fit yet.
     """
     if state.failed and not keep_going:
         return []

@@ -27,7 +27,7 @@ def fetch_model(field: str, uri: str) -> Path:
         MisstepError: the Hub did not answer, or said that it cannot now.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, HTTPError
 
     repository, _, revision = uri.removeprefix("hf://").partition("@")
 
@@ -49,7 +49,7 @@ def fetch_model(field: str, uri: str) -> Path:
             return folder if any(folder.glob(_WEIGHTS)) else fetch(_PICKLES)
     except HFValidationError as error:
         raise BadInput(field, uri, f"It cannot be fetched ({_first_line(error)}). Write org/name.") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HTTPError, OSError) as error:  # the client's own errors are one or the other
         raise _explained(error, field, uri, repository) from error
 
 
@@ -77,7 +77,9 @@ def _explained(error: Exception, field: str, uri: str, repository: str) -> Misst
     if isinstance(cause, GatedRepoError):
         token = f"use a token of that account as {_HOW_TO_GIVE_A_TOKEN}"
         now = "the token given has no access to it" if has_token else "no token is given"
-        return BadInput(field, uri, f"The model is gated and {now}: accept its licence at {page}, and {token}.")
+        return BadInput(
+            field, uri, f"The model is gated and {now}: accept its licence at {page} with your account, and {token}."
+        )
     if isinstance(cause, RevisionNotFoundError):
         return BadInput(field, uri, f"The model has no such revision: take the commit from {page}/commits/main.")
     if status == 401 and has_token:
