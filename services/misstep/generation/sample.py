@@ -10,6 +10,7 @@ from misstep.artifacts.records import SAMPLES
 from misstep.errors import BadInput
 from misstep.generation.engine import Completion, Engine, Request
 from misstep.generation.engines import open_engine
+from misstep.generation.presets import prompt_record
 from misstep.generation.prompts import PromptBuilder
 from misstep.generation.seeds import sample_seed
 from misstep.generation.subset import train_subset
@@ -77,6 +78,7 @@ class _Sample:
             "prompt_tokens": sum(map(len, fitting.values())),
             "finish": {reason: sum(c.finish_reason == reason for c in completions) for reason in ("stop", "length")},
             "too_long": len(problems) - len(fitting),
+            "prompt": prompt_record(params.prompt),
         }
         return Output(tables={"samples": _table(fitting, found)}, summary=summary)
 
