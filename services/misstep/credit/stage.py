@@ -11,6 +11,7 @@ from misstep.credit.rows import RowsByProblem, Verdicts, gold_answers
 from misstep.credit.selection import CreditProblem, Negative, ProblemTally, spread
 from misstep.credit.tables import credit_counts, credit_tables
 from misstep.errors import BadInput, MisstepError
+from misstep.generation.fingerprint import check_tokenizer, passed_on
 from misstep.plan.params import CreditParams
 from misstep.stages.context import Output, StageContext, Work
 
@@ -67,6 +68,7 @@ class _Credit:
             "problems_with_negatives": len(problems),
             **credit_counts(credited),
             "not_chosen": dict(sorted(skipped.items())),
+            **passed_on(self._ctx.manifest_summary("samples")),
         }
         return Output(tables=credit_tables(credited), summary=summary)
 
@@ -148,6 +150,7 @@ class _Credit:
             self._to_close.append(verifier)
             engine = open_engine(self._ctx.model_folder(), self._params.decoding, self._ctx.stage.resources)
             self._to_close.append(engine)
+            check_tokenizer(engine.tokenizer, "samples", self._ctx.manifest_summary("samples"))
 
             def report(done: int, most: int) -> None:
                 self._ctx.progress.update(done, most, "rollouts")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from misstep.artifacts.records import SAMPLES
 from misstep.errors import BadInput
 from misstep.generation.engine import Completion, Engine, Request
 from misstep.generation.engines import open_engine
+from misstep.generation.fingerprint import TOKENIZER, fingerprint
 from misstep.generation.presets import prompt_record
 from misstep.generation.prompts import PromptBuilder
 from misstep.generation.seeds import sample_seed
@@ -56,6 +58,10 @@ class _Sample:
             self._engine = open_engine(self.ctx.model_folder(), self.params.decoding, self.ctx.stage.resources)
         return self._engine
 
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(self.engine.tokenizer)
+
     def run(self, block: int) -> Output:
         params, engine = self.params, self.engine
         problems = self.problems[block * self.rows : (block + 1) * self.rows]
@@ -79,6 +85,7 @@ class _Sample:
             "finish": {reason: sum(c.finish_reason == reason for c in completions) for reason in ("stop", "length")},
             "too_long": len(problems) - len(fitting),
             "prompt": prompt_record(params.prompt),
+            TOKENIZER: self.fingerprint,
         }
         return Output(tables={"samples": _table(fitting, found)}, summary=summary)
 
