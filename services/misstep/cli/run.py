@@ -99,6 +99,8 @@ def run(
     watch = StoreWatch(store)
     listeners = _listeners(plan, workdir, watch, out, file, quiet=quiet, as_json=as_json)
     settings = Settings(capacity=capacity(parallel), retries=retries, keep_going=keep_going, isolate=isolate)
+    if settings.capacity.gpus and not any(stage.resources.gpus for stage in plan.stages) and not (quiet or as_json):
+        out.print("note: no stage asks for a GPU, so this machine's stay unused; see spec.resources.default.gpus")
     outcome = Executor(plan, graph, watch, workdir, listeners, settings).run()
     if outcome.left == 0 and only is None:
         show_report(store, plan, workdir, out, as_json=as_json)
