@@ -33,7 +33,7 @@ _UNITS |= {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 _QUANTITY = re.compile(r"([0-9]+)(Ki|Mi|Gi|Ti|k|M|G|T)?")
 _TRIES = 5
 _PATIENCE_SECONDS = 1.0
-"""How long to try for a damaged entry: others that look at it hold it for an instant, those that use it for long."""
+"""How long to try for an entry: others that look at it hold it for an instant, those that use or fill it for long."""
 
 
 class ModelCache:
@@ -182,17 +182,19 @@ class ModelCache:
 
 
 def _take_alone(lock: IO[bytes], *, wait: bool) -> bool:
-    if wait:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return True
+    """Exchange a shared lock for an exclusive one; without ``wait``, give up after a moment."""
     end = time.monotonic() + _PATIENCE_SECONDS
     while True:
+        fcntl.flock(lock, fcntl.LOCK_UN)  # others that try the same must not wait for our shared one
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > end:
-                return False
-            fcntl.flock(lock, fcntl.LOCK_UN)  # others that try the same must not wait for our own shared lock
+                break
             time.sleep(0.02)
         else:
             return True
+    if wait:
+        _log.info("waiting for another process that fetches the same model")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return wait
