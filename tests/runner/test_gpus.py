@@ -22,6 +22,7 @@ from misstep.runner.schedule import Capacity
 from misstep.runner.watch import StoreWatch
 from misstep.runner.workdir import Workdir
 from tests.runner.entries import plan_of, stage
+from tests.runner.small import YAML, misstep
 
 TWO = """\
 GPU 0: NVIDIA A100-SXM4-80GB (UUID: GPU-5c89852c-d268-c3f3-1b07-005d5ae1dc3f)
@@ -195,3 +196,18 @@ def test_more_gpus_than_there_are_is_refused_before_the_start(tmp_path, gpus, fi
     assert str(refused.value).startswith("spec.resources.score.gpus: 2. ")
     assert fix in str(refused.value)
     assert not watcher.seen
+
+
+def test_the_command_line_refuses_or_says_that_gpus_stay_unused(tmp_path, monkeypatch) -> None:
+    asking = YAML.rstrip() + "\n    sft: {gpus: 3}\n"
+    (tmp_path / "small.yaml").write_text(asking)
+    driver(tmp_path, monkeypatch, TWO)
+    refused = misstep(tmp_path, "run", "small.yaml")
+    assert refused.returncode == 64
+    assert refused.stderr.startswith("error: spec.resources.sft.gpus: 3. Stage sft-d60-s0 asks for so many")
+    assert "this machine has 2: set it to 2 or fewer" in refused.stderr
+    assert not list(tmp_path.rglob("*.log"))
+    (tmp_path / "small.yaml").write_text(YAML)
+    done = misstep(tmp_path, "run", "small.yaml", "--only", "problems")
+    assert done.returncode == 0, done.stderr
+    assert "note: no stage asks for a GPU" in done.stdout
