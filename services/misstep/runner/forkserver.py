@@ -104,7 +104,10 @@ class Server:
 
     def _reap(self, *_: object) -> None:
         for pid in list(self._children):  # never any child: what is being imported starts processes of its own
-            ended, status, usage = os.wait4(pid, os.WNOHANG)
+            try:
+                ended, status, usage = os.wait4(pid, os.WNOHANG)
+            except ChildProcessError:  # this very handler, called inside itself, has been faster
+                continue
             if ended:
                 self._report(
                     id=self._children.pop(pid),
