@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the generated pages, or check that they are current.
 
-python tools/generate.py           write docs/experiment.md and the tables in docs/artifacts.md
+python tools/generate.py           write docs/experiment.md and the tables in docs/artifacts.md and docs/running.md
 python tools/generate.py --check   exit 1, naming the file, where one differs; also checks locks/ against pyproject
 """
 
@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from pydantic import BaseModel
 
 from misstep.artifacts.records import TABLES
+from misstep.generation.presets import PRESETS
 from misstep.spec.experiment import Experiment
 from misstep.spec.explain import default_text, fields_of, nested_model, type_name
 
@@ -26,9 +27,11 @@ BEGIN, END = "<!-- generated tables: make docs -->", "<!-- end of generated tabl
 def main(argv: list[str]) -> int:
     """Write or check; returns the exit code."""
     artifacts = ROOT / "docs/artifacts.md"
+    running = ROOT / "docs/running.md"
     pages = {
         ROOT / "docs/experiment.md": experiment_page(),
         artifacts: between_marks(artifacts.read_text(), schema_tables()),
+        running: between_marks(running.read_text(), preset_table()),
     }
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if "--check" in argv:
@@ -83,6 +86,20 @@ def schema_tables() -> str:
             lines += ["", f"### {kind}/{table}", "", "| column | type | may be null |", "|---|---|---|"]
             lines += [f"| `{f.name}` | {cell(str(f.type))} | {'yes' if f.nullable else ''} |" for f in schema]
     return "\n".join(lines).strip()
+
+
+def preset_table() -> str:
+    """The prompts that an Experiment takes by name."""
+    lines = ["| preset | for | template | examples | stops at |", "|---|---|---|---|---|"]
+    for name, preset in PRESETS.items():
+        prompt, stops = preset.prompt, ", ".join(f"`{_shown(stop)}`" for stop in preset.stop)
+        row = [f"`{name}`", preset.about, f"`{_shown(prompt.template)}`", str(len(prompt.examples) or ""), stops]
+        lines.append(f"| {' | '.join(map(cell, row))} |")
+    return "\n".join(lines)
+
+
+def _shown(text: str) -> str:
+    return text.replace("\n", "\\n")
 
 
 def cell(text: str) -> str:

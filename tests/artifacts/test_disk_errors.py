@@ -12,9 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from misstep.artifacts.model_cache import ModelCache
+from misstep.artifacts.reader import Reader
 from misstep.artifacts.store import Store, open_store
 from misstep.errors import BadInput
 from misstep.plan.frozen import Storage
+from tests.artifacts import servers
+from tests.artifacts.making import commit_model
 
 
 @pytest.fixture
@@ -213,3 +217,17 @@ def test_killed_while_writing_nothing_shows(tmp_path: Path) -> None:
         seen = [store.get(entry.path) for entry in store.list("")]
         assert seen
         assert all(len(data) == 3_000_000 and len(set(data)) == 1 for data in seen)
+
+
+def test_a_model_that_fills_the_caches_disk_goes_to_the_readers_own_folder(
+    small_disk: Path, tmp_path: Path, moto_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers.credentials(monkeypatch)
+    store = open_store(servers.s3_storage(moto_endpoint, "full-cache"))
+    weights = b"w" * (2 << 20)
+    stage = commit_model(store, tmp_path, weights)
+    cache = ModelCache(small_disk / "models", 8 << 20)
+    folder = Reader(store, tmp_path / "r", models=cache).folder(stage.key, "model/")
+    assert folder.is_relative_to(tmp_path / "r")
+    assert (folder / "model.safetensors").read_bytes() == weights
+    assert not [path for path in (small_disk / "models").iterdir() if path.is_dir()]

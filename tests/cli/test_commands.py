@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
+from misstep.artifacts.model_cache import ModelCache
 from misstep.artifacts.store import open_store
 from misstep.cli.app import main
 from misstep.plan.frozen import Storage
@@ -44,6 +45,46 @@ def test_a_valid_experiment_is_called_so(run: Run) -> None:
     code, out, _ = run("validate", EXAMPLE)
     assert code == 0
     assert "quickstart is a valid Experiment (6 arms, 5 sizes" in out
+
+
+def test_every_missing_secret_is_named_before_anything_starts(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [f"    - {{env: {env}, secret: tokens, key: key}}\n" for env in ("SET_KEY", "HF_TOKEN", "TEACHER_KEY")]
+    file = tmp_path / "with-secrets.yaml"
+    base = EXAMPLE.parent / "quickstart-base"
+    text = EXAMPLE.read_text().replace("path: quickstart-base", f"path: {base}")
+    file.write_text(text.rstrip() + "\n  secrets:\n" + "".join(lines))
+    monkeypatch.setenv("SET_KEY", "a value that nothing may print")
+    monkeypatch.setenv("HF_TOKEN", "")
+    monkeypatch.delenv("TEACHER_KEY", raising=False)
+    code, out, err = run("run", file)
+    assert code == 64
+    assert err.startswith("error: spec.secrets[1].env: HF_TOKEN. ")
+    assert "Also missing: TEACHER_KEY (spec.secrets[2].env)." in err
+    assert "a value" not in out + err
+    assert list(tmp_path.iterdir()) == [file]
+    assert run("plan", file)[0] == 0  # planning needs none
+
+
+def test_kept_models_are_listed_and_removed(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(target: Path) -> None:
+        target.mkdir()
+        (target / "model.safetensors").write_bytes(b"x" * 2048)
+
+    monkeypatch.setenv("MISSTEP_CACHE", str(tmp_path / "cache"))
+    assert f"0 models, 0 B, in {tmp_path}/cache" in run("artifacts", "cache", "ls")[1]
+    cache = ModelCache(tmp_path / "cache")
+    digest = "sha256:" + "0" * 64
+    cache.folder(digest, 2048, fill)
+    listed = run("artifacts", "cache", "ls")[1]
+    assert digest in listed
+    assert "yes" in listed
+    assert "1 models, 2.0 KiB" in listed
+    assert "removed 0 B" in run("artifacts", "cache", "clear")[1]
+    cache.close()
+    assert "removed 2.0 KiB" in run("artifacts", "cache", "clear")[1]
+    assert "0 models" in run("artifacts", "cache", "ls")[1]
 
 
 def test_a_bad_experiment_gets_one_paragraph_and_64(run: Run, tmp_path: Path, snapshot: SnapshotAssertion) -> None:

@@ -40,28 +40,28 @@ _PARAMS: dict[StageKind, p.Params] = {
     StageKind.SAMPLE: p.SampleParams(split="train", subset=None, samples=8, seed=0, prompt=PROMPT, decoding=DECODING),
     StageKind.VERIFY: p.VerifyParams(answer_format="hash", timeout_seconds=2.0, verifier="test"),
 }
-_prepared: dict[str, Sequence[dict[str, pa.Table]]] = {}
+_prepared: dict[str, tuple[Sequence[dict[str, pa.Table]], dict[str, Any]]] = {}
 Rows = list[dict[str, Any]]
 
 
 class _Prepared:
     """The work of a stage whose tables are there already."""
 
-    def __init__(self, blocks: Sequence[dict[str, pa.Table]]) -> None:
-        self._blocks = blocks
+    def __init__(self, blocks: Sequence[dict[str, pa.Table]], summary: dict[str, Any]) -> None:
+        self._blocks, self._summary = blocks, summary
 
     def blocks(self) -> int:
         return len(self._blocks)
 
     def run(self, block: int) -> Output:
-        return Output(tables=self._blocks[block])
+        return Output(tables=self._blocks[block], summary=self._summary)
 
     def close(self) -> None:
         pass
 
 
 def open_prepared(ctx: StageContext) -> Work:
-    return _Prepared(_prepared[ctx.stage.key])
+    return _Prepared(*_prepared[ctx.stage.key])
 
 
 class World:
@@ -71,13 +71,16 @@ class World:
         self.storage = Storage(uri=folder.as_uri())
         self._count = 0
 
-    def commit(self, kind: StageKind, table: str, rows: Rows, part_rows: int) -> str:
+    def commit(
+        self, kind: StageKind, table: str, rows: Rows, part_rows: int, summary: dict[str, Any] | None = None
+    ) -> str:
         """Commit an input with one table in parts of so many rows; return its key."""
         self._count += 1
         key = f"{kind.value}-{self._count:04d}"
         starts = range(0, max(1, len(rows)), part_rows)
         schema = TABLES[kind.value][table]
-        _prepared[key] = [{table: pa.Table.from_pylist(rows[n : n + part_rows], schema=schema)} for n in starts]
+        blocks = [{table: pa.Table.from_pylist(rows[n : n + part_rows], schema=schema)} for n in starts]
+        _prepared[key] = blocks, summary or {}
         stage = FrozenStage(kind=kind, name=key, key=key, params=_PARAMS[kind].model_dump(), storage=self.storage)
         run_stage(stage, registry={**REGISTRY, kind: f"{__name__}:open_prepared"})
         return key

@@ -9,11 +9,13 @@ import pytest
 
 from misstep.credit.values import best_of, first_pit
 from misstep.errors import BadInput, MisstepError
+from misstep.generation.fingerprint import TOKENIZER, fingerprint
+from misstep.generation.loading import load_tokenizer
 from misstep.plan.frozen import StageKind
 from misstep.plan.params import CreditParams, PairsParams
 from misstep.problems.strides import oracle
 from misstep.verification.verifier import Verifier
-from tests.credit.inputs import DECODING, World, answered
+from tests.credit.inputs import BASE, DECODING, World, answered
 
 LAYOUTS = ["shared-prefix", "whole-response", "random", "edit-distance"]
 
@@ -267,3 +269,18 @@ def test_samples_without_verdicts_are_named(world, rows):
     inputs = world.commit_all(problems, samples, verdicts[:-1])
     with pytest.raises(MisstepError, match="sample 7 of problem 'p035' has no verdict"):
         world.run(StageKind.CREDIT, inputs, credit_params())
+
+
+def test_samples_of_another_tokenizer_are_refused_and_the_right_ones_mark_is_passed_on(world, rows, inputs):
+    own = fingerprint(load_tokenizer(BASE))
+    few = [row for row in rows[1] if row["problem_id"] < "p012"]
+    for mark in (own, "0123456789abcdef"):
+        summary = {TOKENIZER: mark}
+        marked = inputs | {"samples": world.commit(StageKind.SAMPLE, "samples", few, 64, summary)}
+        if mark == own:
+            credit = world.run(StageKind.CREDIT, marked, credit_params())
+            pairs = world.run(StageKind.PAIRS, marked | {"credit": credit}, pairs_params("shared-prefix"))
+            assert world.summary(credit)[TOKENIZER] == world.summary(pairs)[TOKENIZER] == own
+        else:
+            with pytest.raises(BadInput, match=r"model: its tokenizer is .*samples hold token ids of 0123"):
+                world.run(StageKind.CREDIT, marked, credit_params())

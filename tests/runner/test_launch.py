@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from misstep.runner.launch import Ended, Launcher, Loaded, Report, Started, Unforkable
+from misstep.runner import forkserver
+from misstep.runner.launch import ENTRY, Ended, Launcher, Loaded, Report, Started, Unforkable
 
 
 def say_hello(argv: Sequence[str]) -> int:
@@ -149,3 +151,31 @@ def test_closing_ends_what_still_runs(tmp_path: Path) -> None:
     while Path(f"/proc/{started.pid}").exists():  # nobody is left to reap it but init
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_signal_inside_the_handler_of_another_takes_nothing_from_it(
+    monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    server = forkserver.Server(theirs, ENTRY, [], False)
+    for ident in range(3):
+        pid = os.posix_spawn("/bin/true", ["true"], {})
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        server._children[pid] = ident
+    real, inside = os.wait4, []
+
+    def wait4(pid: int, options: int) -> tuple[int, int, object]:
+        if when == "after":
+            found = real(pid, options)
+        if not inside:
+            inside.append(pid)
+            server._reap()
+        return found if when == "after" else real(pid, options)
+
+    monkeypatch.setattr(forkserver.os, "wait4", wait4)
+    server._reap()
+    assert sorted(json.loads(ours.recv(4096))["id"] for _ in range(3)) == [0, 1, 2]
+    assert not server._children
+    for end in (ours, theirs):
+        end.close()

@@ -9,6 +9,9 @@ from misstep.errors import EXIT_BAD_INPUT
 from misstep.runner.ledger import After, Ledger
 from misstep.runner.schedule import Capacity, Graph, Node, State, Task, blocked, outstanding, to_start
 
+MOST_GPUS = 2
+"""Of one task: no machine here has fewer, as a run would be refused."""
+
 
 @st.composite
 def graphs(draw: st.DrawFn) -> Graph:
@@ -23,6 +26,7 @@ def graphs(draw: st.DrawFn) -> Graph:
                 shards=draw(st.integers(1, 3)),
                 cpus=draw(st.integers(1, 5)),
                 memory_mib=draw(st.integers(1, 3000)),
+                gpus=draw(st.integers(0, MOST_GPUS)),
                 cost=draw(st.floats(0, 100)),
             )
         )
@@ -31,12 +35,17 @@ def graphs(draw: st.DrawFn) -> Graph:
 
 
 capacities = st.builds(
-    Capacity, cpus=st.integers(1, 4), memory_mib=st.integers(0, 4000), processes=st.none() | st.integers(1, 4)
+    Capacity,
+    cpus=st.integers(1, 4),
+    memory_mib=st.integers(0, 4000),
+    processes=st.none() | st.integers(1, 4),
+    gpus=st.sampled_from([("a", "b"), ("a", "b", "c"), ("a", "b", "c", "d")]),
 )
 
 
 def check_fits(graph: Graph, running: set[Task], capacity: Capacity) -> None:
     nodes = [graph.nodes[task.stage] for task in running]
+    assert sum(n.gpus for n in nodes) <= len(capacity.gpus)
     if len(running) > 1:
         assert sum(min(n.memory_mib, capacity.memory_mib) for n in nodes) <= capacity.memory_mib
         if capacity.processes is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from misstep.artifacts import manifest as m
+from misstep.artifacts.cache_entries import entries_in
 from misstep.artifacts.digest import digest_path
 from misstep.artifacts.progress import read_progress
 from misstep.artifacts.reader import Reader
@@ -207,6 +208,10 @@ def test_external_models_in_s3(storage: Storage, store: Store, tmp_path: Path) -
     store.put("uploads/model-other/config.json", b"not part of it")
     external = External(uri=f"{storage.uri}/uploads/model", digest=digest_path(folder))
     assert _run(making.training(storage, external)).manifest.summary == {"start_bytes": 5}
+    kept = entries_in(tmp_path / "scratch" / "models")
+    remote = storage.uri.startswith("s3://")
+    assert [f"sha256:{entry.name}" for entry in kept] == [external.digest] * remote
+    assert not any(entry.in_use() for entry in kept)
     missing = External(uri=f"{storage.uri}/uploads/mod", digest="sha256:0")
     with pytest.raises(BadInput, match=r"external model.*no such object"):
         _run(making.training(storage, missing))

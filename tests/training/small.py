@@ -169,6 +169,7 @@ class FolderContext:
     tables: Mapping[tuple[str, str], pa.Table] = field(default_factory=dict)
     models: Mapping[str, Path] = field(default_factory=dict)
     threads: int = 1
+    summaries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.stage = FrozenStage(
@@ -187,6 +188,9 @@ class FolderContext:
         scratch = self.folder / "scratch"
         scratch.mkdir(parents=True, exist_ok=True)
         return scratch
+
+    def manifest_summary(self, role: str) -> Mapping[str, Any]:
+        return self.summaries.get(role, {})
 
     def read(self, role: str, table: str, columns: list[str] | None = None) -> pa.Table:
         found = self.tables[role, table]

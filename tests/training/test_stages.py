@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from misstep.errors import BadInput, MisstepError
+from misstep.generation.fingerprint import fingerprint
 from misstep.plan.params import SubsetParams
 from misstep.stages.context import Output
 from misstep.training import dpo_stage, sft_stage
@@ -193,3 +194,13 @@ def test_a_stage_killed_at_random_moments_ends_with_the_same_bytes(base: Path, t
     whole = run_until_done(tmp_path / "whole", kind, 0, rng)
     killed = run_until_done(tmp_path / "killed", kind, 2, rng)
     assert killed == whole
+
+
+@pytest.mark.parametrize(("params", "role"), [(stages.rft_params(), "samples"), (stages.dpo_params(), "pairs")])
+def test_ids_of_another_tokenizer_are_refused(base: Path, tmp_path: Path, monkeypatch, params, role):
+    context = stages.stage(tmp_path, base, params)
+    context.summaries = {role: {"tokenizer": "0123456789abcdef"}}
+    with pytest.raises(BadInput, match=f"{role} hold token ids of 0123"):
+        rows_of(monkeypatch, context)
+    context.summaries = {role: {"tokenizer": fingerprint(small.tokenizer())}}
+    assert rows_of(monkeypatch, context).rows.rows

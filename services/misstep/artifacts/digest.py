@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,6 +37,11 @@ def digest_path(path: Path, field: str = "path") -> str:
         raise BadInput(field, str(path), f"It cannot be read ({error}).") from error
     if not hashes:
         raise BadInput(field, str(path), "The folder holds no files.")
+    return folder_digest(hashes)
+
+
+def folder_digest(hashes: Mapping[str, str]) -> str:
+    """Return the digest of a folder from its files' relative paths and sha256, in hex."""
     lines = "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes))
     return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
 

@@ -26,6 +26,11 @@ def disk_error(error: OSError, field: str, where: str) -> MisstepError:
     return MisstepError(f"{field}: {where}: {error.strerror or error}{file}")
 
 
+def is_full_disk(error: MisstepError) -> bool:
+    """Tell whether an error is what ``disk_error`` made of a full disk."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL
+
+
 @contextmanager
 def disk_errors(field: str, where: str) -> Iterator[None]:
     """Turn every OSError of the block into what ``disk_error`` makes of it."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from misstep.artifacts.digest import folder_digest
 from misstep.artifacts.files import fetch, problem_of, stored_problem
 from misstep.artifacts.manifest import Damaged, Manifest, NotCommittedError, Part, read_manifest
+from misstep.artifacts.model_cache import ModelCache
 from misstep.artifacts.records import TABLES
 from misstep.artifacts.store import Store
 from misstep.errors import MisstepError
@@ -24,14 +26,18 @@ class Reader:
     """Reads through a local folder, into which parts of a remote store are brought; ``close`` removes it.
 
     A part is checked when it is first used in this process. Table parts leave the folder again, the longest unused
-    first, where it grows beyond ``cache_bytes``; files stay until ``close``.
+    first, where it grows beyond ``cache_bytes``; files stay until ``close``. Folders of a remote store are kept in
+    ``models``, if given, which is its owner's to close.
     """
 
-    def __init__(self, store: Store, folder: Path, cache_bytes: int = CACHE_BYTES) -> None:
-        self._store, self._folder, self._cache_bytes = store, folder, cache_bytes
+    def __init__(
+        self, store: Store, folder: Path, cache_bytes: int = CACHE_BYTES, models: ModelCache | None = None
+    ) -> None:
+        self._store, self._folder, self._cache_bytes, self._models = store, folder, cache_bytes, models
         self._manifests: dict[str, Manifest] = {}
         self._checked: set[str] = set()
         self._cached: OrderedDict[Path, int] = OrderedDict()
+        self._folders: dict[tuple[str, str], Path] = {}
 
     def manifest(self, key: str) -> Manifest:
         """Raises NotCommittedError; Damaged where it does not parse."""
@@ -90,15 +96,11 @@ class Reader:
         files = self.manifest(key).files(prefix)
         if not files:
             raise MisstepError(f"{key} holds no files below {prefix}")
-        target = self._folder / "folders" / key / prefix.rstrip("/")
-        if str(target) not in self._checked:
-            if target.exists():
-                shutil.rmtree(target)
-            for name, part in files.items():
-                path = target / name.removeprefix(prefix)
-                fetch(self._store, f"{key}/{part.path}", part.size, part.sha256, path, link=True)
-            self._checked.add(str(target))
-        return target
+        if (key, prefix) not in self._folders:
+            parts = {name.removeprefix(prefix): part for name, part in files.items()}
+            own = self._folder / "folders" / key / prefix.rstrip("/")
+            self._folders[key, prefix] = self._cached_folder(key, parts) or self._own_folder(key, parts, own)
+        return self._folders[key, prefix]
 
     def close(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -116,6 +118,25 @@ class Reader:
         if unknown:
             raise MisstepError(f"table {table} has no columns {unknown}")
         return schema if columns is None else pa.schema([schema.field(name) for name in columns])
+
+    def _cached_folder(self, key: str, parts: Mapping[str, Part]) -> Path | None:
+        """Return it from the node's cache; None where it has no room, and for a store on this machine, whose files
+        are used where they lie."""
+        if self._models is None or self._store.local_path(key) is not None:
+            return None
+        digest = folder_digest({name: part.sha256 for name, part in parts.items()})
+        size = sum(part.size for part in parts.values())
+        return self._models.folder(digest, size, lambda target: self._fetch_folder(key, parts, target))
+
+    def _own_folder(self, key: str, parts: Mapping[str, Part], target: Path) -> Path:
+        if target.exists():
+            shutil.rmtree(target)
+        self._fetch_folder(key, parts, target)
+        return target
+
+    def _fetch_folder(self, key: str, parts: Mapping[str, Part], target: Path) -> None:
+        for name, part in parts.items():
+            fetch(self._store, f"{key}/{part.path}", part.size, part.sha256, target / name, link=True)
 
     def _local(self, key: str, part: Part) -> Path:
         path = f"{key}/{part.path}"

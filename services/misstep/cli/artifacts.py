@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from misstep.cli.cache import cache
 from misstep.cli.common import (
     DEFAULT_STORE,
     DataOption,
@@ -18,6 +19,7 @@ from misstep.cli.common import (
     find_run,
     make_plan,
     plain_table,
+    size_text,
     storage_from,
     store_of,
 )
@@ -32,6 +34,7 @@ KeyArgument = Annotated[
 ]
 
 artifacts = typer.Typer(help="Look into a store, take things out, and remove what nobody needs.", no_args_is_help=True)
+artifacts.add_typer(cache, name="cache")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -79,10 +82,10 @@ def list_artifacts(
         )
         rows = ", ".join(f"{count:,} {name}" for name, count in info.rows.items())
         changed = datetime.datetime.fromtimestamp(info.modified, datetime.UTC).strftime("%Y-%m-%d %H:%M")
-        table.add_row(info.key, info.name, state, rows, _size(info.stored), changed)
+        table.add_row(info.key, info.name, state, rows, size_text(info.stored), changed)
     out = console()
     out.print(table)
-    out.print(f"\n{len(found)} artifacts, {_size(sum(info.stored for info in found))}")
+    out.print(f"\n{len(found)} artifacts, {size_text(sum(info.stored for info in found))}")
 
 
 @artifacts.command()
@@ -159,12 +162,12 @@ def gc(
     reachable = {stage.key for plan in plans for stage in plan.stages}
     removals = plan_gc(store, reachable, grace_seconds=3600.0 * grace_hours)
     for removal in removals:
-        what = f"{len(removal.paths)} objects, {_size(removal.size)}"
+        what = f"{len(removal.paths)} objects, {size_text(removal.size)}"
         print(f"{removal.key or 'temporary files'}: {removal.reason} ({what})")
     if apply:
-        print(f"removed {_size(apply_gc(store, removals))}")
+        print(f"removed {size_text(apply_gc(store, removals))}")
     else:
-        total = _size(sum(removal.size for removal in removals))
+        total = size_text(sum(removal.size for removal in removals))
         print(f"would remove {total} in {len(removals)} places; --apply does it")
 
 
@@ -180,11 +183,3 @@ def _one_store(plans: list[Plan]) -> None:
     uris = sorted({plan.report.storage.uri for plan in plans})
     if len(uris) > 1:
         raise BadInput("experiments", ", ".join(uris), "They live in different stores: clean one store at a time.")
-
-
-def _size(size: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

@@ -150,3 +150,12 @@ def plain_table(*columns: str, keep: int = 1) -> Table:
     for index, column in enumerate(columns):
         table.add_column(column, no_wrap=index < keep)
     return table
+
+
+def size_text(size: float) -> str:
+    """Write bytes for people."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from misstep.cli.common import (
     StorageOption,
     WorkOption,
     console,
+    load,
     make_plan,
     store_of,
     workdir_for,
@@ -83,6 +85,7 @@ def run(
     from misstep.runner.machine import capacity
     from misstep.runner.watch import StoreWatch
 
+    _check_secrets(file)
     plan = make_plan(file, data, model, storage)
     graph = _graph(plan, only)
     store = store_of(plan)
@@ -96,10 +99,25 @@ def run(
     watch = StoreWatch(store)
     listeners = _listeners(plan, workdir, watch, out, file, quiet=quiet, as_json=as_json)
     settings = Settings(capacity=capacity(parallel), retries=retries, keep_going=keep_going, isolate=isolate)
+    if settings.capacity.gpus and not any(stage.resources.gpus for stage in plan.stages) and not (quiet or as_json):
+        out.print("note: no stage asks for a GPU, so this machine's stay unused; see spec.resources.default.gpus")
     outcome = Executor(plan, graph, watch, workdir, listeners, settings).run()
     if outcome.left == 0 and only is None:
         show_report(store, plan, workdir, out, as_json=as_json)
     _leave(outcome, quiet=quiet)
+
+
+def _check_secrets(file: Path) -> None:
+    """Refuse to start without a credential that the experiment names. Values are looked at by nobody here."""
+    secrets = load(file).spec.secrets
+    missing = [
+        (f"spec.secrets[{i}].env", secret.env) for i, secret in enumerate(secrets) if not os.environ.get(secret.env)
+    ]
+    if missing:
+        (field, name), *others = missing
+        also = f" Also missing: {', '.join(f'{name} ({field})' for field, name in others)}." if others else ""
+        fix = f"The environment has no such variable, or an empty one: export {name}=... before this command.{also}"
+        raise BadInput(field, name, fix)
 
 
 def _graph(plan: Plan, only: str | None) -> Graph:

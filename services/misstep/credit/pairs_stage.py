@@ -14,6 +14,7 @@ from misstep.credit.layouts import Answer, Blamed, Pair, ProblemAnswers
 from misstep.credit.pairing import ProblemPairs, pair_up
 from misstep.credit.rows import Row, RowsByProblem, Verdicts
 from misstep.credit.selection import spread
+from misstep.generation.fingerprint import passed_on
 from misstep.plan.params import PairsParams
 from misstep.stages.context import Output, StageContext, Work
 
@@ -64,6 +65,7 @@ class _Pairs:
             pairs += found.pairs[:kept]
         self._ctx.progress.update(block + 1, self.blocks(), "blocks")
         summary = {"layout": self._params.layout, "candidates": candidates, **_counts(pairs)}
+        summary |= passed_on(self._ctx.manifest_summary("samples"))
         summary["dropped"] = {reason: count for reason, count in sorted(dropped.items()) if count}
         return Output(tables={"pairs": _table(pairs)}, summary=summary)
 

@@ -12,6 +12,7 @@ from misstep.credit.selection import CreditProblem, Negative, ProblemTally, spre
 from misstep.credit.tables import credit_counts, credit_tables
 from misstep.errors import BadInput, MisstepError
 from misstep.generation.engine import Usage
+from misstep.generation.fingerprint import check_tokenizer, passed_on
 from misstep.plan.params import CreditParams
 from misstep.stages.context import Output, StageContext, Work
 
@@ -71,6 +72,7 @@ class _Credit:
             **credit_counts(credited),
             **(scheduler.usage if scheduler else before).since(before),
             "not_chosen": dict(sorted(skipped.items())),
+            **passed_on(self._ctx.manifest_summary("samples")),
         }
         return Output(tables=credit_tables(credited), summary=summary)
 
@@ -152,6 +154,7 @@ class _Credit:
             self._to_close.append(verifier)
             engine = open_engine(self._ctx.model_folder(), self._params.decoding, self._ctx.stage.resources)
             self._to_close.append(engine)
+            check_tokenizer(engine.tokenizer, "samples", self._ctx.manifest_summary("samples"))
 
             def report(done: int, most: int) -> None:
                 self._ctx.progress.update(done, most, "rollouts")

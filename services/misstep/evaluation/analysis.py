@@ -45,6 +45,7 @@ def analyse(gathered: Gathered, params: ReportParams) -> Results:
         sampled=tuple(gathered.sampled),
         credit=tuple(gathered.credit),
         problems=gathered.problems,
+        prompt=gathered.prompt,
         conclusion="",
         notes=(),
     )

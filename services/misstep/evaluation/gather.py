@@ -11,7 +11,7 @@ import numpy as np
 from misstep.errors import MisstepError
 from misstep.evaluation.figures import Estimate
 from misstep.evaluation.resample import Floats
-from misstep.evaluation.results import Answers, Credit, PairYield, Problems, Sampled, Training
+from misstep.evaluation.results import Answers, Credit, PairYield, Problems, PromptRecord, Sampled, Training
 from misstep.evaluation.scores import VERDICTS, wilson
 from misstep.plan.params import GridPoint
 from misstep.stages.context import StageContext
@@ -43,6 +43,7 @@ class Gathered:
     sampled: list[Sampled]
     credit: list[Credit]
     problems: Problems
+    prompt: PromptRecord | None
 
 
 def gather(ctx: StageContext, grid: tuple[GridPoint, ...]) -> Gathered:
@@ -67,6 +68,7 @@ def gather(ctx: StageContext, grid: tuple[GridPoint, ...]) -> Gathered:
         sampled=[_sampled(ctx, role, point) for role, point in distinct(ctx, grid, "verdicts")],
         credit=[_credit(ctx, role, point) for role, point in distinct(ctx, grid, "credit")],
         problems=_problems(ctx),
+        prompt=_prompt(ctx, len(grid)),
     )
 
 
@@ -78,6 +80,12 @@ def distinct(ctx: StageContext, grid: tuple[GridPoint, ...], name: str) -> Itera
         if ctx.has(role):
             found.setdefault(ctx.stage.inputs[role], (role, point))
     yield from sorted(found.values(), key=lambda item: (item[1].size, item[1].seed, item[0]))
+
+
+def _prompt(ctx: StageContext, points: int) -> PromptRecord | None:
+    """The prompt of the test samples, which an experiment's arms share."""
+    found = (ctx.manifest_summary(f"score_{index}").get("prompt") for index in range(points))
+    return next((PromptRecord(**prompt) for prompt in found if prompt is not None), None)
 
 
 def _outcomes(ctx: StageContext, index: int, point: GridPoint) -> tuple[list[str], PointOutcomes] | None:

@@ -118,6 +118,8 @@ def _facts(results: Results) -> list[str]:
     each = {c.answers.samples // (results.test_problems * len(c.seeds)) for c in results.cells}
     if len(each) == 1:
         facts.append(f"{w.counted(each.pop(), 'sample')} of each")
+    if results.prompt is not None:
+        facts.append(f"prompt {results.prompt.name} ({results.prompt.sha256[:8]})")
     return facts
 
 

@@ -102,6 +102,13 @@ class Sampled(_Record):
     answers: Answers
 
 
+class PromptRecord(_Record):
+    """How questions were put: the preset's name or ``custom``, and the first hex digits of the text's sha256."""
+
+    name: str
+    sha256: str
+
+
 class Problems(_Record):
     """What the problems stage kept and left out, by split."""
 
@@ -182,6 +189,8 @@ class Results(_Record):
     sampled: tuple[Sampled, ...]
     credit: tuple[Credit, ...]
     problems: Problems
+    prompt: PromptRecord | None = None
+    """None where samples are older than this record."""
     conclusion: str
     notes: tuple[str, ...]
     """What this experiment cannot say, and why."""

@@ -38,6 +38,9 @@ class _Score:
             raise MisstepError("score: the verdicts are not those of the samples; run the verify stage again")
         order = self._in_problem_order(tallies)
         summary = _summary(order, cut_off, self._pass_at)
+        prompt = self._ctx.manifest_summary("samples").get("prompt")
+        if prompt is not None:
+            summary["prompt"] = prompt
         return Output(tables={"outcomes": _outcomes(order)}, summary=summary)
 
     def close(self) -> None:

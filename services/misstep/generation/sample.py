@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from misstep.artifacts.records import SAMPLES
 from misstep.errors import BadInput
 from misstep.generation.engine import Completion, Engine, Request
 from misstep.generation.engines import open_engine
+from misstep.generation.fingerprint import TOKENIZER, fingerprint
+from misstep.generation.presets import prompt_record
 from misstep.generation.prompts import PromptBuilder
 from misstep.generation.seeds import sample_seed
 from misstep.generation.subset import train_subset
@@ -63,6 +66,10 @@ class _Sample:
         """Note the block that will follow the one that is run next."""
         self._upcoming = block
 
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(self.engine.tokenizer)
+
     def run(self, block: int) -> Output:
         engine, before = self.engine, self.engine.usage
         if block not in self._prompts:
@@ -79,6 +86,8 @@ class _Sample:
             **engine.usage.since(before),
             "finish": {reason: sum(c.finish_reason == reason for c in completions) for reason in ("stop", "length")},
             "too_long": len(problems) - len(prompts),
+            "prompt": prompt_record(self.params.prompt),
+            TOKENIZER: self.fingerprint,
         }
         return Output(tables={"samples": _table(self._prompts.pop(block), self._found.pop(block))}, summary=summary)
 

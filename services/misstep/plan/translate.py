@@ -7,9 +7,10 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from misstep.generation.presets import PRESETS
 from misstep.plan import params as p
 from misstep.plan.frozen import Resources, StageKind
-from misstep.spec.experiment import Arm, ExperimentSpec
+from misstep.spec.experiment import Arm, ExperimentSpec, Prompt
 from misstep.spec.problems import Source
 from misstep.spec.resources import StageResources
 from misstep.spec.training import DpoTraining, Optimisation, RftTraining, Selection
@@ -35,13 +36,7 @@ class Translator:
 
     def __init__(self, spec: ExperimentSpec) -> None:
         self.spec = spec
-        prompt = spec.policy.prompt
-        self.prompt = p.PromptParams(
-            style=prompt.style,
-            template=prompt.template,
-            system=prompt.system,
-            examples=tuple((e.question, e.solution) for e in prompt.examples),
-        )
+        self.prompt = _prompt(spec.policy.prompt)
 
     def problems(self) -> p.ProblemsParams:
         problems = self.spec.problems
@@ -87,8 +82,14 @@ class Translator:
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             max_new_tokens=sampling.max_new_tokens,
-            stop=tuple(sampling.stop),
+            stop=self._stop(),
         )
+
+    def _stop(self) -> tuple[str, ...]:
+        preset = self.spec.policy.prompt.preset
+        if preset is None or "stop" in self.spec.sampling.model_fields_set:
+            return tuple(self.spec.sampling.stop)
+        return PRESETS[preset].stop
 
     @property
     def evaluation_decoding(self) -> p.DecodingParams:
@@ -219,6 +220,20 @@ class Translator:
                 zero_stage=pick("zero_stage", 2) if nodes * processes > 1 else 0,
             ),
         )
+
+
+def _prompt(prompt: Prompt) -> p.PromptParams:
+    """The prompt's text: its own fields over those of its preset."""
+    own = p.PromptParams(
+        style=prompt.style,
+        template=prompt.template,
+        system=prompt.system,
+        examples=tuple((e.question, e.solution) for e in prompt.examples),
+    )
+    if prompt.preset is None:
+        return own
+    written = prompt.model_fields_set - {"preset"}
+    return PRESETS[prompt.preset].prompt.model_copy(update={name: getattr(own, name) for name in written})
 
 
 def _source(source: Source) -> p.SourceParams:

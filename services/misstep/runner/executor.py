@@ -20,6 +20,7 @@ from misstep.runner.events import Event, Listener, What
 from misstep.runner.launch import ENTRY, Ended, Launcher, Loaded, ServerGone, Started, Unforkable
 from misstep.runner.ledger import After, Ledger
 from misstep.runner.locks import ShardLocks
+from misstep.runner.machine import check_gpus
 from misstep.runner.schedule import Capacity, Graph, Task
 from misstep.runner.workdir import Workdir, last_error
 
@@ -87,6 +88,7 @@ class _Process:
     task: Task
     attempt: int
     log_start: int
+    gpus: tuple[str, ...] = ()
     began: float = field(default_factory=time.monotonic)
 
 
@@ -126,6 +128,7 @@ class Executor:
         """Run until everything wanted is committed, has failed, or the run is stopped.
 
         Raises:
+            BadInput: a stage needs more GPUs than the machine has.
             MisstepError: the store cannot be read.
         """
         try:
@@ -140,6 +143,7 @@ class Executor:
         for key in self._watch.committed_among(list(names)):
             ledger.commit(names[key])
         todo = [name for name in self._stages if name in ledger.outstanding]
+        check_gpus([self._stages[name] for name in todo], self._settings.capacity)
         self._tell("run-started", stages=len(self._stages), todo=todo, committed=sorted(ledger.committed))
         if not todo:
             return self._finish(Outcome(Result.NOTHING_TO_DO))
@@ -180,7 +184,8 @@ class Executor:
         self._workdir.error(*task).unlink(missing_ok=True)
         attempt = self._ledger.start(task)
         ident = next(self._idents)
-        self._processes[ident] = _Process(task, attempt, log.stat().st_size if log.exists() else 0, time.monotonic())
+        gpus = self._free_gpus(stage.resources.gpus)
+        self._processes[ident] = _Process(task, attempt, log.stat().st_size if log.exists() else 0, gpus)
         self._tell("shard-asked", task, attempt=attempt)
         self._server().start(
             ident,
@@ -190,7 +195,14 @@ class Executor:
             modules=preload.modules_of(stage.kind, s3=self._s3),
             title=task.stage,
             error_file=self._workdir.error(*task),
+            gpus=gpus,
         )
+
+    def _free_gpus(self, count: int) -> tuple[str, ...]:
+        taken = {gpu for process in self._processes.values() for gpu in process.gpus}
+        free = [gpu for gpu in self._settings.capacity.gpus if gpu not in taken]
+        assert count <= len(free), "the schedule starts no more than fit"
+        return tuple(free[:count])
 
     def _server(self) -> Launcher:
         if self._launcher is None:

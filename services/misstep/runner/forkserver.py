@@ -104,7 +104,10 @@ class Server:
 
     def _reap(self, *_: object) -> None:
         for pid in list(self._children):  # never any child: what is being imported starts processes of its own
-            ended, status, usage = os.wait4(pid, os.WNOHANG)
+            try:
+                ended, status, usage = os.wait4(pid, os.WNOHANG)
+            except ChildProcessError:  # this very handler, called inside itself, has been faster
+                continue
             if ended:
                 self._report(
                     id=self._children.pop(pid),
@@ -116,7 +119,7 @@ class Server:
     def _start_waiting(self) -> None:
         still = set(self._modules)
         for request in list(self._waiting):
-            if self._isolate or still.isdisjoint(request["modules"]):
+            if self._isolate or request["fresh"] or still.isdisjoint(request["modules"]):
                 self._waiting.remove(request)
                 self._start(request)
 
@@ -137,7 +140,7 @@ class Server:
         self._report(loaded=module, error=error, seconds=round(time.monotonic() - began, 3), left=left)
 
     def _start(self, request: dict[str, Any]) -> None:
-        threads = [] if self._isolate else threads_started()
+        threads = [] if self._isolate or request["fresh"] else threads_started()
         if threads:
             self._isolate = True
             self._report(unsafe=threads)
@@ -170,7 +173,7 @@ class Server:
             _redirect(request["log"])
             os.environ.update(request["env"])
             argv = request["argv"]
-            if self._isolate:
+            if self._isolate or request["fresh"]:
                 command = [sys.executable, "-P", "-m", "misstep", "stage", *argv]
                 os.execv(sys.executable, command)  # noqa: S606 (no shell is wanted)
             ctypes.CDLL(None).prctl(_PR_SET_NAME, request["title"].encode()[:15])

@@ -104,11 +104,13 @@ class Launcher:
         threads: int,
         modules: tuple[str, ...],
         title: str,
+        gpus: tuple[str, ...] = (),
     ) -> None:
         """Ask for a process that runs the entry point with ``argv``; ``ident`` names it in the reports.
 
         It is forked once ``modules`` are loaded. Its output goes to the end of ``log``, its last error to
-        ``error_file``; ``title`` is what process lists call it.
+        ``error_file``; ``title`` is what process lists call it. It sees ``gpus`` and no other; with any it is no fork
+        but a fresh process, for what libraries have found out about CUDA before a fork is wrong after it.
         """
         threads_text = str(threads)
         request = {
@@ -117,7 +119,9 @@ class Launcher:
             "log": str(log),
             "modules": modules,
             "title": title,
+            "fresh": bool(gpus),
             "env": {
+                "CUDA_VISIBLE_DEVICES": ",".join(gpus),
                 "OMP_NUM_THREADS": threads_text,
                 "MKL_NUM_THREADS": threads_text,
                 "MISSTEP_TERMINATION_LOG": str(error_file),
@@ -193,6 +197,6 @@ def _environment() -> dict[str, str]:
         # One thread while importing, so that nothing has a thread pool before the forks.
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
-        # Ask the driver whether there is a GPU without starting CUDA, which no forked child could use then.
-        "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+        # Nothing that is imported for forks may start CUDA, or remember that there is a GPU.
+        "CUDA_VISIBLE_DEVICES": "",
     }

@@ -3,22 +3,45 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 
+from misstep.errors import BadInput
+from misstep.plan.frozen import FrozenStage
 from misstep.runner.schedule import Capacity
 
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_LISTED = re.compile(r"^( *)(?:GPU|MIG) .*\(UUID: ((?:GPU|MIG)-[^)]+)\)", re.MULTILINE)
 _CGROUP = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
 _MIB = 1024 * 1024
 
 
 def capacity(processes: int | None = None) -> Capacity:
-    """Measure cores (affinity and cgroup quota) and memory (free now, within the cgroup's limit).
+    """Measure cores (affinity and cgroup quota), memory (free now, within the cgroup's limit) and GPUs.
 
     Args:
         processes: as many processes at once, whatever the cores.
     """
-    return Capacity(cpus=cores(), memory_mib=free_memory_mib(), processes=processes)
+    return Capacity(cpus=cores(), memory_mib=free_memory_mib(), processes=processes, gpus=visible_gpus())
+
+
+def check_gpus(stages: Iterable[FrozenStage], capacity: Capacity) -> None:
+    """Refuse stages that ask for more GPUs than the machine has. Raises BadInput."""
+    has = len(capacity.gpus)
+    for stage in stages:
+        if stage.resources.gpus > has:
+            field = f"spec.resources.{stage.kind.value}.gpus"
+            fix = (
+                f"Stage {stage.name} asks for so many and this machine has {has}: set it to "
+                f"{'0 (slow)' if has == 0 else f'{has} or fewer'} here and in spec.resources.default, or run in a "
+                "cluster that has them."
+            )
+            raise BadInput(field, stage.resources.gpus, fix)
 
 
 def cores(cgroup: Path = _CGROUP) -> int:
@@ -41,6 +64,47 @@ def free_memory_mib(cgroup: Path = _CGROUP, meminfo: Path = _MEMINFO) -> int:
         used = int(_read(cgroup / "memory.current", "0")) - cache
         available = min(available, (int(limit) - used) // _MIB)
     return max(available, 0)
+
+
+def visible_gpus(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Name the GPUs that processes started here may use, as ``CUDA_VISIBLE_DEVICES`` does. CUDA is not started.
+
+    The driver's list, or what of it the variable already allows: CUDA reads that up to the first entry that names no
+    device. A GPU that is cut into MIG instances counts as these.
+    """
+    found = gpus_listed(_nvidia_smi())
+    allowed = environment.get(_VISIBLE)
+    if allowed is None or not found:
+        return found
+    given = [entry.strip() for entry in allowed.split(",")]
+    return tuple(takewhile(lambda entry: _names_a_gpu(entry, found), given))
+
+
+def gpus_listed(text: str) -> tuple[str, ...]:
+    """Read the identifiers in what ``nvidia-smi -L`` prints."""
+    found: list[str] = []
+    for indent, name in _LISTED.findall(text):
+        if indent and found and found[-1].startswith("GPU-"):
+            found.pop()  # the GPU whose first instance this is
+        found.append(name)
+    return tuple(found)
+
+
+def _nvidia_smi() -> str:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ""
+    try:
+        done = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def _names_a_gpu(entry: str, found: Sequence[str]) -> bool:
+    if entry.isdecimal():
+        return int(entry) < len(found)
+    return entry.startswith("MIG-") or (entry.startswith("GPU-") and any(name.startswith(entry) for name in found))
 
 
 def _read(path: Path, default: str) -> str:

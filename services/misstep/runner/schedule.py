@@ -24,6 +24,8 @@ class Node:
     shards: int = 1
     cpus: int = 1
     memory_mib: int = 1024
+    gpus: int = 0
+    """Of each task; never more than the machine has."""
     cost: float = 1.0
 
     def tasks(self) -> list[Task]:
@@ -32,11 +34,13 @@ class Node:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What the machine offers. ``processes``, where set, replaces the limit by cores, never the one by memory."""
+    """What the machine offers. ``processes``, where set, replaces the limit by cores, never another."""
 
     cpus: int
     memory_mib: int
     processes: int | None = None
+    gpus: tuple[str, ...] = ()
+    """Devices, as ``CUDA_VISIBLE_DEVICES`` names them; each belongs to one task at a time."""
 
 
 @dataclass(frozen=True)
@@ -110,23 +114,24 @@ def blocked(graph: Graph, failed: frozenset[str]) -> frozenset[str]:
 
 
 def to_start(graph: Graph, state: State, capacity: Capacity, *, keep_going: bool = False) -> list[Task]:
-    """Choose the tasks to start now: the longest remaining chain first, as many as cores and memory allow.
+    """Choose the tasks to start now: the longest remaining chain first, as many as cores, memory and GPUs allow.
 
-    A task that wants more than the whole machine counts as wanting all of it, so that it runs alone instead of
-    never. After a failure nothing starts unless ``keep_going``. Smaller tasks may pass one that does not fit yet.
+    A task that wants more cores or memory than the whole machine counts as wanting all of it, so that it runs alone
+    instead of never; GPUs are never fewer than asked for. After a failure nothing starts unless ``keep_going``.
+    Smaller tasks may pass one that does not fit yet.
     """
     if state.failed and not keep_going:
         return []
-    cpus, memory = 0, 0
-    for task in state.running:
-        node = graph.nodes[task.stage]
-        cpus, memory = cpus + _cpus(node, capacity), memory + _memory(node, capacity)
+    running = [graph.nodes[task.stage] for task in state.running]
+    cpus = _slots(capacity) - sum(_cpus(node, capacity) for node in running)
+    memory = capacity.memory_mib - sum(_memory(node, capacity) for node in running)
+    gpus = len(capacity.gpus) - sum(node.gpus for node in running)
     chosen: list[Task] = []
     for task in _candidates(graph, state):
         node = graph.nodes[task.stage]
-        if cpus + _cpus(node, capacity) <= _slots(capacity) and memory + _memory(node, capacity) <= capacity.memory_mib:
+        if _cpus(node, capacity) <= cpus and _memory(node, capacity) <= memory and node.gpus <= gpus:
             chosen.append(task)
-            cpus, memory = cpus + _cpus(node, capacity), memory + _memory(node, capacity)
+            cpus, memory, gpus = cpus - _cpus(node, capacity), memory - _memory(node, capacity), gpus - node.gpus
     return chosen
 
 

@@ -64,6 +64,12 @@ class Example(SpecModel):
 class Prompt(SpecModel):
     """How a question becomes a prompt."""
 
+    preset: Literal["gsm8k-base", "gsm8k-few-shot", "gsm8k-chat", "math-base", "math-few-shot", "math-chat"] | None = (
+        None
+    )
+    """A prompt made for a data set: `base` for base models, `few-shot` with four worked examples before the question,
+    `chat` for chat models. It sets style, template and examples, and `spec.sampling.stop`; each of these that is
+    written out replaces the preset's."""
     style: Literal["plain", "chat"] = "plain"
     """`plain` for base models; `chat` puts the text into the user's turn of the tokenizer's chat template."""
     template: str = "{question}\n"
@@ -113,7 +119,7 @@ class Sampling(SpecModel):
     max_new_tokens: Count = 512
     """Token limit of a response; what it cuts off counts as neither correct nor wrong."""
     stop: list[str] = Field(default=[], max_length=8)
-    """Texts that end a response, beside the model's end token."""
+    """Texts that end a response, beside the model's end token; by default those of the prompt's preset."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of weights and arithmetic."""
 

@@ -6,50 +6,61 @@ from pathlib import Path
 
 from misstep.artifacts.digest import digest_path
 from misstep.artifacts.disk import disk_errors
-from misstep.artifacts.store import file_uri_path, open_store
+from misstep.artifacts.model_cache import ModelCache
+from misstep.artifacts.store import Entry, Store, file_uri_path, open_store
 from misstep.errors import BadInput
 from misstep.plan.frozen import External, Storage
 
 
-def fetch_external(role: str, external: External, storage: Storage, folder: Path) -> Path:
-    """Return a local path of an external's bytes: in place where they lie on this machine, else below ``folder``.
+def fetch_external(role: str, external: External, storage: Storage, folder: Path, models: ModelCache) -> Path:
+    """Return a local path of an external's bytes: in place where they lie on this machine, a model's folder in S3 in
+    the node's cache, anything else below ``folder``.
 
     Raises BadInput where they are not there, cannot be fetched, or are not those that the plan was made with.
     """
     field, uri = f"external {role}", external.uri
     if uri.startswith("hf://"):
-        return _from_hub(field, uri, is_model=role.startswith("model"))
+        from misstep.stages.hub import fetch_model
+
+        return fetch_model(field, uri)
     if uri.startswith("s3://"):
-        path = _from_s3(field, uri, storage, folder / role)
-    else:
-        path = file_uri_path(uri, field) if uri.startswith("file://") else Path(uri)
-    if external.digest.startswith("sha256:") and digest_path(path, field) != external.digest:
-        raise BadInput(field, uri, "Its contents have changed since the plan was made: run the experiment again.")
+        return _from_s3(field, external, storage, folder / role, models if role.startswith("model") else None)
+    path = file_uri_path(uri, field) if uri.startswith("file://") else Path(uri)
+    _check(path, field, external)
     return path
 
 
-def _from_s3(field: str, uri: str, storage: Storage, folder: Path) -> Path:
+def _check(path: Path, field: str, external: External) -> None:
+    if external.digest.startswith("sha256:") and digest_path(path, field) != external.digest:
+        raise BadInput(
+            field, external.uri, "Its contents have changed since the plan was made: run the experiment again."
+        )
+
+
+def _from_s3(field: str, external: External, storage: Storage, folder: Path, models: ModelCache | None) -> Path:
     """Download an object, or all objects below a prefix. Endpoint and credentials are the storage's."""
-    parent, _, name = uri.rstrip("/").rpartition("/")
+    parent, _, name = external.uri.rstrip("/").rpartition("/")
     store = open_store(storage.model_copy(update={"uri": parent}))
-    found = [entry.path for entry in store.list(name) if entry.path == name or entry.path.startswith(f"{name}/")]
+    found = [entry for entry in store.list(name) if entry.path == name or entry.path.startswith(f"{name}/")]
     if not found:
-        raise BadInput(field, uri, "There is no such object or folder in the bucket.")
-    with disk_errors("scratch folder", str(folder)):
-        folder.mkdir(parents=True, exist_ok=True)
-    for path in found:
-        store.download(path, folder / path)
+        raise BadInput(field, external.uri, "There is no such object or folder in the bucket.")
+
+    def fill(target: Path) -> None:
+        _download(store, found, name, target)
+        _check(target, field, external)
+
+    is_folder = all(entry.path != name for entry in found)
+    if models is not None and is_folder and external.digest.startswith("sha256:"):
+        cached = models.folder(external.digest, sum(entry.size for entry in found), fill)
+        if cached is not None:
+            return cached
+    fill(folder / name)
     return folder / name
 
 
-def _from_hub(field: str, uri: str, is_model: bool) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    repository, _, revision = uri.removeprefix("hf://").removeprefix("datasets/").partition("@")
-    try:
-        folder = snapshot_download(repository, revision=revision or None, repo_type="model" if is_model else "dataset")
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        fix = f"It could not be fetched ({str(error).splitlines()[0]}). Give a local folder instead."
-        raise BadInput(field, uri, fix) from error
-    return Path(folder)
+def _download(store: Store, found: list[Entry], name: str, target: Path) -> None:
+    with disk_errors("scratch folder", str(target.parent)):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    for entry in found:
+        below = entry.path.removeprefix(name).lstrip("/")
+        store.download(entry.path, target / below if below else target)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from misstep.artifacts.checkpoints import StoredCheckpoints
+from misstep.artifacts.model_cache import ModelCache
 from misstep.artifacts.progress import ProgressWriter
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.store import Store
@@ -24,7 +25,8 @@ class Runtime:
     def __init__(self, stage: FrozenStage, store: Store, scratch: Path, progress: ProgressWriter) -> None:
         self._stage, self._scratch, self._progress = stage, scratch, progress
         self._params = stage.typed_params()
-        self._reader = Reader(store, scratch / "inputs")
+        self._models = ModelCache.of_environment()
+        self._reader = Reader(store, scratch / "inputs", models=self._models)
         self._checkpoints = StoredCheckpoints(store, stage.key, scratch)
         self._externals: dict[str, Path] = {}
 
@@ -90,11 +92,13 @@ class Runtime:
         if external is None:
             raise MisstepError(f"stage {self._stage.name} has no external {role!r}")
         if role not in self._externals:
-            self._externals[role] = fetch_external(role, external, self._stage.storage, self._scratch / "externals")
+            folder = self._scratch / "externals"
+            self._externals[role] = fetch_external(role, external, self._stage.storage, folder, self._models)
         return self._externals[role]
 
     def close(self) -> None:
         self._reader.close()
+        self._models.close()
 
     def _key(self, role: str) -> str:
         key = self._stage.inputs.get(role)

@@ -15,6 +15,11 @@ from misstep.artifacts.disk import disk_errors
 _MOST_TWINS = 64
 
 
+def scratch_root() -> Path:
+    """Return the folder of all stages' scratch folders on this machine."""
+    return Path(os.environ.get("MISSTEP_SCRATCH") or Path(tempfile.gettempdir(), f"misstep-{os.getuid()}"))
+
+
 class Scratch:
     """``<root>/<key>-<shard>-<n>`` with the first n that no living process holds.
 
@@ -23,7 +28,7 @@ class Scratch:
     """
 
     def __init__(self, key: str, shard: int) -> None:
-        root = Path(os.environ.get("MISSTEP_SCRATCH") or Path(tempfile.gettempdir(), f"misstep-{os.getuid()}"))
+        root = scratch_root()
         with disk_errors("MISSTEP_SCRATCH", str(root)):
             root.mkdir(parents=True, exist_ok=True)
             for n in range(_MOST_TWINS):

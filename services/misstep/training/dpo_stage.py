@@ -31,6 +31,7 @@ class _Dpo:
         """Release nothing: a run closes what it opens."""
 
     def run(self, block: int) -> Output:
+        from misstep.generation.fingerprint import check_tokenizer
         from misstep.generation.loading import context_length_of
         from misstep.training.arguments import dpo_arguments
         from misstep.training.data import pair_ids
@@ -41,6 +42,7 @@ class _Dpo:
 
         params = self._params
         start = Start.load(self._ctx.model_folder("model"))
+        check_tokenizer(start.tokenizer, "pairs", self._ctx.manifest_summary("pairs"))
         limit = min(params.optimiser.max_length, context_length_of(start.config, start.tokenizer))
         rows = pair_rows(pair_ids(self._ctx), limit)
 

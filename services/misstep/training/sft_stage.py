@@ -26,6 +26,7 @@ class _Sft:
         """Release nothing: a run closes what it opens."""
 
     def run(self, block: int) -> Output:
+        from misstep.generation.fingerprint import check_tokenizer
         from misstep.generation.loading import context_length_of
         from misstep.generation.prompts import PromptBuilder
         from misstep.generation.stops import end_ids
@@ -41,6 +42,8 @@ class _Sft:
         positives = params.positives if isinstance(params, RftParams) else None
         problems = self._ctx.read("problems", "problems")
         start = Start.load(self._ctx.model_folder("model"))
+        if positives:
+            check_tokenizer(start.tokenizer, "samples", self._ctx.manifest_summary("samples"))
         builder = PromptBuilder(start.tokenizer, params.prompt)
         ends = end_ids(start.tokenizer, start.generation_config)
         from_teacher = positives is None or positives.with_teacher

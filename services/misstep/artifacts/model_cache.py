@@ -1,0 +1,200 @@
+"""Models on this node's disk, fetched from a remote store once and shared by all stage processes.
+
+An entry is named by its contents: ``<root>/<sha256>/model`` holds the files, ``<root>/<sha256>/complete.json`` their
+sizes and time stamps. It is filled under another name and renamed when whole. ``<root>/<sha256>.lock`` is held shared
+by whoever uses the entry and exclusively by whoever fills or removes it; the kernel frees it when its holder dies. So
+two processes fetch once, nothing in use is removed, and what a killed process leaves is recognised.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+import structlog
+
+from misstep.artifacts.cache_entries import CacheEntry, entries_in, half_filled_in, try_lock
+from misstep.artifacts.disk import disk_errors, is_full_disk
+from misstep.errors import BadInput, MisstepError
+from misstep.stages.scratch import scratch_root
+
+_log = structlog.get_logger(__name__)
+
+FOLDER, BYTES = "MISSTEP_CACHE", "MISSTEP_CACHE_BYTES"
+_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_UNITS |= {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+_QUANTITY = re.compile(r"([0-9]+)(Ki|Mi|Gi|Ti|k|M|G|T)?")
+_TRIES = 5
+_PATIENCE_SECONDS = 1.0
+"""How long to try for an entry: others that look at it hold it for an instant, those that use or fill it for long."""
+
+
+class ModelCache:
+    """A process's view of the node's cache. ``close`` gives back what it uses.
+
+    Args:
+        root: the folder, made where it is missing; any number of processes may share it.
+        limit_bytes: what all entries may hold together; by default half of what is free on the disk or held by them.
+    """
+
+    def __init__(self, root: Path, limit_bytes: int | None = None) -> None:
+        self.root, self._limit = root, limit_bytes
+        self._used: dict[str, IO[bytes]] = {}
+
+    @classmethod
+    def of_environment(cls) -> ModelCache:
+        """Open ``$MISSTEP_CACHE`` (default: ``models`` in the scratch folder), bounded by ``$MISSTEP_CACHE_BYTES``
+        (a number, or a quantity such as ``200Gi``; 0 turns the cache off). Raises BadInput."""
+        root = os.environ.get(FOLDER)
+        text = os.environ.get(BYTES, "").strip()
+        match = _QUANTITY.fullmatch(text)
+        if text and match is None:
+            raise BadInput(BYTES, text, "Write a number of bytes, or a quantity such as 200Gi.")
+        limit = int(match[1]) * _UNITS[match[2] or ""] if match else None
+        return cls(Path(root) if root else scratch_root() / "models", limit)
+
+    def folder(self, digest: str, size: int, fill: Callable[[Path], None]) -> Path | None:
+        """Return the folder of the model with that digest, not to be written to and not removed before ``close``.
+
+        Args:
+            digest: ``sha256:<hex>`` of the files, as ``folder_digest`` gives it.
+            size: bytes of the files.
+            fill: brings the checked files into a folder that is not there yet; called where the cache lacks them.
+
+        Returns:
+            None where they do not fit into the cache: bring them elsewhere.
+
+        Raises:
+            BadInput: the cache's folder cannot be used. Also whatever ``fill`` raises, but for a full disk.
+        """
+        name = digest.removeprefix("sha256:")
+        if name not in self._used:
+            lock = self._acquire(CacheEntry(self.root, name), size, fill)
+            if lock is None:
+                return None
+            self._used[name] = lock
+        return CacheEntry(self.root, name).files
+
+    def close(self) -> None:
+        """Let go of all entries. They stay for others."""
+        while self._used:
+            self._used.popitem()[1].close()
+
+    def clear(self) -> int:
+        """Remove all entries that no process uses, and return their bytes."""
+        with self._alone():
+            self._remove_half_filled()
+            sizes = [(entry.size() or 0, entry) for entry in entries_in(self.root)]
+            return sum(size for size, entry in sizes if entry.remove_unused())
+
+    def _acquire(self, entry: CacheEntry, size: int, fill: Callable[[Path], None]) -> IO[bytes] | None:
+        if self._limit is not None and size > self._limit:
+            return None
+        with disk_errors(FOLDER, str(self.root)):
+            self.root.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as closing:
+            with disk_errors(FOLDER, str(self.root)):
+                lock = closing.enter_context(entry.open_lock())
+            for _ in range(_TRIES):  # between filling an entry and taking it, another may have removed it
+                fcntl.flock(lock, fcntl.LOCK_SH)
+                if entry.is_whole():
+                    entry.touch()
+                    closing.pop_all()
+                    return lock
+                if not _take_alone(lock, wait=not entry.folder.exists()):
+                    _log.warning("a damaged model in the cache is in use; fetching another copy", entry=entry.name)
+                    return None
+                if not entry.is_whole() and not self._fill(entry, size, fill):
+                    return None
+            return None
+
+    def _fill(self, entry: CacheEntry, size: int, fill: Callable[[Path], None]) -> bool:
+        """Fill an entry that this process has alone; False where there is no room."""
+        with disk_errors(FOLDER, str(self.root)):
+            entry.remove()
+            with self._alone():
+                if not self._make_room(size):
+                    _log.warning("the model cache has no room", entry=entry.name, bytes=size)
+                    return False
+                filling = entry.reserve(size)
+        started = time.monotonic()
+        try:
+            fill(filling / "model")
+            with disk_errors(FOLDER, str(self.root)):
+                entry.publish(filling)
+        except MisstepError as error:
+            if not is_full_disk(error):
+                raise
+            _log.warning("the disk is full; the model is not cached", entry=entry.name, bytes=size)
+            return False
+        finally:
+            shutil.rmtree(filling, ignore_errors=True)
+        seconds = round(time.monotonic() - started, 3)
+        _log.info("model fetched into the cache", entry=entry.name, bytes=size, seconds=seconds)
+        return True
+
+    def _alone(self) -> IO[bytes]:
+        """Keep others from making room or reserving it, until the returned file is closed."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        lock = (self.root / "room.lock").open("ab")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return lock
+
+    def _make_room(self, size: int) -> bool:
+        held = self._remove_half_filled()
+        whole = []
+        for entry in entries_in(self.root):
+            entry_size = entry.size()
+            if entry_size is None:  # a removal that was killed, or a filler about to start over
+                entry.remove_unused()
+            else:
+                whole.append((entry.last_used(), entry_size, entry))
+                held += entry_size
+        limit = self._limit
+        if limit is None:
+            limit = (shutil.disk_usage(self.root).free + held) // 2
+        for _, entry_size, entry in sorted(whole, key=lambda each: each[0]):
+            if held + size <= limit:
+                break
+            if entry.remove_unused():
+                _log.info("model removed from the cache to make room", entry=entry.name, bytes=entry_size)
+                held -= entry_size
+        return held + size <= limit
+
+    def _remove_half_filled(self) -> int:
+        """Remove what killed processes have left, and return the bytes that living ones have reserved."""
+        reserved = 0
+        for entry, folder, size in half_filled_in(self.root):
+            lock = try_lock(entry)
+            if lock is None:
+                reserved += size
+            else:
+                with lock:
+                    shutil.rmtree(folder, ignore_errors=True)
+        return reserved
+
+
+def _take_alone(lock: IO[bytes], *, wait: bool) -> bool:
+    """Exchange a shared lock for an exclusive one; without ``wait``, give up after a moment."""
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        fcntl.flock(lock, fcntl.LOCK_UN)  # others that try the same must not wait for our shared one
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                break
+            time.sleep(0.02)
+        else:
+            return True
+    if wait:
+        _log.info("waiting for another process that fetches the same model")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return wait

@@ -1,0 +1,48 @@
+"""Tell tokenizers apart where token ids that one of them made meet a model that has another."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from misstep.errors import BadInput
+
+TOKENIZER = "tokenizer"
+"""The field of a summary that holds the fingerprint of the tokenizer whose ids the tables hold."""
+
+
+def fingerprint(tokenizer: Any) -> str:
+    """Hash what token ids mean: the vocabulary with its ids, added tokens included, and the end token.
+
+    How text is split into these tokens does not enter: a saved copy may spell that otherwise.
+    """
+    digest = hashlib.sha256(f"{tokenizer.eos_token_id}\n".encode())
+    for token, number in sorted(tokenizer.get_vocab().items()):
+        digest.update(f"{number} {token}\n".encode(errors="surrogatepass"))
+    return digest.hexdigest()[:16]
+
+
+def check_tokenizer(tokenizer: Any, role: str, summary: Mapping[str, Any]) -> None:
+    """Refuse a model whose tokenizer is not the one that made an input's token ids.
+
+    Args:
+        tokenizer: the model's.
+        role: the input.
+        summary: of the input; one from before fingerprints were kept passes.
+
+    Raises:
+        BadInput: the tokenizers differ.
+    """
+    made_with = summary.get(TOKENIZER)
+    if made_with is not None and made_with != (own := fingerprint(tokenizer)):
+        raise BadInput(
+            "model",
+            f"its tokenizer is {own}; {role} hold token ids of {made_with}",
+            f"Ids of one tokenizer mean nothing to another: use the model that the {role} were made with.",
+        )
+
+
+def passed_on(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fingerprint of an input's summary, for the summary of a stage whose tables hold the same ids."""
+    return {TOKENIZER: summary[TOKENIZER]} if TOKENIZER in summary else {}

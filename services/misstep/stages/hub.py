@@ -1,0 +1,103 @@
+"""Models of the Hugging Face Hub: what is fetched, and what each refusal asks the user to do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from misstep.artifacts.disk import full_disk_errors
+from misstep.artifacts.model_cache import FOLDER
+from misstep.errors import BadInput, MisstepError
+
+_SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
+"""Configuration, tokenizer and chat template."""
+_WEIGHTS, _PICKLES = "*.safetensors", "pytorch_model*.bin"
+_IGNORED = ("*/*", "consolidated*")
+"""Folders hold other formats; ``consolidated`` files are the same weights once more."""
+_HOW_TO_GIVE_A_TOKEN = "HF_TOKEN (in the environment; in a cluster by a Secret that spec.secrets names)"  # noqa: S105
+
+
+def fetch_model(field: str, uri: str) -> Path:
+    """Return the local folder of ``hf://org/name@revision``: safetensors, or pickled weights where there are no others.
+
+    It lies in the Hub's own cache: ``HF_HOME``, else ``hub`` in ``MISSTEP_CACHE`` where that is set.
+
+    Raises:
+        BadInput: there is no such model, or not for this token; or the Hub is not to be asked and the cache lacks it.
+        MisstepError: the Hub did not answer, or said that it cannot now.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, HTTPError
+
+    repository, _, revision = uri.removeprefix("hf://").partition("@")
+
+    def fetch(weights: str) -> Path:
+        patterns = [*_SMALL, weights]
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision or None,
+                cache_dir=_cache_folder(),
+                allow_patterns=patterns,
+                ignore_patterns=list(_IGNORED),
+            )
+        )
+
+    try:
+        with full_disk_errors("HF_HOME", uri):
+            folder = fetch(_WEIGHTS)
+            return folder if any(folder.glob(_WEIGHTS)) else fetch(_PICKLES)
+    except HFValidationError as error:
+        raise BadInput(field, uri, f"It cannot be fetched ({_first_line(error)}). Write org/name.") from error
+    except (HTTPError, OSError) as error:  # the client's own errors are one or the other
+        raise _explained(error, field, uri, repository) from error
+
+
+def _cache_folder() -> Path | None:
+    """None is the Hub client's own choice."""
+    own = os.environ.get(FOLDER)
+    chosen = any(os.environ.get(name) for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"))
+    return Path(own) / "hub" if own and not chosen else None
+
+
+def _explained(error: Exception, field: str, uri: str, repository: str) -> MisstepError:
+    from huggingface_hub import constants, get_token
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    # Behind "cannot find it locally" stands why the Hub was of no help.
+    cause = error.__cause__ if isinstance(error.__cause__, OfflineModeIsEnabled | HfHubHTTPError) else error
+    status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
+    has_token, page = bool(get_token()), f"{constants.ENDPOINT}/{repository}"
+    if isinstance(cause, GatedRepoError):
+        token = f"use a token of that account as {_HOW_TO_GIVE_A_TOKEN}"
+        now = "the token given has no access to it" if has_token else "no token is given"
+        return BadInput(
+            field, uri, f"The model is gated and {now}: accept its licence at {page} with your account, and {token}."
+        )
+    if isinstance(cause, RevisionNotFoundError):
+        return BadInput(field, uri, f"The model has no such revision: take the commit from {page}/commits/main.")
+    if status == 401 and has_token:
+        return BadInput(
+            field, uri, f"The Hub does not know the token given: make a new one and give it as {_HOW_TO_GIVE_A_TOKEN}."
+        )
+    if status == 403:
+        return BadInput(
+            field, uri, f"The token given may not read it: allow it to, or give another as {_HOW_TO_GIVE_A_TOKEN}."
+        )
+    if isinstance(cause, RepositoryNotFoundError) or status == 401:
+        token = "a token that may read it" if has_token else f"a token as {_HOW_TO_GIVE_A_TOKEN}"
+        return BadInput(field, uri, f"The Hub has no such model, or it is private: check the name, or give {token}.")
+    if isinstance(cause, OfflineModeIsEnabled) or (status is not None and 400 <= status < 500 and status != 429):
+        return BadInput(field, uri, f"It could not be fetched ({_first_line(error)}). Give a local folder instead.")
+    said = f"the Hub answered {status}" if status else f"the Hub did not answer: {_first_line(error)}"
+    return MisstepError(f"{field}: {uri}: {said}. Running again may help; a local folder needs no Hub.")
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
