@@ -111,7 +111,7 @@ def test_plan_shows_every_stage_in_each_form(run: Run) -> None:
     stages = json.loads(out)["stages"]
     assert code == 0
     assert not any(stage["committed"] for stage in stages)
-    _, table, _ = run("plan", EXAMPLE)
+    _, table, _ = run("plan", EXAMPLE, "--stages")
     _, mermaid, _ = run("plan", EXAMPLE, "-o", "mermaid")
     for stage in stages:
         assert stage["key"] in table

@@ -18,7 +18,7 @@ from misstep.cli.common import (
     StorageOption,
     WorkOption,
     console,
-    make_plan,
+    make_costed_plan,
     store_of,
     workdir_for,
 )
@@ -79,11 +79,13 @@ def run(
 
     [dim]misstep run examples/gsm8k-smollm2.yaml --data gsm8k=DIR --model smollm2=DIR[/dim]
     """
+    from misstep.plan.cost.fit import refuse_misfits
     from misstep.runner.executor import Executor, Settings
     from misstep.runner.machine import capacity
     from misstep.runner.watch import StoreWatch
 
-    plan = make_plan(file, data, model, storage)
+    plan, cost = make_costed_plan(file, data, model, storage)
+    refuse_misfits(cost)
     graph = _graph(plan, only)
     store = store_of(plan)
     store.check(write=True)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from misstep.spec.assumptions import Assumptions
 from misstep.spec.fields import NAME_PATTERN, Count, DecimalText, Name, SpecModel
 from misstep.spec.problems import Problems
 from misstep.spec.resources import Resources
@@ -257,6 +258,7 @@ class ExperimentSpec(SpecModel):
     seeds: list[int] = Field(default=[0], min_length=1, max_length=16)
     """Each seed takes training problems of its own and samples and trains anew."""
     resources: Resources = Resources()
+    assumptions: Assumptions = Assumptions()
     secrets: list[SecretVariable] = Field(default=[], max_length=16)
     """Credentials that stages need beside those of the storage: a Hub token for gated models, a teacher's key."""
 

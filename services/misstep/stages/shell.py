@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -140,11 +143,23 @@ def _run_block(work: Work, block: int, blocks: int, stage: FrozenStage, store: S
         summary=plain(output.summary),
         tools=loaded_versions(),
         seconds=seconds,
+        peak_memory_mib=_peak_memory_mib(),
     )
     first = m.put_receipt(store, stage.key, receipt)
     rows = {part.table: part.rows for part in parts if part.table is not None}
     event = "block finished" if first else "block finished by another process before"
     _log.info(event, block=block, blocks=blocks, rows=rows, bytes=sum(p.size for p in parts), seconds=seconds)
+
+
+def _peak_memory_mib() -> int | None:
+    """Return the peak of this process's resident memory; None where the kernel does not tell.
+
+    Not ``getrusage``: that peak survives ``exec``, and so would be the starter's.
+    """
+    with suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+        return int(found[1]) // 1024 if found else None
+    return None
 
 
 def _commit_nothing(store: Store, stage: FrozenStage) -> None:
