@@ -70,7 +70,11 @@ def _too_large(cost: PlanCost, found: StageCost) -> BadInput:
         f"stage {stage.name} needs {gib(memory.mib)} a GPU{_now(stage)}, and has {gib(has)}; the largest part is "
         f"{largest.name}, {gib(largest.mib)}"
     )
-    ways = [f"{text} needs {gib(other.mib)}" for text, other in _others(cost, stage) if other.mib <= has]
+    ways = []
+    for ladder in _ladders(cost, stage):
+        fits = next(((text, other) for text, other in ladder if other.mib <= has), None)
+        if fits is not None:
+            ways.append(f"{fits[0]} needs {gib(fits[1].mib)}")
     if ways:
         return BadInput(where, value, f"What fits: {'; '.join(ways[:4])}.")
     return BadInput(where, value, "Use GPUs with more memory, a smaller model, or train adapters (loraRank).")
@@ -86,38 +90,46 @@ def _now(stage: FrozenStage) -> str:
     return f" with gpus {resources.gpus} and batchRows {resources.batch_rows}"
 
 
-def _others(cost: PlanCost, stage: FrozenStage) -> Iterator[tuple[str, Memory]]:
-    """Yield settings to try instead, from the least to the greatest change, each with the memory it would need."""
-    memory = cost.coster.memory
-    given, params = stage.resources, stage.typed_params()
-    trains = isinstance(params, p.SftParams | p.DpoParams)
-    fewer = [rows for rows in (128, 64, 32, 16, 8) if rows < given.batch_rows]
+_Way = tuple[str, Memory]
 
-    def other(changes: dict[str, int], micro: int | None = None) -> Memory:
-        changed = stage.model_copy(update={"resources": given.model_copy(update=changes)})
-        if micro is not None:
-            optimiser = {**stage.params["optimiser"], "micro_batch_size": micro}
-            changed = changed.model_copy(update={"params": {**stage.params, "optimiser": optimiser}})
-        return memory(changed, at_most=True)
 
-    if not trains:
-        if not _uses_vllm(stage):
-            yield from ((f"batchRows {rows}", other({"batch_rows": rows})) for rows in fewer)
-        for gpus in _GPUS:
-            if gpus > given.gpus and _uses_vllm(stage) and cost.coster.model and not cost.coster.model.heads % gpus:
-                yield f"gpus {gpus}", other({"gpus": gpus})
-        return
-    rows = next((r for r in fewer if r <= 32), given.batch_rows)
-    lean = {"batch_rows": rows}
-    said = f" with batchRows {rows}" if rows != given.batch_rows else ""
-    if said:
-        yield f"batchRows {rows}", other(lean)
-    yield f"microBatchSize 1{said}", other(lean, 1)
-    for gpus in (given.processes_per_node, *(n for n in _GPUS if n > given.processes_per_node)):
-        for zero in (2, 3):
-            if gpus * given.nodes > 1 and (gpus, zero) != (given.processes_per_node, given.zero_stage):
-                spread = {**lean, "gpus": gpus, "processes_per_node": gpus, "zero_stage": zero}
-                yield f"zeroStage {zero} on {gpus * given.nodes} GPUs{said}", other(spread)
+def _ladders(cost: PlanCost, stage: FrozenStage) -> Iterator[list[_Way]]:
+    """Yield changes to try, from the least to the greatest, as lists of which the first that fits is named."""
+    resources, uses_vllm = stage.resources, _uses_vllm(stage)
+    fewer = [rows for rows in (128, 64, 32, 16, 8) if rows < resources.batch_rows]
+    if not uses_vllm:
+        yield [_way(cost, stage, {}, rows) for rows in fewer]
+    if isinstance(stage.typed_params(), p.SftParams | p.DpoParams):
+        few = next((rows for rows in fewer if rows <= 32), None)
+        yield [_way(cost, stage, {}, rows, micro=1) for rows in (None, few)]
+        for gpus in sorted({resources.processes_per_node, *(n for n in _GPUS if n > resources.processes_per_node)}):
+            for zero in (2, 3):
+                if gpus * resources.nodes > 1 and (gpus, zero) != (resources.processes_per_node, resources.zero_stage):
+                    spread = {"gpus": gpus, "processes_per_node": gpus, "zero_stage": zero}
+                    yield [_way(cost, stage, spread, rows) for rows in (None, few)]
+    elif uses_vllm and cost.coster.model is not None:
+        heads = cost.coster.model.heads
+        yield [_way(cost, stage, {"gpus": gpus}) for gpus in _GPUS if gpus > resources.gpus and heads % gpus == 0]
+
+
+def _way(
+    cost: PlanCost, stage: FrozenStage, spread: dict[str, int], rows: int | None = None, micro: int | None = None
+) -> _Way:
+    """Name a change, and return the memory that it would need."""
+    changes = spread | ({} if rows is None else {"batch_rows": rows})
+    changed = stage.model_copy(update={"resources": stage.resources.model_copy(update=changes)})
+    said = []
+    if "zero_stage" in spread:
+        said.append(f"zeroStage {spread['zero_stage']} on {spread['gpus'] * stage.resources.nodes} GPUs")
+    elif "gpus" in spread:
+        said.append(f"gpus {spread['gpus']}")
+    if micro is not None:
+        optimiser = {**stage.params["optimiser"], "micro_batch_size": micro}
+        changed = changed.model_copy(update={"params": {**stage.params, "optimiser": optimiser}})
+        said.append(f"microBatchSize {micro}")
+    if rows is not None:
+        said.append(f"batchRows {rows}")
+    return " and ".join(said), cost.coster.memory(changed, at_most=True)
 
 
 def gib(mib: float) -> str:

@@ -1,0 +1,150 @@
+"""The cost model against real runs on a CPU: tokens by kind of stage, and the peak memory of its processes.
+
+    PYTHONPATH=services python benchmarks/cost.py quickstart          (runs one seed, three sizes: some 5 minutes)
+    PYTHONPATH=services python benchmarks/cost.py gsm8k --data DIR --model DIR      (24 problems: some 10 minutes)
+    PYTHONPATH=services python benchmarks/cost.py FILE --work DIR     (an Experiment that ran there already)
+
+Predictions are what `misstep plan` shows: the defaults of the format, or the YAML's own assumptions. They were taken
+from seed 0, and are checked on seed 1. Stages run as processes of their own (`--isolate`), as pods do: under the fork
+server, a process also counts what the server imported for other stages. Exit code 1 where a figure is more than 15%
+off. Where `patience` ended a training early, its tokens are compared epoch by epoch: when it stops is luck.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from misstep.artifacts.manifest import Manifest, read_manifest
+from misstep.cli.common import make_costed_plan, store_of
+from misstep.plan.cost import StageCost
+
+ROOT = Path(__file__).parents[1]
+MOST_OFF = 0.15
+_MEASURED = {"generated": "generated_tokens", "read": "prompt_tokens", "trained": "tokens"}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One figure of one kind of stage."""
+
+    kind: str
+    what: str
+    predicted: float
+    measured: float
+
+    @property
+    def ratio(self) -> float:
+        return self.predicted / self.measured
+
+    @property
+    def close(self) -> bool:
+        return abs(self.ratio - 1) <= MOST_OFF
+
+
+def compare(costs: Mapping[str, StageCost], manifests: Mapping[str, Manifest]) -> Iterator[Compared]:
+    """Add up what was predicted and what was measured of every finished stage that a model worked in, by kind; of
+    memory, take the largest."""
+    tokens: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
+    memory: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for name, cost in costs.items():
+        manifest = manifests.get(name)
+        if manifest is None or not cost.work.tokens or not _worked(manifest.summary):
+            continue
+        kind = str(cost.stage.kind)
+        for field, measured in _MEASURED.items():
+            if measured in manifest.summary:
+                predicted = getattr(cost.work, field) * _share_of_epochs(cost, manifest)
+                tokens[kind, field][0] += predicted
+                tokens[kind, field][1] += manifest.summary[measured]
+        if cost.memory is not None and manifest.timings.peak_memory_mib is not None:
+            memory[kind][0] = max(memory[kind][0], cost.memory.mib)
+            memory[kind][1] = max(memory[kind][1], manifest.timings.peak_memory_mib)
+    for (kind, field), (predicted, measured) in sorted(tokens.items()):
+        yield Compared(kind, f"tokens {field}", predicted, measured)
+    for kind, (predicted, measured) in sorted(memory.items()):
+        yield Compared(kind, "peak MiB", predicted, measured)
+
+
+def _worked(summary: Mapping[str, Any]) -> bool:
+    """Tell whether there was anything to do: a training without rows writes its start model."""
+    return summary.get("trained", True) and summary.get("rollouts", 1) > 0
+
+
+def _share_of_epochs(cost: StageCost, manifest: Manifest) -> float:
+    """Return the epochs that were trained, in those that were expected."""
+    if "epochs" not in manifest.summary or not cost.work.items:
+        return 1.0
+    per_epoch = manifest.summary["steps"] / manifest.summary["epochs"]
+    expected_epochs = cost.work.items / per_epoch
+    patience = (manifest.params.get("selection") or {}).get("patience")
+    return 1.0 if patience is None else manifest.summary["epochs"] / expected_epochs
+
+
+def cut_down(name: str, folder: Path) -> tuple[Path, list[str]]:
+    """Write a smaller version of an example; return it and the options that run what is to be measured."""
+    if name == "quickstart":
+        document = yaml.safe_load((ROOT / "examples/quickstart.yaml").read_text())
+        document["spec"]["policy"]["model"]["path"] = str(ROOT / "examples/quickstart-base")
+        document["spec"]["problems"]["sizes"] = [125, 250, 500]
+        only: list[str] = []
+    else:
+        document = yaml.safe_load((ROOT / "examples/gsm8k-smollm2.yaml").read_text())
+        document["spec"]["problems"]["sizes"] = [24]
+        step = {"name": "dpo-step", "method": "dpo", "pairs": "shared-prefix"}
+        document["spec"]["arms"] = [{"name": "sft", "method": "sft"}, step]
+        document["spec"]["training"]["sft"] |= {"epochs": 1, "selection": {"epochs": [1], "problems": 12}}
+        only = ["--only", "credit-d24-s1"]
+    document["spec"]["seeds"] = [1]
+    document["metadata"]["name"] = f"cost-{name}"
+    path = folder / f"cost-{name}.yaml"
+    path.write_text(json.dumps(document))  # YAML too, with every text in quotes
+    return path, only
+
+
+def main() -> int:
+    """Run or read, compare, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", help="quickstart, gsm8k, or an Experiment YAML")
+    parser.add_argument("--work", type=Path, help="folder to run in, or where it has run")
+    parser.add_argument("--data", help="for gsm8k: folder of the data set")
+    parser.add_argument("--model", help="for gsm8k: folder of SmolLM2")
+    options = parser.parse_args()
+    folder = (options.work or Path(tempfile.mkdtemp(prefix="misstep-cost-"))).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    data = [f"gsm8k={options.data}"] if options.data else []
+    model = [f"smollm2={options.model}"] if options.model else []
+    path = Path(options.what).resolve()
+    if options.what in ("quickstart", "gsm8k"):
+        path, only = cut_down(options.what, folder)
+        named = [*(("--data", *data) if data else ()), *(("--model", *model) if model else ())]
+        command = [sys.executable, "-m", "misstep", "run", str(path), "--isolate", "--quiet", *only, *named]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "services")}
+        subprocess.run(command, cwd=folder, env=environment, check=True)
+    os.chdir(folder)  # a relative store is meant from where the command ran
+    plan, cost = make_costed_plan(path, data, model)
+    store = store_of(plan)
+    found = {stage.name: read_manifest(store, stage.key) for stage in plan.stages}
+    compared = list(compare(cost.stages, {name: m for name, m in found.items() if m is not None}))
+    for one in compared:
+        mark = "" if one.close else f"   more than {MOST_OFF:.0%} off"
+        print(
+            f"{one.kind:<8} {one.what:<18} {one.predicted:>12,.0f} predicted {one.measured:>12,.0f} measured   "
+            f"{one.ratio:.2f}{mark}"
+        )
+    return 0 if compared and all(one.close for one in compared) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
