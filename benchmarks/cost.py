@@ -1,13 +1,15 @@
 """The cost model against real runs on a CPU: tokens by kind of stage, and the peak memory of its processes.
 
-    PYTHONPATH=services python benchmarks/cost.py quickstart          (runs one seed, three sizes: some 5 minutes)
+    PYTHONPATH=services python benchmarks/cost.py quickstart          (both seeds, three sizes: some 10 minutes)
     PYTHONPATH=services python benchmarks/cost.py gsm8k --data DIR --model DIR      (24 problems: some 10 minutes)
     PYTHONPATH=services python benchmarks/cost.py FILE --work DIR     (an Experiment that ran there already)
 
-Predictions are what `misstep plan` shows: the defaults of the format, or the YAML's own assumptions. They were taken
-from seed 0, and are checked on seed 1. Stages run as processes of their own (`--isolate`), as pods do: under the fork
-server, a process also counts what the server imported for other stages. Exit code 1 where a figure is more than 15%
-off. Where `patience` ended a training early, its tokens are compared epoch by epoch: when it stops is luck.
+Predictions are what `misstep plan` shows: the defaults of the format, or the YAML's own assumptions. How many responses
+are right differs more between seeds than any formula could tell: `--shares` takes these shares from the run's own
+verdicts instead, and so checks the arithmetic alone. Stages run as processes of their own (`--isolate`), as pods do:
+under the fork server, a process also counts what the server imported for other stages. Exit code 1 where a figure is
+more than 15% off. Where `patience` ended a training early, its tokens are compared epoch by epoch: when it stops is
+luck.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +29,12 @@ from typing import Any
 import yaml
 
 from misstep.artifacts.manifest import Manifest, read_manifest
+from misstep.artifacts.reader import Reader
+from misstep.artifacts.store import Store
 from misstep.cli.common import make_costed_plan, store_of
-from misstep.plan.cost import StageCost
+from misstep.plan.cost import StageCost, plan_cost
+from misstep.plan.frozen import StageKind
+from misstep.plan.planner import Plan
 
 ROOT = Path(__file__).parents[1]
 MOST_OFF = 0.15
@@ -92,12 +98,34 @@ def _share_of_epochs(cost: StageCost, manifest: Manifest) -> float:
     return 1.0 if patience is None else manifest.summary["epochs"] / expected_epochs
 
 
+def measured_shares(store: Store, plan: Plan) -> dict[str, int]:
+    """Return what the verdicts on training problems say of the policy, as fields of `spec.assumptions`."""
+    counts: Counter[str] = Counter()
+    solved: dict[tuple[str, str], bool] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        reader = Reader(store, Path(scratch))
+        for stage in plan.stages:
+            if stage.kind is not StageKind.VERIFY or stage.name.startswith("verify-test-"):
+                continue
+            for row in reader.table(stage.key, "verdicts", ["problem_id", "verdict"]).to_pylist():
+                counts[row["verdict"]] += 1
+                problem = (stage.key, row["problem_id"])
+                solved[problem] = solved.get(problem, False) or row["verdict"] == "correct"
+        reader.close()
+    return {
+        "correct_percent": round(100 * counts["correct"] / counts.total()),
+        "wrong_percent": round(100 * counts["wrong"] / counts.total()),
+        "solved_percent": round(100 * sum(solved.values()) / len(solved)),
+    }
+
+
 def cut_down(name: str, folder: Path) -> tuple[Path, list[str]]:
     """Write a smaller version of an example; return it and the options that run what is to be measured."""
     if name == "quickstart":
         document = yaml.safe_load((ROOT / "examples/quickstart.yaml").read_text())
         document["spec"]["policy"]["model"]["path"] = str(ROOT / "examples/quickstart-base")
         document["spec"]["problems"]["sizes"] = [125, 250, 500]
+        document["spec"]["seeds"] = [0, 1]
         only: list[str] = []
     else:
         document = yaml.safe_load((ROOT / "examples/gsm8k-smollm2.yaml").read_text())
@@ -105,8 +133,8 @@ def cut_down(name: str, folder: Path) -> tuple[Path, list[str]]:
         step = {"name": "dpo-step", "method": "dpo", "pairs": "shared-prefix"}
         document["spec"]["arms"] = [{"name": "sft", "method": "sft"}, step]
         document["spec"]["training"]["sft"] |= {"epochs": 1, "selection": {"epochs": [1], "problems": 12}}
+        document["spec"]["seeds"] = [1]
         only = ["--only", "credit-d24-s1"]
-    document["spec"]["seeds"] = [1]
     document["metadata"]["name"] = f"cost-{name}"
     path = folder / f"cost-{name}.yaml"
     path.write_text(json.dumps(document))  # YAML too, with every text in quotes
@@ -120,6 +148,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="folder to run in, or where it has run")
     parser.add_argument("--data", help="for gsm8k: folder of the data set")
     parser.add_argument("--model", help="for gsm8k: folder of SmolLM2")
+    parser.add_argument("--shares", action="store_true", help="take shares of right and wrong from the run")
     options = parser.parse_args()
     folder = (options.work or Path(tempfile.mkdtemp(prefix="misstep-cost-"))).resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -135,6 +164,10 @@ def main() -> int:
     os.chdir(folder)  # a relative store is meant from where the command ran
     plan, cost = make_costed_plan(path, data, model)
     store = store_of(plan)
+    if options.shares:
+        shares = measured_shares(store, plan)
+        print(", ".join(f"{name} {value}" for name, value in shares.items()))
+        cost = plan_cost(plan, cost.coster.model, cost.coster.assumptions.model_copy(update=shares))
     found = {stage.name: read_manifest(store, stage.key) for stage in plan.stages}
     compared = list(compare(cost.stages, {name: m for name, m in found.items() if m is not None}))
     for one in compared:

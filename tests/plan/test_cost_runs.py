@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from benchmarks.cost import compare
+
 from misstep.artifacts.manifest import read_manifest
 from misstep.cli.common import make_costed_plan, store_of
 from tests.runner.small import misstep

@@ -76,7 +76,7 @@ def plan(
         case PlanFormat.MERMAID:
             print(render.as_mermaid(found, committed), end="")
         case PlanFormat.TABLE:
-            header, rows, keep = show.GROUP_HEADER, show.group_rows(found, cost, committed), len(show.GROUP_HEADER)
+            header, rows, keep = show.GROUP_HEADER, show.group_rows(found, cost, committed), 1
             if stages:
                 header, rows, keep = render.STAGE_HEADER, render.stage_rows(found, cost, committed), 2
             table = plain_table(*header, keep=keep)

@@ -49,7 +49,10 @@ class ModelRef(SpecModel):
         if bool(self.path) == bool(self.hub):
             raise ValueError("give path or hub, one of the two")
         if self.hub and not self.revision:
-            raise ValueError("a model on the Hub needs revision, its commit of 40 hex digits")
+            raise ValueError(
+                "a model on the Hub needs revision, its commit of 40 hex digits: "
+                f"git ls-remote https://huggingface.co/{self.hub} HEAD prints it"
+            )
         return self
 
 

@@ -44,6 +44,8 @@ def credit_work(samples: p.SampleParams, credit: p.CreditParams, means: Expectat
     steps = min(means.steps, credit.max_steps)
     response = min(means.response_tokens, credit.decoding.max_new_tokens)
     depth, prefixes = _prefixes(credit.estimator, steps, means.pit)
+    if 0 < means.shared_prefix < 1:  # shared are the first steps: what is left to roll out stands deeper
+        depth = max(depth, (depth - means.shared_prefix / steps) / (1 - means.shared_prefix))
     negatives = credited(samples, credit, credit.negatives_per_problem, means)
     rolled = negatives * prefixes * (1 - means.shared_prefix)
     bare = _bare_problems(samples, credit, means)

@@ -138,7 +138,7 @@ def _hours(found: Sequence[StageCost]) -> str:
     for on_gpu, device in ((True, "GPU"), (False, "core")):
         hours = sum(one.hours or 0.0 for one in found if one.on_gpu is on_gpu)
         if hours:
-            texts.append(f"{short(hours)} {device}-hours" if hours >= 1 else f"{short(60 * hours)} {device}-minutes")
+            texts.append(f"{short(hours)} {device}-h" if hours >= 1 else f"{short(60 * hours)} {device}-min")
     return ", ".join(texts)
 
 
@@ -148,7 +148,7 @@ def _memory(found: Sequence[StageCost]) -> str:
     if not known:
         return ""
     expected, most = (gib(max(side)) for side in zip(*known, strict=True))
-    return expected if expected == most else f"{expected} (at most {most})"
+    return expected if expected == most else f"{expected} to {most}"
 
 
 def label(plan: Plan, stage: FrozenStage) -> str:

@@ -42,7 +42,8 @@ _READ = "40% of the data sheet's bf16 peak, 2 FLOP a parameter and token; not me
 _VINE = 'half of VinePPO\'s "up to 40K tokens/s" with vLLM for 7B on 8 H100 (arXiv 2410.01679)'
 _BANDWIDTH = "the H100's, by memory bandwidth (2.0 against 3.35 TB/s, data sheets)"
 _PLAIN = "a quarter of vLLM's: a guess, not measured"
-_HERE = "measured here on one core, 2026-11-25: SmolLM2-135M; the cap with the quickstart's model (benchmarks/cost.py)"
+_HERE = "measured here in processor time of one core, 2026-11-25: SmolLM2-135M, the cap with the quickstart's model"
+_LIKE_TRAINING = "a forward pass of the measured training, rounded down"
 
 RATES: tuple[Rate, ...] = (
     Rate("h100", "vllm", "generate", 1.75e13, 20_000, _VINE),
@@ -55,11 +56,11 @@ RATES: tuple[Rate, ...] = (
     Rate("a100", "transformers", "generate", 2.6e12, 3_000, _PLAIN),
     Rate("a100", "transformers", "read", 0.4 * 312e12 / 2, 25_000, _READ),
     Rate("a100", "trl", "train", 0.3 * 312e12 / 8, 20_000, _MFU),
-    Rate("core", "transformers", "generate", 8e9, 9_000, _HERE),
-    Rate("core", "transformers", "read", 3e10, 20_000, _HERE),
-    Rate("core", "trl", "train", 5e9, 12_000, _HERE),
-    Rate("core", "vllm", "generate", 8e9, 9_000, "the transformers engine's: not measured"),
-    Rate("core", "vllm", "read", 3e10, 20_000, "the transformers engine's: not measured"),
+    Rate("core", "transformers", "generate", 9e9, 15_000, _HERE),
+    Rate("core", "transformers", "read", 1e10, 20_000, _LIKE_TRAINING),
+    Rate("core", "trl", "train", 4e9, 15_000, _HERE),
+    Rate("core", "vllm", "generate", 9e9, 15_000, "the transformers engine's: not measured"),
+    Rate("core", "vllm", "read", 1e10, 20_000, "the transformers engine's: not measured"),
 )
 
 
