@@ -6,6 +6,7 @@ processes. Terms of different phases (a training step, a scoring of the checkpoi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from misstep.plan import params as p
@@ -28,8 +29,8 @@ TRAINING_MIB = 910
 """The same with TRL; measured here."""
 OTHER_MIB = 155
 """A process of a stage without a model; measured here."""
-_BUCKET = 500_000_000
-"""Elements of DeepSpeed's reduce and gather buckets, each (its default)."""
+_BUCKET = 100_000_000
+"""Elements of each of DeepSpeed's buffers for communication, as training sets them; three are counted."""
 _LIVE = 1_000_000_000
 """Parameters that ZeRO 3 may hold gathered at once (DeepSpeed's default)."""
 
@@ -118,16 +119,22 @@ def training_memory(
         row_tokens: of the longest row of a micro-batch, prompt included; ``optimiser.max_length`` for the bound.
         sides: sequences a row brings: 1, or 2 for pairs.
     """
-    on_gpu, sharded = resources.gpus > 0, resources.zero_stage > 0
-    half = sharded and optimiser.dtype == "bfloat16"
+    on_gpu = resources.gpus > 0
+    half = resources.processes > 1 and optimiser.dtype == "bfloat16"  # DeepSpeed's; a process alone autocasts
     size = 2 if half else 4
     base = fixed("CUDA context", CONTEXT_MIB) if on_gpu else fixed("process with torch and TRL", TRAINING_MIB)
     tokens = optimiser.micro_batch_size * sides * row_tokens
     step = (*_activations(model, tokens, size, recomputed=on_gpu), *_output_layer(model, tokens))
+    scored: tuple[Term, ...] = ()
+    if resources.zero_stage == 3:
+        live = min(_LIVE, model.parameters) * size
+        step = (*step, term("gathered weights", f"at most 1e9 x {size} B", live))
+        scored = (term("whole weights", f"{size} B x N", size * model.parameters),)
     phases = {"step": step}
-    if selection is not None:
-        rows = min(resources.batch_rows, selection.problems)
-        phases["scoring"] = _decoding(model, rows, prompt_tokens + selection.decoding.max_new_tokens, size)
+    if selection is not None:  # each process answers its share of the problems
+        rows = min(resources.batch_rows, math.ceil(selection.problems / resources.processes))
+        row = prompt_tokens + selection.decoding.max_new_tokens
+        phases["scoring"] = (*scored, *_decoding(model, rows, row, size))
     return Memory((base, *_states(model, optimiser, resources, half=half)), phases, on_gpu=on_gpu)
 
 
@@ -146,12 +153,12 @@ def _states(model: Architecture, optimiser: p.OptimiserParams, resources: Resour
         term("gradients", _over(f"{size} B x {name}", rest_by), size * trained / rest_by),
         term(kept, _over(f"{state} B x {name}", rest_by), state * trained / rest_by),
     ]
-    if not zero and resources.gpus and optimiser.dtype == "bfloat16":
+    if not half and resources.gpus and optimiser.dtype == "bfloat16":
         terms.append(term("bfloat16 copies (autocast)", "2 B x N", 2 * model.parameters))
-    if zero and resources.gpus:
-        terms.append(term("DeepSpeed's buckets", f"2 x 5e8 x {size} B, at most", 2 * min(_BUCKET, trained) * size))
-    if zero == 3 and resources.gpus:
-        terms.append(term("gathered weights", f"1e9 x {size} B, at most", min(_LIVE, model.parameters) * size))
+    if half and not zero:
+        terms.append(term("float32 gradients", f"4 B x {name}", 4 * trained))
+    if processes > 1 and resources.gpus:
+        terms.append(term("DeepSpeed's buckets", f"at most 3 x 1e8 x {size} B", 3 * min(_BUCKET, trained) * size))
     return tuple(terms)
 
 

@@ -57,9 +57,7 @@ class Coster:
             return StageCost(stage, work, None, None, None)
         engine = params.decoding.engine if isinstance(params, p.SampleParams | p.CreditParams) else "transformers"
         on_gpu = stage.resources.gpus > 0
-        hours = device_hours(
-            work, model.parameters, engine, on_gpu, self.assumptions, waiting=stage.resources.processes if on_gpu else 1
-        )
+        hours = device_hours(work, model.parameters, engine, on_gpu, self.assumptions)
         return StageCost(stage, work, hours, self.memory(stage), self.memory(stage, at_most=True))
 
     def memory(self, stage: FrozenStage, *, at_most: bool = False) -> Memory:

@@ -72,14 +72,11 @@ def rate_of(device: str, engine: str, what: What) -> Rate:
     raise KeyError((device, engine, what))
 
 
-def device_hours(
-    work: Work, parameters: int, engine: str, on_gpu: bool, assumptions: Assumptions, waiting: int = 1
-) -> float:
+def device_hours(work: Work, parameters: int, engine: str, on_gpu: bool, assumptions: Assumptions) -> float:
     """Return the hours of GPUs, or of processor cores, that a stage's expected work takes.
 
     Args:
         engine: what generates; validation answers inside training come from ``transformers`` always.
-        waiting: devices that are held while one generates: all of a training stage's, where one process scores.
     """
     device = assumptions.gpu if on_gpu else "core"
     given: TokensPerSecond = assumptions.tokens_per_second
@@ -88,7 +85,7 @@ def device_hours(
         own: int | None = getattr(given, what)
         return float(own) if own else rate_of(device, engine, what).tokens_per_second(parameters)
 
-    seconds = waiting * (work.generated / rate(engine, "generate") + work.read / rate(engine, "read"))
+    seconds = work.generated / rate(engine, "generate") + work.read / rate(engine, "read")
     train = rate("trl", "train")
     seconds += work.trained / train + work.scored / (_FORWARD_SHARE * train)
     return seconds / 3600
