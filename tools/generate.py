@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the generated pages, or check that they are current.
 
-python tools/generate.py           write docs/experiment.md and the tables in docs/artifacts.md and docs/running.md
+python tools/generate.py           write docs/experiment.md and the tables in docs/{artifacts,cost,running}.md
 python tools/generate.py --check   exit 1, naming the file, where one differs; also checks locks/ against pyproject
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -17,6 +18,9 @@ from pydantic import BaseModel
 
 from misstep.artifacts.records import TABLES
 from misstep.generation.presets import PRESETS
+from misstep.plan.cost.architecture import KNOWN, known_architecture
+from misstep.plan.cost.expectations import DEFAULTS
+from misstep.plan.cost.throughput import RATES
 from misstep.spec.experiment import Experiment
 from misstep.spec.explain import default_text, fields_of, nested_model, type_name
 
@@ -26,11 +30,11 @@ BEGIN, END = "<!-- generated tables: make docs -->", "<!-- end of generated tabl
 
 def main(argv: list[str]) -> int:
     """Write or check; returns the exit code."""
-    artifacts = ROOT / "docs/artifacts.md"
-    running = ROOT / "docs/running.md"
+    artifacts, cost, running = (ROOT / f"docs/{name}.md" for name in ("artifacts", "cost", "running"))
     pages = {
         ROOT / "docs/experiment.md": experiment_page(),
         artifacts: between_marks(artifacts.read_text(), schema_tables()),
+        cost: between_marks(cost.read_text(), cost_tables()),
         running: between_marks(running.read_text(), preset_table()),
     }
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
@@ -100,6 +104,29 @@ def preset_table() -> str:
 
 def _shown(text: str) -> str:
     return text.replace("\n", "\\n")
+
+
+def cost_tables() -> str:
+    """The cost model's rates with their sources, its expectations by format, and the models that it knows."""
+    lines = ["### Rates", "", "| device | engine | what | parameter-tokens/s | cap, tokens/s | 7B, tokens/s | source |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for rate in RATES:
+        seven = rate.tokens_per_second(7_000_000_000)
+        shown = f"{rate.parameter_tokens:.2g} | {rate.most:,.0f} | {seven:,.{0 if seven >= 10 else 1}f}"
+        lines.append(f"| {rate.device} | {rate.engine} | {rate.what} | {shown} | {cell(rate.source)} |")
+    lines += ["", "### Expectations by format", "", f"| | {' | '.join(DEFAULTS)} |", "|---" * (len(DEFAULTS) + 1) + "|"]
+    for name in asdict(DEFAULTS["gsm8k"]):
+        values = [getattr(means, name) for means in DEFAULTS.values()]
+        shown = " | ".join("" if value is None else f"{value:g}" for value in values)
+        lines.append(f"| {name.replace('_', ' ')} | {shown} |")
+    lines += ["", "### Models on the Hub", "", "| model | parameters | layers | hidden | heads | key-value heads |"]
+    lines.append("|---|---|---|---|---|---|")
+    for hub in KNOWN:
+        model = known_architecture(hub)
+        assert model is not None
+        shape = f"{model.layers} | {model.hidden} | {model.heads} | {model.kv_heads}"
+        lines.append(f"| `{hub}` | {model.parameters:,} | {shape} |")
+    return "\n".join(lines)
 
 
 def cell(text: str) -> str:

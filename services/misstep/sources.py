@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from misstep.artifacts.digest import digest_path
 from misstep.errors import BadInput
+from misstep.plan.cost.architecture import Architecture, architecture_from, known_architecture
 from misstep.plan.frozen import External
 from misstep.spec.experiment import Experiment, ModelRef
 from misstep.spec.problems import Source
@@ -97,6 +99,19 @@ def _model(ref: ModelRef, models: Mapping[str, str]) -> External:
             "This is no Hugging Face model folder: it has no config.json. Give the folder of a model.",
         )
     return External(uri=str(path.resolve()), digest=digest_path(path))
+
+
+def architecture(external: External) -> Architecture | None:
+    """Read the shape of the model that `resolve` found: from its folder's config.json, or, on the Hub, from what is
+    written down of known models. None where neither says."""
+    if external.uri.startswith("hf://"):
+        return known_architecture(external.uri.removeprefix("hf://").partition("@")[0])
+    path = Path(external.uri) / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return architecture_from(path.parent.name, config) if isinstance(config, dict) else None
 
 
 def _existing(path: Path, field: str, hub: str | None, option: str) -> Path:

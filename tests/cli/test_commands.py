@@ -152,12 +152,34 @@ def test_plan_shows_every_stage_in_each_form(run: Run) -> None:
     stages = json.loads(out)["stages"]
     assert code == 0
     assert not any(stage["committed"] for stage in stages)
-    _, table, _ = run("plan", EXAMPLE)
+    _, table, _ = run("plan", EXAMPLE, "--stages")
     _, mermaid, _ = run("plan", EXAMPLE, "-o", "mermaid")
     for stage in stages:
         assert stage["key"] in table
         assert f'["{stage["name"]}"]' in mermaid
     assert f"{len(stages)} stages, 0 done" in table
+
+
+def test_plan_groups_stages_and_explains_what_they_cost(run: Run) -> None:
+    code, out, _ = run("plan", EXAMPLE, "--explain-cost")
+    assert code == 0
+    assert "12 x sample (test)" in out
+    assert "96 stages, 0 done" in out
+    assert "quickstart-base: N = 318,720 parameters (exact)" in out
+    assert "AdamW = 8 B x N" in out
+    cost = json.loads(run("plan", EXAMPLE, "-o", "json")[1])["cost"]
+    assert cost["gpu_hours"] == 0 < cost["core_hours"]
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_what_cannot_fit_its_gpu_is_refused_before_anything_starts(run: Run, tmp_path: Path, command: str) -> None:
+    text = EXAMPLE.read_text().replace("path: quickstart-base", f"path: {EXAMPLE.parent / 'quickstart-base'}")
+    text = text.replace("default: {cpus: 1,", "default: {cpus: 1, gpus: 1, gpuMemory: 1Gi,")
+    (tmp_path / "small-gpu.yaml").write_text(text)
+    code, out, err = run(command, "small-gpu.yaml")
+    assert (code, out) == (64, "")
+    assert err.startswith("error: spec.resources.sft: stage sft-d125-s0 needs")
+    assert not (tmp_path / ".misstep").exists()
 
 
 def test_a_relative_store_is_meant_from_here(run: Run, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from misstep.plan import render
-from misstep.plan.estimate import estimate
+from misstep.plan.cost import plan_cost
 from misstep.plan.frozen import External, FrozenStage, StageKind
 from misstep.plan.planner import Plan, plan
 from misstep.spec import Experiment, parse_experiment
@@ -134,8 +134,9 @@ def test_every_plan_is_ordered_complete_and_uniquely_named(sizes: list[int], see
         assert stage.typed_params().model_dump(mode="json") == stage.params
         seen.add(stage.key)
     assert len({s.name for s in made.stages}) == len(made.stages) == len(seen)
-    assert set(estimate(made)) == {s.name for s in made.stages}
-    assert len(json.loads(render.as_json(made, set()))["stages"]) == len(made.stages)
+    cost = plan_cost(made, None)
+    assert set(cost.stages) == {s.name for s in made.stages}
+    assert len(json.loads(render.as_json(made, cost, set()))["stages"]) == len(made.stages)
 
 
 def test_planning_a_large_grid_takes_under_a_second() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from misstep.errors import BadInput
-from misstep.sources import resolve
+from misstep.sources import architecture, resolve
 from misstep.spec import Experiment, load_experiment
 
 PINNED = "hub: openai/gsm8k, revision: " + "a" * 40
@@ -74,6 +75,32 @@ def test_what_is_missing_is_named(
     with pytest.raises(BadInput) as caught:
         resolve(experiment(folder, train, model), **options)
     assert said in str(caught.value)
+
+
+def test_the_models_shape_comes_from_its_folder_or_is_known_of_the_hub(folder: Path) -> None:
+    shape = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    (folder / "model/config.json").write_text(json.dumps({**shape, "vocab_size": 10, "model_type": "llama"}))
+    found = architecture(resolve(experiment(folder))["model"])
+    assert found is not None
+    assert (found.name, found.hidden, found.counted) == ("model", 8, "exact")
+    hub = experiment(folder, model=f"hub: Qwen/Qwen2.5-Math-1.5B, revision: {'a' * 40}")
+    known = architecture(resolve(hub)["model"])
+    assert known is not None
+    assert known.layers == 28
+    unknown = experiment(folder, model=f"hub: new/model, revision: {'a' * 40}")
+    assert architecture(resolve(unknown)["model"]) is None
+    (folder / "model/config.json").write_text("[")
+    assert architecture(resolve(experiment(folder))["model"]) is None
+
+
+def test_a_missing_commit_is_refused_with_the_command_that_prints_it(folder: Path) -> None:
+    for train, model, command in (
+        ("format: gsm8k, path: data", "hub: a/b", "git ls-remote https://huggingface.co/a/b HEAD"),
+        ("format: gsm8k, hub: a/b", "path: model", "git ls-remote https://huggingface.co/datasets/a/b HEAD"),
+    ):
+        with pytest.raises(BadInput) as caught:
+            experiment(folder, train, model)
+        assert command in str(caught.value)
 
 
 def test_generated_problems_need_nothing_from_outside(folder: Path) -> None:

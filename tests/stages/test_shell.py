@@ -37,6 +37,7 @@ def test_a_stage_runs_once(storage: Storage, store: Store, notes: Path, tmp_path
     assert result.manifest.tables() == {"samples": 12}
     assert result.manifest.summary == {"samples": 12, "unit": "rows"}
     assert result.manifest.tools["pyarrow"]
+    assert result.manifest.timings.peak_memory_mib > 50  # of this process, which has pyarrow loaded
     assert notes.read_text().split("\n") == ["open sample", *(f"block {n}" for n in range(4)), "close sample", ""]
     before = _paths(store)
     assert not [path for path in before if "progress" in path or ".tmp" in path]

@@ -77,14 +77,18 @@ class Receipt(_Document):
     tools: dict[str, str] = Field(default_factory=dict)
     """Versions of the libraries that the block's process had loaded."""
     seconds: float
+    peak_memory_mib: int | None = None
+    """Most memory that the process held at once up to the block's end, worker processes aside."""
 
 
 class Timings(BaseModel):
-    """How long it took: the one thing here that does not follow from the key."""
+    """How long it took and how much memory: what here does not follow from the key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     seconds: float
     blocks: tuple[float, ...]
+    peak_memory_mib: int | None = None
+    """Of the process of any block, the most; None where it was not measured."""
 
 
 class Manifest(_Document):
@@ -188,7 +192,11 @@ def assemble(stage: FrozenStage, receipts: Sequence[Receipt]) -> Manifest:
         blocks=len(ordered),
         parts=tuple(part for receipt in ordered for part in receipt.parts),
         summary=merge([receipt.summary for receipt in ordered]),
-        timings=Timings(seconds=sum(r.seconds for r in ordered), blocks=tuple(r.seconds for r in ordered)),
+        timings=Timings(
+            seconds=sum(r.seconds for r in ordered),
+            blocks=tuple(r.seconds for r in ordered),
+            peak_memory_mib=max((r.peak_memory_mib for r in ordered if r.peak_memory_mib), default=None),
+        ),
     )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from misstep.artifacts.store import Store
+    from misstep.plan.cost import PlanCost
     from misstep.plan.frozen import Storage
     from misstep.plan.planner import Plan
     from misstep.runner.workdir import Workdir
@@ -83,11 +84,21 @@ def absolute_uri(uri: str) -> str:
 
 def make_plan(file: Path, data: Sequence[str] | None, models: Sequence[str] | None, storage: str | None = None) -> Plan:
     """Load an Experiment, find its data and model, and plan it. Raises BadInput."""
+    return make_costed_plan(file, data, models, storage)[0]
+
+
+def make_costed_plan(
+    file: Path, data: Sequence[str] | None, models: Sequence[str] | None, storage: str | None = None
+) -> tuple[Plan, PlanCost]:
+    """Load an Experiment, find its data and model, plan it and say what it will cost. Raises BadInput."""
+    from misstep.plan.cost import plan_cost
     from misstep.plan.planner import plan
-    from misstep.sources import resolve
+    from misstep.sources import architecture, resolve
 
     experiment = load(file, storage)
-    return plan(experiment, resolve(experiment, named_folders("--data", data), named_folders("--model", models)))
+    externals = resolve(experiment, named_folders("--data", data), named_folders("--model", models))
+    made = plan(experiment, externals)
+    return made, plan_cost(made, architecture(externals["model"]), experiment.spec.assumptions)
 
 
 def store_of(plan: Plan) -> Store:

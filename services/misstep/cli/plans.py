@@ -14,7 +14,7 @@ from misstep.cli.common import (
     StorageOption,
     console,
     load,
-    make_plan,
+    make_costed_plan,
     plain_table,
     store_of,
 )
@@ -51,29 +51,43 @@ def plan(
     model: ModelOption = None,
     storage: StorageOption = None,
     output: Annotated[PlanFormat, typer.Option("--output", "-o", help="How to write it.")] = PlanFormat.TABLE,
+    stages: Annotated[bool, typer.Option("--stages", help="A line for each stage, with its key.")] = False,
+    explain_cost: Annotated[
+        bool, typer.Option("--explain-cost", help="Show the arithmetic: what is expected, rates, memory term by term.")
+    ] = False,
 ) -> None:
-    """Show the stages that a run would consist of: keys, shards, tokens, and what is committed already.
+    """Show the stages that a run would consist of, what they will cost, and what is committed already.
 
-    [dim]misstep plan examples/quickstart.yaml -o mermaid[/dim]
+    What cannot fit the GPUs that it is given is refused.
+
+    [dim]misstep plan examples/gsm8k-qwen2.5-math-1.5b.yaml --explain-cost[/dim]
     """
     from misstep.artifacts.manifest import committed_keys
     from misstep.plan import render
+    from misstep.plan.cost import show
+    from misstep.plan.cost.fit import refuse_misfits
 
-    found = make_plan(file, data, model, storage)
+    found, cost = make_costed_plan(file, data, model, storage)
+    refuse_misfits(cost)
     committed = committed_keys(store_of(found), [stage.key for stage in found.stages])
     match output:
         case PlanFormat.JSON:
-            print(render.as_json(found, committed))
+            print(render.as_json(found, cost, committed))
         case PlanFormat.MERMAID:
             print(render.as_mermaid(found, committed), end="")
         case PlanFormat.TABLE:
-            table = plain_table(*render.TABLE_HEADER, keep=2)
-            for row in render.table_rows(found, committed):
+            header, rows, keep = show.GROUP_HEADER, show.group_rows(found, cost, committed), 1
+            if stages:
+                header, rows, keep = render.STAGE_HEADER, render.stage_rows(found, cost, committed), 2
+            table = plain_table(*header, keep=keep)
+            for row in rows:
                 table.add_row(*row)
             out = console()
             out.print(table)
-            done = sum(stage.key in committed for stage in found.stages)
-            out.print(f"\n{len(found.stages)} stages, {done} done, in {found.report.storage.uri}", soft_wrap=True)
+            lines = [*show.total_lines(found, cost, committed), "", *show.notes(cost)]
+            if explain_cost:
+                lines += ["", *show.explanation(found, cost)]
+            out.print("\n" + "\n".join(lines), soft_wrap=True, markup=False)
 
 
 def explain(

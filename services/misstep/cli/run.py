@@ -20,7 +20,7 @@ from misstep.cli.common import (
     WorkOption,
     console,
     load,
-    make_plan,
+    make_costed_plan,
     store_of,
     workdir_for,
 )
@@ -81,12 +81,14 @@ def run(
 
     [dim]misstep run examples/gsm8k-smollm2.yaml --data gsm8k=DIR --model smollm2=DIR[/dim]
     """
+    from misstep.plan.cost.fit import refuse_misfits
     from misstep.runner.executor import Executor, Settings
     from misstep.runner.machine import capacity
     from misstep.runner.watch import StoreWatch
 
     _check_secrets(file)
-    plan = make_plan(file, data, model, storage)
+    plan, cost = make_costed_plan(file, data, model, storage)
+    refuse_misfits(cost)
     graph = _graph(plan, only)
     store = store_of(plan)
     store.check(write=True)

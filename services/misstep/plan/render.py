@@ -4,46 +4,51 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from dataclasses import asdict
+from typing import Any
 
-from misstep.plan.estimate import estimate
+from misstep.plan.cost import PlanCost, StageCost
+from misstep.plan.cost.memory import Memory
+from misstep.plan.cost.show import amounts
 from misstep.plan.planner import Plan
 
-TABLE_HEADER = ("stage", "key", "needs", "shards", "work (at most)", "tokens (at most)", "state")
+STAGE_HEADER = ("stage", "key", "needs", "shards", "work", "tokens", "at most", "hours", "state")
 
 
-def table_rows(plan: Plan, committed: Collection[str]) -> list[tuple[str, ...]]:
-    """One row a stage, in the plan's order; `committed` holds the keys that the store has."""
-    estimates = estimate(plan)
-    rows: list[tuple[str, ...]] = []
-    for stage in plan.stages:
-        found = estimates[stage.name]
-        rows.append(
-            (
-                stage.name,
-                stage.key,
-                _short_list(plan.dependencies(stage)),
-                str(stage.shards),
-                f"{found.items:,} {found.unit}" if found.items is not None else "",
-                f"{found.tokens:,}" if found.tokens is not None else "",
-                "done" if stage.key in committed else "to do",
-            )
+def stage_rows(plan: Plan, cost: PlanCost, committed: Collection[str]) -> list[tuple[str, ...]]:
+    """One row a stage, in the plan's order."""
+    return [
+        (
+            stage.name,
+            stage.key,
+            _short_list(plan.dependencies(stage)),
+            str(stage.shards),
+            *amounts([cost.stages[stage.name]]),
+            "done" if stage.key in committed else "to do",
         )
-    return rows
+        for stage in plan.stages
+    ]
 
 
-def as_json(plan: Plan, committed: Collection[str]) -> str:
-    """The frozen plan with each stage's estimate and whether it is committed, as JSON."""
-    estimates = estimate(plan)
+def as_json(plan: Plan, cost: PlanCost, committed: Collection[str]) -> str:
+    """The frozen plan with each stage's cost and whether it is committed, as JSON."""
     stages = [
         stage.model_dump(mode="json")
         | {
             "needs": plan.dependencies(stage),
-            "estimate": estimates[stage.name].model_dump(),
+            "cost": _cost_json(cost.stages[stage.name]),
             "committed": stage.key in committed,
         }
         for stage in plan.stages
     ]
-    return json.dumps({"experiment": plan.experiment, "stages": stages}, indent=2)
+    model = cost.coster.model
+    whole = {
+        "gpu_hours": round(cost.hours(on_gpu=True), 3),
+        "core_hours": round(cost.hours(on_gpu=False), 3),
+        "expected": asdict(cost.coster.means),
+        "model": None if model is None else model.model_dump(),
+    }
+    return json.dumps({"experiment": plan.experiment, "cost": whole, "stages": stages}, indent=2)
 
 
 def as_mermaid(plan: Plan, committed: Collection[str]) -> str:
@@ -55,6 +60,19 @@ def as_mermaid(plan: Plan, committed: Collection[str]) -> str:
     for stage in plan.stages:
         lines += [f"  {_node(need)} --> {_node(stage.name)}" for need in plan.dependencies(stage)]
     return "\n".join(lines) + "\n"
+
+
+def _cost_json(cost: StageCost) -> dict[str, Any]:
+    return {
+        **asdict(cost.work),
+        "gpu_hours" if cost.on_gpu else "core_hours": cost.hours,
+        "memory": _memory_json(cost.memory),
+        "most_memory": _memory_json(cost.most_memory),
+    }
+
+
+def _memory_json(memory: Memory | None) -> dict[str, Any] | None:
+    return None if memory is None else {"mib": round(memory.mib, 1), "terms": [asdict(t) for t in memory.terms]}
 
 
 def _node(name: str) -> str:

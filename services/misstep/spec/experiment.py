@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from misstep.spec.assumptions import Assumptions
 from misstep.spec.fields import NAME_PATTERN, Count, DecimalText, Name, SpecModel
 from misstep.spec.problems import Problems
 from misstep.spec.resources import Resources
@@ -48,7 +49,10 @@ class ModelRef(SpecModel):
         if bool(self.path) == bool(self.hub):
             raise ValueError("give path or hub, one of the two")
         if self.hub and not self.revision:
-            raise ValueError("a model on the Hub needs revision, its commit of 40 hex digits")
+            raise ValueError(
+                "a model on the Hub needs revision, its commit of 40 hex digits: "
+                f"git ls-remote https://huggingface.co/{self.hub} HEAD prints it"
+            )
         return self
 
 
@@ -263,6 +267,7 @@ class ExperimentSpec(SpecModel):
     seeds: list[int] = Field(default=[0], min_length=1, max_length=16)
     """Each seed takes training problems of its own and samples and trains anew."""
     resources: Resources = Resources()
+    assumptions: Assumptions = Assumptions()
     secrets: list[SecretVariable] = Field(default=[], max_length=16)
     """Credentials that stages need beside those of the storage: a Hub token for gated models, a teacher's key."""
 

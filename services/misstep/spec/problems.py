@@ -59,7 +59,10 @@ class Source(SpecModel):
         elif self.path and self.hub:
             raise ValueError("give path or hub, not both")
         elif self.hub and not self.revision:
-            raise ValueError("a data set on the Hub needs revision, its commit of 40 hex digits")
+            raise ValueError(
+                "a data set on the Hub needs revision, its commit of 40 hex digits: "
+                f"git ls-remote https://huggingface.co/datasets/{self.hub} HEAD prints it"
+            )
         return self
 
     @property

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextvars
+import re
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -75,6 +77,7 @@ class BlockWriter:
             summary=plain(output.summary),
             tools=loaded_versions(),
             seconds=seconds,
+            peak_memory_mib=_peak_memory_mib(),
         )
         first = m.put_receipt(self._store, key, receipt)
         rows = {part.table: part.rows for part in parts if part.table is not None}
@@ -89,3 +92,14 @@ class BlockWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._thread.shutdown()  # the block that is being written is finished, also when the stage is to end
+
+
+def _peak_memory_mib() -> int | None:
+    """Return the peak of this process's resident memory; None where the kernel does not tell.
+
+    Not ``getrusage``: that peak survives ``exec``, and so would be the starter's.
+    """
+    with suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+        return int(found[1]) // 1024 if found else None
+    return None

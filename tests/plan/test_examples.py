@@ -1,0 +1,54 @@
+"""The paper's experiments are valid, planned without a network or a GPU, and fit what they ask for."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from misstep.cli.common import make_costed_plan
+from misstep.plan.cost.fit import refuse_misfits
+from misstep.plan.cost.show import GROUP_HEADER, group_rows, total_lines
+from misstep.spec import load_experiment
+
+EXAMPLES = sorted(
+    path for pattern in ("*-7b.yaml", "*-1.5b.yaml") for path in (Path(__file__).parents[2] / "examples").glob(pattern)
+)
+
+
+def test_the_papers_grid_is_there() -> None:
+    assert [path.stem for path in EXAMPLES] == [
+        "gsm8k-deepseek-math-7b",
+        "gsm8k-llama-2-7b",
+        "gsm8k-qwen2.5-math-1.5b",
+        "math-deepseek-math-7b",
+        "math-llama-2-7b",
+    ]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_what_it_costs(path: Path, snapshot: SnapshotAssertion) -> None:
+    """A change here is a change of what users are told: look at it before taking it over."""
+    plan, cost = make_costed_plan(path, None, None, "s3://bucket/misstep")
+    refuse_misfits(cost)
+    rows = [GROUP_HEADER, *group_rows(plan, cost, set())]
+    assert "\n".join([*(" | ".join(row) for row in rows), *total_lines(plan, cost, set())]) == snapshot
+    assert cost.hours(on_gpu=True) > 1
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_it_compares_the_papers_arms_at_powers_of_two(path: Path) -> None:
+    spec = load_experiment(path).spec
+    assert [(arm.method, arm.pairs) for arm in spec.arms] == [
+        ("sft", None),
+        ("rft", None),
+        ("dpo", "random"),
+        ("dpo", "shared-prefix"),
+    ]
+    sizes = spec.problems.sizes
+    assert {large / small for small, large in pairwise(sizes)} == {2.0}
+    assert spec.credit.negatives_per_problem == 8
+    assert spec.credit.best_of == 5
+    assert spec.sampling.stop
