@@ -205,7 +205,7 @@ class Translator:
         nodes = pick("nodes", 1) if trains else 1
         processes = pick("processes_per_node", max(1, gpus)) if trains else 1
         return GivenResources(
-            shards=pick("shards", 1) if generates or kind is StageKind.VERIFY else 1,
+            shards=pick("shards", 1) if generates or kind is StageKind.VERIFY else nodes,
             block_rows=pick("block_rows", 64),
             resources=Resources(
                 cpus=pick("cpus", 1),

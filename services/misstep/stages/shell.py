@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -67,7 +68,10 @@ def run_stage(
                 raise MisstepError(f"input {role} of {stage.name}: {m.NotCommittedError(key)}")
         set_threads(stage.resources.cpus)
         with Scratch(stage.key, shard) as scratch:
-            if not _complete(store, stage.key):
+            if stage.resources.together:
+                if not _complete(store, stage.key):
+                    blocks_run = _run_together(stage, shard, store, scratch)
+            elif not _complete(store, stage.key):
                 heartbeat = ProgressWriter(store, stage.key, shard, progress)
                 blocks_run = _run_blocks(stage, shard, store, scratch, heartbeat, registry)
             committed = _commit(store, stage)
@@ -75,6 +79,37 @@ def run_stage(
     else:
         _log.info("already committed")
     return StageResult(stage.key, committed, blocks_run, time.monotonic() - started)
+
+
+def run_rank(stage: FrozenStage, folder: Path, registry: Mapping[StageKind, str] = REGISTRY) -> None:
+    """Do one rank's part of a training stage, in a process that torchrun has started; the first of all ranks stores
+    the block. Raises as ``run_stage`` does."""
+    from misstep.stages.runtime import RankRuntime
+    from misstep.training.ranks import join, world
+
+    set_threads(stage.resources.threads)
+    join(stage.resources, stage.typed_params())
+    store = open_store(stage.storage)
+    scratch = folder if world().local_rank == 0 else folder / f"rank-{world().rank}"
+    scratch.mkdir(exist_ok=True)
+    context = RankRuntime(stage, store, folder, scratch, ProgressWriter(store, stage.key, 0))
+    try:
+        work = find_work(stage.kind, registry)(context)
+        if world().first:
+            _run_block(work, 0, 1, stage, store, folder)
+        else:
+            work.run(0)
+        work.close()
+    finally:
+        context.close()
+
+
+def _run_together(stage: FrozenStage, node: int, store: Store, scratch: Scratch) -> int:
+    from misstep.artifacts.checkpoints import StoredCheckpoints
+    from misstep.stages.together import run_ranks
+
+    run_ranks(stage, node, scratch.folder, StoredCheckpoints(store, stage.key, scratch.folder))
+    return 1 if node == 0 else 0
 
 
 def set_threads(cpus: int) -> None:
@@ -114,7 +149,7 @@ def _run_blocks(
                 heartbeat.blocks(done, len(mine))
                 # Asked before each block: a twin of this shard may be at work on the same ones.
                 if m.read_receipt(store, stage.key, block, blocks) is None:
-                    _run_block(work, block, blocks, stage, store, scratch)
+                    _run_block(work, block, blocks, stage, store, scratch.folder)
                     run += 1
             heartbeat.blocks(len(mine), len(mine))
             heartbeat.flush()
@@ -125,13 +160,13 @@ def _run_blocks(
     return run
 
 
-def _run_block(work: Work, block: int, blocks: int, stage: FrozenStage, store: Store, scratch: Scratch) -> None:
+def _run_block(work: Work, block: int, blocks: int, stage: FrozenStage, store: Store, folder: Path) -> None:
     from misstep.artifacts.writer import write_block
 
     started = time.monotonic()
-    with full_disk_errors("scratch folder", str(scratch.folder)):
+    with full_disk_errors("scratch folder", str(folder)):
         output = work.run(block)
-        parts = write_block(store, stage.key, stage.kind, block, blocks, output, scratch.folder)
+        parts = write_block(store, stage.key, stage.kind, block, blocks, output, folder)
     seconds = round(time.monotonic() - started, 3)
     receipt = m.Receipt(
         block=block,

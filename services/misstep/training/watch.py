@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
+from misstep.stages.heartbeat import beat
+from misstep.training.ranks import from_first, world
 from misstep.training.schedule import Schedule
 from misstep.training.selection import Score, Scorer, Selection
 from misstep.training.weights import save_trained
@@ -41,6 +43,7 @@ class Keep:
         return self.folder / "best.safetensors"
 
     def save(self, checkpoint: Path) -> None:
+        """Add to a checkpoint; the first rank does, for all."""
         (checkpoint / "selection.json").write_text(json.dumps(self.selection.as_json()))
         if self.selection.best is not None:
             shutil.copyfile(self.best_file, checkpoint / "best.safetensors")
@@ -52,7 +55,7 @@ class Keep:
         scores = json.loads((checkpoint / "selection.json").read_text())
         for score in scores:
             self.selection.add(Score(**score))
-        if self.selection.best is not None:
+        if self.selection.best is not None and world().first:
             shutil.copyfile(checkpoint / "best.safetensors", self.best_file)
         reference = checkpoint / "reference.safetensors"
         if reference.is_file():
@@ -76,11 +79,13 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         scoring_steps: frozenset[int],
         progress: Progress,
         checkpoints: Checkpoints,
+        engine: Callable[[], Any],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._schedule, self._keep = schedule, keep
         self._scorer, self._scoring_steps = scorer, scoring_steps
         self._progress, self._checkpoints = progress, checkpoints
+        self._engine = engine
         self._clock = clock
         self._next_checkpoint = clock() + CHECKPOINT_SECONDS
         self._save_began = 0.0
@@ -98,7 +103,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             control.should_log = True
             control.should_training_stop = True
         self._progress.update(step, state.max_steps, "steps", **self._detail)
-        if control.should_log and not control.should_training_stop and self._clock() >= self._next_checkpoint:
+        may_save = control.should_log and not control.should_training_stop
+        if may_save and from_first(self._clock() >= self._next_checkpoint):
+            beat("writing")
             control.should_save = True
             self._save_began = self._clock()
 
@@ -106,7 +113,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         if self._scorer is None:
             return
         policy = model.get_base_model() if hasattr(model, "get_base_model") else model
-        correct, problems = self._scorer.correct(policy), len(self._scorer.questions)
+        correct, problems = self._scorer.correct(policy, self._engine()), len(self._scorer.questions)
         best = self._keep.selection.add(Score(step // self._schedule.steps_per_epoch, step, problems, correct))
         if best:
             save_trained(model, self._keep.best_file)
@@ -125,8 +132,11 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        self._keep.save(folder)
+        if world().first:
+            self._keep.save(folder)
         self._checkpoints.save(state.global_step, folder)
-        shutil.rmtree(folder)
+        if world().local_rank == 0:
+            shutil.rmtree(folder)
+        beat("training")
         ended = self._clock()
         self._next_checkpoint = ended + max(CHECKPOINT_SECONDS, _CHECKPOINT_SHARE * (ended - self._save_began))

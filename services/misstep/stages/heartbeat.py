@@ -1,0 +1,30 @@
+"""A rank's sign of life: a file that it touches, and that the process which started the ranks looks at."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+ENVIRONMENT = "MISSTEP_HEARTBEAT"
+"""Names the file of this process; without it nobody looks, and nothing is written."""
+
+Phase = Literal["starting", "training", "writing"]
+"""Libraries and weights are loaded; steps are done; a model is written. Only in training do signs come by the step."""
+
+
+def beat(phase: Phase) -> None:
+    """Say that this process is alive, and what it is about to do."""
+    file = os.environ.get(ENVIRONMENT)
+    if file:
+        Path(file).write_text(phase)
+
+
+def last_beat(file: Path) -> tuple[Phase, float] | None:
+    """Return a rank's phase and when it last gave a sign, in seconds since the epoch; None before its first."""
+    try:
+        phase, at = file.read_text(), file.stat().st_mtime
+    except FileNotFoundError:
+        return None
+    # A file that is being written is empty for a moment.
+    return ("writing" if phase == "writing" else "training" if phase == "training" else "starting"), at
