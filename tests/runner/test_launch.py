@@ -42,6 +42,7 @@ def start(launcher: Launcher, folder: Path, ident: int, argv: list[str], modules
         error_file=folder / f"{ident}.error",
         threads=3,
         modules=modules,
+        environment={},
         title="a title that is too long",
     )
     reports: list[Report] = []

@@ -60,8 +60,9 @@ class StoredCheckpoints:
     with those of all.
     """
 
-    def __init__(self, store: Store, key: str, scratch: Path, layout: Layout = Layout()) -> None:
-        self._store, self._key, self._scratch, self._layout = store, key, scratch, layout
+    def __init__(self, store: Store, key: str, scratch: Path, layout: Layout | None = None) -> None:
+        self._store, self._key, self._scratch = store, key, scratch
+        self._layout = layout or Layout()
 
     @property
     def folder(self) -> Path:

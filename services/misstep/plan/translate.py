@@ -216,7 +216,7 @@ class Translator:
                 gpu_memory_percent=pick("gpu_memory_percent", 90),
                 nodes=nodes,
                 processes_per_node=processes,
-                zero_stage=pick("zero_stage", 2) if nodes * processes > 1 else 0,
+                zero_stage=pick("zero_stage", 2 if nodes * processes > 1 else 0) if trains else 0,
             ),
         )
 

@@ -29,6 +29,7 @@ def graph_of(plan: Plan, targets: Iterable[str] | None = None) -> Graph:
                 shards=stage.shards,
                 cpus=stage.resources.cpus,
                 memory_mib=stage.resources.memory_mib,
+                together=stage.resources.together,
                 cost=_SMALL + (tokens if tokens is not None else _trained_tokens(plan, stage)),
             )
         )

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,11 +105,12 @@ class Launcher:
         threads: int,
         modules: tuple[str, ...],
         title: str,
+        environment: Mapping[str, str],
     ) -> None:
         """Ask for a process that runs the entry point with ``argv``; ``ident`` names it in the reports.
 
         It is forked once ``modules`` are loaded. Its output goes to the end of ``log``, its last error to
-        ``error_file``; ``title`` is what process lists call it.
+        ``error_file``; ``title`` is what process lists call it, ``environment`` what it finds beside this one's.
         """
         threads_text = str(threads)
         request = {
@@ -121,6 +123,7 @@ class Launcher:
                 "OMP_NUM_THREADS": threads_text,
                 "MKL_NUM_THREADS": threads_text,
                 "MISSTEP_TERMINATION_LOG": str(error_file),
+                **environment,
             },
         }
         try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby
 from typing import NamedTuple
 
 
@@ -25,6 +26,8 @@ class Node:
     cpus: int = 1
     memory_mib: int = 1024
     cost: float = 1.0
+    together: bool = False
+    """Its shards are the nodes of one training run: all of them run at the same time, or none."""
 
     def tasks(self) -> list[Task]:
         return [Task(self.name, shard) for shard in range(self.shards)]
@@ -113,7 +116,8 @@ def to_start(graph: Graph, state: State, capacity: Capacity, *, keep_going: bool
     """Choose the tasks to start now: the longest remaining chain first, as many as cores and memory allow.
 
     A task that wants more than the whole machine counts as wanting all of it, so that it runs alone instead of
-    never. After a failure nothing starts unless ``keep_going``. Smaller tasks may pass one that does not fit yet.
+    never. Tasks of a stage that runs together start all at once, and count as one. After a failure nothing starts
+    unless ``keep_going``. Smaller tasks may pass one that does not fit yet.
     """
     if state.failed and not keep_going:
         return []
@@ -122,12 +126,23 @@ def to_start(graph: Graph, state: State, capacity: Capacity, *, keep_going: bool
         node = graph.nodes[task.stage]
         cpus, memory = cpus + _cpus(node, capacity), memory + _memory(node, capacity)
     chosen: list[Task] = []
-    for task in _candidates(graph, state):
-        node = graph.nodes[task.stage]
-        if cpus + _cpus(node, capacity) <= _slots(capacity) and memory + _memory(node, capacity) <= capacity.memory_mib:
-            chosen.append(task)
-            cpus, memory = cpus + _cpus(node, capacity), memory + _memory(node, capacity)
+    for tasks in _units(graph, _candidates(graph, state)):
+        node = graph.nodes[tasks[0].stage]
+        more_cpus = min(len(tasks) * _cpus(node, capacity), _slots(capacity))
+        more_memory = min(len(tasks) * _memory(node, capacity), capacity.memory_mib)
+        if cpus + more_cpus <= _slots(capacity) and memory + more_memory <= capacity.memory_mib:
+            chosen += tasks
+            cpus, memory = cpus + more_cpus, memory + more_memory
     return chosen
+
+
+def _units(graph: Graph, tasks: Sequence[Task]) -> Iterator[list[Task]]:
+    """Group tasks that start together; a stage's tasks stand side by side."""
+    for name, group in groupby(tasks, key=lambda task: task.stage):
+        if not graph.nodes[name].together:
+            yield from ([task] for task in group)
+        elif len(whole := list(group)) == graph.nodes[name].shards:  # else some of its last attempt are still ending
+            yield whole
 
 
 def is_over(graph: Graph, state: State, *, keep_going: bool = False) -> bool:

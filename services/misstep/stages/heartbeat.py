@@ -20,11 +20,14 @@ def beat(phase: Phase) -> None:
         Path(file).write_text(phase)
 
 
-def last_beat(file: Path) -> tuple[Phase, float] | None:
-    """Return a rank's phase and when it last gave a sign, in seconds since the epoch; None before its first."""
+def last_beat(file: Path, began: float) -> tuple[Phase, float]:
+    """Return a rank's phase and when it last gave a sign, in seconds since the epoch; ``began`` before its first."""
     try:
         phase, at = file.read_text(), file.stat().st_mtime
     except FileNotFoundError:
-        return None
-    # A file that is being written is empty for a moment.
-    return ("writing" if phase == "writing" else "training" if phase == "training" else "starting"), at
+        return "starting", began
+    match phase:
+        case "training" | "writing":
+            return phase, at
+        case _:  # a file that is being written is empty for a moment
+            return "starting", at

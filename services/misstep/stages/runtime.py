@@ -111,9 +111,7 @@ class RankRuntime(Runtime):
     is the shared one).
     """
 
-    def __init__(
-        self, stage: FrozenStage, store: Store, shared: Path, scratch: Path, progress: ProgressWriter
-    ) -> None:
+    def __init__(self, stage: FrozenStage, store: Store, shared: Path, scratch: Path, progress: ProgressWriter) -> None:
         from misstep.training.ranks import RankCheckpoints, world
 
         super().__init__(stage, store, scratch, progress if world().first else _Silent())

@@ -24,7 +24,7 @@ from misstep.errors import EXIT_BAD_INPUT, BadInput, MisstepError
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.params import OptimiserParams
 from misstep.stages import agent
-from misstep.stages.heartbeat import last_beat
+from misstep.stages.heartbeat import Phase, last_beat
 from misstep.training.schedule import micro_batch_rows
 
 _log = structlog.get_logger(__name__)
@@ -76,7 +76,7 @@ class _Ranks:
         self._stage, self._node, self._checkpoints = stage, node, checkpoints
         self._folder = folder
         self._signs = folder / "ranks"
-        self._limits = {
+        self._limits: dict[Phase, float] = {
             "training": _seconds("MISSTEP_STEP_TIMEOUT", STEP_SECONDS),
             "starting": _seconds("MISSTEP_START_TIMEOUT", START_SECONDS),
         }
@@ -135,17 +135,17 @@ class _Ranks:
 
     def _end_what_hangs(self, began: float) -> None:
         now = time.time()
-        silent: list[tuple[float, int, str]] = []
+        silent: list[tuple[float, int, Phase]] = []
         for rank in self._own_ranks:
-            phase, at = last_beat(self._signs / f"{rank}.beat") or ("starting", began)
+            phase, at = last_beat(self._signs / f"{rank}.beat", began)
             if now - at > self._limits[phase]:
                 silent.append((at, rank, phase))
         if silent:
             at, rank, phase = min(silent)
             name = "MISSTEP_STEP_TIMEOUT" if phase == "training" else "MISSTEP_START_TIMEOUT"
             raise MisstepError(
-                f"rank {rank} of {self._stage.resources.processes} has given no sign of life for {now - at:.0f} s while "
-                f"{phase}; all ranks of the node were ended. Where steps take so long, raise {name} (seconds)."
+                f"rank {rank} of {self._stage.resources.processes} has given no sign of life for {now - at:.0f} s "
+                f"while {phase}; all ranks of the node were ended. Where steps take so long, raise {name} (seconds)."
             )
 
     def _error(self, code: int, killed_for_memory: bool) -> MisstepError:

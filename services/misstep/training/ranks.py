@@ -68,7 +68,7 @@ def join(resources: Resources, params: Params) -> None:
             under ZeRO-3.
     """
     global _world, _early_config  # noqa: PLW0603 (a process is one rank, once)
-    optimiser: OptimiserParams = params.optimiser  # type: ignore[union-attr]
+    optimiser: OptimiserParams = params.optimiser  # type: ignore[attr-defined]
     micro = micro_batch_rows(optimiser, resources.processes)
     if optimiser.lora_rank is not None and resources.zero_stage == 3:
         raise BadInput(

@@ -54,8 +54,8 @@ def micro_batch_rows(optimiser: OptimiserParams, processes: int = 1, out_of_memo
         raise BadInput(
             "batchSize (spec.training)",
             batch,
-            f"Its rows are shared by {processes} processes (spec.resources: nodes x processesPerNode, or gpus): make it "
-            "a multiple of that.",
+            f"Its rows are shared by {processes} processes (spec.resources: nodes x processesPerNode, or gpus): make "
+            "it a multiple of that.",
         )
     # A micro-batch of the whole batch is what spec.training has where it names none.
     micro = share if micro == batch else micro
@@ -63,8 +63,8 @@ def micro_batch_rows(optimiser: OptimiserParams, processes: int = 1, out_of_memo
         raise BadInput(
             "microBatchSize (spec.training)",
             micro,
-            f"Times {processes} processes (spec.resources: nodes x processesPerNode, or gpus) it must divide batchSize, "
-            f"{batch}.",
+            f"Times {processes} processes (spec.resources: nodes x processesPerNode, or gpus) it must divide "
+            f"batchSize, {batch}.",
         )
     if out_of_memory is None or micro < out_of_memory:
         return micro

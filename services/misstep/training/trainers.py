@@ -83,9 +83,7 @@ class _OnRows:
     def _loader(self, items: Sequence[Any], lengths: Sequence[int], collate: Callable[[Sequence[Any]], Batch]) -> Any:
         optimiser, ranks = self._optimiser, world()
         micro = self.args.per_device_train_batch_size
-        batches = MicroBatches(
-            lengths, optimiser.batch_size, micro, optimiser.seed, ranks.rank, ranks.processes
-        )
+        batches = MicroBatches(lengths, optimiser.batch_size, micro, optimiser.seed, ranks.rank, ranks.processes)
         loader = DataLoader(
             items, batch_sampler=batches, collate_fn=collate, pin_memory=self.args.dataloader_pin_memory
         )
@@ -155,7 +153,7 @@ class DpoOnRows(_OnRows, DPOTrainer):  # type: ignore[misc]
         names = ("prompt_ids", "chosen_ids", "rejected_ids")
         columns = {name: [getattr(row, name) for row in rows] for name in names}
         super().__init__(train_dataset=Dataset.from_dict(columns), **kwargs)
-        self._weights_of_losses = list(self.loss_weights)
+        self._weights_of_losses: list[float] = list(self.args.loss_weights)
         self._shares: deque[tuple[float, float]] = deque()
         """Of the step's micro-batches to come: what part of its pairs, and of its chosen tokens, each holds."""
         self._in_empty_batch = False
