@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Literal
+
+from misstep.errors import BadInput
 
 ENVIRONMENT = "MISSTEP_HEARTBEAT"
 """Names the file of this process; without it nobody looks, and nothing is written."""
@@ -31,3 +34,17 @@ def last_beat(file: Path, began: float) -> tuple[Phase, float]:
             return phase, at
         case _:  # a file that is being written is empty for a moment
             return "starting", at
+
+
+def seconds_from(name: str, default: float) -> float:
+    """Return the seconds that an environment variable gives, or the default. Raises BadInput."""
+    text = os.environ.get(name)
+    if not text:
+        return default
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise BadInput(name, text, "Give a number of seconds.")
+    return seconds

@@ -24,7 +24,7 @@ from misstep.errors import EXIT_BAD_INPUT, BadInput, MisstepError
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.params import OptimiserParams
 from misstep.stages import agent
-from misstep.stages.heartbeat import Phase, last_beat
+from misstep.stages.heartbeat import Phase, last_beat, seconds_from
 from misstep.training.schedule import micro_batch_rows
 
 _log = structlog.get_logger(__name__)
@@ -77,8 +77,8 @@ class _Ranks:
         self._folder = folder
         self._signs = folder / "ranks"
         self._limits: dict[Phase, float] = {
-            "training": _seconds("MISSTEP_STEP_TIMEOUT", STEP_SECONDS),
-            "starting": _seconds("MISSTEP_START_TIMEOUT", START_SECONDS),
+            "training": seconds_from("MISSTEP_STEP_TIMEOUT", STEP_SECONDS),
+            "starting": seconds_from("MISSTEP_START_TIMEOUT", START_SECONDS),
         }
         self._limits["writing"] = self._limits["starting"]
 
@@ -217,19 +217,6 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _seconds(name: str, default: float) -> float:
-    text = os.environ.get(name)
-    if not text:
-        return default
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not seconds > 0:
-        raise BadInput(name, text, "Give a number of seconds above 0.")
-    return seconds
 
 
 def out_of_memory_kills() -> int:

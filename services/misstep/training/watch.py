@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
-from misstep.stages.heartbeat import beat
+from misstep.stages.heartbeat import beat, seconds_from
 from misstep.training.ranks import from_first, world
 from misstep.training.schedule import Schedule
 from misstep.training.selection import Score, Scorer, Selection
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from misstep.training.trainers import Reference
 
 CHECKPOINT_SECONDS = 30.0
-"""A killed run loses at most about so much."""
+"""A killed run loses at most about so much. ``MISSTEP_CHECKPOINT_SECONDS`` replaces it, however long a save takes."""
 _CHECKPOINT_SHARE = 40
 """A checkpoint that takes long waits so many times as long for the next: they cost 2.5% of the time at most."""
 
@@ -87,7 +88,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._progress, self._checkpoints = progress, checkpoints
         self._engine = engine
         self._clock = clock
-        self._next_checkpoint = clock() + CHECKPOINT_SECONDS
+        self._every = seconds_from("MISSTEP_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)
+        self._share = 0 if "MISSTEP_CHECKPOINT_SECONDS" in os.environ else _CHECKPOINT_SHARE
+        self._next_checkpoint = clock() + self._every
         self._save_began = 0.0
         self._detail: dict[str, float | str] = {}
 
@@ -139,4 +142,4 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             shutil.rmtree(folder)
         beat("training")
         ended = self._clock()
-        self._next_checkpoint = ended + max(CHECKPOINT_SECONDS, _CHECKPOINT_SHARE * (ended - self._save_began))
+        self._next_checkpoint = ended + max(self._every, self._share * (ended - self._save_began))
