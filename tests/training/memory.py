@@ -1,4 +1,7 @@
-"""A DPO run with no more memory than so many MiB above what it starts with: python -m tests.training.memory FOLDER MIB"""
+"""An SFT run with no more memory than so many MiB above what it starts with.
+
+python -m tests.training.memory FOLDER MIB
+"""
 
 from __future__ import annotations
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 import resource
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -156,8 +158,8 @@ def test_ranks_refuse_what_cannot_work_and_say_it_once(world: World) -> None:
         assert world.run(stage, MISSTEP_MASTER_PORT=taken.getsockname()[1]) == 1
     assert "MISSTEP_MASTER_PORT" in world.said(stage)
     assert world.run(stage, MISSTEP_CHECKPOINT_SECONDS=0) == EXIT_BAD_INPUT, world.log(stage)
-    assert "learningRate (spec.training): 1e+30. The loss is" in world.said(stage)
-    assert " of 15: training diverged" in world.said(stage)
+    assert "learningRate (spec.training): 1e+30. The" in world.said(stage)
+    assert "at step 2 of 15: training diverged" in world.said(stage)
     assert world.checkpoints(stage)  # of the last good step
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -170,3 +172,28 @@ def test_ranks_refuse_what_cannot_work_and_say_it_once(world: World) -> None:
     assert process.wait(timeout=120) == EXIT_BAD_INPUT, world.log(stage)
     assert "The disk is full" in world.said(stage)
     assert world.checkpoints(stage) == []
+
+
+def test_vllm_loads_what_zero3_writes(tmp_path: Path) -> None:
+    """A process of vLLM's own, as in sampling; heads of 64, for its CPU kernels take no smaller ones than 32."""
+    pytest.importorskip("vllm", reason="vLLM is not installed")
+    world = World(tmp_path, small.save_model(tmp_path / "wide", hidden=128))
+    stage = world.stage(stages.sft_params(optimiser=small.optimiser(epochs=1)), ZERO3)
+    assert world.run(stage) == 0, world.log(stage)
+    model = AutoModelForCausalLM.from_pretrained(world.exported(stage))
+    ids = torch.tensor([small.ids("1 + 2 =")])
+    greedy = model.generate(ids, max_new_tokens=6, do_sample=False)[0, ids.shape[1] :].tolist()
+    program = (
+        "import sys; from vllm import LLM, SamplingParams; "
+        "llm = LLM(sys.argv[1], dtype='float32', enforce_eager=True, max_model_len=64, block_size=32); "
+        f"out = llm.generate([{{'prompt_token_ids': {ids[0].tolist()}}}], SamplingParams(temperature=0, max_tokens=6)); "
+        "print('tokens', list(out[0].outputs[0].token_ids))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(world.exported(stage))],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1"},
+        check=False,
+    )
+    assert f"tokens {greedy}" in done.stdout, done.stderr[-2000:]

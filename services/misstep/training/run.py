@@ -148,9 +148,17 @@ def _fit(
         if world().zero_stage is not None and not trainer.is_deepspeed_enabled:
             raise MisstepError("accelerate has passed DeepSpeed over: each rank would train a model of its own")
         trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(
-            Watch(schedule, keep, scorer, scoring, ctx.progress, ctx.checkpoints, lambda: trainer.model_wrapped)
+        watch = Watch(
+            schedule,
+            keep,
+            scorer,
+            scoring,
+            ctx.progress,
+            ctx.checkpoints,
+            engine=lambda: trainer.model_wrapped,
+            learning_rate=run.optimiser.learning_rate,
         )
+        trainer.add_callback(watch)
         trainer.train(resume_from_checkpoint=None if found is None else str(found[1]))
     return trainer, keep
 

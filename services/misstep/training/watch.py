@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
+from misstep.errors import BadInput
 from misstep.stages.heartbeat import beat, seconds_from
 from misstep.training.ranks import from_first, world
 from misstep.training.schedule import Schedule
@@ -81,12 +82,13 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         progress: Progress,
         checkpoints: Checkpoints,
         engine: Callable[[], Any],
+        learning_rate: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._schedule, self._keep = schedule, keep
         self._scorer, self._scoring_steps = scorer, scoring_steps
         self._progress, self._checkpoints = progress, checkpoints
-        self._engine = engine
+        self._engine, self._learning_rate = engine, learning_rate
         self._clock = clock
         self._every = seconds_from("MISSTEP_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)
         self._share = 0 if "MISSTEP_CHECKPOINT_SECONDS" in os.environ else _CHECKPOINT_SHARE
@@ -98,6 +100,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **rest: Any
     ) -> None:
         step = state.global_step
+        self._refuse_skipped(step, state.max_steps)
         if step in self._scoring_steps:
             control.should_log = True
             self._score(step, model)
@@ -111,6 +114,16 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             beat("writing")
             control.should_save = True
             self._save_began = self._clock()
+
+    def _refuse_skipped(self, step: int, steps: int) -> None:
+        """DeepSpeed leaves out a step whose gradients are not finite, says so in the log, and goes on."""
+        if getattr(self._engine(), "skipped_steps", 0):
+            raise BadInput(
+                "learningRate (spec.training)",
+                self._learning_rate,
+                f"The gradients are not finite at step {step} of {steps}: training diverged. Lower the learning rate, "
+                "or raise warmupPercent.",
+            )
 
     def _score(self, step: int, model: Any) -> None:
         if self._scorer is None:
