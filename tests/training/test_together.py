@@ -20,6 +20,11 @@ from transformers import AutoModelForCausalLM
 
 from misstep.errors import EXIT_BAD_INPUT
 from misstep.plan.frozen import FrozenStage, Resources
+from misstep.plan.planner import Plan
+from misstep.runner.executor import Executor, Result, Settings
+from misstep.runner.schedule import Capacity, Graph, Node
+from misstep.runner.watch import StoreWatch
+from misstep.runner.workdir import Workdir
 from tests.training import small, stages
 from tests.training.ranks import World
 
@@ -186,7 +191,8 @@ def test_vllm_loads_what_zero3_writes(tmp_path: Path) -> None:
     program = (
         "import sys; from vllm import LLM, SamplingParams; "
         "llm = LLM(sys.argv[1], dtype='float32', enforce_eager=True, max_model_len=64, block_size=32); "
-        f"out = llm.generate([{{'prompt_token_ids': {ids[0].tolist()}}}], SamplingParams(temperature=0, max_tokens=6)); "
+        "greedy = SamplingParams(temperature=0, max_tokens=6); "
+        f"out = llm.generate([{{'prompt_token_ids': {ids[0].tolist()}}}], greedy); "
         "print('tokens', list(out[0].outputs[0].token_ids))"
     )
     done = subprocess.run(
@@ -197,3 +203,24 @@ def test_vllm_loads_what_zero3_writes(tmp_path: Path) -> None:
         check=False,
     )
     assert f"tokens {greedy}" in done.stdout, done.stderr[-2000:]
+
+
+def test_the_runner_starts_all_nodes_of_a_stage_at_once(
+    world: World, dpo_alone: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine with room for one of them: they count as the whole of it."""
+    monkeypatch.setenv("MISSTEP_SCRATCH", str(tmp_path / "scratch"))
+    stage = world.stage(DPO, Resources(nodes=2, zero_stage=2), pairs=PAIRS, salt=3)
+    workdir = Workdir(tmp_path / "work")
+    workdir.create()
+    graph = Graph.of([Node(stage.name, shards=2, together=True)])
+    run = Executor(
+        Plan(experiment="one", stages=(stage,)),
+        graph,
+        StoreWatch(world.store),
+        workdir,
+        [],
+        Settings(capacity=Capacity(1, 10_000)),
+    )
+    assert run.run().result is Result.DONE, workdir.log(stage.name, 0).read_text()
+    assert world.losses(stage) == pytest.approx(dpo_alone, abs=TOLERANCE)
