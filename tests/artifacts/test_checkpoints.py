@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from misstep.artifacts.checkpoints import StoredCheckpoints
+from misstep.artifacts.checkpoints import Layout, StoredCheckpoints
 from misstep.artifacts.store import Store
 from misstep.errors import BadInput
 
@@ -92,3 +92,53 @@ def test_a_full_scratch_disk_is_not_taken_for_a_damaged_checkpoint(
     (tmp_path / "scratch").write_text("a file where the folder should be")
     with pytest.raises(BadInput, match="scratch"):
         checkpoints.newest()
+
+
+def test_what_other_ranks_have_written_is_passed_over(store: Store, tmp_path: Path) -> None:
+    """A changed number of processes starts again, is not hindered by later steps of the old one, and cleans up."""
+    old, new = (
+        StoredCheckpoints(store, KEY, tmp_path / str(count), Layout(processes=count, zero_stage=2)) for count in (2, 4)
+    )
+    for step in (90, 100):
+        old.save(step, _folder(tmp_path, step))
+    assert new.newest() is None
+    assert _content(old.newest())[0] == 100
+    for step in (5, 6):
+        new.save(step, _folder(tmp_path, step))
+        assert _content(new.newest()) == (step, f"weights {step}", f"{step}")
+    assert old.newest() is None
+    new.save(100, _folder(tmp_path, 100, "new"))
+    assert _content(new.newest()) == (100, "new", "100")
+    steps = {entry.path.split("/")[2] for entry in store.list(f"{KEY}/checkpoints/")}
+    assert steps == {"00000006", "00000100"}
+
+
+def test_a_checkpoint_of_several_nodes_is_invisible_until_all_have_stored_their_part(
+    store: Store, tmp_path: Path
+) -> None:
+    nodes = [StoredCheckpoints(store, KEY, tmp_path / f"node-{n}", Layout(processes=2, zero_stage=3)) for n in (0, 1)]
+    parts = []
+    for node, checkpoints in enumerate(nodes):
+        folder = tmp_path / f"written-{node}"
+        folder.mkdir()
+        (folder / f"shard-{node}").write_text(str(node))
+        (folder / "state.json").write_text(f"node {node}")
+        assert checkpoints.newest() is None
+        parts += checkpoints.upload(7, folder)
+    nodes[0].complete(7, parts)
+    for checkpoints in nodes:
+        found = checkpoints.newest()
+        assert found is not None
+        names = {path.name: path.read_text() for path in found[1].iterdir()}
+        assert names == {"shard-0": "0", "shard-1": "1", "state.json": "node 0"}
+
+
+def test_which_micro_batch_ran_out_of_memory_is_remembered(
+    store: Store, checkpoints: StoredCheckpoints, tmp_path: Path
+) -> None:
+    assert checkpoints.out_of_memory() is None
+    checkpoints.note_out_of_memory(8)
+    checkpoints.note_out_of_memory(4)
+    for step in (1, 2, 3):
+        checkpoints.save(step, _folder(tmp_path, step))
+    assert checkpoints.out_of_memory() == 4

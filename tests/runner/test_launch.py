@@ -44,6 +44,7 @@ def start(launcher: Launcher, folder: Path, ident: int, argv: list[str], modules
         error_file=folder / f"{ident}.error",
         threads=3,
         modules=modules,
+        environment={},
         title="a title that is too long",
     )
     reports: list[Report] = []
@@ -136,7 +137,14 @@ def test_a_server_with_threads_does_not_fork_stages_but_starts_them_afresh(tmp_p
 def test_closing_ends_what_still_runs(tmp_path: Path) -> None:
     launcher = open_launcher(tmp_path, "sleep_long")
     launcher.start(
-        1, [], log=tmp_path / "1.log", error_file=tmp_path / "1.error", threads=1, modules=(), title="sleeper"
+        1,
+        [],
+        log=tmp_path / "1.log",
+        error_file=tmp_path / "1.error",
+        threads=1,
+        modules=(),
+        environment={},
+        title="sleeper",
     )
     reports: list[Report] = []
     end = time.monotonic() + 30

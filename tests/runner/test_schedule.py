@@ -28,6 +28,7 @@ def graphs(draw: st.DrawFn) -> Graph:
                 memory_mib=draw(st.integers(1, 3000)),
                 gpus=draw(st.integers(0, MOST_GPUS)),
                 cost=draw(st.floats(0, 100)),
+                together=draw(st.booleans()),
             )
         )
     targets = draw(st.sets(st.sampled_from([n.name for n in nodes]), min_size=1))
@@ -46,12 +47,26 @@ capacities = st.builds(
 def check_fits(graph: Graph, running: set[Task], capacity: Capacity) -> None:
     nodes = [graph.nodes[task.stage] for task in running]
     assert sum(n.gpus for n in nodes) <= len(capacity.gpus)
+    """A stage that runs together counts as one, and as no more than the whole machine."""
+    memory = cpus = processes = 0
+    for stage in {task.stage for task in running}:
+        node, tasks = graph.nodes[stage], sum(task.stage == stage for task in running)
+        most_memory, most_cpus = capacity.memory_mib, capacity.cpus
+        of_stage = (
+            tasks * min(node.memory_mib, most_memory),
+            tasks * min(node.cpus, most_cpus),
+            tasks,
+        )
+        if node.together:
+            most = (most_memory, most_cpus, capacity.processes or tasks)
+            of_stage = tuple(map(min, of_stage, most))  # type: ignore[assignment]
+        memory, cpus, processes = memory + of_stage[0], cpus + of_stage[1], processes + of_stage[2]
     if len(running) > 1:
-        assert sum(min(n.memory_mib, capacity.memory_mib) for n in nodes) <= capacity.memory_mib
+        assert memory <= capacity.memory_mib
         if capacity.processes is None:
-            assert sum(min(n.cpus, capacity.cpus) for n in nodes) <= capacity.cpus
+            assert cpus <= capacity.cpus
     if capacity.processes is not None:
-        assert len(running) <= capacity.processes
+        assert processes <= capacity.processes
 
 
 @settings(max_examples=300, deadline=None)
@@ -64,12 +79,19 @@ def test_any_run_keeps_the_rules_and_ends(
     starts = 0
     while not ledger.is_over():
         finished_before = frozenset(ledger.committed), frozenset(ledger.failed)
-        for task in ledger.next_tasks(capacity):
+        held_elsewhere: set[str] = set()
+        chosen = ledger.next_tasks(capacity)
+        for task in chosen:
+            node = graph.nodes[task.stage]
+            if node.together:  # all or none
+                assert {other for other in chosen if other.stage == task.stage} == set(node.tasks())
             assert task not in ledger.running
             assert task.stage not in ledger.committed | ledger.failed
             assert all(need in ledger.committed for need in graph.nodes[task.stage].needs)
             assert keep_going or not ledger.failed
-            if chance.random() < 0.1:
+            if (chance.random() < 0.1 and not (node.together and task.shard)) or task.stage in held_elsewhere:
+                if node.together:
+                    held_elsewhere.add(task.stage)
                 ledger.wait_for_other_run(task)
             else:
                 ledger.start(task)

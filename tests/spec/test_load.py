@@ -58,6 +58,18 @@ def test_every_example_is_valid(path: Path) -> None:
         ("training: {dpo: {learningRate: 5e-7}}", 'Write it in quotes: "5e-7".'),
         ('training: {dpo: {beta: "-1"}}', "spec.training.dpo.beta: -1."),
         ("training: {sft: {batchSize: 64, microBatchSize: 48}}", "must divide batchSize"),
+        (
+            "resources: {sft: {nodes: 2, processesPerNode: 3}}",
+            "training.sft.batchSize, 64, must be a multiple of the 6 processes that share it",
+        ),
+        (
+            "training: {dpo: {batchSize: 64, microBatchSize: 32}}\nresources: {default: {gpus: 4}}",
+            "training.dpo.microBatchSize, 32, times 4 processes (resources: nodes x processesPerNode, or gpus) must",
+        ),
+        (
+            "training: {rft: {loraRank: 8}}\nresources: {rft: {gpus: 2, zeroStage: 3}}",
+            "training.rft.loraRank: adapters cannot be trained with zeroStage 3",
+        ),
         ("resources: {default: {memory: 2GB}}", "Write a whole number of Mi or Gi"),
         ("arms: [{name: a, method: rft}]", "exactly one arm has method sft"),
         ("arms: [{name: a, method: sft}, {name: b, method: dpo}]", "pairs belongs to method dpo"),

@@ -150,6 +150,12 @@ class FolderCheckpoints:
         steps = sorted(path for path in self.root.glob("[0-9]*")) if self.root.exists() else []
         return (int(steps[-1].name), steps[-1]) if steps else None
 
+    def note_out_of_memory(self, micro_batch: int) -> None:
+        self.too_many: int | None = micro_batch
+
+    def out_of_memory(self) -> int | None:
+        return getattr(self, "too_many", None)
+
 
 class SilentProgress:
     def __init__(self) -> None:

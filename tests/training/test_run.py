@@ -59,7 +59,7 @@ def checkpoint_always(monkeypatch: pytest.MonkeyPatch) -> None:
 def quick_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Score by what the weights are, not by what they say: the verifier's processes take seconds to start."""
 
-    def correct(self: Any, model: Any) -> int:
+    def correct(self: Any, model: Any, engine: Any) -> int:
         return int(1e6 * sum(weight.abs().sum().item() for weight in model.parameters())) % 17
 
     monkeypatch.setattr("misstep.training.selection.Scorer.correct", correct)
@@ -138,7 +138,7 @@ def test_the_best_weights_are_kept_and_the_earliest_of_equals(
     scores = iter([3, 7, 7, 2, 5])
     seen: list[dict[str, torch.Tensor]] = []
 
-    def correct(self: Any, model: Any) -> int:
+    def correct(self: Any, model: Any, engine: Any) -> int:
         assert isinstance(model, LlamaForCausalLM)
         seen.append({name: weight.clone() for name, weight in model.state_dict().items()})
         return next(scores)
@@ -163,7 +163,7 @@ def test_the_best_weights_are_kept_and_the_earliest_of_equals(
 
 def test_patience_ends_a_run(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     scores = iter([3, 2, 1, 9, 9])
-    monkeypatch.setattr("misstep.training.selection.Scorer.correct", lambda self, model: next(scores))
+    monkeypatch.setattr("misstep.training.selection.Scorer.correct", lambda self, model, engine: next(scores))
     params, asked = small.optimiser(epochs=5), small.selection(epochs=(1, 2, 3, 4), patience=2)
     output, _ = finish(tmp_path, base, small.sft_run(small.sft_examples(30), params, asked, ask=10))
     assert output.tables["selection"]["correct"].to_pylist() == [3, 2, 1]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from misstep.errors import BadInput
-from misstep.training.schedule import MicroBatches, make_schedule
+from misstep.training.schedule import MicroBatches, make_schedule, micro_batch_rows
 from misstep.training.selection import Score, Selection
 from tests.training.small import optimiser
 
@@ -29,6 +29,50 @@ def test_an_epoch_holds_every_row_once(row_lengths, size, seed, epoch):
     assert all(sum(map(len, step)) == size[0] for step in steps[:-1])
     parts = [len(part) for part in steps[-1]]
     assert max(parts) - min(parts) <= 1
+
+
+@given(lengths, st.sampled_from([(8, 2, 4), (8, 1, 2), (6, 3, 2), (12, 2, 3), (5, 1, 5)]), st.integers(0, 5))
+def test_processes_together_have_the_batches_of_one(row_lengths, size, seed):
+    batch, micro, processes = size
+    whole = MicroBatches(row_lengths, batch, batch, seed)
+    whole.set_epoch(1)
+    of_ranks = []
+    for rank in range(processes):
+        batches = MicroBatches(row_lengths, batch, micro, seed, rank, processes)
+        batches.set_epoch(1)
+        of_ranks.append(list(batches))
+        assert len(of_ranks[-1]) == len(batches)
+        assert all(len(part) <= micro for part in of_ranks[-1])
+    assert len(set(map(len, of_ranks))) == 1  # all keep step
+    accumulation = batch // (micro * processes)
+    for index, step in enumerate(whole):
+        parts = [part for rank in of_ranks for part in rank[index * accumulation : (index + 1) * accumulation]]
+        assert sorted(row for part in parts for row in part) == sorted(step)
+        sizes_of_parts = [len(part) for part in parts]
+        assert max(sizes_of_parts) - min(sizes_of_parts) <= 1
+
+
+def test_the_micro_batch_of_several_processes():
+    assert micro_batch_rows(optimiser(), 2) == 4  # the whole batch, shared
+    assert micro_batch_rows(optimiser(micro_batch_size=2), 4) == 2
+    assert make_schedule(20, optimiser(micro_batch_size=2), 2).accumulation == 2
+    with pytest.raises(BadInput, match=r"batchSize \(spec.training\): 8\. Its rows are shared by 3 processes"):
+        micro_batch_rows(optimiser(), 3)
+    with pytest.raises(BadInput, match=r"microBatchSize \(spec.training\): 4\. Times 4 processes"):
+        micro_batch_rows(optimiser(micro_batch_size=4), 4)
+
+
+@given(st.sampled_from([6, 8, 12, 64]), st.sampled_from([1, 2]))
+def test_a_batch_that_ran_out_of_memory_is_not_tried_again(batch, processes):
+    settings = optimiser(batch_size=batch, micro_batch_size=batch)
+    tried = micro_batch_rows(settings, processes)
+    while tried > 1:
+        smaller = micro_batch_rows(settings, processes, tried)
+        assert smaller <= tried / 2
+        assert batch % (smaller * processes) == 0
+        tried = smaller
+    with pytest.raises(BadInput, match="Not even a single row"):
+        micro_batch_rows(settings, processes, 1)
 
 
 @given(lengths, sizes, st.integers(0, 5))

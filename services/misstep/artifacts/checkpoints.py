@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -29,23 +31,51 @@ class CheckpointFile(BaseModel):
     sha256: str
 
 
+class Layout(BaseModel):
+    """What a checkpoint's files are bound to: DeepSpeed reads its shards only with as many ranks as wrote them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    processes: int = 1
+    zero_stage: int | None = None
+    """None: written by the plain trainer, without DeepSpeed."""
+
+    def __str__(self) -> str:
+        count = f"{self.processes} process{'' if self.processes == 1 else 'es'}"
+        return count if self.zero_stage is None else f"{count} with ZeRO stage {self.zero_stage}"
+
+
 class CheckpointManifest(BaseModel):
     """What makes a checkpoint complete."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     step: int
     files: tuple[CheckpointFile, ...]
+    layout: Layout = Layout()
 
 
 class StoredCheckpoints:
-    """Implements ``Checkpoints`` for one stage: files first, then a manifest that makes them visible."""
+    """Implements ``Checkpoints`` for one stage: files first, then a manifest that makes them visible.
 
-    def __init__(self, store: Store, key: str, scratch: Path) -> None:
+    Where several nodes write one checkpoint, each calls ``upload`` with its own files, and one of them ``complete``
+    with those of all.
+    """
+
+    def __init__(self, store: Store, key: str, scratch: Path, layout: Layout | None = None) -> None:
         self._store, self._key, self._scratch = store, key, scratch
+        self._layout = layout or Layout()
+
+    @property
+    def folder(self) -> Path:
+        """Where ``fetch`` brings a checkpoint."""
+        return self._scratch / "checkpoint"
 
     def save(self, step: int, folder: Path) -> None:
         """Store a folder as the newest checkpoint: complete or invisible, the last two kept. A checkpoint of that step
         that another writer has completed is left as it is."""
+        self.complete(step, self.upload(step, folder))
+
+    def upload(self, step: int, folder: Path) -> list[CheckpointFile]:
+        """Store a folder's files as part of a checkpoint that ``complete`` makes visible."""
         root = paths.checkpoint(self._key, step)
         files = []
         for local in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -54,27 +84,67 @@ class StoredCheckpoints:
             stored = paths.file_part(name, sha256)
             self._store.put_file(f"{root}/{stored}", local)
             files.append(CheckpointFile(file=name, path=stored, size=local.stat().st_size, sha256=sha256))
-        manifest = CheckpointManifest(step=step, files=tuple(files))
-        self._store.put(f"{root}/manifest.json", manifest.model_dump_json().encode(), if_absent=True)
+        return files
+
+    def complete(self, step: int, files: Iterable[CheckpointFile]) -> None:
+        """Make a checkpoint of stored files visible; of a file that several nodes have written the first counts."""
+        by_name = {file.file: file for file in reversed(list(files))}
+        listed = tuple(by_name[name] for name in sorted(by_name))
+        manifest = CheckpointManifest(step=step, files=listed, layout=self._layout)
+        path = f"{paths.checkpoint(self._key, step)}/manifest.json"
+        if not self._store.put(path, manifest.model_dump_json().encode(), if_absent=True):
+            self._replace_foreign(path, manifest)
         self._keep_last()
 
     def newest(self) -> tuple[int, Path] | None:
-        """Fetch the newest complete checkpoint into a local folder, or None. One that is damaged is passed over."""
+        """Fetch the newest complete checkpoint into a local folder, or None. One that is damaged, or that other ranks
+        than this run's have written, is passed over."""
         for step in reversed(self._steps()):
             try:
-                return step, self._fetch(step)
+                layout = self._manifest(step).layout
+                if layout == self._layout:
+                    return step, self.fetch(step)
+                _log.warning(
+                    "checkpoint of step %d is passed over: it is of %s, and this run has %s", step, layout, self._layout
+                )
             except (MissingError, Damaged, ValidationError) as error:
                 _log.warning("checkpoint of step %d cannot be used: %s", step, error)
         return None
+
+    def note_out_of_memory(self, micro_batch: int) -> None:
+        """Note, for the next attempts, that micro-batches of so many rows do not fit into memory."""
+        note = {"micro_batch": micro_batch}
+        self._store.put(paths.out_of_memory(self._key), json.dumps(note).encode())
+
+    def out_of_memory(self) -> int | None:
+        """Return the micro-batch with which the last attempt ran out of memory, or None."""
+        try:
+            return int(json.loads(self._store.get(paths.out_of_memory(self._key)))["micro_batch"])
+        except MissingError:
+            return None
+
+    def _replace_foreign(self, path: str, manifest: CheckpointManifest) -> None:
+        """Put a manifest over that of another layout, which this stage's ranks of now cannot read."""
+        try:
+            there = CheckpointManifest.model_validate_json(self._store.get(path))
+        except (MissingError, ValidationError):
+            return
+        if there.layout != manifest.layout:
+            self._store.put(path, manifest.model_dump_json().encode())
 
     def _steps(self) -> list[int]:
         found = (entry.path.removeprefix(f"{self._key}/") for entry in self._store.list(f"{self._key}/checkpoints/"))
         return sorted(int(match[1]) for path in found if (match := paths.CHECKPOINT.fullmatch(path)))
 
-    def _fetch(self, step: int) -> Path:
+    def _manifest(self, step: int) -> CheckpointManifest:
+        path = f"{paths.checkpoint(self._key, step)}/manifest.json"
+        return CheckpointManifest.model_validate_json(self._store.get(path))
+
+    def fetch(self, step: int) -> Path:
+        """Fetch a complete checkpoint into ``folder``. Raises MissingError or Damaged where it is not whole."""
         root = paths.checkpoint(self._key, step)
-        manifest = CheckpointManifest.model_validate_json(self._store.get(f"{root}/manifest.json"))
-        target = self._scratch / "checkpoint"
+        manifest = self._manifest(step)
+        target = self.folder
         with disk_errors("scratch folder", str(target)):
             if target.exists():
                 shutil.rmtree(target)
@@ -84,11 +154,25 @@ class StoredCheckpoints:
         return target
 
     def _keep_last(self) -> None:
-        """Remove what is older than the last two complete checkpoints, manifests first."""
-        steps = self._steps()
-        if len(steps) <= _KEPT:
+        """Remove all but the last two complete checkpoints of this layout, manifests first: those of another one may
+        be of later steps, from which this run could not go on. What is newer and not complete yet is a twin's."""
+        complete = self._steps()
+        own = [step for step in complete if self._layout_of(step) == self._layout]
+        kept = set(own[-_KEPT:])
+        if not own:
             return
-        first_kept = paths.checkpoint(self._key, steps[-_KEPT])
-        older = [e.path for e in self._store.list(f"{self._key}/checkpoints/") if e.path < first_kept]
-        for path in sorted(older, key=lambda path: (not path.endswith("/manifest.json"), path)):
+        gone = [
+            entry.path
+            for entry in self._store.list(f"{self._key}/checkpoints/")
+            if (found := paths.CHECKPOINT_FILE.fullmatch(entry.path.removeprefix(f"{self._key}/")))
+            and (step := int(found[1])) not in kept
+            and (step in complete or step < min(kept))
+        ]
+        for path in sorted(gone, key=lambda path: (not path.endswith("/manifest.json"), path)):
             self._store.delete(path)
+
+    def _layout_of(self, step: int) -> Layout | None:
+        try:
+            return self._manifest(step).layout
+        except (MissingError, ValidationError):
+            return None

@@ -9,6 +9,7 @@ from misstep.plan.frozen import StageKind
 KEY = re.compile(rf"(?:{'|'.join(kind.value for kind in StageKind)})-[0-9a-f]{{20}}")
 RECEIPT = re.compile(r"blocks/(\d{5,})-of-(\d{5,})\.json")
 CHECKPOINT = re.compile(r"checkpoints/(\d{8,})/manifest\.json")
+CHECKPOINT_FILE = re.compile(r"checkpoints/(\d{8,})/.*")
 _HASH = 16
 """Hex digits of sha256 in a name: enough to keep a late twin's other bytes apart; readers check the whole hash."""
 
@@ -41,6 +42,11 @@ def progress(key: str, shard: int) -> str:
 def checkpoint(key: str, step: int) -> str:
     """Name the folder of the checkpoint of one training step."""
     return f"{key}/checkpoints/{step:08d}"
+
+
+def out_of_memory(key: str) -> str:
+    """Say where a stage notes which size of micro-batch did not fit into memory; removed with the checkpoints."""
+    return f"{key}/checkpoints/out-of-memory.json"
 
 
 def split_key(path: str) -> tuple[str, str] | None:

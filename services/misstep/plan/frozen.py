@@ -92,6 +92,16 @@ class Resources(BaseModel):
         """Training processes on all nodes together."""
         return self.nodes * self.processes_per_node
 
+    @property
+    def together(self) -> bool:
+        """Tell whether training runs as ranks of their own under torchrun, not in the stage's process."""
+        return self.processes > 1 or self.gpus > 1 or self.zero_stage > 0
+
+    @property
+    def threads(self) -> int:
+        """Threads of one training process: those of a node share its cores."""
+        return max(1, self.cpus // self.processes_per_node)
+
 
 class FrozenStage(BaseModel):
     """One stage: what determines its result, where its inputs and its artifact lie, and what it is given to run."""
@@ -107,6 +117,7 @@ class FrozenStage(BaseModel):
     externals: dict[str, External] = Field(default_factory=dict)
     storage: Storage
     shards: int = 1
+    """Processes or pods that share the blocks; of a training stage its nodes, which do its one block together."""
     block_rows: int = 64
     """Rows of the first input (problems) in one block, the unit of commit and resume inside a stage."""
     resources: Resources = Resources()

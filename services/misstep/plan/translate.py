@@ -206,7 +206,7 @@ class Translator:
         nodes = pick("nodes", 1) if trains else 1
         processes = pick("processes_per_node", max(1, gpus)) if trains else 1
         return GivenResources(
-            shards=pick("shards", 1) if generates or kind is StageKind.VERIFY else 1,
+            shards=pick("shards", 1) if generates or kind is StageKind.VERIFY else nodes,
             block_rows=pick("block_rows", 64),
             resources=Resources(
                 cpus=pick("cpus", 1),
@@ -217,7 +217,7 @@ class Translator:
                 gpu_memory_percent=pick("gpu_memory_percent", 90),
                 nodes=nodes,
                 processes_per_node=processes,
-                zero_stage=pick("zero_stage", 2) if nodes * processes > 1 else 0,
+                zero_stage=pick("zero_stage", 2 if nodes * processes > 1 else 0) if trains else 0,
             ),
         )
 

@@ -28,6 +28,7 @@ def graph_of(plan: Plan, targets: Iterable[str] | None = None) -> Graph:
             cpus=stage.resources.cpus,
             memory_mib=stage.resources.memory_mib,
             gpus=stage.resources.gpus,
+            together=stage.resources.together,
             cost=_SMALL + work[stage.name].tokens,
         )
         for stage in plan.stages

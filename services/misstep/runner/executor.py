@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -166,6 +167,8 @@ class Executor:
     def _start_ready(self) -> None:
         for task in self._ledger.next_tasks(self._settings.capacity):
             stage = self._stages[task.stage]
+            if stage.resources.together and task.shard > 0:
+                continue  # its first node speaks for all
             if task.stage in self._ledger.committed:
                 continue  # noticed a moment ago, for another shard
             committed = self._is_committed(stage.key)
@@ -173,13 +176,29 @@ class Executor:
                 return
             if committed:
                 self._commit(task.stage)
-            elif self._locks.acquire(stage.key, task.shard):
-                self._start(task, stage)
+                continue
+            tasks = self._ledger.graph.nodes[task.stage].tasks() if stage.resources.together else [task]
+            if self._acquire_all(stage.key, tasks):
+                meeting_point = _meeting_point(stage)
+                for one in tasks:
+                    self._start(one, stage, meeting_point)
             else:
-                self._ledger.wait_for_other_run(task)
-                self._tell("shard-waiting", task)
+                for one in tasks:
+                    self._ledger.wait_for_other_run(one)
+                    self._tell("shard-waiting", one)
 
-    def _start(self, task: Task, stage: FrozenStage) -> None:
+    def _acquire_all(self, key: str, tasks: Sequence[Task]) -> bool:
+        """Take the locks of tasks that start together, all or none."""
+        held: list[int] = []
+        for task in tasks:
+            if not self._locks.acquire(key, task.shard):
+                for shard in held:
+                    self._locks.release(key, shard)
+                return False
+            held.append(task.shard)
+        return True
+
+    def _start(self, task: Task, stage: FrozenStage, environment: Mapping[str, str]) -> None:
         log = self._workdir.log(*task)
         self._workdir.error(*task).unlink(missing_ok=True)
         attempt = self._ledger.start(task)
@@ -192,8 +211,9 @@ class Executor:
             [str(self._workdir.frozen(task.stage)), "--shard", str(task.shard)],
             log=log,
             threads=stage.resources.cpus,
-            modules=preload.modules_of(stage.kind, s3=self._s3),
+            modules=self._modules_of(stage),
             title=task.stage,
+            environment=environment,
             error_file=self._workdir.error(*task),
             gpus=gpus,
         )
@@ -204,12 +224,19 @@ class Executor:
         assert count <= len(free), "the schedule starts no more than fit"
         return tuple(free[:count])
 
+    def _modules_of(self, stage: FrozenStage) -> tuple[str, ...]:
+        if stage.resources.together:
+            return preload.modules_of_parent(s3=self._s3)
+        return preload.modules_of(stage.kind, s3=self._s3)
+
     def _server(self) -> Launcher:
         if self._launcher is None:
-            kinds = {self._stages[name].kind for name in self._ledger.outstanding}
+            outstanding = [self._stages[name] for name in self._ledger.outstanding]
+            kinds = {stage.kind for stage in outstanding if not stage.resources.together}
+            parents = [m for stage in outstanding if stage.resources.together for m in self._modules_of(stage)]
             self._launcher = Launcher(
                 self._workdir.root / "logs" / "forkserver.log",
-                preload.in_order(kinds, s3=self._s3),
+                list(dict.fromkeys([*parents, *preload.in_order(kinds, s3=self._s3)])),
                 isolate=self._settings.isolate,
                 entry=self._settings.entry,
             )
@@ -399,3 +426,12 @@ class Executor:
         event = Event(what, moment, stage, shard, detail)
         for listener in self._listeners:
             listener.tell(event)
+
+
+def _meeting_point(stage: FrozenStage) -> dict[str, str]:
+    """Where the nodes of a training stage meet when all of them are processes of this machine."""
+    if stage.resources.nodes == 1:
+        return {}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return {"MISSTEP_MASTER_ADDR": "127.0.0.1", "MISSTEP_MASTER_PORT": str(probe.getsockname()[1])}

@@ -27,15 +27,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+from misstep.processes import die_with_parent
+
+_PR_SET_NAME = 15
 _MAX_MESSAGE = 65536
-
-
-def die_with_parent(number: int, parent: int) -> None:
-    """Ask the kernel for signal ``number`` when the parent (of that pid) ends; exit at once where it already has."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 _CHILD_ENDED = {signal.SIGCHLD}

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,13 +105,15 @@ class Launcher:
         threads: int,
         modules: tuple[str, ...],
         title: str,
+        environment: Mapping[str, str],
         gpus: tuple[str, ...] = (),
     ) -> None:
         """Ask for a process that runs the entry point with ``argv``; ``ident`` names it in the reports.
 
         It is forked once ``modules`` are loaded. Its output goes to the end of ``log``, its last error to
-        ``error_file``; ``title`` is what process lists call it. It sees ``gpus`` and no other; with any it is no fork
-        but a fresh process, for what libraries have found out about CUDA before a fork is wrong after it.
+        ``error_file``; ``title`` is what process lists call it, ``environment`` what it finds beside this one's. It
+        sees ``gpus`` and no other; with any it is no fork but a fresh process, for what libraries have found out about
+        CUDA before a fork is wrong after it.
         """
         threads_text = str(threads)
         request = {
@@ -125,6 +128,7 @@ class Launcher:
                 "OMP_NUM_THREADS": threads_text,
                 "MKL_NUM_THREADS": threads_text,
                 "MISSTEP_TERMINATION_LOG": str(error_file),
+                **environment,
             },
         }
         try:

@@ -90,9 +90,14 @@ class Ledger:
             return After.COMMITTED if news else After.ENDED
         if code == 0:
             self.ended.add(task)
-            if not self.ended.issuperset(self.graph.nodes[task.stage].tasks()):
+            node = self.graph.nodes[task.stage]
+            if not self.ended.issuperset(node.tasks()):
+                if node.together and not any(other.stage == task.stage for other in self.running):
+                    self._forget(task.stage)  # one that failed before it is to start again, and so all are
                 return After.ENDED
             self._forget(task.stage)  # all shards ended well and nothing was committed: as good as a failure
+        elif self.graph.nodes[task.stage].together:
+            self._forget(task.stage)  # the others start again with it
         if self.stopping:
             return After.STOPPED
         if code == EXIT_BAD_INPUT or self.attempts[task] >= self._allowed:

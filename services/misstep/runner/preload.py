@@ -58,6 +58,11 @@ _LIBRARIES: dict[StageKind, tuple[str, ...]] = {
 _ORDER = (*_SHELL, *_S3, *_DISTANCE, *_MODEL, *_TRAINER, *_CREDIT, *_FIGURES)
 
 
+def modules_of_parent(*, s3: bool = False) -> tuple[str, ...]:
+    """Return what a stage's process imports where its work is done by ranks that it starts."""
+    return (*_SHELL, *(_S3 if s3 else ()), "misstep.stages.together")
+
+
 def modules_of(kind: StageKind, *, s3: bool = False) -> tuple[str, ...]:
     """Return what one kind imports: the shell, its libraries, and the code that does its work."""
     work, _, _ = REGISTRY[kind].partition(":")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby
 from typing import NamedTuple
 
 
@@ -27,6 +28,8 @@ class Node:
     gpus: int = 0
     """Of each task; never more than the machine has."""
     cost: float = 1.0
+    together: bool = False
+    """Its shards are the nodes of one training run: all of them run at the same time, or none."""
 
     def tasks(self) -> list[Task]:
         return [Task(self.name, shard) for shard in range(self.shards)]
@@ -117,8 +120,9 @@ def to_start(graph: Graph, state: State, capacity: Capacity, *, keep_going: bool
     """Choose the tasks to start now: the longest remaining chain first, as many as cores, memory and GPUs allow.
 
     A task that wants more cores or memory than the whole machine counts as wanting all of it, so that it runs alone
-    instead of never; GPUs are never fewer than asked for. After a failure nothing starts unless ``keep_going``.
-    Smaller tasks may pass one that does not fit yet.
+    instead of never; GPUs are never fewer than asked for. Tasks of a stage that runs together start all at once, and
+    count as one. After a failure nothing starts unless ``keep_going``. Smaller tasks may pass one that does not fit
+    yet.
     """
     if state.failed and not keep_going:
         return []
@@ -127,12 +131,24 @@ def to_start(graph: Graph, state: State, capacity: Capacity, *, keep_going: bool
     memory = capacity.memory_mib - sum(_memory(node, capacity) for node in running)
     gpus = len(capacity.gpus) - sum(node.gpus for node in running)
     chosen: list[Task] = []
-    for task in _candidates(graph, state):
-        node = graph.nodes[task.stage]
-        if _cpus(node, capacity) <= cpus and _memory(node, capacity) <= memory and node.gpus <= gpus:
-            chosen.append(task)
-            cpus, memory, gpus = cpus - _cpus(node, capacity), memory - _memory(node, capacity), gpus - node.gpus
+    for tasks in _units(graph, _candidates(graph, state)):
+        node = graph.nodes[tasks[0].stage]
+        more_cpus = min(len(tasks) * _cpus(node, capacity), _slots(capacity))
+        more_memory = min(len(tasks) * _memory(node, capacity), capacity.memory_mib)
+        more_gpus = len(tasks) * node.gpus
+        if more_cpus <= cpus and more_memory <= memory and more_gpus <= gpus:
+            chosen += tasks
+            cpus, memory, gpus = cpus - more_cpus, memory - more_memory, gpus - more_gpus
     return chosen
+
+
+def _units(graph: Graph, tasks: Sequence[Task]) -> Iterator[list[Task]]:
+    """Group tasks that start together; a stage's tasks stand side by side."""
+    for name, group in groupby(tasks, key=lambda task: task.stage):
+        if not graph.nodes[name].together:
+            yield from ([task] for task in group)
+        elif len(whole := list(group)) == graph.nodes[name].shards:  # else some of its last attempt are still ending
+            yield whole
 
 
 def is_over(graph: Graph, state: State, *, keep_going: bool = False) -> bool:

@@ -11,7 +11,7 @@ from misstep.spec.fields import NAME_PATTERN, Count, DecimalText, Name, SpecMode
 from misstep.spec.problems import Problems
 from misstep.spec.resources import Resources
 from misstep.spec.teacher import Teacher
-from misstep.spec.training import DpoTraining, RftTraining, SftTraining, Training
+from misstep.spec.training import DpoTraining, Optimisation, RftTraining, SftTraining, Training
 
 API_VERSION = "misstep.dev/v1alpha1"
 KIND = "Experiment"
@@ -285,6 +285,45 @@ class ExperimentSpec(SpecModel):
             if unknown:
                 raise ValueError(f"arm {arm.name} has sizes that problems.sizes lacks: {unknown}")
         return self
+
+    @model_validator(mode="after")
+    def _batches_can_be_shared(self) -> ExperimentSpec:
+        for method in ("sft", "rft", "dpo"):
+            processes, zero_stage = self.resources.training_processes(method)
+            where = [(f"training.{method}", getattr(self.training, method))]
+            where += [
+                (f"arms, {arm.name}, {method}", _over(getattr(self.training, method), own))
+                for arm in self.arms
+                if (own := getattr(arm, method)) is not None
+            ]
+            for field, training in where:
+                if processes > 1:
+                    _refuse_uneven(field, training, processes)
+                if zero_stage == 3 and training.lora_rank is not None:
+                    raise ValueError(
+                        f"{field}.loraRank: adapters cannot be trained with zeroStage 3 (resources): take 2, which "
+                        "spreads all that is trained"
+                    )
+        return self
+
+
+def _over(base: Optimisation, own: Optimisation) -> Optimisation:
+    """Put an arm's own fields over the common ones."""
+    return base.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+
+
+def _refuse_uneven(field: str, training: Optimisation, processes: int) -> None:
+    batch, micro = training.batch_size, training.micro_batch_size or 1
+    if batch % processes:
+        raise ValueError(
+            f"{field}.batchSize, {batch}, must be a multiple of the {processes} processes that share it (resources: "
+            "nodes x processesPerNode, or gpus)"
+        )
+    if micro != batch and batch % (micro * processes):
+        raise ValueError(
+            f"{field}.microBatchSize, {micro}, times {processes} processes (resources: nodes x processesPerNode, or "
+            f"gpus) must divide batchSize, {batch}"
+        )
 
 
 class Metadata(SpecModel):

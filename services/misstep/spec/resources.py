@@ -58,3 +58,15 @@ class Resources(SpecModel):
     dpo: StageResources = StageResources()
     score: StageResources = StageResources()
     report: StageResources = StageResources()
+
+    def training_processes(self, method: str) -> tuple[int, int]:
+        """Return how many processes train one model of a method (sft, rft, dpo), and with which ZeRO stage."""
+        own: StageResources = getattr(self, method)
+
+        def pick(field: str, default: int) -> int:
+            value = getattr(own, field)
+            value = getattr(self.default, field) if value is None else value
+            return default if value is None else int(value)
+
+        processes = pick("nodes", 1) * pick("processes_per_node", max(1, pick("gpus", 0)))
+        return processes, pick("zero_stage", 2 if processes > 1 else 0)

@@ -43,6 +43,12 @@ class Checkpoints(Protocol):
     def newest(self) -> tuple[int, Path] | None:
         """Fetch the newest complete checkpoint into a local folder, or None."""
 
+    def note_out_of_memory(self, micro_batch: int) -> None:
+        """Note, for the next attempts, that micro-batches of so many rows do not fit into memory."""
+
+    def out_of_memory(self) -> int | None:
+        """Return the micro-batch with which the last attempt ran out of memory, or None."""
+
 
 class StageContext(Protocol):
     """One shard of one stage: what it was told, and what it may read."""

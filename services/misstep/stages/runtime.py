@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 
-from misstep.artifacts.checkpoints import StoredCheckpoints
+from misstep.artifacts.checkpoints import Layout, StoredCheckpoints
 from misstep.artifacts.model_cache import ModelCache
 from misstep.artifacts.progress import ProgressWriter
 from misstep.artifacts.reader import Reader
@@ -15,19 +15,19 @@ from misstep.artifacts.store import Store
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.params import Params
-from misstep.stages.context import Summary
+from misstep.stages.context import Checkpoints, Progress, Summary
 from misstep.stages.externals import fetch_external
 
 
 class Runtime:
     """One shard of one stage, with its inputs read through a folder in ``scratch``."""
 
-    def __init__(self, stage: FrozenStage, store: Store, scratch: Path, progress: ProgressWriter) -> None:
+    def __init__(self, stage: FrozenStage, store: Store, scratch: Path, progress: Progress) -> None:
         self._stage, self._scratch, self._progress = stage, scratch, progress
         self._params = stage.typed_params()
         self._models = ModelCache.of_environment()
         self._reader = Reader(store, scratch / "inputs", models=self._models)
-        self._checkpoints = StoredCheckpoints(store, stage.key, scratch)
+        self._checkpoints: Checkpoints = StoredCheckpoints(store, stage.key, scratch)
         self._externals: dict[str, Path] = {}
 
     @property
@@ -49,11 +49,11 @@ class Runtime:
         return folder
 
     @property
-    def progress(self) -> ProgressWriter:
+    def progress(self) -> Progress:
         return self._progress
 
     @property
-    def checkpoints(self) -> StoredCheckpoints:
+    def checkpoints(self) -> Checkpoints:
         return self._checkpoints
 
     def has(self, role: str) -> bool:
@@ -105,3 +105,50 @@ class Runtime:
         if key is None:
             raise MisstepError(f"stage {self._stage.name} has no input {role!r}")
         return key
+
+
+class RankRuntime(Runtime):
+    """One rank of a training stage that several processes run together.
+
+    Models are fetched once a node, by its first rank; tables, which are small, by each rank.
+    ``shared`` is a folder that the node's ranks have in common, ``scratch`` one of this rank's own (the first rank's
+    is the shared one).
+    """
+
+    def __init__(self, stage: FrozenStage, store: Store, shared: Path, scratch: Path, progress: ProgressWriter) -> None:
+        from misstep.training.ranks import RankCheckpoints, world
+
+        super().__init__(stage, store, scratch, progress if world().first else _Silent())
+        resources = stage.resources
+        layout = Layout(processes=resources.processes, zero_stage=resources.zero_stage)
+        self._shared = shared
+        self._checkpoints = RankCheckpoints(StoredCheckpoints(store, stage.key, shared, layout))
+
+    @property
+    def threads(self) -> int:
+        return self._stage.resources.threads
+
+    @property
+    def scratch(self) -> Path:
+        folder = self._shared / "work"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def model_folder(self, role: str = "model") -> Path:
+        return self._once_a_node(f"model-{role}", lambda: Runtime.model_folder(self, role))
+
+    def _once_a_node(self, name: str, fetch: Callable[[], Path]) -> Path:
+        from misstep.training.ranks import barrier, world
+
+        note = self._shared / "ranks" / f"{name}.path"
+        if world().local_rank == 0:
+            note.write_text(str(fetch()))
+        barrier()
+        return Path(note.read_text())
+
+
+class _Silent:
+    """Progress of ranks that are not the first."""
+
+    def update(self, done: int, total: int, unit: str, **detail: float | str) -> None:
+        """Say nothing: the first rank is as far."""

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -66,7 +67,10 @@ def run_stage(
                 raise MisstepError(f"input {role} of {stage.name}: {m.NotCommittedError(key)}")
         set_threads(stage.resources.cpus)
         with Scratch(stage.key, shard) as scratch:
-            if not _complete(store, stage.key):
+            if stage.resources.together:
+                if not _complete(store, stage.key):
+                    blocks_run = _run_together(stage, shard, store, scratch)
+            elif not _complete(store, stage.key):
                 heartbeat = ProgressWriter(store, stage.key, shard, progress)
                 blocks_run = _run_blocks(stage, shard, store, scratch, heartbeat, registry)
             committed = _commit(store, stage)
@@ -74,6 +78,40 @@ def run_stage(
     else:
         _log.info("already committed")
     return StageResult(stage.key, committed, blocks_run, time.monotonic() - started)
+
+
+def run_rank(stage: FrozenStage, folder: Path, registry: Mapping[StageKind, str] = REGISTRY) -> None:
+    """Do one rank's part of a training stage, in a process that torchrun has started; the first of all ranks stores
+    the block. Raises as ``run_stage`` does."""
+    from misstep.stages.runtime import RankRuntime
+    from misstep.training.ranks import join, world
+
+    set_threads(stage.resources.threads)
+    join(stage.resources, stage.typed_params())
+    store = open_store(stage.storage)
+    scratch = folder if world().local_rank == 0 else folder / f"rank-{world().rank}"
+    scratch.mkdir(exist_ok=True)
+    context = RankRuntime(stage, store, folder, scratch, ProgressWriter(store, stage.key, 0))
+    try:
+        work = find_work(stage.kind, registry)(context)
+        if world().first:
+            with BlockWriter(stage, 1, store, folder) as writer:
+                started = time.monotonic()
+                writer.write(0, work.run(0), started)
+                writer.drain()
+        else:
+            work.run(0)
+        work.close()
+    finally:
+        context.close()
+
+
+def _run_together(stage: FrozenStage, node: int, store: Store, scratch: Scratch) -> int:
+    from misstep.artifacts.checkpoints import StoredCheckpoints
+    from misstep.stages.together import run_ranks
+
+    run_ranks(stage, node, scratch.folder, StoredCheckpoints(store, stage.key, scratch.folder))
+    return 1 if node == 0 else 0
 
 
 def set_threads(cpus: int) -> None:

@@ -10,6 +10,8 @@ from peft import LoraConfig
 from trl import DPOConfig, SFTConfig
 
 from misstep.plan.params import DpoParams, OptimiserParams
+from misstep.training.deepspeed_config import deepspeed_config
+from misstep.training.ranks import world
 from misstep.training.schedule import Schedule
 
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
@@ -43,12 +45,29 @@ def lora_config(optimiser: OptimiserParams) -> LoraConfig | None:
     return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
+def _spread(optimiser: OptimiserParams, schedule: Schedule, on_cpu: bool) -> dict[str, Any]:
+    """Settings for several processes; none where this one trains alone."""
+    zero_stage = world().zero_stage
+    if zero_stage is None:
+        return {}
+    config = deepspeed_config(
+        optimiser,
+        zero_stage,
+        micro_batch=schedule.micro_batch,
+        accumulation=schedule.accumulation,
+        processes=world().processes,
+        on_cpu=on_cpu,
+    )
+    # Each node keeps what it writes: there may be no folder that all of them see.
+    return {"deepspeed": config, "save_on_each_node": world().nodes > 1}
+
+
 def _common(optimiser: OptimiserParams, schedule: Schedule, folder: Path) -> dict[str, Any]:
     on_cpu = not torch.cuda.is_available()
     return {
         "output_dir": str(folder),
         "num_train_epochs": schedule.epochs,
-        "per_device_train_batch_size": optimiser.micro_batch_size,
+        "per_device_train_batch_size": schedule.micro_batch,
         "gradient_accumulation_steps": schedule.accumulation,
         "learning_rate": optimiser.learning_rate,
         "optim": "adamw_torch_fused",
@@ -68,4 +87,5 @@ def _common(optimiser: OptimiserParams, schedule: Schedule, folder: Path) -> dic
         "eval_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
+        **_spread(optimiser, schedule, on_cpu),
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -15,6 +15,8 @@ import trl.trainer.utils
 from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
+
+from misstep.training.ranks import world
 
 _BAND_ROWS = 8
 """Bands begin at multiples of so many rows: finer ones save no padding worth a search."""
@@ -31,7 +33,9 @@ def cheaper_steps(model: PreTrainedModel) -> Iterator[None]:
     if model.device.type != "cpu":
         yield
         return
-    with _bands(model), _narrow_logits(model.config.get_text_config(decoder=True).vocab_size):
+    # Ranks that each hold a part of every layer (ZeRO-3) must run the layers equally often: no bands of their own.
+    bands = nullcontext() if world().sharded else _bands(model)
+    with bands, _narrow_logits(model.config.get_text_config(decoder=True).vocab_size):
         yield
 
 

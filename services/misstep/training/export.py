@@ -13,6 +13,7 @@ import torch
 
 from misstep.errors import BadInput, MisstepError
 from misstep.generation.loading import load_model
+from misstep.training.ranks import load_whole_models
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -29,6 +30,7 @@ class Start:
     of the folder that it came from.
     """
 
+    folder: Path
     model: PreTrainedModel
     tokenizer: Any
     config: Any
@@ -40,7 +42,13 @@ class Start:
         model, tokenizer = load_model(folder, "float32")
         for how_it_was_loaded in ("is_local", "local_files_only"):
             tokenizer.init_kwargs.pop(how_it_was_loaded, None)
-        return cls(model, tokenizer, copy.deepcopy(model.config), copy.deepcopy(model.generation_config))
+        return cls(folder, model, tokenizer, copy.deepcopy(model.config), copy.deepcopy(model.generation_config))
+
+    def load_whole(self) -> PreTrainedModel:
+        """Load the model once more, all of it into this process, where ``model`` is spread over several (ZeRO-3)."""
+        load_whole_models()
+        model, _ = load_model(self.folder, "float32")
+        return model
 
     def trainers_tokenizer(self) -> Any:
         """Return a copy for a trainer, which sets its padding as it likes."""

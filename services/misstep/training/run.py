@@ -13,18 +13,22 @@ import torch
 from transformers import PrinterCallback
 from transformers.utils.logging import disable_progress_bar
 
+from misstep.errors import MisstepError
 from misstep.plan.params import OptimiserParams, SelectionParams
 from misstep.stages.context import Output, StageContext
+from misstep.stages.heartbeat import beat
 from misstep.training.arguments import lora_config
 from misstep.training.cpu_speed import cheaper_steps
 from misstep.training.disk import full_disk_is_named
 from misstep.training.export import Start, export_model
+from misstep.training.memory import out_of_memory_is_noted
+from misstep.training.ranks import barrier, world
 from misstep.training.rows import PairRow, Rows, SftRow
 from misstep.training.schedule import Schedule, make_schedule
 from misstep.training.selection import Question, Scorer, Selection
 from misstep.training.tables import log_table, selection_table
 from misstep.training.watch import Keep, Watch
-from misstep.training.weights import load_trained
+from misstep.training.weights import load_trained, save_trained
 
 _log = logging.getLogger(__name__)
 
@@ -69,9 +73,11 @@ def train(ctx: StageContext, start: Start, run: Run) -> Output:
     disable_progress_bar()
     folder = ctx.scratch / "training"
     with full_disk_is_named(ctx.scratch):
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir()
+        if world().local_rank == 0:
+            if folder.exists():
+                shutil.rmtree(folder)
+            folder.mkdir()
+        barrier()
         if run.rows.rows:
             return _train(ctx, start, run, folder)
         _log.warning("nothing to train on: %s", run.nothing)
@@ -79,20 +85,27 @@ def train(ctx: StageContext, start: Start, run: Run) -> Output:
 
 
 def _train(ctx: StageContext, start: Start, run: Run, folder: Path) -> Output:
-    schedule = make_schedule(len(run.rows.rows), run.optimiser)
+    too_many = ctx.checkpoints.out_of_memory()
+    schedule = make_schedule(len(run.rows.rows), run.optimiser, world().processes, too_many)
+    if too_many is not None:
+        _log.warning("an attempt before ran out of memory: micro-batches now have %d rows", schedule.micro_batch)
     scorer = None
     if run.selection is not None and run.questions:
         batch_rows = ctx.stage.resources.batch_rows
         scorer = Scorer(run.questions, run.selection, start.tokenizer, batch_rows, ctx.threads)
+    longest = max(row.length for row in run.rows.rows)
     try:
-        trainer, keep = _fit(ctx, start, run, schedule, scorer, folder)
+        with out_of_memory_is_noted(ctx.checkpoints, schedule.micro_batch, longest):
+            trainer, keep = _fit(ctx, start, run, schedule, scorer, folder)
     finally:
         if scorer is not None:
             scorer.close()
-    if keep.selection.best is not None:
-        load_trained(trainer.model, keep.best_file)
+    beat("writing")
+    trained = _trained_model(start, trainer, keep)
+    if trained is None:
+        return Output()
     probe = _probe(start, run)
-    files = export_model(start, trainer.model, run.optimiser.dtype, probe, folder / "model")
+    files = export_model(start, trained, run.optimiser.dtype, probe, folder / "model")
     log = log_table(trainer.state.log_history)
     scores = keep.selection.scores
     best = keep.selection.best
@@ -132,14 +145,48 @@ def _fit(
             **({} if keep.reference is None else {"reference": keep.reference}),
         )
         keep.reference = getattr(trainer, "reference", None)
+        if world().zero_stage is not None and not trainer.is_deepspeed_enabled:
+            raise MisstepError("accelerate has passed DeepSpeed over: each rank would train a model of its own")
         trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(Watch(schedule, keep, scorer, scoring, ctx.progress, ctx.checkpoints))
+        watch = Watch(
+            schedule,
+            keep,
+            scorer,
+            scoring,
+            ctx.progress,
+            ctx.checkpoints,
+            engine=lambda: trainer.model_wrapped,
+            learning_rate=run.optimiser.learning_rate,
+        )
+        trainer.add_callback(watch)
         trainer.train(resume_from_checkpoint=None if found is None else str(found[1]))
     return trainer, keep
 
 
+def _trained_model(start: Start, trainer: Any, keep: Keep) -> Any:
+    """Return the model with the weights to keep; None on every rank but the first."""
+    if not world().sharded:
+        if not world().first:
+            return None
+        if keep.selection.best is not None:
+            load_trained(trainer.model, keep.best_file)
+        return trainer.model
+    weights = keep.best_file
+    if keep.selection.best is None:
+        weights = keep.folder / "last.safetensors"
+        save_trained(trainer.model, weights)
+    if not world().first:
+        return None
+    whole = start.load_whole()
+    load_trained(whole, weights)
+    return whole
+
+
 def _leave_as_it_is(start: Start, run: Run, folder: Path) -> Output:
-    files = export_model(start, start.model, run.optimiser.dtype, _probe(start, run), folder / "model")
+    if not world().first:
+        return Output()
+    model = start.load_whole() if world().sharded else start.model
+    files = export_model(start, model, run.optimiser.dtype, _probe(start, run), folder / "model")
     summary = {
         "trained": False,
         "reason": run.nothing,

@@ -20,6 +20,8 @@ class Schedule:
 
     epochs: int
     steps_per_epoch: int
+    micro_batch: int
+    """Rows of one process in one forward pass, at most."""
     accumulation: int
     warmup_steps: int
     log_every: int
@@ -33,36 +35,88 @@ class Schedule:
         return frozenset(min(epoch, self.epochs) * self.steps_per_epoch for epoch in {*epochs, self.epochs})
 
 
-def make_schedule(rows: int, optimiser: OptimiserParams) -> Schedule:
-    """Lay out a run over so many rows.
+def micro_batch_rows(optimiser: OptimiserParams, processes: int = 1, out_of_memory: int | None = None) -> int:
+    """Return how many rows one process puts through the model at once.
+
+    Args:
+        processes: that share each batch.
+        out_of_memory: rows with which an attempt before this one ran out of memory; half as many are taken, or fewer
+            where the half does not divide a process's share. A step's rows stay the same: only sums are rounded anew.
 
     Raises:
-        BadInput: the micro-batch does not divide the batch.
+        BadInput: processes or the micro-batch do not divide the batch, or not even single rows fit into memory.
     """
     batch, micro = optimiser.batch_size, optimiser.micro_batch_size
     if batch % micro:
         raise BadInput("microBatchSize (spec.training)", micro, f"It must divide batchSize, {batch}.")
+    share, rest = divmod(batch, processes)
+    if rest:
+        raise BadInput(
+            "batchSize (spec.training)",
+            batch,
+            f"Its rows are shared by {processes} processes (spec.resources: nodes x processesPerNode, or gpus): make "
+            "it a multiple of that.",
+        )
+    # A micro-batch of the whole batch is what spec.training has where it names none.
+    micro = share if micro == batch else micro
+    if share % micro:
+        raise BadInput(
+            "microBatchSize (spec.training)",
+            micro,
+            f"Times {processes} processes (spec.resources: nodes x processesPerNode, or gpus) it must divide "
+            f"batchSize, {batch}.",
+        )
+    if out_of_memory is None or micro < out_of_memory:
+        return micro
+    if out_of_memory == 1:
+        raise BadInput(
+            "maxLength (spec.training)",
+            optimiser.max_length,
+            "Not even a single row fits into memory: lower it, give the stage more memory, spread the model over more "
+            "processes with zeroStage 3 (spec.resources), or train adapters with loraRank.",
+        )
+    return max(rows for rows in range(1, out_of_memory // 2 + 1) if share % rows == 0)
+
+
+def make_schedule(
+    rows: int, optimiser: OptimiserParams, processes: int = 1, out_of_memory: int | None = None
+) -> Schedule:
+    """Lay out a run over so many rows. Arguments and errors are those of ``micro_batch_rows``."""
+    batch, micro = optimiser.batch_size, micro_batch_rows(optimiser, processes, out_of_memory)
     steps_per_epoch = math.ceil(rows / batch)
     steps = optimiser.epochs * steps_per_epoch
     return Schedule(
         epochs=optimiser.epochs,
         steps_per_epoch=steps_per_epoch,
-        accumulation=batch // micro,
+        micro_batch=micro,
+        accumulation=batch // (micro * processes),
         warmup_steps=math.ceil(steps * optimiser.warmup_percent / 100),
         log_every=max(1, steps // _LOG_ROWS),
     )
 
 
 class MicroBatches:
-    """The rows of each micro-batch of an epoch: a function of (seed, epoch) and the rows' lengths alone.
+    """The rows of each micro-batch of one process in an epoch: a function of (seed, epoch) and the rows' lengths alone.
 
     Every epoch is a fresh permutation, cut into batches; only inside a batch are rows sorted by length and dealt to
     micro-batches, so that like lengths are padded together and which rows share an update is left to chance. A last,
-    smaller batch is split into as few micro-batches as it needs, of nearly equal size: TRL weighs them equally.
+    smaller batch is split into as few micro-batches as it needs, of nearly equal size.
+
+    Of several processes each has as many micro-batches, the i-th ones of like lengths, and all of them together have
+    the rows that one process would have. In a last batch of fewer rows than processes some micro-batches are empty.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, micro_batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        micro_batch_size: int,
+        seed: int,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
         self._lengths = lengths
+        self._rank, self._processes = rank, processes
         self._batch = batch_size
         self._micro = micro_batch_size
         self._seed = seed
@@ -73,7 +127,8 @@ class MicroBatches:
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self._lengths), self._batch)
-        return whole * (self._batch // self._micro) + math.ceil(rest / self._micro)
+        at_once = self._micro * self._processes
+        return whole * (self._batch // at_once) + math.ceil(rest / at_once)
 
     def __iter__(self) -> Iterator[list[int]]:
         order = list(range(len(self._lengths)))
@@ -81,6 +136,6 @@ class MicroBatches:
         for start in range(0, len(order), self._batch):
             batch = order[start : start + self._batch]
             batch.sort(key=lambda row: -self._lengths[row])
-            parts = math.ceil(len(batch) / self._micro)
-            for part in range(parts):
+            parts = math.ceil(len(batch) / (self._micro * self._processes)) * self._processes
+            for part in range(self._rank, parts, self._processes):
                 yield batch[part * len(batch) // parts : (part + 1) * len(batch) // parts]

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from misstep.plan.params import SelectionParams
+from misstep.stages.heartbeat import beat
+from misstep.training.ranks import total, whole_weights, world
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -80,28 +82,31 @@ class Scorer:
         self._batch_rows = batch_rows
         self._verifier = Verifier(AnswerFormat(params.answer_format), workers=threads)
 
-    def correct(self, model: PreTrainedModel) -> int:
+    def correct(self, model: PreTrainedModel, engine: Any = None) -> int:
         """Count the correct answers of a model. Its mode and every generator of random numbers are left as they were.
 
-        An answer that the token limit cut off is never correct.
+        An answer that the token limit cut off is never correct. Ranks call this together: each asks its share of the
+        problems, and all return the same sum. ``engine`` is DeepSpeed's, where the weights are spread.
         """
         from misstep.generation.engine import Request
         from misstep.generation.seeds import sample_seed
         from misstep.generation.transformers_engine import TransformersEngine
 
-        with _same_random_state(), _same_mode(model), _without_wrappers(model):
+        ranks = world()
+        with _same_random_state(), _same_mode(model), _without_wrappers(model), whole_weights(model, engine):
             engine = TransformersEngine(model, self._tokenizer, self._params.decoding, batch_rows=self._batch_rows)
-            for index, question in enumerate(self.questions):
+            for index in range(ranks.rank, len(self.questions), ranks.processes):
+                question = self.questions[index]
                 seed = sample_seed(self._params.seed, "validation", question.problem_id, 0)
                 engine.submit(Request(index, question.prompt_ids, (seed,)))
-            finished = {
-                request.request_id: completion.text
-                for request, (completion,) in engine.results()
-                if completion.finish_reason == "stop"
-            }
+            finished = {}
+            for request, (completion,) in engine.results():
+                beat("training")
+                if completion.finish_reason == "stop":
+                    finished[request.request_id] = completion.text
             engine.close()
         answers = ((text, self.questions[index].gold) for index, text in sorted(finished.items()))
-        return sum(judgement.verdict == "correct" for judgement in self._verifier.judge(answers))
+        return total(sum(judgement.verdict == "correct" for judgement in self._verifier.judge(answers)))[0]
 
     def close(self) -> None:
         self._verifier.close()

@@ -8,17 +8,23 @@ reference log-probabilities, files in a temporary folder, for tensors that go in
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from accelerate.data_loader import prepare_data_loader
 from datasets import Dataset
 from torch.utils.data import DataLoader
 from trl import DPOTrainer, SFTTrainer
+from trl.models import prepare_deepspeed
 
 from misstep.errors import BadInput
+from misstep.stages.heartbeat import beat
+from misstep.training.ranks import gather, gather_rows, total, world
 from misstep.training.rows import IGNORED, PairRow, SftRow
 from misstep.training.schedule import MicroBatches
 
@@ -75,10 +81,17 @@ class _OnRows:
     _optimiser: OptimiserParams
 
     def _loader(self, items: Sequence[Any], lengths: Sequence[int], collate: Callable[[Sequence[Any]], Batch]) -> Any:
-        optimiser = self._optimiser
-        batches = MicroBatches(lengths, optimiser.batch_size, optimiser.micro_batch_size, optimiser.seed)
-        return self.accelerator.prepare(
-            DataLoader(items, batch_sampler=batches, collate_fn=collate, pin_memory=self.args.dataloader_pin_memory)
+        optimiser, ranks = self._optimiser, world()
+        micro = self.args.per_device_train_batch_size
+        batches = MicroBatches(lengths, optimiser.batch_size, micro, optimiser.seed, ranks.rank, ranks.processes)
+        loader = DataLoader(
+            items, batch_sampler=batches, collate_fn=collate, pin_memory=self.args.dataloader_pin_memory
+        )
+        if ranks.zero_stage is None:
+            return self.accelerator.prepare(loader)
+        # The batches are this rank's already: accelerate is not to deal them out again.
+        return prepare_data_loader(
+            loader, self.accelerator.device, num_processes=1, process_index=0, put_on_device=True
         )
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -87,6 +100,7 @@ class _OnRows:
         Raises:
             BadInput: the loss is not finite. The same would happen again: it is no failure to retry.
         """
+        beat("training")
         loss: torch.Tensor = super().training_step(*args, **kwargs)  # type: ignore[misc]
         if not torch.isfinite(loss):
             raise BadInput(
@@ -114,7 +128,14 @@ class SftOnRows(_OnRows, SFTTrainer):  # type: ignore[misc]
 
     def get_train_dataloader(self) -> Any:
         pad = self._tokenizer.pad_token_id
-        return self._loader(self._rows, [row.length for row in self._rows], lambda rows: collate_sft(rows, pad))
+
+        def collate(rows: Sequence[SftRow]) -> Batch:
+            if rows:
+                return collate_sft(rows, pad)
+            without_loss = collate_sft(self._rows[:1], pad)
+            return without_loss | {"labels": torch.full_like(without_loss["labels"], IGNORED)}
+
+        return self._loader(self._rows, [row.length for row in self._rows], collate)
 
 
 class DpoOnRows(_OnRows, DPOTrainer):  # type: ignore[misc]
@@ -132,6 +153,37 @@ class DpoOnRows(_OnRows, DPOTrainer):  # type: ignore[misc]
         names = ("prompt_ids", "chosen_ids", "rejected_ids")
         columns = {name: [getattr(row, name) for row in rows] for name in names}
         super().__init__(train_dataset=Dataset.from_dict(columns), **kwargs)
+        self._weights_of_losses: list[float] = list(self.args.loss_weights)
+        self._shares: deque[tuple[float, float]] = deque()
+        """Of the step's micro-batches to come: what part of its pairs, and of its chosen tokens, each holds."""
+        self._in_empty_batch = False
+        if world().processes > 1:
+            self.accelerator.gather = self._gather_rows
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """Fetch a step's micro-batches, and count what each has of the step's pairs and chosen tokens."""
+        batches, items = super().get_batch_samples(*args, **kwargs)
+        counts = [batch.pop("counts").tolist() for batch in batches]
+        pairs, tokens = total(*(sum(column) for column in zip(*counts, strict=True)))
+        self._shares.extend((own_pairs / pairs, own_tokens / tokens) for own_pairs, own_tokens in counts)
+        return batches, items
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Do one micro-batch's passes. A step's loss is the mean over its pairs (for the log-likelihood: over its
+        chosen tokens), however unevenly micro-batches and ranks have them: TRL takes each one's own mean, and the
+        trainer the mean of those."""
+        means = world().processes * self.current_gradient_accumulation_steps
+        pairs, tokens = self._shares.popleft()
+        shares = (pairs * means, tokens * means)[: len(self._weights_of_losses)]
+        self.loss_weights = [share * weight for share, weight in zip(shares, self._weights_of_losses, strict=True)]
+        self._in_empty_batch = pairs == 0
+        return super().training_step(*args, **kwargs)
+
+    def _gather_rows(self, values: torch.Tensor) -> torch.Tensor:
+        """Stand in for accelerate's ``gather``, which wants as many rows of every rank."""
+        if values.dim() == 0:
+            return gather_rows(values[None])
+        return gather_rows(values[:0] if self._in_empty_batch else values)
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         return dataset
@@ -144,21 +196,34 @@ class DpoOnRows(_OnRows, DPOTrainer):  # type: ignore[misc]
     def _score_rows(self) -> Reference:
         chosen, rejected = torch.zeros(len(self._rows)), torch.zeros(len(self._rows))
         order = sorted(range(len(self._rows)), key=lambda index: -self._rows[index].length)
-        for start in range(0, len(order), self._optimiser.micro_batch_size):
-            part = order[start : start + self._optimiser.micro_batch_size]
+        micro, ranks = self.args.per_device_train_batch_size, world()
+        parts = [order[start : start + micro] for start in range(0, len(order), micro)]
+        # Spread weights are gathered by all ranks at once: each has as many parts, the last one's rows if need be.
+        for part in [parts[min(first + ranks.rank, len(parts) - 1)] for first in range(0, len(parts), ranks.processes)]:
+            beat("training")
             batch = collate_pairs([self._rows[index] for index in part], self._tokenizer.pad_token_id)
-            scores = self.compute_ref_log_probs(self.model, self._prepare_inputs(batch))
+            scores = self.compute_ref_log_probs(self._scored_model, self._prepare_inputs(batch))
             chosen[part], rejected[part] = (side.float().cpu() for side in scores)
+        for index, (theirs, other) in enumerate(gather((chosen, rejected))):
+            for part in parts[index :: ranks.processes]:
+                chosen[part], rejected[part] = theirs[part], other[part]
         return chosen, rejected
+
+    @cached_property
+    def _scored_model(self) -> Any:
+        """The starting weights, where they can be run: DeepSpeed places and gathers them itself."""
+        return prepare_deepspeed(self.model, self.accelerator) if self.is_deepspeed_enabled else self.model
 
     def get_train_dataloader(self) -> Any:
         assert self.reference is not None, "TRL computes it while it is set up"
         pad = self._tokenizer.pad_token_id
         items = list(zip(self._rows, *self.reference, strict=True))
+        stand_in = items[:1]
 
         def collate(items: Sequence[tuple[PairRow, torch.Tensor, torch.Tensor]]) -> Batch:
-            rows, chosen, rejected = zip(*items, strict=True)
+            rows, chosen, rejected = zip(*(items or stand_in), strict=True)
+            counts = [len(items), sum(len(row.chosen_ids) for row, _, _ in items)]
             reference = {"ref_chosen_logps": torch.stack(chosen), "ref_rejected_logps": torch.stack(rejected)}
-            return collate_pairs(rows, pad) | reference
+            return collate_pairs(rows, pad) | reference | {"counts": torch.tensor(counts)}
 
         return self._loader(items, [row.length for row in self._rows], collate)

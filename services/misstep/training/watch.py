@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
+from misstep.errors import BadInput
+from misstep.stages.heartbeat import beat, seconds_from
+from misstep.training.ranks import from_first, world
 from misstep.training.schedule import Schedule
 from misstep.training.selection import Score, Scorer, Selection
 from misstep.training.weights import save_trained
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     from misstep.training.trainers import Reference
 
 CHECKPOINT_SECONDS = 30.0
-"""A killed run loses at most about so much."""
+"""A killed run loses at most about so much. ``MISSTEP_CHECKPOINT_SECONDS`` replaces it, however long a save takes."""
 _CHECKPOINT_SHARE = 40
 """A checkpoint that takes long waits so many times as long for the next: they cost 2.5% of the time at most."""
 
@@ -41,6 +45,7 @@ class Keep:
         return self.folder / "best.safetensors"
 
     def save(self, checkpoint: Path) -> None:
+        """Add to a checkpoint; the first rank does, for all."""
         (checkpoint / "selection.json").write_text(json.dumps(self.selection.as_json()))
         if self.selection.best is not None:
             shutil.copyfile(self.best_file, checkpoint / "best.safetensors")
@@ -52,7 +57,7 @@ class Keep:
         scores = json.loads((checkpoint / "selection.json").read_text())
         for score in scores:
             self.selection.add(Score(**score))
-        if self.selection.best is not None:
+        if self.selection.best is not None and world().first:
             shutil.copyfile(checkpoint / "best.safetensors", self.best_file)
         reference = checkpoint / "reference.safetensors"
         if reference.is_file():
@@ -76,13 +81,18 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         scoring_steps: frozenset[int],
         progress: Progress,
         checkpoints: Checkpoints,
+        engine: Callable[[], Any],
+        learning_rate: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._schedule, self._keep = schedule, keep
         self._scorer, self._scoring_steps = scorer, scoring_steps
         self._progress, self._checkpoints = progress, checkpoints
+        self._engine, self._learning_rate = engine, learning_rate
         self._clock = clock
-        self._next_checkpoint = clock() + CHECKPOINT_SECONDS
+        self._every = seconds_from("MISSTEP_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)
+        self._share = 0 if "MISSTEP_CHECKPOINT_SECONDS" in os.environ else _CHECKPOINT_SHARE
+        self._next_checkpoint = clock() + self._every
         self._save_began = 0.0
         self._detail: dict[str, float | str] = {}
 
@@ -90,6 +100,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **rest: Any
     ) -> None:
         step = state.global_step
+        self._refuse_skipped(step, state.max_steps)
         if step in self._scoring_steps:
             control.should_log = True
             self._score(step, model)
@@ -98,15 +109,27 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             control.should_log = True
             control.should_training_stop = True
         self._progress.update(step, state.max_steps, "steps", **self._detail)
-        if control.should_log and not control.should_training_stop and self._clock() >= self._next_checkpoint:
+        may_save = control.should_log and not control.should_training_stop
+        if may_save and from_first(self._clock() >= self._next_checkpoint):
+            beat("writing")
             control.should_save = True
             self._save_began = self._clock()
+
+    def _refuse_skipped(self, step: int, steps: int) -> None:
+        """DeepSpeed leaves out a step whose gradients are not finite, says so in the log, and goes on."""
+        if getattr(self._engine(), "skipped_steps", 0):
+            raise BadInput(
+                "learningRate (spec.training)",
+                self._learning_rate,
+                f"The gradients are not finite at step {step} of {steps}: training diverged. Lower the learning rate, "
+                "or raise warmupPercent.",
+            )
 
     def _score(self, step: int, model: Any) -> None:
         if self._scorer is None:
             return
         policy = model.get_base_model() if hasattr(model, "get_base_model") else model
-        correct, problems = self._scorer.correct(policy), len(self._scorer.questions)
+        correct, problems = self._scorer.correct(policy, self._engine()), len(self._scorer.questions)
         best = self._keep.selection.add(Score(step // self._schedule.steps_per_epoch, step, problems, correct))
         if best:
             save_trained(model, self._keep.best_file)
@@ -125,8 +148,11 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        self._keep.save(folder)
+        if world().first:
+            self._keep.save(folder)
         self._checkpoints.save(state.global_step, folder)
-        shutil.rmtree(folder)
+        if world().local_rank == 0:
+            shutil.rmtree(folder)
+        beat("training")
         ended = self._clock()
-        self._next_checkpoint = ended + max(CHECKPOINT_SECONDS, _CHECKPOINT_SHARE * (ended - self._save_began))
+        self._next_checkpoint = ended + max(self._every, self._share * (ended - self._save_began))

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from misstep.training.ranks import world
+
 
 def save_trained(model: nn.Module, file: Path) -> None:
-    """Write every parameter that is trained, once however many layers share it."""
-    tensors = {name: weight.detach().contiguous().cpu() for name, weight in _trained(model).items()}
-    save_file(tensors, file)
+    """Write every parameter that is trained, once however many layers share it.
+
+    Ranks call it together and the first one writes; weights that are spread over ranks (ZeRO-3) are gathered one by
+    one, so that only the first rank ever holds all of them, outside its GPU.
+    """
+    tensors = {}
+    for name, weight in _trained(model).items():
+        with _whole(weight):
+            if world().first:
+                tensors[name] = weight.detach().cpu().contiguous().clone()
+    if world().first:
+        save_file(tensors, file)
+
+
+def _whole(weight: nn.Parameter) -> AbstractContextManager[object]:
+    if not world().sharded:
+        return nullcontext()
+    import deepspeed
+
+    gathered: AbstractContextManager[object] = deepspeed.zero.GatheredParameters([weight])
+    return gathered
 
 
 def load_trained(model: nn.Module, file: Path) -> None:

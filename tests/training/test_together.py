@@ -1,0 +1,226 @@
+"""Training by several processes against training by one: gloo ranks on this machine, started as nodes start them."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from misstep.errors import EXIT_BAD_INPUT
+from misstep.plan.frozen import FrozenStage, Resources
+from misstep.plan.planner import Plan
+from misstep.runner.executor import Executor, Result, Settings
+from misstep.runner.schedule import Capacity, Graph, Node
+from misstep.runner.watch import StoreWatch
+from misstep.runner.workdir import Workdir
+from tests.training import small, stages
+from tests.training.ranks import World
+
+pytestmark = pytest.mark.slow
+ZERO2, ZERO3 = (Resources(cpus=2, processes_per_node=2, zero_stage=stage) for stage in (2, 3))
+TOLERANCE = 1e-5
+"""Nats. Measured: 5e-7 on losses of 0.7 to 3.6."""
+
+
+@pytest.fixture(scope="module")
+def world(base: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"), base)
+
+
+def ranks_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    try:
+        below = psutil.Process(process.pid).children(recursive=True)
+        return [child for child in below if "misstep.stages.rank" in child.cmdline()]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def start_until_checkpoint(world: World, stage: FrozenStage, **environment: object) -> subprocess.Popen[bytes]:
+    """Start a stage that writes checkpoints at every step, and return once there is one more than before."""
+    before = set(world.checkpoints(stage))
+    process = world.start(stage, MISSTEP_CHECKPOINT_SECONDS=0, **environment)
+    while process.poll() is None and set(world.checkpoints(stage)) <= before:
+        time.sleep(0.02)
+    assert process.poll() is None, world.log(stage)
+    return process
+
+
+def wait(process: subprocess.Popen[bytes], ranks: list[psutil.Process], seconds: float) -> int:
+    """Wait for a stage's process; none of its ranks may be left after it."""
+    code = process.wait(timeout=seconds)
+    _, alive = psutil.wait_procs(ranks, timeout=5)
+    assert not alive
+    return code
+
+
+def test_sft_by_two_processes_is_sft_by_one(world: World) -> None:
+    """Batches of 6 of 32 rows: the last one has 2, and responses are of uneven lengths."""
+    params = stages.sft_params(
+        optimiser=small.optimiser(epochs=2, batch_size=6, micro_batch_size=6),
+        selection=small.selection(epochs=(1,), problems=5),
+    )
+    made = [world.stage(params, resources) for resources in (Resources(), ZERO2, ZERO3)]
+    for stage in made:
+        assert world.run(stage) == 0, world.log(stage)
+    alone, *together = made
+    for stage in together:
+        assert world.losses(stage) == pytest.approx(world.losses(alone), abs=TOLERANCE)
+        assert world.table(stage, "selection") == world.table(alone, "selection")
+        found, expected = world.summary(stage), world.summary(alone)
+        assert found.pop("final_loss") == pytest.approx(expected.pop("final_loss"), abs=TOLERANCE)
+        assert found == expected
+        assert world.checkpoints(stage) == []
+        weights = load_file(world.exported(stage) / "model.safetensors")
+        alone_weights = load_file(world.exported(alone) / "model.safetensors")
+        assert weights.keys() == alone_weights.keys()
+        for name, weight in weights.items():
+            torch.testing.assert_close(weight, alone_weights[name], atol=1e-4, rtol=1e-3)
+        AutoModelForCausalLM.from_pretrained(world.exported(stage))
+
+
+DPO = stages.dpo_params(optimiser=small.optimiser(epochs=4, batch_size=6, micro_batch_size=6))
+PAIRS = 25
+"""The last batch has one pair: one of two ranks has none."""
+
+
+@pytest.fixture(scope="module")
+def dpo_alone(world: World) -> list[float]:
+    stage = world.stage(DPO, pairs=PAIRS)
+    assert world.run(stage) == 0, world.log(stage)
+    return world.losses(stage)
+
+
+def test_dpo_hung_killed_and_resumed_by_two_processes_is_dpo_by_one(world: World, dpo_alone: list[float]) -> None:
+    stage = world.stage(DPO, ZERO3, pairs=PAIRS)
+    chance = random.Random(time.time_ns())
+    process = start_until_checkpoint(world, stage, MISSTEP_STEP_TIMEOUT=12)
+    ranks = ranks_of(process)
+    chance.choice(ranks).send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    assert wait(process, ranks, 60) == 1
+    assert time.monotonic() - began < 30
+    assert "no sign of life" in world.said(stage)
+    assert "MISSTEP_STEP_TIMEOUT" in world.said(stage)
+
+    process = start_until_checkpoint(world, stage)
+    time.sleep(chance.random() * 0.5)
+    ranks = ranks_of(process)
+    chance.choice(ranks).kill()
+    assert wait(process, ranks, 60) == 1
+    assert "was killed by SIGKILL" in world.said(stage)
+    saved = world.checkpoints(stage)
+    assert saved
+
+    assert world.run(stage) == 0, world.log(stage)
+    assert f"resuming at step {saved[-1]} of 20" in world.log(stage)
+    assert world.losses(stage) == pytest.approx(dpo_alone, abs=TOLERANCE)
+
+
+def test_dpo_by_two_nodes_is_dpo_by_one(world: World, dpo_alone: list[float]) -> None:
+    """Each node has a scratch folder of its own; one of them is killed and both start again from what both stored."""
+    stage = world.stage(DPO, Resources(nodes=2, zero_stage=2), pairs=PAIRS)
+
+    def start(**environment: object) -> list[subprocess.Popen[bytes]]:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        given = {"MISSTEP_MASTER_ADDR": "127.0.0.1", "MISSTEP_MASTER_PORT": port, **environment}
+        return [world.start(stage, node, **given) for node in range(2)]
+
+    assert world.run(stage) == EXIT_BAD_INPUT
+    assert "MISSTEP_MASTER_ADDR: not set" in world.said(stage)
+    nodes = start(MISSTEP_CHECKPOINT_SECONDS=0)
+    while not world.checkpoints(stage):
+        assert all(node.poll() is None for node in nodes), world.log(stage)
+        time.sleep(0.05)
+    nodes[1].kill()
+    assert nodes[0].wait(timeout=60) == 1
+    nodes[1].wait()
+    assert [node.wait(timeout=120) for node in start()] == [0, 0], world.log(stage)
+    assert "resuming at step" in world.log(stage, 1)
+    assert world.losses(stage) == pytest.approx(dpo_alone, abs=TOLERANCE)
+
+
+def test_ranks_refuse_what_cannot_work_and_say_it_once(world: World) -> None:
+    """A port in use, a loss that is not finite, a full disk: exit code and text are those of the rank that found it."""
+    diverging = stages.dpo_params(optimiser=small.optimiser(learning_rate=1e30, warmup_percent=0))
+    stage = world.stage(diverging, ZERO2, salt=1)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert world.run(stage, MISSTEP_MASTER_PORT=taken.getsockname()[1]) == 1
+    assert "MISSTEP_MASTER_PORT" in world.said(stage)
+    assert world.run(stage, MISSTEP_CHECKPOINT_SECONDS=0) == EXIT_BAD_INPUT, world.log(stage)
+    assert "learningRate (spec.training): 1e+30. The" in world.said(stage)
+    assert "at step 2 of 15: training diverged" in world.said(stage)
+    assert world.checkpoints(stage)  # of the last good step
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    stage = world.stage(DPO, ZERO2, salt=2)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        process = world.start(stage, MISSTEP_CHECKPOINT_SECONDS=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert process.wait(timeout=120) == EXIT_BAD_INPUT, world.log(stage)
+    assert "The disk is full" in world.said(stage)
+    assert world.checkpoints(stage) == []
+
+
+def test_vllm_loads_what_zero3_writes(tmp_path: Path) -> None:
+    """A process of vLLM's own, as in sampling; heads of 64, for its CPU kernels take no smaller ones than 32."""
+    pytest.importorskip("vllm", reason="vLLM is not installed")
+    world = World(tmp_path, small.save_model(tmp_path / "wide", hidden=128))
+    stage = world.stage(stages.sft_params(optimiser=small.optimiser(epochs=1)), ZERO3)
+    assert world.run(stage) == 0, world.log(stage)
+    model = AutoModelForCausalLM.from_pretrained(world.exported(stage))
+    ids = torch.tensor([small.ids("1 + 2 =")])
+    greedy = model.generate(ids, max_new_tokens=6, do_sample=False)[0, ids.shape[1] :].tolist()
+    program = (
+        "import sys; from vllm import LLM, SamplingParams; "
+        "llm = LLM(sys.argv[1], dtype='float32', enforce_eager=True, max_model_len=64, block_size=32); "
+        "greedy = SamplingParams(temperature=0, max_tokens=6); "
+        f"out = llm.generate([{{'prompt_token_ids': {ids[0].tolist()}}}], greedy); "
+        "print('tokens', list(out[0].outputs[0].token_ids))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(world.exported(stage))],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1"},
+        check=False,
+    )
+    assert f"tokens {greedy}" in done.stdout, done.stderr[-2000:]
+
+
+def test_the_runner_starts_all_nodes_of_a_stage_at_once(
+    world: World, dpo_alone: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine with room for one of them: they count as the whole of it."""
+    monkeypatch.setenv("MISSTEP_SCRATCH", str(tmp_path / "scratch"))
+    stage = world.stage(DPO, Resources(nodes=2, zero_stage=2), pairs=PAIRS, salt=3)
+    workdir = Workdir(tmp_path / "work")
+    workdir.create()
+    graph = Graph.of([Node(stage.name, shards=2, together=True)])
+    run = Executor(
+        Plan(experiment="one", stages=(stage,)),
+        graph,
+        StoreWatch(world.store),
+        workdir,
+        [],
+        Settings(capacity=Capacity(1, 10_000)),
+    )
+    assert run.run().result is Result.DONE, workdir.log(stage.name, 0).read_text()
+    assert world.losses(stage) == pytest.approx(dpo_alone, abs=TOLERANCE)
