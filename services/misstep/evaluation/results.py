@@ -92,6 +92,10 @@ class Credit(_Record):
     rollouts: int
     rollout_verdicts: dict[str, int]
     generated_tokens: int
+    prefill_tokens: int = 0
+    """Prompt tokens of all rollouts, each counted once a rollout; 0 where the stage did not say."""
+    cached_prefill_tokens: int = 0
+    """Those among them that the engine did not have to read again."""
 
 
 class Sampled(_Record):

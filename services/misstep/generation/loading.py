@@ -61,11 +61,19 @@ def load_tokenizer(folder: Path) -> Any:
         raise BadInput("model", str(folder), f"It holds no tokenizer that loads: {_first_line(error)}") from error
 
 
+def load_config(folder: Path) -> Any:
+    """Load a model folder's configuration. Raises BadInput where there is none that transformers knows."""
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except _UNLOADABLE as error:
+        raise BadInput("model", str(folder), f"Its config.json does not load: {_first_line(error)}") from error
+
+
 def load_generation_config(folder: Path) -> GenerationConfig:
     """Load a model folder's generation settings: those of its own file, else what its configuration says."""
     if (folder / "generation_config.json").is_file():
         return GenerationConfig.from_pretrained(folder, local_files_only=True)
-    return GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder, local_files_only=True))
+    return GenerationConfig.from_model_config(load_config(folder))
 
 
 def context_length_of(config: Any, tokenizer: Any) -> int:

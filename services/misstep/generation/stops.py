@@ -64,9 +64,16 @@ class StopStrings:
         """Tell for each row whether its newest token completes a stop string; ``response(row)`` gives its ids."""
         ended = self._may_complete[tokens]
         for row in np.flatnonzero(ended):
-            text = decode(self._tokenizer, response(int(row)))
-            ended[row] = any(stop in text for stop in self._stops)
+            ended[row] = self._holds_one(response(int(row)))
         return ended
+
+    def completes(self, response: Sequence[int]) -> bool:
+        """Tell whether the newest token of one response completes a stop string."""
+        return bool(self._may_complete[response[-1]]) and self._holds_one(response)
+
+    def _holds_one(self, response: Sequence[int]) -> bool:
+        text = decode(self._tokenizer, response)
+        return any(stop in text for stop in self._stops)
 
     def cut(self, text: str) -> str:
         """Cut a text before the stop string that begins first in it."""

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from misstep.generation.engine import Completion, Request, Usage, token_limit
+from misstep.errors import BadInput
+from misstep.generation.engine import Completion, FinishReason, Request, Usage, token_limit
 from misstep.generation.loading import load_generation_config, load_tokenizer
-from misstep.generation.stops import before_stop, decode, end_ids
-from misstep.generation.vllm_setup import open_vllm
+from misstep.generation.stops import StopStrings, decode, end_ids
+from misstep.generation.vllm_setup import close_vllm, open_vllm
 
 if TYPE_CHECKING:
     from misstep.plan.frozen import Resources
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _SEED_BITS = (1 << 63) - 1
 """vLLM takes seeds as signed 64-bit numbers."""
+_LEAST_TEMPERATURE = 0.01
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +35,15 @@ class _Job:
     request: Request
     completions: list[Completion | None]
     left: int
+
+
+@dataclass(slots=True, eq=False)
+class _Sample:
+    """A sample under way: one vLLM request."""
+
+    job: _Job
+    index: int
+    token_ids: list[int] = field(default_factory=list)
 
 
 class VllmEngine:
@@ -45,11 +56,20 @@ class VllmEngine:
             decodes at once.
 
     Raises:
-        BadInput: vLLM is not installed, does not support the model, refuses an argument, or has too little memory.
+        BadInput: vLLM is not installed, does not support the model, refuses an argument, lacks a GPU, or has too
+            little memory; or the tokenizer has no end token.
     """
 
     def __init__(self, model_folder: Path, decoding: DecodingParams, resources: Resources) -> None:
         self._tokenizer = load_tokenizer(model_folder)
+        if self._tokenizer.eos_token_id is None:
+            raise BadInput("model", str(model_folder), "Its tokenizer has no end token: set eos_token.")
+        if 0 < decoding.temperature < _LEAST_TEMPERATURE:
+            raise BadInput(
+                "spec.sampling.temperature (or evaluation.temperature)",
+                decoding.temperature,
+                f"vLLM raises what is so low to {_LEAST_TEMPERATURE}: use that, or 0, which is greedy.",
+            )
         self._engine = open_vllm(model_folder, decoding, resources)
         config = self._engine.model_config
         self._decoding = decoding
@@ -57,7 +77,8 @@ class VllmEngine:
         self._vocabulary = int(config.get_vocab_size())
         ends = end_ids(self._tokenizer, load_generation_config(model_folder))
         self._ends = frozenset(end for end in ends if end < self._vocabulary)
-        self._samples: dict[str, tuple[_Job, int]] = {}
+        self._stops = StopStrings(self._tokenizer, decoding.stop, self._vocabulary)
+        self._samples: dict[str, _Sample] = {}
         self._complete: deque[_Job] = deque()
         self._submitted = 0
         self._usage = Usage()
@@ -95,7 +116,7 @@ class VllmEngine:
         for index, seed in enumerate(request.seeds):
             name = str(self._submitted)
             self._submitted += 1
-            self._samples[name] = (job, index)
+            self._samples[name] = _Sample(job, index)
             self._engine.add_request(name, prompt, self._sampling(seed, limit))
 
     def _sampling(self, seed: int, limit: int) -> Any:
@@ -108,10 +129,11 @@ class VllmEngine:
             top_p=decoding.top_p,
             seed=seed & _SEED_BITS if decoding.temperature else None,
             max_tokens=limit,
-            stop=[stop for stop in decoding.stop if stop],
             stop_token_ids=sorted(self._ends),
-            detokenize=bool(decoding.stop),  # vLLM only needs the text to look for stop strings in it
-            output_kind=RequestOutputKind.FINAL_ONLY,
+            detokenize=False,
+            # Stop strings are looked for here, token by token: vLLM decodes a response together with its prompt, which
+            # in many tokenizers is another text.
+            output_kind=RequestOutputKind.DELTA if decoding.stop else RequestOutputKind.FINAL_ONLY,
         )
 
     def results(self) -> Iterator[tuple[Request, tuple[Completion, ...]]]:
@@ -125,27 +147,44 @@ class VllmEngine:
                 yield job.request, tuple(c for c in job.completions if c is not None)
             if self._samples:
                 for output in self._engine.step():
-                    if output.finished:
-                        self._collect(output)
+                    self._take(output)
 
     def close(self) -> None:
         """Drop what is queued, and end vLLM with its worker processes and memory."""
         self._engine.abort_request(list(self._samples))
         self._samples.clear()
         self._complete.clear()
-        self._engine.engine_core.shutdown()
+        close_vllm(self._engine)
 
-    def _collect(self, output: Any) -> None:
-        job, index = self._samples.pop(output.request_id)
-        (sample,) = output.outputs
-        ids = tuple(sample.token_ids)
-        text = decode(self._tokenizer, ids[:-1] if ids and ids[-1] in self._ends else ids)
-        job.completions[index] = Completion(
-            token_ids=ids,
-            text=before_stop(text, self._decoding.stop),
-            finish_reason="stop" if sample.finish_reason == "stop" else "length",
+    def _take(self, output: Any) -> None:
+        """Add what one step brought to a sample."""
+        sample = self._samples.get(output.request_id)
+        if sample is None:  # it met a stop string a step ago
+            return
+        (new,) = output.outputs
+        if self._decoding.stop:
+            for token in new.token_ids:
+                sample.token_ids.append(token)
+                if self._stops.completes(sample.token_ids):
+                    if not output.finished:
+                        self._engine.abort_request([output.request_id])
+                    self._collect(output, "stop")
+                    return
+        else:
+            sample.token_ids.extend(new.token_ids)
+        if output.finished:
+            self._collect(output, "stop" if new.finish_reason == "stop" else "length")
+
+    def _collect(self, output: Any, reason: FinishReason) -> None:
+        sample = self._samples.pop(output.request_id)
+        job, ids = sample.job, sample.token_ids
+        text = decode(self._tokenizer, ids[:-1] if ids[-1] in self._ends else ids)
+        job.completions[sample.index] = Completion(
+            token_ids=tuple(ids),
+            text=self._stops.cut(text) if self._decoding.stop else text,
+            finish_reason=reason,
         )
-        self._usage += Usage(len(output.prompt_token_ids), output.num_cached_tokens or 0)
+        self._usage += Usage(len(job.request.prompt_ids), output.num_cached_tokens or 0)
         job.left -= 1
         if not job.left:
             self._complete.append(job)

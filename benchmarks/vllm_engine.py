@@ -1,0 +1,226 @@
+"""Time of the `sample` stage with vLLM over one bare `LLM.generate`; what credit's rollouts find in the prefix cache.
+
+    PYTHONPATH=services OMP_NUM_THREADS=1 python benchmarks/vllm_engine.py
+    PYTHONPATH=services python benchmarks/vllm_engine.py --prompts 200 --rounds 3 --no-credit
+
+Both sides sample the same prompts (token ids) with the same seeds and sampling parameters, in batches of the same
+size and with the same engine arguments. Each runs in a fresh process, in turn, since other work on the machine changes
+its speed. The stage's time begins once the engine stands, and ends with its commit: prompts, progress, Parquet files
+and receipts are in it. `generate` is given all prompts at once, and its time begins when its engine stands. Starting
+the engine is shown apart. Seconds of the processor stand beside those of the clock, as other work disturbs them less.
+Every side first samples eight prompts unmeasured: vLLM does some things once, with its first request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from misstep.artifacts.manifest import read_manifest
+from misstep.artifacts.store import open_store
+from misstep.generation.seeds import sample_seed
+from misstep.plan import params as p
+from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage
+from misstep.stages.shell import run_stage
+
+ROOT = Path(__file__).parents[1]
+BASE = ROOT / "examples" / "quickstart-base"
+EXAMPLE = ("start 5. add 2, 3 times.", "5 7 9 11\n#### 11")
+SEED = 0
+
+
+def decoding_of(options: argparse.Namespace) -> p.DecodingParams:
+    """Say how both sides draw."""
+    return p.DecodingParams(
+        engine="vllm", dtype="float32", temperature=1.0, top_p=1.0, max_new_tokens=options.max_new_tokens
+    )
+
+
+def resources_of(options: argparse.Namespace) -> Resources:
+    """Say what both sides get."""
+    return Resources(cpus=options.threads, memory_mib=2048, batch_rows=options.rows)
+
+
+def prompt_of(options: argparse.Namespace) -> p.PromptParams:
+    """Build prompts as the quickstart does, or with an example before them."""
+    return p.PromptParams(style="plain", template="{question}\n", examples=(EXAMPLE,) if options.few_shot else ())
+
+
+def committed_problems(storage: Storage, count: int) -> str:
+    """Put so many problems into a store with the problems stage; return its key."""
+    source = p.SourceParams(format="strides", generator_seed=0, limit=count)
+    params = p.ProblemsParams(
+        train=source, test=source, validation=None, held_out=0, answer_format="hash", overlap_ngram=8,
+        bad_gold_percent=1, verifier="benchmark",
+    )  # fmt: skip
+    run_stage(_stage(StageKind.PROBLEMS, params, storage))
+    return "problems-benchmark"
+
+
+def _stage(kind: StageKind, params: p.Params, storage: Storage, **more: Any) -> FrozenStage:
+    name = f"{kind.value}-benchmark"
+    return FrozenStage(kind=kind, name=name, key=name, params=params.model_dump(), storage=storage, **more)
+
+
+def stage_side(options: argparse.Namespace) -> dict[str, float]:
+    """Run the sample stage on a store of problems; its engine is opened, and warmed up, before the time begins."""
+    from misstep.generation import sample
+    from misstep.generation.engine import Request
+    from misstep.generation.engines import open_engine
+
+    storage = Storage(uri=options.store.as_uri())
+    params = p.SampleParams(
+        split="test", subset=None, samples=1, seed=SEED, prompt=prompt_of(options), decoding=decoding_of(options)
+    )
+    began = time.perf_counter()
+    engine = open_engine(BASE, decoding_of(options), resources_of(options))
+    start = time.perf_counter() - began
+    for i in range(8):
+        engine.submit(Request(i, list(range(5, 30)), [i]))
+    for _ in engine.results():
+        pass
+    sample.open_engine = lambda *_: engine
+    stage = _stage(
+        StageKind.SAMPLE, params, storage, inputs={"problems": "problems-benchmark"}, block_rows=options.block_rows,
+        externals={"model": External(uri=str(BASE), digest="base")}, resources=resources_of(options),
+    )  # fmt: skip
+    clock, processor = time.perf_counter(), time.process_time()
+    result = run_stage(stage)
+    seconds = {"clock": time.perf_counter() - clock, "processor": time.process_time() - processor, "start": start}
+    assert result.manifest is not None
+    return seconds | {"tokens": result.manifest.summary["generated_tokens"]}
+
+
+def bare_side(options: argparse.Namespace) -> dict[str, float]:
+    """Give vLLM's own `LLM` all prompts of the store's problems in one call."""
+    from vllm import LLM, SamplingParams
+
+    from misstep.artifacts.reader import Reader
+    from misstep.generation.loading import load_config, load_generation_config, load_tokenizer
+    from misstep.generation.prompts import PromptBuilder
+    from misstep.generation.stops import end_ids
+    from misstep.generation.vllm_setup import engine_arguments
+
+    table = Reader(open_store(Storage(uri=options.store.as_uri())), options.store).table(
+        "problems-benchmark", "problems"
+    )
+    rows = [row for row in table.to_pylist() if row["split"] == "test"]
+    tokenizer = load_tokenizer(BASE)
+    builder = PromptBuilder(tokenizer, prompt_of(options))
+    ids = [builder.prompt_ids(row["question"]) for row in rows]
+    ends = sorted(end_ids(tokenizer, load_generation_config(BASE)))
+    mask = (1 << 63) - 1
+    draws = [
+        SamplingParams(
+            temperature=1.0, seed=sample_seed(SEED, "test", row["problem_id"], 0) & mask, stop_token_ids=ends,
+            max_tokens=options.max_new_tokens, detokenize=False,
+        )
+        for row in rows
+    ]  # fmt: skip
+    began = time.perf_counter()
+    arguments = engine_arguments(BASE, decoding_of(options), resources_of(options), load_config(BASE))
+    llm = LLM(**arguments)
+    start = time.perf_counter() - began
+    llm.generate([{"prompt_token_ids": list(range(5, 30))}] * 8, draws[:8], use_tqdm=False)
+    clock, processor = time.perf_counter(), time.process_time()
+    outputs = llm.generate([{"prompt_token_ids": one} for one in ids], draws, use_tqdm=False)
+    seconds = {"clock": time.perf_counter() - clock, "processor": time.process_time() - processor, "start": start}
+    return seconds | {"tokens": sum(len(output.outputs[0].token_ids) for output in outputs)}
+
+
+def measured(options: argparse.Namespace, side: str) -> dict[str, float]:
+    """Run one side in a process of its own, on a store of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        committed_problems(Storage(uri=Path(folder).as_uri()), options.prompts)
+        command = [sys.executable, __file__, *sys.argv[1:], "--side", side, "--store", folder]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Print both sides' seconds, round by round, and the medians and ranges of their ratio."""
+    print(f"{options.prompts} prompts, batches of {options.rows}, blocks of {options.block_rows}", flush=True)
+    print("              stage seconds                 generate seconds          stage/generate")
+    print("round    clock  processor  start      clock  processor  start      clock  processor  tokens")
+    ratios = []
+    for round_ in range(options.rounds):
+        sides = ("stage", "bare") if round_ % 2 else ("bare", "stage")
+        found = {side: measured(options, side) for side in sides}
+        ours, theirs = found["stage"], found["bare"]
+        ratio = (ours["clock"] / theirs["clock"], ours["processor"] / theirs["processor"])
+        ratios.append(ratio)
+        print(
+            f"{round_ + 1:5} {ours['clock']:8.2f} {ours['processor']:10.2f} {ours['start']:6.1f}"
+            f" {theirs['clock']:10.2f} {theirs['processor']:10.2f} {theirs['start']:6.1f}"
+            f" {ratio[0]:10.3f} {ratio[1]:10.3f} {ours['tokens']:.0f}/{theirs['tokens']:.0f}",
+            flush=True,
+        )
+    for name, values in zip(("clock", "processor"), zip(*ratios, strict=True), strict=True):
+        print(f"ratio by the {name}: median {median(values):.3f}, {min(values):.3f} to {max(values):.3f}", flush=True)
+
+
+def credit(options: argparse.Namespace) -> None:
+    """Sample, verify and credit problems in one store, and print what rollouts' prompts found in the cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        storage = Storage(uri=Path(folder).as_uri())
+        problems = committed_problems(storage, options.credit_problems)
+        model = {"model": External(uri=str(BASE), digest="base")}
+        common: dict[str, Any] = {"externals": model, "resources": resources_of(options)}
+        decoding = decoding_of(options)
+        subset = p.SubsetParams(size=options.credit_problems, seed=0)
+        sampling = p.SampleParams(
+            split="train", subset=subset, samples=8, seed=SEED, prompt=prompt_of(options), decoding=decoding
+        )
+        run_stage(_stage(StageKind.SAMPLE, sampling, storage, inputs={"problems": problems}, **common))
+        inputs = {"problems": problems, "samples": "sample-benchmark"}
+        verify = p.VerifyParams(answer_format="hash", timeout_seconds=2.0, verifier="benchmark")
+        run_stage(_stage(StageKind.VERIFY, verify, storage, inputs=inputs))
+        params = p.CreditParams(
+            estimator="full-scan", rollouts=8, best_of=5, negatives_per_problem=2, max_negatives=None, max_steps=20,
+            step_rule="lines", answer_format="hash", timeout_seconds=2.0, decoding=decoding, seed=SEED,
+        )  # fmt: skip
+        run_stage(_stage(StageKind.CREDIT, params, storage, inputs=inputs | {"verdicts": "verify-benchmark"}, **common))
+        manifest = read_manifest(open_store(storage), "credit-benchmark")
+    assert manifest is not None
+    found = manifest.summary
+    read, cached = found["prefill_tokens"], found["cached_prefill_tokens"]
+    print(
+        f"credit of {options.credit_problems} problems{' with an example' if options.few_shot else ''}: "
+        f"{found['prefixes']} prefixes, {found['rollouts']} rollouts, {read} prompt tokens, "
+        f"{cached} of them cached ({cached / max(read, 1):.0%})"
+    )
+
+
+def main() -> None:
+    """Compare, then credit; or be one side of the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prompts", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=128)
+    parser.add_argument("--block-rows", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--max-new-tokens", type=int, default=48)
+    parser.add_argument("--few-shot", action="store_true", help="put an example before each question")
+    parser.add_argument("--credit-problems", type=int, default=60)
+    parser.add_argument("--no-credit", action="store_true")
+    parser.add_argument("--side", choices=("stage", "bare"), help=argparse.SUPPRESS)
+    parser.add_argument("--store", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        print(json.dumps(stage_side(options) if options.side == "stage" else bare_side(options)))
+        return
+    compare(options)
+    if not options.no_credit:
+        credit(options)
+
+
+if __name__ == "__main__":
+    main()
