@@ -199,12 +199,12 @@ def test_more_gpus_than_there_are_is_refused_before_the_start(tmp_path, gpus, fi
 
 
 def test_the_command_line_refuses_or_says_that_gpus_stay_unused(tmp_path, monkeypatch) -> None:
-    asking = YAML.rstrip() + "\n    sft: {gpus: 3}\n"
+    asking = YAML.rstrip() + "\n    sft: {gpus: 4}\n"
     (tmp_path / "small.yaml").write_text(asking)
     driver(tmp_path, monkeypatch, TWO)
     refused = misstep(tmp_path, "run", "small.yaml")
     assert refused.returncode == 64
-    assert refused.stderr.startswith("error: spec.resources.sft.gpus: 3. Stage sft-d60-s0 asks for so many")
+    assert refused.stderr.startswith("error: spec.resources.sft.gpus: 4. Stage sft-d60-s0 asks for so many")
     assert "this machine has 2: set it to 2 or fewer" in refused.stderr
     assert not list(tmp_path.rglob("*.log"))
     (tmp_path / "small.yaml").write_text(YAML)

@@ -19,16 +19,17 @@ def graphs(draw: st.DrawFn) -> Graph:
     nodes = []
     for index in range(count):
         needs = draw(st.sets(st.integers(0, index - 1), max_size=3)) if index else set()
+        shards, together = draw(st.integers(1, 3)), draw(st.booleans())
         nodes.append(
             Node(
                 name=f"s{index}",
                 needs=tuple(f"s{n}" for n in sorted(needs)),
-                shards=draw(st.integers(1, 3)),
+                shards=shards,
                 cpus=draw(st.integers(1, 5)),
                 memory_mib=draw(st.integers(1, 3000)),
-                gpus=draw(st.integers(0, MOST_GPUS)),
+                gpus=draw(st.integers(0, MOST_GPUS // shards if together else MOST_GPUS)),
                 cost=draw(st.floats(0, 100)),
-                together=draw(st.booleans()),
+                together=together,
             )
         )
     targets = draw(st.sets(st.sampled_from([n.name for n in nodes]), min_size=1))
@@ -47,7 +48,7 @@ capacities = st.builds(
 def check_fits(graph: Graph, running: set[Task], capacity: Capacity) -> None:
     nodes = [graph.nodes[task.stage] for task in running]
     assert sum(n.gpus for n in nodes) <= len(capacity.gpus)
-    """A stage that runs together counts as one, and as no more than the whole machine."""
+    # A stage that runs together counts as one, and as no more than the whole machine.
     memory = cpus = processes = 0
     for stage in {task.stage for task in running}:
         node, tasks = graph.nodes[stage], sum(task.stage == stage for task in running)

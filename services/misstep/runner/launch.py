@@ -105,7 +105,7 @@ class Launcher:
         threads: int,
         modules: tuple[str, ...],
         title: str,
-        environment: Mapping[str, str],
+        environment: Mapping[str, str] | None = None,
         gpus: tuple[str, ...] = (),
     ) -> None:
         """Ask for a process that runs the entry point with ``argv``; ``ident`` names it in the reports.
@@ -128,7 +128,7 @@ class Launcher:
                 "OMP_NUM_THREADS": threads_text,
                 "MKL_NUM_THREADS": threads_text,
                 "MISSTEP_TERMINATION_LOG": str(error_file),
-                **environment,
+                **(environment or {}),
             },
         }
         try:

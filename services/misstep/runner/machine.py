@@ -34,14 +34,15 @@ def check_gpus(stages: Iterable[FrozenStage], capacity: Capacity) -> None:
     """Refuse stages that ask for more GPUs than the machine has. Raises BadInput."""
     has = len(capacity.gpus)
     for stage in stages:
-        if stage.resources.gpus > has:
+        nodes = stage.shards if stage.resources.together else 1  # all of them run here, at once
+        if stage.resources.gpus * nodes > has:
             field = f"spec.resources.{stage.kind.value}.gpus"
             fix = (
                 f"Stage {stage.name} asks for so many and this machine has {has}: set it to "
                 f"{'0 (slow)' if has == 0 else f'{has} or fewer'} here and in spec.resources.default, or run in a "
                 "cluster that has them."
             )
-            raise BadInput(field, stage.resources.gpus, fix)
+            raise BadInput(field, stage.resources.gpus * nodes, fix)
 
 
 def cores(cgroup: Path = _CGROUP) -> int:
