@@ -106,8 +106,9 @@ def bare_side(options: argparse.Namespace) -> dict[str, float]:
     from misstep.generation.loading import load_config, load_generation_config, load_tokenizer
     from misstep.generation.prompts import PromptBuilder
     from misstep.generation.stops import end_ids
-    from misstep.generation.vllm_setup import engine_arguments
+    from misstep.generation.vllm_setup import engine_arguments, set_environment
 
+    set_environment(resources_of(options))
     table = Reader(open_store(Storage(uri=options.store.as_uri())), options.store).table(
         "problems-benchmark", "problems"
     )

@@ -1,9 +1,10 @@
-"""Ties between a process and the one that started it. Standard library only."""
+"""Ties between processes of one machine. Standard library only."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import socket
 
 _PR_SET_PDEATHSIG = 1
 
@@ -13,3 +14,10 @@ def die_with_parent(number: int, parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def free_port() -> int:
+    """Return a port of this machine that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from misstep.artifacts.store import Store
     from misstep.plan.cost import PlanCost
-    from misstep.plan.frozen import Storage
+    from misstep.plan.frozen import External, Storage
     from misstep.plan.planner import Plan
     from misstep.runner.workdir import Workdir
     from misstep.spec import Experiment
@@ -84,7 +84,7 @@ def absolute_uri(uri: str) -> str:
 
 def make_plan(file: Path, data: Sequence[str] | None, models: Sequence[str] | None, storage: str | None = None) -> Plan:
     """Load an Experiment, find its data and model, and plan it. Raises BadInput."""
-    return make_costed_plan(file, data, models, storage)[0]
+    return _planned(file, data, models, storage)[2]
 
 
 def make_costed_plan(
@@ -92,13 +92,21 @@ def make_costed_plan(
 ) -> tuple[Plan, PlanCost]:
     """Load an Experiment, find its data and model, plan it and say what it will cost. Raises BadInput."""
     from misstep.plan.cost import plan_cost
+    from misstep.sources import architecture
+
+    experiment, externals, plan = _planned(file, data, models, storage)
+    return plan, plan_cost(plan, architecture(externals["model"]), experiment.spec.assumptions)
+
+
+def _planned(
+    file: Path, data: Sequence[str] | None, models: Sequence[str] | None, storage: str | None
+) -> tuple[Experiment, dict[str, External], Plan]:
     from misstep.plan.planner import plan
-    from misstep.sources import architecture, resolve
+    from misstep.sources import resolve
 
     experiment = load(file, storage)
     externals = resolve(experiment, named_folders("--data", data), named_folders("--model", models))
-    made = plan(experiment, externals)
-    return made, plan_cost(made, architecture(externals["model"]), experiment.spec.assumptions)
+    return experiment, externals, plan(experiment, externals)
 
 
 def store_of(plan: Plan) -> Store:

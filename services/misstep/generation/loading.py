@@ -76,6 +76,14 @@ def load_generation_config(folder: Path) -> GenerationConfig:
     return GenerationConfig.from_model_config(load_config(folder))
 
 
+def check_end_token(tokenizer: Any) -> None:
+    """Refuse a tokenizer without an end token: nothing drawn with it would ever end. Raises BadInput."""
+    if tokenizer.eos_token_id is None:
+        raise BadInput(
+            "model", getattr(tokenizer, "name_or_path", ""), "Its tokenizer has no end token: set eos_token."
+        )
+
+
 def context_length_of(config: Any, tokenizer: Any) -> int:
     """Return how many tokens of prompt and response a model can take.
 

@@ -23,11 +23,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from misstep.errors import BadInput
 from misstep.generation.decoders import Decoder, decoder_for
 from misstep.generation.draw import choose, uniforms
 from misstep.generation.engine import Completion, Request, Usage, token_limit
-from misstep.generation.loading import context_length_of, load_model
+from misstep.generation.loading import check_end_token, context_length_of, load_model
 from misstep.generation.row_cache import Ints
 from misstep.generation.rows import Job, Rows
 from misstep.generation.stops import StopStrings, decode, end_ids, end_table
@@ -58,10 +57,7 @@ class TransformersEngine:
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: Any, decoding: DecodingParams, *, batch_rows: int) -> None:
-        if tokenizer.eos_token_id is None:
-            raise BadInput(
-                "model", getattr(tokenizer, "name_or_path", ""), "Its tokenizer has no end token: set eos_token."
-            )
+        check_end_token(tokenizer)
         self._model = model
         self._tokenizer = tokenizer
         self._decoding = decoding

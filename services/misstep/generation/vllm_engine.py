@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from misstep.errors import BadInput
 from misstep.generation.engine import Completion, FinishReason, Request, Usage, token_limit
-from misstep.generation.loading import load_generation_config, load_tokenizer
+from misstep.generation.loading import check_end_token, load_generation_config, load_tokenizer
 from misstep.generation.stops import StopStrings, decode, end_ids
 from misstep.generation.vllm_setup import close_vllm, open_vllm
 
@@ -62,8 +62,7 @@ class VllmEngine:
 
     def __init__(self, model_folder: Path, decoding: DecodingParams, resources: Resources) -> None:
         self._tokenizer = load_tokenizer(model_folder)
-        if self._tokenizer.eos_token_id is None:
-            raise BadInput("model", str(model_folder), "Its tokenizer has no end token: set eos_token.")
+        check_end_token(self._tokenizer)
         if 0 < decoding.temperature < _LEAST_TEMPERATURE:
             raise BadInput(
                 "spec.sampling.temperature (or evaluation.temperature)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,6 +56,7 @@ def open_vllm(model_folder: Path, decoding: DecodingParams, resources: Resources
     config = load_config(model_folder)
     _check_split(config, resources.gpus)
     own = engine_arguments(model_folder, decoding, resources, config)
+    set_environment(resources)
     engine_args, engine = _import_vllm()
     _check_device(resources.gpus)
     unknown = sorted(given.keys() - engine_args.__dataclass_fields__.keys())
@@ -165,7 +167,7 @@ def _check_device(gpus: int) -> None:
         raise BadInput("spec.resources.sample.gpus (or credit.gpus)", gpus, f"The stage sees {there} GPUs.")
 
 
-def _set_environment(resources: Resources) -> None:
+def set_environment(resources: Resources) -> None:
     """Set what vLLM reads from the environment while it is imported; what the user has set stays."""
     settings = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine's loop runs in this process: no copies between two
@@ -179,7 +181,7 @@ def _set_environment(resources: Resources) -> None:
 
 
 def engine_arguments(model_folder: Path, decoding: DecodingParams, resources: Resources, config: Any) -> dict[str, Any]:
-    """Return vLLM's engine arguments by what a stage was given, and set what vLLM reads from the environment.
+    """Return vLLM's engine arguments by what a stage was given.
 
     Args:
         config: the model's, of transformers.
@@ -187,7 +189,6 @@ def engine_arguments(model_folder: Path, decoding: DecodingParams, resources: Re
     Raises:
         BadInput: the stage's memory leaves no room for a key-value cache.
     """
-    _set_environment(resources)
     context = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None) or 0
     common: dict[str, Any] = {
         "model": str(model_folder),
@@ -223,10 +224,7 @@ def _weights_mib(model_folder: Path, item_bytes: int) -> int:
     for path in model_folder.glob("*.safetensors"):
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 (the file is no mapping)
-                size = 1
-                for length in file.get_slice(name).get_shape():
-                    size *= length
-                numbers += size
+                numbers += math.prod(file.get_slice(name).get_shape())
     return numbers * item_bytes // _MIB
 
 

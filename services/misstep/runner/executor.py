@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.planner import Plan
+from misstep.processes import free_port
 from misstep.runner import preload
 from misstep.runner.events import Event, Listener, What
 from misstep.runner.launch import ENTRY, Ended, Launcher, Loaded, ServerGone, Started, Unforkable
@@ -432,6 +432,4 @@ def _meeting_point(stage: FrozenStage) -> dict[str, str]:
     """Where the nodes of a training stage meet when all of them are processes of this machine."""
     if stage.resources.nodes == 1:
         return {}
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return {"MISSTEP_MASTER_ADDR": "127.0.0.1", "MISSTEP_MASTER_PORT": str(probe.getsockname()[1])}
+    return {"MISSTEP_MASTER_ADDR": "127.0.0.1", "MISSTEP_MASTER_PORT": str(free_port())}

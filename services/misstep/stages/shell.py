@@ -96,8 +96,7 @@ def run_rank(stage: FrozenStage, folder: Path, registry: Mapping[StageKind, str]
         work = find_work(stage.kind, registry)(context)
         if world().first:
             with BlockWriter(stage, 1, store, folder) as writer:
-                started = time.monotonic()
-                writer.write(0, work.run(0), started)
+                _run_block(work, 0, writer)
                 writer.drain()
         else:
             work.run(0)
@@ -167,14 +166,18 @@ def run_missing(work: Work, mine: Sequence[int], writer: BlockWriter, heartbeat:
             following = next((later for later in mine[done + 1 :] if not writer.is_finished(later)), None)
             if following is not None:
                 work.expect(following)
-        started = time.monotonic()
-        with full_disk_errors("scratch folder", str(writer.scratch)):
-            output = work.run(block)
-        writer.write(block, output, started)
+        _run_block(work, block, writer)
         run += 1
     writer.drain()
     heartbeat.blocks(len(mine), len(mine))
     return run
+
+
+def _run_block(work: Work, block: int, writer: BlockWriter) -> None:
+    started = time.monotonic()
+    with full_disk_errors("scratch folder", str(writer.scratch)):
+        output = work.run(block)
+    writer.write(block, output, started)
 
 
 def _commit_nothing(store: Store, stage: FrozenStage) -> None:

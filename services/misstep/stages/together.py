@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from misstep.artifacts.checkpoints import StoredCheckpoints
 from misstep.errors import EXIT_BAD_INPUT, BadInput, MisstepError
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.params import OptimiserParams
+from misstep.processes import free_port
 from misstep.stages import agent
 from misstep.stages.heartbeat import Phase, last_beat, seconds_from
 from misstep.training.schedule import micro_batch_rows
@@ -61,7 +61,7 @@ def run_ranks(stage: FrozenStage, node: int, folder: Path, checkpoints: StoredCh
     """
     address, port = _meeting_point(stage)
     for attempt in range(1, _PORTS_TRIED + 1):
-        tried = port or _free_port()
+        tried = port or free_port()
         if _Ranks(stage, node, folder, checkpoints).run(address, tried):
             return
         if port is not None or attempt == _PORTS_TRIED:
@@ -211,12 +211,6 @@ def _meeting_point(stage: FrozenStage) -> tuple[str, int | None]:
     if port and not (port.isdecimal() and 0 < int(port) < 65536):
         raise BadInput("MISSTEP_MASTER_PORT", port, "Give a port: a number from 1 to 65535.")
     return address or "127.0.0.1", int(port) if port else None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def out_of_memory_kills() -> int:
