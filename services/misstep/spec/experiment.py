@@ -110,8 +110,7 @@ class Sampling(SpecModel):
     """How the SFT policy answers its training problems."""
 
     engine: Literal["transformers", "vllm"] = "transformers"
-    """What continues prompts: `transformers` runs on any machine; `vllm` is several times faster on GPUs, and on long
-    responses anywhere."""
+    """What continues prompts: `transformers` runs on any machine; `vllm` is made for GPUs and for long responses."""
     vllm_args: list[EngineArgument] = Field(default=[], max_length=32)
     """Further arguments of vLLM's engine, by its own names. They enter the stage's key: some of them change results."""
     samples: Count = 16
