@@ -34,6 +34,7 @@ _MODEL = (
 )
 _CREDIT = ("misstep.credit.block", "misstep.credit.scheduler")
 _TRAINER = (
+    "deepspeed",  # accelerate imports it for every training once it is installed, also where one process trains
     "trl.trainer.sft_trainer",
     "trl.trainer.dpo_trainer",
     "misstep.training.data",
