@@ -14,16 +14,10 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def moto_endpoint() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    servers.make_bucket(endpoint)
-    yield endpoint
-    server.stop()
+def moto_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with servers.moto(tmp_path_factory.mktemp("moto")) as endpoint:
+        servers.make_bucket(endpoint)
+        yield endpoint
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,12 +51,31 @@ def versitygw(folder: Path, *options: str) -> Iterator[str]:
     data.mkdir(parents=True)
     port = free_port()
     command = [binary, "--access", ACCESS, "--secret", SECRET, "--port", f"127.0.0.1:{port}", "--quiet", *options]
+    with _running([*command, "posix", str(data)], port, folder / "server.log") as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def moto(folder: Path) -> Iterator[str]:
+    """Run moto in a process of its own and yield its endpoint.
+
+    In the tests' process its Flask would stay imported, whose proxies break the look through all loaded modules
+    with which vLLM starts.
+    """
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "--port", str(port)]
+    with _running(command, port, folder / "server.log") as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def _running(command: list[str], port: int, log_path: Path) -> Iterator[str]:
     with (
-        (folder / "server.log").open("w") as log,
-        subprocess.Popen([*command, "posix", str(data)], stdout=log, stderr=log) as server,
+        log_path.open("w") as log,
+        subprocess.Popen(command, stdout=log, stderr=log) as server,
     ):
         try:
-            _await_port(port, server, folder / "server.log")
+            _await_port(port, server, log_path)
             yield f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
@@ -68,14 +88,14 @@ def free_port() -> int:
 
 
 def _await_port(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(200):
+    for _ in range(600):
         if server.poll() is not None:
-            raise RuntimeError(f"versitygw ended: {log.read_text()}")
+            raise RuntimeError(f"the server ended: {log.read_text()}")
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
-    raise RuntimeError("versitygw does not listen")
+    raise RuntimeError(f"the server does not listen: {log.read_text()}")
 
 
 def make_bucket(endpoint: str, bucket: str = BUCKET) -> None:
