@@ -67,9 +67,7 @@ def shared_attention(
     """
     unknown = [name for name, given in rest.items() if name not in _IGNORED and given is not None]
     if packing is None or attention_mask is not None or dropout or unknown:
-        raise UnsupportedAttentionError(
-            f"its attention asks for what is not known here: {unknown or 'a mask, dropout'}"
-        )
+        raise UnsupportedAttentionError(f"its attention wants more than is known here: {unknown}, dropout {dropout}")
     parts = zip(*(states[0].split(packing.sizes, dim=1) for states in (query, key, value)), strict=True)
     mixed = []
     for block, bias in packing.blocks:
