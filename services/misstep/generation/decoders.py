@@ -166,14 +166,19 @@ def decoder_for(model: PreTrainedModel, rows: int) -> Decoder:
 def _fits_rows(model: PreTrainedModel) -> bool:
     """Tell whether rows of unlike length may stand side by side: nothing in the model looks across them."""
     config = model.config.get_text_config(decoder=True)
-    rotary = getattr(config, "rope_parameters", None) or {}
-    kinds = {part["rope_type"] for part in (rotary, *rotary.values()) if isinstance(part, dict) and "rope_type" in part}
     return (
         set(getattr(config, "layer_types", None) or ()) <= _LAYERS
-        and kinds <= _ROTARY
+        and positions_alone(config)
         and getattr(model, "_supports_attention_backend", False)
         and _takes(model, "logits_to_keep")
     )
+
+
+def positions_alone(config: Any) -> bool:
+    """Tell whether a token's rotary position depends on its place alone, not on the longest row beside it."""
+    rotary = getattr(config, "rope_parameters", None) or {}
+    kinds = {part["rope_type"] for part in (rotary, *rotary.values()) if isinstance(part, dict) and "rope_type" in part}
+    return kinds <= _ROTARY
 
 
 def rows_agree(model: PreTrainedModel, forward: Forward) -> bool:

@@ -59,7 +59,7 @@ def _bands(model: PreTrainedModel) -> Iterator[None]:
     """Run a training batch as a few bands of rows of like length, each only as wide as its longest row.
 
     Rows are padded on the right and attention is causal, so that padding changes no hidden state that carries loss,
-    and no mask is needed. A DPO batch holds whole solutions beside single steps: nearly half of it is padding.
+    and no mask is needed. Pairs come here only where they are not packed (`misstep.training.shared_prefix`).
     """
     backbone = model.base_model
     forward = backbone.forward

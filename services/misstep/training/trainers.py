@@ -27,6 +27,7 @@ from misstep.stages.heartbeat import beat
 from misstep.training.ranks import gather, gather_rows, total, world
 from misstep.training.rows import IGNORED, PairRow, SftRow
 from misstep.training.schedule import MicroBatches
+from misstep.training.shared_prefix import SharesPrefixes
 
 if TYPE_CHECKING:
     from misstep.plan.params import OptimiserParams
@@ -138,11 +139,12 @@ class SftOnRows(_OnRows, SFTTrainer):  # type: ignore[misc]
         return self._loader(self._rows, [row.length for row in self._rows], collate)
 
 
-class DpoOnRows(_OnRows, DPOTrainer):  # type: ignore[misc]
+class DpoOnRows(_OnRows, SharesPrefixes, DPOTrainer):  # type: ignore[misc]
     """Direct preference optimisation against the starting weights.
 
     The reference's log-probabilities are computed once, before the first step, with the weights that the model starts
-    from; ``reference`` holds them, and a resumed run is given them back. No second model is in memory.
+    from; ``reference`` holds them, and a resumed run is given them back. No second model is in memory. What both
+    sides of a pair begin with is run once, see `misstep.training.shared_prefix`.
     """
 
     def __init__(
