@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = ("verification", "generation", "credit", "training", "evaluation", "local")
+EXTRAS = ("verification", "generation", "synthesis", "credit", "training", "evaluation", "local")
 HEADER = "# Made by `make locks`; do not edit.\n"
 
 

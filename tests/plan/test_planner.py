@@ -43,7 +43,9 @@ ARMS = """arms:
 
 
 def kinds(made: Plan) -> dict[StageKind, int]:
-    return {kind: sum(s.kind is kind for s in made.stages) for kind in StageKind}
+    return {
+        kind: sum(s.kind is kind for s in made.stages) for kind in StageKind if kind in {s.kind for s in made.stages}
+    }
 
 
 def keys(made: Plan, *wanted: StageKind) -> set[str]:

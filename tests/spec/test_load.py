@@ -90,7 +90,7 @@ def test_all_wrong_fields_are_named_at_once() -> None:
         (SHORT.replace("v1alpha1", "v2"), "apiVersion"),
         (SHORT.replace("path: data/gsm8k", "hub: openai/gsm8k"), "needs revision"),
         (SHORT.replace("[1000, 2000, 4000]", "[2000, 1000]"), "rising order"),
-        (SHORT.replace("path: data/gsm8k", "path: x, limit: 50"), "above train.limit, 50"),
+        (SHORT.replace("path: data/gsm8k", "path: x, limit: 50"), "above problems.train.limit, 50"),
     ],
 )
 def test_a_wrong_file_says_why(text: str, said: str) -> None:

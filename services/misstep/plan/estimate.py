@@ -43,6 +43,8 @@ def _stage(plan: Plan, stage: FrozenStage) -> Estimate:
                 return Estimate(unit="samples")
             count = problems * params.samples
             return Estimate(items=count, unit="samples", tokens=count * params.decoding.max_new_tokens)
+        case p.SynthesizeParams():
+            return _synthesize(plan, params)
         case p.CreditParams():
             return _credit(plan, stage, params)
         case p.SftParams():
@@ -56,6 +58,18 @@ def _test_problems(plan: Plan) -> int | None:
     source = next(s for s in plan.stages if s.kind is StageKind.PROBLEMS).typed_params()
     assert isinstance(source, p.ProblemsParams)
     return source.test.limit
+
+
+def _synthesize(plan: Plan, params: p.SynthesizeParams) -> Estimate:
+    source = next(s for s in plan.stages if s.kind is StageKind.PROBLEMS).typed_params()
+    assert isinstance(source, p.ProblemsParams)
+    if source.train.limit is None:
+        return Estimate(unit="requests", tokens=params.budget.max_tokens)
+    # Of each new problem: the question, its check, its solutions.
+    per_seed = params.new_per_seed * (2 + params.solutions) if params.new_per_seed else params.solutions
+    requests = source.train.limit * per_seed
+    tokens = requests * params.decoding.max_new_tokens
+    return Estimate(items=requests, unit="requests", tokens=min(tokens, params.budget.max_tokens or tokens))
 
 
 def _credit(plan: Plan, stage: FrozenStage, params: p.CreditParams) -> Estimate:
