@@ -18,11 +18,13 @@ FAULTS = (
     "429", "500", "503", "hang", "drip", "cut", "cut-chunks", "no-json", "half-json", "html", "list", "no-choices",
     "null-choices", "no-message", "null-content", "deep", "huge", "reset",
 )  # fmt: skip
-WORDS = (
-    "apple bridge candle dragon engine forest garden harbour island jacket kettle lantern marble needle orchard pepper "
-    "quarry ribbon saddle tunnel umbrella valley window yellow zebra anchor basket copper daisy ember falcon glacier "
-    "hammer ivory jungle kitten ladder meadow nickel oyster pillow quiver rocket silver timber velvet walnut barrel"
-).split()
+_WORDS = (
+    "apple bridge candle dragon engine forest garden harbour island jacket kettle lantern marble needle "
+    "orchard pepper quarry ribbon saddle tunnel umbrella valley window yellow zebra anchor basket copper "
+    "daisy ember falcon glacier hammer ivory jungle kitten ladder meadow nickel oyster pillow quiver "
+    "rocket silver timber velvet walnut barrel "
+)
+WORDS = _WORDS.split()
 
 
 @dataclass

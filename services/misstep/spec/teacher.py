@@ -114,6 +114,8 @@ class Teacher(SpecModel):
                 raise ValueError(f"kind {kind} needs {kind}: say which")
         if self.temperature == 0 and self.solutions > 1:
             raise ValueError("at temperature 0 all solutions are the same: set solutions to 1")
+        if self.temperature == 0 and self.new_problems_per_seed > 1:
+            raise ValueError("at temperature 0 all new problems of a seed are the same: set newProblemsPerSeed to 1")
         return self
 
     @property
