@@ -10,6 +10,7 @@ import pytest
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.frozen import StageKind
 from misstep.synthesis import client, watch
+from misstep.synthesis.responses import TryAgain, check_status
 from tests.synthesis.running import endpoint, experiment, planned, rows_of, run, seeds, stage_of
 from tests.synthesis.server import FAULTS, GoodTeacher, Seen, TeacherServer, rubbish, serving
 
@@ -110,6 +111,11 @@ def test_what_no_retry_can_mend_ends_the_stage_at_once(tmp_path: Path, status: i
         with pytest.raises(BadInput, match=said):
             run(made, StageKind.SYNTHESIZE)
     assert len(server.seen) <= 4
+
+
+def test_a_rate_limit_that_mentions_billing_is_no_empty_account() -> None:
+    with pytest.raises(TryAgain):
+        check_status(429, {}, b"Rate limit reached. Add a payment method at https://example.com/account/billing")
 
 
 def test_a_refusal_after_answers_costs_one_draft(tmp_path: Path) -> None:

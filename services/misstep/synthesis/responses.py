@@ -19,7 +19,8 @@ MOST_TOKENS = 10**9
 """More in one answer is no count."""
 _WITHOUT_TEXT = ("length", "content_filter")
 """Reasons to end under which an answer may have no text at all."""
-_QUOTA = re.compile(r"insufficient_quota|billing|credit balance", re.IGNORECASE)
+_QUOTA = re.compile(r"insufficient_quota|credit balance is too low", re.IGNORECASE)
+"""Not "billing": ordinary messages about rates point to that page too."""
 
 
 class TryAgain(Exception):
