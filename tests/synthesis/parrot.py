@@ -9,8 +9,10 @@ import torch
 
 from misstep.synthesis import prompts
 from tests.generation.tiny import byte_tokenizer, tiny
+from tests.synthesis.running import seeds
 
-SAYS = "<verdict>SOUND</verdict>\n<problem>\nAnn has two cats. How many cats?\n</problem>\n#### 2"
+QUESTION = "Count two cats now"
+SAYS = f"<verdict>SOUND</verdict><problem>{QUESTION}</problem>\n#### 2"
 """A verdict, a problem and a solution in one, so that it answers every step."""
 CHAT = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: "
 
@@ -30,11 +32,12 @@ def save_parrot(folder: Path, steps: int = 150) -> float:
         initializer_range=0.05,
     ).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    slower = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, steps)
     rng = random.Random(0)
     loss = torch.tensor(0.0)
     for _ in range(steps):
         text = _prompt(rng)
-        before = tokenizer(text, add_special_tokens=False)["input_ids"][-rng.choice([40, 400, 4000]) :]
+        before = tokenizer(text, add_special_tokens=False)["input_ids"][-rng.choice([40, 300, 4000]) :]
         after = [*tokenizer(SAYS, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
         ids = torch.tensor([before + after])
         labels = torch.tensor([[-100] * len(before) + after])
@@ -42,6 +45,7 @@ def save_parrot(folder: Path, steps: int = 150) -> float:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        slower.step()
         optimizer.zero_grad()
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -49,14 +53,13 @@ def save_parrot(folder: Path, steps: int = 150) -> float:
 
 
 def _prompt(rng: random.Random) -> str:
-    words = ["Tom", "has", "red", "balls", "and", "buys", "blue", "ones", "in", "shop", "number", "how", "many", "now"]
-    question = " ".join(rng.choices([*words, *map(str, range(99))], k=20))
+    question = rng.choice(seeds(12))["question"]
     turns = rng.choice(
         [
             prompts.write(question, "hash"),
             prompts.check(question, "hash", SAYS),
             prompts.solve(question, "hash"),
-            prompts.solve("Ann has two cats. How many cats?", "hash"),
+            prompts.solve(QUESTION, "hash"),
         ]
     )
     return "".join(f"{role}: {content}\n" for role, content in turns) + "assistant: "
