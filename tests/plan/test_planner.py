@@ -43,7 +43,9 @@ ARMS = """arms:
 
 
 def kinds(made: Plan) -> dict[StageKind, int]:
-    return {kind: sum(s.kind is kind for s in made.stages) for kind in StageKind}
+    return {
+        kind: sum(s.kind is kind for s in made.stages) for kind in StageKind if kind in {s.kind for s in made.stages}
+    }
 
 
 def keys(made: Plan, *wanted: StageKind) -> set[str]:
@@ -112,6 +114,44 @@ def test_adding_a_size_keeps_all_finished_work_but_the_report() -> None:
 def test_another_model_is_another_everything_but_problems() -> None:
     before, after = plan(experiment(), MODEL), plan(experiment(), {"model": External(uri="x", digest="sha256:2")})
     assert keys(before) & keys(after) == {before.stages[0].key}
+
+
+TEACHER = "teacher: {kind: endpoint, endpoint: {url: 'http://localhost:8000/v1', model: m}%s}\n"
+
+
+def test_a_teacher_puts_two_stages_before_all_others() -> None:
+    made = plan(experiment(ARMS + TEACHER % ""), MODEL)
+    assert [s.name for s in made.stages[:3]] == ["seeds", "synthesize", "problems"]
+    assert [s.kind for s in made.stages[:3]] == [StageKind.PROBLEMS, StageKind.SYNTHESIZE, StageKind.CURATE]
+    seeds, drafts, problems = made.stages[:3]
+    assert drafts.inputs == {"seeds": seeds.key} and problems.inputs == {"seeds": seeds.key, "drafts": drafts.key}
+    assert {s.inputs["problems"] for s in made.stages[3:]} == {problems.key}
+
+
+def test_a_teacher_keeps_the_keys_of_experiments_without_one() -> None:
+    made = plan(experiment(ARMS), MODEL)
+    assert made.stages[0].key == "problems-3d53afc92b991594e1c7"
+    assert made.report.key == "report-d03e5ec1e734e8cef0f8"
+    assert "seeds" not in made.stages[0].params
+    assert plan(experiment(ARMS + "teacher: {kind: dataset}"), MODEL).report.key == made.report.key
+
+
+def test_curation_alone_reruns_where_only_it_changes() -> None:
+    before = plan(experiment(TEACHER % ""), MODEL)
+    after = plan(experiment(TEACHER % ", nearDuplicatePercent: 80"), MODEL)
+    assert [s.key for s in before.stages[:2]] == [s.key for s in after.stages[:2]]
+    assert not keys(before, StageKind.CURATE, StageKind.SFT) & keys(after)
+
+
+def test_a_local_teacher_is_an_external_of_its_stage_alone() -> None:
+    local = "teacher: {kind: model, model: {model: {path: big}}}\nresources: {default: {gpus: 2, shards: 3}}"
+    given = MODEL | {"model_teacher": External(uri="/models/big", digest="sha256:2")}
+    made = plan(experiment(local), given)
+    assert [s.name for s in made.stages if "model_teacher" in s.externals] == ["synthesize"]
+    stage = made.stage("synthesize")
+    assert (stage.resources.gpus, stage.shards, stage.endpoint) == (2, 3, None)
+    remote = plan(experiment(TEACHER % "" + "resources: {default: {gpus: 2}}"), MODEL).stage("synthesize")
+    assert remote.resources.gpus == 0 and remote.endpoint is not None
 
 
 def test_keys_are_stable_across_releases() -> None:

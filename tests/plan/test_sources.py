@@ -106,3 +106,21 @@ def test_a_missing_commit_is_refused_with_the_command_that_prints_it(folder: Pat
 def test_generated_problems_need_nothing_from_outside(folder: Path) -> None:
     made = experiment(folder, "format: strides, limit: 5")
     assert set(resolve(made)) == {"model"}
+
+
+def test_a_teacher_that_runs_here_is_found_by_a_name_of_its_own(folder: Path) -> None:
+    (folder / "big").mkdir()
+    (folder / "big/config.json").write_text('{"a": 1}')
+    experiment(folder)
+    with (folder / "e.yaml").open("a") as file:
+        file.write("  teacher: {kind: model, model: {model: {path: big}}}\n")
+    taught = load_experiment(folder / "e.yaml")
+    found = resolve(taught)
+    assert found["model_teacher"].uri == str(folder / "big") and found["model"].uri == str(folder / "model")
+    moved = resolve(taught, models={"teacher": str(folder / "model")})
+    assert moved["model_teacher"].digest == found["model"].digest
+    with pytest.raises(BadInput, match="The experiment has: model, teacher"):
+        resolve(taught, models={"student": str(folder / "model")})
+    shutil.rmtree(folder / "big")
+    with pytest.raises(BadInput, match=r"spec.teacher.model.model.path.*--model teacher=FOLDER"):
+        resolve(taught)

@@ -102,7 +102,7 @@ def test_all_wrong_fields_are_named_at_once() -> None:
         (SHORT.replace("v1alpha1", "v2"), "apiVersion"),
         (SHORT.replace("path: data/gsm8k", "hub: openai/gsm8k"), "needs revision"),
         (SHORT.replace("[1000, 2000, 4000]", "[2000, 1000]"), "rising order"),
-        (SHORT.replace("path: data/gsm8k", "path: x, limit: 50"), "above train.limit, 50"),
+        (SHORT.replace("path: data/gsm8k", "path: x, limit: 50"), "above problems.train.limit, 50"),
     ],
 )
 def test_a_wrong_file_says_why(text: str, said: str) -> None:
@@ -131,3 +131,37 @@ def test_numbers_survive_being_written(number: float) -> None:
 def test_no_text_brings_anything_but_bad_input(text: str) -> None:
     with pytest.raises(BadInput):
         parse_experiment(text)
+
+
+URL = "url: 'http://localhost:8000/v1', model: m"
+
+
+@pytest.mark.parametrize(
+    ("teacher", "said"),
+    [
+        ("{kind: endpoint}", "kind endpoint needs endpoint"),
+        ("{kind: model}", "kind model needs model"),
+        (f"{{endpoint: {{{URL}}}}}", "endpoint belongs to kind endpoint, and kind is dataset"),
+        ("{kind: endpoint, endpoint: {url: localhost, model: m}}", "spec.teacher.endpoint.url"),
+        ("{kind: endpoint, endpoint: {url: 'http://key@host/v1', model: m}}", "spec.teacher.endpoint.url"),
+        ("{kind: endpoint, endpoint: {url: 'http://h/v1/chat/completions', model: m}}", "leave /chat/completions away"),
+        (f"{{kind: endpoint, endpoint: {{{URL}, budget: {{maxCost: '5'}}}}}}", "maxCost needs pricePerMillionInput"),
+        (f"{{kind: endpoint, endpoint: {{{URL}, budget: {{pricePerMillionInput: '5'}}}}}}", "belong together"),
+        (f"{{kind: endpoint, endpoint: {{{URL}, apiKeyEnv: sk-secret}}}}", "spec.teacher.endpoint.apiKeyEnv"),
+        (f"{{kind: endpoint, temperature: '0', endpoint: {{{URL}}}}}", "set solutions to 1"),
+        (f"{{kind: endpoint, temperature: '0', solutions: 1, newProblemsPerSeed: 2, endpoint: {{{URL}}}}}", "the same"),
+        ("{kind: model, model: {model: {path: x, name: model}}}", "give one another name"),
+    ],
+)
+def test_teachers_that_cannot_work_are_named(teacher: str, said: str) -> None:
+    with pytest.raises(BadInput) as error:
+        parse_experiment(SHORT + f"  teacher: {teacher}\n")
+    assert said in str(error.value)
+
+
+def test_a_teacher_may_write_more_problems_than_there_are_seeds() -> None:
+    few = SHORT.replace("path: data/gsm8k", "path: x, limit: 50")
+    written = parse_experiment(few + f"  teacher: {{kind: endpoint, newProblemsPerSeed: 80, endpoint: {{{URL}}}}}\n")
+    assert written.spec.teacher.writes and written.spec.problems.sizes[-1] > 50
+    with pytest.raises(BadInput, match="above the 50 problems that a teacher can write or solve"):
+        parse_experiment(few + f"  teacher: {{kind: endpoint, endpoint: {{{URL}}}}}\n")

@@ -1,5 +1,6 @@
 """Find and remove what nobody needs: artifacts that no given Experiment reaches, and leftovers inside the others.
 
+Answers of teachers (``teacher-requests/``) belong to no artifact and stay: they were paid for.
 Nothing younger than a grace period is ever removed, since it may belong to a stage that is running now.
 """
 

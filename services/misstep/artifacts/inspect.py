@@ -43,6 +43,12 @@ def artifacts_in(store: Store) -> dict[str, list[Entry]]:
     return found
 
 
+def teacher_requests(store: Store) -> tuple[int, int]:
+    """Return how many answers of teachers are kept, outside all artifacts, and their bytes."""
+    sizes = [entry.size for entry in store.list(paths.TEACHER_REQUESTS)]
+    return len(sizes), sum(sizes)
+
+
 def ls(store: Store) -> list[ArtifactInfo]:
     """List committed and unfinished artifacts, by key."""
     found = sorted(artifacts_in(store).items())

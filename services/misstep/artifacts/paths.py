@@ -53,3 +53,12 @@ def split_key(path: str) -> tuple[str, str] | None:
     """Split a stored path into an artifact's key and what lies below it; None where it belongs to no artifact."""
     key, _, below = path.partition("/")
     return (key, below) if KEY.fullmatch(key) and below else None
+
+
+TEACHER_REQUESTS = "teacher-requests/"
+"""Where answers of teachers lie that were paid for: outside every artifact, for any stage that asks the same."""
+
+
+def teacher_request(sha256: str) -> str:
+    """Say where the answer to one request lies, by the hash of what was asked."""
+    return f"{TEACHER_REQUESTS}{sha256[:2]}/{sha256}.json"

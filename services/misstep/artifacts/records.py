@@ -24,6 +24,22 @@ PROBLEMS = _schema(
     ("solution_verdict", pa.string(), True),
     ("source", pa.string()),
 )
+# One row per problem that a teacher was to write or to solve, whatever became of it.
+DRAFTS = _schema(
+    ("seed_id", pa.string()),  # the seed's problem_id
+    ("draft", pa.int32()),  # 0, 1, ... of one seed
+    ("written", pa.string(), True),  # the teacher's whole answer to "write a new problem"
+    ("checked", pa.string(), True),  # its whole answer to "check and repair it"
+    ("question", pa.string(), True),  # as it was solved; null where it never came to that
+    ("repaired", pa.bool_()),  # the check changed the question
+    ("solutions", pa.list_(pa.string())),  # whole answers, in the order of their index; "" where there was none
+    ("answers", pa.list_(pa.string())),  # the final answer read in each, null where there is none
+    ("votes", pa.int32()),  # solutions that reach the gold answer
+    ("gold", pa.string(), True),  # the voted answer, or the seed's own
+    ("solution", pa.string(), True),  # the one to imitate
+    ("kept", pa.bool_()),
+    ("reason", pa.string(), True),  # why it was not kept
+)
 SAMPLES = _schema(
     ("problem_id", pa.string()),
     ("sample", pa.int32()),
@@ -117,6 +133,8 @@ OUTCOMES = _schema(
 
 TABLES: dict[str, dict[str, pa.Schema]] = {
     "problems": {"problems": PROBLEMS},
+    "synthesize": {"drafts": DRAFTS},
+    "curate": {"problems": PROBLEMS},
     "sample": {"samples": SAMPLES},
     "verify": {"verdicts": VERDICTS},
     "sft": {"log": TRAINING_LOG, "selection": SELECTION},

@@ -65,9 +65,10 @@ def list_artifacts(
     """
     from dataclasses import asdict
 
-    from misstep.artifacts.inspect import ls
+    from misstep.artifacts.inspect import ls, teacher_requests
 
-    found = ls(_open(storage, endpoint, region, path_style, ca_bundle))
+    store = _open(storage, endpoint, region, path_style, ca_bundle)
+    found = ls(store)
     if as_json:
         print(json.dumps([asdict(info) for info in found], indent=2))
         return
@@ -86,6 +87,9 @@ def list_artifacts(
     out = console()
     out.print(table)
     out.print(f"\n{len(found)} artifacts, {size_text(sum(info.stored for info in found))}")
+    answers, held = teacher_requests(store)
+    if answers:
+        out.print(f"{answers:,} answers of teachers, {size_text(held)}: paid for, and kept for whatever asks the same")
 
 
 @artifacts.command()

@@ -95,7 +95,13 @@ def make_costed_plan(
     from misstep.sources import architecture
 
     experiment, externals, plan = _planned(file, data, models, storage)
-    return plan, plan_cost(plan, architecture(externals["model"]), experiment.spec.assumptions)
+    teacher = externals.get("model_teacher")
+    return plan, plan_cost(
+        plan,
+        architecture(externals["model"]),
+        experiment.spec.assumptions,
+        None if teacher is None else architecture(teacher),
+    )
 
 
 def _planned(

@@ -11,7 +11,16 @@ import numpy as np
 from misstep.errors import MisstepError
 from misstep.evaluation.figures import Estimate
 from misstep.evaluation.resample import Floats
-from misstep.evaluation.results import Answers, Credit, PairYield, Problems, PromptRecord, Sampled, Training
+from misstep.evaluation.results import (
+    Answers,
+    Credit,
+    PairYield,
+    Problems,
+    PromptRecord,
+    Sampled,
+    Teacher,
+    Training,
+)
 from misstep.evaluation.scores import VERDICTS, wilson
 from misstep.plan.params import GridPoint
 from misstep.stages.context import StageContext
@@ -199,4 +208,9 @@ def _problems(ctx: StageContext) -> Problems:
         test_problems_in_training=summary["test_problems_in_training"],
         left_out_of_training=summary["left_out_of_training"],
         teacher_solutions=dict(summary["teacher_solutions"]),
+        teacher=_teacher(summary["teacher"]) if "teacher" in summary else None,
     )
+
+
+def _teacher(summary: Mapping[str, Any]) -> Teacher:
+    return Teacher(**{name: summary[name] for name in Teacher.model_fields})

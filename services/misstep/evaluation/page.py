@@ -15,7 +15,7 @@ from misstep.evaluation import wording as w
 from misstep.evaluation.conclusion import headline_size
 from misstep.evaluation.efficiency import MIN_PROBLEMS, MIN_SIZES, needed_ratio
 from misstep.evaluation.examples import Example, QByStep
-from misstep.evaluation.results import Answers, Problems, Results
+from misstep.evaluation.results import Answers, Problems, Results, Teacher
 from misstep.evaluation.scores import VERDICTS
 
 LONGEST_TEXT = 4000
@@ -104,6 +104,7 @@ def _tables(results: Results) -> dict[str, Any]:
         "pair_points": [p for p in points if p.pairs is not None],
         "splits": [s for s in ("train", "validation", "test") if _has_split(results.problems, s)],
         "overlap_words": _overlap_words(results.problems),
+        "teacher_words": _teacher_words(results.problems.teacher),
     }
 
 
@@ -134,6 +135,17 @@ def _tile_key(results: Results, factors: bool) -> str:
 
 def _has_split(problems: Problems, split: str) -> bool:
     return any(split in counts for counts in (problems.counts, problems.duplicates, problems.bad_gold))
+
+
+def _teacher_words(teacher: Teacher | None) -> str:
+    if teacher is None:
+        return ""
+    tokens = f"{teacher.prompt_tokens:,} tokens read and {teacher.generated_tokens:,} written"
+    cost = f", at a price of {teacher.cost_millionths / 1e6:,.2f}" if teacher.cost_millionths else ""
+    return (
+        f"A language model was the teacher: of {w.counted(teacher.drafts, 'draft')} from "
+        f"{w.counted(teacher.seeds, 'seed problem')}, {teacher.kept:,} became training problems ({tokens}{cost})."
+    )
 
 
 def _overlap_words(problems: Problems) -> str:

@@ -113,6 +113,25 @@ class PromptRecord(_Record):
     sha256: str
 
 
+class Teacher(_Record):
+    """What a language model wrote for an experiment, and what it cost."""
+
+    seeds: int
+    drafts: int
+    """Problems that it was to write, or to solve."""
+    kept: int
+    repaired: int
+    """Problems that it changed when it checked them."""
+    rejected: dict[str, int]
+    """Reason -> drafts."""
+    requests: dict[str, int]
+    """``asked``, ``reused`` from an earlier run, ``failed``."""
+    prompt_tokens: int
+    generated_tokens: int
+    cost_millionths: int
+    """In millionths of the currency of the prices; 0 where none were given."""
+
+
 class Problems(_Record):
     """What the problems stage kept and left out, by split."""
 
@@ -123,6 +142,8 @@ class Problems(_Record):
     test_problems_in_training: int = 0
     left_out_of_training: int = 0
     teacher_solutions: dict[str, int] = Field(default_factory=dict)
+    teacher: Teacher | None = None
+    """None where the solutions are the data set's own."""
 
 
 class Point(_Record):

@@ -16,6 +16,8 @@ class StageKind(StrEnum):
     """The kinds of stage, in the order of the method."""
 
     PROBLEMS = "problems"
+    SYNTHESIZE = "synthesize"
+    CURATE = "curate"
     SFT = "sft"
     SAMPLE = "sample"
     VERIFY = "verify"
@@ -29,6 +31,8 @@ class StageKind(StrEnum):
 
 PARAMS: dict[StageKind, type[p.Params]] = {
     StageKind.PROBLEMS: p.ProblemsParams,
+    StageKind.SYNTHESIZE: p.SynthesizeParams,
+    StageKind.CURATE: p.CurateParams,
     StageKind.SFT: p.SftParams,
     StageKind.SAMPLE: p.SampleParams,
     StageKind.VERIFY: p.VerifyParams,
@@ -103,6 +107,23 @@ class Resources(BaseModel):
         return max(1, self.cpus // self.processes_per_node)
 
 
+class Endpoint(BaseModel):
+    """How a teacher's server is reached. None of it enters a key: the same model gives the same kind of answers at
+    any address and any pace."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    url: str
+    """Base address, without a slash at its end."""
+    api_key_env: str | None = None
+    """Environment variable that holds the API key."""
+    concurrency: int = 8
+    """Requests under way at a time, over all shards; likewise the two rates."""
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    timeout_seconds: float = 300.0
+    """Of one request, its answer included."""
+
+
 class FrozenStage(BaseModel):
     """One stage: what determines its result, where its inputs and its artifact lie, and what it is given to run."""
 
@@ -121,6 +142,8 @@ class FrozenStage(BaseModel):
     block_rows: int = 64
     """Rows of the first input (problems) in one block, the unit of commit and resume inside a stage."""
     resources: Resources = Resources()
+    endpoint: Endpoint | None = None
+    """For ``synthesize`` with a teacher behind an API."""
 
     def typed_params(self) -> p.Params:
         """Parse ``params`` by the stage's kind. Raises pydantic's ValidationError."""

@@ -7,9 +7,9 @@ models come from is not here (their content digests are, in ``FrozenStage.extern
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 
 class Params(BaseModel):
@@ -48,6 +48,13 @@ class ProblemsParams(Params):
     bad_gold_percent: int
     """More unparsable gold answers than this, in percent of a split, are fatal."""
     verifier: str
+    seeds: bool = False
+    """The training problems are seeds for a teacher, so they need no solutions of their own."""
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_were_teachers(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without ``seeds`` where it is False: keys of finished work stay as they are."""
+        return {name: value for name, value in dump(self).items() if name != "seeds" or value}
 
 
 class PromptParams(Params):
@@ -73,6 +80,54 @@ class DecodingParams(Params):
     max_new_tokens: int
     stop: tuple[str, ...] = ()
     """Strings that end a response, beside the model's end tokens."""
+
+
+class TeacherBudgetParams(Params):
+    """What all seeds together may use up. Each block has its share by the number of its seeds."""
+
+    max_tokens: int | None
+    """Tokens read and written."""
+    max_cost: float | None
+    """In the currency of the prices."""
+    price_input: float | None
+    """Of a million tokens read; None where no prices are known."""
+    price_output: float | None
+    """Of a million tokens written."""
+
+
+class SynthesizeParams(Params):
+    """Inputs: ``seeds``, a problems table. Externals: ``model_teacher`` where the teacher runs here.
+
+    How an endpoint is reached stands in ``FrozenStage.endpoint`` and enters no key.
+    """
+
+    endpoint_model: str | None
+    """The model's name at the endpoint; None for a model that runs here."""
+    new_per_seed: int
+    """New problems from each seed; 0: the seeds themselves are solved."""
+    solutions: int
+    min_agreement_percent: int
+    decoding: DecodingParams
+    """Of an endpoint, only ``temperature`` and ``max_new_tokens`` are used."""
+    answer_style: Literal["hash", "boxed"]
+    """How a solution states its final answer."""
+    answer_format: AnswerFormatName
+    """How the policy's answers will be read: solutions to imitate must be correct under it."""
+    timeout_seconds: float
+    """Of one comparison of answers."""
+    budget: TeacherBudgetParams
+    seed: int
+    verifier: str
+
+
+class CurateParams(Params):
+    """Inputs: ``seeds``, ``drafts``."""
+
+    new_problems: bool
+    """False: the drafts are the seeds with other solutions, which are near-duplicates of nothing."""
+    near_duplicate_percent: int
+    overlap_ngram: int
+    answer_format: AnswerFormatName
 
 
 class SubsetParams(Params):

@@ -84,7 +84,7 @@ class _Builder:
             ca_bundle=storage.ca_bundle,
         )
         sources = {role: e for role, e in externals.items() if role.startswith("source_")}
-        self.problems = self.add(StageKind.PROBLEMS, "problems", self.translate.problems(), {}, sources)
+        self.problems = self.synthetic(sources) if self.spec.teacher.writes else self.ingested("problems", sources)
 
     def add(
         self,
@@ -111,8 +111,19 @@ class _Builder:
                 shards=given.shards,
                 block_rows=given.block_rows,
                 resources=given.resources,
+                endpoint=self.translate.endpoint() if kind is StageKind.SYNTHESIZE else None,
             )
         return key
+
+    def ingested(self, name: str, sources: dict[str, External]) -> str:
+        return self.add(StageKind.PROBLEMS, name, self.translate.problems(), {}, sources)
+
+    def synthetic(self, sources: dict[str, External]) -> str:
+        """Problems that a teacher writes from seeds; every later stage reads them as it would read ingested ones."""
+        inputs = {"seeds": self.ingested("seeds", sources)}
+        local = {role: e for role, e in self.externals.items() if role == "model_teacher"}
+        drafts = self.add(StageKind.SYNTHESIZE, "synthesize", self.translate.synthesize(), inputs, local)
+        return self.add(StageKind.CURATE, "problems", self.translate.curate(), inputs | {"drafts": drafts})
 
     @property
     def _base_model(self) -> dict[str, External]:

@@ -41,12 +41,12 @@ def as_json(plan: Plan, cost: PlanCost, committed: Collection[str]) -> str:
         }
         for stage in plan.stages
     ]
-    model = cost.coster.model
+    shapes = {"model": cost.coster.model, "teacher": cost.coster.teacher}
     whole = {
         "gpu_hours": round(cost.hours(on_gpu=True), 3),
         "core_hours": round(cost.hours(on_gpu=False), 3),
         "expected": asdict(cost.coster.means),
-        "model": None if model is None else model.model_dump(),
+        **{role: None if shape is None else shape.model_dump() for role, shape in shapes.items()},
     }
     return json.dumps({"experiment": plan.experiment, "cost": whole, "stages": stages}, indent=2)
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel
 
 from misstep.generation.presets import PRESETS
 from misstep.plan import params as p
-from misstep.plan.frozen import Resources, StageKind
+from misstep.plan.frozen import Endpoint, Resources, StageKind
 from misstep.spec.experiment import Arm, ExperimentSpec, Prompt
 from misstep.spec.problems import Source
 from misstep.spec.resources import StageResources
+from misstep.spec.teacher import TeacherBudget
 from misstep.spec.training import DpoTraining, Optimisation, RftTraining, Selection
 from misstep.verification.verdict import VERIFIER_VERSION
 
@@ -49,6 +50,61 @@ class Translator:
             overlap_ngram=problems.overlap_ngram,
             bad_gold_percent=problems.bad_gold_percent,
             verifier=VERIFIER_VERSION,
+            seeds=self.spec.teacher.writes,
+        )
+
+    def synthesize(self) -> p.SynthesizeParams:
+        teacher, verification = self.spec.teacher, self.spec.verification
+        style: Literal["hash", "boxed"] = "boxed" if self.spec.problems.train.format == "math" else "hash"
+        local = teacher.model
+        budget = teacher.endpoint.budget if teacher.endpoint else TeacherBudget()
+        return p.SynthesizeParams(
+            endpoint_model=teacher.endpoint.model if teacher.endpoint else None,
+            new_per_seed=teacher.new_problems_per_seed,
+            solutions=teacher.solutions,
+            min_agreement_percent=teacher.min_agreement_percent,
+            decoding=p.DecodingParams(
+                engine=local.engine if local else "transformers",
+                engine_args=tuple(sorted((a.name, a.value) for a in local.vllm_args)) if local else (),
+                dtype=local.dtype if local else "float32",
+                temperature=teacher.temperature,
+                top_p=1.0,
+                max_new_tokens=teacher.max_new_tokens,
+            ),
+            answer_style=style if verification.answer_format == "auto" else verification.answer_format,
+            answer_format=verification.answer_format,
+            timeout_seconds=verification.timeout_seconds,
+            budget=p.TeacherBudgetParams(
+                max_tokens=budget.max_tokens,
+                max_cost=budget.max_cost,
+                price_input=budget.price_per_million_input,
+                price_output=budget.price_per_million_output,
+            ),
+            seed=0,
+            verifier=VERIFIER_VERSION,
+        )
+
+    def endpoint(self) -> Endpoint | None:
+        """How the teacher's server is reached, where it has one."""
+        given = self.spec.teacher.endpoint
+        if given is None:
+            return None
+        return Endpoint(
+            url=given.url.rstrip("/"),
+            api_key_env=given.api_key_env,
+            concurrency=given.concurrency,
+            requests_per_minute=given.requests_per_minute,
+            tokens_per_minute=given.tokens_per_minute,
+            timeout_seconds=given.timeout_seconds,
+        )
+
+    def curate(self) -> p.CurateParams:
+        teacher = self.spec.teacher
+        return p.CurateParams(
+            new_problems=teacher.new_problems_per_seed > 0,
+            near_duplicate_percent=teacher.near_duplicate_percent,
+            overlap_ngram=self.spec.problems.overlap_ngram,
+            answer_format=self.spec.verification.answer_format,
         )
 
     def sample(self, size: int, seed: int) -> p.SampleParams:
@@ -201,12 +257,14 @@ class Translator:
             value = getattr(common, field) if value is None else value
             return default if value is None else int(value)
 
-        trains, generates = kind in TRAINING_KINDS, kind in ENGINE_KINDS
+        trains = kind in TRAINING_KINDS
+        local_teacher = kind is StageKind.SYNTHESIZE and self.spec.teacher.kind == "model"
+        generates = kind in ENGINE_KINDS or local_teacher
         gpus = pick("gpus", 0) if trains or generates else 0
         nodes = pick("nodes", 1) if trains else 1
         processes = pick("processes_per_node", max(1, gpus)) if trains else 1
         return GivenResources(
-            shards=pick("shards", 1) if generates or kind is StageKind.VERIFY else nodes,
+            shards=pick("shards", 1) if generates or kind in (StageKind.VERIFY, StageKind.SYNTHESIZE) else nodes,
             block_rows=pick("block_rows", 64),
             resources=Resources(
                 cpus=pick("cpus", 1),

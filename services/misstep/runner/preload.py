@@ -32,6 +32,7 @@ _MODEL = (
     "misstep.generation.prompts",
     "misstep.generation.transformers_engine",
 )
+_HTTP = ("httpx2", "tenacity")
 _CREDIT = ("misstep.credit.block", "misstep.credit.scheduler")
 _TRAINER = (
     "deepspeed",  # accelerate imports it for every training once it is installed, also where one process trains
@@ -46,6 +47,8 @@ _FIGURES = ("scipy.optimize", "scipy.stats", "matplotlib.style", "matplotlib.bac
 
 _LIBRARIES: dict[StageKind, tuple[str, ...]] = {
     StageKind.PROBLEMS: (),
+    StageKind.SYNTHESIZE: _HTTP,
+    StageKind.CURATE: _DISTANCE,
     StageKind.SFT: _MODEL + _DISTANCE + _TRAINER,
     StageKind.SAMPLE: _MODEL,
     StageKind.VERIFY: (),
@@ -56,7 +59,7 @@ _LIBRARIES: dict[StageKind, tuple[str, ...]] = {
     StageKind.SCORE: (),
     StageKind.REPORT: _FIGURES,
 }
-_ORDER = (*_SHELL, *_S3, *_DISTANCE, *_MODEL, *_TRAINER, *_CREDIT, *_FIGURES)
+_ORDER = (*_SHELL, *_S3, *_HTTP, *_DISTANCE, *_MODEL, *_TRAINER, *_CREDIT, *_FIGURES)
 
 
 def modules_of_parent(*, s3: bool = False) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from misstep.spec.assumptions import Assumptions
 from misstep.spec.fields import NAME_PATTERN, Count, DecimalText, Name, SpecModel
+from misstep.spec.models import EngineArgument, ModelRef
 from misstep.spec.problems import Problems
 from misstep.spec.resources import Resources
 from misstep.spec.teacher import Teacher
@@ -30,30 +31,6 @@ class StorageSpec(SpecModel):
     """Address buckets by path, which most S3-compatible servers need."""
     ca_bundle: str | None = None
     """File with certificates to trust for `endpoint`."""
-
-
-class ModelRef(SpecModel):
-    """A Hugging Face causal language model with its tokenizer."""
-
-    name: Name = "model"
-    """What `--model NAME=DIR` calls it."""
-    path: str | None = None
-    """Local model folder, relative to the YAML file."""
-    hub: str | None = None
-    """Model on the Hugging Face Hub, `organisation/name`."""
-    revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
-    """Commit of the Hub's model."""
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> ModelRef:
-        if bool(self.path) == bool(self.hub):
-            raise ValueError("give path or hub, one of the two")
-        if self.hub and not self.revision:
-            raise ValueError(
-                "a model on the Hub needs revision, its commit of 40 hex digits: "
-                f"git ls-remote https://huggingface.co/{self.hub} HEAD prints it"
-            )
-        return self
 
 
 class Example(SpecModel):
@@ -95,15 +72,6 @@ class Policy(SpecModel):
 
     model: ModelRef
     prompt: Prompt = Prompt()
-
-
-class EngineArgument(SpecModel):
-    """One argument of an engine."""
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
-    """As vLLM spells it, for example `max_model_len`."""
-    value: str = Field(max_length=1000)
-    """Its value as JSON (`"4096"`, `"true"`), or as plain text."""
 
 
 class Sampling(SpecModel):
@@ -279,11 +247,29 @@ class ExperimentSpec(SpecModel):
             raise ValueError("exactly one arm has method sft: the one that the others are measured against")
         if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError("seeds must be different numbers of zero or more")
+        if self.teacher.model is not None and self.teacher.model.model.name == self.policy.model.name:
+            raise ValueError(
+                f"policy.model and teacher.model.model are both named {self.policy.model.name}: give one another name"
+            )
+        self._sizes_reachable()
         for arm in self.arms:
             unknown = sorted(set(arm.sizes or []) - set(self.problems.sizes))
             if unknown:
                 raise ValueError(f"arm {arm.name} has sizes that problems.sizes lacks: {unknown}")
         return self
+
+    def _sizes_reachable(self) -> None:
+        limit, largest = self.problems.train.limit, self.problems.sizes[-1]
+        if limit is None:
+            return
+        if not self.teacher.writes:
+            if largest > limit:
+                raise ValueError(f"the largest of problems.sizes, {largest}, is above problems.train.limit, {limit}")
+        elif largest > (most := limit * max(1, self.teacher.new_problems_per_seed)):
+            raise ValueError(
+                f"the largest of problems.sizes, {largest}, is above the {most} problems that a teacher can write or "
+                "solve: raise problems.train.limit or teacher.newProblemsPerSeed"
+            )
 
     @model_validator(mode="after")
     def _batches_can_be_shared(self) -> ExperimentSpec:

@@ -150,4 +150,9 @@ def _absolute_paths(experiment: Experiment, folder: Path) -> Experiment:
         update={role: located(getattr(spec.problems, role)) for role in ("train", "test", "validation")}
     )
     policy = spec.policy.model_copy(update={"model": located(spec.policy.model)})
-    return experiment.model_copy(update={"spec": spec.model_copy(update={"problems": problems, "policy": policy})})
+    teacher = spec.teacher
+    if teacher.model is not None:
+        local = teacher.model.model_copy(update={"model": located(teacher.model.model)})
+        teacher = teacher.model_copy(update={"model": local})
+    changed = {"problems": problems, "policy": policy, "teacher": teacher}
+    return experiment.model_copy(update={"spec": spec.model_copy(update=changed)})

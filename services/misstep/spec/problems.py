@@ -95,8 +95,6 @@ class Problems(SpecModel):
     def _sizes_fit(self) -> Problems:
         if sorted(set(self.sizes)) != list(self.sizes):
             raise ValueError("sizes must be in rising order, each once")
-        if self.train.limit is not None and self.sizes[-1] > self.train.limit:
-            raise ValueError(f"the largest size, {self.sizes[-1]}, is above train.limit, {self.train.limit}")
         return self
 
     def test_source(self) -> Source:

@@ -49,6 +49,8 @@ class Resources(SpecModel):
 
     default: StageResources = StageResources()
     problems: StageResources = StageResources()
+    synthesize: StageResources = StageResources()
+    curate: StageResources = StageResources()
     sft: StageResources = StageResources()
     sample: StageResources = StageResources()
     verify: StageResources = StageResources()

@@ -10,6 +10,8 @@ from misstep.stages.context import StageContext, Work
 
 REGISTRY: Mapping[StageKind, str] = {
     StageKind.PROBLEMS: "misstep.problems.stage:open_work",
+    StageKind.SYNTHESIZE: "misstep.synthesis.stage:open_work",
+    StageKind.CURATE: "misstep.synthesis.curate:open_work",
     StageKind.SFT: "misstep.training.sft_stage:open_work",
     StageKind.SAMPLE: "misstep.generation.sample:open_work",
     StageKind.VERIFY: "misstep.verification.stage:open_work",

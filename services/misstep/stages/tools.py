@@ -12,6 +12,7 @@ _LIBRARIES = {
     "accelerate": "accelerate",
     "datasets": "datasets",
     "deepspeed": "deepspeed",
+    "httpx2": "httpx2",
     "math_verify": "math-verify",
     "numpy": "numpy",
     "peft": "peft",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from misstep.plan import params as p
@@ -10,7 +11,7 @@ from misstep.plan.cost.expectations import Expectations
 _CHARACTERS_A_TOKEN = 4
 """For templates and examples; English with a tokenizer of 30,000 entries or more."""
 _CHAT_TOKENS = 20
-"""What a chat template adds around a user's turn, about."""
+"""What a chat template adds around a turn, about."""
 
 
 @dataclass(frozen=True)
@@ -45,5 +46,9 @@ def prompt_tokens(prompt: p.PromptParams, means: Expectations) -> float:
     """Mean tokens of a prompt: the question, and a quarter of the characters of template, system and examples."""
     texts = [prompt.template.replace("{question}", ""), prompt.system or ""]
     texts += [text for example in prompt.examples for text in example]
-    around = (len(prompt.examples) + 1) * _CHAT_TOKENS if prompt.style == "chat" else 0
-    return means.question_tokens + sum(map(len, texts)) / _CHARACTERS_A_TOKEN + around
+    return means.question_tokens + text_tokens(texts, turns=len(prompt.examples) + 1 if prompt.style == "chat" else 0)
+
+
+def text_tokens(texts: Iterable[str], *, turns: int) -> float:
+    """Tokens of texts that no tokenizer is at hand for, and of the chat template around so many turns."""
+    return sum(map(len, texts)) / _CHARACTERS_A_TOKEN + turns * _CHAT_TOKENS

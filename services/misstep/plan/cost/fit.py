@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from misstep.errors import BadInput
 from misstep.plan import params as p
 from misstep.plan.cost.memory import Memory
-from misstep.plan.cost.stage import PlanCost, StageCost
+from misstep.plan.cost.stage import GENERATING, PlanCost, StageCost
 from misstep.plan.frozen import FrozenStage, Resources
 
 _GPUS = (2, 4, 8)
@@ -25,7 +25,7 @@ def refuse_misfits(cost: PlanCost) -> None:
     """
     checked: set[tuple[object, ...]] = set()
     for found in cost.stages.values():
-        model, resources = cost.coster.model, found.stage.resources
+        model, resources = cost.coster.model_of(found.stage), found.stage.resources
         if model is None or found.most_memory is None or not found.on_gpu:
             continue
         key = (found.stage.kind, resources, found.most_memory.terms)
@@ -46,7 +46,7 @@ def room_mib(stage: FrozenStage) -> float:
 
 def _uses_vllm(stage: FrozenStage) -> bool:
     params = stage.typed_params()
-    return isinstance(params, p.SampleParams | p.CreditParams) and params.decoding.engine == "vllm"
+    return isinstance(params, GENERATING) and params.decoding.engine == "vllm"
 
 
 def _refuse_uneven_heads(stage: FrozenStage, heads: int, model: str) -> None:
@@ -107,8 +107,8 @@ def _ladders(cost: PlanCost, stage: FrozenStage) -> Iterator[list[_Way]]:
                 if gpus * resources.nodes > 1 and (gpus, zero) != (resources.processes_per_node, resources.zero_stage):
                     spread = {"gpus": gpus, "processes_per_node": gpus, "zero_stage": zero}
                     yield [_way(cost, stage, spread, rows) for rows in (None, few)]
-    elif uses_vllm and cost.coster.model is not None:
-        heads = cost.coster.model.heads
+    elif uses_vllm and (model := cost.coster.model_of(stage)) is not None:
+        heads = model.heads
         yield [_way(cost, stage, {"gpus": gpus}) for gpus in _GPUS if gpus > resources.gpus and heads % gpus == 0]
 
 

@@ -51,19 +51,35 @@ def total_lines(plan: Plan, cost: PlanCost, committed: Collection[str]) -> list[
         generated, trained = (sum(getattr(one.work, name) for one in stages) for name in ("generated", "trained"))
         hours = _hours(stages) or "hours not known"
         lines.append(f"{what}: {short(generated)} tokens generated, {short(trained)} trained on; {hours}")
-    return lines
+    return lines + [line for one in found if (line := _endpoint_line(one)) is not None]
+
+
+def _endpoint_line(found: StageCost) -> str | None:
+    """What an endpoint will be asked for, and its price; None for other stages and where nothing can be said."""
+    params, work = found.stage.typed_params(), found.work
+    if not isinstance(params, p.SynthesizeParams) or params.endpoint_model is None or not work.tokens:
+        return None
+    line = (
+        f"of these the endpoint's {params.endpoint_model} reads {short(work.read)} and writes {short(work.generated)}"
+    )
+    prices = params.budget.price_input, params.budget.price_output
+    if None in prices:
+        return line
+    read, written = (float(price or 0) for price in prices)
+    return f"{line}, at a price of about {(work.read * read + work.generated * written) / 1e6:,.2f}"
 
 
 def notes(cost: PlanCost) -> list[str]:
     """What the reader must know to trust the figures."""
-    model, lines = cost.coster.model, []
+    model, teacher, lines = cost.coster.model, cost.coster.teacher, []
     if model is None:
         lines.append(
             "The model's shape is not known here, so hours and memory are left out: give its folder with --model "
             "NAME=FOLDER (its config.json is enough)."
         )
-    elif model.counted != "exact":
-        lines.append(f"Parameters of {model.name}: {model.parameters:,}, {model.counted}.")
+    for shape in (model, teacher):
+        if shape is not None and shape.counted != "exact":
+            lines.append(f"Parameters of {shape.name}: {shape.parameters:,}, {shape.counted}.")
     if any(found.work.unit == "samples" and found.work.items is None for found in cost.stages.values()):
         lines.append("How many test problems there are is not known: set spec.assumptions.testProblems.")
     on_gpus = [found.stage for found in cost.stages.values() if found.on_gpu]
@@ -83,18 +99,17 @@ def notes(cost: PlanCost) -> list[str]:
 
 def explanation(plan: Plan, cost: PlanCost) -> list[str]:
     """The arithmetic behind the figures: expectations, rates with their sources, memory term by term."""
-    model, means = cost.coster.model, cost.coster.means
+    means = cost.coster.means
     lines = ["Expected (spec.assumptions):"]
     lines += [f"  {name.replace('_', ' ')}: {value:g}" for name, value in asdict(means).items() if value is not None]
     lines.append(f"  prompt tokens, template and examples included: {cost.coster.prompt:.0f}")
-    if model is None:
-        return lines
-    lines += ["", f"{model.name}: N = {model.parameters:,} parameters ({model.counted})", "", "Tokens per second:"]
     devices = {cost.coster.assumptions.gpu if one.on_gpu else "core" for one in cost.stages.values() if one.hours}
-    for rate in RATES:
-        if rate.device in devices:
-            speed = rate.tokens_per_second(model.parameters)
-            lines.append(f"  {rate.device}, {rate.engine}, {rate.what}: {short(speed)} ({rate.source})")
+    for model in filter(None, (cost.coster.model, cost.coster.teacher)):
+        lines += ["", f"{model.name}: N = {model.parameters:,} parameters ({model.counted})", "", "Tokens per second:"]
+        for rate in RATES:
+            if rate.device in devices:
+                speed = rate.tokens_per_second(model.parameters)
+                lines.append(f"  {rate.device}, {rate.engine}, {rate.what}: {short(speed)} ({rate.source})")
     seen: set[str] = set()
     for stage in plan.stages:
         found = cost.stages[stage.name]

@@ -12,10 +12,12 @@ from misstep.plan.cost.expectations import Expectations, expectations
 from misstep.plan.cost.memory import Memory, generation_memory, other_memory, training_memory
 from misstep.plan.cost.throughput import device_hours
 from misstep.plan.cost.work import work_of
-from misstep.plan.frozen import FrozenStage
+from misstep.plan.frozen import FrozenStage, StageKind
 from misstep.plan.planner import Plan
 from misstep.spec.assumptions import Assumptions
 
+GENERATING = p.SampleParams | p.CreditParams | p.SynthesizeParams
+"""Stages that have an engine of their own, or may have one."""
 _LONGEST = 1.5
 """The longest row of a batch, in mean rows."""
 
@@ -44,18 +46,27 @@ class Coster:
     """Costs single stages of one plan."""
 
     model: Architecture | None
+    """The policy's."""
+    teacher: Architecture | None
+    """Of a teacher that runs here."""
     means: Expectations
     assumptions: Assumptions
     prompt: float
     """Mean tokens of a prompt."""
 
+    def model_of(self, stage: FrozenStage) -> Architecture | None:
+        """Return the shape of the model that a stage runs; None where it is not known or there is none."""
+        return self.teacher if stage.kind is StageKind.SYNTHESIZE else self.model
+
     def cost(self, stage: FrozenStage, work: Work) -> StageCost:
-        params, model = stage.typed_params(), self.model
-        if not isinstance(params, p.SampleParams | p.CreditParams | p.SftParams | p.DpoParams):
+        params, model = stage.typed_params(), self.model_of(stage)
+        runs_a_model = isinstance(params, p.SampleParams | p.CreditParams | p.SftParams | p.DpoParams)
+        runs_a_model |= isinstance(params, p.SynthesizeParams) and params.endpoint_model is None
+        if not runs_a_model:
             return StageCost(stage, work, None, other_memory(), other_memory())
         if model is None:
             return StageCost(stage, work, None, None, None)
-        engine = params.decoding.engine if isinstance(params, p.SampleParams | p.CreditParams) else "transformers"
+        engine = params.decoding.engine if isinstance(params, GENERATING) else "transformers"
         on_gpu = stage.resources.gpus > 0
         hours = device_hours(work, model.parameters, engine, on_gpu, self.assumptions)
         return StageCost(stage, work, hours, self.memory(stage), self.memory(stage, at_most=True))
@@ -66,14 +77,14 @@ class Coster:
         Args:
             at_most: with rows of training as long as ``max_length`` lets them be, not as expected.
         """
-        assert self.model is not None
-        params = stage.typed_params()
-        if isinstance(params, p.SampleParams | p.CreditParams):
+        model, params = self.model_of(stage), stage.typed_params()
+        assert model is not None
+        if isinstance(params, GENERATING):
             # Credit goes on from prefixes of responses: with what it adds they are no longer than a sample.
-            return generation_memory(self.model, params.decoding, stage.resources, self.prompt * _LONGEST)
+            return generation_memory(model, params.decoding, stage.resources, self.prompt * _LONGEST)
         assert isinstance(params, p.SftParams | p.DpoParams)
         return training_memory(
-            self.model,
+            model,
             params.optimiser,
             params.selection,
             stage.resources,
@@ -105,16 +116,22 @@ class PlanCost:
         return sum(cost.hours or 0.0 for cost in self.stages.values() if cost.on_gpu is on_gpu)
 
 
-def plan_cost(plan: Plan, model: Architecture | None, assumptions: Assumptions | None = None) -> PlanCost:
+def plan_cost(
+    plan: Plan,
+    model: Architecture | None,
+    assumptions: Assumptions | None = None,
+    teacher: Architecture | None = None,
+) -> PlanCost:
     """Cost a plan.
 
     Args:
         model: the policy's shape; None leaves out hours and memory.
         assumptions: expectations that replace the defaults.
+        teacher: the shape of a teacher that runs here.
     """
     assumptions = assumptions or Assumptions()
     means = expectations(plan, assumptions)
-    coster = Coster(model, means, assumptions, _prompt_tokens(plan, means))
+    coster = Coster(model, teacher, means, assumptions, _prompt_tokens(plan, means))
     work = work_of(plan, means)
     return PlanCost({s.name: coster.cost(s, work[s.name]) for s in plan.stages}, coster)
 

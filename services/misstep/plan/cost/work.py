@@ -6,15 +6,17 @@ and pairs as the settings let it have. What a bound cannot be given for is None.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 from misstep.plan import params as p
-from misstep.plan.cost.amounts import Work, prompt_tokens
+from misstep.plan.cost.amounts import Work, prompt_tokens, text_tokens
 from misstep.plan.cost.credit_work import credit_work
 from misstep.plan.cost.expectations import Expectations
 from misstep.plan.cost.training_work import dpo_work, rft_work, sft_work
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.planner import Plan
+from misstep.synthesis import prompts
 
 
 def work_of(plan: Plan, means: Expectations) -> Mapping[str, Work]:
@@ -27,6 +29,8 @@ def _stage(plan: Plan, stage: FrozenStage, means: Expectations) -> Work:
     match params:
         case p.SampleParams():
             return _sample(params, means)
+        case p.SynthesizeParams():
+            return _synthesize(plan, stage, params, means)
         case p.CreditParams():
             return credit_work(_samples_of(plan, stage), params, means)
         case p.RftParams():
@@ -81,3 +85,39 @@ def _sample(params: p.SampleParams, means: Expectations) -> Work:
         most_generated=count * limit,
         read=problems * prompt_tokens(params.prompt, means),
     )
+
+
+def _synthesize(plan: Plan, stage: FrozenStage, params: p.SynthesizeParams, means: Expectations) -> Work:
+    """Of each new problem the question, its check and its solutions, as if all came to that; never above the budget.
+
+    A local teacher reads a problem once for all its solutions; an endpoint is sent it, and charges for it, each time.
+    """
+    ingest = plan.by_key[stage.inputs["seeds"]].typed_params()
+    assert isinstance(ingest, p.ProblemsParams)
+    seeds = ingest.train.limit
+    if seeds is None:
+        return Work("requests")
+    question, limit, style = means.question_tokens, params.decoding.max_new_tokens, params.answer_style
+    readings = params.solutions if params.endpoint_model else 1
+    read = readings * (_around(prompts.solve("", style)) + question)
+    generated, requests = params.solutions * min(means.solution_tokens, limit), params.solutions
+    if params.new_per_seed:
+        read += _around(prompts.write("", style)) + question + _around(prompts.check("", style, "")) + 2 * question
+        generated += 2 * min(question, limit)
+        requests += 2
+    drafts = seeds * max(1, params.new_per_seed)
+    most = drafts * requests * limit
+    allowed = params.budget.max_tokens or math.inf
+    part = min(1.0, allowed / (drafts * (read + generated)))
+    return Work(
+        "requests",
+        drafts * requests * part,
+        drafts * requests,
+        generated=drafts * generated * part,
+        most_generated=int(min(most, allowed)),
+        read=drafts * read * part,
+    )
+
+
+def _around(messages: Sequence[tuple[str, str]]) -> float:
+    return text_tokens([content for _, content in messages], turns=len(messages))

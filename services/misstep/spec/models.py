@@ -1,0 +1,40 @@
+"""Language models that an Experiment names, and what an engine may be told about one."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from misstep.spec.fields import Name, SpecModel
+
+
+class ModelRef(SpecModel):
+    """A Hugging Face causal language model with its tokenizer."""
+
+    name: Name = "model"
+    """What `--model NAME=DIR` calls it."""
+    path: str | None = None
+    """Local model folder, relative to the YAML file."""
+    hub: str | None = None
+    """Model on the Hugging Face Hub, `organisation/name`."""
+    revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
+    """Commit of the Hub's model."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ModelRef:
+        if bool(self.path) == bool(self.hub):
+            raise ValueError("give path or hub, one of the two")
+        if self.hub and not self.revision:
+            raise ValueError(
+                "a model on the Hub needs revision, its commit of 40 hex digits: "
+                f"git ls-remote https://huggingface.co/{self.hub} HEAD prints it"
+            )
+        return self
+
+
+class EngineArgument(SpecModel):
+    """One argument of an engine."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
+    """As vLLM spells it, for example `max_model_len`."""
+    value: str = Field(max_length=1000)
+    """Its value as JSON (`"4096"`, `"true"`), or as plain text."""

@@ -1,0 +1,57 @@
+"""What is asked of a teacher and what comes back, whatever stands behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Message = tuple[str, str]
+"""(role, content)"""
+Step = Literal["write", "check", "solve"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request: a conversation that the teacher goes on with. ``index`` tells equal conversations apart."""
+
+    messages: tuple[Message, ...]
+    step: Step
+    index: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the conversation in UTF-8."""
+        return sum(len(content.encode()) for _, content in self.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A completed answer, usable or not: it was paid for."""
+
+    text: str
+    finish_reason: str
+    """``stop``, ``length``, or what else an endpoint says."""
+    prompt_tokens: int
+    generated_tokens: int
+    estimated: bool = False
+    """The tokens are a guess: the endpoint did not say."""
+    reused: bool = False
+    """Kept from an earlier run, or shared with an equal request of this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoReply:
+    """There is no answer to this request: every try failed, or the endpoint refuses this one."""
+
+    reason: Literal["no-reply", "refused"]
+    detail: str
+
+
+Answer = Reply | NoReply
+
+
+class Watch(Protocol):
+    """Told of every answer whether it could be used; raises where a teacher is no good."""
+
+    def usable(self, answer: Answer) -> None: ...
+    def unusable(self, answer: Answer, reason: str) -> None: ...
