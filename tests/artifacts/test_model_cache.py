@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -47,6 +50,21 @@ def test_processes_at_once_fetch_once(tmp_path):
         assert sorted(answer["filled"] for answer in answers) == [False, True]
         assert all(answer["right"] for answer in [*answers, said(third)])
         assert answers[0]["folder"] == answers[1]["folder"]
+
+
+def test_who_looks_while_another_fills_gets_it_though_the_other_goes_on_using_it(tmp_path):
+    cache, entry = ModelCache(tmp_path), CacheEntry(tmp_path, digest("a model").removeprefix("sha256:"))
+    tmp_path.mkdir(exist_ok=True)
+    with entry.open_lock() as other:
+        fcntl.flock(other, fcntl.LOCK_SH)  # the other looks too, sees nothing, and will fill it
+        with ThreadPoolExecutor() as threads:
+            mine = threads.submit(put, cache, "a model")
+            time.sleep(1.5)  # I want it alone meanwhile, and have tried for long
+            filling = entry.reserve(7)
+            filler("a model")(filling / "model")
+            entry.publish(filling)
+            assert mine.result(timeout=20) == entry.files
+    cache.close()
 
 
 def test_a_killed_fetch_is_cleaned_up_and_done_again(tmp_path):

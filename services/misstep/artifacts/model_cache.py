@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import re
 import shutil
 import time
@@ -33,7 +34,8 @@ _UNITS |= {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 _QUANTITY = re.compile(r"([0-9]+)(Ki|Mi|Gi|Ti|k|M|G|T)?")
 _TRIES = 5
 _PATIENCE_SECONDS = 1.0
-"""How long to try for an entry: others that look at it hold it for an instant, those that use or fill it for long."""
+"""How long to try for a damaged entry: others that look at it hold it for an instant, those that use it for long."""
+_RETRY_SECONDS = 0.02
 
 
 class ModelCache:
@@ -102,18 +104,25 @@ class ModelCache:
         with ExitStack() as closing:
             with disk_errors(FOLDER, str(self.root)):
                 lock = closing.enter_context(entry.open_lock())
-            for _ in range(_TRIES):  # between filling an entry and taking it, another may have removed it
-                fcntl.flock(lock, fcntl.LOCK_SH)
+            gives_up = time.monotonic() + _PATIENCE_SECONDS
+            fills = 0
+            while True:
+                _share(lock)
                 if entry.is_whole():
                     entry.touch()
                     closing.pop_all()
                     return lock
-                if not _take_alone(lock, wait=not entry.folder.exists()):
+                if _take_alone(lock):
+                    # Between filling an entry and sharing it, another process may have removed it.
+                    if not entry.is_whole():
+                        if fills == _TRIES or not self._fill(entry, size, fill):
+                            return None
+                        fills += 1
+                elif entry.folder.exists() and time.monotonic() > gives_up:
                     _log.warning("a damaged model in the cache is in use; fetching another copy", entry=entry.name)
                     return None
-                if not entry.is_whole() and not self._fill(entry, size, fill):
-                    return None
-            return None
+                else:
+                    time.sleep(random.uniform(0.5, 1.5) * _RETRY_SECONDS)
 
     def _fill(self, entry: CacheEntry, size: int, fill: Callable[[Path], None]) -> bool:
         """Fill an entry that this process has alone; False where there is no room."""
@@ -181,20 +190,23 @@ class ModelCache:
         return reserved
 
 
-def _take_alone(lock: IO[bytes], *, wait: bool) -> bool:
-    """Exchange a shared lock for an exclusive one; without ``wait``, give up after a moment."""
-    end = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        fcntl.flock(lock, fcntl.LOCK_UN)  # others that try the same must not wait for our shared one
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > end:
-                break
-            time.sleep(0.02)
-        else:
-            return True
-    if wait:
+def _share(lock: IO[bytes]) -> None:
+    """Take a shared lock, after whoever fills or removes the entry."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         _log.info("waiting for another process that fetches the same model")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    return wait
+        fcntl.flock(lock, fcntl.LOCK_SH)
+
+
+def _take_alone(lock: IO[bytes]) -> bool:
+    """Exchange a shared lock for an exclusive one, or for none where others hold it.
+
+    Never waits: the other may fill the entry and then use it, shared, for hours.
+    """
+    fcntl.flock(lock, fcntl.LOCK_UN)  # others that try the same must not wait for our shared one
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -30,10 +30,12 @@ _RULES = [
         (r"(?<![_^\d.])(\d[\d.]*|\\pi)\s*\((?=\s*-?\s*[\d\\.])", r"\1 \\cdot ("),
         (r"(\(\s*-?[\d.]+\s*\))\s*(?=\()", r"\1 \\cdot "),
         (r"(?<=\d)\s*(?=\\binom)", r" \\cdot "),
-        (rf"({_FUNCTION})\s*\{{([^{{}}]*)\}}", r"\1(\2)"),
         (rf"({_FUNCTION})\s*({_BARE})(?=\s*\\(?:cdot|times)(?![a-zA-Z]))", r"\1(\2)"),
     )
 ]
+_IN_BRACES = r"(?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*"
+_BRACED_ARGUMENT = re.compile(rf"({_FUNCTION})\s*\{{({_IN_BRACES})\}}")
+_MAX_NESTED_FUNCTIONS = 4
 _BEFORE_FRACTION = re.compile(r"(?<=\d)\s*\\frac\{(\d{1,18})\}\{(\d{1,18})\}")
 _UNIT = re.compile(
     r"(?<=[\w})])\s*(?:\\text\s*\{[^{}]*\}|(?<![\\A-Za-z])\s[A-Za-z]{4,}(?:\s[A-Za-z]{2,}){0,3})"
@@ -55,6 +57,8 @@ def other_reading(tidied: str) -> str | None:
 
 
 def _spell_out(text: str) -> str:
+    for _ in range(_MAX_NESTED_FUNCTIONS):  # from the outermost in
+        text = _BRACED_ARGUMENT.sub(r"\1(\2)", text)
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
     return _UNIT.sub("", _BEFORE_FRACTION.sub(_product, text))
