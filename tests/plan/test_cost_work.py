@@ -126,12 +126,13 @@ def test_nothing_is_expected_above_its_bound(
             assert found.memory.mib <= found.most_memory.mib
 
 
+SEEDS = 100
 ENDPOINT = "teacher: {kind: endpoint, solutions: 5, endpoint: {url: 'http://h/v1', model: m%s}}\n"
 
 
 def with_teacher(changes: str) -> PlanCost:
     made = experiment(changes)
-    limited = made.spec.problems.train.model_copy(update={"limit": 100})
+    limited = made.spec.problems.train.model_copy(update={"limit": SEEDS + made.spec.problems.hold_out})
     problems = made.spec.problems.model_copy(update={"train": limited})
     made = made.model_copy(update={"spec": made.spec.model_copy(update={"problems": problems})})
     sources = {f"source_{split}": External(uri="x", digest="sha256:2") for split in ("train", "test")}
@@ -141,9 +142,9 @@ def with_teacher(changes: str) -> PlanCost:
 def test_a_teacher_is_asked_for_each_problem_its_check_and_its_solutions() -> None:
     found = with_teacher(ENDPOINT % "" + 'assumptions: {questionTokens: "60", solutionTokens: "95"}')
     drafts = found.stages["synthesize"]
-    assert drafts.work.items == 100 * (2 + 5)
-    assert drafts.work.generated == pytest.approx(100 * (2 * 60 + 5 * 95))
-    assert drafts.work.most_generated == 100 * 7 * 1024
+    assert drafts.work.items == SEEDS * (2 + 5)
+    assert drafts.work.generated == pytest.approx(SEEDS * (2 * 60 + 5 * 95))
+    assert drafts.work.most_generated == SEEDS * 7 * 1024
     assert drafts.hours is None, "the endpoint's own machines are not counted"
 
 
@@ -164,6 +165,8 @@ def test_no_more_is_expected_of_a_teacher_than_its_budget() -> None:
     found = with_teacher(ENDPOINT % f", budget: {{maxTokens: 10000, {prices}}}").stages["synthesize"].work
     assert found.tokens == pytest.approx(10_000)
     assert found.most_generated == 10_000
+    found = with_teacher(ENDPOINT % f", budget: {{maxCost: '0.01', {prices}}}").stages["synthesize"].work
+    assert found.read * 1e-6 + found.generated * 2e-6 == pytest.approx(0.01)
 
 
 def test_without_the_models_shape_work_is_known_and_the_rest_is_asked_for() -> None:

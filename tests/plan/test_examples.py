@@ -11,11 +11,11 @@ from syrupy.assertion import SnapshotAssertion
 from misstep.cli.common import make_costed_plan
 from misstep.plan.cost.fit import refuse_misfits
 from misstep.plan.cost.show import GROUP_HEADER, group_rows, total_lines
+from misstep.plan.params import SampleParams
 from misstep.spec import load_experiment
 
-EXAMPLES = sorted(
-    path for pattern in ("*-7b.yaml", "*-1.5b.yaml") for path in (Path(__file__).parents[2] / "examples").glob(pattern)
-)
+FOLDER = Path(__file__).parents[2] / "examples"
+EXAMPLES = sorted(path for end in ("7b", "1.5b", "teacher") for path in FOLDER.glob(f"*-{end}.yaml"))
 
 
 def test_the_papers_grid_is_there() -> None:
@@ -23,6 +23,7 @@ def test_the_papers_grid_is_there() -> None:
         "gsm8k-deepseek-math-7b",
         "gsm8k-llama-2-7b",
         "gsm8k-qwen2.5-math-1.5b",
+        "gsm8k-teacher",
         "math-deepseek-math-7b",
         "math-llama-2-7b",
     ]
@@ -51,4 +52,6 @@ def test_it_compares_the_papers_arms_at_powers_of_two(path: Path) -> None:
     assert {large / small for small, large in pairwise(sizes)} == {2.0}
     assert spec.credit.negatives_per_problem == 8
     assert spec.credit.best_of == 5
-    assert spec.sampling.stop
+    assert spec.policy.prompt.preset in ("gsm8k-base", "math-base")
+    plan, _ = make_costed_plan(path, None, None, None)
+    assert all(params.decoding.stop for s in plan.stages if isinstance(params := s.typed_params(), SampleParams))

@@ -55,6 +55,9 @@ class Assumptions(SpecModel):
     """Share of the epochs that are trained before `selection.patience` ends a run."""
     test_problems: Count | None = None
     """Test problems, where `evaluation.limit` does not say and the format is no known benchmark."""
+    train_problems: Count | None = None
+    """Training problems, which a teacher takes as seeds, where their `limit` does not say and the format is no known
+    benchmark."""
     gpu: Literal["h100", "a100"] = "h100"
     """The GPU whose rates are counted with."""
     tokens_per_second: TokensPerSecond = TokensPerSecond()

@@ -30,16 +30,22 @@ class Expectations:
     pairs: float = 0.9
     epochs: float = 1.0
     test_problems: int | None = None
+    train_problems: int | None = None
+    """Before validation problems are taken from them."""
 
 
 DEFAULTS: dict[str, Expectations] = {
     # Lengths: measured on the official training problems with SmolLM2's tokenizer (59.8 and 93.2 tokens, 4.6 lines).
     # Responses of 110 tokens: the model of the method's notes. Shares of correct responses: conservative guesses for
     # a fine-tuned 7B model, below the 78.6% that arXiv 2404.10346 reports for DeepSeek-Math-7B.
-    "gsm8k": Expectations(60, 95, 110, 4.6, correct=0.6, wrong=0.39, solved=0.9, test_problems=1319),
+    "gsm8k": Expectations(
+        60, 95, 110, 4.6, correct=0.6, wrong=0.39, solved=0.9, test_problems=1319, train_problems=7473
+    ),
     # Measured likewise: 85.9 and 247 tokens. 7.4 steps and 370 tokens: Qwen2.5-Math's solutions of MATH. Shares:
     # guesses, near the 37.7% of arXiv 2404.10346.
-    "math": Expectations(86, 250, 370, 7.4, correct=0.35, wrong=0.6, solved=0.65, test_problems=5000),
+    "math": Expectations(
+        86, 250, 370, 7.4, correct=0.35, wrong=0.6, solved=0.65, test_problems=5000, train_problems=7500
+    ),
     # Measured on examples/quickstart.yaml, 250 problems, both seeds: 65% of the one's responses are correct and 87% of
     # the other's. The share of solved problems is the one that gives the mean number of wrong solutions.
     "strides": Expectations(
@@ -96,7 +102,8 @@ def expectations(plan: Plan, assumptions: Assumptions | None = None) -> Expectat
         changes["test_problems"] = problems.test.limit
     elif problems.test.format != problems.train.format:
         changes["test_problems"] = DEFAULTS[problems.test.format].test_problems
-    if assumptions is not None and assumptions.test_problems is not None:
-        changes["test_problems"] = assumptions.test_problems
+    for name in ("test_problems", "train_problems"):
+        if assumptions is not None and getattr(assumptions, name) is not None:
+            changes[name] = getattr(assumptions, name)
     found = replace(found, **changes)
     return replace(found, solved=max(found.solved, found.correct), wrong=min(found.wrong, 1 - found.correct))

@@ -59,14 +59,13 @@ def _endpoint_line(found: StageCost) -> str | None:
     params, work = found.stage.typed_params(), found.work
     if not isinstance(params, p.SynthesizeParams) or params.endpoint_model is None or not work.tokens:
         return None
-    line = (
-        f"of these the endpoint's {params.endpoint_model} reads {short(work.read)} and writes {short(work.generated)}"
-    )
+    read, written = short(work.read), short(work.generated)
+    line = f"the teacher {params.endpoint_model} reads {read} tokens and writes {written} of these"
     prices = params.budget.price_input, params.budget.price_output
     if None in prices:
         return line
-    read, written = (float(price or 0) for price in prices)
-    return f"{line}, at a price of about {(work.read * read + work.generated * written) / 1e6:,.2f}"
+    per_read, per_written = (float(price or 0) for price in prices)
+    return f"{line}, for about {(work.read * per_read + work.generated * per_written) / 1e6:,.2f}"
 
 
 def notes(cost: PlanCost) -> list[str]:
@@ -82,6 +81,8 @@ def notes(cost: PlanCost) -> list[str]:
             lines.append(f"Parameters of {shape.name}: {shape.parameters:,}, {shape.counted}.")
     if any(found.work.unit == "samples" and found.work.items is None for found in cost.stages.values()):
         lines.append("How many test problems there are is not known: set spec.assumptions.testProblems.")
+    if any(found.work.unit == "requests" and found.work.items is None for found in cost.stages.values()):
+        lines.append("How many seed problems the teacher has is not known: set spec.assumptions.trainProblems.")
     on_gpus = [found.stage for found in cost.stages.values() if found.on_gpu]
     unknown = sorted({str(stage.kind) for stage in on_gpus if stage.resources.gpu_memory_mib is None})
     if unknown:

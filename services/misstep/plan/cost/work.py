@@ -94,9 +94,10 @@ def _synthesize(plan: Plan, stage: FrozenStage, params: p.SynthesizeParams, mean
     """
     ingest = plan.by_key[stage.inputs["seeds"]].typed_params()
     assert isinstance(ingest, p.ProblemsParams)
-    seeds = ingest.train.limit
+    seeds = ingest.train.limit or means.train_problems
     if seeds is None:
         return Work("requests")
+    seeds = max(1, seeds - ingest.held_out)
     question, limit, style = means.question_tokens, params.decoding.max_new_tokens, params.answer_style
     readings = params.solutions if params.endpoint_model else 1
     read = readings * (_around(prompts.solve("", style)) + question)
@@ -107,8 +108,12 @@ def _synthesize(plan: Plan, stage: FrozenStage, params: p.SynthesizeParams, mean
         requests += 2
     drafts = seeds * max(1, params.new_per_seed)
     most = drafts * requests * limit
-    allowed = params.budget.max_tokens or math.inf
+    budget = params.budget
+    allowed = budget.max_tokens or math.inf
     part = min(1.0, allowed / (drafts * (read + generated)))
+    if budget.max_cost is not None:
+        price = (read * (budget.price_input or 0) + generated * (budget.price_output or 0)) / 1e6
+        part = min(part, budget.max_cost / (drafts * price)) if price else part
     return Work(
         "requests",
         drafts * requests * part,
