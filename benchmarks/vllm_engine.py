@@ -8,7 +8,8 @@ size and with the same engine arguments. Each runs in a fresh process, in turn, 
 its speed. The stage's time begins once the engine stands, and ends with its commit: prompts, progress, Parquet files
 and receipts are in it. `generate` is given all prompts at once, and its time begins when its engine stands. Starting
 the engine is shown apart. Seconds of the processor stand beside those of the clock, as other work disturbs them less.
-Every side first samples eight prompts unmeasured: vLLM does some things once, with its first request.
+Every side first does a little unmeasured, the stage as a whole stage: vLLM does some things once, with its first
+request, and a stage's process imports its libraries once.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ ROOT = Path(__file__).parents[1]
 BASE = ROOT / "examples" / "quickstart-base"
 EXAMPLE = ("start 5. add 2, 3 times.", "5 7 9 11\n#### 11")
 SEED = 0
+WARM_UP = 8
+"""Prompts that each side samples before its time begins."""
 
 
 def decoding_of(options: argparse.Namespace) -> p.DecodingParams:
@@ -72,7 +75,6 @@ def _stage(kind: StageKind, params: p.Params, storage: Storage, **more: Any) -> 
 def stage_side(options: argparse.Namespace) -> dict[str, float]:
     """Run the sample stage on a store of problems; its engine is opened, and warmed up, before the time begins."""
     from misstep.generation import sample
-    from misstep.generation.engine import Request
     from misstep.generation.engines import open_engine
 
     storage = Storage(uri=options.store.as_uri())
@@ -82,15 +84,19 @@ def stage_side(options: argparse.Namespace) -> dict[str, float]:
     began = time.perf_counter()
     engine = open_engine(BASE, decoding_of(options), resources_of(options))
     start = time.perf_counter() - began
-    for i in range(8):
-        engine.submit(Request(i, list(range(5, 30)), [i]))
-    for _ in engine.results():
-        pass
+    engine.close = lambda: None  # both stages use it
     sample.open_engine = lambda *_: engine
-    stage = _stage(
-        StageKind.SAMPLE, params, storage, inputs={"problems": "problems-benchmark"}, block_rows=options.block_rows,
-        externals={"model": External(uri=str(BASE), digest="base")}, resources=resources_of(options),
-    )  # fmt: skip
+    more: dict[str, Any] = {
+        "inputs": {"problems": "problems-benchmark"},
+        "block_rows": options.block_rows,
+        "externals": {"model": External(uri=str(BASE), digest="base")},
+        "resources": resources_of(options),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        small = Storage(uri=Path(folder).as_uri())
+        committed_problems(small, WARM_UP)
+        run_stage(_stage(StageKind.SAMPLE, params, small, **more))
+    stage = _stage(StageKind.SAMPLE, params, storage, **more)
     clock, processor = time.perf_counter(), time.process_time()
     result = run_stage(stage)
     seconds = {"clock": time.perf_counter() - clock, "processor": time.process_time() - processor, "start": start}
@@ -129,7 +135,7 @@ def bare_side(options: argparse.Namespace) -> dict[str, float]:
     arguments = engine_arguments(BASE, decoding_of(options), resources_of(options), load_config(BASE))
     llm = LLM(**arguments)
     start = time.perf_counter() - began
-    llm.generate([{"prompt_token_ids": list(range(5, 30))}] * 8, draws[:8], use_tqdm=False)
+    llm.generate([{"prompt_token_ids": list(range(5, 30))}] * WARM_UP, draws[:WARM_UP], use_tqdm=False)
     clock, processor = time.perf_counter(), time.process_time()
     outputs = llm.generate([{"prompt_token_ids": one} for one in ids], draws, use_tqdm=False)
     seconds = {"clock": time.perf_counter() - clock, "processor": time.process_time() - processor, "start": start}
@@ -141,7 +147,9 @@ def measured(options: argparse.Namespace, side: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         committed_problems(Storage(uri=Path(folder).as_uri()), options.prompts)
         command = [sys.executable, __file__, *sys.argv[1:], "--side", side, "--store", folder]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(done.stderr)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 

@@ -184,7 +184,8 @@ def test_it_works_in_a_daemonic_child_however_started(method: str) -> None:
 
 PARENT = textwrap.dedent(
     r"""
-    import sys, time
+    import faulthandler, signal, sys, time
+    faulthandler.register(signal.SIGUSR1)
     from misstep.verification.extract import AnswerFormat
     from misstep.verification.verifier import Verifier
 
@@ -238,7 +239,12 @@ def test_busy_workers_end_even_when_parent_and_dispatcher_are_killed_together() 
 def test_ctrl_c_ends_cleanly() -> None:
     parent, workers = start_parent("busy")
     parent.send_signal(signal.SIGINT)
-    out, _ = parent.communicate(timeout=20)
+    try:
+        out, _ = parent.communicate(timeout=20)
+    except subprocess.TimeoutExpired:
+        parent.send_signal(signal.SIGUSR1)  # it writes where it stands to stderr
+        time.sleep(1)
+        raise
     assert out.splitlines() == ["interrupted", "closed"]
     assert parent.returncode == 0
     assert gone(workers)

@@ -26,6 +26,7 @@ from misstep.verification.worker import PATIENCE
 _START_SECONDS = 120.0
 _SLACK_SECONDS = 20.0
 _CLOSE_SECONDS = 2.0
+_SLICE_SECONDS = 1.0
 _RESTARTS = 3
 MAX_TEXT = 4096
 """Characters of one text that are sent to a worker; callers refuse longer ones or send the end."""
@@ -190,9 +191,10 @@ class WorkerPool:
         poll = select.poll()
         poll.register(pipe, select.POLLIN)
         while (end := self._received.find(b"\n")) < 0:
-            remaining = deadline - time.monotonic()
-            if remaining <= 0 or not poll.poll(1000 * remaining):
-                return None
+            # In slices: Ctrl-C between Python's look for signals and the system call is seen after the call only.
+            while not poll.poll(1000 * _SLICE_SECONDS):
+                if time.monotonic() > deadline:
+                    return None
             data = os.read(pipe, 1 << 16)
             if not data:
                 return None
