@@ -3,13 +3,14 @@
     PYTHONPATH=services OMP_NUM_THREADS=1 python benchmarks/vllm_engine.py
     PYTHONPATH=services python benchmarks/vllm_engine.py --prompts 200 --rounds 3 --no-credit
 
-Both sides sample the same prompts (token ids) with the same seeds and sampling parameters, in batches of the same
-size and with the same engine arguments. Each runs in a fresh process, in turn, since other work on the machine changes
-its speed. The stage's time begins once the engine stands, and ends with its commit: prompts, progress, Parquet files
-and receipts are in it. `generate` is given all prompts at once, and its time begins when its engine stands. Starting
-the engine is shown apart. Seconds of the processor stand beside those of the clock, as other work disturbs them less.
-Every side first does a little unmeasured, the stage as a whole stage: vLLM does some things once, with its first
-request, and a stage's process imports its libraries once.
+Both sides sample the same prompts with the same seeds and sampling parameters, in batches of the same size and with the
+same engine arguments; both make token ids of prompts and texts of responses, with the same tokenizer. Each runs in a
+fresh process, in turn, since other work on the machine changes its speed. The stage's time begins once the engine
+stands, and ends with its commit: prompts, progress, Parquet files and receipts are in it. `generate` is given all
+prompts at once, and its time begins when its engine stands. Starting the engine is shown apart. Seconds of the
+processor stand beside those of the clock, as other work disturbs them less; steps are vLLM's passes over a batch, which
+nothing disturbs. Every side first does a little unmeasured, the stage as a whole stage: vLLM does some things once,
+with its first request, and a stage's process imports its libraries once.
 """
 
 from __future__ import annotations
@@ -56,6 +57,20 @@ def prompt_of(options: argparse.Namespace) -> p.PromptParams:
     return p.PromptParams(style="plain", template="{question}\n", examples=(EXAMPLE,) if options.few_shot else ())
 
 
+def count_steps() -> list[int]:
+    """Count vLLM's steps in this process from now on."""
+    from vllm.v1.engine.llm_engine import LLMEngine
+
+    count, step = [0], LLMEngine.step
+
+    def counting(self: LLMEngine) -> Any:
+        count[0] += 1
+        return step(self)
+
+    LLMEngine.step = counting
+    return count
+
+
 def committed_problems(storage: Storage, count: int) -> str:
     """Put so many problems into a store with the problems stage; return its key."""
     source = p.SourceParams(format="strides", generator_seed=0, limit=count)
@@ -79,7 +94,12 @@ def stage_side(options: argparse.Namespace) -> dict[str, float]:
 
     storage = Storage(uri=options.store.as_uri())
     params = p.SampleParams(
-        split="test", subset=None, samples=1, seed=SEED, prompt=prompt_of(options), decoding=decoding_of(options)
+        split="test",
+        subset=None,
+        samples=options.samples,
+        seed=SEED,
+        prompt=prompt_of(options),
+        decoding=decoding_of(options),
     )
     began = time.perf_counter()
     engine = open_engine(BASE, decoding_of(options), resources_of(options))
@@ -97,11 +117,12 @@ def stage_side(options: argparse.Namespace) -> dict[str, float]:
         committed_problems(small, WARM_UP)
         run_stage(_stage(StageKind.SAMPLE, params, small, **more))
     stage = _stage(StageKind.SAMPLE, params, storage, **more)
+    steps = count_steps()
     clock, processor = time.perf_counter(), time.process_time()
     result = run_stage(stage)
     seconds = {"clock": time.perf_counter() - clock, "processor": time.process_time() - processor, "start": start}
     assert result.manifest is not None
-    return seconds | {"tokens": result.manifest.summary["generated_tokens"]}
+    return seconds | {"tokens": result.manifest.summary["generated_tokens"], "steps": steps[0]}
 
 
 def bare_side(options: argparse.Namespace) -> dict[str, float]:
@@ -121,25 +142,30 @@ def bare_side(options: argparse.Namespace) -> dict[str, float]:
     rows = [row for row in table.to_pylist() if row["split"] == "test"]
     tokenizer = load_tokenizer(BASE)
     builder = PromptBuilder(tokenizer, prompt_of(options))
-    ids = [builder.prompt_ids(row["question"]) for row in rows]
     ends = sorted(end_ids(tokenizer, load_generation_config(BASE)))
     mask = (1 << 63) - 1
     draws = [
         SamplingParams(
-            temperature=1.0, seed=sample_seed(SEED, "test", row["problem_id"], 0) & mask, stop_token_ids=ends,
+            temperature=1.0, seed=sample_seed(SEED, "test", row["problem_id"], sample) & mask, stop_token_ids=ends,
             max_tokens=options.max_new_tokens, detokenize=False,
         )
         for row in rows
+        for sample in range(options.samples)
     ]  # fmt: skip
     began = time.perf_counter()
     arguments = engine_arguments(BASE, decoding_of(options), resources_of(options), load_config(BASE))
     llm = LLM(**arguments)
     start = time.perf_counter() - began
     llm.generate([{"prompt_token_ids": list(range(5, 30))}] * WARM_UP, draws[:WARM_UP], use_tqdm=False)
+    steps = count_steps()
     clock, processor = time.perf_counter(), time.process_time()
-    outputs = llm.generate([{"prompt_token_ids": one} for one in ids], draws, use_tqdm=False)
+    ids = [builder.prompt_ids(row["question"]) for row in rows]
+    prompts = [{"prompt_token_ids": one} for one in ids for _ in range(options.samples)]
+    outputs = llm.generate(prompts, draws, use_tqdm=False)
+    tokenizer.batch_decode([output.outputs[0].token_ids for output in outputs])
     seconds = {"clock": time.perf_counter() - clock, "processor": time.process_time() - processor, "start": start}
-    return seconds | {"tokens": sum(len(output.outputs[0].token_ids) for output in outputs)}
+    tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
+    return seconds | {"tokens": tokens, "steps": steps[0]}
 
 
 def measured(options: argparse.Namespace, side: str) -> dict[str, float]:
@@ -156,9 +182,10 @@ def measured(options: argparse.Namespace, side: str) -> dict[str, float]:
 
 def compare(options: argparse.Namespace) -> None:
     """Print both sides' seconds, round by round, and the medians and ranges of their ratio."""
-    print(f"{options.prompts} prompts, batches of {options.rows}, blocks of {options.block_rows}", flush=True)
+    what = f"{options.prompts} prompts, {options.samples} samples of each"
+    print(f"{what}, batches of {options.rows}, blocks of {options.block_rows} prompts", flush=True)
     print("              stage seconds                 generate seconds          stage/generate")
-    print("round    clock  processor  start      clock  processor  start      clock  processor  tokens")
+    print("round    clock  processor  start      clock  processor  start      clock  processor  steps    tokens")
     ratios = []
     for round_ in range(options.rounds):
         sides = ("stage", "bare") if round_ % 2 else ("bare", "stage")
@@ -169,7 +196,8 @@ def compare(options: argparse.Namespace) -> None:
         print(
             f"{round_ + 1:5} {ours['clock']:8.2f} {ours['processor']:10.2f} {ours['start']:6.1f}"
             f" {theirs['clock']:10.2f} {theirs['processor']:10.2f} {theirs['start']:6.1f}"
-            f" {ratio[0]:10.3f} {ratio[1]:10.3f} {ours['tokens']:.0f}/{theirs['tokens']:.0f}",
+            f" {ratio[0]:10.3f} {ratio[1]:10.3f}  {ours['steps']}/{theirs['steps']}"
+            f"  {ours['tokens']:.0f}/{theirs['tokens']:.0f}",
             flush=True,
         )
     for name, values in zip(("clock", "processor"), zip(*ratios, strict=True), strict=True):
@@ -212,6 +240,7 @@ def main() -> None:
     """Compare, then credit; or be one side of the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=1000)
+    parser.add_argument("--samples", type=int, default=4, help="of each prompt")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=128)
     parser.add_argument("--block-rows", type=int, default=64)
@@ -226,7 +255,8 @@ def main() -> None:
     if options.side:
         print(json.dumps(stage_side(options) if options.side == "stage" else bare_side(options)))
         return
-    compare(options)
+    if options.rounds:
+        compare(options)
     if not options.no_credit:
         credit(options)
 
