@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from misstep.artifacts.manifest import Manifest, Timings
 from misstep.artifacts.progress import Heartbeat
 from misstep.cli.common import make_plan
 from misstep.plan.frozen import StageKind, Storage
@@ -239,8 +240,12 @@ class FakeStore:
     def committed_among(self, keys: object) -> frozenset[str]:
         return frozenset(self._committed)
 
-    def seconds(self, keys: object) -> dict[str, float]:
-        return dict.fromkeys(self._committed, 12.0)
+    def manifests(self, keys: object) -> dict[str, Manifest]:
+        summary = {"rollouts": 1200, "prefill_tokens": 900, "cached_prefill_tokens": 300}
+        return {
+            key: Manifest.model_construct(key=key, summary=summary, timings=Timings(seconds=12.0, blocks=(12.0,)))
+            for key in self._committed
+        }
 
     def heartbeats(self, key: str) -> list[Heartbeat]:
         return self._beats.get(key, [])
@@ -262,7 +267,11 @@ def test_status_tells_done_running_failed_and_waiting(tmp_path: Path) -> None:
     }
     rows = {row.stage: (row.state, row.took, row.detail) for row in look(plan, store, run, now=1010.0)}
     assert rows == {
-        "first": ("done", "12 s", ""),
+        "first": (
+            "done",
+            "12 s",
+            "rollouts 1,200, 33% of prompts cached",
+        ),
         "running": ("running", "", "50/200 samples"),
         "failed": ("failed", "3.0 s", "no luck"),
         "ready": ("waiting", "", "ready to run"),

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from misstep.artifacts.progress import Heartbeat
 from misstep.runner.events import Event
 from misstep.runner.schedule import Task
+
+_FIGURES = 4
 
 
 @dataclass
@@ -123,3 +126,18 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def figures(summary: Mapping[str, Any]) -> str:
+    """The first few plain counts and figures of a manifest's summary, as ``problems 2,000, dropped 3``; and the share
+    of prompt tokens that an engine found in its prefix cache."""
+    shown = []
+    for name, value in summary.items():
+        plain = isinstance(value, int | float | str) and not isinstance(value, bool) and len(str(value)) <= 24
+        if not plain or "prefill" in name:
+            continue
+        text = f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else value
+        shown.append(f"{name.replace('_', ' ')} {text}")
+    cached = summary.get("cached_prefill_tokens")
+    share = [f"{cached / summary['prefill_tokens']:.0%} of prompts cached"] if cached else []
+    return ", ".join(shown[:_FIGURES] + share)

@@ -13,11 +13,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from misstep.runner.board import Board, Running, describe, duration
+from misstep.runner.board import Board, Running, describe, duration, figures
 from misstep.runner.events import Event
 
 REMIND_SECONDS = 30.0
-_FIGURES = 4
 """How many of a stage's counts a line shows."""
 
 
@@ -169,17 +168,6 @@ def _opening(todo: int, committed: int, stages: int) -> str:
         return f"{committed} of {stages} stages are there already: nothing to do"
     there = f", {committed} are there already" if committed else ""
     return f"{todo} of {stages} stages to run{there}"
-
-
-def figures(summary: Mapping[str, Any]) -> str:
-    """The first few plain counts and figures of a manifest's summary, as ``problems 2,000, dropped 3``."""
-    shown = []
-    for name, value in summary.items():
-        if isinstance(value, bool) or not isinstance(value, int | float | str) or len(str(value)) > 24:
-            continue
-        text = f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else value
-        shown.append(f"{name.replace('_', ' ')} {text}")
-    return ", ".join(shown[:_FIGURES])
 
 
 def _state(row: Running) -> str:

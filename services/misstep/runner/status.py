@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from misstep.artifacts.manifest import Manifest
 from misstep.artifacts.progress import Heartbeat
 from misstep.plan.planner import Plan
-from misstep.runner.board import describe, duration
+from misstep.runner.board import describe, duration, figures
 
 FRESH_SECONDS = 60.0
 """A heartbeat younger than this means that someone is at work, on whatever machine."""
@@ -21,7 +22,7 @@ class Watch(Protocol):
     """What is asked of the store."""
 
     def committed_among(self, keys: Sequence[str]) -> frozenset[str]: ...
-    def seconds(self, keys: Sequence[str]) -> dict[str, float]: ...
+    def manifests(self, keys: Sequence[str]) -> Mapping[str, Manifest]: ...
     def heartbeats(self, key: str) -> list[Heartbeat]: ...
 
 
@@ -51,11 +52,13 @@ def look(plan: Plan, watch: Watch, run: Mapping[str, Any] | None, now: float) ->
     committed = watch.committed_among([stage.key for stage in plan.stages])
     seconds, errors, running = _from_events(run or {})
     done = {stage.name for stage in plan.stages if stage.key in committed}
-    block_seconds = watch.seconds(sorted(committed))
+    manifests = watch.manifests(sorted(committed))
     rows = []
     for stage in plan.stages:
         if stage.name in done:
-            rows.append(Row(stage.name, stage.key, "done", duration(block_seconds[stage.key])))
+            manifest = manifests[stage.key]
+            took = duration(manifest.timings.seconds)
+            rows.append(Row(stage.name, stage.key, "done", took, figures(manifest.summary)))
             continue
         took = duration(seconds[stage.name]) if stage.name in seconds else ""
         beats = [beat for beat in watch.heartbeats(stage.key) if now - beat.updated < FRESH_SECONDS]

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from misstep.artifacts import paths
-from misstep.artifacts.manifest import committed_keys, read_manifest
+from misstep.artifacts.manifest import Manifest, committed_keys, read_manifest
 from misstep.artifacts.progress import Heartbeat, read_progress
 from misstep.artifacts.store import Store
 from misstep.errors import MisstepError
@@ -32,11 +32,11 @@ class StoreWatch:
         manifest = read_manifest(self._store, key)
         return manifest.summary if manifest else {}
 
-    def seconds(self, keys: Sequence[str]) -> dict[str, float]:
-        """Return how long the blocks of committed artifacts took, all together."""
+    def manifests(self, keys: Sequence[str]) -> dict[str, Manifest]:
+        """Return the manifests of committed artifacts."""
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             manifests = pool.map(lambda key: read_manifest(self._store, key), keys)
-            return {key: found.timings.seconds for key, found in zip(keys, manifests, strict=True) if found}
+            return {key: found for key, found in zip(keys, manifests, strict=True) if found}
 
     def heartbeats(self, key: str) -> list[Heartbeat]:
         """Return how far a stage's shards are; nothing where the store does not answer, for they are only shown."""
