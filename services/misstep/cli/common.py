@@ -95,12 +95,12 @@ def make_costed_plan(
     from misstep.sources import architecture
 
     experiment, externals, plan = _planned(file, data, models, storage)
-    teacher, storage = externals.get("model_teacher"), plan.report.storage
+    teacher, place = externals.get("model_teacher"), plan.report.storage
     return plan, plan_cost(
         plan,
-        architecture(externals["model"], storage),
+        architecture(externals["model"], place),
         experiment.spec.assumptions,
-        None if teacher is None else architecture(teacher, storage),
+        None if teacher is None else architecture(teacher, place),
     )
 
 

@@ -31,12 +31,13 @@ def fetch_external(role: str, external: External, storage: Storage, folder: Path
 
 
 def _check(path: Path, field: str, external: External) -> None:
-    if not external.digest.startswith("sha256:") or digest_path(path, field) == external.digest:
-        return
-    fix = "Its contents have changed since the plan was made: run the experiment again."
-    if external.uri.startswith(("s3://", "file://")):
-        fix = "Its contents are not those of its digest, so the copy is damaged or another: run misstep upload again."
-    raise BadInput(field, external.uri, fix)
+    if external.digest.startswith("sha256:") and digest_path(path, field) != external.digest:
+        raise BadInput(
+            field,
+            external.uri,
+            "Its contents have changed since the plan was made: run the experiment again, or misstep upload where it is "
+            "an uploaded copy.",
+        )
 
 
 def _from_s3(field: str, external: External, storage: Storage, folder: Path, models: ModelCache | None) -> Path:
