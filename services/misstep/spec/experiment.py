@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from misstep.spec.assumptions import Assumptions
+from misstep.spec.cluster import RESOURCE_NAME, Cluster
 from misstep.spec.fields import NAME_PATTERN, Count, DecimalText, Name, SpecModel
 from misstep.spec.models import EngineArgument, ModelRef
 from misstep.spec.problems import Problems
@@ -210,7 +211,7 @@ class SecretVariable(SpecModel):
 
     env: str = Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")
     """The variable, for example `HF_TOKEN`. On one machine it is taken from the environment as it is."""
-    secret: str = Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")
+    secret: str = Field(pattern=RESOURCE_NAME)
     """In a cluster: the Secret's name."""
     key: str = Field(pattern=r"^[-._a-zA-Z0-9]{1,253}$")
     """In a cluster: the key in the Secret."""
@@ -237,6 +238,9 @@ class ExperimentSpec(SpecModel):
     assumptions: Assumptions = Assumptions()
     secrets: list[SecretVariable] = Field(default=[], max_length=16)
     """Credentials that stages need beside those of the storage: a Hub token for gated models, a teacher's key."""
+    cluster: Cluster = Cluster()
+    suspend: bool = False
+    """In a cluster: stop the pods and keep all results; set back to false, work goes on where it stood."""
 
     @model_validator(mode="after")
     def _arms_fit(self) -> ExperimentSpec:

@@ -91,6 +91,7 @@ def _bad_input(origin: str, errors: list[ErrorDetails]) -> BadInput:
 _FIXES = {
     "missing": "This field is needed: add it.",
     "bool_type": "Write true or false.",
+    "bool_parsing": "Write true or false.",
     "string_type": "Write text (in quotes where it looks like a number).",
     "int_type": "Write a whole number without quotes.",
     "int_parsing": "Write a whole number without quotes.",
