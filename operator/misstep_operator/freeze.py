@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 from collections.abc import Mapping
 from typing import Any
-
-import yaml
 
 from misstep.errors import BadInput
 from misstep.plan.cost import plan_cost
@@ -36,7 +35,7 @@ def parse(body: Mapping[str, Any]) -> Experiment:
         "metadata": {"name": metadata.get("name"), "namespace": metadata.get("namespace")},
         "spec": body.get("spec") or {},
     }
-    return parse_experiment(yaml.safe_dump(document), f"Experiment {metadata.get('name')}")
+    return parse_experiment(json.dumps(document), f"Experiment {metadata.get('name')}")
 
 
 def make_plan(experiment: Experiment) -> Plan:
@@ -93,6 +92,6 @@ def _refuse_local(experiment: Experiment) -> None:
             raise BadInput(
                 field,
                 path,
-                "The cluster cannot read it. `misstep upload FILE --storage s3://... | kubectl apply -f -` puts it into "
-                "the store and writes uri and digest instead.",
+                "The cluster cannot read it. `misstep upload FILE --storage s3://... | kubectl apply -f -` puts it "
+                "into the store and writes uri and digest instead.",
             )

@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 from misstep.errors import EXIT_BAD_INPUT
-from misstep.plan.frozen import FrozenStage, StageKind
+from misstep.plan.frozen import FrozenStage, StageKind, Storage
 from misstep.spec.cluster import Cluster, PodSettings
 from misstep.spec.experiment import SecretVariable
 from misstep_operator import observed as o
@@ -21,6 +21,12 @@ _NOBODY = 65532
 def job_name(uid: str, key: str, attempt: int) -> str:
     """Name an attempt's Job: the same for everyone who would create it, and 63 characters at most."""
     return f"{key}-{hashlib.sha256(uid.encode()).hexdigest()[:6]}-{attempt}"
+
+
+def storage_id(storage: Storage) -> str:
+    """Name a store in a label: Experiments with the same one share results."""
+    place = f"{storage.endpoint or ''} {storage.uri.rstrip('/')}"
+    return hashlib.sha256(place.encode()).hexdigest()[:16]
 
 
 def owner_reference(experiment: o.ExperimentView) -> dict[str, Any]:
@@ -50,7 +56,7 @@ def make_job(
         queue: labels of the Experiment that its Jobs take over, such as Kueue's queue name.
     """
     name = job_name(experiment.uid, stage.key, attempt)
-    own = pod_settings(cluster, stage.kind)
+    own = cluster.pods(stage.kind.value)
     labels = {**queue, **own.labels, **_labels(experiment, stage, attempt)}
     return {
         "apiVersion": "batch/v1",
@@ -115,12 +121,6 @@ def make_service(experiment: o.ExperimentView, stage: FrozenStage, attempt: int)
     }
 
 
-def pod_settings(cluster: Cluster, kind: StageKind) -> PodSettings:
-    """Return what a kind's pods get: its own fields over the defaults."""
-    own: PodSettings = getattr(cluster, kind.value)
-    return cluster.defaults.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
-
-
 def _labels(experiment: o.ExperimentView, stage: FrozenStage, attempt: int) -> dict[str, str]:
     return {
         o.NAME_LABEL: "misstep",
@@ -130,6 +130,7 @@ def _labels(experiment: o.ExperimentView, stage: FrozenStage, attempt: int) -> d
         o.STAGE_LABEL: stage.name,
         o.KEY_LABEL: stage.key,
         o.ATTEMPT_LABEL: str(attempt),
+        o.STORAGE_LABEL: storage_id(stage.storage),
     }
 
 
@@ -164,7 +165,7 @@ def _pod(
         },
         **{name: value for name, value in optional.items() if value},
         "containers": [_container(job, stage, own, secrets, settings)],
-        "volumes": _volumes(own),
+        "volumes": _volumes(stage, own),
     }
 
 
@@ -222,16 +223,14 @@ def _resources(stage: FrozenStage, own: PodSettings) -> dict[str, Any]:
     return {"requests": amounts, "limits": limits}
 
 
-def _volumes(own: PodSettings) -> list[dict[str, Any]]:
+def _volumes(stage: FrozenStage, own: PodSettings) -> list[dict[str, Any]]:
     claim: dict[str, Any] = {"emptyDir": {}}
     if own.model_cache_claim:
         claim = {"persistentVolumeClaim": {"claimName": own.model_cache_claim}}
-    memory: dict[str, Any] = {"medium": "Memory"}
-    if own.shared_memory:
-        memory["sizeLimit"] = f"{own.shared_memory}Mi"
+    shared = own.shared_memory or (1024 if stage.resources.gpus else 64)
     return [
         {"name": "scratch", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
         {"name": "cache", **claim},
-        {"name": "shared-memory", "emptyDir": memory},
+        {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": f"{shared}Mi"}},
     ]

@@ -16,8 +16,8 @@ NAME_LABEL, MANAGED_LABEL, COMPONENT_LABEL = (
     f"app.kubernetes.io/{name}" for name in ("name", "managed-by", "component")
 )
 MANAGER = "misstep-operator"
-EXPERIMENT_LABEL, STAGE_LABEL, KEY_LABEL, ATTEMPT_LABEL = (
-    f"misstep.dev/{name}" for name in ("experiment", "stage", "key", "attempt")
+EXPERIMENT_LABEL, STAGE_LABEL, KEY_LABEL, ATTEMPT_LABEL, STORAGE_LABEL = (
+    f"misstep.dev/{name}" for name in ("experiment", "stage", "key", "attempt", "storage")
 )
 RETRY_ANNOTATION = "misstep.dev/retry"
 """Setting it to another text makes a failed Experiment try again."""
