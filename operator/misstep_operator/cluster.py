@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ import lightkube
 from lightkube import codecs
 from lightkube.core.exceptions import ApiError
 from lightkube.generic_resource import create_namespaced_resource
+from lightkube.operators import BinaryOperator, Operator, SequenceOperator, not_equal
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import ConfigMap, Event, Pod
 from lightkube.types import CascadeType, PatchType
@@ -18,7 +19,9 @@ from lightkube.types import CascadeType, PatchType
 from misstep_operator import observed as o
 
 Experiments = create_namespaced_resource("misstep.dev", "v1alpha1", "Experiment", "experiments")
-_NOT_FOUND, _CONFLICT = 404, 409
+Labels = dict[str, str | Operator[Any] | Iterable[Any] | None]
+Fields = dict[str, str | BinaryOperator | SequenceOperator]
+_NOT_FOUND, _CONFLICT, _INVALID = 404, 409, 422
 
 
 class Cluster:
@@ -31,13 +34,13 @@ class Cluster:
     async def experiments(self) -> list[dict[str, Any]]:
         """List all Experiments of the watched namespaces."""
         return [
-            found.to_dict() for ns in self._namespaces async for found in self._client.list(Experiments, namespace=ns)
+            _plain(found) for ns in self._namespaces async for found in self._client.list(Experiments, namespace=ns)
         ]
 
     async def experiment(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Read one; None where there is none."""
         try:
-            return (await self._client.get(Experiments, name, namespace=namespace)).to_dict()
+            return _plain(await self._client.get(Experiments, name, namespace=namespace))
         except ApiError as error:
             if error.status.code == _NOT_FOUND:
                 return None
@@ -45,27 +48,24 @@ class Cluster:
 
     async def jobs(self, namespace: str, experiment: str) -> list[dict[str, Any]]:
         """List an Experiment's Jobs."""
-        marks = {o.EXPERIMENT_LABEL: experiment, o.MANAGED_LABEL: o.MANAGER}
-        return [job.to_dict() async for job in self._client.list(Job, namespace=namespace, labels=marks)]
+        return [_plain(job) async for job in self._client.list(Job, namespace=namespace, labels=_children(experiment))]
 
     async def pods(self, namespace: str, experiment: str) -> list[dict[str, Any]]:
         """List those of an Experiment's pods that have not succeeded."""
-        marks = {o.EXPERIMENT_LABEL: experiment, o.MANAGED_LABEL: o.MANAGER}
-        found = self._client.list(
-            Pod, namespace=namespace, labels=marks, fields={"status.phase": lightkube.operators.not_equal("Succeeded")}
-        )
-        return [pod.to_dict() async for pod in found]
+        unfinished: Fields = {"status.phase": not_equal("Succeeded")}
+        found = self._client.list(Pod, namespace=namespace, labels=_children(experiment), fields=unfinished)
+        return [_plain(pod) async for pod in found]
 
     async def jobs_for(self, keys: Sequence[str], storage: str) -> list[dict[str, Any]]:
         """List all Jobs of the watched namespaces that compute one of the keys in a store."""
-        marks = {o.KEY_LABEL: list(keys), o.STORAGE_LABEL: storage}
+        marks: Labels = {o.KEY_LABEL: list(keys), o.STORAGE_LABEL: storage}
         return [
-            job.to_dict() for ns in self._namespaces async for job in self._client.list(Job, namespace=ns, labels=marks)
+            _plain(job) for ns in self._namespaces async for job in self._client.list(Job, namespace=ns, labels=marks)
         ]
 
     async def why_no_pods(self, namespace: str, job: str) -> str:
         """Return the last complaint in a Job's events: a quota, an admission policy."""
-        fields = {"involvedObject.name": job, "involvedObject.kind": "Job", "type": "Warning"}
+        fields: Fields = {"involvedObject.name": job, "involvedObject.kind": "Job", "type": "Warning"}
         found = [event async for event in self._client.list(Event, namespace=namespace, fields=fields)]
         found.sort(key=lambda event: str(event.lastTimestamp or event.eventTime or ""))
         return str(found[-1].message or "") if found else ""
@@ -73,7 +73,7 @@ class Cluster:
     async def config_map(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Read a ConfigMap; None where there is none."""
         try:
-            return (await self._client.get(ConfigMap, name, namespace=namespace)).to_dict()
+            return _plain(await self._client.get(ConfigMap, name, namespace=namespace))
         except ApiError as error:
             if error.status.code == _NOT_FOUND:
                 return None
@@ -113,7 +113,7 @@ class Cluster:
         try:
             await self._client.patch(Experiments.Status, name, patch, namespace=namespace, patch_type=PatchType.JSON)
         except ApiError as error:
-            if error.status.code in (_NOT_FOUND, _CONFLICT, 422):
+            if error.status.code in (_NOT_FOUND, _CONFLICT, _INVALID):
                 return False
             raise
         return True
@@ -141,3 +141,12 @@ class Cluster:
             "source": {"component": o.MANAGER},
         }
         await self._client.create(codecs.from_dict(body))
+
+
+def _children(experiment: str) -> Labels:
+    return {o.EXPERIMENT_LABEL: experiment, o.MANAGED_LABEL: o.MANAGER}
+
+
+def _plain(found: Any) -> dict[str, Any]:
+    body: dict[str, Any] = found.to_dict()
+    return body

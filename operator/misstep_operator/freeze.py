@@ -49,12 +49,13 @@ def make_plan(experiment: Experiment) -> Plan:
     _refuse_local(experiment)
     externals = resolve(experiment)
     made = plan(experiment, externals)
+    storage = made.report.storage
     teacher = externals.get("model_teacher")
     cost = plan_cost(
         made,
-        architecture(externals["model"]),
+        architecture(externals["model"], storage),
         experiment.spec.assumptions,
-        None if teacher is None else architecture(teacher),
+        None if teacher is None else architecture(teacher, storage),
     )
     refuse_misfits(cost)
     return made

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 
+import httpx2
 import lightkube
 from aiohttp import web
 from prometheus_client import generate_latest
@@ -20,7 +21,7 @@ from misstep_operator.storeview import Stores
 async def serve(settings: Settings) -> None:
     """Run the operator until SIGTERM or SIGINT, or until a part of it fails."""
     metrics = Metrics()
-    client = lightkube.AsyncClient(timeout=lightkube.core.client.httpx.Timeout(30.0))
+    client = lightkube.AsyncClient(timeout=httpx2.Timeout(30.0))
     cluster = Cluster(client, settings.namespaces)
     operator = Operator(cluster, Passes(cluster, Stores(), settings, metrics), settings, metrics)
     runner = web.AppRunner(_app(operator, metrics), access_log=None)
@@ -40,9 +41,9 @@ async def serve(settings: Settings) -> None:
 
 def _app(operator: Operator, metrics: Metrics) -> web.Application:
     async def health(_: web.Request) -> web.Response:
-        return (
-            web.Response(text="ok\n") if operator.alive else web.Response(status=503, text="the resync has stalled\n")
-        )
+        if operator.alive:
+            return web.Response(text="ok\n")
+        return web.Response(status=503, text="the resync has stalled\n")
 
     async def scrape(_: web.Request) -> web.Response:
         body = generate_latest(metrics.registry)
