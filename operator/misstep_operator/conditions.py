@@ -76,7 +76,8 @@ def unfinished(stage: str) -> str:
 def suspended(ending: int) -> str:
     """The Experiment is suspended."""
     if ending:
-        return f"spec.suspend is true; {ending} Jobs are being ended"
+        what = "its last Job is" if ending == 1 else f"{ending} Jobs are"
+        return f"spec.suspend is true; {what} being ended"
     return "spec.suspend is true; set it to false to go on"
 
 

@@ -106,7 +106,7 @@ def status_of(seen: Observed, plan: Plan, views: list[StageView], starting: set[
         "done": done,
         "total": len(views),
         "progress": f"{done}/{len(views)}",
-        "stage": say.running([view.stage.name for view in running]) if running and not over else "",
+        "stage": say.running([view.stage.name for view in running]) if state is State.RUNNING else "",
         "eta": _eta(seen, running) if state is State.RUNNING else "",
         "report": report if state is State.SUCCEEDED else "",
         "conditions": _conditions(seen, found),
