@@ -35,8 +35,8 @@ def _check(path: Path, field: str, external: External) -> None:
         raise BadInput(
             field,
             external.uri,
-            "Its contents have changed since the plan was made: run the experiment again, or misstep upload where it is "
-            "an uploaded copy.",
+            "Its contents have changed since the plan was made: run the experiment again, or misstep upload where it "
+            "is an uploaded copy.",
         )
 
 
