@@ -57,14 +57,14 @@ def make_job(
     """
     name = job_name(experiment.uid, stage.key, attempt)
     own = cluster.pods(stage.kind.value)
-    labels = {**queue, **own.labels, **_labels(experiment, stage, attempt)}
+    labels = {**own.labels, **_labels(experiment, stage, attempt)}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             "name": name,
             "namespace": experiment.namespace,
-            "labels": labels,
+            "labels": {**queue, **labels},
             "ownerReferences": [owner_reference(experiment)],
         },
         "spec": {
