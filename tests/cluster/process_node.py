@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -102,10 +103,8 @@ class ProcessNode:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
             time.sleep(0.5)  # its status is written first
-        try:
+        with suppress(ApiError):
             self.client.delete(Pod, pod["metadata"]["name"], namespace=pod["metadata"]["namespace"], grace_period=0)
-        except ApiError:
-            pass
 
     def run(self, pod: dict[str, Any]) -> None:
         (container,) = pod["spec"]["containers"]

@@ -38,10 +38,14 @@ def finished(world: Operating) -> dict[str, Any]:
     return world.wait_for_state("small", "Succeeded")
 
 
+def stage_of(job: dict[str, Any]) -> str:
+    return str(job["metadata"]["labels"]["misstep.dev/stage"])
+
+
 def results(storage: Storage, key: str, scratch: Path) -> dict[str, Any]:
     """What a report found, without what differs between any two runs."""
     reader = Reader(open_store(storage), scratch)
-    found: dict[str, Any] = json.loads((reader.folder(key) / "results.json").read_text())
+    found: dict[str, Any] = json.loads((reader.folder(key, "") / "results.json").read_text())
     return {name: value for name, value in found.items() if name not in ("costs", "stages", "tools", "made")}
 
 
@@ -81,11 +85,7 @@ def test_an_edit_of_beta_runs_dpo_and_what_follows_and_nothing_else(world: Opera
         "second success",
         lambda status: status.get("observedGeneration") == generation and status.get("state") == "Succeeded",
     )
-    again = {
-        job["metadata"]["labels"]["misstep.dev/stage"]
-        for name, job in world.jobs("small").items()
-        if name not in before
-    }
+    again = {stage_of(job) for name, job in world.jobs("small").items() if name not in before}
     assert again == {"dpo-d32-s0", "test-dpo-d32-s0", "verify-test-dpo-d32-s0", "score-dpo-d32-s0", "report"}
 
 
@@ -112,7 +112,7 @@ def test_operators_killed_at_random_moments_compute_nothing_twice(world: Operati
         world.stop_operators(signal.SIGKILL)
         kills += 1
         world.start_operator()
-    jobs = Counter(job["metadata"]["labels"]["misstep.dev/stage"] for job in world.jobs("killed").values())
+    jobs = Counter(map(stage_of, world.jobs("killed").values()))
     assert set(jobs.values()) == {1}, (kills, jobs)
     assert len(jobs) == STAGES
 
@@ -121,7 +121,7 @@ def test_two_operators_at_once_do_not_fight(world: Operating) -> None:
     world.start_operator()
     world.apply(experiment(world.endpoint, "twice", seeds=[9]))
     world.wait_for_state("twice", "Succeeded")
-    jobs = Counter(job["metadata"]["labels"]["misstep.dev/stage"] for job in world.jobs("twice").values())
+    jobs = Counter(map(stage_of, world.jobs("twice").values()))
     assert set(jobs.values()) == {1}
     world.operators.pop().kill()
 
