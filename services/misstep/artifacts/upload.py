@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from misstep.artifacts import paths
-from misstep.artifacts.digest import digest_files, digest_path
+from misstep.artifacts.digest import digest_files, folder_digest
 from misstep.artifacts.files import stored_problem
 from misstep.artifacts.store import Store, valid_path
 from misstep.errors import BadInput
@@ -48,9 +48,9 @@ def upload(store: Store, local: Path, digest: str, tell: Callable[[Sent], None],
             in the store holds other objects, which would change its digest.
     """
     hashes = digest_files(local, field)
-    if digest_path(local, field) != digest:
-        raise BadInput(field, str(local), "Its contents have changed a moment ago: upload again.")
     single = local.is_file()
+    if (f"sha256:{hashes[local.name]}" if single else folder_digest(hashes)) != digest:
+        raise BadInput(field, str(local), "Its contents have changed a moment ago: upload again.")
     wrong = next((name for name in hashes if not valid_path(name)), None)
     if wrong is not None:
         raise BadInput(field, wrong, "No store takes a file of that name: rename it.")

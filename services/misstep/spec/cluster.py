@@ -46,7 +46,7 @@ class Toleration(SpecModel):
 class EnvironmentVariable(SpecModel):
     """One environment variable, for example a proxy. Credentials belong in `spec.secrets`."""
 
-    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")
+    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$", max_length=128)
     """The variable."""
     value: str = Field(max_length=4096)
     """Its value; text, so numbers are quoted."""

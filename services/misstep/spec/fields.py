@@ -71,7 +71,7 @@ Mebibytes = Annotated[
 ]
 """MiB in Python, a Kubernetes quantity in YAML."""
 
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=40)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 CopyUri = Annotated[str, Field(pattern=COPY_PATTERN, max_length=1024)]
