@@ -1,14 +1,12 @@
-"""From an Experiment object to its plan, and a plan to and from the ConfigMap that keeps it.
+"""From an Experiment object to its plan.
 
-A plan is made once for each generation and read back afterwards: an operator of a newer version that would plan
-otherwise leaves running Experiments, and their keys, as they are. No I/O but for a model's ``config.json``, which
-``misstep.sources`` may read from a store.
+A plan is made once for each generation and read back afterwards (``misstep.plan.kept``): an operator of a newer version
+that would plan otherwise leaves running Experiments, and their keys, as they are. No I/O but for a model's
+``config.json``, which ``misstep.sources`` may read from a store.
 """
 
 from __future__ import annotations
 
-import base64
-import gzip
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -20,10 +18,6 @@ from misstep.plan.planner import Plan, plan
 from misstep.sources import architecture, resolve
 from misstep.spec.experiment import Experiment
 from misstep.spec.load import parse_experiment
-
-PLAN_FILE = "plan.json.gz"
-_MOST_BYTES = 900_000
-"""Of a packed plan: the API server refuses ConfigMaps above 1 MiB."""
 
 
 def parse(body: Mapping[str, Any]) -> Experiment:
@@ -59,24 +53,6 @@ def make_plan(experiment: Experiment) -> Plan:
     )
     refuse_misfits(cost)
     return made
-
-
-def pack(made: Plan) -> dict[str, str]:
-    """Return a plan as a ConfigMap's ``binaryData``. Raises BadInput where it is too large."""
-    packed = gzip.compress(made.model_dump_json().encode(), mtime=0)
-    if len(packed) > _MOST_BYTES:
-        fix = "Split it: fewer arms, sizes or seeds in one Experiment. Stages that are the same are shared."
-        raise BadInput("spec", f"{len(made.stages)} stages", fix)
-    return {PLAN_FILE: base64.b64encode(packed).decode()}
-
-
-def unpack(data: Mapping[str, str] | None) -> Plan:
-    """Read a plan back. Raises BadInput where the ConfigMap holds none."""
-    try:
-        return Plan.model_validate_json(gzip.decompress(base64.b64decode((data or {})[PLAN_FILE])))
-    except (KeyError, ValueError, OSError, EOFError) as error:
-        fix = "Delete the ConfigMap: the plan is made again."
-        raise BadInput(f"the plan's ConfigMap, {PLAN_FILE}", type(error).__name__, fix) from error
 
 
 def _refuse_local(experiment: Experiment) -> None:

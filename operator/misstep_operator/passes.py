@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from misstep.errors import BadInput
+from misstep.plan.kept import pack, plan_name, unpack
 from misstep.plan.planner import Plan
 from misstep.spec.experiment import Experiment
 from misstep_operator import conditions as say
@@ -70,7 +71,7 @@ class Passes:
         known = self._plans.get((view.uid, view.generation))
         if known is not None:
             return known
-        name = f"{view.name}-plan-{view.generation}"
+        name = plan_name(view.name, view.generation)
         try:
             kept = await self._cluster.config_map(view.namespace, name)
             if kept is None:
@@ -84,14 +85,14 @@ class Passes:
                         "ownerReferences": [owner_reference(view)],
                     },
                     "immutable": True,
-                    "binaryData": freeze.pack(made),
+                    "binaryData": pack(made),
                 }
                 if not await self._cluster.create(body):
                     kept = await self._cluster.config_map(view.namespace, name)
-                    made = freeze.unpack((kept or {}).get("binaryData"))
+                    made = unpack((kept or {}).get("binaryData"))
                 await self._forget_plans(view)
             else:
-                made = freeze.unpack(kept.get("binaryData"))
+                made = unpack(kept.get("binaryData"))
         except BadInput as error:
             return error
         if len(self._plans) >= _REMEMBERED_PLANS:
@@ -103,7 +104,7 @@ class Passes:
         """Remove the plan of the generation that this one replaces."""
         before = view.status.get("observedGeneration")
         if isinstance(before, int) and 0 < before < view.generation:
-            await self._cluster.delete_config_map(view.namespace, f"{view.name}-plan-{before}")
+            await self._cluster.delete_config_map(view.namespace, plan_name(view.name, before))
 
     async def _observe(self, view: ExperimentView, plan: Plan | BadInput) -> Observed:
         # Jobs before the store: what a complete Job committed is then seen.

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.artifacts import servers
-from tests.cluster.operating import Operating, experiment, operating
 
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.store import open_store
 from misstep.plan.frozen import Storage
+from tests.artifacts import servers
+from tests.cluster.operating import Operating, experiment, operating
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 STAGES = 14

@@ -6,9 +6,10 @@ import base64
 from typing import Any
 
 import pytest
-from misstep_operator.freeze import PLAN_FILE, make_plan, pack, parse, unpack
 
 from misstep.errors import BadInput
+from misstep.plan.kept import PLAN_FILE, pack, unpack
+from misstep_operator.freeze import make_plan, parse
 from tests.operator.world import PLAN
 
 

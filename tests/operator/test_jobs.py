@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 import yaml
-from misstep_operator.jobs import job_name, make_job, make_service
-from misstep_operator.observed import ExperimentView
-from misstep_operator.settings import SERVICES, Settings
 from syrupy.assertion import SnapshotAssertion
 
 from misstep.plan.frozen import FrozenStage, StageKind
 from misstep.plan.planner import Plan
 from misstep.spec.cluster import Cluster
 from misstep.spec.experiment import SecretVariable
+from misstep_operator.jobs import job_name, make_job, make_service
+from misstep_operator.observed import ExperimentView
+from misstep_operator.settings import SERVICES, Settings
 from tests.operator.world import small_plan
 
 VIEW = ExperimentView("research", "e", "0b5c7d2e-uid", 1, False, {})

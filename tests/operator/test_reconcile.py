@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from misstep.errors import BadInput
 from misstep_operator.observed import JobState, JobView, Trouble
 from misstep_operator.reconcile import Decision, reconcile
 from misstep_operator.stages import FAIL_JOB
-
-from misstep.errors import BadInput
 from tests.operator.world import PLAN, World, small_plan
 
 FIRST = "problems"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from misstep_operator.metrics import Metrics
-from misstep_operator.settings import read_settings
 from prometheus_client import generate_latest
 
 from misstep.errors import BadInput
+from misstep_operator.metrics import Metrics
+from misstep_operator.settings import read_settings
 from tests.operator.world import World
 
 IMAGES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from misstep_operator.observed import JobState, Trouble
 from misstep_operator.views import experiment_view, job_views, without_pods
 

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from misstep_operator.jobs import job_name
-from misstep_operator.observed import ExperimentView, JobState, JobView, Observed, StoreView
-from misstep_operator.reconcile import Decision, reconcile
-
 from misstep.plan.frozen import External
 from misstep.plan.planner import Plan, plan
 from misstep.spec import parse_experiment
+from misstep_operator.jobs import job_name
+from misstep_operator.observed import ExperimentView, JobState, JobView, Observed, StoreView
+from misstep_operator.reconcile import Decision, reconcile
 
 MODEL = {"model": External(uri="s3://b/m", digest="sha256:1")}
 SOURCES = {f"source_{split}": External(uri="s3://b/x", digest="sha256:2") for split in ("train", "test")}
