@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from misstep.errors import BadInput, MisstepError
-from misstep.runner.status import Row
 
 if TYPE_CHECKING:
     from misstep.plan.planner import Plan
+    from misstep.runner.status import Row
 
 NamespaceOption = Annotated[
     str | None,
@@ -39,9 +39,8 @@ class InCluster:
     @classmethod
     def find(cls, namespace: str, name: str) -> InCluster:
         """Read it. Raises BadInput where there is none, MisstepError where the cluster does not answer."""
-        return cls(
-            namespace, name, json.loads(kubectl(namespace, "get", "experiments.misstep.dev", name, "-o", "json"))
-        )
+        text = kubectl(namespace, "get", "experiments.misstep.dev", name, "-o", "json")
+        return cls(namespace, name, json.loads(text))
 
     @property
     def status(self) -> Mapping[str, Any]:
@@ -50,6 +49,8 @@ class InCluster:
 
     def rows(self) -> list[Row]:
         """Describe its stages as ``misstep status`` shows them."""
+        from misstep.runner.status import Row
+
         return [
             Row(
                 stage=str(entry.get("name", "")),
