@@ -18,6 +18,7 @@ from misstep.spec.cluster import PodSettings
 from misstep.spec.experiment import API_VERSION, KIND, Arm, Experiment, Prompt, Sampling, StorageSpec
 from misstep.spec.explain import fields_of, nested_model
 from misstep.spec.fields import DECIMAL_PATTERN, decimal_text
+from misstep.spec.load import ExperimentLoader
 from misstep.spec.resources import StageResources
 from misstep_operator.cel import Rule
 from misstep_operator.crd_rules import RULES
@@ -218,7 +219,11 @@ def _one_line(text: str | None) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Repeats what is the same in several places: the API server takes no references."""
+    """Repeats what is the same in several places, for the API server takes no references, and quotes texts that are
+    numbers to it, as ``1e-5``."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+_Dumper.yaml_implicit_resolvers = ExperimentLoader.yaml_implicit_resolvers

@@ -10,18 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from cluster.places import KUBECTL
 from tests.operator.crd_cases import BAD, GOOD, WRONG, experiment
 
+pytestmark = pytest.mark.cluster
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 CRD = Path(__file__).parents[2] / "charts/misstep/files/crd.yaml"
 
 
 @pytest.fixture(scope="module")
-def run(control_plane: Path, kubectl: Path) -> Kubectl:
+def run(control_plane: Path) -> Kubectl:
     """Run kubectl against a control plane that has the definition."""
 
     def call(*argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        command = [str(kubectl), "--kubeconfig", str(control_plane), *argv]
+        command = [str(KUBECTL), "--kubeconfig", str(control_plane), *argv]
         return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120, check=False)
 
     applied = call("apply", "-f", str(CRD))  # in a client's way, which keeps a copy in an annotation
