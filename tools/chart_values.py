@@ -109,7 +109,7 @@ def _schema(value: Value) -> dict[str, Any]:
         return about | dict(value.more)
     types = {bool: "boolean", int: "integer", str: "string", list: "array", dict: "object"}
     found = {"type": types[type(value.default)], **value.more}
-    if found["type"] == "array" and "items" not in found or found["type"] == "object":
+    if (found["type"] == "array" and "items" not in found) or found["type"] == "object":
         raise ValueError(f"values.yaml: {'.'.join(value.path)} needs a @schema line that says what it holds")
     return about | found
 

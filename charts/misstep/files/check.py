@@ -1,4 +1,4 @@
-"""What `helm test` tries, in the operator's image: `check.py api | health URL | read STORAGE | write STORAGE`, in any number.
+"""What `helm test` tries, in the operator's image: `check.py api health URL read STORAGE write STORAGE`, or some of it.
 
 Ends with one sentence and exit code 1 at the first thing that does not work.
 """
@@ -20,25 +20,24 @@ PATIENCE_SECONDS = 90
 """The test may come right after the install."""
 
 
-def main(todo: list[str]) -> str:
-    """Try everything; returns what did not work, or nothing."""
+def main(todo: list[str]) -> int:
+    """Try everything; returns the exit code."""
     while todo:
         match todo:
-            case ["api", *todo]:
-                problem = until_good(api_problem)
-                print("the API server knows Experiments" if not problem else problem, flush=True)
-            case ["health", url, *todo]:
-                problem = until_good(lambda url=url: health_problem(url))
-                print(f"the operator at {url} is alive" if not problem else problem, flush=True)
-            case [("read" | "write") as how, text, *todo]:
+            case ["api", *rest]:
+                good, problem = "the API server knows Experiments", until_good(api_problem)
+            case ["health", url, *rest]:
+                good, problem = f"the operator at {url} is alive", until_good(lambda url=url: health_problem(url))
+            case [("read" | "write") as how, text, *rest]:
                 storage = Storage.model_validate_json(text)
-                problem = store_problem(storage, write=how == "write")
-                print(f"{storage.uri}: {how} works" if not problem else problem, flush=True)
+                good, problem = f"{storage.uri}: {how} works", store_problem(storage, write=how == "write")
             case _:
-                problem = f"unknown: {todo}"
+                good, rest, problem = "", [], f"unknown: {todo}"
+        print(problem or good, flush=True)
         if problem:
-            return problem
-    return ""
+            return 1
+        todo = rest
+    return 0
 
 
 def until_good(problem_of):
@@ -51,7 +50,8 @@ def until_good(problem_of):
 
 def api_problem() -> str:
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
-    request = urllib.request.Request(f"https://{host if ':' not in host else f'[{host}]'}:{port}/apis/misstep.dev/v1alpha1")
+    host = f"[{host}]" if ":" in host else host
+    request = urllib.request.Request(f"https://{host}:{port}/apis/misstep.dev/v1alpha1")
     request.add_header("Authorization", f"Bearer {(ACCOUNT / 'token').read_text()}")
     try:
         with urllib.request.urlopen(
@@ -59,7 +59,9 @@ def api_problem() -> str:
         ) as answer:
             names = {resource["name"] for resource in json.load(answer)["resources"]}
     except OSError as error:
-        return f"the API server does not serve misstep.dev/v1alpha1: {error}. Is the CustomResourceDefinition installed?"
+        return (
+            f"the API server does not serve misstep.dev/v1alpha1: {error}. Is the CustomResourceDefinition installed?"
+        )
     missing = {"experiments", "experiments/status"} - names
     return f"the API server serves misstep.dev/v1alpha1 without {', '.join(sorted(missing))}" if missing else ""
 
@@ -81,4 +83,4 @@ def store_problem(storage: Storage, write: bool) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(1 if main(sys.argv[1:]) else 0)
+    sys.exit(main(sys.argv[1:]))
