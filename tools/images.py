@@ -52,8 +52,8 @@ def main(argv: list[str]) -> int:
 
 def find_builder() -> str | None:
     """Return the first builder that works here."""
-    asked = subprocess.run(["docker", "version"], capture_output=True, check=False) if shutil.which("docker") else None
-    if asked is not None and asked.returncode == 0:
+    docker = shutil.which("docker")
+    if docker and subprocess.run([docker, "version"], capture_output=True, check=False).returncode == 0:
         return "docker"
     return "buildah" if shutil.which("buildah") else None
 
