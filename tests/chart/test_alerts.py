@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import yaml
 
 from tests.chart.rendering import CHART, objects
 
+Promtool = Callable[..., None]
 CASES = Path(__file__).with_name("alerts_test.yaml")
 ALERTS = [
     rule for group in yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"] for rule in group["rules"]
@@ -32,21 +35,39 @@ METRICS = {
 """What the operator exports."""
 
 
-def test_promtool(tmp_path: Path) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
+@pytest.fixture
+def promtool(tmp_path: Path) -> Promtool:
+    found = shutil.which("promtool")
+    if found is None:
         pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
-    rules = next(
-        found
-        for found in objects({"metrics": {"prometheusRule": {"enabled": True}}})
-        if found["kind"] == "PrometheusRule"
-    )
+
+    def run(*command: str) -> None:
+        done = subprocess.run([found, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return run
+
+
+def test_alerts_fire_when_they_should(promtool: Promtool, tmp_path: Path) -> None:
+    values = {"metrics": {"prometheusRule": {"enabled": True}}}
+    rules = next(found for found in objects(values) if found["kind"] == "PrometheusRule")
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules["spec"]))
     cases = yaml.safe_load(CASES.read_text()) | {"rule_files": ["rules.yaml"]}
     (tmp_path / "cases.yaml").write_text(yaml.safe_dump(cases))
-    for command in (["check", "rules", "rules.yaml"], ["test", "rules", "cases.yaml"]):
-        done = subprocess.run([promtool, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+    promtool("check", "rules", "rules.yaml")
+    promtool("test", "rules", "cases.yaml")
+
+
+def test_dashboards_ask_in_a_language_that_prometheus_knows(promtool: Promtool, tmp_path: Path) -> None:
+    asked = [
+        target["expr"].replace("$__range", "1h")
+        for file in CHART.glob("dashboards/*.json")
+        for panel in json.loads(file.read_text())["panels"]
+        for target in panel["targets"]
+    ]
+    rules = [{"record": f"query:{number}", "expr": expression} for number, expression in enumerate(asked)]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
+    promtool("check", "rules", "rules.yaml")
 
 
 @pytest.mark.parametrize("name", NAMES)
