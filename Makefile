@@ -9,7 +9,7 @@ VLLM_GPU := $(VENV)/.vllm-gpu
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup vllm vllm-gpu gpu-check demo test test-fast check format locks docs quickstart-base quickstart-search smollm2 versitygw clean
+.PHONY: help setup vllm vllm-gpu gpu-check demo test test-fast check format locks docs images quickstart-base quickstart-search smollm2 versitygw clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -70,6 +70,9 @@ format: $(READY) ## format the code
 
 docs: $(READY) ## write the generated pages again
 	@$(BIN)/python tools/generate.py
+
+images: $(READY) ## build the container images with docker or buildah (IMAGES="operator training", BASE=, VLLM=cpu, BUILD_OPTIONS="--network=host")
+	@$(BIN)/python tools/images.py $(IMAGES) $(if $(BASE),--base $(BASE)) $(if $(VLLM),--vllm $(VLLM)) $(BUILD_OPTIONS:%=--option=%)
 
 locks: ## resolve the locks again (needs a package index; upgrades nothing unless UPGRADE=--upgrade)
 	@$(BIN)/python tools/locks.py $(UPGRADE)

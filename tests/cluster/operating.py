@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from cluster.life import kubectl
 
+from cluster.life import kubectl
 from tests.artifacts.servers import ACCESS, BUCKET, SECRET, make_bucket
 
 ROOT = Path(__file__).parents[2]
