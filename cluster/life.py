@@ -83,11 +83,10 @@ def down(state: Path, *, keep_logs: bool = False) -> None:
     """End the cluster in ``state``, if there is one: processes, containers, mounts, links, cgroups and the folder."""
     processes.end(state)
     node.remove(state / "node")
-    for path in state.iterdir() if state.exists() else ():
-        if path.name == "logs" and keep_logs:
-            continue
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    if not keep_logs and state.exists():
+    for part in ("access", "etcd", "node") if keep_logs else ("access", "etcd", "node", "logs"):
+        if (state / part).exists():
+            shutil.rmtree(state / part)
+    if state.exists() and not any(state.iterdir()):
         state.rmdir()
 
 

@@ -16,7 +16,7 @@ NODES = 10
 
 @dataclass(frozen=True)
 class Network:
-    """Addresses of node ``number``, out of 198.18.0.0/15: it is set aside for tests of networks, so nobody lives there."""
+    """Addresses of node ``number``, out of 198.18.0.0/15, which is set aside for tests: nobody lives there."""
 
     number: int
 
@@ -84,7 +84,7 @@ def connect(network: Network, process: int) -> None:
 
 
 def owned(network: Network, folder: Path) -> bool:
-    """Whether the number is still that of the node in ``folder``, which may have died long ago, and its link with it."""
+    """Whether the number is still that of the node in ``folder``, which may have died, and its link with it."""
     alias = Path("/sys/class/net", network.name, "ifalias")
     return not alias.exists() or alias.read_text().strip() == str(folder)
 
