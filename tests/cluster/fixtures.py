@@ -1,7 +1,7 @@
 """A Kubernetes for tests, from cluster/. tests/conftest.py shows these fixtures to all tests.
 
-A test that uses one carries ``@pytest.mark.cluster``. Each worker of pytest-xdist has clusters of its own, which end with
-it, even when it is killed.
+A test that uses one carries ``@pytest.mark.cluster``. Each worker of pytest-xdist has clusters of its own, which end
+with it, even when it is killed.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""The control plane by itself: it answers, applies pod security, writes the audit log, stands beside others, and ends."""
+"""The control plane by itself: it answers, applies pod security, writes its audit log, stands beside others, ends."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -47,7 +46,7 @@ def test_two_stand_side_by_side_and_end_without_a_trace(control_plane: Path, tmp
     assert len(programs) == 4
     second.kubectl("create", "namespace", "second-only")
     assert "second-only" not in kubectl(control_plane, "get", "namespaces", "-oname")
-    with pytest.raises(ClusterError, match="runs in .* already"):
+    with pytest.raises(ClusterError, match=r"runs in .* already"):
         life.up(state, with_node=False)
     life.down(state)
     assert not any(process.is_running() for process in programs)
@@ -73,11 +72,7 @@ def test_it_ends_when_the_process_that_it_follows_is_killed(control_plane: Path,
     life.down(tmp_path / "state")
 
 
-def test_a_start_that_fails_says_why_and_leaves_only_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not life.missing_binaries(*life.CONTROL_PLANE):
-        begun = time.monotonic()
-        monkeypatch.setattr("cluster.control_plane.CONFIGURATION", tmp_path / "nowhere")
-        with pytest.raises(ClusterError, match=r"kube-apiserver ended with code 1(.|\n)*audit-policy"):
-            life.up(tmp_path / "state", with_node=False, audit_log=tmp_path / "log", follow=True)
-        assert time.monotonic() - begun < 60
-        assert [path.name for path in (tmp_path / "state").iterdir()] == ["logs"]
+def test_a_start_that_fails_says_why_and_leaves_only_logs(control_plane: Path, tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match=r"kube-apiserver ended with code 1(.|\n)*nowhere"):
+        life.up(tmp_path / "state", with_node=False, audit_log=Path("/proc/nowhere/log"), follow=True)
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["logs"]

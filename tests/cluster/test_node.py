@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socketserver
 import threading
 from collections.abc import Iterator
@@ -83,7 +82,7 @@ def test_its_end_leaves_nothing(node: Cluster, tmp_path: Path) -> None:
     mounts, links, routes = _of_machine()
     second = life.up(tmp_path / "state", with_node=True, follow=True)
     assert second.node is not None
-    network, inside = second.node.network, os.readlink(f"/proc/{second.node.process}/ns/pid")
+    network, inside = second.node.network, Path(f"/proc/{second.node.process}/ns/pid").readlink()
     second.kubectl("create", "-f-", stdin=pod("sleeper", "sleep 600"))
     second.kubectl("wait", "pod/sleeper", "--for=condition=Ready", "--timeout=60s")
     assert _in_namespace(inside) > 6  # containerd, kubelet, kube-proxy, CoreDNS, a shim, the container
@@ -93,6 +92,7 @@ def test_its_end_leaves_nothing(node: Cluster, tmp_path: Path) -> None:
     life.down(tmp_path / "state")
     assert _in_namespace(inside) == 0
     assert _of_machine() == (mounts, links, routes)
+    assert not list(Path("/sys/class/net").glob(f"{network.name}*"))
     assert not any((group / network.name).exists() for group in cgroups.hierarchies())
     assert not any(
         str(tmp_path) in " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])
@@ -103,18 +103,19 @@ def test_its_end_leaves_nothing(node: Cluster, tmp_path: Path) -> None:
 
 
 def _of_machine() -> tuple[list[str], set[str], list[str]]:
-    """Mounts, links and routes of this machine."""
+    """Mounts, links and routes of this machine but those of nodes, which another worker may start or end just now."""
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    links = {path.name for path in Path("/sys/class/net").iterdir()}
-    return mounts, links, Path("/proc/net/route").read_text().splitlines()
+    links = {path.name for path in Path("/sys/class/net").iterdir() if not path.name.startswith("misstep")}
+    routes = [line for line in Path("/proc/net/route").read_text().splitlines() if not line.startswith("misstep")]
+    return mounts, links, routes
 
 
-def _in_namespace(namespace: str) -> int:
+def _in_namespace(namespace: Path) -> int:
     """How many processes of the machine are in this process namespace."""
     found = 0
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            found += os.readlink(process / "ns/pid") == namespace
+            found += (process / "ns/pid").readlink() == namespace
         except OSError:
             continue
     return found
