@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -21,6 +22,8 @@ from cluster.network import Network
 from cluster.places import BINARIES, CONFIGURATION, ClusterError
 from cluster.processes import Processes
 
+SYSTEM = ("containerd", "runc", "bridge", "iptables", "busybox", "ip", "nsenter")
+"""Programs that cluster/system-packages.sh installs."""
 HIDDEN = (Path("/run"), Path("/var/lib"), Path("/var/log"))
 """Folders of the machine that the node does not see."""
 
@@ -55,6 +58,9 @@ def check_machine(state: Path) -> None:
     """Raise a ClusterError where no node can run here."""
     if os.geteuid() != 0:
         raise ClusterError("a node needs root; the control plane alone does not (--control-plane)")
+    missing = [name for name in SYSTEM if shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/lib/cni") is None]
+    if missing:
+        raise ClusterError(f"{', '.join(missing)} not installed: run cluster/system-packages.sh")
     for path in (state.resolve(), BINARIES.resolve(), CONFIGURATION, Path(sys.executable).resolve()):
         if any(path.is_relative_to(hidden) for hidden in HIDDEN):
             raise ClusterError(f"{path} is under a folder that the node does not see: move the project elsewhere")
