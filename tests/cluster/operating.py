@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from cluster.life import kubectl
+from cluster.places import ClusterError
 from tests.artifacts.servers import ACCESS, BUCKET, SECRET, make_bucket
 
 ROOT = Path(__file__).parents[2]
@@ -132,10 +133,26 @@ class Operating:
             time.sleep(0.3)
 
     def wait_for_state(self, name: str, state: str, seconds: float = 300) -> dict[str, Any]:
-        return self.wait(name, state, lambda status: status.get("state") == state, seconds)
+        ends = {state, "Failed", "Invalid"}
+        status = self.wait(name, state, lambda status: status.get("state") in ends, seconds)
+        assert status["state"] == state, (status["why"], self.log()[-4000:])
+        return status
 
     def log(self) -> str:
         return (self.folder / "operator.log").read_text()
+
+
+def await_crd(kubeconfig: Path) -> None:
+    """Return once the API server serves Experiments; `kubectl wait` fails on a CRD whose status is still empty."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            kubectl(kubeconfig, "get", "experiments", "--all-namespaces")
+        except ClusterError:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        else:
+            return
 
 
 @contextmanager
@@ -143,7 +160,7 @@ def operating(kubeconfig: Path, endpoint: str, folder: Path) -> Iterator[Operati
     """Install CRD, namespace and Secret, start a node and an operator; end them after the block."""
     make_bucket(endpoint)
     kubectl(kubeconfig, "apply", "-f", str(ROOT / "charts/misstep/files/crd.yaml"))
-    kubectl(kubeconfig, "wait", "--for=condition=Established", "crd/experiments.misstep.dev", "--timeout=30s")
+    await_crd(kubeconfig)
     s3 = {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_EC2_METADATA_DISABLED": "true"}
     objects = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
