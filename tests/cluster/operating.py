@@ -20,9 +20,11 @@ import yaml
 from cluster.life import kubectl
 from cluster.places import ClusterError
 from tests.artifacts.servers import ACCESS, BUCKET, SECRET, make_bucket
+from tests.chart.rendering import objects as chart_objects
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "research"
+SYSTEM, OPERATOR_ACCOUNT = "system", "misstep-operator"
 SECRET_NAME = "misstep-s3"
 SERVICES = ("GENERATION", "VERIFICATION", "CREDIT", "TRAINING", "EVALUATION")
 
@@ -66,6 +68,7 @@ class Operating:
     endpoint: str
     folder: Path
     environment: dict[str, str]
+    operator_kubeconfig: Path
     operators: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
@@ -96,7 +99,8 @@ class Operating:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        more = {"KUBECONFIG": str(self.kubeconfig), "MISSTEP_METRICS_PORT": str(port)}
+        more = {"KUBECONFIG": str(self.operator_kubeconfig), "MISSTEP_METRICS_PORT": str(port)}
+        more["MISSTEP_OPERATOR_IDENTITY"] = f"operator-{port}"
         with (self.folder / "operator.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "misstep_operator", "run"], env=self.environment | more, stdout=log, stderr=log
@@ -140,6 +144,34 @@ class Operating:
 
     def log(self) -> str:
         return (self.folder / "operator.log").read_text()
+
+
+def operator_kubeconfig(kubeconfig: Path, folder: Path) -> Path:
+    """Give the operator what the chart gives it, an account with its role and no more; return its kubeconfig."""
+    wanted = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding")
+    found = [each for each in chart_objects() if each["kind"] in wanted]
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}}
+    kubectl(kubeconfig, "apply", "-f-", stdin=yaml.safe_dump_all([namespace, *found]))
+    token = kubectl(kubeconfig, f"--namespace={SYSTEM}", "create", "token", OPERATOR_ACCOUNT).strip()
+    document = yaml.safe_load(kubeconfig.read_text())
+    document["users"][0]["user"] = {"token": token}
+    path = folder / "operator.kubeconfig"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def operator_rules() -> set[tuple[str, str, str]]:
+    """Verb, API group and resource of everything that the chart lets the operator do."""
+    (role,) = [
+        each for each in chart_objects() if each["kind"] == "ClusterRole" and "-operator" in each["metadata"]["name"]
+    ]
+    return {
+        (verb, group, resource)
+        for rule in role["rules"]
+        for verb in rule["verbs"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
 
 
 def await_crd(kubeconfig: Path) -> None:
@@ -189,7 +221,7 @@ def operating(kubeconfig: Path, endpoint: str, folder: Path) -> Iterator[Operati
         stdout=(folder / "node.log").open("wb"),
         stderr=subprocess.STDOUT,
     )
-    world = Operating(kubeconfig, endpoint, folder, environment)
+    world = Operating(kubeconfig, endpoint, folder, environment, operator_kubeconfig(kubeconfig, folder))
     try:
         yield world
     finally:
