@@ -57,7 +57,7 @@ class Node:
 def check_machine(state: Path) -> None:
     """Raise a ClusterError where no node can run here."""
     if os.geteuid() != 0:
-        raise ClusterError("a node needs root; the control plane alone does not (--control-plane)")
+        raise ClusterError("a node needs root; a control plane alone does not: `make control-plane`")
     missing = [name for name in SYSTEM if shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/lib/cni") is None]
     if missing:
         raise ClusterError(f"{', '.join(missing)} not installed: run cluster/system-packages.sh")

@@ -24,11 +24,11 @@ def test_the_api_server_answers(control_plane: Path) -> None:
 
 
 def test_a_pod_that_violates_restricted_is_refused(control_plane: Path) -> None:
-    kubectl(control_plane, "create", "-f-", stdin=namespace("strict"))
-    kubectl(control_plane, "create", "-nstrict", "-f-", stdin=pod("decent", "true"))
+    kubectl(control_plane, "create", "-f-", stdin=namespace("refusing"))
+    kubectl(control_plane, "create", "-nrefusing", "-f-", stdin=pod("decent", "true"))
     with pytest.raises(ClusterError, match=r'violates PodSecurity "restricted.*runAsNonRoot'):
-        kubectl(control_plane, "create", "-nstrict", "-f-", stdin=pod("loose", "true", security={}))
-    kubectl(control_plane, "delete", "namespace", "strict", "--wait=false")
+        kubectl(control_plane, "create", "-nrefusing", "-f-", stdin=pod("loose", "true", security={}))
+    kubectl(control_plane, "delete", "namespace", "refusing", "--wait=false")
 
 
 def test_the_audit_log_says_who_asked_for_what(control_plane: Path, audit_log: Path) -> None:

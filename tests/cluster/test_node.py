@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import socketserver
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +59,21 @@ def test_pods_find_services_by_name_and_reach_this_machine(node: Cluster, strict
     logs = node.kubectl("logs", strict, "curious")
     assert node.node.network.services.rpartition(".")[0] + ".1" in logs
     assert "hello from the machine" in logs
+
+
+def test_this_machine_reaches_a_service(node: Cluster, strict: str) -> None:
+    """As the API server must, whose webhooks are Services."""
+    body = json.loads(pod("greeter", "exec nc -ll -p 8080 -e echo hello from a pod"))
+    body["metadata"]["labels"] = {"app": "greeter"}
+    node.kubectl("create", strict, "-f-", stdin=json.dumps(body))
+    node.kubectl("expose", strict, "pod/greeter", "--port=80", "--target-port=8080")
+    node.kubectl("wait", strict, "pod/greeter", "--for=condition=Ready", "--timeout=60s")
+    address = node.kubectl("get", strict, "service/greeter", "-ojsonpath={.spec.clusterIP}")
+    greeting, deadline = "", time.monotonic() + 30
+    while not greeting and time.monotonic() < deadline:  # kube-proxy hears of the pod a moment later
+        with contextlib.suppress(OSError), socket.create_connection((address, 80), timeout=2) as connection:
+            greeting = connection.makefile().read()
+    assert greeting == "hello from a pod\n"
 
 
 def test_an_image_made_from_a_folder_runs(node: Cluster, strict: str, tmp_path: Path) -> None:
