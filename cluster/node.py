@@ -51,7 +51,9 @@ class Node:
     def load(self, archive: Path) -> None:
         """Load the image of an OCI archive; pods name it with ``imagePullPolicy: Never`` or ``IfNotPresent``."""
         with archive.open("rb") as content:
-            self.run(["ctr", "--namespace", "k8s.io", "images", "import", "-"], content)
+            loaded = self.run(["ctr", "--namespace", "k8s.io", "images", "import", "-"], content)
+        if not loaded:  # ctr takes an image without a name, which no pod can then ask for
+            raise ClusterError(f"{archive} names no image: write it by `buildah push IMAGE oci-archive:FILE:NAME`")
 
 
 def check_machine(state: Path) -> None:

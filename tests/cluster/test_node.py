@@ -85,6 +85,9 @@ def test_an_image_made_from_a_folder_runs(node: Cluster, strict: str, tmp_path: 
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert node.node is not None
     node.node.load(tmp_path / "one")
+    images.write_image(tmp_path / "nameless", "", tmp_path / "busybox")
+    with pytest.raises(ClusterError, match="names no image"):
+        node.node.load(tmp_path / "nameless")
     body = json.loads(pod("made", ""))
     container = body["spec"]["containers"][0]
     container.update({"image": "localhost/made:1", "command": None, "args": ["/etc/made-here"]})
