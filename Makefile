@@ -59,7 +59,7 @@ test-fast: $(READY) ## run the tests that take seconds
 check: $(READY) ## lint, types, layers, and whether generated files are current
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy services/misstep
+	@$(BIN)/mypy services/misstep operator/misstep_operator
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python tools/generate.py --check
 	@echo "check: all good"

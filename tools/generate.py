@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Write the generated pages, or check that they are current.
 
-python tools/generate.py           write docs/experiment.md, the tables in docs/{artifacts,cost,running}.md, and the
-                                   chart's schema and README
+python tools/generate.py           write docs/experiment.md, the tables in docs/{artifacts,cost,running}.md, the
+                                   CustomResourceDefinition in charts/, and the chart's schema and README
 python tools/generate.py --check   exit 1, naming the file, where one differs; also checks locks/ against pyproject
 """
 
@@ -25,6 +25,7 @@ from misstep.plan.cost.expectations import DEFAULTS
 from misstep.plan.cost.throughput import RATES
 from misstep.spec.experiment import Experiment
 from misstep.spec.explain import default_text, fields_of, nested_model, type_name
+from misstep_operator.crd import crd_yaml
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- generated tables: make docs -->", "<!-- end of generated tables -->"
@@ -39,6 +40,7 @@ def main(argv: list[str]) -> int:
         artifacts: between_marks(artifacts.read_text(), schema_tables()),
         cost: between_marks(cost.read_text(), cost_tables()),
         running: between_marks(running.read_text(), preset_table()),
+        ROOT / "charts/misstep/files/crd.yaml": crd_yaml(),
         chart: between_marks(chart.read_text(), chart_values.table()),
         chart_values.CHART / "values.schema.json": chart_values.schema_text(),
     }
@@ -49,6 +51,7 @@ def main(argv: list[str]) -> int:
         print("\n".join(complaints) or "generated files are current")
         return 1 if complaints else 0
     for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(pages[path])
         print(f"wrote {path.relative_to(ROOT)}")
     return 0

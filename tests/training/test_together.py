@@ -57,6 +57,17 @@ def start_until_checkpoint(world: World, stage: FrozenStage, **environment: obje
     return process
 
 
+def stop_while_training(world: World, stage: FrozenStage, rank: psutil.Process) -> None:
+    """Stop a rank between two steps: while it writes a checkpoint it may be silent for much longer."""
+    while True:
+        rank.send_signal(signal.SIGSTOP)
+        (folder,) = (world.folder / "scratch").glob(f"{stage.key}-*/ranks")
+        if (folder / f"{rank.environ()['RANK']}.beat").read_text() == "training":
+            return
+        rank.send_signal(signal.SIGCONT)
+        time.sleep(0.05)
+
+
 def wait(process: subprocess.Popen[bytes], ranks: list[psutil.Process], seconds: float) -> int:
     """Wait for a stage's process; none of its ranks may be left after it."""
     code = process.wait(timeout=seconds)
@@ -107,7 +118,7 @@ def test_dpo_hung_killed_and_resumed_by_two_processes_is_dpo_by_one(world: World
     chance = random.Random(time.time_ns())
     process = start_until_checkpoint(world, stage, MISSTEP_STEP_TIMEOUT=12)
     ranks = ranks_of(process)
-    chance.choice(ranks).send_signal(signal.SIGSTOP)
+    stop_while_training(world, stage, chance.choice(ranks))
     began = time.monotonic()
     assert wait(process, ranks, 60) == 1
     assert time.monotonic() - began < 30

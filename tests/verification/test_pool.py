@@ -186,6 +186,7 @@ PARENT = textwrap.dedent(
     r"""
     import faulthandler, signal, sys, time
     faulthandler.register(signal.SIGUSR1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
     from misstep.verification.extract import AnswerFormat
     from misstep.verification.verifier import Verifier
 
