@@ -2,7 +2,7 @@
 """Write the generated pages, or check that they are current.
 
 python tools/generate.py           write docs/experiment.md, the tables in docs/{artifacts,cost,running}.md, the
-                                   CustomResourceDefinition in charts/, and the chart's schema and README
+                                   CustomResourceDefinition, and the chart's schema and README
 python tools/generate.py --check   exit 1, naming the file, where one differs; also checks locks/ against pyproject
 """
 

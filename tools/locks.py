@@ -35,7 +35,7 @@ HEADER = "# Made by `make locks`; do not edit.\n"
 def main(argv: list[str]) -> int:
     """Write all locks; returns the exit code."""
     folder = ROOT / "locks"
-    compile_lock(folder / "dev.txt", ["--extra", "local", "--group", "dev", *argv])
+    compile_lock(folder / "dev.txt", ["--extra", "local", "--extra", "operator", "--group", "dev", *argv])
     write_part(folder / "dev.txt", "uv", folder / "uv.txt")
     compile_lock(folder / "core.txt", ["--constraints", str(folder / "dev.txt")])
     for extra in EXTRAS:

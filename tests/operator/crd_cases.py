@@ -310,6 +310,10 @@ BAD = [
 
 WRONG = [
     Case("a number without quotes", {"training.dpo.beta": 0.1}),
+    Case("a number in quotes", {"sampling.samples": "16"}),
+    Case("a word for a number", {"sampling.samples": True}),
+    Case("a text for a word", {"suspend": "true"}),
+    Case("a number for a text", {"cluster.defaults.env.0.value": 1}),
     Case("a number of no kind", {"training.dpo.beta": "much"}),
     Case("an unknown method", {"arms.1.method": "ppo"}),
     Case("too much", {"sampling.samples": 10**8}),

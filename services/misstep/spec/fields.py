@@ -21,13 +21,15 @@ _QUANTITY = re.compile(QUANTITY_PATTERN)
 
 
 class SpecModel(BaseModel):
-    """Base of all Experiment types: camelCase in YAML, unknown fields refused, immutable."""
+    """Base of all Experiment types: camelCase in YAML, unknown fields refused, immutable. Types are taken as strictly
+    as Kubernetes takes them: ``"16"`` is no number, and neither is ``true``."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
         populate_by_name=True,
         extra="forbid",
         frozen=True,
+        strict=True,
         use_attribute_docstrings=True,
     )
 
