@@ -124,4 +124,5 @@ cluster-down: $(READY) ## end what `make cluster` or `make control-plane` starte
 	@$(BIN)/python -m cluster down
 
 clean: ## remove the environment, caches and demo results
+	@test ! -e .cache/cluster/state || $(BIN)/python -m cluster down
 	rm -rf $(VENV) .cache .misstep .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -72,7 +72,7 @@ def busybox_images(folder: Path) -> list[Path]:
         (root / "bin" / name).symlink_to("busybox")
     (root / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")
     archives = [folder / "busybox.tar", folder / "pause.tar"]
-    write_image(archives[0], BUSYBOX, root, entrypoint=["/bin/sh"])
+    write_image(archives[0], BUSYBOX, root)
     write_image(archives[1], PAUSE, root, entrypoint=["/bin/busybox", "sleep", "2147483647"], user="65534")
     return archives
 

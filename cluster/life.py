@@ -37,7 +37,8 @@ class Cluster:
 
 def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:
     """Run kubectl and return its standard output; a ClusterError holds what it complained of."""
-    command = [str(KUBECTL), f"--kubeconfig={kubeconfig}", *arguments]
+    cache = f"--cache-dir={kubeconfig.parent / 'kubectl'}"  # ends with the cluster, as $HOME/.kube does not
+    command = [str(KUBECTL), f"--kubeconfig={kubeconfig}", cache, *arguments]
     done = subprocess.run(command, check=False, input=stdin or "", capture_output=True, text=True)
     if done.returncode != 0:
         raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")

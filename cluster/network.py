@@ -58,7 +58,7 @@ class Network:
 
 
 def claim(folder: Path) -> Network:
-    """Make the link of the first free number, for the node in ``folder``.
+    """Make the link of the first free number, for the node in ``folder``, with an address for its API server.
 
     That a link's name is given once decides between two that start together.
     """
@@ -67,7 +67,8 @@ def claim(folder: Path) -> Network:
         made = subprocess.run(add, check=False, capture_output=True, text=True)
         if made.returncode == 0:
             (folder / NUMBER).write_text(str(network.number))
-            ip("link", "set", network.name, "alias", str(folder))
+            ip("link", "set", network.name, "alias", str(folder), "up")
+            ip("address", "add", f"{network.host}/24", "dev", network.name)
             return network
         if "File exists" not in made.stderr:
             raise ClusterError(f"cannot make a network link: {made.stderr.strip()}")
@@ -77,8 +78,6 @@ def claim(folder: Path) -> Network:
 def connect(network: Network, process: int) -> None:
     """Give the link's other end to the network of ``process``, and lead the node's addresses there."""
     ip("link", "set", network.peer, "netns", str(process))
-    ip("address", "add", f"{network.host}/24", "dev", network.name)
-    ip("link", "set", network.name, "up")
     for addresses in (network.services, network.pods):
         ip("route", "add", addresses, "via", network.node)
 

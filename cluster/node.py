@@ -51,13 +51,15 @@ class Node:
     def load(self, archive: Path) -> None:
         """Load the image of an OCI archive; pods name it with ``imagePullPolicy: Never`` or ``IfNotPresent``."""
         with archive.open("rb") as content:
-            self.run(["ctr", "--namespace", "k8s.io", "images", "import", "-"], content)
+            loaded = self.run(["ctr", "--namespace", "k8s.io", "images", "import", "-"], content)
+        if not loaded:  # ctr takes an image without a name, which no pod can then ask for
+            raise ClusterError(f"{archive} names no image: write it by `buildah push IMAGE oci-archive:FILE:NAME`")
 
 
 def check_machine(state: Path) -> None:
     """Raise a ClusterError where no node can run here."""
     if os.geteuid() != 0:
-        raise ClusterError("a node needs root; the control plane alone does not (--control-plane)")
+        raise ClusterError("a node needs root; a control plane alone does not: `make control-plane`")
     missing = [name for name in SYSTEM if shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/lib/cni") is None]
     if missing:
         raise ClusterError(f"{', '.join(missing)} not installed: run cluster/system-packages.sh")

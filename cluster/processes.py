@@ -68,20 +68,32 @@ class Processes:
 
 
 def end(state: Path) -> None:
-    """Kill the programs that ``state`` lists, the last one started first, and return when they are gone.
+    """Kill the programs that ``state`` lists and return when they are gone.
 
-    Nothing of a cluster is worth a slow farewell: an API server asked politely waits a minute for open watches. It must
-    be gone before etcd, though, or it never ends; and a node's children before the node, which waits for them.
+    Nothing of a cluster is worth a slow farewell: an API server asked politely waits a minute for open watches. A
+    node's first process is a child of the listed one, and is gone only when all in its namespace are.
     """
-    for name, process in reversed(running(state)):
-        try:
-            _kill(process.children())
-            _kill([process])
-        except psutil.NoSuchProcess:
-            continue
-        except psutil.TimeoutExpired as error:
-            raise ClusterError(f"{name} (process {process.pid}) does not end") from error
+    dying = []
+    for _, process in running(state):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            dying += [*process.children(), process]
+    for process in dying:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    deadline = time.monotonic() + END_SECONDS
+    while alive := [process for process in dying if lives(process)]:
+        if time.monotonic() > deadline:
+            raise ClusterError(f"these do not end: {alive}")
+        time.sleep(0.02)
     (state / LIST).unlink(missing_ok=True)
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether a process has not ended; its parent may take seconds to bury one that has."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def running(state: Path) -> list[tuple[str, psutil.Process]]:
@@ -90,14 +102,7 @@ def running(state: Path) -> list[tuple[str, psutil.Process]]:
     for name, pid, created in json.loads((state / LIST).read_text()) if (state / LIST).exists() else ():
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
-            if process.create_time() == created:  # otherwise the number belongs to a stranger by now
+            # Another time of birth: the number belongs to a stranger by now.
+            if process.create_time() == created and lives(process):
                 found.append((name, process))
     return found
-
-
-def _kill(processes: list[psutil.Process]) -> None:
-    for process in processes:
-        process.kill()
-    _, alive = psutil.wait_procs(processes, timeout=END_SECONDS)
-    if any(process.status() != psutil.STATUS_ZOMBIE for process in alive):
-        raise psutil.TimeoutExpired(END_SECONDS)

@@ -25,10 +25,15 @@ _NOT_FOUND, _CONFLICT, _INVALID = 404, 409, 422
 
 
 class Cluster:
-    """The API server, in the namespaces that are watched."""
+    """The API server, in the namespaces that are watched.
 
-    def __init__(self, client: lightkube.AsyncClient, namespaces: Sequence[str] = ()) -> None:
+    Args:
+        writer: under which name an Experiment's ``managedFields`` remember who wrote its status.
+    """
+
+    def __init__(self, client: lightkube.AsyncClient, namespaces: Sequence[str] = (), writer: str = o.MANAGER) -> None:
         self._client = client
+        self._writer = writer
         self._namespaces: Sequence[str] = namespaces or ("*",)
 
     async def experiments(self) -> list[dict[str, Any]]:
@@ -111,7 +116,14 @@ class Cluster:
             {"op": "add", "path": "/status", "value": status},
         ]
         try:
-            await self._client.patch(Experiments.Status, name, patch, namespace=namespace, patch_type=PatchType.JSON)
+            await self._client.patch(
+                Experiments.Status,
+                name,
+                patch,
+                namespace=namespace,
+                patch_type=PatchType.JSON,
+                field_manager=self._writer,
+            )
         except ApiError as error:
             if error.status.code in (_NOT_FOUND, _CONFLICT, _INVALID):
                 return False

@@ -66,7 +66,11 @@ class Operator:
             settings.watching.server_timeout = 120  # a watch that says nothing is opened anew
             settings.watching.client_timeout = 150
 
-        registered: Any = (experiment_changed, job_changed, configure)
+        @kopf.on.login(registry=registry)
+        def login(**known: Any) -> kopf.ConnectionInfo | None:
+            return kopf.login_with_service_account(**known) or kopf.login_with_kubeconfig(**known)
+
+        registered: Any = (experiment_changed, job_changed, configure, login)
         assert registered
         return registry
 

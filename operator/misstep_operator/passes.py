@@ -15,6 +15,7 @@ from misstep.spec.experiment import Experiment
 from misstep_operator import conditions as say
 from misstep_operator import freeze, views
 from misstep_operator.cluster import Cluster
+from misstep_operator.conditions import Reason
 from misstep_operator.jobs import make_job, make_service, owner_reference, storage_id
 from misstep_operator.metrics import Metrics
 from misstep_operator.observed import ExperimentView, JobView, Observed, StoreView, Trouble
@@ -36,6 +37,8 @@ class Passes:
         self._cluster, self._stores, self._settings, self._metrics = cluster, stores, settings, metrics
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
         self._plans: dict[tuple[str, int], Plan] = {}
+        self._began = time.time()
+        self._known_others: set[tuple[str, str]] = set()
 
     async def make(self, namespace: str, name: str) -> None:
         """Make one pass. Raises what the API server's client raises; the next pass starts from scratch."""
@@ -54,6 +57,7 @@ class Passes:
             experiment = error
         attempts = 3 if isinstance(experiment, BadInput) else experiment.spec.cluster.attempts
         view = views.experiment_view(body, attempts)
+        await self._notice_others(view, body)
         plan = experiment if isinstance(experiment, BadInput) else await self._plan(view, experiment)
         seen = await self._observe(view, plan)
         decision = reconcile(seen)
@@ -65,6 +69,15 @@ class Passes:
                 decision = reconcile(seen)
         await self._carry_out(decision, view, experiment, body)
         self._metrics.saw(view, decision.status or dict(view.status), seen)
+
+    async def _notice_others(self, view: ExperimentView, body: dict[str, Any]) -> None:
+        """Say, once, that another operator works on an Experiment too: they do no harm, and somebody has erred."""
+        for other in views.other_writers(body, self._settings.writer, self._began):
+            if (view.uid, other) not in self._known_others:
+                self._known_others.add((view.uid, other))
+                text = say.another_operator(other.partition("/")[2])
+                _log.warning(text, experiment=view.name, namespace=view.namespace)
+                await self._cluster.tell(view, Reason.ANOTHER_OPERATOR.value, text, warning=True)
 
     async def _plan(self, view: ExperimentView, experiment: Experiment) -> Plan | BadInput:
         """Return the plan frozen for this generation; make and keep it where there is none."""

@@ -22,7 +22,7 @@ async def serve(settings: Settings) -> None:
     """Run the operator until SIGTERM or SIGINT, or until a part of it fails."""
     metrics = Metrics()
     client = lightkube.AsyncClient(timeout=httpx2.Timeout(30.0))
-    cluster = Cluster(client, settings.namespaces)
+    cluster = Cluster(client, settings.namespaces, settings.writer)
     operator = Operator(cluster, Passes(cluster, Stores(), settings, metrics), settings, metrics)
     runner = web.AppRunner(_app(operator, metrics), access_log=None)
     await runner.setup()

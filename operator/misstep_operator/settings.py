@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from misstep.errors import BadInput
 from misstep.plan.frozen import StageKind
+from misstep_operator.observed import MANAGER
 
 SERVICES: dict[StageKind, str] = {
     StageKind.PROBLEMS: "verification",
@@ -43,6 +44,11 @@ class Settings:
     resync_seconds: float = 10.0
     metrics_port: int = 8080
     identity: str = field(default_factory=socket.gethostname)
+
+    @property
+    def writer(self) -> str:
+        """The name under which this operator writes statuses."""
+        return f"{MANAGER}/{self.identity}"[:128]
 
     def image(self, kind: StageKind) -> str:
         """Return the image for a kind of stage."""

@@ -41,6 +41,18 @@ def experiment_view(body: Object, attempts: int) -> ExperimentView:
     )
 
 
+def other_writers(body: Object, writer: str, since: float) -> set[str]:
+    """Name the operators other than ``writer`` that have written a status after ``since`` (seconds since the epoch)."""
+    return {
+        str(entry["manager"])
+        for entry in body["metadata"].get("managedFields") or ()
+        if entry.get("subresource") == "status"
+        and str(entry.get("manager", "")).startswith(f"{o.MANAGER}/")
+        and entry["manager"] != writer
+        and (_seconds(entry.get("time")) or 0.0) > since
+    }
+
+
 def job_views(jobs: Iterable[Object], pods: Sequence[Object]) -> tuple[JobView, ...]:
     """Describe child Jobs with the help of their pods; what is not ours by its labels is left out."""
     by_job: dict[str, list[Object]] = {}

@@ -47,9 +47,12 @@ def audit_log(control_plane: Path) -> Path:
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster whose pods run: the one of ``make cluster`` where its kubeconfig is given, else a new one."""
     if GIVEN in os.environ:
-        given = life.find(Path(os.environ[GIVEN]).parents[1])
+        try:
+            given = life.find(Path(os.environ[GIVEN]).absolute().parents[1])
+        except ClusterError:
+            pytest.skip(f"the cluster given by {GIVEN} is none of cluster/, so there is no way to load images into it")
         if given.node is None:
-            pytest.skip(f"the cluster given by {GIVEN} has no node")
+            pytest.skip(f"the cluster given by {GIVEN} has no node: `make cluster` starts one that has")
         yield given
         return
     if missing := missing_binaries(*life.CONTROL_PLANE, *life.NODE):

@@ -30,7 +30,7 @@ def pod_spec(script: str, security: dict[str, Any] | None = None) -> dict[str, A
         "securityContext": RESTRICTED if security is None else security,
         "resources": {"requests": {"ephemeral-storage": "1Mi"}, "limits": {"memory": "32Mi"}},
     }
-    return {"restartPolicy": "Never", "containers": [container]}
+    return {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [container]}
 
 
 def pod(name: str, script: str, security: dict[str, Any] | None = None) -> str:

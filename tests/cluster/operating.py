@@ -18,10 +18,13 @@ from typing import Any
 import yaml
 
 from cluster.life import kubectl
+from cluster.places import ClusterError
 from tests.artifacts.servers import ACCESS, BUCKET, SECRET, make_bucket
+from tests.chart.rendering import objects as chart_objects
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "research"
+SYSTEM, OPERATOR_ACCOUNT = "system", "misstep-operator"
 SECRET_NAME = "misstep-s3"
 SERVICES = ("GENERATION", "VERIFICATION", "CREDIT", "TRAINING", "EVALUATION")
 
@@ -65,6 +68,7 @@ class Operating:
     endpoint: str
     folder: Path
     environment: dict[str, str]
+    operator_kubeconfig: Path
     operators: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
@@ -95,7 +99,8 @@ class Operating:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        more = {"KUBECONFIG": str(self.kubeconfig), "MISSTEP_METRICS_PORT": str(port)}
+        more = {"KUBECONFIG": str(self.operator_kubeconfig), "MISSTEP_METRICS_PORT": str(port)}
+        more["MISSTEP_OPERATOR_IDENTITY"] = f"operator-{port}"
         with (self.folder / "operator.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "misstep_operator", "run"], env=self.environment | more, stdout=log, stderr=log
@@ -132,10 +137,54 @@ class Operating:
             time.sleep(0.3)
 
     def wait_for_state(self, name: str, state: str, seconds: float = 300) -> dict[str, Any]:
-        return self.wait(name, state, lambda status: status.get("state") == state, seconds)
+        ends = {state, "Failed", "Invalid"}
+        status = self.wait(name, state, lambda status: status.get("state") in ends, seconds)
+        assert status["state"] == state, (status["why"], self.log()[-4000:])
+        return status
 
     def log(self) -> str:
         return (self.folder / "operator.log").read_text()
+
+
+def operator_kubeconfig(kubeconfig: Path, folder: Path) -> Path:
+    """Give the operator what the chart gives it, an account with its role and no more; return its kubeconfig."""
+    wanted = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding")
+    found = [each for each in chart_objects() if each["kind"] in wanted]
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}}
+    kubectl(kubeconfig, "apply", "-f-", stdin=yaml.safe_dump_all([namespace, *found]))
+    token = kubectl(kubeconfig, f"--namespace={SYSTEM}", "create", "token", OPERATOR_ACCOUNT).strip()
+    document = yaml.safe_load(kubeconfig.read_text())
+    document["users"][0]["user"] = {"token": token}
+    path = folder / "operator.kubeconfig"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def operator_rules() -> set[tuple[str, str, str]]:
+    """Verb, API group and resource of everything that the chart lets the operator do."""
+    (role,) = [
+        each for each in chart_objects() if each["kind"] == "ClusterRole" and "-operator" in each["metadata"]["name"]
+    ]
+    return {
+        (verb, group, resource)
+        for rule in role["rules"]
+        for verb in rule["verbs"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+
+
+def await_crd(kubeconfig: Path) -> None:
+    """Return once the API server serves Experiments; `kubectl wait` fails on a CRD whose status is still empty."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            kubectl(kubeconfig, "get", "experiments", "--all-namespaces")
+        except ClusterError:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        else:
+            return
 
 
 @contextmanager
@@ -143,7 +192,7 @@ def operating(kubeconfig: Path, endpoint: str, folder: Path) -> Iterator[Operati
     """Install CRD, namespace and Secret, start a node and an operator; end them after the block."""
     make_bucket(endpoint)
     kubectl(kubeconfig, "apply", "-f", str(ROOT / "charts/misstep/files/crd.yaml"))
-    kubectl(kubeconfig, "wait", "--for=condition=Established", "crd/experiments.misstep.dev", "--timeout=30s")
+    await_crd(kubeconfig)
     s3 = {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_EC2_METADATA_DISABLED": "true"}
     objects = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
@@ -172,7 +221,7 @@ def operating(kubeconfig: Path, endpoint: str, folder: Path) -> Iterator[Operati
         stdout=(folder / "node.log").open("wb"),
         stderr=subprocess.STDOUT,
     )
-    world = Operating(kubeconfig, endpoint, folder, environment)
+    world = Operating(kubeconfig, endpoint, folder, environment, operator_kubeconfig(kubeconfig, folder))
     try:
         yield world
     finally:

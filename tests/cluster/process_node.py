@@ -158,10 +158,12 @@ class ProcessNode:
         for source in container.get("envFrom") or ():
             found |= self.secret(namespace, source["secretRef"]["name"])
         for each in container.get("env") or ():
-            reference = (each.get("valueFrom") or {}).get("secretKeyRef")
-            found[each["name"]] = (
-                self.secret(namespace, reference["name"])[reference["key"]] if reference else each.get("value", "")
-            )
+            source = each.get("valueFrom") or {}
+            if "secretKeyRef" in source:
+                reference = source["secretKeyRef"]
+                found[each["name"]] = self.secret(namespace, reference["name"])[reference["key"]]
+            elif not source:  # a field of the pod: the Job's index, which stands there already
+                found[each["name"]] = each.get("value", "")
         folders = {name: str(own / name.lower()) for name in ("HOME", "MISSTEP_SCRATCH", "MISSTEP_CACHE")}
         for folder in folders.values():
             Path(folder).mkdir()

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import socketserver
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from cluster import cgroups, images, life
+from cluster import cgroups, images, life, processes
 from cluster.life import Cluster
 from cluster.places import ClusterError
 from tests.cluster.manifests import indexed_job, namespace, pod
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+FOLDERS = (
+    *("/run/netns", "/run/containerd", "/run/xtables.lock", "/var/lib/cni", "/var/lib/containerd", "/var/lib/kubelet"),
+    *("/var/log/pods", "/var/log/containers", "/etc/cni", "/proc/sys"),
+)
+"""Where the node's programs write or mount by default."""
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +61,21 @@ def test_pods_find_services_by_name_and_reach_this_machine(node: Cluster, strict
     assert "hello from the machine" in logs
 
 
+def test_this_machine_reaches_a_service(node: Cluster, strict: str) -> None:
+    """As the API server must, whose webhooks are Services."""
+    body = json.loads(pod("greeter", "exec nc -ll -p 8080 -e echo hello from a pod"))
+    body["metadata"]["labels"] = {"app": "greeter"}
+    node.kubectl("create", strict, "-f-", stdin=json.dumps(body))
+    node.kubectl("expose", strict, "pod/greeter", "--port=80", "--target-port=8080")
+    node.kubectl("wait", strict, "pod/greeter", "--for=condition=Ready", "--timeout=60s")
+    address = node.kubectl("get", strict, "service/greeter", "-ojsonpath={.spec.clusterIP}")
+    greeting, deadline = "", time.monotonic() + 30
+    while not greeting and time.monotonic() < deadline:  # kube-proxy hears of the pod a moment later
+        with contextlib.suppress(OSError), socket.create_connection((address, 80), timeout=2) as connection:
+            greeting = connection.makefile().read()
+    assert greeting == "hello from a pod\n"
+
+
 def test_an_image_made_from_a_folder_runs(node: Cluster, strict: str, tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     images.busybox_images(tmp_path)
@@ -61,6 +85,9 @@ def test_an_image_made_from_a_folder_runs(node: Cluster, strict: str, tmp_path: 
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert node.node is not None
     node.node.load(tmp_path / "one")
+    images.write_image(tmp_path / "nameless", "", tmp_path / "busybox")
+    with pytest.raises(ClusterError, match="names no image"):
+        node.node.load(tmp_path / "nameless")
     body = json.loads(pod("made", ""))
     container = body["spec"]["containers"][0]
     container.update({"image": "localhost/made:1", "command": None, "args": ["/etc/made-here"]})
@@ -79,19 +106,23 @@ def test_a_container_over_its_memory_is_killed(node: Cluster, strict: str) -> No
 
 def test_its_end_leaves_nothing(node: Cluster, tmp_path: Path) -> None:
     """``node`` is asked for its checks of the machine; and so this is also about two nodes side by side."""
-    mounts, links, routes = _of_machine()
+    before = _of_machine()
     second = life.up(tmp_path / "state", with_node=True, follow=True)
-    assert second.node is not None
-    network, inside = second.node.network, Path(f"/proc/{second.node.process}/ns/pid").readlink()
-    second.kubectl("create", "-f-", stdin=pod("sleeper", "sleep 600"))
-    second.kubectl("wait", "pod/sleeper", "--for=condition=Ready", "--timeout=60s")
-    assert _in_namespace(inside) > 6  # containerd, kubelet, kube-proxy, CoreDNS, a shim, the container
-    assert len([group for group in cgroups.hierarchies() if any((group / network.name).rglob("pod*"))]) > 1
-    assert _of_machine()[0] == mounts  # the node's are its own
+    try:
+        assert second.node is not None
+        network = second.node.network
+        second.kubectl("create", "-f-", stdin=pod("sleeper", "sleep 600"))
+        second.kubectl("wait", "pod/sleeper", "--for=condition=Ready", "--timeout=60s")
+        inside = psutil.Process(second.node.process).children(recursive=True)
+        assert {"containerd", "kubelet", "kube-proxy", "coredns", "busybox"} <= {Path(one.exe()).name for one in inside}
+        assert len([group for group in cgroups.hierarchies() if any((group / network.name).rglob("pod*"))]) > 1
+        assert _of_machine() == before  # all of that is the node's own
+    finally:
+        life.down(tmp_path / "state")
 
-    life.down(tmp_path / "state")
-    assert _in_namespace(inside) == 0
-    assert _of_machine() == (mounts, links, routes)
+    assert not any(map(processes.lives, inside))
+    assert _of_machine() == before
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
     assert not list(Path("/sys/class/net").glob(f"{network.name}*"))
     assert not any((group / network.name).exists() for group in cgroups.hierarchies())
     assert not any(
@@ -102,20 +133,15 @@ def test_its_end_leaves_nothing(node: Cluster, tmp_path: Path) -> None:
         life.find(tmp_path / "state")
 
 
-def _of_machine() -> tuple[list[str], set[str], list[str]]:
-    """Mounts, links and routes of this machine but those of nodes, which another worker may start or end just now."""
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    links = {path.name for path in Path("/sys/class/net").iterdir() if not path.name.startswith("misstep")}
+def _of_machine() -> tuple[list[str], ...]:
+    """What a node could leave on this machine: mounts, links, routes, folders of its programs.
+
+    Only the kinds that a node makes, and no other node's: this machine may be at work on other things just now.
+    """
+    folders = [str(path) for path in map(Path, FOLDERS) if path.exists()]
+    mounts = [
+        line for line in Path("/proc/self/mountinfo").read_text().splitlines() if line.split()[4].startswith(FOLDERS)
+    ]
+    links = sorted(path.name for path in Path("/sys/class/net").iterdir() if not path.name.startswith("misstep"))
     routes = [line for line in Path("/proc/net/route").read_text().splitlines() if not line.startswith("misstep")]
-    return mounts, links, routes
-
-
-def _in_namespace(namespace: Path) -> int:
-    """How many processes of the machine are in this process namespace."""
-    found = 0
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            found += (process / "ns/pid").readlink() == namespace
-        except OSError:
-            continue
-    return found
+    return folders, mounts, links, routes

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from misstep_operator.observed import JobState, Trouble
-from misstep_operator.views import experiment_view, job_views, without_pods
+from misstep_operator.views import experiment_view, job_views, other_writers, without_pods
 
 LABELS = {"misstep.dev/key": "sft-1", "misstep.dev/stage": "sft-d1-s0", "misstep.dev/attempt": "2"}
 
@@ -100,6 +100,24 @@ def test_a_job_without_pods_is_asked_for_its_events_after_a_moment() -> None:
     assert without_pods(waiting, [], started + 6)
     assert not without_pods(waiting, [pod()], started + 6)
     assert not without_pods(job({"startTime": "2026-01-01T00:00:00Z", **condition("Complete")}), [], started + 6)
+
+
+def test_another_operator_is_known_by_what_it_wrote_since_our_start() -> None:
+    def wrote(manager: str, at: str, subresource: str = "status") -> dict[str, str]:
+        return {"manager": manager, "time": at, "subresource": subresource}
+
+    body = {
+        "metadata": {
+            "managedFields": [
+                wrote("misstep-operator/me", "2026-01-01T00:01:00Z"),
+                wrote("misstep-operator/before", "2025-12-31T23:00:00Z"),
+                wrote("misstep-operator/other", "2026-01-01T00:01:00Z"),
+                wrote("kubectl", "2026-01-01T00:01:00Z"),
+                {"manager": "kubectl-client-side-apply", "time": "2026-01-01T00:01:00Z"},
+            ]
+        }
+    }
+    assert other_writers(body, "misstep-operator/me", 1767225600.0) == {"misstep-operator/other"}
 
 
 def test_an_experiment_as_the_api_server_holds_it() -> None:
