@@ -1,4 +1,4 @@
-"""The chart on a real API server: all its objects are taken, rights are what they say, Experiments outlive the release."""
+"""The chart on a real API server: it takes all objects, rights are what they say, Experiments outlive the release."""
 
 from __future__ import annotations
 
