@@ -12,6 +12,6 @@ rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/* "$r
 find "$root" -xdev \( -type s -o -type c -o -type b \) -delete
 container=$(buildah from scratch)
 buildah copy --quiet "$container" "$root" / >/dev/null
-buildah config --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --env LANG=C.UTF-8 --cmd python3 "$container"
+buildah config --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --env LANG=C.UTF-8 "$container"
 buildah commit --quiet --rm "$container" "$name" >/dev/null
 echo "$name"
