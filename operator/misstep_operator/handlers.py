@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import kopf
 import structlog
 
+from misstep.errors import MisstepError
 from misstep_operator import observed as o
 from misstep_operator.cluster import Cluster
 from misstep_operator.metrics import Metrics
@@ -74,21 +76,29 @@ class Operator:
         assert registered
         return registry
 
-    async def run(self) -> None:
-        """Work until cancelled."""
+    async def run(self, started: Callable[[], None] = lambda: None) -> None:
+        """Work until cancelled; raises where kopf's watches end by themselves.
+
+        Args:
+            started: called once kopf has set its signal handlers, which end its watches alone: to replace them.
+        """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._resync())
             for _ in range(_AT_ONCE):
                 tasks.create_task(self._work())
-            tasks.create_task(self._watch())
+            tasks.create_task(self._watch(started))
 
-    async def _watch(self) -> None:
-        await kopf.operator(
+    async def _watch(self, started: Callable[[], None]) -> None:
+        ours = asyncio.all_tasks()  # at its end kopf would wait for every task that it does not know
+        watches = await kopf.spawn_tasks(
             registry=self.registry(),
             standalone=True,
             clusterwide=not self._settings.namespaces,
             namespaces=self._settings.namespaces,
         )
+        started()
+        await kopf.run_tasks(watches, ignored=ours)
+        raise MisstepError("the watches of the API server have ended")
 
     async def _resync(self) -> None:
         while True:

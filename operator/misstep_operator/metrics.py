@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 import misstep
+from misstep.errors import BadInput
 from misstep_operator.observed import ExperimentView, JobState, Observed
 
 _MINUTES = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
@@ -22,6 +23,8 @@ _MINUTES = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 class _Last:
     status: Mapping[str, Any]
     readable: bool
+    fractions: Mapping[str, float]
+    """Stage -> how far it is, as finely as heartbeats say: an alert asks whether it moves."""
 
 
 class Metrics:
@@ -60,7 +63,7 @@ class Metrics:
 
     def saw(self, view: ExperimentView, status: Mapping[str, Any], seen: Observed) -> None:
         """Note what a pass came to."""
-        self._last[view.namespace, view.name] = _Last(status, not seen.store.error)
+        self._last[view.namespace, view.name] = _Last(status, not seen.store.error, _fractions(seen))
         for job in seen.jobs:
             done = job.state is JobState.COMPLETE and job.started is not None and job.ended is not None
             if done and (view.uid, job.name) not in self._counted:
@@ -96,7 +99,14 @@ class Metrics:
                 stages.add_metric([namespace, name, state], count)
             for entry in entries:
                 if entry.get("state") == "running":
-                    progress.add_metric([namespace, name, entry["name"]], entry.get("percent", 0) / 100)
+                    progress.add_metric([namespace, name, entry["name"]], last.fractions.get(entry["name"], 0.0))
                     attempts.add_metric([namespace, name, entry["name"]], entry.get("attempt", 0))
             readable.add_metric([namespace, name], float(last.readable))
         yield from (stages, progress, attempts, readable)
+
+
+def _fractions(seen: Observed) -> dict[str, float]:
+    if isinstance(seen.plan, BadInput):
+        return {}
+    stages = ((stage, seen.store.beats.get(stage.key, [])) for stage in seen.plan.stages)
+    return {stage.name: sum(beat.fraction for beat in beats) / stage.shards for stage, beats in stages if beats}

@@ -27,10 +27,14 @@ async def serve(settings: Settings) -> None:
     runner = web.AppRunner(_app(operator, metrics), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, port=settings.metrics_port).start()
-    work = asyncio.create_task(operator.run())
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, work.cancel)
+
+    def end_by_signals() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, work.cancel)
+
+    work = asyncio.create_task(operator.run(end_by_signals))
+    end_by_signals()
     try:
         await work
     except asyncio.CancelledError:

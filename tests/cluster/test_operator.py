@@ -117,6 +117,15 @@ def test_operators_killed_at_random_moments_compute_nothing_twice(world: Operati
     assert len(jobs) >= STAGES - 1  # the problems are those of every Experiment here
 
 
+def test_sigterm_ends_an_operator_at_once(world: Operating) -> None:
+    time.sleep(3)
+    (process,) = world.operators
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+    world.operators.clear()
+    world.start_operator()
+
+
 def test_two_operators_at_once_do_not_fight(world: Operating) -> None:
     world.start_operator()
     world.apply(experiment(world.endpoint, "twice", seeds=[9]))

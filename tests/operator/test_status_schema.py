@@ -1,4 +1,4 @@
-"""Every status that the operator writes has the form that the CRD gives it; the API server drops what it does not know."""
+"""Every status that the operator writes has the form that the CRD gives it; what it does not name is dropped."""
 
 from __future__ import annotations
 
