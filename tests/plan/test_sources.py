@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from misstep.errors import BadInput
+from misstep.plan.frozen import External, Storage
+from misstep.plan.planner import plan
 from misstep.sources import architecture, resolve
 from misstep.spec import Experiment, load_experiment
 
+NOWHERE = Storage(uri="file:///nowhere")
 PINNED = "hub: openai/gsm8k, revision: " + "a" * 40
 
 
@@ -80,17 +83,17 @@ def test_what_is_missing_is_named(
 def test_the_models_shape_comes_from_its_folder_or_is_known_of_the_hub(folder: Path) -> None:
     shape = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     (folder / "model/config.json").write_text(json.dumps({**shape, "vocab_size": 10, "model_type": "llama"}))
-    found = architecture(resolve(experiment(folder))["model"])
+    found = architecture(resolve(experiment(folder))["model"], NOWHERE)
     assert found is not None
     assert (found.name, found.hidden, found.counted) == ("model", 8, "exact")
     hub = experiment(folder, model=f"hub: Qwen/Qwen2.5-Math-1.5B, revision: {'a' * 40}")
-    known = architecture(resolve(hub)["model"])
+    known = architecture(resolve(hub)["model"], NOWHERE)
     assert known is not None
     assert known.layers == 28
     unknown = experiment(folder, model=f"hub: new/model, revision: {'a' * 40}")
-    assert architecture(resolve(unknown)["model"]) is None
+    assert architecture(resolve(unknown)["model"], NOWHERE) is None
     (folder / "model/config.json").write_text("[")
-    assert architecture(resolve(experiment(folder))["model"]) is None
+    assert architecture(resolve(experiment(folder))["model"], NOWHERE) is None
 
 
 def test_a_missing_commit_is_refused_with_the_command_that_prints_it(folder: Path) -> None:
@@ -124,3 +127,44 @@ def test_a_teacher_that_runs_here_is_found_by_a_name_of_its_own(folder: Path) ->
     shutil.rmtree(folder / "big")
     with pytest.raises(BadInput, match=r"spec.teacher.model.model.path.*--model teacher=FOLDER"):
         resolve(taught)
+
+
+def test_an_uploaded_copy_has_the_keys_of_the_local_folder(folder: Path) -> None:
+    local = experiment(folder)
+    found = resolve(local)
+
+    def copy(role: str, name: str) -> str:
+        return f"uri: 's3://bucket/{name}', digest: '{found[role].digest}'"
+
+    train, model = f"format: gsm8k, {copy('source_train', 'train.jsonl')}", copy("model", "base")
+    test = f"test: {{format: gsm8k, {copy('source_test', 'test.jsonl')}}}"
+    with pytest.raises(BadInput, match=r"train\.uri is a copy of the training problems alone: give test too"):
+        experiment(folder, train, model)
+    remote = experiment(folder, f"{train}}}\n    {test[:-1]}", model)
+    assert resolve(remote)["model"] == External(uri="s3://bucket/base", digest=found["model"].digest)
+    assert [s.key for s in plan(remote, resolve(remote)).stages] == [s.key for s in plan(local, found).stages]
+    assert resolve(remote, models={"model": str(folder / "model")})["model"].uri == str(folder / "model")
+
+
+def test_what_a_cluster_is_told_enters_no_key(folder: Path) -> None:
+    plain = experiment(folder)
+    with (folder / "e.yaml").open("a") as file:
+        file.write("""
+  suspend: true
+  cluster:
+    retries: 1
+    defaults: {nodeSelector: {pool: gpu}, tolerations: [{key: gpu, operator: Exists}], env: [{name: A, value: b}]}
+    sft: {priorityClass: high, sharedMemory: 8Gi, deadlineSeconds: 60}
+""")
+    placed = load_experiment(folder / "e.yaml")
+    assert plan(placed, resolve(placed)) == plan(plain, resolve(plain))
+
+
+def test_the_shape_of_an_uploaded_model_is_read_from_its_store(folder: Path) -> None:
+    shape = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    (folder / "model/config.json").write_text(json.dumps({**shape, "vocab_size": 10, "model_type": "llama"}))
+    copy = External(uri=(folder / "model").as_uri(), digest="sha256:" + "a" * 64)
+    found = architecture(copy, NOWHERE)
+    assert found is not None
+    assert (found.name, found.hidden) == ("model", 8)
+    assert architecture(External(uri="file:///nowhere/model", digest=copy.digest), NOWHERE) is None

@@ -77,6 +77,14 @@ def test_every_example_is_valid(path: Path) -> None:
         ('evaluation: {temperature: "0"}', "set samples to 1"),
         ("evaluation: {passAt: [1, 8]}", "pass@8 needs"),
         ("seeds: [1, 1]", "seeds must be different"),
+        ("suspend: later", "spec.suspend: later. Write true or false."),
+        ("cluster: {sftt: {}}", "spec.cluster.sftt: no such field. Did you mean sft?"),
+        ("cluster: {defaults: {sharedMemory: 8GB}}", "spec.cluster.defaults.sharedMemory: 8GB."),
+        ("cluster: {defaults: {nodeSelector: {pool: a b}}}", "spec.cluster.defaults.nodeSelector.pool: a b."),
+        ("cluster: {sft: {tolerations: [{value: a}]}}", "tolerates every taint: give key, or operator: Exists"),
+        ("cluster: {sft: {tolerations: [{operator: Exists, value: a}]}}", "remove value, or set operator to Equal"),
+        ("cluster: {sft: {tolerations: [{key: a, tolerationSeconds: 1}]}}", "belongs to effect NoExecute"),
+        ('cluster: {sft: {env: [{name: A, value: ""}, {name: A, value: ""}]}}', "env needs different names"),
         ("storage: {uri: /tmp/x}", "spec.storage.uri"),
         ("policy2: 1", "spec.policy2: no such field. Did you mean policy?"),
     ],
@@ -165,3 +173,24 @@ def test_a_teacher_may_write_more_problems_than_there_are_seeds() -> None:
     assert written.spec.teacher.writes and written.spec.problems.sizes[-1] > 50
     with pytest.raises(BadInput, match="above the 50 problems that a teacher can write or solve"):
         parse_experiment(few + f"  teacher: {{kind: endpoint, endpoint: {{{URL}}}}}\n")
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("{}", "give path, hub or uri, one of the three"),
+        ("{path: a, uri: 's3://b/c'}", "give path, hub or uri, one of the three"),
+        ("{uri: 's3://b/c'}", "uri and digest belong together: misstep upload prints both"),
+        ("{uri: 's3://b/c', digest: 'sha256:12'}", "spec.policy.model.digest: sha256:12."),
+        ("{uri: 's3://bucket', digest: 'sha256:12'}", "spec.policy.model.uri: s3://bucket."),
+    ],
+)
+def test_a_model_has_one_origin(model: str, said: str) -> None:
+    assert said in complaint(SHORT.replace("{path: models/base}", model))
+
+
+def test_settings_of_a_kinds_pods_stand_over_the_common_ones() -> None:
+    text = "cluster: {defaults: {priorityClass: low, labels: {a: b}}, sft: {priorityClass: high}}"
+    cluster = parse_experiment(with_spec(text)).spec.cluster
+    assert cluster.pods("sft").priority_class == "high" and cluster.pods("sft").labels == {"a": "b"}
+    assert cluster.pods("dpo").priority_class == "low"

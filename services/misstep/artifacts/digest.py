@@ -27,9 +27,16 @@ def digest_path(path: Path, field: str = "path") -> str:
     files are remembered by path, size and time stamp under ``~/.cache/misstep`` (or ``$XDG_CACHE_HOME/misstep``).
     Raises BadInput, naming ``field``, where the path is missing, unreadable or an empty folder.
     """
+    hashes = digest_files(path, field)
+    return f"sha256:{hashes[path.name]}" if path.is_file() else folder_digest(hashes)
+
+
+def digest_files(path: Path, field: str = "path") -> dict[str, str]:
+    """Return the sha256, in hex, of each file that a path's digest is made of: of the one file, by its name, or of a
+    folder's, by their paths in it. Raises BadInput as `digest_path` does."""
     try:
         if path.is_file():
-            return "sha256:" + _hashes(path, {path.name: path})[path.name]
+            return _hashes(path, {path.name: path})
         if not path.is_dir():
             raise BadInput(field, str(path), "There is no such file or folder.")
         hashes = _hashes(path, dict(_files(path)))
@@ -37,7 +44,7 @@ def digest_path(path: Path, field: str = "path") -> str:
         raise BadInput(field, str(path), f"It cannot be read ({error}).") from error
     if not hashes:
         raise BadInput(field, str(path), "The folder holds no files.")
-    return folder_digest(hashes)
+    return hashes
 
 
 def folder_digest(hashes: Mapping[str, str]) -> str:

@@ -1,6 +1,7 @@
 """Find and remove what nobody needs: artifacts that no given Experiment reaches, and leftovers inside the others.
 
-Answers of teachers (``teacher-requests/``) belong to no artifact and stay: they were paid for.
+Answers of teachers (``teacher-requests/``) belong to no artifact and stay: they were paid for. Uploaded copies of data
+and models (``external/``) stay where a given Experiment is made from the same contents.
 Nothing younger than a grace period is ever removed, since it may belong to a stage that is running now.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from misstep.artifacts import paths
-from misstep.artifacts.inspect import artifacts_in
+from misstep.artifacts.inspect import artifacts_in, uploads_in
 from misstep.artifacts.manifest import finished_blocks, read_manifest, read_receipt
 from misstep.artifacts.store import TEMPORARY, Entry, Store
 
@@ -23,7 +24,7 @@ class Removal:
     """Objects to remove together, in this order: what makes others visible goes first."""
 
     key: str
-    """The artifact's key; empty for what belongs to none."""
+    """The artifact's key, or the folder of an uploaded copy; empty for what belongs to neither."""
     reason: str
     paths: tuple[str, ...]
     size: int
@@ -34,13 +35,19 @@ def plan_gc(
     store: Store,
     reachable_keys: Iterable[str],
     *,
+    external_digests: Iterable[str] | None = None,
     grace_seconds: float = GRACE_SECONDS,
     now: float | None = None,
 ) -> list[Removal]:
     """List what may go: whole artifacts that are not reachable, and inside reachable ones whatever neither a manifest
     nor a receipt lists, old checkpoints and heartbeats of committed ones, and half-written temporary files.
 
-    ``now`` is in seconds since the epoch. Raises Damaged where a reachable artifact's manifest does not parse.
+    Args:
+        external_digests: of data and models that the Experiments are made from, ``sha256:<hex>``: their uploaded copies
+            stay, all others may go. Without them no copy goes.
+        now: in seconds since the epoch.
+
+    Raises Damaged where a reachable artifact's manifest does not parse.
     """
     before = (time.time() if now is None else now) - grace_seconds
     reachable = set(reachable_keys)
@@ -52,6 +59,11 @@ def plan_gc(
             removals += _removal(key, "left over inside a needed artifact", left)
         elif max(entry.modified for entry in entries) < before:
             removals += _removal(key, "not reached by any given Experiment", entries)
+    if external_digests is not None:
+        used = {digest.removeprefix("sha256:") for digest in external_digests}
+        for name, entries in sorted(uploads_in(store).items()):
+            if name not in used and max(entry.modified for entry in entries) < before:
+                removals += _removal(paths.external_copy(name), "uploaded, and used by no given Experiment", entries)
     half_written = [entry for entry in store.list(TEMPORARY) if entry.modified < before]
     return removals + _removal("", "half-written", half_written)
 

@@ -49,6 +49,16 @@ def teacher_requests(store: Store) -> tuple[int, int]:
     return len(sizes), sum(sizes)
 
 
+def uploads_in(store: Store) -> dict[str, list[Entry]]:
+    """Return all objects of each uploaded copy of data or a model, by the hex of its digest."""
+    found: dict[str, list[Entry]] = {}
+    for entry in store.list(paths.EXTERNAL):
+        match = paths.EXTERNAL_COPY.fullmatch(entry.path)
+        if match is not None:
+            found.setdefault(match[1], []).append(entry)
+    return found
+
+
 def ls(store: Store) -> list[ArtifactInfo]:
     """List committed and unfinished artifacts, by key."""
     found = sorted(artifacts_in(store).items())

@@ -62,3 +62,13 @@ TEACHER_REQUESTS = "teacher-requests/"
 def teacher_request(sha256: str) -> str:
     """Say where the answer to one request lies, by the hash of what was asked."""
     return f"{TEACHER_REQUESTS}{sha256[:2]}/{sha256}.json"
+
+
+EXTERNAL = "external/"
+"""Where `misstep upload` puts data and models, outside every artifact."""
+EXTERNAL_COPY = re.compile(rf"{EXTERNAL}([0-9a-f]{{64}})/.+")
+
+
+def external_copy(digest: str, path: str = "") -> str:
+    """Say where an uploaded copy lies, by its digest, ``sha256:<hex>``, or where one of its files does."""
+    return f"{EXTERNAL}{digest.removeprefix('sha256:')}" + (f"/{path}" if path else "")

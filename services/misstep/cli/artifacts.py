@@ -65,7 +65,7 @@ def list_artifacts(
     """
     from dataclasses import asdict
 
-    from misstep.artifacts.inspect import ls, teacher_requests
+    from misstep.artifacts.inspect import ls, teacher_requests, uploads_in
 
     store = _open(storage, endpoint, region, path_style, ca_bundle)
     found = ls(store)
@@ -90,6 +90,10 @@ def list_artifacts(
     answers, held = teacher_requests(store)
     if answers:
         out.print(f"{answers:,} answers of teachers, {size_text(held)}: paid for, and kept for whatever asks the same")
+    uploads = uploads_in(store)
+    if uploads:
+        held = sum(entry.size for entries in uploads.values() for entry in entries)
+        out.print(f"{len(uploads):,} uploaded copies of data and models, {size_text(held)}")
 
 
 @artifacts.command()
@@ -152,7 +156,7 @@ def gc(
     model: ModelOption = None,
     storage: StorageOption = None,
 ) -> None:
-    """Remove what none of the given experiments reaches. A dry run unless --apply is given.
+    """Remove what none of the given experiments reaches, uploaded copies too. A dry run unless --apply is given.
 
     Name every experiment whose results you want to keep; they must share one store.
 
@@ -164,7 +168,8 @@ def gc(
     _one_store(plans)
     store = store_of(plans[0])
     reachable = {stage.key for plan in plans for stage in plan.stages}
-    removals = plan_gc(store, reachable, grace_seconds=3600.0 * grace_hours)
+    outside = {e.digest for plan in plans for stage in plan.stages for e in stage.externals.values()}
+    removals = plan_gc(store, reachable, external_digests=outside, grace_seconds=3600.0 * grace_hours)
     for removal in removals:
         what = f"{len(removal.paths)} objects, {size_text(removal.size)}"
         print(f"{removal.key or 'temporary files'}: {removal.reason} ({what})")

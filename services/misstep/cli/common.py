@@ -95,12 +95,12 @@ def make_costed_plan(
     from misstep.sources import architecture
 
     experiment, externals, plan = _planned(file, data, models, storage)
-    teacher = externals.get("model_teacher")
+    teacher, place = externals.get("model_teacher"), plan.report.storage
     return plan, plan_cost(
         plan,
-        architecture(externals["model"]),
+        architecture(externals["model"], place),
         experiment.spec.assumptions,
-        None if teacher is None else architecture(teacher),
+        None if teacher is None else architecture(teacher, place),
     )
 
 

@@ -6,12 +6,16 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import IO, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from misstep.cli.common import WhichArgument, WorkOption, console, find_run, plain_table, store_of
+from misstep.cli.cluster import InCluster, NamespaceOption
+from misstep.cli.common import WhichArgument, WorkOption, console, find_run, plain_table, store_of, workdir_for
 from misstep.errors import BadInput
+
+if TYPE_CHECKING:
+    from misstep.runner.status import Row
 
 _FOLLOW_SECONDS = 0.3
 
@@ -25,21 +29,34 @@ def add_to(app: typer.Typer) -> None:
 def status(
     which: WhichArgument,
     work: WorkOption = None,
+    namespace: NamespaceOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show each stage of an experiment: done, running (how far), failed (why), or waiting.
 
     [dim]misstep status quickstart[/dim]
-    """
-    from rich.markup import escape
 
+    [dim]misstep status quickstart --namespace research[/dim]
+    """
     from misstep.runner.status import look
     from misstep.runner.watch import StoreWatch
 
+    if namespace is not None:
+        there = InCluster.find(namespace, which)
+        state = there.status.get("state", "not seen by an operator yet")
+        why = f": {there.status['why']}" if there.status.get("why") else ""
+        _show_rows(there.name, there.rows(), f"{state}{why}", as_json=as_json)
+        return
     workdir, plan = find_run(which, work)
     found = look(plan, StoreWatch(store_of(plan)), workdir.read_run(), now=time.time())
+    _show_rows(plan.experiment, found, f"logs and report in {workdir.root}", as_json=as_json)
+
+
+def _show_rows(experiment: str, found: list[Row], last: str, *, as_json: bool) -> None:
+    from rich.markup import escape
+
     if as_json:
-        print(json.dumps({"experiment": plan.experiment, "stages": [row.as_dict() for row in found]}, indent=2))
+        print(json.dumps({"experiment": experiment, "stages": [row.as_dict() for row in found]}, indent=2))
         return
     table = plain_table("stage", "state", "took", "", keep=3)
     colours = {"done": "green", "running": "cyan", "failed": "red"}
@@ -49,7 +66,7 @@ def status(
     out = console()
     out.print(table)
     done = sum(row.state == "done" for row in found)
-    out.print(f"\n{plan.experiment}: {done} of {len(found)} stages done; logs and report in {workdir.root}")
+    out.print(f"\n{experiment}: {done} of {len(found)} stages done; {last}", markup=False)
 
 
 def logs(
@@ -58,11 +75,15 @@ def logs(
     shard: Annotated[int | None, typer.Option(min=0, help="Only this shard.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on while the run is on.")] = False,
     work: WorkOption = None,
+    namespace: NamespaceOption = None,
 ) -> None:
     """Print what a stage's processes logged.
 
     [dim]misstep logs quickstart sft-d250-s0 --follow[/dim]
     """
+    if namespace is not None:
+        InCluster.find(namespace, which).stream_logs(stage, follow=follow)
+        return
     workdir, plan = find_run(which, work)
     names = [one.name for one in plan.stages]
     if stage not in names:
@@ -82,6 +103,7 @@ def logs(
 def report(
     which: WhichArgument,
     work: WorkOption = None,
+    namespace: NamespaceOption = None,
     browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Print the result of a finished experiment and where its report is.
@@ -91,7 +113,11 @@ def report(
     from misstep.artifacts.manifest import read_manifest
     from misstep.cli.run import show_report
 
-    workdir, plan = find_run(which, work)
+    if namespace is not None:
+        plan = InCluster.find(namespace, which).plan()
+        workdir = workdir_for(plan.experiment, work)
+    else:
+        workdir, plan = find_run(which, work)
     store = store_of(plan)
     if read_manifest(store, plan.report.key) is None:
         raise BadInput("experiment", plan.experiment, "It has no report yet: `misstep status` shows what is missing.")

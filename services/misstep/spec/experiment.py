@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from misstep.spec.assumptions import Assumptions
-from misstep.spec.fields import NAME_PATTERN, Count, DecimalText, Name, SpecModel
+from misstep.spec.cluster import RESOURCE_NAME, Cluster
+from misstep.spec.fields import Count, DecimalText, Name, SpecModel
 from misstep.spec.models import EngineArgument, ModelRef
 from misstep.spec.problems import Problems
 from misstep.spec.resources import Resources
@@ -21,7 +22,7 @@ KIND = "Experiment"
 class StorageSpec(SpecModel):
     """Where artifacts live. Credentials come from the environment (or a Secret), never from here."""
 
-    uri: str = Field(default="file://.misstep/store", pattern=r"^(file|s3)://.+")
+    uri: str = Field(default="file://.misstep/store", pattern=r"^(file|s3)://.+", max_length=1024)
     """`file://FOLDER` (a relative folder is meant from where the command runs) or `s3://BUCKET/PREFIX`."""
     endpoint: str | None = Field(default=None, pattern=r"^https?://.+")
     """Address of an S3-compatible server; AWS by default."""
@@ -53,7 +54,7 @@ class Prompt(SpecModel):
     written out replaces the preset's."""
     style: Literal["plain", "chat"] = "plain"
     """`plain` for base models; `chat` puts the text into the user's turn of the tokenizer's chat template."""
-    template: str = "{question}\n"
+    template: str = Field(default="{question}\n", max_length=100_000)
     """Text with `{question}` in it."""
     system: str | None = None
     """System turn, for `chat`."""
@@ -181,7 +182,7 @@ class Arm(SpecModel):
     """For `dpo`. `shared-prefix`: from the prefix before the pit, a correct rollout against the pit step.
     `whole-response`: a full correct solution against the wrong one through its pit. `random` and
     `edit-distance`: whole solutions without credit, the baselines."""
-    sizes: list[Count] | None = None
+    sizes: list[Count] | None = Field(default=None, max_length=32)
     """Sizes at which this arm runs; by default all."""
     sft: SftTraining | None = None
     rft: RftTraining | None = None
@@ -210,7 +211,7 @@ class SecretVariable(SpecModel):
 
     env: str = Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")
     """The variable, for example `HF_TOKEN`. On one machine it is taken from the environment as it is."""
-    secret: str = Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")
+    secret: str = Field(pattern=RESOURCE_NAME)
     """In a cluster: the Secret's name."""
     key: str = Field(pattern=r"^[-._a-zA-Z0-9]{1,253}$")
     """In a cluster: the key in the Secret."""
@@ -237,6 +238,9 @@ class ExperimentSpec(SpecModel):
     assumptions: Assumptions = Assumptions()
     secrets: list[SecretVariable] = Field(default=[], max_length=16)
     """Credentials that stages need beside those of the storage: a Hub token for gated models, a teacher's key."""
+    cluster: Cluster = Cluster()
+    suspend: bool = False
+    """In a cluster: stop the pods and keep all results; set back to false, work goes on where it stood."""
 
     @model_validator(mode="after")
     def _arms_fit(self) -> ExperimentSpec:
@@ -314,7 +318,7 @@ def _refuse_uneven(field: str, training: Optimisation, processes: int) -> None:
 class Metadata(SpecModel):
     """Kubernetes metadata; only the name matters to Misstep."""
 
-    name: str = Field(pattern=NAME_PATTERN)
+    name: Name
     """Lower-case letters, digits and dashes, 40 at most."""
     namespace: str | None = None
     """Namespace in the cluster; nothing on one machine."""

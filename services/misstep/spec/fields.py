@@ -14,19 +14,22 @@ from pydantic.alias_generators import to_camel
 
 DECIMAL_PATTERN = r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?$"
 QUANTITY_PATTERN = r"^[1-9][0-9]{0,6}(Mi|Gi)$"
+COPY_PATTERN = r"^(s3://[^/]+/.+|file:///.+)$"
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$"
 _DECIMAL = re.compile(DECIMAL_PATTERN)
 _QUANTITY = re.compile(QUANTITY_PATTERN)
 
 
 class SpecModel(BaseModel):
-    """Base of all Experiment types: camelCase in YAML, unknown fields refused, immutable."""
+    """Base of all Experiment types: camelCase in YAML, unknown fields refused, immutable. Types are taken as strictly
+    as Kubernetes takes them: ``"16"`` is no number, and neither is ``true``."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
         populate_by_name=True,
         extra="forbid",
         frozen=True,
+        strict=True,
         use_attribute_docstrings=True,
     )
 
@@ -70,6 +73,16 @@ Mebibytes = Annotated[
 ]
 """MiB in Python, a Kubernetes quantity in YAML."""
 
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=40)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
+CopyUri = Annotated[str, Field(pattern=COPY_PATTERN, max_length=1024)]
+"""Where an uploaded copy lies: `file:///FOLDER` or `s3://BUCKET/PATH`."""
+CopyDigest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+"""As `misstep.artifacts.digest.digest_path` gives it."""
+
+
+def refuse_half_copy(uri: str | None, digest: str | None) -> None:
+    """Refuse a copy's place without its digest, or a digest without a place."""
+    if (uri is None) != (digest is None):
+        raise ValueError("uri and digest belong together: misstep upload prints both")

@@ -15,7 +15,7 @@ from misstep.errors import BadInput
 from misstep.spec.experiment import Experiment
 
 
-class _Loader(yaml.SafeLoader):
+class ExperimentLoader(yaml.SafeLoader):
     """YAML as kubectl reads it where PyYAML differs: ``5e-7`` is a number, dates are text, a key stands once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -29,11 +29,11 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.yaml_implicit_resolvers = {
+ExperimentLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
+ExperimentLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),
     list("-+.0123456789"),
@@ -47,26 +47,38 @@ def load_experiment(path: Path | str) -> Experiment:
         BadInput: unreadable file, bad YAML, or wrong fields; all wrong fields are named, one a line.
     """
     path = Path(path)
+    return _absolute_paths(_validated(read_document(path), str(path)), path.resolve().parent)
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Read an Experiment's YAML as it is written, without a status. Raises BadInput where it is no mapping."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise BadInput(str(path), error.strerror or str(error), "Give the path of an Experiment YAML file.") from error
     except UnicodeDecodeError as error:
         raise BadInput(str(path), "not UTF-8 text", "Give the path of an Experiment YAML file.") from error
-    experiment = parse_experiment(text, str(path))
-    return _absolute_paths(experiment, path.resolve().parent)
+    return _document(text, str(path))
 
 
 def parse_experiment(text: str, origin: str = "the YAML") -> Experiment:
     """Check an Experiment given as text. Raises BadInput as `load_experiment` does."""
+    return _validated(_document(text, origin), origin)
+
+
+def _document(text: str, origin: str) -> dict[str, Any]:
     try:
-        documents = [d for d in yaml.load_all(text, _Loader) if d is not None]
+        documents = [d for d in yaml.load_all(text, ExperimentLoader) if d is not None]
     except yaml.YAMLError as error:
         raise BadInput(origin, " ".join(str(error).split()), "Mend the YAML syntax.") from error
     if len(documents) != 1 or not isinstance(documents[0], dict):
         raise BadInput(origin, f"{len(documents)} YAML documents", "Write exactly one Experiment in the file.")
-    document = documents[0]
+    document: dict[str, Any] = documents[0]
     document.pop("status", None)
+    return document
+
+
+def _validated(document: dict[str, Any], origin: str) -> Experiment:
     try:
         return Experiment.model_validate(document)
     except ValidationError as error:
@@ -91,6 +103,7 @@ def _bad_input(origin: str, errors: list[ErrorDetails]) -> BadInput:
 _FIXES = {
     "missing": "This field is needed: add it.",
     "bool_type": "Write true or false.",
+    "bool_parsing": "Write true or false.",
     "string_type": "Write text (in quotes where it looks like a number).",
     "int_type": "Write a whole number without quotes.",
     "int_parsing": "Write a whole number without quotes.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from misstep.spec.fields import Name, SpecModel
+from misstep.spec.fields import CopyDigest, CopyUri, Name, SpecModel, refuse_half_copy
 
 
 class ModelRef(SpecModel):
@@ -18,11 +18,16 @@ class ModelRef(SpecModel):
     """Model on the Hugging Face Hub, `organisation/name`."""
     revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
     """Commit of the Hub's model."""
+    uri: CopyUri | None = None
+    """Folder of an uploaded copy, with `digest`; `misstep upload` writes both."""
+    digest: CopyDigest | None = None
+    """Digest of the uploaded copy. It enters keys, so that they are those of the same local folder."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> ModelRef:
-        if bool(self.path) == bool(self.hub):
-            raise ValueError("give path or hub, one of the two")
+        if [bool(self.path), bool(self.hub), bool(self.uri)].count(True) != 1:
+            raise ValueError("give path, hub or uri, one of the three")
+        refuse_half_copy(self.uri, self.digest)
         if self.hub and not self.revision:
             raise ValueError(
                 "a model on the Hub needs revision, its commit of 40 hex digits: "

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from misstep.spec.fields import Count, Name, Percent, SpecModel
+from misstep.spec.fields import CopyDigest, CopyUri, Count, Name, Percent, SpecModel, refuse_half_copy
 
 
 class Columns(SpecModel):
@@ -23,8 +23,8 @@ class Columns(SpecModel):
 
 
 class Source(SpecModel):
-    """One source of problems. Give `path` for local data, or `hub` with `revision` for the Hugging Face Hub;
-    `misstep run --data NAME=DIR` puts a local folder in place of either."""
+    """One source of problems. Give `path` for local data, `hub` with `revision` for the Hugging Face Hub, or `uri` with
+    `digest` for an uploaded copy; `misstep run --data NAME=DIR` puts a local folder in place of any."""
 
     format: Literal["gsm8k", "math", "table", "strides"]
     """`gsm8k` and `math` read the official files; `table` reads any JSONL or Parquet file with named columns;
@@ -40,6 +40,10 @@ class Source(SpecModel):
     """Commit of the Hub's data set: a pinned revision is what makes results repeatable."""
     config: str | None = None
     """Configuration of the Hub's data set, for example `main`."""
+    uri: CopyUri | None = None
+    """Uploaded copy of the split (its file, or MATH's folder), with `digest`; `misstep upload` writes both."""
+    digest: CopyDigest | None = None
+    """Digest of the uploaded copy. It enters keys, so that they are those of the same local data."""
     split: str | None = None
     """Split to read; by default the role (`train`, `test` or `validation`)."""
     columns: Columns = Columns()
@@ -52,17 +56,18 @@ class Source(SpecModel):
     @model_validator(mode="after")
     def _one_origin(self) -> Source:
         if self.format == "strides":
-            if self.path or self.hub:
-                raise ValueError("strides problems are generated: remove path and hub")
+            if self.path or self.hub or self.uri:
+                raise ValueError("strides problems are generated: remove path, hub and uri")
             if self.limit is None:
                 raise ValueError("strides problems are generated: say how many with limit")
-        elif self.path and self.hub:
-            raise ValueError("give path or hub, not both")
+        elif [bool(self.path), bool(self.hub), bool(self.uri)].count(True) > 1:
+            raise ValueError("give path, hub or uri, only one of them")
         elif self.hub and not self.revision:
             raise ValueError(
                 "a data set on the Hub needs revision, its commit of 40 hex digits: "
                 f"git ls-remote https://huggingface.co/datasets/{self.hub} HEAD prints it"
             )
+        refuse_half_copy(self.uri, self.digest)
         return self
 
     @property
@@ -95,6 +100,10 @@ class Problems(SpecModel):
     def _sizes_fit(self) -> Problems:
         if sorted(set(self.sizes)) != list(self.sizes):
             raise ValueError("sizes must be in rising order, each once")
+        if self.train.uri is not None and self.test is None:
+            raise ValueError(
+                "train.uri is a copy of the training problems alone: give test too, as misstep upload does"
+            )
         return self
 
     def test_source(self) -> Source:

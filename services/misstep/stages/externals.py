@@ -33,7 +33,10 @@ def fetch_external(role: str, external: External, storage: Storage, folder: Path
 def _check(path: Path, field: str, external: External) -> None:
     if external.digest.startswith("sha256:") and digest_path(path, field) != external.digest:
         raise BadInput(
-            field, external.uri, "Its contents have changed since the plan was made: run the experiment again."
+            field,
+            external.uri,
+            "Its contents have changed since the plan was made: run the experiment again, or misstep upload where it "
+            "is an uploaded copy.",
         )
 
 

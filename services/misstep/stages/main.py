@@ -132,6 +132,7 @@ def _leave_message(text: str) -> None:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
+        _leave_message(f"{self.prog}: {message}")
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}\n")
 
 

@@ -1,0 +1,93 @@
+{{- define "misstep.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 45 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 45 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 45 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "misstep.selector" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{/* Labels of an object. Takes a list: the root, the component. */}}
+{{- define "misstep.labels" -}}
+{{- $root := index . 0 -}}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 }}
+{{ include "misstep.selector" $root }}
+app.kubernetes.io/component: {{ index . 1 }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+app.kubernetes.io/part-of: misstep
+{{- with $root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* A full image name. Takes a list: the root, the image's values. */}}
+{{- define "misstep.image" -}}
+{{- $root := index . 0 -}}{{- $image := index . 1 -}}
+{{- with $root.Values.image.registry }}{{ trimSuffix "/" . }}/{{ end }}{{ $image.repository -}}
+{{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ coalesce $image.tag $root.Values.image.tag $root.Chart.AppVersion }}{{ end }}
+{{- end -}}
+
+{{- define "misstep.operatorAccount" -}}
+{{- $account := .Values.operator.serviceAccount -}}
+{{- if and (not $account.create) (not $account.name) -}}
+{{- fail "operator.serviceAccount.create is false: name an account that is there in operator.serviceAccount.name" -}}
+{{- end -}}
+{{- default (printf "%s-operator" (include "misstep.fullname" .)) $account.name -}}
+{{- end -}}
+
+{{/* The account of stages. */}}
+{{- define "misstep.stageAccount" -}}
+{{- $account := .Values.stages.serviceAccount -}}
+{{- if $account.name -}}
+{{- $account.name -}}
+{{- else if $account.create -}}
+{{- printf "%s-stages" (include "misstep.fullname" .) -}}
+{{- else -}}
+default
+{{- end -}}
+{{- end -}}
+
+{{/* The namespaces in which stages are known to run, as JSON. Takes a list: the root, more namespaces. */}}
+{{- define "misstep.stageNamespaces" -}}
+{{- $root := index . 0 -}}
+{{- $watched := default (list $root.Release.Namespace) $root.Values.watchNamespaces -}}
+{{- concat $watched (index . 1) | uniq | sortAlpha | toJson -}}
+{{- end -}}
+
+{{- define "misstep.devSecret" -}}
+{{- default (printf "%s-dev-s3" (include "misstep.fullname" .)) .Values.devS3.existingSecret -}}
+{{- end -}}
+
+{{- define "misstep.devEndpoint" -}}
+http://{{ include "misstep.fullname" . }}-dev-s3.{{ .Release.Namespace }}.svc:7070
+{{- end -}}
+
+{{/* Secrets with the environment of operator and stages; empty where there is none. */}}
+{{- define "misstep.operatorSecret" -}}
+{{- if .Values.operator.envSecret }}{{ .Values.operator.envSecret }}{{ else if .Values.devS3.enabled }}{{ include "misstep.devSecret" . }}{{ end }}
+{{- end -}}
+{{- define "misstep.stageSecret" -}}
+{{- if .Values.stages.envSecret }}{{ .Values.stages.envSecret }}{{ else if .Values.devS3.enabled }}{{ include "misstep.devSecret" . }}{{ end }}
+{{- end -}}
+
+{{/* What the "restricted" pod security standard asks of a pod and of a container. */}}
+{{- define "misstep.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+{{- define "misstep.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}

@@ -1,0 +1,108 @@
+"""Programs in the background: each with a log, all in a list on disk by which another process can end them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+
+from cluster.places import ClusterError
+
+LIST = "processes.json"
+END_SECONDS = 30
+
+
+class Processes:
+    """The programs of one cluster.
+
+    Args:
+        state: folder of the cluster; logs go to ``logs/`` in it.
+        follow: whether the kernel shall kill the programs when the process that started them ends, however it ends.
+    """
+
+    def __init__(self, state: Path, *, follow: bool) -> None:
+        self.state = state
+        self.follow = follow
+        self._running: dict[str, psutil.Popen] = {}
+        (state / "logs").mkdir(parents=True, exist_ok=True)
+
+    def start(self, name: str, command: Sequence[str | Path]) -> psutil.Popen:
+        """Start a program and write it into the list; without proxies, which do not lead to the cluster."""
+        environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+        follow = ["setpriv", "--pdeathsig", "KILL"] if self.follow else []
+        with self.log(name).open("wb") as log:
+            process = psutil.Popen(
+                [*follow, *map(str, command)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd=Path(__file__).parents[1],
+                env=environment,
+            )
+        self._running[name] = process
+        listed = [[name, process.pid, process.create_time()] for name, process in self._running.items()]
+        (self.state / LIST).write_text(json.dumps(listed))
+        return process
+
+    def log(self, name: str) -> Path:
+        return self.state / "logs" / f"{name}.log"
+
+    def wait_for(self, what: str, ready: Callable[[], bool], seconds: float = 60) -> None:
+        """Return once ``ready`` is true; a ClusterError says which program ended, or what did not come in time."""
+        deadline = time.monotonic() + seconds
+        while not ready():
+            for name, process in self._running.items():
+                if process.poll() is not None:
+                    tail = "\n".join(self.log(name).read_text(errors="replace").splitlines()[-20:])
+                    raise ClusterError(f"{name} ended with code {process.returncode}; its log ends:\n{tail}")
+            if time.monotonic() > deadline:
+                raise ClusterError(f"{what}: not within {seconds:.0f} s; logs are in {self.state / 'logs'}")
+            time.sleep(0.1)
+
+
+def end(state: Path) -> None:
+    """Kill the programs that ``state`` lists and return when they are gone.
+
+    Nothing of a cluster is worth a slow farewell: an API server asked politely waits a minute for open watches. A
+    node's first process is a child of the listed one, and is gone only when all in its namespace are.
+    """
+    dying = []
+    for _, process in running(state):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            dying += [*process.children(), process]
+    for process in dying:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    deadline = time.monotonic() + END_SECONDS
+    while alive := [process for process in dying if lives(process)]:
+        if time.monotonic() > deadline:
+            raise ClusterError(f"these do not end: {alive}")
+        time.sleep(0.02)
+    (state / LIST).unlink(missing_ok=True)
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether a process has not ended; its parent may take seconds to bury one that has."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def running(state: Path) -> list[tuple[str, psutil.Process]]:
+    """Return name and process of those in the list that still run, in the order of their start."""
+    found = []
+    for name, pid, created in json.loads((state / LIST).read_text()) if (state / LIST).exists() else ():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            # Another time of birth: the number belongs to a stranger by now.
+            if process.create_time() == created and lives(process):
+                found.append((name, process))
+    return found

@@ -1,0 +1,1 @@
+"""The operator: Experiments in a Kubernetes cluster become Jobs, and Jobs become status."""

@@ -1,0 +1,33 @@
+"""``misstep-operator run``: watch Experiments and run them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+
+from misstep.errors import MisstepError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the operator until it is ended; returns the exit code, 64 where its settings are wrong."""
+    parser = argparse.ArgumentParser("misstep-operator", description=__doc__)
+    parser.add_argument("command", choices=["run"], help="work until SIGTERM; settings are MISSTEP_* variables")
+    parser.parse_args(argv)
+    from misstep.stages.logs import configure_logs
+    from misstep_operator.settings import read_settings
+
+    configure_logs()
+    try:
+        settings = read_settings()
+    except MisstepError as error:
+        print(f"misstep-operator: {error}", file=sys.stderr)  # noqa: T201 - before there is a log
+        return error.exit_code
+    from misstep_operator.serve import serve
+
+    asyncio.run(serve(settings))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

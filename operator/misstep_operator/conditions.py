@@ -1,0 +1,104 @@
+"""Every reason and message that an Experiment's status and events can have, side by side."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Reasons of conditions and events."""
+
+    INVALID_SPEC = "InvalidSpec"
+    SUSPENDED = "Suspended"
+    RUNNING = "Running"
+    WAITING = "Waiting"
+    """Nothing runs, and nothing has failed: the message says for what."""
+    SUCCEEDED = "Succeeded"
+    STAGE_FAILED = "StageFailed"
+    BAD_INPUT = "BadInput"
+    """A stage refused what it was given: exit code 64."""
+    STAGE_STARTED = "StageStarted"
+    STAGE_DONE = "StageDone"
+    STAGE_RETRIED = "StageRetried"
+    STORE_READABLE = "StoreReadable"
+    STORE_UNREADABLE = "StoreUnreadable"
+    ANOTHER_OPERATOR = "AnotherOperator"
+
+
+SUCCEEDED, FAILED, SUSPENDED, PROGRESSING, STORE_READABLE = CONDITIONS = (
+    "Succeeded",
+    "Failed",
+    "Suspended",
+    "Progressing",
+    "StoreReadable",
+)
+"""Types of conditions, in the order in which they stand in a status."""
+
+
+GONE = "its Job is gone: deleted by hand, or by its ttl"
+
+
+def running(names: list[str]) -> str:
+    """Stages are at work."""
+    return f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+
+
+def blocked(stage: str, reason: str, message: str) -> str:
+    """A pod of a stage does not run."""
+    return f"{stage}: {reason}{f': {message}' if message else ''}"
+
+
+def held(stage: str) -> str:
+    """A Job is suspended by someone else."""
+    return f"{stage}: its Job is suspended, by a queue or by hand"
+
+
+def taken(stage: str, other: str) -> str:
+    """Another Experiment computes the same."""
+    return f"{stage}: Experiment {other} computes the same stage; its result will be used"
+
+
+def failed(stage: str, message: str) -> str:
+    """A stage has failed for good."""
+    return f"{stage}: {message or 'its Job failed'}"
+
+
+def failed_retried(stage: str, attempt: int, message: str) -> str:
+    """A stage's Job has failed and another one follows."""
+    return f"{stage}: attempt {attempt} failed, trying again: {message or 'its Job failed'}"
+
+
+def unfinished(stage: str) -> str:
+    """A Job says that it is complete, and its result is not in the store."""
+    return f"{stage}: its Job is complete, and its result is not in the store"
+
+
+def suspended(ending: int) -> str:
+    """The Experiment is suspended."""
+    if ending:
+        what = "its last Job is" if ending == 1 else f"{ending} Jobs are"
+        return f"spec.suspend is true; {what} being ended"
+    return "spec.suspend is true; set it to false to go on"
+
+
+def succeeded(report: str) -> str:
+    """All is done."""
+    return f"the report is at {report}"
+
+
+def started(stage: str, attempt: int) -> str:
+    """A Job was created."""
+    return f"{stage}: started{f', attempt {attempt}' if attempt > 1 else ''}"
+
+
+def done(stage: str) -> str:
+    """A stage's result is committed."""
+    return f"{stage}: done"
+
+
+def another_operator(identity: str) -> str:
+    """Two operators at work on one Experiment."""
+    return (
+        f"the operator {identity} works on this Experiment too: install one for a namespace, or give each namespaces "
+        "of its own (watchNamespaces)"
+    )

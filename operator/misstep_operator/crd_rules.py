@@ -1,0 +1,166 @@
+"""Rules between fields of an Experiment, in CEL, for the API server to refuse what cannot run when it is applied.
+
+Each stands beside its twin in ``misstep.spec``, which one machine checks; ``tests/operator/crd_cases.py`` has cases of
+both. What a rule walks over has a greatest length, or the API server would refuse the rule as too costly. No rule uses
+what only newer API servers know (optional fields, ``cel.bind``).
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from misstep.spec import cluster, experiment, models, problems, resources, teacher, training
+from misstep_operator.cel import METHODS, Rule, get
+from misstep_operator.crd_spec_rules import SPEC
+
+
+def _origin(what: str) -> list[Rule]:
+    count = "[has(self.path), has(self.hub), has(self.uri)].filter(given, given).size()"
+    optional = "self.format == 'strides' || " if what == "data set" else ""
+    return [
+        Rule(f"{optional}{count} > 0", "give hub with revision, or uri with digest (misstep upload prints them)"),
+        Rule(f"{count} <= 1", "give path, hub or uri, only one of them"),
+        Rule("!has(self.path)", "no pod sees a folder of your machine: misstep upload prints uri and digest instead"),
+        Rule(
+            "!has(self.hub) || has(self.revision)",
+            f"a {what} on the Hub needs revision, its commit of 40 hex digits",
+        ),
+        Rule("has(self.uri) == has(self.digest)", "uri and digest belong together: misstep upload prints both"),
+    ]
+
+
+SOURCE = [
+    Rule(
+        "self.format != 'strides' || !(has(self.path) || has(self.hub) || has(self.uri))",
+        "strides problems are generated: remove path, hub and uri",
+    ),
+    Rule("self.format != 'strides' || has(self.limit)", "strides problems are generated: say how many with limit"),
+    *_origin("data set"),
+]
+
+PROBLEMS = [
+    Rule(
+        "self.sizes.isSorted() && self.sizes.all(one, self.sizes.exists_one(other, other == one))",
+        "sizes must be in rising order, each once",
+    ),
+    Rule(
+        "!has(self.train.uri) || has(self.test)",
+        "train.uri is a copy of the training problems alone: give test too, as misstep upload does",
+    ),
+]
+
+TOLERATION = [
+    Rule(
+        f"has(self.key) || {get('self.operator', repr('Equal'))} == 'Exists'",
+        "a toleration without key tolerates every taint: give key, or operator: Exists",
+    ),
+    Rule(
+        f"{get('self.operator', repr('Equal'))} != 'Exists' || !has(self.value)",
+        "operator Exists takes any value: remove value, or set operator to Equal",
+    ),
+    Rule(
+        "!has(self.tolerationSeconds) || has(self.effect) && self.effect == 'NoExecute'",
+        "tolerationSeconds belongs to effect NoExecute: set it, or remove tolerationSeconds",
+    ),
+]
+
+EVALUATION = [
+    Rule(
+        "double(self.temperature) > 0.0 || self.samples == 1",
+        "at temperature 0 all samples are the same: set samples to 1",
+    ),
+    Rule(
+        "self.passAt.all(k, k <= self.samples)",
+        "pass@k needs at least as many samples as k: raise samples, or leave that k out of passAt",
+    ),
+]
+
+ARM = [
+    Rule("has(self.pairs) == (self.method == 'dpo')", "pairs belongs to method dpo, and dpo needs it"),
+    *(
+        Rule(f"self.method == '{method}' || !has(self.{method})", f"settings {method} belong to method {method}")
+        for method in METHODS
+    ),
+]
+
+BUDGET = [
+    Rule(
+        "has(self.pricePerMillionInput) == has(self.pricePerMillionOutput)",
+        "pricePerMillionInput and pricePerMillionOutput belong together: give both or neither",
+    ),
+    Rule(
+        "!has(self.maxCost) || has(self.pricePerMillionInput) && has(self.pricePerMillionOutput) && "
+        "(double(self.pricePerMillionInput) > 0.0 || double(self.pricePerMillionOutput) > 0.0)",
+        "maxCost needs pricePerMillionInput and pricePerMillionOutput, one of them above zero",
+    ),
+]
+
+TEACHER = [
+    *(
+        Rule(
+            f"has(self.{kind}) == ({get('self.kind', repr('dataset'))} == '{kind}')",
+            f"{kind} belongs to kind {kind}, which needs it",
+        )
+        for kind in ("endpoint", "model")
+    ),
+    Rule(
+        "double(self.temperature) > 0.0 || self.solutions == 1",
+        "at temperature 0 all solutions are the same: set solutions to 1",
+    ),
+    Rule(
+        "double(self.temperature) > 0.0 || self.newProblemsPerSeed <= 1",
+        "at temperature 0 all new problems of a seed are the same: set newProblemsPerSeed to 1",
+    ),
+]
+
+
+def _optimisation(model: type[training.Optimisation]) -> list[Rule]:
+    batch = get("self.batchSize", model.model_fields["batch_size"].default)
+    return [
+        Rule(
+            f"!has(self.microBatchSize) || {batch} % self.microBatchSize == 0",
+            "microBatchSize must divide batchSize: change one of them",
+        )
+    ]
+
+
+RULES: dict[type[BaseModel], list[Rule]] = {
+    experiment.ExperimentSpec: SPEC,
+    experiment.Prompt: [
+        Rule("!has(self.template) || self.template.contains('{question}')", "template must contain {question}")
+    ],
+    experiment.Credit: [
+        Rule(
+            "self.rollouts >= self.bestOf",
+            "rollouts must be at least bestOf: best-of-K has no unbiased estimate from fewer than K rollouts",
+        )
+    ],
+    experiment.Evaluation: EVALUATION,
+    experiment.Arm: ARM,
+    models.ModelRef: _origin("model"),
+    teacher.TeacherModelRef: _origin("model"),
+    teacher.Teacher: TEACHER,
+    teacher.TeacherBudget: BUDGET,
+    teacher.TeacherEndpoint: [
+        Rule("!self.url.matches('/completions/*$')", "url is the base address: leave /chat/completions away")
+    ],
+    problems.Source: SOURCE,
+    problems.Problems: PROBLEMS,
+    training.SftTraining: _optimisation(training.SftTraining),
+    training.RftTraining: _optimisation(training.RftTraining),
+    training.DpoTraining: _optimisation(training.DpoTraining),
+    resources.StageResources: [
+        Rule(
+            f"{get('self.gpus', 0)} == 0 || {get('self.processesPerNode', 'self.gpus')} == self.gpus",
+            "processesPerNode must be gpus, or be left out",
+        )
+    ],
+    cluster.Toleration: TOLERATION,
+    cluster.PodSettings: [
+        Rule(
+            "!has(self.env) || self.env.all(one, self.env.exists_one(other, other.name == one.name))",
+            "env needs different names",
+        )
+    ],
+}
+"""The rules of each type."""

@@ -1,0 +1,127 @@
+"""The only file that knows kopf: its watches wake passes; everything else is the operator's own.
+
+kopf's watches have been known to stop without a word, so that nothing hangs on them: every few seconds all Experiments
+are listed, and those that are not idle get a pass. Only ``kopf.on.event`` is used: no finalizers, no annotations.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import kopf
+import structlog
+
+from misstep.errors import MisstepError
+from misstep_operator import observed as o
+from misstep_operator.cluster import Cluster
+from misstep_operator.metrics import Metrics
+from misstep_operator.passes import Passes, idle
+from misstep_operator.settings import Settings
+
+_log = structlog.get_logger(__name__)
+_AT_ONCE = 8
+_STALLED_RESYNCS = 6
+_LEAST_STALL_SECONDS = 60.0
+
+
+class Operator:
+    """Wakes passes, by events and by its own clock."""
+
+    def __init__(self, cluster: Cluster, passes: Passes, settings: Settings, metrics: Metrics) -> None:
+        self._cluster, self._passes, self._settings, self._metrics = cluster, passes, settings, metrics
+        self._queue: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        self._queued: set[tuple[str, str]] = set()
+        self.last_resync = time.monotonic()
+
+    def wake(self, namespace: str, name: str) -> None:
+        """Ask for a pass soon; asking again before it begins changes nothing."""
+        if (namespace, name) not in self._queued:
+            self._queued.add((namespace, name))
+            self._queue.put_nowait((namespace, name))
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether the resync goes on: what liveness means."""
+        patience = max(_LEAST_STALL_SECONDS, _STALLED_RESYNCS * self._settings.resync_seconds)
+        return time.monotonic() - self.last_resync < patience
+
+    def registry(self) -> kopf.OperatorRegistry:
+        """Return kopf's handlers: they only wake."""
+        registry = kopf.OperatorRegistry()
+
+        @kopf.on.event("misstep.dev", "v1alpha1", "experiments", registry=registry)
+        def experiment_changed(namespace: str | None, name: str | None, **_: Any) -> None:
+            self.wake(str(namespace), str(name))
+
+        @kopf.on.event("batch", "v1", "jobs", labels={o.MANAGED_LABEL: o.MANAGER}, registry=registry)
+        def job_changed(namespace: str | None, labels: Any, **_: Any) -> None:
+            if labels.get(o.EXPERIMENT_LABEL):
+                self.wake(str(namespace), labels[o.EXPERIMENT_LABEL])
+
+        @kopf.on.startup(registry=registry)
+        def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+            settings.posting.enabled = False
+            settings.scanning.disabled = True
+            settings.watching.server_timeout = 120  # a watch that says nothing is opened anew
+            settings.watching.client_timeout = 150
+
+        @kopf.on.login(registry=registry)
+        def login(**known: Any) -> kopf.ConnectionInfo | None:
+            return kopf.login_with_service_account(**known) or kopf.login_with_kubeconfig(**known)
+
+        registered: Any = (experiment_changed, job_changed, configure, login)
+        assert registered
+        return registry
+
+    async def run(self, started: Callable[[], None] = lambda: None) -> None:
+        """Work until cancelled; raises where kopf's watches end by themselves.
+
+        Args:
+            started: called once kopf has set its signal handlers, which end its watches alone: to replace them.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._resync())
+            for _ in range(_AT_ONCE):
+                tasks.create_task(self._work())
+            tasks.create_task(self._watch(started))
+
+    async def _watch(self, started: Callable[[], None]) -> None:
+        ours = asyncio.all_tasks()  # at its end kopf would wait for every task that it does not know
+        watches = await kopf.spawn_tasks(
+            registry=self.registry(),
+            standalone=True,
+            clusterwide=not self._settings.namespaces,
+            namespaces=self._settings.namespaces,
+        )
+        started()
+        await kopf.run_tasks(watches, ignored=ours)
+        raise MisstepError("the watches of the API server have ended")
+
+    async def _resync(self) -> None:
+        while True:
+            try:
+                bodies = await self._cluster.experiments()
+            except Exception:  # noqa: BLE001 - whatever it was, the next turn asks again
+                self._metrics.errors.inc()
+                _log.exception("the API server did not list Experiments")
+            else:
+                self.last_resync = time.monotonic()
+                self._metrics.resync.set_to_current_time()
+                self._metrics.keep_only({(b["metadata"]["namespace"], b["metadata"]["name"]) for b in bodies})
+                for body in bodies:
+                    if not idle(body):
+                        self.wake(body["metadata"]["namespace"], body["metadata"]["name"])
+            await asyncio.sleep(self._settings.resync_seconds)
+
+    async def _work(self) -> None:
+        while True:
+            namespace, name = await self._queue.get()
+            self._queued.discard((namespace, name))
+            try:
+                await self._passes.make(namespace, name)
+            except Exception:  # noqa: BLE001 - the next resync tries again: nothing is lost but time
+                self._metrics.errors.inc()
+                _log.exception("pass failed", namespace=namespace, experiment=name)

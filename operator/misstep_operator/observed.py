@@ -1,0 +1,112 @@
+"""What a pass sees of one Experiment and its surroundings. Plain data: made from the API server's and the store's
+answers by ``cluster.py`` and ``storeview.py``, and by hand in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from misstep.artifacts.progress import Heartbeat
+from misstep.errors import BadInput
+from misstep.plan.planner import Plan
+
+NAME_LABEL, MANAGED_LABEL, COMPONENT_LABEL = (
+    f"app.kubernetes.io/{name}" for name in ("name", "managed-by", "component")
+)
+MANAGER = "misstep-operator"
+EXPERIMENT_LABEL, STAGE_LABEL, KEY_LABEL, ATTEMPT_LABEL, STORAGE_LABEL = (
+    f"misstep.dev/{name}" for name in ("experiment", "stage", "key", "attempt", "storage")
+)
+RETRY_ANNOTATION = "misstep.dev/retry"
+"""Setting it to another text makes a failed Experiment try again."""
+
+
+class JobState(StrEnum):
+    """What a Job is doing."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    """Someone else, for example Kueue, holds it back."""
+    COMPLETE = "complete"
+    FAILED = "failed"
+    ENDING = "ending"
+    """Being deleted; its pods may still run."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why a pod does not run, or how it ended."""
+
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A child Job."""
+
+    name: str
+    key: str
+    stage: str
+    attempt: int
+    state: JobState
+    reason: str = ""
+    """Of a failed Job: the reason in its condition, ``PodFailurePolicy`` or another."""
+    message: str = ""
+    """Of a failed Job: what its stage said last, else the condition's message."""
+    started: float | None = None
+    ended: float | None = None
+    """Seconds since the epoch."""
+    trouble: Trouble | None = None
+    """Of a Job that is active: why a pod of it does not run."""
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether it has pods, or may yet get some."""
+        return self.state in (JobState.ACTIVE, JobState.SUSPENDED, JobState.ENDING)
+
+
+@dataclass(frozen=True)
+class StoreView:
+    """What the operator may see of the store."""
+
+    committed: frozenset[str] = frozenset()
+    """Keys of the plan's stages that are committed."""
+    beats: Mapping[str, list[Heartbeat]] = field(default_factory=dict)
+    """Key of a running stage -> its shards' heartbeats."""
+    error: str = ""
+    """Why it cannot be read. Then stages find what is done by themselves."""
+
+
+@dataclass(frozen=True)
+class ExperimentView:
+    """An Experiment as the API server holds it."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    suspend: bool
+    status: Mapping[str, Any]
+    retry: str = ""
+    """What its annotation ``misstep.dev/retry`` holds."""
+    attempts: int = 3
+    """How many Jobs of one stage may fail before the Experiment does."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Everything that a pass decides from."""
+
+    experiment: ExperimentView
+    plan: Plan | BadInput
+    """The plan frozen for this generation, or why there is none."""
+    jobs: tuple[JobView, ...] = ()
+    """All child Jobs, also those of earlier generations."""
+    taken: Mapping[str, str] = field(default_factory=dict)
+    """Key -> name of another Experiment that has a live Job for it in the same store."""
+    store: StoreView = StoreView()
+    now: float = 0.0
+    """Seconds since the epoch."""

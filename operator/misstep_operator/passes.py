@@ -1,0 +1,191 @@
+"""Carry out passes: observe an Experiment, decide, act. The only state kept here can be read back at any time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import structlog
+
+from misstep.errors import BadInput
+from misstep.plan.kept import pack, plan_name, unpack
+from misstep.plan.planner import Plan
+from misstep.spec.experiment import Experiment
+from misstep_operator import conditions as say
+from misstep_operator import freeze, views
+from misstep_operator.cluster import Cluster
+from misstep_operator.conditions import Reason
+from misstep_operator.jobs import make_job, make_service, owner_reference, storage_id
+from misstep_operator.metrics import Metrics
+from misstep_operator.observed import ExperimentView, JobView, Observed, StoreView, Trouble
+from misstep_operator.reconcile import Decision, Start, reconcile
+from misstep_operator.settings import Settings
+from misstep_operator.status import State
+from misstep_operator.storeview import Stores
+
+_log = structlog.get_logger(__name__)
+_QUEUE_LABELS = ("kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class")
+"""Labels of an Experiment that its Jobs take over."""
+_REMEMBERED_PLANS = 64
+
+
+class Passes:
+    """Passes over Experiments, one at a time for each."""
+
+    def __init__(self, cluster: Cluster, stores: Stores, settings: Settings, metrics: Metrics) -> None:
+        self._cluster, self._stores, self._settings, self._metrics = cluster, stores, settings, metrics
+        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
+        self._plans: dict[tuple[str, int], Plan] = {}
+        self._began = time.time()
+        self._known_others: set[tuple[str, str]] = set()
+
+    async def make(self, namespace: str, name: str) -> None:
+        """Make one pass. Raises what the API server's client raises; the next pass starts from scratch."""
+        async with self._locks.setdefault((namespace, name), asyncio.Lock()):
+            body = await self._cluster.experiment(namespace, name)
+            if body is None or body["metadata"].get("deletionTimestamp"):
+                self._metrics.forget(namespace, name)
+                return
+            with self._metrics.timed():
+                await self._pass(body)
+
+    async def _pass(self, body: dict[str, Any]) -> None:
+        try:
+            experiment: Experiment | BadInput = freeze.parse(body)
+        except BadInput as error:
+            experiment = error
+        attempts = 3 if isinstance(experiment, BadInput) else experiment.spec.cluster.attempts
+        view = views.experiment_view(body, attempts)
+        await self._notice_others(view, body)
+        plan = experiment if isinstance(experiment, BadInput) else await self._plan(view, experiment)
+        seen = await self._observe(view, plan)
+        decision = reconcile(seen)
+        if decision.starts and isinstance(plan, Plan):
+            # Asked only now, and only for what would start: who else computes it?
+            taken = await self._taken(view, plan, [start.stage.key for start in decision.starts])
+            if taken:
+                seen = Observed(view, plan, seen.jobs, taken, seen.store, seen.now)
+                decision = reconcile(seen)
+        await self._carry_out(decision, view, experiment, body)
+        self._metrics.saw(view, decision.status or dict(view.status), seen)
+
+    async def _notice_others(self, view: ExperimentView, body: dict[str, Any]) -> None:
+        """Say, once, that another operator works on an Experiment too: they do no harm, and somebody has erred."""
+        for other in views.other_writers(body, self._settings.writer, self._began):
+            if (view.uid, other) not in self._known_others:
+                self._known_others.add((view.uid, other))
+                text = say.another_operator(other.partition("/")[2])
+                _log.warning(text, experiment=view.name, namespace=view.namespace)
+                await self._cluster.tell(view, Reason.ANOTHER_OPERATOR.value, text, warning=True)
+
+    async def _plan(self, view: ExperimentView, experiment: Experiment) -> Plan | BadInput:
+        """Return the plan frozen for this generation; make and keep it where there is none."""
+        known = self._plans.get((view.uid, view.generation))
+        if known is not None:
+            return known
+        name = plan_name(view.name, view.generation)
+        try:
+            kept = await self._cluster.config_map(view.namespace, name)
+            if kept is None:
+                made = await asyncio.to_thread(freeze.make_plan, experiment)
+                body = {
+                    "apiVersion": "v1",
+                    "kind": "ConfigMap",
+                    "metadata": {
+                        "name": name,
+                        "namespace": view.namespace,
+                        "ownerReferences": [owner_reference(view)],
+                    },
+                    "immutable": True,
+                    "binaryData": pack(made),
+                }
+                if not await self._cluster.create(body):
+                    kept = await self._cluster.config_map(view.namespace, name)
+                    made = unpack((kept or {}).get("binaryData"))
+                await self._forget_plans(view)
+            else:
+                made = unpack(kept.get("binaryData"))
+        except BadInput as error:
+            return error
+        if len(self._plans) >= _REMEMBERED_PLANS:
+            self._plans.pop(next(iter(self._plans)))
+        self._plans[view.uid, view.generation] = made
+        return made
+
+    async def _forget_plans(self, view: ExperimentView) -> None:
+        """Remove the plan of the generation that this one replaces."""
+        before = view.status.get("observedGeneration")
+        if isinstance(before, int) and 0 < before < view.generation:
+            await self._cluster.delete_config_map(view.namespace, plan_name(view.name, before))
+
+    async def _observe(self, view: ExperimentView, plan: Plan | BadInput) -> Observed:
+        # Jobs before the store: what a complete Job committed is then seen.
+        jobs = await self._cluster.jobs(view.namespace, view.name)
+        own = [job for job in jobs if _owned(job, view)]
+        pods = await self._cluster.pods(view.namespace, view.name) if own else []
+        found = views.job_views(own, pods)
+        now = time.time()
+        for job in own:
+            if views.without_pods(job, pods, now):
+                why = await self._cluster.why_no_pods(view.namespace, job["metadata"]["name"])
+                found = tuple(_with_trouble(each, job["metadata"]["name"], why) for each in found)
+        store = StoreView()
+        if isinstance(plan, Plan):
+            running = [job.key for job in found if job.alive]
+            store = await asyncio.to_thread(self._stores.look, plan, running)
+        return Observed(view, plan, found, {}, store, now)
+
+    async def _taken(self, view: ExperimentView, plan: Plan, keys: list[str]) -> dict[str, str]:
+        jobs = await self._cluster.jobs_for(keys, storage_id(plan.report.storage))
+        others = [job for job in jobs if not _owned(job, view)]
+        names = {job["metadata"]["name"]: views.labels(job).get("misstep.dev/experiment", "?") for job in others}
+        return {job.key: names[job.name] for job in views.job_views(others, ()) if job.alive}
+
+    async def _carry_out(
+        self, decision: Decision, view: ExperimentView, experiment: Experiment | BadInput, body: dict[str, Any]
+    ) -> None:
+        for name in decision.ends:
+            await self._cluster.delete_job(view.namespace, name)
+        queue = {k: v for k, v in (body["metadata"].get("labels") or {}).items() if k in _QUEUE_LABELS}
+        for start in decision.starts:
+            assert isinstance(experiment, Experiment)
+            await self._start(start, view, experiment, queue)
+        if decision.status is None:
+            return
+        version = body["metadata"]["resourceVersion"]
+        if not await self._cluster.patch_status(view.namespace, view.name, version, decision.status):
+            return  # someone else wrote it: the event of that leads to another pass
+        for notice in decision.notices:
+            await self._cluster.tell(view, notice.reason.value, notice.message, warning=notice.warning)
+
+    async def _start(self, start: Start, view: ExperimentView, experiment: Experiment, queue: dict[str, str]) -> None:
+        spec, stage = experiment.spec, start.stage
+        service = make_service(view, stage, start.attempt)
+        if service is not None:
+            await self._cluster.create(service)
+        job = make_job(view, stage, start.attempt, spec.cluster, spec.secrets, self._settings, queue)
+        if await self._cluster.create(job):
+            _log.info("job created", experiment=view.name, stage=stage.name, attempt=start.attempt)
+
+
+def idle(body: dict[str, Any]) -> bool:
+    """Tell whether an Experiment needs no pass until someone changes it."""
+    status, metadata = body.get("status") or {}, body["metadata"]
+    retry = str((metadata.get("annotations") or {}).get("misstep.dev/retry") or "")
+    if status.get("observedGeneration") != metadata.get("generation") or (status.get("retry") or "") != retry:
+        return False
+    if status.get("state") == State.SUSPENDED:
+        return status.get("why") == say.suspended(0)
+    return status.get("state") in (State.SUCCEEDED, State.FAILED, State.INVALID)
+
+
+def _owned(job: dict[str, Any], view: ExperimentView) -> bool:
+    owners = job["metadata"].get("ownerReferences") or ()
+    return any(owner.get("uid") == view.uid for owner in owners)
+
+
+def _with_trouble(job: JobView, name: str, why: str) -> JobView:
+    if job.name != name or not why:
+        return job
+    return JobView(**{**vars(job), "trouble": Trouble("FailedCreate", why)})

@@ -1,0 +1,104 @@
+"""One pass over one Experiment: what was observed -> what to do and what to say. Pure: no I/O, no clock, no memory.
+
+Everything that a pass needs comes with `Observed`, so that the same observation leads to the same decision, whoever
+makes it and how often.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from misstep.errors import BadInput
+from misstep.plan.frozen import FrozenStage
+from misstep_operator import conditions as say
+from misstep_operator.conditions import Reason
+from misstep_operator.observed import JobState, Observed
+from misstep_operator.stages import StageState, StageView, view_stages
+from misstep_operator.status import State, finished_status, invalid_status, status_of
+
+
+@dataclass(frozen=True)
+class Start:
+    """Create a stage's next Job."""
+
+    stage: FrozenStage
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Notice:
+    """An event for people."""
+
+    reason: Reason
+    message: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a pass comes to. To be carried out in this order: end, start, status, notices."""
+
+    ends: tuple[str, ...] = ()
+    """Names of Jobs to delete, with their pods."""
+    starts: tuple[Start, ...] = ()
+    status: dict[str, Any] | None = None
+    """The whole new status; None where the old one stands."""
+    notices: tuple[Notice, ...] = ()
+
+
+def reconcile(seen: Observed) -> Decision:
+    """Decide what to do for an Experiment."""
+    before = dict(seen.experiment.status)
+    finished = finished_status(seen)
+    if finished:
+        return Decision()
+    if isinstance(seen.plan, BadInput):
+        status = invalid_status(seen, str(seen.plan))
+        notice = Notice(Reason.INVALID_SPEC, str(seen.plan), warning=True)
+        return _changed(before, Decision(status=status, notices=(notice,)))
+    views = view_stages(seen, seen.plan)
+    keys = seen.plan.by_key
+    unwanted = [job for job in seen.jobs if job.key not in keys and job.alive]
+    if seen.experiment.suspend:
+        unwanted = [job for job in seen.jobs if job.alive]
+    ends = tuple(sorted(job.name for job in unwanted if job.state is not JobState.ENDING))
+    starts: tuple[Start, ...] = ()
+    failed = any(view.state is StageState.FAILED for view in views)
+    if not seen.experiment.suspend and not failed:
+        starts = tuple(Start(view.stage, view.attempt + 1) for view in views if view.state is StageState.READY)
+    status = status_of(seen, seen.plan, views, {start.stage.key for start in starts})
+    return _changed(before, Decision(ends, starts, status, _notices(before, views, starts, status)))
+
+
+def _changed(before: dict[str, Any], decision: Decision) -> Decision:
+    """Leave out a status that stands already, and what was said with it."""
+    if decision.status == before:
+        return Decision(decision.ends, decision.starts)
+    return decision
+
+
+def _notices(
+    before: dict[str, Any], views: list[StageView], starts: tuple[Start, ...], status: dict[str, Any]
+) -> tuple[Notice, ...]:
+    entries = before.get("stages")
+    states = {e.get("key"): e.get("state") for e in entries if isinstance(e, dict)} if isinstance(entries, list) else {}
+    found = []
+    starting = {start.stage.key: start.attempt for start in starts}
+    for view in views:
+        name, key, was = view.stage.name, view.stage.key, states.get(view.stage.key)
+        if view.state is StageState.DONE and was not in (None, StageState.DONE):
+            found.append(Notice(Reason.STAGE_DONE, say.done(name)))
+        elif view.state is StageState.FAILED and was != StageState.FAILED:
+            found.append(Notice(Reason.STAGE_FAILED, say.failed(name, view.message), warning=True))
+        elif key in starting:
+            if view.failures:
+                message = say.failed_retried(name, view.attempt, view.message)
+                found.append(Notice(Reason.STAGE_RETRIED, message, warning=True))
+            found.append(Notice(Reason.STAGE_STARTED, say.started(name, starting[key])))
+    if status["state"] != before.get("state"):
+        if status["state"] == State.SUCCEEDED:
+            found.append(Notice(Reason.SUCCEEDED, say.succeeded(status["report"])))
+        elif status["state"] == State.SUSPENDED:
+            found.append(Notice(Reason.SUSPENDED, status["why"]))
+    return tuple(found)

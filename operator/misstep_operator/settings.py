@@ -1,0 +1,87 @@
+"""What the operator is told by its environment, which the chart sets."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from misstep.errors import BadInput
+from misstep.plan.frozen import StageKind
+from misstep_operator.observed import MANAGER
+
+SERVICES: dict[StageKind, str] = {
+    StageKind.PROBLEMS: "verification",
+    StageKind.SYNTHESIZE: "generation",
+    StageKind.CURATE: "verification",
+    StageKind.SFT: "training",
+    StageKind.SAMPLE: "generation",
+    StageKind.VERIFY: "verification",
+    StageKind.RFT: "training",
+    StageKind.CREDIT: "credit",
+    StageKind.PAIRS: "credit",
+    StageKind.DPO: "training",
+    StageKind.SCORE: "evaluation",
+    StageKind.REPORT: "evaluation",
+}
+"""Which image runs which kind of stage."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The operator's own settings."""
+
+    images: Mapping[str, str]
+    """Service -> image reference."""
+    pull_policy: str = "IfNotPresent"
+    service_account: str = ""
+    """Of stages' pods; empty for the namespace's default."""
+    env_secret: str = ""
+    """A Secret in the Experiment's namespace whose keys become environment variables of every stage."""
+    namespaces: tuple[str, ...] = ()
+    """Namespaces to watch; none for all."""
+    resync_seconds: float = 10.0
+    metrics_port: int = 8080
+    identity: str = field(default_factory=socket.gethostname)
+
+    @property
+    def writer(self) -> str:
+        """The name under which this operator writes statuses."""
+        return f"{MANAGER}/{self.identity}"[:128]
+
+    def image(self, kind: StageKind) -> str:
+        """Return the image for a kind of stage."""
+        return self.images[SERVICES[kind]]
+
+
+def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read ``MISSTEP_*`` variables. Raises BadInput where one is missing or wrong."""
+    images = {}
+    for service in sorted(set(SERVICES.values())):
+        name = f"MISSTEP_IMAGE_{service.upper()}"
+        images[service] = environment.get(name, "").strip()
+        if not images[service]:
+            raise BadInput(name, "not set", f"Name the image for {service} stages; the chart's `images` values do.")
+    namespaces = environment.get("MISSTEP_WATCH_NAMESPACES", "")
+    return Settings(
+        images=images,
+        pull_policy=environment.get("MISSTEP_IMAGE_PULL_POLICY") or "IfNotPresent",
+        service_account=environment.get("MISSTEP_STAGE_SERVICE_ACCOUNT", ""),
+        env_secret=environment.get("MISSTEP_STAGE_ENV_SECRET", ""),
+        namespaces=tuple(name.strip() for name in namespaces.split(",") if name.strip()),
+        resync_seconds=_number(environment, "MISSTEP_RESYNC_SECONDS", 10.0),
+        metrics_port=int(_number(environment, "MISSTEP_METRICS_PORT", 8080)),
+        identity=environment.get("MISSTEP_OPERATOR_IDENTITY") or socket.gethostname(),
+    )
+
+
+def _number(environment: Mapping[str, str], name: str, default: float) -> float:
+    text = environment.get(name, "")
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        value = 0.0
+    if value <= 0:
+        raise BadInput(name, text, "Write a number above zero.")
+    return value

@@ -1,0 +1,127 @@
+"""How each stage of a plan stands, from its Jobs, the store, and what the last status remembers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from misstep.plan.frozen import FrozenStage
+from misstep.plan.planner import Plan
+from misstep_operator import conditions as say
+from misstep_operator.observed import JobState, JobView, Observed
+
+FAIL_JOB = "PodFailurePolicy"
+"""Why a Job fails whose stage refused its input (exit code 64): trying again cannot help."""
+
+
+class StageState(StrEnum):
+    """States of a stage."""
+
+    DONE = "done"
+    RUNNING = "running"
+    ENDING = "ending"
+    """Its Job is being deleted."""
+    READY = "ready"
+    WAITING = "waiting"
+    TAKEN = "taken"
+    """Another Experiment's Job computes it."""
+    FAILED = "failed"
+    """For good, unless the Experiment is edited or told to retry."""
+
+
+@dataclass(frozen=True)
+class StageView:
+    """One stage in a pass."""
+
+    stage: FrozenStage
+    state: StageState
+    attempt: int
+    """The highest number of its Jobs so far, 0 before the first."""
+    base: int
+    """Attempts before this generation of the Experiment, or before the last retry: these are forgiven."""
+    job: JobView | None = None
+    """The Job that runs, or the last one that failed."""
+    message: str = ""
+
+    @property
+    def failures(self) -> int:
+        """Attempts that failed and count."""
+        over = self.state in (StageState.READY, StageState.WAITING, StageState.FAILED, StageState.TAKEN)
+        return self.attempt - self.base if over else max(0, self.attempt - self.base - 1)
+
+
+def view_stages(seen: Observed, plan: Plan) -> list[StageView]:
+    """Describe every stage, in the plan's order."""
+    jobs: dict[str, list[JobView]] = {}
+    for job in sorted(seen.jobs, key=lambda job: job.attempt):
+        jobs.setdefault(job.key, []).append(job)
+    remembered = _remembered(seen)
+    done: set[str] = set()
+    found = []
+    for stage in plan.stages:
+        view = _view(seen, stage, jobs.get(stage.key, []), remembered.get(stage.key, {}), done)
+        if view.state is StageState.DONE:
+            done.add(stage.key)
+        found.append(view)
+    return found
+
+
+def _remembered(seen: Observed) -> Mapping[str, Mapping[str, Any]]:
+    """Return the last status of each stage by key; what a hand has spoilt in it is left out."""
+    entries = seen.experiment.status.get("stages")
+    if not isinstance(entries, list):
+        return {}
+    return {
+        entry["key"]: entry for entry in entries if isinstance(entry, Mapping) and isinstance(entry.get("key"), str)
+    }
+
+
+def _view(
+    seen: Observed, stage: FrozenStage, jobs: list[JobView], remembered: Mapping[str, Any], done: set[str]
+) -> StageView:
+    attempt = max([job.attempt for job in jobs] + [_number(remembered.get("attempt"))])
+    base = min(attempt, _number(remembered.get("base")))
+    if _forgives(seen):
+        alive = any(job.alive for job in jobs)
+        base = attempt - 1 if alive else attempt
+    last = jobs[-1] if jobs else None
+    if _is_done(seen, stage.key, last, remembered):
+        return StageView(stage, StageState.DONE, attempt, base, last)
+    for job in jobs:
+        if job.state is JobState.ENDING:
+            return StageView(stage, StageState.ENDING, attempt, base, job)
+        if job.alive:
+            return StageView(stage, StageState.RUNNING, attempt, base, job)
+    message = _why_failed(stage, last) if last else say.GONE
+    if attempt > base and (attempt - base >= seen.experiment.attempts or (last and last.reason == FAIL_JOB)):
+        return StageView(stage, StageState.FAILED, attempt, base, last, message)
+    message = message if attempt > base else ""
+    if not all(key in done for key in stage.inputs.values()):
+        return StageView(stage, StageState.WAITING, attempt, base, last, message)
+    if stage.key in seen.taken:
+        return StageView(stage, StageState.TAKEN, attempt, base, last, say.taken(stage.name, seen.taken[stage.key]))
+    return StageView(stage, StageState.READY, attempt, base, last, message)
+
+
+def _is_done(seen: Observed, key: str, last: JobView | None, remembered: Mapping[str, Any]) -> bool:
+    if not seen.store.error:
+        return key in seen.store.committed
+    complete = last is not None and last.state is JobState.COMPLETE
+    return complete or remembered.get("state") == StageState.DONE
+
+
+def _why_failed(stage: FrozenStage, job: JobView) -> str:
+    return say.unfinished(stage.name) if job.state is JobState.COMPLETE else job.message
+
+
+def _forgives(seen: Observed) -> bool:
+    """Tell whether earlier failures no longer count: the Experiment was edited, or told to try again."""
+    status = seen.experiment.status
+    edited = status.get("observedGeneration") != seen.experiment.generation
+    return edited or (status.get("retry") or "") != seen.experiment.retry
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -1,0 +1,195 @@
+"""The status of an Experiment: what `kubectl get` and `kubectl describe` show. Pure.
+
+Nothing in it may change while nothing happens: each change is a write to the API server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from misstep.plan.planner import Plan
+from misstep.runner.board import duration, seconds_left
+from misstep_operator import conditions as say
+from misstep_operator.conditions import Reason
+from misstep_operator.observed import JobState, Observed
+from misstep_operator.stages import FAIL_JOB, StageState, StageView
+
+_MOST_CHARACTERS = 1000
+"""Of one message."""
+
+
+class State(StrEnum):
+    """How an Experiment stands, in one word."""
+
+    INVALID = "Invalid"
+    WAITING = "Waiting"
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+def finished_status(seen: Observed) -> bool:
+    """Tell whether this generation has ended: then nothing is done any more, whatever the store holds."""
+    status = seen.experiment.status
+    current = status.get("observedGeneration") == seen.experiment.generation
+    retried = (status.get("retry") or "") == seen.experiment.retry
+    if not current or not retried:
+        return False
+    if status.get("state") in (State.SUCCEEDED, State.INVALID):
+        return True
+    return bool(status.get("state") == State.FAILED) and not any(job.alive for job in seen.jobs)
+
+
+def invalid_status(seen: Observed, text: str) -> dict[str, Any]:
+    """Describe an Experiment that cannot be planned; its stages stay as they were."""
+    before = seen.experiment.status
+    kept = {name: before[name] for name in ("stages", "done", "total", "progress", "report") if name in before}
+    return {
+        **kept,
+        **_head(seen, State.INVALID, _cut(text)),
+        "conditions": _conditions(
+            seen,
+            {
+                say.FAILED: (True, Reason.INVALID_SPEC, text),
+                say.PROGRESSING: (False, Reason.INVALID_SPEC, text),
+            },
+        ),
+    }
+
+
+def status_of(seen: Observed, plan: Plan, views: list[StageView], starting: set[str]) -> dict[str, Any]:
+    """Describe an Experiment that has a plan.
+
+    Args:
+        starting: keys of the stages whose next Job is created in this pass.
+    """
+    done = sum(view.state is StageState.DONE for view in views)
+    failed = next((view for view in views if view.state is StageState.FAILED), None)
+    active = [view for view in views if view.state in (StageState.RUNNING, StageState.ENDING)]
+    running = [view for view in active if not _obstacle(view)] + [v for v in views if v.stage.key in starting]
+    report = f"{plan.report.storage.uri.rstrip('/')}/{plan.report.key}/report.html"
+    if done == len(views):
+        state, reason, why = State.SUCCEEDED, Reason.SUCCEEDED, ""
+    elif seen.experiment.suspend:
+        state, reason, why = State.SUSPENDED, Reason.SUSPENDED, say.suspended(len(active))
+    elif failed is not None and not active:
+        refused = failed.job is not None and failed.job.reason == FAIL_JOB
+        reason = Reason.BAD_INPUT if refused else Reason.STAGE_FAILED
+        state, why = State.FAILED, say.failed(failed.stage.name, failed.message)
+    elif running:
+        state, reason, why = State.RUNNING, Reason.RUNNING, _why(views)
+    else:
+        state, reason, why = State.WAITING, Reason.WAITING, _why(views)
+    text = why or say.running([view.stage.name for view in running])
+    over = state in (State.SUCCEEDED, State.FAILED)
+    found = {
+        say.SUCCEEDED: (
+            state is State.SUCCEEDED,
+            reason,
+            say.succeeded(report) if state is State.SUCCEEDED else text,
+        ),
+        say.FAILED: (state is State.FAILED, reason, text if state is State.FAILED else ""),
+        say.SUSPENDED: (state is State.SUSPENDED, reason, why if state is State.SUSPENDED else ""),
+        say.PROGRESSING: (state is State.RUNNING, reason, "" if over else text),
+        say.STORE_READABLE: (
+            not seen.store.error,
+            Reason.STORE_UNREADABLE if seen.store.error else Reason.STORE_READABLE,
+            seen.store.error,
+        ),
+    }
+    return {
+        **_head(seen, state, _cut(why)),
+        "done": done,
+        "total": len(views),
+        "progress": f"{done}/{len(views)}",
+        "stage": say.running([view.stage.name for view in running]) if state is State.RUNNING else "",
+        "eta": _eta(seen, running) if state is State.RUNNING else "",
+        "report": report if state is State.SUCCEEDED else "",
+        "conditions": _conditions(seen, found),
+        "stages": [_entry(seen, view, view.stage.key in starting) for view in views],
+    }
+
+
+def _head(seen: Observed, state: State, why: str) -> dict[str, Any]:
+    return {
+        "observedGeneration": seen.experiment.generation,
+        "retry": seen.experiment.retry,
+        "state": state.value,
+        "why": why,
+    }
+
+
+def _entry(seen: Observed, view: StageView, starting: bool) -> dict[str, Any]:
+    beats = seen.store.beats.get(view.stage.key, [])
+    part = sum(beat.fraction for beat in beats) / view.stage.shards if view.state is StageState.RUNNING else 0.0
+    entry = {
+        "name": view.stage.name,
+        "key": view.stage.key,
+        "kind": view.stage.kind.value,
+        "state": (StageState.RUNNING if starting else view.state).value,
+        "attempt": view.attempt + starting,
+        "base": view.base,
+        "percent": 100 if view.state is StageState.DONE else min(99, round(100 * part)),
+        "message": _cut(_obstacle(view) or view.message),
+    }
+    return {name: value for name, value in entry.items() if value not in ("", 0)}
+
+
+def _obstacle(view: StageView) -> str:
+    """Say why a stage that has a Job does not get on."""
+    if view.job is None or view.state is not StageState.RUNNING:
+        return ""
+    if view.job.state is JobState.SUSPENDED:
+        return say.held(view.stage.name)
+    if view.job.trouble is not None:
+        return say.blocked(view.stage.name, view.job.trouble.reason, view.job.trouble.message)
+    return ""
+
+
+def _why(views: list[StageView]) -> str:
+    """Say what stands in the way; empty where everything goes on."""
+    for view in views:
+        if view.state is StageState.FAILED:
+            return say.failed(view.stage.name, view.message)
+    obstacles = [obstacle for view in views if (obstacle := _obstacle(view))]
+    return next(iter(obstacles + [view.message for view in views if view.state is StageState.TAKEN]), "")
+
+
+def _eta(seen: Observed, running: list[StageView]) -> str:
+    """How long the stages at work will still take, where their heartbeats say; later stages are not counted."""
+    beats = [beat for view in running for beat in seen.store.beats.get(view.stage.key, [])]
+    left = [seconds for beat in beats if (seconds := seconds_left(beat)) is not None]
+    return duration(max(left)) if left else ""
+
+
+def _conditions(seen: Observed, found: Mapping[str, tuple[bool, Reason, str]]) -> list[dict[str, Any]]:
+    entries = seen.experiment.status.get("conditions")
+    before = {e.get("type"): e for e in entries if isinstance(e, Mapping)} if isinstance(entries, list) else {}
+    now = datetime.fromtimestamp(int(seen.now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    conditions = []
+    for kind in say.CONDITIONS:
+        if kind not in found:
+            continue
+        value, reason, message = found[kind]
+        status = "True" if value else "False"
+        old = before.get(kind, {})
+        same = old.get("status") == status and isinstance(old.get("lastTransitionTime"), str)
+        conditions.append(
+            {
+                "type": kind,
+                "status": status,
+                "reason": reason.value,
+                "message": _cut(message),
+                "observedGeneration": seen.experiment.generation,
+                "lastTransitionTime": old["lastTransitionTime"] if same else now,
+            }
+        )
+    return conditions
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"

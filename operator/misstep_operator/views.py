@@ -1,0 +1,161 @@
+"""From the API server's objects to what a pass sees. Pure; whatever an object lacks is taken as absent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from misstep.errors import EXIT_BAD_INPUT
+from misstep_operator import observed as o
+from misstep_operator.observed import ExperimentView, JobState, JobView, Trouble
+
+Object = Mapping[str, Any]
+_PATIENCE_SECONDS = 5.0
+"""How long a Job may be without pods before it is asked why."""
+_STUCK = (
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "CrashLoopBackOff",
+)
+"""Reasons of a waiting container that do not pass by themselves at once."""
+
+
+def experiment_view(body: Object, attempts: int) -> ExperimentView:
+    """Describe an Experiment."""
+    metadata = body["metadata"]
+    return ExperimentView(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=metadata.get("generation") or 1,
+        suspend=(body.get("spec") or {}).get("suspend") is True,
+        status=body.get("status") or {},
+        retry=str((metadata.get("annotations") or {}).get(o.RETRY_ANNOTATION) or ""),
+        attempts=attempts,
+    )
+
+
+def other_writers(body: Object, writer: str, since: float) -> set[str]:
+    """Name the operators other than ``writer`` that have written a status after ``since`` (seconds since the epoch)."""
+    return {
+        str(entry["manager"])
+        for entry in body["metadata"].get("managedFields") or ()
+        if entry.get("subresource") == "status"
+        and str(entry.get("manager", "")).startswith(f"{o.MANAGER}/")
+        and entry["manager"] != writer
+        and (_seconds(entry.get("time")) or 0.0) > since
+    }
+
+
+def job_views(jobs: Iterable[Object], pods: Sequence[Object]) -> tuple[JobView, ...]:
+    """Describe child Jobs with the help of their pods; what is not ours by its labels is left out."""
+    by_job: dict[str, list[Object]] = {}
+    for pod in pods:
+        by_job.setdefault(labels(pod).get("batch.kubernetes.io/job-name", ""), []).append(pod)
+    views = (_job_view(job, by_job.get(job["metadata"]["name"], [])) for job in jobs)
+    return tuple(view for view in views if view is not None)
+
+
+def without_pods(job: Object, pods: Sequence[Object], now: float) -> bool:
+    """Tell whether a Job should have had pods for a while and has none: only its events say why."""
+    status, spec = job.get("status") or {}, job.get("spec") or {}
+    started = _seconds(status.get("startTime"))
+    if spec.get("suspend") or _condition(job, "Complete") or _condition(job, "Failed") or started is None:
+        return False
+    name = job["metadata"]["name"]
+    has = any(labels(pod).get("batch.kubernetes.io/job-name") == name for pod in pods)
+    return not has and not status.get("active") and not status.get("succeeded") and now - started > _PATIENCE_SECONDS
+
+
+def labels(body: Object) -> Mapping[str, str]:
+    """Return an object's labels."""
+    return body["metadata"].get("labels") or {}
+
+
+def _job_view(job: Object, pods: list[Object]) -> JobView | None:
+    marks, status = labels(job), job.get("status") or {}
+    key, attempt = marks.get(o.KEY_LABEL), marks.get(o.ATTEMPT_LABEL, "")
+    if key is None or not attempt.isdigit():
+        return None
+    state, reason, message = _state(job)
+    if state is JobState.FAILED:
+        message = _last_words(pods, reason) or message
+    return JobView(
+        name=job["metadata"]["name"],
+        key=key,
+        stage=marks.get(o.STAGE_LABEL, key),
+        attempt=int(attempt),
+        state=state,
+        reason=reason,
+        message=message,
+        started=_seconds(status.get("startTime")),
+        ended=_seconds(status.get("completionTime")),
+        trouble=next((found for pod in pods if (found := _trouble(pod))), None) if state is JobState.ACTIVE else None,
+    )
+
+
+def _state(job: Object) -> tuple[JobState, str, str]:
+    failed, complete = _condition(job, "Failed"), _condition(job, "Complete")
+    if job["metadata"].get("deletionTimestamp"):
+        return JobState.ENDING, "", ""
+    if failed:
+        return JobState.FAILED, str(failed.get("reason") or ""), str(failed.get("message") or "")
+    if complete:
+        return JobState.COMPLETE, "", ""
+    if (job.get("spec") or {}).get("suspend"):
+        return JobState.SUSPENDED, "", ""
+    return JobState.ACTIVE, "", ""
+
+
+def _condition(job: Object, kind: str) -> Object | None:
+    conditions = (job.get("status") or {}).get("conditions") or ()
+    return next((c for c in conditions if c.get("type") == kind and c.get("status") == "True"), None)
+
+
+def _trouble(pod: Object) -> Trouble | None:
+    status = pod.get("status") or {}
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
+            return Trouble("Unschedulable", str(condition.get("message") or ""))
+    for container in status.get("containerStatuses") or ():
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") in _STUCK:
+            return Trouble(waiting["reason"], str(waiting.get("message") or ""))
+    return None
+
+
+def _last_words(pods: list[Object], reason: str) -> str:
+    """Return what the stage of a failed Job said last: of the pods that failed, the one that ended last."""
+    found = []
+    for pod in pods:
+        for container in (pod.get("status") or {}).get("containerStatuses") or ():
+            ended = (container.get("state") or {}).get("terminated")
+            if ended and ended.get("exitCode"):
+                refused = reason == "PodFailurePolicy" and ended["exitCode"] == EXIT_BAD_INPUT
+                found.append((refused, str(ended.get("finishedAt") or ""), ended))
+    if not found:
+        return ""
+    _, _, ended = max(found, key=lambda each: each[:2])
+    said = " ".join(str(ended.get("message") or "").split())
+    how = f"exit code {ended['exitCode']}"
+    if ended.get("reason") not in (None, "", "Error"):
+        how = f"{ended['reason']}, {how}"  # OOMKilled, say
+        return f"{how}: {said}" if said else how
+    return said or how
+
+
+def _seconds(text: object) -> float | None:
+    if isinstance(text, datetime):
+        return text.timestamp()
+    if not isinstance(text, str):
+        return None
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return None

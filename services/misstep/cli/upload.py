@@ -1,0 +1,80 @@
+"""``misstep upload``: data and models of this machine into a store, for a cluster that runs the experiment."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import typer
+
+from misstep.cli.common import DataOption, FileArgument, ModelOption, StorageOption, load, named_folders, size_text
+
+if TYPE_CHECKING:
+    from misstep.artifacts.store import Store
+    from misstep.artifacts.upload import Sent
+    from misstep.plan.frozen import External
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(rich_help_panel="Prepare")(upload)
+
+
+def upload(
+    file: FileArgument,
+    data: DataOption = None,
+    model: ModelOption = None,
+    storage: StorageOption = None,
+) -> None:
+    """Copy the local data and models of an experiment into a store, and print the YAML that names the copies.
+
+    What is there already, whole, is not sent again. Keys of stages stay those of the local folders.
+
+    [dim]misstep upload my-experiment.yaml --storage s3://my-bucket/misstep | kubectl apply -f -[/dim]
+    """
+    from misstep.artifacts.store import open_store
+    from misstep.plan.frozen import Storage
+    from misstep.sources import resolve
+    from misstep.spec.load import read_document
+    from misstep.spec.rewrite import with_copies, yaml_text
+
+    experiment = load(file, storage)
+    externals = resolve(experiment, named_folders("--data", data), named_folders("--model", model))
+    given = experiment.spec.storage
+    store = open_store(Storage.model_validate(given.model_dump()))
+    store.check(write=True)
+    copies: dict[str, tuple[str, str]] = {}
+    for role, external in externals.items():
+        local = _here(external)
+        if local is not None:
+            copies[role] = (_send(store, given.uri, role, local, external.digest), external.digest)
+    _say(f"{len(copies)} of {len(externals)} are copies in {given.uri}; the rest is fetched from where it lies")
+    print(yaml_text(with_copies(read_document(file), copies, given.uri)), end="")
+
+
+def _here(external: External) -> Path | None:
+    """Return where an external lies on this machine's disk, or None."""
+    from misstep.artifacts.store import file_uri_path
+
+    if external.uri.startswith("file://"):
+        return file_uri_path(external.uri)
+    return None if "://" in external.uri else Path(external.uri)
+
+
+def _send(store: Store, uri: str, role: str, local: Path, digest: str) -> str:
+    """Copy one external, and return the copy's URI."""
+    from misstep.artifacts.upload import upload as copy
+
+    def tell(sent: Sent) -> None:
+        sizes = f"{size_text(sent.bytes)} of {size_text(sent.of_bytes)}"
+        what = "sent" if sent.new else "there already"
+        _say(f"{role}: {sent.files} of {sent.of_files} files, {sizes}: {sent.path} ({what})")
+
+    path = copy(store, local, digest, tell, role)
+    return f"{uri.rstrip('/')}/{quote(path) if uri.startswith('file://') else path}"
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")

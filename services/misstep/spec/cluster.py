@@ -1,0 +1,123 @@
+"""``spec.cluster``: how pods run in Kubernetes. Nothing here enters a stage's key or matters on one machine."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from misstep.spec.fields import Mebibytes, SpecModel
+
+RESOURCE_NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
+"""What Kubernetes calls its objects."""
+_LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
+
+ObjectName = Annotated[str, Field(pattern=RESOURCE_NAME, max_length=253)]
+LabelName = Annotated[str, Field(min_length=1, max_length=317)]
+"""An optional DNS prefix of 253, a slash, and 63."""
+LabelValue = Annotated[str, Field(pattern=_LABEL_VALUE, max_length=63)]
+
+
+class Toleration(SpecModel):
+    """A taint of nodes that pods may run in spite of, in Kubernetes' own words."""
+
+    key: LabelName | None = None
+    """The taint's key; left out, with `operator: Exists`, it is every taint."""
+    operator: Literal["Exists", "Equal"] = "Equal"
+    """`Equal` compares `value`; `Exists` takes any."""
+    value: LabelValue | None = None
+    """The taint's value, for `Equal`."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """The taint's effect; by default any."""
+    toleration_seconds: int | None = Field(default=None, ge=0, le=10**9)
+    """For `NoExecute`: how long a pod may stay."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Toleration:
+        if self.key is None and self.operator != "Exists":
+            raise ValueError("a toleration without key tolerates every taint: give key, or operator: Exists")
+        if self.operator == "Exists" and self.value is not None:
+            raise ValueError("operator Exists takes any value: remove value, or set operator to Equal")
+        if self.toleration_seconds is not None and self.effect != "NoExecute":
+            raise ValueError("tolerationSeconds belongs to effect NoExecute: set it, or remove tolerationSeconds")
+        return self
+
+
+class EnvironmentVariable(SpecModel):
+    """One environment variable, for example a proxy. Credentials belong in `spec.secrets`."""
+
+    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$", max_length=128)
+    """The variable."""
+    value: str = Field(max_length=4096)
+    """Its value; text, so numbers are quoted."""
+
+
+class PodSettings(SpecModel):
+    """Settings of pods."""
+
+    node_selector: dict[LabelName, LabelValue] = Field(default={}, max_length=32)
+    """Labels that a node must have."""
+    tolerations: list[Toleration] = Field(default=[], max_length=32)
+    """Taints that pods may run in spite of."""
+    priority_class: ObjectName | None = None
+    """Name of a PriorityClass."""
+    runtime_class: ObjectName | None = None
+    """Name of a RuntimeClass, for example `nvidia`."""
+    service_account: ObjectName | None = None
+    """Service account of the pods; by default the chart's for stages, which may do nothing in the cluster."""
+    image_pull_secrets: list[ObjectName] = Field(default=[], max_length=16)
+    """Names of Secrets with which images are pulled."""
+    env: list[EnvironmentVariable] = Field(default=[], max_length=64)
+    """Further environment variables."""
+    shared_memory: Mebibytes | None = None
+    """Size of `/dev/shm`, for example `8Gi`; it counts as the pod's memory. By default 1Gi where a stage has GPUs."""
+    model_cache_claim: ObjectName | None = None
+    """A PersistentVolumeClaim for models of the Hub and of the store, mounted at `/cache`; without one every pod
+    fetches models anew."""
+    labels: dict[LabelName, LabelValue] = Field(default={}, max_length=32)
+    """Further labels of pods."""
+    annotations: dict[LabelName, Annotated[str, Field(max_length=4096)]] = Field(default={}, max_length=32)
+    """Further annotations of pods."""
+    gpu_resource: str = Field(default="nvidia.com/gpu", pattern=r"^[-a-zA-Z0-9._/]{1,317}$")
+    """What the device plugin calls a GPU."""
+    ephemeral_storage: Mebibytes | None = None
+    """Local disk that a pod is promised, for models and checkpoints on their way."""
+    deadline_seconds: int | None = Field(default=None, ge=1, le=10**9)
+    """Longest time that one Job may take; by default no limit."""
+
+    @model_validator(mode="after")
+    def _different_names(self) -> PodSettings:
+        names = [variable.name for variable in self.env]
+        if len(set(names)) < len(names):
+            raise ValueError("env needs different names")
+        return self
+
+
+class Cluster(SpecModel):
+    """How pods run in a Kubernetes cluster, for all stages and for single kinds of stage. A field that is given for a
+    kind replaces that of `defaults`. Nothing here changes a result, or matters on one machine."""
+
+    defaults: PodSettings = PodSettings()
+    problems: PodSettings = PodSettings()
+    synthesize: PodSettings = PodSettings()
+    curate: PodSettings = PodSettings()
+    sft: PodSettings = PodSettings()
+    sample: PodSettings = PodSettings()
+    verify: PodSettings = PodSettings()
+    rft: PodSettings = PodSettings()
+    credit: PodSettings = PodSettings()
+    pairs: PodSettings = PodSettings()
+    dpo: PodSettings = PodSettings()
+    score: PodSettings = PodSettings()
+    report: PodSettings = PodSettings()
+    retries: int = Field(default=3, ge=0, le=100)
+    """How often a pod of one Job may fail for a reason that may pass, each shard on its own. Evictions do not count."""
+    attempts: int = Field(default=3, ge=1, le=100)
+    """Jobs that one stage gets, one after another, before it counts as failed."""
+    ttl_seconds_after_finished: int = Field(default=86_400, ge=60, le=10**9)
+    """How long finished Jobs, and with them the pods' logs, are kept."""
+
+    def pods(self, kind: str) -> PodSettings:
+        """The settings of a kind's pods (``sft``, ``sample``, ...): its own fields over those of ``defaults``."""
+        own: PodSettings = getattr(self, kind)
+        return self.defaults.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})

@@ -1,0 +1,73 @@
+"""An Experiment's YAML with uploaded copies in place of local paths: a cluster sees no folder of this machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from misstep.spec.load import ExperimentLoader
+
+PLACES = {
+    "model": ("policy", "model"),
+    "model_teacher": ("teacher", "model", "model"),
+    "source_train": ("problems", "train"),
+    "source_test": ("problems", "test"),
+    "source_validation": ("problems", "validation"),
+}
+"""Where in the spec stands what `misstep.sources.resolve` calls by that role."""
+_ORIGIN = ("path", "hub", "revision", "config", "split", "uri", "digest")
+_PLAIN = re.compile(r"[A-Za-z][-A-Za-z0-9._/]+")
+
+
+def with_copies(document: Mapping[str, Any], copies: Mapping[str, tuple[str, str]], storage: str) -> dict[str, Any]:
+    """Return a valid Experiment's document that names copies, and the store that holds them.
+
+    Args:
+        copies: role -> URI and digest of a copy.
+        storage: the store's URI; what else the document says of its storage stays.
+    """
+    spec = _copied(document["spec"])
+    problems = spec["problems"]
+    if "source_test" in copies and problems.get("test") is None:
+        # The test split of the training problems' source, which stands for itself now that a copy is of one split.
+        problems["test"] = {name: value for name, value in problems["train"].items() if name not in ("split", "limit")}
+    for role, (uri, digest) in copies.items():
+        holder = spec
+        for name in PLACES[role][:-1]:
+            holder = holder[name]
+        name = PLACES[role][-1]
+        kept = {key: value for key, value in holder[name].items() if key not in _ORIGIN}
+        holder[name] = kept | {"uri": uri, "digest": digest}
+    spec["storage"] = (spec.get("storage") or {}) | {"uri": storage}
+    return {**document, "spec": spec}
+
+
+def yaml_text(document: Mapping[str, Any]) -> str:
+    """Write a document as YAML that every parser reads alike: a text that any might take for something else is
+    quoted."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Dumper.yaml_implicit_resolvers = ExperimentLoader.yaml_implicit_resolvers
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = None if _PLAIN.fullmatch(value) else "|" if "\n" in value.strip("\n") else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _text)

@@ -1,0 +1,98 @@
+"""Every alert fires when it should and not before: promtool over the rules as the chart installs them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.chart.rendering import CHART, objects
+
+Promtool = Callable[..., None]
+CASES = Path(__file__).with_name("alerts_test.yaml")
+ALERTS = [
+    rule for group in yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"] for rule in group["rules"]
+]
+NAMES = [alert["alert"] for alert in ALERTS]
+METRICS = {
+    "misstep_experiments",
+    "misstep_stage_progress_ratio",
+    "misstep_stage_attempts",
+    "misstep_stage_duration_seconds",
+    "misstep_experiment_stages",
+    "misstep_reconcile_duration_seconds",
+    "misstep_reconcile_errors_total",
+    "misstep_last_resync_timestamp_seconds",
+    "misstep_store_readable",
+    "misstep_build_info",
+}
+"""What the operator exports."""
+
+
+@pytest.fixture
+def promtool(tmp_path: Path) -> Promtool:
+    found = shutil.which("promtool")
+    if found is None:
+        pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
+
+    def run(*command: str) -> None:
+        done = subprocess.run([found, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return run
+
+
+def test_alerts_fire_when_they_should(promtool: Promtool, tmp_path: Path) -> None:
+    values = {"metrics": {"prometheusRule": {"enabled": True}}}
+    rules = next(found for found in objects(values) if found["kind"] == "PrometheusRule")
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules["spec"]))
+    cases = yaml.safe_load(CASES.read_text()) | {"rule_files": ["rules.yaml"]}
+    (tmp_path / "cases.yaml").write_text(yaml.safe_dump(cases))
+    promtool("check", "rules", "rules.yaml")
+    promtool("test", "rules", "cases.yaml")
+
+
+def test_dashboards_ask_in_a_language_that_prometheus_knows(promtool: Promtool, tmp_path: Path) -> None:
+    asked = [
+        target["expr"].replace("$__range", "1h")
+        for file in CHART.glob("dashboards/*.json")
+        for panel in json.loads(file.read_text())["panels"]
+        for target in panel["targets"]
+    ]
+    rules = [{"record": f"query:{number}", "expr": expression} for number, expression in enumerate(asked)]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
+    promtool("check", "rules", "rules.yaml")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_alert_has_a_case_where_it_fires_and_one_where_it_does_not(name: str) -> None:
+    cases = [case for test in yaml.safe_load(CASES.read_text())["tests"] for case in test["alert_rule_test"]]
+    wanted = {bool(case["exp_alerts"]) for case in cases if case["alertname"] == name}
+    assert wanted == {True, False}
+
+
+def test_each_alert_says_what_to_do_in_the_manual() -> None:
+    manual = (CHART.parents[1] / "docs/operations.md").read_text()
+    headings = {
+        f"docs/operations.md#{title.lower()}" for title in re.findall(r"^#+ (Misstep\w+)$", manual, re.MULTILINE)
+    }
+    assert {alert["annotations"]["runbook"] for alert in ALERTS} == headings
+
+
+def test_only_metrics_that_the_operator_exports_are_asked_for() -> None:
+    texts = [alert["expr"] for alert in ALERTS] + [file.read_text() for file in CHART.glob("dashboards/*.json")]
+    asked = {re.sub(r"_(bucket|sum|count)$", "", name) for text in texts for name in re.findall(r"\bmisstep_\w+", text)}
+    assert asked <= METRICS
+
+
+def test_an_alert_can_be_left_out() -> None:
+    values = {"metrics": {"prometheusRule": {"enabled": True, "disabled": ["MisstepStageRetried"]}}}
+    rules = next(found for found in objects(values) if found["kind"] == "PrometheusRule")
+    left = [rule["alert"] for group in rules["spec"]["groups"] for rule in group["rules"]]
+    assert left == [name for name in NAMES if name != "MisstepStageRetried"]

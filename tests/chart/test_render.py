@@ -1,0 +1,139 @@
+"""The chart with four sets of values, as golden files; and what must hold with any of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helm_python import lint
+from helm_python.errors import HelmRenderError
+from syrupy.assertion import SnapshotAssertion
+from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
+
+from misstep import __version__
+from tests.chart.rendering import CHART, CHECK, objects, pod_specs, render
+
+SETS = {"default": {}} | {
+    path.stem: yaml.safe_load(path.read_text()) for path in sorted((Path(__file__).parent / "values").glob("*.yaml"))
+}
+each_set = pytest.mark.parametrize("values", SETS.values(), ids=SETS.keys())
+
+
+class YamlFile(SingleFileSnapshotExtension):
+    """A golden file that reads as what it holds."""
+
+    _write_mode = WriteMode.TEXT
+    file_extension = "yaml"
+
+
+@each_set
+def test_golden(values: dict[str, Any], snapshot: SnapshotAssertion) -> None:
+    parts = []
+    for name, text in sorted(render(values).items()):
+        if name == "crd.yaml":  # it has a golden file of its own
+            text = "\n".join(line for line in text.split("\nspec:")[0].splitlines())
+        if name == "NOTES.txt":
+            text = "".join(f"# {line}\n" for line in text.splitlines())
+        for file in CHART.glob("dashboards/*.json"):
+            text = text.replace(indented(file.read_text(), 4), f"    (dashboards/{file.name})")
+        text = text.replace(indented(CHECK, 10), "          (files/check.py)")
+        parts.append(f"# {name}\n{text.strip()}\n")
+    assert "\n".join(re.sub(r"\s+\n", "\n", part) for part in parts) == snapshot(extension_class=YamlFile)
+
+
+def indented(text: str, by: int) -> str:
+    """As the template function ``nindent`` does it: blank lines too."""
+    return "\n".join(" " * by + line for line in text.strip().splitlines())
+
+
+@each_set
+def test_lint_has_nothing_to_say(values: dict[str, Any]) -> None:
+    report = lint(CHART, values, strict=True)
+    assert not [found for found in report["messages"] if found["severity"] > 1], report
+    assert not report["errors"]
+
+
+@each_set
+def test_pods_satisfy_the_restricted_standard_and_get_a_token_only_where_they_need_one(values: dict[str, Any]) -> None:
+    for name, pod in pod_specs(values).items():
+        assert pod["securityContext"]["runAsNonRoot"], name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert pod["automountServiceAccountToken"] == ("operator" in name), name
+        for container in pod["containers"] + pod.get("initContainers", []):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, name
+            assert "memory" in container["resources"]["requests"], name
+
+
+@each_set
+def test_nothing_is_named_twice_and_all_is_labelled(values: dict[str, Any]) -> None:
+    names = [(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects(values)]
+    assert len(names) == len(set(names))
+    for found in objects(values):
+        if found["metadata"]["name"] != "misstep-extra":  # the user's own
+            assert found["metadata"]["labels"]["app.kubernetes.io/instance"] == "misstep", found["metadata"]
+            assert values.get("commonLabels", {}).items() <= found["metadata"]["labels"].items()
+
+
+def test_namespaced_scope_asks_for_nothing_in_the_cluster() -> None:
+    kinds = {found["kind"] for found in objects(SETS["namespaced"])}
+    assert not kinds & {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
+    roles = [found for found in objects(SETS["namespaced"]) if found["kind"] == "Role"]
+    assert [role["metadata"]["namespace"] for role in roles] == ["team-a", "team-b"]
+
+
+def test_both_monitors_are_refused_in_words() -> None:
+    both = {"metrics": {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}}
+    with pytest.raises(HelmRenderError, match="choose one"):
+        render(both)
+    assert [o["kind"] for o in objects({"metrics": {"podMonitor": {"enabled": True}}})].count("PodMonitor") == 1
+
+
+def test_an_account_that_nobody_makes_must_be_named() -> None:
+    with pytest.raises(HelmRenderError, match=r"operator\.serviceAccount\.name"):
+        render({"operator": {"serviceAccount": {"create": False}}})
+
+
+def test_the_definition_stays_at_uninstall_unless_told_otherwise() -> None:
+    annotations = yaml.safe_load(render()["crd.yaml"])["metadata"]["annotations"]
+    assert annotations["helm.sh/resource-policy"] == "keep"
+    let_go = yaml.safe_load(render({"crds": {"keep": False}})["crd.yaml"])["metadata"]
+    assert "helm.sh/resource-policy" not in let_go.get("annotations", {})
+    assert not render({"crds": {"enabled": False}})["crd.yaml"].strip()
+
+
+def test_the_definition_is_that_of_the_file() -> None:
+    rendered, written = yaml.safe_load(render()["crd.yaml"]), yaml.safe_load((CHART / "files/crd.yaml").read_text())
+    assert rendered["spec"] == written["spec"]
+
+
+def test_development_keys_are_random_and_the_same_for_all_who_need_them() -> None:
+    values = {"devS3": {"enabled": True}, "watchNamespaces": ["team"]}
+    here, there = (found for found in objects(values) if found["kind"] == "Secret")
+    assert here["stringData"] == there["stringData"]
+    assert [here["metadata"]["namespace"], there["metadata"]["namespace"]] == ["system", "team"]
+    again = next(found for found in objects(values) if found["kind"] == "Secret")
+    assert again["stringData"]["AWS_SECRET_ACCESS_KEY"] != here["stringData"]["AWS_SECRET_ACCESS_KEY"]
+
+
+def test_versions_agree() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == __version__
+
+
+def test_values_are_short() -> None:
+    assert len((CHART / "values.yaml").read_text().splitlines()) < 400
+
+
+def test_dashboards_are_whole() -> None:
+    for file in CHART.glob("dashboards/*.json"):
+        board = json.loads(file.read_text())
+        assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+        assert all(target["expr"] for panel in board["panels"] for target in panel["targets"])

@@ -1,0 +1,188 @@
+"""A node of processes: it registers with a real API server and runs the pods that are bound to it as processes here.
+
+    python -m tests.cluster.process_node KUBECONFIG FOLDER
+
+The scheduler, the Job controller and the garbage collector are real; only containers are not. A container's command is
+``misstep`` of this checkout whatever its image, and volumes are folders: the operator's behaviour needs no more, and
+images of torch are gigabytes. Image pulls can be made to fail: an image with ``missing`` in its name is not there.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import lightkube
+from lightkube import KubeConfig
+from lightkube.core.exceptions import ApiError
+from lightkube.resources.coordination_v1 import Lease
+from lightkube.resources.core_v1 import Node, Pod, Secret
+from lightkube.types import PatchType
+
+NAME = "processes"
+ROOT = Path(__file__).parents[2]
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class ProcessNode:
+    """Runs pods; one thread each."""
+
+    def __init__(self, client: lightkube.Client, folder: Path) -> None:
+        self.client, self.folder = client, folder
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.seen: set[str] = set()
+        self.ending: set[str] = set()
+
+    def register(self) -> None:
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NAME}}
+        try:
+            self.client.create(Node.from_dict(node))
+        except ApiError as error:
+            if error.status.reason != "AlreadyExists":
+                raise
+        room = {"cpu": "8", "memory": "64Gi", "pods": "200", "ephemeral-storage": "50Gi"}
+        ready = {"type": "Ready", "status": "True", "reason": "Processes", "lastHeartbeatTime": now()}
+        status = {"capacity": room, "allocatable": room, "conditions": [ready]}
+        self.client.patch(Node.Status, NAME, {"status": status}, patch_type=PatchType.MERGE)
+
+    def renew(self) -> None:
+        while True:
+            spec = {"holderIdentity": NAME, "leaseDurationSeconds": 40}
+            spec["renewTime"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            lease = {"metadata": {"name": NAME, "namespace": "kube-node-lease"}, "spec": spec}
+            try:
+                self.client.patch(Lease, NAME, lease, namespace="kube-node-lease", patch_type=PatchType.MERGE)
+            except ApiError:
+                try:
+                    self.client.create(Lease.from_dict(lease))
+                except ApiError as error:
+                    print("lease", error, flush=True)
+            time.sleep(8)
+
+    def serve(self) -> None:
+        self.register()
+        threading.Thread(target=self.renew, daemon=True).start()
+        print("registered", flush=True)
+        while True:
+            try:
+                for pod in self.client.list(Pod, namespace="*", fields={"spec.nodeName": NAME}):
+                    self.handle(pod.to_dict())
+            except Exception as error:  # noqa: BLE001 - the API server may be away for a while
+                print("list", error, flush=True)
+            time.sleep(0.2)
+
+    def handle(self, pod: dict[str, Any]) -> None:
+        uid = pod["metadata"]["uid"]
+        if pod["metadata"].get("deletionTimestamp"):
+            if uid not in self.ending:
+                self.ending.add(uid)
+                threading.Thread(target=self.end, args=(pod,), daemon=True).start()
+        elif uid not in self.seen:
+            self.seen.add(uid)
+            threading.Thread(target=self.run, args=(pod,), daemon=True).start()
+
+    def end(self, pod: dict[str, Any]) -> None:
+        process = self.processes.get(pod["metadata"]["uid"])
+        if process is not None and process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(pod["metadata"].get("deletionGracePeriodSeconds") or 30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            time.sleep(0.5)  # its status is written first
+        with suppress(ApiError):
+            self.client.delete(Pod, pod["metadata"]["name"], namespace=pod["metadata"]["namespace"], grace_period=0)
+
+    def run(self, pod: dict[str, Any]) -> None:
+        (container,) = pod["spec"]["containers"]
+        uid, started = pod["metadata"]["uid"], now()
+        state = {
+            "name": container["name"],
+            "image": container["image"],
+            "imageID": "",
+            "restartCount": 0,
+            "ready": False,
+        }
+        if "missing" in container["image"]:
+            waiting = {"reason": "ImagePullBackOff", "message": f"no image {container['image']}"}
+            self.status(pod, "Pending", started, {**state, "state": {"waiting": waiting}})
+            return
+        own = self.folder / uid
+        own.mkdir(parents=True)
+        with (own / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "misstep", *container["args"]],
+                env=self.environment(pod, container, own),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=own,
+            )
+        self.processes[uid] = process
+        running = {"state": {"running": {"startedAt": started}}, "ready": True, "started": True}
+        self.status(pod, "Running", started, {**state, **running})
+        code = process.wait()
+        code = 128 - code if code < 0 else code
+        said = (own / "termination-log").read_text() if (own / "termination-log").exists() else ""
+        ended = {
+            "exitCode": code,
+            "reason": "Error" if code else "Completed",
+            "startedAt": started,
+            "finishedAt": now(),
+            "message": said[:4096],
+        }
+        self.status(pod, "Failed" if code else "Succeeded", started, {**state, "state": {"terminated": ended}})
+
+    def environment(self, pod: dict[str, Any], container: dict[str, Any], own: Path) -> dict[str, str]:
+        namespace = pod["metadata"]["namespace"]
+        index = pod["metadata"]["labels"].get("batch.kubernetes.io/job-completion-index", "0")
+        found = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT / "services"),
+            "OMP_NUM_THREADS": "1",
+            "JOB_COMPLETION_INDEX": index,
+        }
+        for source in container.get("envFrom") or ():
+            found |= self.secret(namespace, source["secretRef"]["name"])
+        for each in container.get("env") or ():
+            source = each.get("valueFrom") or {}
+            if "secretKeyRef" in source:
+                reference = source["secretKeyRef"]
+                found[each["name"]] = self.secret(namespace, reference["name"])[reference["key"]]
+            elif not source:  # a field of the pod: the Job's index, which stands there already
+                found[each["name"]] = each.get("value", "")
+        folders = {name: str(own / name.lower()) for name in ("HOME", "MISSTEP_SCRATCH", "MISSTEP_CACHE")}
+        for folder in folders.values():
+            Path(folder).mkdir()
+        return found | folders | {"MISSTEP_TERMINATION_LOG": str(own / "termination-log")}
+
+    def secret(self, namespace: str, name: str) -> dict[str, str]:
+        data = self.client.get(Secret, name, namespace=namespace).data or {}
+        return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+    def status(self, pod: dict[str, Any], phase: str, started: str, container: dict[str, Any]) -> None:
+        body = {"status": {"phase": phase, "startTime": started, "containerStatuses": [container]}}
+        metadata = pod["metadata"]
+        try:
+            self.client.patch(
+                Pod.Status, metadata["name"], body, namespace=metadata["namespace"], patch_type=PatchType.MERGE
+            )
+        except ApiError as error:
+            print("status", metadata["name"], error, flush=True)
+
+
+if __name__ == "__main__":
+    ProcessNode(lightkube.Client(config=KubeConfig.from_file(sys.argv[1])), Path(sys.argv[2])).serve()

@@ -1,0 +1,92 @@
+"""The chart on a real API server: it takes all objects, rights are what they say, Experiments outlive the release."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helm_python import Config
+
+from cluster.life import kubectl
+from cluster.places import ClusterError
+from tests.chart.rendering import CHART
+from tests.cluster.manifests import namespace
+
+pytestmark = pytest.mark.cluster
+
+HOME, TEAM = "chart-home", "chart-team"
+VALUES: dict[str, Any] = {
+    "commonLabels": {"cost-centre": "research"},
+    "stages": {"serviceAccount": {"create": True, "namespaces": [TEAM], "annotations": {"identity": "write"}}},
+    "metrics": {"dashboards": {"enabled": True}},
+    "networkPolicy": {"enabled": True, "namespaces": [TEAM]},
+    "devS3": {"enabled": True, "persistence": {"enabled": True}, "namespaces": [TEAM]},
+}
+EXPERIMENT = f"""
+apiVersion: misstep.dev/v1alpha1
+kind: Experiment
+metadata: {{name: kept, namespace: {TEAM}}}
+spec:
+  storage: {{uri: s3://misstep/x}}
+  problems: {{train: {{format: strides, limit: 20}}, sizes: [10]}}
+  policy: {{model: {{hub: some/model, revision: {"a" * 40}}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def helm(control_plane: Path) -> Iterator[Config]:
+    for name in (HOME, TEAM):
+        kubectl(control_plane, "create", "-f-", stdin=namespace(name))
+    with Config(kubeconfig_path=control_plane, namespace=HOME) as config:
+        yield config
+    kubectl(control_plane, "delete", "namespace", HOME, TEAM, "--wait=false")
+    kubectl(control_plane, "delete", "crd", "experiments.misstep.dev", "--ignore-not-found")
+
+
+def may(control_plane: Path, account: str, *what: str) -> bool:
+    """Tell whether a service account of the release's namespace may do something."""
+    try:
+        kubectl(control_plane, "auth", "can-i", *what, f"--as=system:serviceaccount:{HOME}:{account}")
+    except ClusterError:
+        return False
+    return True
+
+
+def test_a_release_lives_and_experiments_outlive_it(helm: Config, control_plane: Path) -> None:
+    helm.install(CHART, "misstep", VALUES, namespace=HOME)
+    keys = yaml.safe_load(kubectl(control_plane, "get", "secret", "misstep-dev-s3", f"-n{HOME}", "-oyaml"))["data"]
+    copy = yaml.safe_load(kubectl(control_plane, "get", "secret", "misstep-dev-s3", f"-n{TEAM}", "-oyaml"))["data"]
+    assert keys == copy
+    helm.upgrade(CHART, "misstep", VALUES | {"operator": {"resyncSeconds": 5}}, namespace=HOME)
+    after = yaml.safe_load(kubectl(control_plane, "get", "secret", "misstep-dev-s3", f"-n{HOME}", "-oyaml"))["data"]
+    assert after == keys, "an upgrade has changed the keys"
+    kubectl(control_plane, "wait", "--for=condition=Established", "crd/experiments.misstep.dev", "--timeout=30s")
+    kubectl(control_plane, "create", "-f-", stdin=EXPERIMENT)
+
+    operator = "misstep-operator"
+    for verb, kind in [("list", "experiments.misstep.dev"), ("create", "jobs.batch"), ("list", "events")]:
+        assert may(control_plane, operator, verb, kind, f"-n{TEAM}"), (verb, kind)
+    assert may(control_plane, operator, "patch", "experiments.misstep.dev", "--subresource=status", f"-n{TEAM}")
+    for verb, kind in [("get", "secrets"), ("patch", "experiments.misstep.dev"), ("create", "pods"), ("list", "nodes")]:
+        assert not may(control_plane, operator, verb, kind, f"-n{TEAM}"), (verb, kind)
+    assert not may(control_plane, "misstep-stages", "list", "pods", f"-n{HOME}")
+
+    helm.uninstall("misstep")
+    assert kubectl(control_plane, "get", "experiments", f"-n{TEAM}", "-oname").strip() == "experiment.misstep.dev/kept"
+    kubectl(control_plane, "get", "pvc", "misstep-dev-s3", f"-n{HOME}")
+
+    helm.install(CHART, "misstep", VALUES, namespace=HOME)
+    assert kubectl(control_plane, "get", "experiments", f"-n{TEAM}", "-oname").strip() == "experiment.misstep.dev/kept"
+    helm.uninstall("misstep")
+
+
+def test_rights_of_a_release_for_one_namespace_end_there(helm: Config, control_plane: Path) -> None:
+    values = {"watchNamespaces": [TEAM], "crds": {"enabled": False}, "rbac": {"aggregate": False}}
+    helm.install(CHART, "narrow", values, namespace=HOME)
+    account = "narrow-misstep-operator"
+    assert may(control_plane, account, "create", "jobs.batch", f"-n{TEAM}")
+    assert not may(control_plane, account, "create", "jobs.batch", f"-n{HOME}")
+    helm.uninstall("narrow")

@@ -1,0 +1,190 @@
+"""The operator on a real API server: real scheduler, Job controller and garbage collector, real stages, real S3."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from misstep.artifacts.reader import Reader
+from misstep.artifacts.store import open_store
+from misstep.plan.frozen import Storage
+from tests.artifacts import servers
+from tests.cluster.operating import OPERATOR_ACCOUNT, SYSTEM, Operating, experiment, operating, operator_rules
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+STAGES = 14
+
+
+@pytest.fixture(scope="module")
+def world(control_plane: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operating]:
+    folder = tmp_path_factory.mktemp("operator")
+    with servers.versitygw(folder / "s3") as endpoint, operating(control_plane, endpoint, folder) as found:
+        found.start_operator()
+        yield found
+
+
+@pytest.fixture(scope="module")
+def finished(world: Operating) -> dict[str, Any]:
+    """The status of an Experiment that ran to its report."""
+    world.apply(experiment(world.endpoint))
+    return world.wait_for_state("small", "Succeeded")
+
+
+def stage_of(job: dict[str, Any]) -> str:
+    return str(job["metadata"]["labels"]["misstep.dev/stage"])
+
+
+def results(storage: Storage, key: str, scratch: Path) -> dict[str, Any]:
+    """What a report found, without what differs between any two runs."""
+    reader = Reader(open_store(storage), scratch)
+    found: dict[str, Any] = json.loads((reader.folder(key, "") / "results.json").read_text())
+    return {name: value for name, value in found.items() if name not in ("costs", "stages", "tools", "made")}
+
+
+def test_it_runs_to_the_report_with_the_keys_and_results_of_one_machine(
+    world: Operating, finished: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert finished["progress"] == f"{STAGES}/{STAGES}"
+    assert len(world.jobs("small")) == STAGES
+    path = world.folder / "local.yaml"
+    path.write_text(json.dumps(experiment(world.endpoint)))
+    local = world.folder / "local"
+    world.misstep("run", str(path), "--storage", local.as_uri(), "--quiet")
+    keys = {entry["key"] for entry in finished["stages"]}
+    assert keys == {folder.name for folder in local.iterdir() if (folder / "manifest.json").exists()}
+    report = next(entry["key"] for entry in finished["stages"] if entry["kind"] == "report")
+    servers.credentials(monkeypatch)
+    there = results(servers.s3_storage(world.endpoint, "runs"), report, world.folder / "there")
+    here = results(Storage(uri=local.as_uri()), report, world.folder / "here")
+    assert there == here
+
+
+def test_kubectl_shows_how_it_stands(world: Operating, finished: dict[str, Any]) -> None:
+    shown = world.kubectl("get", "exp")
+    assert "Succeeded" in shown
+    assert f"{STAGES}/{STAGES}" in shown
+    story = world.kubectl("describe", "experiment", "small")
+    assert "sft-d32-s0: started" in story
+    assert "the report is at s3://" in story
+
+
+def test_an_edit_of_beta_runs_dpo_and_what_follows_and_nothing_else(world: Operating, finished: dict[str, Any]) -> None:
+    before = set(world.jobs("small"))
+    world.apply(experiment(world.endpoint, training__dpo__beta="0.5"))
+    generation = world.get("small")["metadata"]["generation"]
+    world.wait(
+        "small",
+        "second success",
+        lambda status: status.get("observedGeneration") == generation and status.get("state") == "Succeeded",
+    )
+    again = {stage_of(job) for name, job in world.jobs("small").items() if name not in before}
+    assert again == {"dpo-d32-s0", "test-dpo-d32-s0", "verify-test-dpo-d32-s0", "score-dpo-d32-s0", "report"}
+
+
+def test_suspend_ends_pods_and_the_rest_follows_after(world: Operating) -> None:
+    document = experiment(world.endpoint, "pausing", seeds=[7])
+    world.apply(document)
+    world.wait("pausing", "first stage", lambda status: status.get("done", 0) >= 1)
+    world.kubectl("patch", "experiment", "pausing", "--type=merge", "-p", '{"spec":{"suspend":true}}')
+    world.wait("pausing", "rest", lambda s: s.get("why") == "spec.suspend is true; set it to false to go on", 60)
+    pods = world.kubectl("get", "pods", "-l", "misstep.dev/experiment=pausing", "--field-selector=status.phase=Running")
+    assert "pausing" not in pods
+    world.kubectl("patch", "experiment", "pausing", "--type=merge", "-p", '{"spec":{"suspend":false}}')
+    world.wait_for_state("pausing", "Succeeded")
+
+
+def test_operators_killed_at_random_moments_compute_nothing_twice(world: Operating) -> None:
+    world.apply(experiment(world.endpoint, "killed", seeds=[8]))
+    chance = random.Random(time.time_ns())
+    end = time.monotonic() + 300
+    kills = 0
+    while world.status("killed").get("state") != "Succeeded":
+        assert time.monotonic() < end, world.log()[-4000:]
+        time.sleep(chance.uniform(0.5, 6))
+        world.stop_operators(signal.SIGKILL)
+        kills += 1
+        world.start_operator()
+    jobs = Counter(map(stage_of, world.jobs("killed").values()))
+    assert set(jobs.values()) == {1}, (kills, jobs)
+    assert len(jobs) >= STAGES - 1  # the problems are those of every Experiment here
+
+
+def test_sigterm_ends_an_operator_at_once(world: Operating) -> None:
+    time.sleep(3)
+    (process,) = world.operators
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+    world.operators.clear()
+    world.start_operator()
+
+
+def test_two_operators_at_once_do_not_fight(world: Operating) -> None:
+    world.start_operator()
+    world.apply(experiment(world.endpoint, "twice", seeds=[9]))
+    world.wait_for_state("twice", "Succeeded")
+    jobs = Counter(map(stage_of, world.jobs("twice").values()))
+    assert set(jobs.values()) == {1}
+    assert "works on this Experiment too" in world.kubectl("get", "events", "--field-selector=reason=AnotherOperator")
+    world.operators.pop().kill()
+
+
+def test_a_stage_that_refuses_its_input_says_so_in_the_status(world: Operating) -> None:
+    too_long = {"template": "1 " * 200 + "{question}\n"}
+    document = experiment(world.endpoint, "refused", seeds=[10], policy__prompt=too_long)
+    world.apply(document)
+    status = world.wait_for_state("refused", "Failed", 120)
+    assert status["why"].startswith("sft-d32-s10: ")
+    assert "maxLength" in status["why"]
+    assert [c["reason"] for c in status["conditions"] if c["type"] == "Failed"] == ["BadInput"]
+
+
+def test_deletion_takes_the_jobs_and_leaves_the_data(world: Operating, finished: dict[str, Any]) -> None:
+    world.kubectl("delete", "experiment", "small")
+    end = time.monotonic() + 60
+    while world.jobs("small"):
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    listed = world.kubectl("get", "configmaps", "-oname")
+    assert "small-plan" not in listed
+
+
+def test_a_quota_is_named_as_what_a_stage_waits_for(world: Operating) -> None:
+    world.kubectl("create", "quota", "none", "--hard=pods=0")
+    world.apply(experiment(world.endpoint, "quota", seeds=[11]))
+    status = world.wait("quota", "complaint", lambda found: "quota" in found.get("why", ""), 60)
+    assert status["state"] == "Waiting"
+    assert "exceeded quota: none" in status["why"]
+    world.kubectl("delete", "quota", "none")
+    world.kubectl("delete", "experiment", "quota")
+
+
+def test_a_training_over_nodes_has_a_service_by_which_they_meet(world: Operating) -> None:
+    world.apply(experiment(world.endpoint, "nodes", seeds=[12], resources__sft={"nodes": 2}))
+    world.wait("nodes", "training", lambda found: "sft-d32-s12" in found.get("stage", ""), 120)
+    (job,) = [body for body in world.jobs("nodes").values() if stage_of(body) == "sft-d32-s12"]
+    assert job["spec"]["completions"] == 2
+    service = json.loads(world.kubectl("get", "service", job["metadata"]["name"], "-ojson"))
+    assert service["spec"]["clusterIP"] == "None"
+    world.kubectl("delete", "experiment", "nodes")
+
+
+def test_the_role_allows_what_the_operator_asked_for_and_no_more(world: Operating, audit_log: Path) -> None:
+    """The last test of this file: all that came before is in the API server's audit log."""
+    account = f"system:serviceaccount:{SYSTEM}:{OPERATOR_ACCOUNT}"
+    asked = set()
+    for line in audit_log.read_text().splitlines():
+        entry = json.loads(line)
+        reference = entry.get("objectRef") or {}
+        if entry["user"]["username"] == account and reference.get("resource"):
+            assert (entry.get("responseStatus") or {}).get("code") != 403, entry
+            resource = "/".join(filter(None, (reference["resource"], reference.get("subresource"))))
+            asked.add((entry["verb"], reference.get("apiGroup", ""), resource))
+    assert asked == operator_rules()

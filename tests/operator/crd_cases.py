@@ -1,0 +1,329 @@
+"""Experiments that the cluster's API server must refuse, and what it must say; some that it must take.
+
+Each is a valid Experiment with some fields changed. The same objects go to the rules offline (``test_crd.py``) and to a
+real API server (``tests/cluster/test_crd.py``); one machine refuses them too, but for those that only a cluster cannot
+run.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, NamedTuple
+
+COMMIT, DIGEST = "a" * 40, "sha256:" + "b" * 64
+
+VALID: dict[str, Any] = {
+    "apiVersion": "misstep.dev/v1alpha1",
+    "kind": "Experiment",
+    "metadata": {"name": "valid"},
+    "spec": {
+        "storage": {"uri": "s3://bucket/misstep"},
+        "problems": {
+            "train": {"format": "gsm8k", "hub": "openai/gsm8k", "revision": COMMIT, "config": "main", "limit": 4000},
+            "test": {"format": "gsm8k", "uri": "s3://bucket/misstep/external/b/test.jsonl", "digest": DIGEST},
+            "sizes": [1000, 2000, 4000],
+        },
+        "policy": {
+            "model": {"uri": "s3://bucket/misstep/external/b", "digest": DIGEST},
+            "prompt": {"template": "Q: {question}"},
+        },
+        "teacher": {
+            "kind": "endpoint",
+            "endpoint": {
+                "url": "https://example.org/v1",
+                "model": "large",
+                "budget": {"maxCost": "5", "pricePerMillionInput": "0.5", "pricePerMillionOutput": "1.5"},
+            },
+        },
+        "credit": {"rollouts": 5, "bestOf": 5},
+        "training": {method: {"batchSize": 64, "microBatchSize": 8} for method in ("sft", "rft", "dpo")},
+        "evaluation": {"samples": 4, "passAt": [1, 4]},
+        "arms": [
+            {"name": "sft", "method": "sft", "sft": {"epochs": 2}},
+            {"name": "rft", "method": "rft", "rft": {"microBatchSize": 16}},
+            {"name": "dpo", "method": "dpo", "pairs": "shared-prefix", "sizes": [1000], "dpo": {"batchSize": 32}},
+        ],
+        "seeds": [0, 1],
+        "resources": {"default": {"gpus": 2}, "sft": {"nodes": 2}, "sample": {"gpus": 1, "processesPerNode": 1}},
+        "assumptions": {"steps": "1"},
+        "cluster": {
+            "defaults": {
+                "nodeSelector": {"pool": "gpu"},
+                "tolerations": [
+                    {"key": "gpu", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60},
+                    {"key": "team", "value": "maths"},
+                ],
+                "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}],
+            },
+        },
+    },
+}
+
+
+class Case(NamedTuple):
+    """One Experiment."""
+
+    name: str
+    change: dict[str, Any]
+    """Dotted path below ``spec`` -> new value; None removes the field."""
+    said: str = ""
+    """Words of the rule's message; empty where the Experiment is valid."""
+    locally: str = ""
+    """Words of what one machine says, where they are others."""
+    only_cluster: bool = False
+    """Whether one machine takes it."""
+
+
+def experiment(case: Case, name: str = "valid") -> dict[str, Any]:
+    """Build a case's Experiment."""
+    document = copy.deepcopy(VALID)
+    document["metadata"]["name"] = name
+    for path, value in case.change.items():
+        *parents, last = path.split(".")
+        holder = document["spec"]
+        for parent in parents:
+            holder = holder[int(parent)] if isinstance(holder, list) else holder.setdefault(parent, {})
+        if isinstance(holder, list):
+            holder[int(last)] = value
+        elif value is None:
+            holder.pop(last, None)
+        else:
+            holder[last] = value
+    return document
+
+
+_TEACHER_MODEL = {"kind": "model", "model": {"model": {"hub": "org/large", "revision": COMMIT}}}
+_TWO_SFT = [{"name": "a", "method": "sft"}, {"name": "b", "method": "sft"}]
+
+GOOD = [
+    Case("all that rules look at", {}),
+    Case(
+        "nothing but what is needed",
+        {name: None for name in VALID["spec"] if name not in ("storage", "problems", "policy")},
+    ),
+    Case("strides", {"problems.train": {"format": "strides", "limit": 4000}, "problems.test": None}),
+    Case("a teacher that runs here", {"teacher": _TEACHER_MODEL}),
+    Case(
+        "greedy", {"evaluation": {"temperature": "0", "samples": 1}, "teacher.temperature": "0", "teacher.solutions": 1}
+    ),
+    Case("one process", {"resources": None, "training.sft": {"batchSize": 7, "microBatchSize": 7}}),
+    Case("adapters with ZeRO 2", {"resources.sft": {"gpus": 2, "zeroStage": 2}, "training.sft.loraRank": 8}),
+    Case("more problems than seeds", {"teacher.newProblemsPerSeed": 3, "problems.sizes": [1000, 12000]}),
+    Case("seeds solved once each", {"teacher.newProblemsPerSeed": 0}),
+    Case("bounds", {"evaluation.topP": "1", "verification.timeoutSeconds": "60", "problems.holdOut": 0}),
+    Case("every taint", {"cluster.defaults.tolerations": [{"operator": "Exists"}]}),
+    Case("suspended", {"suspend": True}),
+]
+
+BAD = [
+    Case("no storage", {"storage": None}, "give storage.uri, s3://BUCKET/PREFIX", only_cluster=True),
+    Case(
+        "a folder as storage", {"storage.uri": "file:///shared"}, "stages in a cluster share no disk", only_cluster=True
+    ),
+    Case(
+        "a local model", {"policy.model": {"path": "base"}}, "no pod sees a folder of your machine", only_cluster=True
+    ),
+    Case(
+        "local data",
+        {"problems.train": {"format": "gsm8k", "path": "/data"}},
+        "misstep upload prints uri",
+        only_cluster=True,
+    ),
+    Case("data from nowhere", {"problems.train": {"format": "gsm8k"}}, "give hub with revision", only_cluster=True),
+    Case("a model from nowhere", {"policy.model": {}}, "give hub with revision", "give path, hub or uri"),
+    Case("two origins", {"policy.model.hub": "a/b", "policy.model.revision": COMMIT}, "give path, hub or uri"),
+    Case(
+        "two origins of data",
+        {"problems.train.uri": "s3://a/b", "problems.train.digest": DIGEST},
+        "give path, hub or uri",
+    ),
+    Case("a model without commit", {"policy.model": {"hub": "a/b"}}, "a model on the Hub needs revision"),
+    Case("data without commit", {"problems.train.revision": None}, "a data set on the Hub needs revision"),
+    Case("a copy without digest", {"policy.model.digest": None}, "uri and digest belong together"),
+    Case("a digest without copy", {"problems.train.digest": DIGEST}, "uri and digest belong together"),
+    Case(
+        "a teacher without commit",
+        {"teacher": {"kind": "model", "model": {"model": {"hub": "a/b"}}}},
+        "on the Hub needs revision",
+    ),
+    Case("strides from a hub", {"problems.train.format": "strides"}, "remove path, hub and uri"),
+    Case(
+        "strides without end",
+        {"problems.train": {"format": "strides"}, "problems.test": None},
+        "say how many with limit",
+    ),
+    Case("sizes that fall", {"problems.sizes": [2000, 1000]}, "sizes must be in rising order"),
+    Case("a size twice", {"problems.sizes": [1000, 1000]}, "sizes must be in rising order"),
+    Case(
+        "a copy of one split",
+        {"problems.train": {"format": "gsm8k", "uri": "s3://a/b", "digest": DIGEST}, "problems.test": None},
+        "train.uri is a copy of the training problems alone: give test too",
+    ),
+    Case("a template without question", {"policy.prompt.template": "Q"}, "template must contain {question}"),
+    Case("few rollouts", {"credit.rollouts": 4}, "must be at least bestOf"),
+    Case("few rollouts by default", {"credit": {"rollouts": 4}}, "must be at least bestOf"),
+    Case("greedy samples", {"evaluation.temperature": "0"}, "at temperature 0 all samples are the same"),
+    Case(
+        "greedy samples, written long", {"evaluation.temperature": "0.0e5"}, "at temperature 0 all samples are the same"
+    ),
+    Case("pass@8 of 4", {"evaluation.passAt": [1, 8]}, "needs at least as many samples as k"),
+    Case("topP above 1", {"evaluation.topP": "1.5"}, "must be above 0 and at most 1", "spec.evaluation.topP: 1.5"),
+    Case("topP of 0", {"sampling.topP": "0"}, "must be above 0 and at most 1", "spec.sampling.topP: 0"),
+    Case(
+        "no time",
+        {"verification.timeoutSeconds": "0"},
+        "must be above 0 and at most 60",
+        "spec.verification.timeoutSeconds",
+    ),
+    Case("less than a step", {"assumptions.steps": "0.5"}, "must be at least 1", "spec.assumptions.steps"),
+    Case(
+        "no money", {"teacher.endpoint.budget.maxCost": "0"}, "must be above 0", "spec.teacher.endpoint.budget.maxCost"
+    ),
+    Case("names twice", {"arms.1.name": "sft"}, "arms need different names"),
+    Case("two baselines", {"arms": _TWO_SFT}, "exactly one arm has method sft"),
+    Case("no baseline", {"arms": [{"name": "a", "method": "rft"}]}, "exactly one arm has method sft"),
+    Case("dpo without pairs", {"arms.2.pairs": None}, "pairs belongs to method dpo, and dpo needs it"),
+    Case("pairs without dpo", {"arms.1.pairs": "random"}, "pairs belongs to method dpo, and dpo needs it"),
+    *(
+        Case(
+            f"settings of {method} elsewhere",
+            {f"arms.{arm}.{method}": {"epochs": 1}},
+            f"settings {method} belong to method {method}",
+            f"settings {method} do not belong to method",
+        )
+        for method, arm in (("sft", 1), ("rft", 0), ("dpo", 0))
+    ),
+    Case("an arm's own size", {"arms.2.sizes": [1000, 7]}, "sizes that problems.sizes lacks"),
+    Case("a seed twice", {"seeds": [1, 1]}, "seeds must be different numbers of zero or more"),
+    Case("a seed below zero", {"seeds": [-1]}, "seeds must be different numbers of zero or more"),
+    Case(
+        "more than there are",
+        {"teacher": None, "problems.sizes": [1000, 5000]},
+        "is above problems.train.limit: raise limit",
+        "is above problems.train.limit, 4000",
+    ),
+    Case("more than a teacher writes", {"problems.sizes": [1000, 5000]}, "problems that a teacher can write or solve"),
+    Case("one price", {"teacher.endpoint.budget.pricePerMillionInput": None}, "belong together: give both or neither"),
+    Case("no prices", {"teacher.endpoint.budget": {"maxCost": "1"}}, "maxCost needs pricePerMillionInput"),
+    Case(
+        "prices of nothing",
+        {"teacher.endpoint.budget.pricePerMillionInput": "0", "teacher.endpoint.budget.pricePerMillionOutput": "0.0"},
+        "one of them above zero",
+    ),
+    Case(
+        "a full address", {"teacher.endpoint.url": "https://a.org/v1/chat/completions/"}, "leave /chat/completions away"
+    ),
+    Case("an endpoint for a data set", {"teacher.kind": "dataset"}, "endpoint belongs to kind endpoint"),
+    Case("an endpoint by default", {"teacher.kind": None}, "endpoint belongs to kind endpoint"),
+    Case(
+        "no endpoint",
+        {"teacher": {"kind": "endpoint"}},
+        "endpoint belongs to kind endpoint",
+        "kind endpoint needs endpoint",
+    ),
+    Case("no local model", {"teacher": {"kind": "model"}}, "model belongs to kind model", "kind model needs model"),
+    Case("both teachers", {"teacher.model": _TEACHER_MODEL["model"]}, "model belongs to kind model"),
+    Case("one solution four times", {"teacher.temperature": "0"}, "all solutions are the same: set solutions to 1"),
+    Case(
+        "one problem twice",
+        {"teacher.temperature": "0", "teacher.solutions": 1, "teacher.newProblemsPerSeed": 2},
+        "set newProblemsPerSeed to 1",
+    ),
+    Case(
+        "one name for two models",
+        {"teacher": _TEACHER_MODEL, "policy.model.name": "teacher"},
+        "give one another name",
+        "give one another name",
+    ),
+    Case("processes beside GPUs", {"resources.sample.processesPerNode": 2}, "must be gpus", "must be gpus, 1"),
+    *(
+        case
+        for arm, method in enumerate(("sft", "rft", "dpo"))
+        for case in (
+            Case(
+                f"rows of {method} that do not divide",
+                {f"training.{method}.microBatchSize": 48},
+                "microBatchSize must divide batchSize",
+                "must divide batchSize",
+            ),
+            Case(
+                f"rows of an arm of {method} that do not divide",
+                {f"arms.{arm}.{method}": {"microBatchSize": 48}},
+                "microBatchSize must divide batchSize",
+                "must divide batchSize",
+            ),
+            Case(
+                f"a batch of {method} over three",
+                {"resources": {method: {"nodes": 3}}},
+                f"batchSize of {method} must be a multiple of the processes",
+                f"training.{method}.batchSize, 64, must be a multiple of the 3 processes",
+            ),
+            Case(
+                f"an arm's batch of {method} over two",
+                {f"arms.{arm}.{method}": {"batchSize": 7, "microBatchSize": 7}},
+                f"batchSize of {method} must be a multiple of the processes",
+                "must be a multiple of the",
+            ),
+            Case(
+                f"a micro-batch of {method} over two",
+                {
+                    f"training.{method}.microBatchSize": 64,
+                    f"training.{method}.batchSize": 128,
+                    "resources.default.gpus": 4,
+                },
+                f"microBatchSize of {method} times its processes",
+                "processes (resources: nodes x processesPerNode, or gpus) must divide batchSize",
+            ),
+            Case(
+                f"adapters of {method} with ZeRO 3",
+                {f"training.{method}.loraRank": 8, f"resources.{method}": {"zeroStage": 3}},
+                f"loraRank of {method}: adapters cannot be trained with zeroStage 3",
+                "adapters cannot be trained with zeroStage 3",
+            ),
+            Case(
+                f"an arm's adapters of {method} with ZeRO 3",
+                {f"arms.{arm}.{method}": {"loraRank": 8}, "resources.default.zeroStage": 3},
+                f"loraRank of {method}: adapters cannot be trained with zeroStage 3",
+                "adapters cannot be trained with zeroStage 3",
+            ),
+        )
+    ),
+    Case("no key", {"cluster.sft.tolerations": [{"value": "a"}]}, "give key, or operator: Exists"),
+    Case(
+        "a value of any",
+        {"cluster.defaults.tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]},
+        "remove value, or set operator to Equal",
+    ),
+    Case(
+        "seconds of no effect",
+        {"cluster.defaults.tolerations": [{"key": "a", "tolerationSeconds": 1}]},
+        "tolerationSeconds belongs to effect NoExecute",
+    ),
+    Case("a variable twice", {"cluster.defaults.env.1.name": "A"}, "env needs different names"),
+    Case(
+        "a label of no name",
+        {"cluster.defaults.nodeSelector": {"": "a"}},
+        "names have 1 to 317 characters",
+        "at least 1 character",
+    ),
+]
+
+WRONG = [
+    Case("a number without quotes", {"training.dpo.beta": 0.1}),
+    Case("a number in quotes", {"sampling.samples": "16"}),
+    Case("a word for a number", {"sampling.samples": True}),
+    Case("a text for a word", {"suspend": "true"}),
+    Case("a number for a text", {"cluster.defaults.env.0.value": 1}),
+    Case("a number of no kind", {"training.dpo.beta": "much"}),
+    Case("an unknown method", {"arms.1.method": "ppo"}),
+    Case("too much", {"sampling.samples": 10**8}),
+    Case("too little", {"sampling.samples": 0}),
+    Case("an unknown unit", {"resources.default.memory": "2GB"}),
+    Case("no problems", {"problems": None}),
+    Case("a short commit", {"problems.train.revision": "abc"}),
+    Case("a short digest", {"policy.model.digest": "sha256:12"}),
+    Case("a bucket as a copy", {"policy.model.uri": "s3://bucket"}),
+    Case("suspended by a word", {"suspend": "later"}),
+    Case("too many arms", {"arms": [{"name": f"a{i}", "method": "sft"} for i in range(17)]}),
+]
+"""Wrong by a field's own type."""

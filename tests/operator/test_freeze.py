@@ -1,0 +1,66 @@
+"""From an object of the API server to a plan, and to the ConfigMap that keeps it."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from misstep.errors import BadInput
+from misstep.plan.kept import PLAN_FILE, pack, unpack
+from misstep_operator.freeze import make_plan, parse
+from tests.operator.world import PLAN
+
+
+def body(**spec: Any) -> dict[str, Any]:
+    given = {
+        "storage": {"uri": "s3://bucket/prefix"},
+        "problems": {
+            "train": {"format": "strides", "limit": 300},
+            "validation": {"format": "strides", "limit": 50},
+            "test": {"format": "strides", "limit": 50},
+            "sizes": [100],
+        },
+        "policy": {"model": {"hub": "org/model", "revision": "0" * 40}},
+    }
+    return {
+        "apiVersion": "misstep.dev/v1alpha1",
+        "kind": "Experiment",
+        "metadata": {"name": "e", "namespace": "n", "uid": "u", "resourceVersion": "7", "managedFields": [{}]},
+        "spec": {**given, **spec},
+        "status": {"state": "Running"},
+    }
+
+
+def test_a_plan_of_an_object_and_back_from_its_configmap() -> None:
+    made = make_plan(parse(body()))
+    assert made.experiment == "e"
+    assert unpack(pack(made)) == made
+    assert unpack(pack(PLAN)) == PLAN
+    assert pack(made) == pack(made)
+
+
+def test_numbers_that_are_text_stay_text() -> None:
+    made = parse(body(training={"sft": {"learningRate": "5e-7"}}))
+    assert made.spec.training.sft.learning_rate == 5e-7
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"storage": {"uri": "file:///data"}}, "spec.storage.uri"),
+        ({"policy": {"model": {"path": "base"}}}, "misstep upload"),
+        ({"credit": {"rollouts": 1}}, "bestOf"),
+        ({"polcy": {}}, "polcy"),
+    ],
+)
+def test_what_a_cluster_cannot_run_is_refused_with_its_field(spec: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        make_plan(parse(body(**spec)))
+
+
+@pytest.mark.parametrize("data", [None, {}, {PLAN_FILE: "!"}, {PLAN_FILE: base64.b64encode(b"x").decode()}])
+def test_a_spoilt_configmap_says_what_to_do(data: dict[str, str] | None) -> None:
+    with pytest.raises(BadInput, match="Delete the ConfigMap"):
+        unpack(data)

@@ -1,0 +1,125 @@
+"""A cluster in memory for tests of the pure part: Jobs that end as told, a store that holds what complete Jobs commit.
+No stand-in for the API server, which the cluster's tests use for real; it makes observations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from misstep.plan.frozen import External
+from misstep.plan.planner import Plan, plan
+from misstep.spec import parse_experiment
+from misstep_operator.jobs import job_name
+from misstep_operator.observed import ExperimentView, JobState, JobView, Observed, StoreView
+from misstep_operator.reconcile import Decision, reconcile
+
+MODEL = {"model": External(uri="s3://b/m", digest="sha256:1")}
+SOURCES = {f"source_{split}": External(uri="s3://b/x", digest="sha256:2") for split in ("train", "test")}
+
+
+def small_plan(changes: str = "") -> Plan:
+    lines = "\n".join(f"  {line}" for line in changes.splitlines())
+    made = parse_experiment(f"""
+apiVersion: misstep.dev/v1alpha1
+kind: Experiment
+metadata: {{name: e}}
+spec:
+  storage: {{uri: "s3://bucket/prefix"}}
+  problems:
+    train: {{format: gsm8k, path: data}}
+    sizes: [100]
+  policy: {{model: {{path: base}}}}
+  arms:
+    - {{name: sft, method: sft}}
+    - {{name: dpo, method: dpo, pairs: shared-prefix}}
+{lines}
+""")
+    return plan(made, MODEL | SOURCES)
+
+
+PLAN = small_plan()
+
+
+@dataclass
+class World:
+    """One Experiment, its Jobs, and its store."""
+
+    plan: Plan = PLAN
+    generation: int = 1
+    suspend: bool = False
+    retry: str = ""
+    attempts: int = 3
+    status: Mapping[str, Any] = field(default_factory=dict)
+    jobs: dict[str, JobView] = field(default_factory=dict)
+    committed: set[str] = field(default_factory=set)
+    store_error: str = ""
+    taken: dict[str, str] = field(default_factory=dict)
+    now: float = 1_000_000.0
+    created: list[str] = field(default_factory=list)
+
+    def observe(self) -> Observed:
+        view = ExperimentView(
+            "ns", "e", "uid", self.generation, self.suspend, self.status, retry=self.retry, attempts=self.attempts
+        )
+        store = StoreView(error=self.store_error) if self.store_error else StoreView(frozenset(self.committed))
+        return Observed(view, self.plan, tuple(self.jobs.values()), dict(self.taken), store, self.now)
+
+    def step(self) -> Decision:
+        """Make one pass and carry it out, as the API server would."""
+        self.now += 10
+        decision = reconcile(self.observe())
+        for name in decision.ends:
+            self.jobs[name] = replace(self.jobs[name], state=JobState.ENDING)
+        for start in decision.starts:
+            key = start.stage.key
+            name = job_name("uid", key, start.attempt)
+            if name not in self.jobs:
+                self.jobs[name] = JobView(name, key, start.stage.name, start.attempt, JobState.ACTIVE)
+                self.created.append(name)
+        if decision.status is not None:
+            self.status = decision.status
+        return decision
+
+    def settle(self) -> None:
+        """Make passes until one changes nothing."""
+        for _ in range(5):
+            if self.step() == Decision():
+                return
+        raise AssertionError("passes without end over a world in which nothing happens")
+
+    def alive(self, key: str) -> list[JobView]:
+        return [job for job in self.jobs.values() if job.key == key and job.alive]
+
+    def finish(self, name: str) -> None:
+        """Let a Job complete: its result is committed."""
+        self.jobs[name] = replace(self.jobs[name], state=JobState.COMPLETE)
+        self.committed.add(self.jobs[name].key)
+
+    def fail(self, name: str, reason: str = "BackoffLimitExceeded", message: str = "no luck") -> None:
+        self.jobs[name] = replace(self.jobs[name], state=JobState.FAILED, reason=reason, message=message)
+
+    def remove(self, name: str) -> None:
+        del self.jobs[name]
+
+    def active(self) -> list[str]:
+        return sorted(job.name for job in self.jobs.values() if job.state is JobState.ACTIVE)
+
+    def run_to_the_end(self, most: int = 60) -> str:
+        """Let every Job complete, and every deletion end, until nothing changes; return the state."""
+        for _ in range(most):
+            for name in self.active():
+                self.finish(name)
+            for name in [job.name for job in self.jobs.values() if job.state is JobState.ENDING]:
+                self.remove(name)
+            if self.step() == Decision() and not any(job.alive for job in self.jobs.values()):
+                break
+        return str(self.status.get("state"))
+
+    def entry(self, stage: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = next(entry for entry in self.status["stages"] if entry["name"] == stage)
+        return found
+
+    def condition(self, kind: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = next(entry for entry in self.status["conditions"] if entry["type"] == kind)
+        return found

@@ -1,0 +1,141 @@
+"""What is generated from the chart's values.yaml: values.schema.json and the README's table.
+
+The comment lines above a key are its description. A line ``# @schema {...}`` among them is JSON that is added to the
+schema derived from the default value: needed for empty lists and maps, useful for enums, patterns and bounds. Nothing
+that has fields takes an unknown one, so that a typo fails the install with the key's name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CHART = Path(__file__).parents[1] / "charts/misstep"
+MARK = "@schema "
+STRINGS = {"type": "object", "additionalProperties": {"type": "string"}}
+QUANTITY = {"type": ["string", "number"], "pattern": r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$"}
+NAME = {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"}
+DIGEST = {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"}
+
+
+def strict(properties: Mapping[str, object], *required: str) -> dict[str, object]:
+    """An object that has these fields and no others."""
+    found: dict[str, object] = {"type": "object", "properties": properties, "additionalProperties": False}
+    return found | ({"required": list(required)} if required else {})
+
+
+DEFS: Mapping[str, object] = {
+    "affinity": strict({f"{name}Affinity": {"type": "object"} for name in ("node", "pod")} | {
+        "podAntiAffinity": {"type": "object"},
+    }),
+    "digest": DIGEST,
+    "duration": {"type": "string", "pattern": "^([0-9]+(ms|s|m|h))+$"},
+    "env": strict({"name": {"type": "string"}, "value": {"type": "string"}, "valueFrom": {"type": "object"}}, "name"),
+    "image": strict({"repository": {"type": "string", "minLength": 1}, "tag": {"type": "string"}, "digest": DIGEST}),
+    "name": NAME,
+    "peer": strict({name: {"type": "object"} for name in ("ipBlock", "namespaceSelector", "podSelector")}),
+    "quantity": QUANTITY,
+    "resources": strict({
+        "requests": {"type": "object", "additionalProperties": QUANTITY},
+        "limits": {"type": "object", "additionalProperties": QUANTITY},
+        "claims": {"type": "array", "items": {"type": "object"}},
+    }),
+    "strings": STRINGS,
+    "toleration": strict({
+        "key": {"type": "string"},
+        "operator": {"enum": ["Equal", "Exists", "Lt", "Gt"]},
+        "value": {"type": "string"},
+        "effect": {"enum": ["NoSchedule", "PreferNoSchedule", "NoExecute"]},
+        "tolerationSeconds": {"type": "integer"},
+    }),
+}  # fmt: skip
+"""Shapes that several values have. What lies deeper than these is the API server's to check."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """One key of values.yaml."""
+
+    path: tuple[str, ...]
+    default: Any
+    about: str
+    """Its comment, on one line."""
+    more: Mapping[str, Any]
+    """What its ``@schema`` line says."""
+    fields: tuple[Value, ...]
+    """What is under it, where its keys are ours and not the user's."""
+
+
+def read_values(text: str) -> tuple[Value, ...]:
+    """Read values.yaml with its comments. Raises ValueError where a key has none."""
+    return tuple(_values(yaml.compose(text, yaml.SafeLoader), text.splitlines(), ()))
+
+
+def _values(mapping: yaml.MappingNode, lines: list[str], above: tuple[str, ...]) -> Iterator[Value]:
+    for key, node in mapping.value:
+        comments, line = [], key.start_mark.line - 1
+        while line >= 0 and lines[line].strip().startswith("#"):
+            comments.insert(0, lines[line].strip().removeprefix("#").strip())
+            line -= 1
+        path = (*above, key.value)
+        about = " ".join(text for text in comments if not text.startswith(MARK))
+        if not about:
+            raise ValueError(f"values.yaml: {'.'.join(path)} has no comment")
+        more = {k: v for c in comments if c.startswith(MARK) for k, v in json.loads(c.removeprefix(MARK)).items()}
+        inner = isinstance(node, yaml.MappingNode) and node.value and not {"$ref", "additionalProperties"} & set(more)
+        default = yaml.SafeLoader("").construct_document(node)
+        yield Value(path, default, about, more, tuple(_values(node, lines, path)) if inner else ())
+
+
+def schema(values: tuple[Value, ...]) -> dict[str, Any]:
+    """The JSON schema of all values."""
+    properties = {value.path[-1]: _schema(value) for value in values}
+    # Helm hands `global` to every chart that is a part of another one.
+    properties["global"] = {"type": "object", "description": "Values of a chart that this one is a part of; unused."}
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Values of the chart misstep"}
+    return head | strict(properties) | {"$defs": DEFS}
+
+
+def _schema(value: Value) -> dict[str, Any]:
+    about = {"description": value.about}
+    if value.fields:
+        return about | strict({field.path[-1]: _schema(field) for field in value.fields})
+    if "$ref" in value.more:
+        return about | dict(value.more)
+    types = {bool: "boolean", int: "integer", str: "string", list: "array", dict: "object"}
+    found = {"type": types[type(value.default)], **value.more}
+    if (found["type"] == "array" and "items" not in found) or found["type"] == "object":
+        raise ValueError(f"values.yaml: {'.'.join(value.path)} needs a @schema line that says what it holds")
+    return about | found
+
+
+def schema_text() -> str:
+    """Content of values.schema.json."""
+    return json.dumps(schema(read_values((CHART / "values.yaml").read_text())), indent=2) + "\n"
+
+
+def table() -> str:
+    """The README's table of values."""
+    lines = ["| value | default | meaning |", "|---|---|---|"]
+    lines += [
+        f"| `{'.'.join(value.path)}` | {f'`{_shown(value.default)}`'} | {value.about.replace('|', chr(92) + '|')} |"
+        for value in _leaves(read_values((CHART / "values.yaml").read_text()))
+    ]
+    return "\n".join(lines)
+
+
+def _leaves(values: tuple[Value, ...]) -> Iterator[Value]:
+    for value in values:
+        if value.fields:
+            yield from _leaves(value.fields)
+        else:
+            yield value
+
+
+def _shown(default: object) -> str:
+    return json.dumps(default)

@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""Build the container images, with docker or with buildah, whichever is there.
+
+    python tools/images.py [SERVICE ...] [--base IMAGE] [--vllm gpu|cpu] [--option=OPTION ...]
+
+Tags them misstep-<service>:<version>. An option is handed to the build as it is, for example --option=--network=host.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from misstep import __version__
+
+ROOT = Path(__file__).parents[1]
+WHEELS = ROOT / "build/images"
+SERVICES = ("operator", "verification", "evaluation", "training", "generation", "credit")
+STANDS_ON = {"training": "torch", "generation": "torch", "credit": "generation"}
+"""Image -> the image whose layers it shares."""
+
+
+def main(argv: list[str]) -> int:
+    """Build what is asked for and what it stands on; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("services", nargs="*", default=[], help=f"which (default: all of {', '.join(SERVICES)})")
+    parser.add_argument("--base", help="image with Python 3.11 to start from (default: that of the Dockerfiles)")
+    parser.add_argument("--vllm", choices=("gpu", "cpu"), default="gpu", help="which build of vLLM goes in")
+    parser.add_argument("--option", action="append", default=[], help="handed to docker or buildah build")
+    args = parser.parse_args(argv)
+    wanted = args.services or list(SERVICES)
+    unknown = set(wanted) - set(SERVICES)
+    if unknown:
+        parser.error(f"no such image: {', '.join(sorted(unknown))}; there are {', '.join(SERVICES)}")
+    builder = find_builder()
+    if builder is None:
+        print("Neither a docker daemon that answers nor buildah is here: install one of them.", file=sys.stderr)
+        return 1
+    make_wheel()
+    for service in with_foundations(wanted):
+        arguments = {"VERSION": __version__, "REVISION": revision(), "VLLM": args.vllm}
+        arguments |= {"BASE": args.base} if args.base else {}
+        if service in STANDS_ON:
+            arguments[STANDS_ON[service].upper()] = tag(builder, STANDS_ON[service])
+        build(builder, service, arguments, args.option)
+    return 0
+
+
+def find_builder() -> str | None:
+    """Return the first builder that works here."""
+    docker = shutil.which("docker")
+    if docker and subprocess.run([docker, "version"], capture_output=True, check=False).returncode == 0:
+        return "docker"
+    return "buildah" if shutil.which("buildah") else None
+
+
+def make_wheel() -> None:
+    """Leave this project's wheel, and no older one, where Dockerfiles look for it."""
+    shutil.rmtree(WHEELS, ignore_errors=True)
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(WHEELS)]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+def with_foundations(services: list[str]) -> list[str]:
+    """Put before each image what it stands on."""
+    order: list[str] = []
+    for service in services:
+        chain = [service]
+        while chain[0] in STANDS_ON:
+            chain.insert(0, STANDS_ON[chain[0]])
+        order += [image for image in chain if image not in order]
+    return order
+
+
+def tag(builder: str, service: str) -> str:
+    """The image's name; buildah looks elsewhere for one without a host."""
+    return f"{'localhost/' if builder == 'buildah' else ''}misstep-{service}:{__version__}"
+
+
+def build(builder: str, service: str, arguments: dict[str, str], options: list[str]) -> None:
+    """Build one image and say how large it is."""
+    name, file = tag(builder, service), f"images/{service}/Dockerfile"
+    asked_for = {line.split()[1].split("=")[0] for line in (ROOT / file).read_text().splitlines() if line[:4] == "ARG "}
+    command = [builder, "build", *(["--layers"] if builder == "buildah" else []), "--file", file, "--tag", name]
+    for key in sorted(asked_for & arguments.keys()):
+        command += ["--build-arg", f"{key}={arguments[key]}"]
+    subprocess.run([*command, *options, "."], cwd=ROOT, check=True)
+    print(f"{name}: {size_of(builder, name) / 1e6:,.0f} MB", flush=True)
+
+
+def size_of(builder: str, name: str) -> float:
+    """Bytes of an image's files."""
+    if builder == "docker":
+        asked = ["docker", "image", "inspect", "--format", "{{.Size}}", name]
+        return float(subprocess.run(asked, check=True, capture_output=True, text=True).stdout)
+    asked = ["buildah", "images", "--json", name]
+    text = json.loads(subprocess.run(asked, check=True, capture_output=True, text=True).stdout)[0]["size"]
+    number, unit = text.split()
+    return float(number) * {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9}[unit]
+
+
+def revision() -> str:
+    """The commit that is checked out."""
+    asked = ["git", "rev-parse", "HEAD"]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
