@@ -1,7 +1,9 @@
 """Time of the `sample` stage with vLLM over one bare `LLM.generate`; what credit's rollouts find in the prefix cache.
 
     PYTHONPATH=services OMP_NUM_THREADS=1 python benchmarks/vllm_engine.py
-    PYTHONPATH=services python benchmarks/vllm_engine.py --prompts 200 --rounds 3 --no-credit
+    PYTHONPATH=services python benchmarks/vllm_engine.py --wide --samples 1 --rounds 3 --no-credit
+
+The model is the quickstart's, of 0.3 million parameters, or with ``--wide`` a random one of 5 million.
 
 Both sides sample the same prompts with the same seeds and sampling parameters, in batches of the same size and with the
 same engine arguments; both make token ids of prompts and texts of responses, with the same tokenizer. Each runs in a
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -55,6 +58,23 @@ def resources_of(options: argparse.Namespace) -> Resources:
 def prompt_of(options: argparse.Namespace) -> p.PromptParams:
     """Build prompts as the quickstart does, or with an example before them."""
     return p.PromptParams(style="plain", template="{question}\n", examples=(EXAMPLE,) if options.few_shot else ())
+
+
+def wide_model(folder: Path) -> Path:
+    """Write a random Llama of 5 million parameters with the quickstart's tokenizer."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(SEED)
+    config = LlamaConfig(
+        vocab_size=49, hidden_size=256, intermediate_size=768, num_hidden_layers=6, num_attention_heads=4,
+        num_key_value_heads=4, head_dim=64, max_position_embeddings=128, pad_token_id=0, bos_token_id=None,
+        eos_token_id=1,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    for file in BASE.glob("token*.json"):
+        shutil.copy(file, folder)
+    return folder
 
 
 def count_steps() -> list[int]:
@@ -102,14 +122,14 @@ def stage_side(options: argparse.Namespace) -> dict[str, float]:
         decoding=decoding_of(options),
     )
     began = time.perf_counter()
-    engine = open_engine(BASE, decoding_of(options), resources_of(options))
+    engine = open_engine(options.model, decoding_of(options), resources_of(options))
     start = time.perf_counter() - began
     engine.close = lambda: None  # both stages use it
     sample.open_engine = lambda *_: engine
     more: dict[str, Any] = {
         "inputs": {"problems": "problems-benchmark"},
         "block_rows": options.block_rows,
-        "externals": {"model": External(uri=str(BASE), digest="base")},
+        "externals": {"model": External(uri=str(options.model), digest="base")},
         "resources": resources_of(options),
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -140,9 +160,9 @@ def bare_side(options: argparse.Namespace) -> dict[str, float]:
         "problems-benchmark", "problems"
     )
     rows = [row for row in table.to_pylist() if row["split"] == "test"]
-    tokenizer = load_tokenizer(BASE)
+    tokenizer = load_tokenizer(options.model)
     builder = PromptBuilder(tokenizer, prompt_of(options))
-    ends = sorted(end_ids(tokenizer, load_generation_config(BASE)))
+    ends = sorted(end_ids(tokenizer, load_generation_config(options.model)))
     mask = (1 << 63) - 1
     draws = [
         SamplingParams(
@@ -153,7 +173,7 @@ def bare_side(options: argparse.Namespace) -> dict[str, float]:
         for sample in range(options.samples)
     ]  # fmt: skip
     began = time.perf_counter()
-    arguments = engine_arguments(BASE, decoding_of(options), resources_of(options), load_config(BASE))
+    arguments = engine_arguments(options.model, decoding_of(options), resources_of(options), load_config(options.model))
     llm = LLM(**arguments)
     start = time.perf_counter() - began
     llm.generate([{"prompt_token_ids": list(range(5, 30))}] * WARM_UP, draws[:WARM_UP], use_tqdm=False)
@@ -209,7 +229,7 @@ def credit(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         storage = Storage(uri=Path(folder).as_uri())
         problems = committed_problems(storage, options.credit_problems)
-        model = {"model": External(uri=str(BASE), digest="base")}
+        model = {"model": External(uri=str(options.model), digest="base")}
         common: dict[str, Any] = {"externals": model, "resources": resources_of(options)}
         decoding = decoding_of(options)
         subset = p.SubsetParams(size=options.credit_problems, seed=0)
@@ -249,16 +269,22 @@ def main() -> None:
     parser.add_argument("--few-shot", action="store_true", help="put an example before each question")
     parser.add_argument("--credit-problems", type=int, default=60)
     parser.add_argument("--no-credit", action="store_true")
+    parser.add_argument("--wide", action="store_true", help="a random model of 5 million parameters")
+    parser.add_argument("--model", type=Path, default=BASE, help=argparse.SUPPRESS)
     parser.add_argument("--side", choices=("stage", "bare"), help=argparse.SUPPRESS)
     parser.add_argument("--store", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
         print(json.dumps(stage_side(options) if options.side == "stage" else bare_side(options)))
         return
-    if options.rounds:
-        compare(options)
-    if not options.no_credit:
-        credit(options)
+    with tempfile.TemporaryDirectory() as folder:
+        if options.wide:
+            sys.argv += ["--model", str(wide_model(Path(folder, "wide")))]
+            options = parser.parse_args()
+        if options.rounds:
+            compare(options)
+        if not options.no_credit:
+            credit(options)
 
 
 if __name__ == "__main__":
