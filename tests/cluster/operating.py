@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from cluster.life import kubectl
-from cluster.places import ClusterError
+from cluster.places import KUBECTL, ClusterError
 from tests.artifacts.servers import ACCESS, BUCKET, SECRET, make_bucket
 from tests.chart.rendering import objects as chart_objects
 
@@ -75,11 +75,13 @@ class Operating:
         return kubectl(self.kubeconfig, f"--namespace={NAMESPACE}", *arguments, stdin=stdin)
 
     def misstep(self, *arguments: str) -> str:
+        more = {"KUBECONFIG": str(self.kubeconfig), "PATH": f"{KUBECTL.parent}:{os.environ['PATH']}"}
         done = subprocess.run(
             [sys.executable, "-m", "misstep", *arguments],
             capture_output=True,
             text=True,
-            env=self.environment,
+            env=self.environment
+            | {"KUBECONFIG": str(self.kubeconfig), "PATH": f"{KUBECTL.parent}:{os.environ['PATH']}"},
             cwd=self.folder,
             check=False,
         )

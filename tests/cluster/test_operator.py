@@ -17,7 +17,15 @@ from misstep.artifacts.reader import Reader
 from misstep.artifacts.store import open_store
 from misstep.plan.frozen import Storage
 from tests.artifacts import servers
-from tests.cluster.operating import OPERATOR_ACCOUNT, SYSTEM, Operating, experiment, operating, operator_rules
+from tests.cluster.operating import (
+    NAMESPACE,
+    OPERATOR_ACCOUNT,
+    SYSTEM,
+    Operating,
+    experiment,
+    operating,
+    operator_rules,
+)
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 STAGES = 14
@@ -74,6 +82,14 @@ def test_kubectl_shows_how_it_stands(world: Operating, finished: dict[str, Any])
     story = world.kubectl("describe", "experiment", "small")
     assert "sft-d32-s0: started" in story
     assert "the report is at s3://" in story
+
+
+def test_the_command_line_looks_into_the_cluster(world: Operating, finished: dict[str, Any]) -> None:
+    shown = world.misstep("status", "small", "--namespace", NAMESPACE)
+    assert "sft-d32-s0" in shown
+    assert f"small: {STAGES} of {STAGES} stages done; Succeeded" in shown
+    world.misstep("report", "small", "--namespace", NAMESPACE)
+    assert (world.folder / ".misstep/small/report.html").stat().st_size > 10_000
 
 
 def test_an_edit_of_beta_runs_dpo_and_what_follows_and_nothing_else(world: Operating, finished: dict[str, Any]) -> None:
