@@ -80,8 +80,7 @@ class Operating:
             [sys.executable, "-m", "misstep", *arguments],
             capture_output=True,
             text=True,
-            env=self.environment
-            | {"KUBECONFIG": str(self.kubeconfig), "PATH": f"{KUBECTL.parent}:{os.environ['PATH']}"},
+            env=self.environment | more,
             cwd=self.folder,
             check=False,
         )
