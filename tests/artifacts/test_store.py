@@ -111,6 +111,7 @@ def test_files_come_and_go_by_streams(store: Store, tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["target"]
 
 
+@pytest.mark.parametrize("storage", ["local", "versitygw"], indirect=True)  # moto checks and writes in two steps
 def test_one_of_many_writers_wins(store: Store) -> None:
     for round_ in range(5):
         start = threading.Barrier(8)
@@ -131,7 +132,7 @@ def test_one_of_many_writers_wins(store: Store) -> None:
         assert store.get(path) == won[0]
 
 
-@pytest.mark.parametrize("storage", ["local", "versitygw"], indirect=True)  # moto checks and writes in two steps
+@pytest.mark.parametrize("storage", ["local", "versitygw"], indirect=True)  # as above
 def test_multipart_uploads_race_too(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3, "_PART", 5 << 20)
     sources = [tmp_path / f"s{n}" for n in range(3)]

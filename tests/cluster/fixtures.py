@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,15 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if GIVEN in os.environ:
         yield Path(os.environ[GIVEN])
         return
+    with own_control_plane(tmp_path_factory.mktemp("control-plane")) as kubeconfig:
+        yield kubeconfig
+
+
+@contextmanager
+def own_control_plane(folder: Path) -> Iterator[Path]:
+    """Start an API server with controllers and scheduler for the block, or skip the test; yield its kubeconfig."""
     if missing := missing_binaries(*life.CONTROL_PLANE):
         pytest.skip(missing)
-    folder = tmp_path_factory.mktemp("control-plane")
     state = folder / "state"
     yield life.up(state, with_node=False, audit_log=folder / "audit.log", follow=True).kubeconfig
     life.down(state)

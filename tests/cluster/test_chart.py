@@ -13,7 +13,9 @@ from helm_python import Config
 from cluster.life import kubectl
 from cluster.places import ClusterError
 from tests.chart.rendering import CHART
+from tests.cluster.fixtures import own_control_plane
 from tests.cluster.manifests import namespace
+from tests.cluster.operating import await_crd
 
 pytestmark = pytest.mark.cluster
 
@@ -37,13 +39,18 @@ spec:
 
 
 @pytest.fixture(scope="module")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One of its own: Helm refuses a CRD that others have installed, and must not own theirs."""
+    with own_control_plane(tmp_path_factory.mktemp("chart")) as kubeconfig:
+        yield kubeconfig
+
+
+@pytest.fixture(scope="module")
 def helm(control_plane: Path) -> Iterator[Config]:
     for name in (HOME, TEAM):
         kubectl(control_plane, "create", "-f-", stdin=namespace(name))
     with Config(kubeconfig_path=control_plane, namespace=HOME) as config:
         yield config
-    kubectl(control_plane, "delete", "namespace", HOME, TEAM, "--wait=false")
-    kubectl(control_plane, "delete", "crd", "experiments.misstep.dev", "--ignore-not-found")
 
 
 def may(control_plane: Path, account: str, *what: str) -> bool:
@@ -63,7 +70,7 @@ def test_a_release_lives_and_experiments_outlive_it(helm: Config, control_plane:
     helm.upgrade(CHART, "misstep", VALUES | {"operator": {"resyncSeconds": 5}}, namespace=HOME)
     after = yaml.safe_load(kubectl(control_plane, "get", "secret", "misstep-dev-s3", f"-n{HOME}", "-oyaml"))["data"]
     assert after == keys, "an upgrade has changed the keys"
-    kubectl(control_plane, "wait", "--for=condition=Established", "crd/experiments.misstep.dev", "--timeout=30s")
+    await_crd(control_plane)
     kubectl(control_plane, "create", "-f-", stdin=EXPERIMENT)
 
     operator = "misstep-operator"

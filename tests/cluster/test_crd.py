@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cluster.places import KUBECTL
+from tests.cluster.operating import await_crd
 from tests.operator.crd_cases import BAD, GOOD, WRONG, experiment
 
 pytestmark = pytest.mark.cluster
@@ -28,8 +29,7 @@ def run(control_plane: Path) -> Kubectl:
 
     applied = call("apply", "-f", str(CRD))  # in a client's way, which keeps a copy in an annotation
     assert applied.returncode == 0, applied.stderr
-    waited = call("wait", "--for=condition=Established", "crd/experiments.misstep.dev", "--timeout=60s")
-    assert waited.returncode == 0, waited.stderr
+    await_crd(control_plane)
     return call
 
 
