@@ -113,7 +113,8 @@ def main() -> None:
                 world.start_operator()
                 time.sleep(10)
                 idle(world, audit_log, options.idle)
-                report(latencies(world, options.runs))
+                if options.runs:
+                    report(latencies(world, options.runs))
         finally:
             life.down(folder / "state")
 
