@@ -44,12 +44,7 @@ class Cluster:
 
     async def experiment(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Read one; None where there is none."""
-        try:
-            return _plain(await self._client.get(Experiments, name, namespace=namespace))
-        except ApiError as error:
-            if error.status.code == _NOT_FOUND:
-                return None
-            raise
+        return await self._get(Experiments, namespace, name)
 
     async def jobs(self, namespace: str, experiment: str) -> list[dict[str, Any]]:
         """List an Experiment's Jobs."""
@@ -77,8 +72,11 @@ class Cluster:
 
     async def config_map(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Read a ConfigMap; None where there is none."""
+        return await self._get(ConfigMap, namespace, name)
+
+    async def _get(self, kind: Any, namespace: str, name: str) -> dict[str, Any] | None:
         try:
-            return _plain(await self._client.get(ConfigMap, name, namespace=namespace))
+            return _plain(await self._client.get(kind, name, namespace=namespace))
         except ApiError as error:
             if error.status.code == _NOT_FOUND:
                 return None

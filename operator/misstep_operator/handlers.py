@@ -18,8 +18,10 @@ from misstep.errors import MisstepError
 from misstep_operator import observed as o
 from misstep_operator.cluster import Cluster
 from misstep_operator.metrics import Metrics
-from misstep_operator.passes import Passes, idle
+from misstep_operator.passes import Passes
 from misstep_operator.settings import Settings
+from misstep_operator.status import is_idle
+from misstep_operator.views import experiment_view
 
 _log = structlog.get_logger(__name__)
 _AT_ONCE = 8
@@ -112,7 +114,7 @@ class Operator:
                 self._metrics.resync.set_to_current_time()
                 self._metrics.keep_only({(b["metadata"]["namespace"], b["metadata"]["name"]) for b in bodies})
                 for body in bodies:
-                    if not idle(body):
+                    if not is_idle(experiment_view(body)):
                         self.wake(body["metadata"]["namespace"], body["metadata"]["name"])
             await asyncio.sleep(self._settings.resync_seconds)
 

@@ -10,7 +10,7 @@ from misstep.plan.frozen import FrozenStage, StageKind, Storage
 from misstep.spec.cluster import Cluster, PodSettings
 from misstep.spec.experiment import SecretVariable
 from misstep_operator import observed as o
-from misstep_operator.settings import SERVICES, Settings
+from misstep_operator.settings import Settings
 
 MASTER_PORT = 29500
 _TRAINING = (StageKind.SFT, StageKind.RFT, StageKind.DPO)
@@ -191,7 +191,7 @@ def _container(
     source = {"envFrom": [{"secretRef": {"name": settings.env_secret}}]} if settings.env_secret else {}
     return {
         "name": _CONTAINER,
-        "image": settings.images[SERVICES[stage.kind]],
+        "image": settings.image(stage.kind),
         "imagePullPolicy": settings.pull_policy,
         "args": ["stage", stage.model_dump_json()],
         "env": variables,

@@ -95,6 +95,17 @@ class ExperimentView:
     attempts: int = 3
     """How many Jobs of one stage may fail before the Experiment does."""
 
+    @property
+    def answered(self) -> bool:
+        """Tell whether its status is about this generation and the last request to try again."""
+        current = self.status.get("observedGeneration") == self.generation
+        return current and (self.status.get("retry") or "") == self.retry
+
+    def entries(self, name: str) -> list[Mapping[str, Any]]:
+        """Return a list of its status, ``stages`` or ``conditions``, without what a hand has spoilt in it."""
+        found = self.status.get(name)
+        return [entry for entry in found if isinstance(entry, Mapping)] if isinstance(found, list) else []
+
 
 @dataclass(frozen=True)
 class Observed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -18,10 +19,9 @@ from misstep_operator.cluster import Cluster
 from misstep_operator.conditions import Reason
 from misstep_operator.jobs import make_job, make_service, owner_reference, storage_id
 from misstep_operator.metrics import Metrics
-from misstep_operator.observed import ExperimentView, JobView, Observed, StoreView, Trouble
+from misstep_operator.observed import EXPERIMENT_LABEL, ExperimentView, JobView, Observed, StoreView, Trouble
 from misstep_operator.reconcile import Decision, Start, reconcile
 from misstep_operator.settings import Settings
-from misstep_operator.status import State
 from misstep_operator.storeview import Stores
 
 _log = structlog.get_logger(__name__)
@@ -55,8 +55,9 @@ class Passes:
             experiment: Experiment | BadInput = freeze.parse(body)
         except BadInput as error:
             experiment = error
-        attempts = 3 if isinstance(experiment, BadInput) else experiment.spec.cluster.attempts
-        view = views.experiment_view(body, attempts)
+        view = views.experiment_view(body)
+        if isinstance(experiment, Experiment):
+            view = replace(view, attempts=experiment.spec.cluster.attempts)
         await self._notice_others(view, body)
         plan = experiment if isinstance(experiment, BadInput) else await self._plan(view, experiment)
         seen = await self._observe(view, plan)
@@ -65,7 +66,7 @@ class Passes:
             # Asked only now, and only for what would start: who else computes it?
             taken = await self._taken(view, plan, [start.stage.key for start in decision.starts])
             if taken:
-                seen = Observed(view, plan, seen.jobs, taken, seen.store, seen.now)
+                seen = replace(seen, taken=taken)
                 decision = reconcile(seen)
         await self._carry_out(decision, view, experiment, body)
         self._metrics.saw(view, decision.status or dict(view.status), seen)
@@ -139,7 +140,7 @@ class Passes:
     async def _taken(self, view: ExperimentView, plan: Plan, keys: list[str]) -> dict[str, str]:
         jobs = await self._cluster.jobs_for(keys, storage_id(plan.report.storage))
         others = [job for job in jobs if not _owned(job, view)]
-        names = {job["metadata"]["name"]: views.labels(job).get("misstep.dev/experiment", "?") for job in others}
+        names = {job["metadata"]["name"]: views.labels(job).get(EXPERIMENT_LABEL, "?") for job in others}
         return {job.key: names[job.name] for job in views.job_views(others, ()) if job.alive}
 
     async def _carry_out(
@@ -169,17 +170,6 @@ class Passes:
             _log.info("job created", experiment=view.name, stage=stage.name, attempt=start.attempt)
 
 
-def idle(body: dict[str, Any]) -> bool:
-    """Tell whether an Experiment needs no pass until someone changes it."""
-    status, metadata = body.get("status") or {}, body["metadata"]
-    retry = str((metadata.get("annotations") or {}).get("misstep.dev/retry") or "")
-    if status.get("observedGeneration") != metadata.get("generation") or (status.get("retry") or "") != retry:
-        return False
-    if status.get("state") == State.SUSPENDED:
-        return status.get("why") == say.suspended(0)
-    return status.get("state") in (State.SUCCEEDED, State.FAILED, State.INVALID)
-
-
 def _owned(job: dict[str, Any], view: ExperimentView) -> bool:
     owners = job["metadata"].get("ownerReferences") or ()
     return any(owner.get("uid") == view.uid for owner in owners)
@@ -188,4 +178,4 @@ def _owned(job: dict[str, Any], view: ExperimentView) -> bool:
 def _with_trouble(job: JobView, name: str, why: str) -> JobView:
     if job.name != name or not why:
         return job
-    return JobView(**{**vars(job), "trouble": Trouble("FailedCreate", why)})
+    return replace(job, trouble=Trouble("FailedCreate", why))

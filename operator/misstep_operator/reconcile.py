@@ -13,7 +13,7 @@ from misstep.errors import BadInput
 from misstep.plan.frozen import FrozenStage
 from misstep_operator import conditions as say
 from misstep_operator.conditions import Reason
-from misstep_operator.observed import JobState, Observed
+from misstep_operator.observed import ExperimentView, JobState, Observed
 from misstep_operator.stages import StageState, StageView, view_stages
 from misstep_operator.status import State, finished_status, invalid_status, status_of
 
@@ -49,10 +49,9 @@ class Decision:
 
 def reconcile(seen: Observed) -> Decision:
     """Decide what to do for an Experiment."""
-    before = dict(seen.experiment.status)
-    finished = finished_status(seen)
-    if finished:
+    if finished_status(seen):
         return Decision()
+    before = seen.experiment
     if isinstance(seen.plan, BadInput):
         status = invalid_status(seen, str(seen.plan))
         notice = Notice(Reason.INVALID_SPEC, str(seen.plan), warning=True)
@@ -71,18 +70,17 @@ def reconcile(seen: Observed) -> Decision:
     return _changed(before, Decision(ends, starts, status, _notices(before, views, starts, status)))
 
 
-def _changed(before: dict[str, Any], decision: Decision) -> Decision:
+def _changed(before: ExperimentView, decision: Decision) -> Decision:
     """Leave out a status that stands already, and what was said with it."""
-    if decision.status == before:
+    if decision.status == dict(before.status):
         return Decision(decision.ends, decision.starts)
     return decision
 
 
 def _notices(
-    before: dict[str, Any], views: list[StageView], starts: tuple[Start, ...], status: dict[str, Any]
+    before: ExperimentView, views: list[StageView], starts: tuple[Start, ...], status: dict[str, Any]
 ) -> tuple[Notice, ...]:
-    entries = before.get("stages")
-    states = {e.get("key"): e.get("state") for e in entries if isinstance(e, dict)} if isinstance(entries, list) else {}
+    states = {entry.get("key"): entry.get("state") for entry in before.entries("stages")}
     found = []
     starting = {start.stage.key: start.attempt for start in starts}
     for view in views:
@@ -96,7 +94,7 @@ def _notices(
                 message = say.failed_retried(name, view.attempt, view.message)
                 found.append(Notice(Reason.STAGE_RETRIED, message, warning=True))
             found.append(Notice(Reason.STAGE_STARTED, say.started(name, starting[key])))
-    if status["state"] != before.get("state"):
+    if status["state"] != before.status.get("state"):
         if status["state"] == State.SUCCEEDED:
             found.append(Notice(Reason.SUCCEEDED, say.succeeded(status["report"])))
         elif status["state"] == State.SUSPENDED:

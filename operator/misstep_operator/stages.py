@@ -69,13 +69,9 @@ def view_stages(seen: Observed, plan: Plan) -> list[StageView]:
 
 
 def _remembered(seen: Observed) -> Mapping[str, Mapping[str, Any]]:
-    """Return the last status of each stage by key; what a hand has spoilt in it is left out."""
-    entries = seen.experiment.status.get("stages")
-    if not isinstance(entries, list):
-        return {}
-    return {
-        entry["key"]: entry for entry in entries if isinstance(entry, Mapping) and isinstance(entry.get("key"), str)
-    }
+    """Return the last status of each stage by key."""
+    entries = seen.experiment.entries("stages")
+    return {entry["key"]: entry for entry in entries if isinstance(entry.get("key"), str)}
 
 
 def _view(
@@ -83,7 +79,7 @@ def _view(
 ) -> StageView:
     attempt = max([job.attempt for job in jobs] + [_number(remembered.get("attempt"))])
     base = min(attempt, _number(remembered.get("base")))
-    if _forgives(seen):
+    if not seen.experiment.answered:  # edited, or told to try again: earlier failures no longer count
         alive = any(job.alive for job in jobs)
         base = attempt - 1 if alive else attempt
     last = jobs[-1] if jobs else None
@@ -114,13 +110,6 @@ def _is_done(seen: Observed, key: str, last: JobView | None, remembered: Mapping
 
 def _why_failed(stage: FrozenStage, job: JobView) -> str:
     return say.unfinished(stage.name) if job.state is JobState.COMPLETE else job.message
-
-
-def _forgives(seen: Observed) -> bool:
-    """Tell whether earlier failures no longer count: the Experiment was edited, or told to try again."""
-    status = seen.experiment.status
-    edited = status.get("observedGeneration") != seen.experiment.generation
-    return edited or (status.get("retry") or "") != seen.experiment.retry
 
 
 def _number(value: object) -> int:

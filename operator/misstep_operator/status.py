@@ -14,7 +14,7 @@ from misstep.plan.planner import Plan
 from misstep.runner.board import duration, seconds_left
 from misstep_operator import conditions as say
 from misstep_operator.conditions import Reason
-from misstep_operator.observed import JobState, Observed
+from misstep_operator.observed import ExperimentView, JobState, Observed
 from misstep_operator.stages import FAIL_JOB, StageState, StageView
 
 _MOST_CHARACTERS = 1000
@@ -34,14 +34,21 @@ class State(StrEnum):
 
 def finished_status(seen: Observed) -> bool:
     """Tell whether this generation has ended: then nothing is done any more, whatever the store holds."""
-    status = seen.experiment.status
-    current = status.get("observedGeneration") == seen.experiment.generation
-    retried = (status.get("retry") or "") == seen.experiment.retry
-    if not current or not retried:
+    state = seen.experiment.status.get("state")
+    if not seen.experiment.answered:
         return False
-    if status.get("state") in (State.SUCCEEDED, State.INVALID):
+    if state in (State.SUCCEEDED, State.INVALID):
         return True
-    return bool(status.get("state") == State.FAILED) and not any(job.alive for job in seen.jobs)
+    return bool(state == State.FAILED) and not any(job.alive for job in seen.jobs)
+
+
+def is_idle(experiment: ExperimentView) -> bool:
+    """Tell whether an Experiment needs no pass until someone changes it."""
+    if not experiment.answered:
+        return False
+    if experiment.status.get("state") == State.SUSPENDED:
+        return bool(experiment.status.get("why") == say.suspended(0))
+    return experiment.status.get("state") in (State.SUCCEEDED, State.FAILED, State.INVALID)
 
 
 def invalid_status(seen: Observed, text: str) -> dict[str, Any]:
@@ -167,8 +174,7 @@ def _eta(seen: Observed, running: list[StageView]) -> str:
 
 
 def _conditions(seen: Observed, found: Mapping[str, tuple[bool, Reason, str]]) -> list[dict[str, Any]]:
-    entries = seen.experiment.status.get("conditions")
-    before = {e.get("type"): e for e in entries if isinstance(e, Mapping)} if isinstance(entries, list) else {}
+    before = {entry.get("type"): entry for entry in seen.experiment.entries("conditions")}
     now = datetime.fromtimestamp(int(seen.now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     conditions = []
     for kind in say.CONDITIONS:

@@ -26,8 +26,8 @@ _STUCK = (
 """Reasons of a waiting container that do not pass by themselves at once."""
 
 
-def experiment_view(body: Object, attempts: int) -> ExperimentView:
-    """Describe an Experiment."""
+def experiment_view(body: Object) -> ExperimentView:
+    """Describe an Experiment; its ``attempts`` are the default, since its spec is not parsed here."""
     metadata = body["metadata"]
     return ExperimentView(
         namespace=metadata["namespace"],
@@ -37,7 +37,6 @@ def experiment_view(body: Object, attempts: int) -> ExperimentView:
         suspend=(body.get("spec") or {}).get("suspend") is True,
         status=body.get("status") or {},
         retry=str((metadata.get("annotations") or {}).get(o.RETRY_ANNOTATION) or ""),
-        attempts=attempts,
     )
 
 

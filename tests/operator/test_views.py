@@ -131,5 +131,5 @@ def test_an_experiment_as_the_api_server_holds_it() -> None:
         },
         "spec": {"suspend": True},
     }
-    found = experiment_view(body, attempts=2)
+    found = experiment_view(body)
     assert (found.generation, found.suspend, found.retry, found.status) == (4, True, "once more", {})
