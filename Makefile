@@ -93,7 +93,7 @@ versitygw: .cache/bin/versitygw ## build the S3 server that tests use (needs Go;
 
 .cache/bin/versitygw:
 	@if command -v go >/dev/null; then echo "Building versitygw, the S3 server for tests ..."; \
-	  GOBIN=$(CURDIR)/.cache/bin go install github.com/versity/versitygw/cmd/versitygw@v1.8.0; \
+	  CGO_ENABLED=0 GOBIN=$(CURDIR)/.cache/bin go install github.com/versity/versitygw/cmd/versitygw@v1.8.0; \
 	else echo "No Go toolchain: tests against a real S3 server will be skipped"; fi
 
 CLUSTER := .cache/cluster/bin
