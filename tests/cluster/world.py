@@ -27,7 +27,7 @@ STAGES = 14
 def experiment(storage: dict[str, Any], name: str = "small", **changes: Any) -> dict[str, Any]:
     """The quickstart, cut down to fourteen stages of a few seconds."""
     spec: dict[str, Any] = {
-        "storage": storage,
+        "storage": dict(storage),
         "problems": {
             "train": {"format": "strides", "limit": 200},
             "validation": {"format": "strides", "limit": 20},

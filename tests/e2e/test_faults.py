@@ -30,8 +30,7 @@ def undisturbed(world: Installed) -> dict[str, Any]:
 
 def faulty(world: Installed, name: str, **changes: Any) -> dict[str, Any]:
     """Return an Experiment with a place of its own in the store, so that it finds nothing done."""
-    storage = {**world.storage, "uri": f"{world.storage['uri']}/faults/{name}"}
-    return world.short(name, 1, storage=storage, **changes)
+    return world.short(name, 1, storage__uri=f"{world.storage['uri']}/faults/{name}", **changes)
 
 
 def start(world: Installed, name: str, **changes: Any) -> dict[str, Any]:
