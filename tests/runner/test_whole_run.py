@@ -15,8 +15,10 @@ import pytest
 
 from misstep.cli.common import make_plan, store_of
 from misstep.runner.costs import graph_of
-from misstep.runner.executor import Executor, Result, Settings
+from misstep.runner.executor import Executor
+from misstep.runner.outcome import Result
 from misstep.runner.schedule import Capacity
+from misstep.runner.settings import Settings
 from misstep.runner.watch import StoreWatch
 from misstep.runner.workdir import Workdir
 from tests.runner import entries

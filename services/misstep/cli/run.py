@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from misstep.artifacts.store import Store
     from misstep.plan.planner import Plan
     from misstep.runner.events import Listener
-    from misstep.runner.executor import Outcome
+    from misstep.runner.outcome import Outcome
     from misstep.runner.schedule import Graph
     from misstep.runner.watch import StoreWatch
     from misstep.runner.workdir import Workdir
@@ -82,8 +82,9 @@ def run(
     [dim]misstep run examples/gsm8k-smollm2.yaml --data gsm8k=DIR --model smollm2=DIR[/dim]
     """
     from misstep.plan.cost.fit import refuse_misfits
-    from misstep.runner.executor import Executor, Settings
+    from misstep.runner.executor import Executor
     from misstep.runner.machine import capacity
+    from misstep.runner.settings import Settings
     from misstep.runner.watch import StoreWatch
 
     _check_secrets(file)
@@ -178,7 +179,7 @@ def _listeners(
 def show_report(store: Store, plan: Plan, workdir: Workdir, out: Console, *, as_json: bool = False) -> None:
     """Bring the report's files to the working folder and print the result table and where they are."""
     from misstep.evaluation.results import read_results
-    from misstep.runner.outcome import fetch_report, result_table
+    from misstep.runner.report import fetch_report, result_table
 
     files = fetch_report(store, plan.report, workdir.root)
     if as_json:
@@ -194,7 +195,7 @@ def show_report(store: Store, plan: Plan, workdir: Workdir, out: Console, *, as_
 
 
 def _leave(outcome: Outcome, *, quiet: bool) -> None:
-    from misstep.runner.executor import Result
+    from misstep.runner.outcome import Result
 
     if outcome.result is Result.INTERRUPTED:
         if not quiet:
