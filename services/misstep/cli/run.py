@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from misstep.runner.schedule import Graph
     from misstep.runner.watch import StoreWatch
     from misstep.runner.workdir import Workdir
+    from misstep.spec.experiment import SecretVariable
 
 _SIGNALLED = 128
 
@@ -87,8 +89,9 @@ def run(
     from misstep.runner.settings import Settings
     from misstep.runner.watch import StoreWatch
 
-    _check_secrets(file)
-    plan, cost = make_costed_plan(file, data, model, storage)
+    experiment = load(file, storage)
+    _check_secrets(experiment.spec.secrets)
+    plan, cost = make_costed_plan(experiment, data, model)
     refuse_misfits(cost)
     graph = _graph(plan, only)
     store = store_of(plan)
@@ -110,9 +113,8 @@ def run(
     _leave(outcome, quiet=quiet)
 
 
-def _check_secrets(file: Path) -> None:
+def _check_secrets(secrets: Sequence[SecretVariable]) -> None:
     """Refuse to start without a credential that the experiment names. Values are looked at by nobody here."""
-    secrets = load(file).spec.secrets
     missing = [
         (f"spec.secrets[{i}].env", secret.env) for i, secret in enumerate(secrets) if not os.environ.get(secret.env)
     ]
