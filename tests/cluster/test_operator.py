@@ -57,6 +57,17 @@ def results(storage: Storage, key: str, scratch: Path) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name not in ("costs", "stages", "tools", "made")}
 
 
+def asked_by_operator(audit_log: Path, since: int) -> Counter[str]:
+    """Count the operator's requests, by verb and resource, from a place in the audit log on."""
+    account = f"system:serviceaccount:{SYSTEM}:{OPERATOR_ACCOUNT}"
+    found: Counter[str] = Counter()
+    for line in audit_log.read_bytes()[since:].splitlines(keepends=True):
+        entry = json.loads(line) if line.endswith(b"\n") else {}
+        if entry and entry["user"]["username"] == account and entry.get("objectRef"):
+            found[f"{entry['verb']} {entry['objectRef']['resource']}"] += 1
+    return found
+
+
 def test_it_runs_to_the_report_with_the_keys_and_results_of_one_machine(
     world: Operating, finished: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,6 +84,26 @@ def test_it_runs_to_the_report_with_the_keys_and_results_of_one_machine(
     there = results(servers.s3_storage(world.endpoint, "runs"), report, world.folder / "there")
     here = results(Storage(uri=local.as_uri()), report, world.folder / "here")
     assert there == here
+
+
+def test_a_finished_experiment_that_is_woken_is_left_alone_after_a_look_at_its_jobs(
+    world: Operating, finished: dict[str, Any], audit_log: Path
+) -> None:
+    end = time.monotonic() + 60
+    while any(job["status"].get("active") for job in world.jobs("small").values()):
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    time.sleep(3)  # the passes that their ends lead to
+    before = audit_log.stat().st_size
+    world.kubectl("annotate", "experiment", "small", "example.org/note=read")
+    end = time.monotonic() + 30
+    while "list jobs" not in (asked := asked_by_operator(audit_log, before)):
+        assert time.monotonic() < end, asked
+        time.sleep(0.5)
+    time.sleep(1)
+    asked = asked_by_operator(audit_log, before)
+    assert not {"list pods", "patch experiments", "create events"} & asked.keys(), asked
+    assert world.status("small") == finished
 
 
 def test_kubectl_shows_how_it_stands(world: Operating, finished: dict[str, Any]) -> None:
