@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from misstep.spec import cluster, experiment, models, problems, resources, teacher, training
+from misstep.spec import arms, cluster, credit, experiment, models, policy, problems, resources, teacher, training
 from misstep_operator.cel import METHODS, Rule, get, text
 from misstep_operator.crd_spec_rules import SPEC
 
@@ -149,17 +149,17 @@ def _optimisation(model: type[training.Optimisation]) -> list[Rule]:
 
 RULES: dict[type[BaseModel], list[Rule]] = {
     experiment.ExperimentSpec: SPEC,
-    experiment.Prompt: [
+    policy.Prompt: [
         Rule("!has(self.template) || self.template.contains('{question}')", "template must contain {question}")
     ],
-    experiment.Credit: [
+    credit.Credit: [
         Rule(
             "self.rollouts >= self.bestOf",
             "rollouts must be at least bestOf: best-of-K has no unbiased estimate from fewer than K rollouts",
         )
     ],
     experiment.Evaluation: EVALUATION,
-    experiment.Arm: ARM,
+    arms.Arm: ARM,
     models.ModelRef: _origin("model"),
     teacher.TeacherModelRef: _origin("model"),
     teacher.Teacher: TEACHER,

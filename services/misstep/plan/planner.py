@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict
 from misstep.plan import params as p
 from misstep.plan.frozen import External, FrozenStage, StageKind, Storage, stage_key
 from misstep.plan.translate import Translator
-from misstep.spec.experiment import Arm, Experiment
+from misstep.spec.arms import Arm
+from misstep.spec.experiment import Experiment
 
 
 class Plan(BaseModel):

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel
-
 from misstep.generation.presets import PRESETS
 from misstep.plan import params as p
 from misstep.plan.frozen import Endpoint, Resources, StageKind
-from misstep.spec.experiment import Arm, ExperimentSpec, Prompt
+from misstep.spec.arms import Arm
+from misstep.spec.experiment import ExperimentSpec
+from misstep.spec.policy import Prompt
 from misstep.spec.problems import Source
 from misstep.spec.resources import StageResources
 from misstep.spec.teacher import TeacherBudget
-from misstep.spec.training import DpoTraining, Optimisation, RftTraining, Selection
+from misstep.spec.training import DpoTraining, Optimisation, RftTraining, Selection, over
 from misstep.verification.verdict import VERIFIER_VERSION
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound=Optimisation)
 
 ENGINE_KINDS = (StageKind.SAMPLE, StageKind.CREDIT)
 TRAINING_KINDS = (StageKind.SFT, StageKind.RFT, StageKind.DPO)
@@ -308,8 +308,7 @@ def _merged(base: M, own: M | None) -> M:
     """Put the fields that an arm sets itself over the common settings, and check the result anew."""
     if own is None:
         return base
-    changes = {name: getattr(own, name) for name in own.model_fields_set}
-    return base.__class__.model_validate((base.model_copy(update=changes)).model_dump())
+    return base.__class__.model_validate(over(base, own).model_dump())
 
 
 def _optimiser(training: Optimisation, seed: int) -> p.OptimiserParams:
