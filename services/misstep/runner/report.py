@@ -36,7 +36,7 @@ def result_table(results: Results) -> Table:
     """The result of each arm at each size, as the end of a run shows it."""
     from rich.table import Table
 
-    from misstep.evaluation.results import summary_rows
+    from misstep.evaluation.results_table import summary_rows
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("arm")
