@@ -9,7 +9,7 @@ VLLM_GPU := $(VENV)/.vllm-gpu
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup vllm vllm-gpu gpu-check demo test test-fast check format locks docs images quickstart-base \
+.PHONY: help setup vllm vllm-gpu gpu-check demo test test-fast check format locks docs images e2e-images e2e faults quickstart-base \
   quickstart-search smollm2 versitygw cluster cluster-build cluster-down control-plane clean
 
 help: ## list the targets
@@ -52,7 +52,7 @@ demo: $(READY) ## run examples/quickstart.yaml end to end and print what came ou
 	@$(BIN)/misstep run examples/quickstart.yaml
 
 test: $(VLLM) versitygw ## run all tests
-	@MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest -n 2 --dist loadfile --durations 15
+	@MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 test-fast: $(READY) ## run the tests that take seconds
 	@$(BIN)/pytest -m "not slow" -n 2
@@ -93,7 +93,7 @@ versitygw: .cache/bin/versitygw ## build the S3 server that tests use (needs Go;
 
 .cache/bin/versitygw:
 	@if command -v go >/dev/null; then echo "Building versitygw, the S3 server for tests ..."; \
-	  GOBIN=$(CURDIR)/.cache/bin go install github.com/versity/versitygw/cmd/versitygw@v1.8.0; \
+	  CGO_ENABLED=0 GOBIN=$(CURDIR)/.cache/bin go install github.com/versity/versitygw/cmd/versitygw@v1.8.0; \
 	else echo "No Go toolchain: tests against a real S3 server will be skipped"; fi
 
 CLUSTER := .cache/cluster/bin
@@ -112,6 +112,20 @@ $(CLUSTER)/kubelet $(CLUSTER)/kube-proxy: $(KUBERNETES) | $(CLUSTER)/kubemulti
 
 $(CLUSTER)/coredns: $(wildcard cluster/coredns/*) cluster/build.sh | $(CLUSTER)/kubemulti
 	@cluster/build.sh coredns . $@
+
+E2E_BASE := localhost/misstep-base:1
+
+e2e-images: $(READY) ## build the images for `make e2e`, on a Debian made here (root; installs buildah; five minutes the first time)
+	@cluster/system-packages.sh --images
+	@buildah inspect --type image $(E2E_BASE) >/dev/null 2>&1 || tools/base_image.sh $(E2E_BASE)
+	@$(BIN)/python tools/images.py --builder buildah --base $(E2E_BASE) --vllm cpu \
+	  --option=--isolation=chroot --option=--network=host --option=--volume=/etc/ssl/certs:/etc/ssl/certs:ro
+
+e2e: $(READY) cluster-build versitygw e2e-images ## install the chart in a Kubernetes and compare its report with one machine's (root)
+	@MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest tests/e2e --verbose
+
+faults: $(READY) cluster-build versitygw e2e-images ## run all faults that operator and stages must survive (root)
+	@MISSTEP_FAULTS=all MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest tests/cluster tests/e2e -m faults --verbose
 
 cluster: $(READY) cluster-build ## start a Kubernetes with one node on this machine (root; AUDIT_LOG=FILE: docs/cluster.md)
 	@cluster/system-packages.sh

@@ -24,7 +24,8 @@ import psutil
 from lightkube import KubeConfig
 from lightkube.resources.batch_v1 import Job
 from tests.artifacts import servers
-from tests.cluster.operating import NAMESPACE, OPERATOR_ACCOUNT, SYSTEM, Operating, experiment, operating
+from tests.cluster.operating import OPERATOR_ACCOUNT, SYSTEM, Operating, operating
+from tests.cluster.world import NAMESPACE
 
 from cluster import life
 from misstep_operator.observed import EXPERIMENT_LABEL, STAGE_LABEL
@@ -52,7 +53,7 @@ def idle(world: Operating, audit_log: Path, count: int) -> None:
     operator = psutil.Process(world.operators[0].pid)
     for wanted in (0, count):
         for number in range(wanted):
-            made = json.loads(json.dumps(experiment(world.endpoint, f"idle-{number}", suspend=True, seeds=[number])))
+            made = json.loads(json.dumps(world.experiment(f"idle-{number}", suspend=True, seeds=[number])))
             made["spec"]["policy"]["model"] = {"hub": "organisation/name", "revision": "0" * 40}
             world.kubectl("apply", "-f-", stdin=json.dumps(made))
         if wanted:
@@ -85,7 +86,7 @@ def latencies(world: Operating, runs: int) -> list[float]:
 
     threading.Thread(target=watch, daemon=True).start()
     for number in range(runs):
-        world.apply(experiment(world.endpoint, f"run-{number}", seeds=[number]))
+        world.apply(world.experiment(f"run-{number}", seeds=[number]))
         world.wait_for_state(f"run-{number}", "Succeeded", 900)
     found = []
     for name, stage, at in created:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cluster import life
+from cluster import built, life
 from cluster.places import KUBECTL, STATE, ClusterError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -38,13 +39,15 @@ def down(state: State = STATE) -> None:
 
 
 @app.command()
-def load(archives: list[Path], state: State = STATE) -> None:
-    """Load images from OCI archives into the node."""
+def load(images: list[str], state: State = STATE) -> None:
+    """Load images into the node: OCI archives, or by name what buildah or docker have built."""
     node = life.find(state).node
     if node is None:
         raise ClusterError(f"the cluster in {state} has no node")
-    for archive in archives:
-        node.load(archive)
+    with tempfile.TemporaryDirectory(prefix="misstep-images-") as scratch:
+        exported = built.export([name for name in images if not Path(name).exists()], Path(scratch))
+        for found in [*(Path(name) for name in images if Path(name).exists()), *exported]:
+            node.load(found)
 
 
 if __name__ == "__main__":

@@ -48,12 +48,21 @@ class Node:
             raise ClusterError(f"{' '.join(command)}: {done.stderr.decode(errors='replace').strip()}")
         return done.stdout.decode()
 
-    def load(self, archive: Path) -> None:
-        """Load the image of an OCI archive; pods name it with ``imagePullPolicy: Never`` or ``IfNotPresent``."""
-        with archive.open("rb") as content:
-            loaded = self.run(["ctr", "--namespace", "k8s.io", "images", "import", "-"], content)
+    def load(self, images: Path) -> None:
+        """Load images from an OCI archive or the folder of an OCI layout.
+
+        Pods name them with ``imagePullPolicy: Never`` or ``IfNotPresent``.
+        """
+        command = ["ctr", "--namespace", "k8s.io", "images", "import", "-"]
+        if images.is_dir():
+            pack = ["tar", "--create", "--directory", str(images), "."]
+            with subprocess.Popen(pack, stdout=subprocess.PIPE) as tar:
+                loaded = self.run(command, tar.stdout)
+        else:
+            with images.open("rb") as content:
+                loaded = self.run(command, content)
         if not loaded:  # ctr takes an image without a name, which no pod can then ask for
-            raise ClusterError(f"{archive} names no image: write it by `buildah push IMAGE oci-archive:FILE:NAME`")
+            raise ClusterError(f"{images} names no image: write it by `buildah push IMAGE oci-archive:FILE:NAME`")
 
 
 def check_machine(state: Path) -> None:

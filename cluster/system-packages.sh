@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the node needs of the system, on Debian and Ubuntu; does nothing where it is there. `make cluster` runs it.
+#   --images: what `make e2e-images` needs too
 set -euo pipefail
 missing=()
 need() { [ -e "$1" ] || command -v "$1" >/dev/null || missing+=("$2"); }
@@ -11,9 +12,13 @@ need iptables iptables
 need ip iproute2
 need unshare util-linux
 need openssl openssl
+if [ "${1:-}" = --images ]; then
+  need buildah buildah
+  need debootstrap debootstrap
+fi
 [ ${#missing[@]} -gt 0 ] || exit 0
 if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
-  echo "The node needs these programs (names of Debian packages): ${missing[*]}" >&2
+  echo "Missing programs (names of Debian packages): ${missing[*]}" >&2
   exit 1
 fi
 apt-get update -qq

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Build the container images, with docker or with buildah, whichever is there.
 
-    python tools/images.py [SERVICE ...] [--base IMAGE] [--vllm gpu|cpu] [--option=OPTION ...]
+    python tools/images.py [SERVICE ...] [--base IMAGE] [--vllm gpu|cpu] [--builder NAME] [--option=OPTION ...]
 
 Tags them misstep-<service>:<version>. An option is handed to the build as it is, for example --option=--network=host.
 """
@@ -13,6 +13,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from misstep import __version__
@@ -30,13 +31,14 @@ def main(argv: list[str]) -> int:
     parser.add_argument("services", nargs="*", default=[], help=f"which (default: all of {', '.join(SERVICES)})")
     parser.add_argument("--base", help="image with Python 3.11 to start from (default: that of the Dockerfiles)")
     parser.add_argument("--vllm", choices=("gpu", "cpu"), default="gpu", help="which build of vLLM goes in")
+    parser.add_argument("--builder", choices=("docker", "buildah"), help="default: docker where it answers")
     parser.add_argument("--option", action="append", default=[], help="handed to docker or buildah build")
     args = parser.parse_args(argv)
     wanted = args.services or list(SERVICES)
     unknown = set(wanted) - set(SERVICES)
     if unknown:
         parser.error(f"no such image: {', '.join(sorted(unknown))}; there are {', '.join(SERVICES)}")
-    builder = find_builder()
+    builder = args.builder or find_builder()
     if builder is None:
         print("Neither a docker daemon that answers nor buildah is here: install one of them.", file=sys.stderr)
         return 1
@@ -85,11 +87,13 @@ def build(builder: str, service: str, arguments: dict[str, str], options: list[s
     """Build one image and say how large it is."""
     name, file = tag(builder, service), f"images/{service}/Dockerfile"
     asked_for = {line.split()[1].split("=")[0] for line in (ROOT / file).read_text().splitlines() if line[:4] == "ARG "}
-    command = [builder, "build", *(["--layers"] if builder == "buildah" else []), "--file", file, "--tag", name]
+    quiet = ["--layers", "--quiet"] if builder == "buildah" else ["--quiet"]
+    command = [builder, "build", *quiet, "--file", file, "--tag", name]
     for key in sorted(asked_for & arguments.keys()):
         command += ["--build-arg", f"{key}={arguments[key]}"]
-    subprocess.run([*command, *options, "."], cwd=ROOT, check=True)
-    print(f"{name}: {size_of(builder, name) / 1e6:,.0f} MB", flush=True)
+    begun = time.monotonic()
+    subprocess.run([*command, *options, "."], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)  # its identifier
+    print(f"{name}: {size_of(builder, name) / 1e6:,.0f} MB after {time.monotonic() - begun:.0f} s", flush=True)
 
 
 def size_of(builder: str, name: str) -> float:

@@ -2,99 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from cluster.life import kubectl
-from cluster.places import KUBECTL, ClusterError
+from cluster.places import ClusterError
 from tests.artifacts.servers import ACCESS, BUCKET, SECRET, make_bucket
 from tests.chart.rendering import objects as chart_objects
+from tests.cluster.world import NAMESPACE, ROOT, World
 
-ROOT = Path(__file__).parents[2]
-NAMESPACE = "research"
 SYSTEM, OPERATOR_ACCOUNT = "system", "misstep-operator"
 SECRET_NAME = "misstep-s3"
 SERVICES = ("GENERATION", "VERIFICATION", "CREDIT", "TRAINING", "EVALUATION")
 
 
-def experiment(endpoint: str, name: str = "small", **changes: Any) -> dict[str, Any]:
-    """The quickstart, cut down to fourteen stages of a few seconds."""
-    spec: dict[str, Any] = {
-        "storage": {"uri": f"s3://{BUCKET}/runs", "endpoint": endpoint, "pathStyle": True, "region": "us-east-1"},
-        "problems": {
-            "train": {"format": "strides", "limit": 200},
-            "validation": {"format": "strides", "limit": 20},
-            "test": {"format": "strides", "limit": 40},
-            "sizes": [32],
-        },
-        "policy": {"model": {"name": "base", "path": str(ROOT / "examples/quickstart-base")}},
-        "verification": {"answerFormat": "hash"},
-        "sampling": {"samples": 4, "temperature": "1", "maxNewTokens": 48},
-        "credit": {"estimator": "sequential", "rollouts": 5, "bestOf": 5, "negativesPerProblem": 1},
-        "training": {
-            "sft": {"learningRate": "1e-3", "epochs": 4, "batchSize": 16, "schedule": "constant"},
-            "dpo": {"learningRate": "3e-4", "epochs": 1, "batchSize": 8},
-        },
-        "evaluation": {"samples": 1, "temperature": "0", "passAt": [1]},
-        "arms": [{"name": "sft", "method": "sft"}, {"name": "dpo", "method": "dpo", "pairs": "shared-prefix"}],
-        "resources": {"default": {"cpus": 1, "memory": "1Gi", "blockRows": 32}},
-    }
-    for path, value in changes.items():
-        place = spec
-        *outer, last = path.split("__")
-        for step in outer:
-            place = place.setdefault(step, {})
-        place[last] = value
-    return {"apiVersion": "misstep.dev/v1alpha1", "kind": "Experiment", "metadata": {"name": name}, "spec": spec}
-
-
 @dataclass
-class Operating:
-    """What a test holds: the cluster, the S3 server, the operator's process."""
+class Operating(World):
+    """A world whose operators are processes of this machine, and its pods too."""
 
-    kubeconfig: Path
     endpoint: str
-    folder: Path
-    environment: dict[str, str]
     operator_kubeconfig: Path
     operators: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        return kubectl(self.kubeconfig, f"--namespace={NAMESPACE}", *arguments, stdin=stdin)
-
-    def misstep(self, *arguments: str) -> str:
-        more = {"KUBECONFIG": str(self.kubeconfig), "PATH": f"{KUBECTL.parent}:{os.environ['PATH']}"}
-        done = subprocess.run(
-            [sys.executable, "-m", "misstep", *arguments],
-            capture_output=True,
-            text=True,
-            env=self.environment | more,
-            cwd=self.folder,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def upload(self, document: dict[str, Any]) -> str:
-        """Return the YAML of an Experiment whose model lies in the store."""
-        path = self.folder / f"{document['metadata']['name']}.yaml"
-        path.write_text(json.dumps(document))
-        return self.misstep("upload", str(path), "--storage", document["spec"]["storage"]["uri"])
-
-    def apply(self, document: dict[str, Any]) -> None:
-        self.kubectl("apply", "-f-", stdin=self.upload(document))
 
     def start_operator(self) -> subprocess.Popen[bytes]:
         with socket.socket() as probe:
@@ -115,33 +53,6 @@ class Operating:
         for process in self.operators:
             process.wait(20)
         self.operators.clear()
-
-    def get(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.kubectl("get", "experiment", name, "-ojson"))
-        return found
-
-    def status(self, name: str) -> dict[str, Any]:
-        return dict(self.get(name).get("status") or {})
-
-    def jobs(self, name: str) -> dict[str, dict[str, Any]]:
-        """An Experiment's Jobs by name."""
-        found = json.loads(self.kubectl("get", "jobs", "-l", f"misstep.dev/experiment={name}", "-ojson"))
-        return {job["metadata"]["name"]: job for job in found["items"]}
-
-    def wait(self, name: str, what: str, met: Callable[[dict[str, Any]], bool], seconds: float = 300) -> dict[str, Any]:
-        end = time.monotonic() + seconds
-        while True:
-            status = self.status(name)
-            if met(status):
-                return status
-            assert time.monotonic() < end, f"no {what}: {json.dumps(status, indent=1)}\n{self.log()[-4000:]}"
-            time.sleep(0.3)
-
-    def wait_for_state(self, name: str, state: str, seconds: float = 300) -> dict[str, Any]:
-        ends = {state, "Failed", "Invalid"}
-        status = self.wait(name, state, lambda status: status.get("state") in ends, seconds)
-        assert status["state"] == state, (status["why"], self.log()[-4000:])
-        return status
 
     def log(self) -> str:
         return (self.folder / "operator.log").read_text()
@@ -222,7 +133,9 @@ def operating(kubeconfig: Path, endpoint: str, folder: Path) -> Iterator[Operati
         stdout=(folder / "node.log").open("wb"),
         stderr=subprocess.STDOUT,
     )
-    world = Operating(kubeconfig, endpoint, folder, environment, operator_kubeconfig(kubeconfig, folder))
+    storage = {"uri": f"s3://{BUCKET}/runs", "endpoint": endpoint, "pathStyle": True, "region": "us-east-1"}
+    account = operator_kubeconfig(kubeconfig, folder)
+    world = Operating(kubeconfig, storage, folder, environment, endpoint, account)
     try:
         yield world
     finally:

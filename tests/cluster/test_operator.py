@@ -12,23 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.operating import requests_of_operator
 
-from misstep.artifacts.reader import Reader
-from misstep.artifacts.store import open_store
 from misstep.plan.frozen import Storage
 from tests.artifacts import servers
-from tests.cluster.operating import (
-    NAMESPACE,
-    OPERATOR_ACCOUNT,
-    SYSTEM,
-    Operating,
-    experiment,
-    operating,
-    operator_rules,
-)
+from tests.cluster.operating import OPERATOR_ACCOUNT, SYSTEM, Operating, operating, operator_rules
+from tests.cluster.world import NAMESPACE, STAGES, results
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
-STAGES = 14
 
 
 @pytest.fixture(scope="module")
@@ -42,30 +33,12 @@ def world(control_plane: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture(scope="module")
 def finished(world: Operating) -> dict[str, Any]:
     """The status of an Experiment that ran to its report."""
-    world.apply(experiment(world.endpoint))
+    world.apply(world.experiment())
     return world.wait_for_state("small", "Succeeded")
 
 
 def stage_of(job: dict[str, Any]) -> str:
     return str(job["metadata"]["labels"]["misstep.dev/stage"])
-
-
-def results(storage: Storage, key: str, scratch: Path) -> dict[str, Any]:
-    """What a report found, without what differs between any two runs."""
-    reader = Reader(open_store(storage), scratch)
-    found: dict[str, Any] = json.loads((reader.folder(key, "") / "results.json").read_text())
-    return {name: value for name, value in found.items() if name not in ("costs", "stages", "tools", "made")}
-
-
-def asked_by_operator(audit_log: Path, since: int) -> Counter[str]:
-    """Count the operator's requests, by verb and resource, from a place in the audit log on."""
-    account = f"system:serviceaccount:{SYSTEM}:{OPERATOR_ACCOUNT}"
-    found: Counter[str] = Counter()
-    for line in audit_log.read_bytes()[since:].splitlines(keepends=True):
-        entry = json.loads(line) if line.endswith(b"\n") else {}
-        if entry and entry["user"]["username"] == account and entry.get("objectRef"):
-            found[f"{entry['verb']} {entry['objectRef']['resource']}"] += 1
-    return found
 
 
 def test_it_runs_to_the_report_with_the_keys_and_results_of_one_machine(
@@ -74,7 +47,7 @@ def test_it_runs_to_the_report_with_the_keys_and_results_of_one_machine(
     assert finished["progress"] == f"{STAGES}/{STAGES}"
     assert len(world.jobs("small")) == STAGES
     path = world.folder / "local.yaml"
-    path.write_text(json.dumps(experiment(world.endpoint)))
+    path.write_text(json.dumps(world.experiment()))
     local = world.folder / "local"
     world.misstep("run", str(path), "--storage", local.as_uri(), "--quiet")
     keys = {entry["key"] for entry in finished["stages"]}
@@ -94,14 +67,14 @@ def test_a_finished_experiment_that_is_woken_is_left_alone_after_a_look_at_its_j
         assert time.monotonic() < end
         time.sleep(0.5)
     time.sleep(3)  # the passes that their ends lead to
-    before = audit_log.stat().st_size
+    _, before = requests_of_operator(audit_log, 0)
     world.kubectl("annotate", "experiment", "small", "example.org/note=read")
     end = time.monotonic() + 30
-    while "list jobs" not in (asked := asked_by_operator(audit_log, before)):
-        assert time.monotonic() < end, asked
+    while "list jobs" not in requests_of_operator(audit_log, before)[0]:
+        assert time.monotonic() < end
         time.sleep(0.5)
     time.sleep(1)
-    asked = asked_by_operator(audit_log, before)
+    asked, _ = requests_of_operator(audit_log, before)
     assert not {"list pods", "patch experiments", "create events"} & asked.keys(), asked
     assert world.status("small") == finished
 
@@ -125,7 +98,7 @@ def test_the_command_line_looks_into_the_cluster(world: Operating, finished: dic
 
 def test_an_edit_of_beta_runs_dpo_and_what_follows_and_nothing_else(world: Operating, finished: dict[str, Any]) -> None:
     before = set(world.jobs("small"))
-    world.apply(experiment(world.endpoint, training__dpo__beta="0.5"))
+    world.apply(world.experiment(training__dpo__beta="0.5"))
     generation = world.get("small")["metadata"]["generation"]
     world.wait(
         "small",
@@ -137,7 +110,7 @@ def test_an_edit_of_beta_runs_dpo_and_what_follows_and_nothing_else(world: Opera
 
 
 def test_suspend_ends_pods_and_the_rest_follows_after(world: Operating) -> None:
-    document = experiment(world.endpoint, "pausing", seeds=[7])
+    document = world.experiment("pausing", seeds=[7])
     world.apply(document)
     world.wait("pausing", "first stage", lambda status: status.get("done", 0) >= 1)
     world.kubectl("patch", "experiment", "pausing", "--type=merge", "-p", '{"spec":{"suspend":true}}')
@@ -149,7 +122,7 @@ def test_suspend_ends_pods_and_the_rest_follows_after(world: Operating) -> None:
 
 
 def test_operators_killed_at_random_moments_compute_nothing_twice(world: Operating) -> None:
-    world.apply(experiment(world.endpoint, "killed", seeds=[8]))
+    world.apply(world.experiment("killed", seeds=[8]))
     chance = random.Random(time.time_ns())
     end = time.monotonic() + 300
     kills = 0
@@ -175,7 +148,7 @@ def test_sigterm_ends_an_operator_at_once(world: Operating) -> None:
 
 def test_two_operators_at_once_do_not_fight(world: Operating) -> None:
     world.start_operator()
-    world.apply(experiment(world.endpoint, "twice", seeds=[9]))
+    world.apply(world.experiment("twice", seeds=[9]))
     world.wait_for_state("twice", "Succeeded")
     jobs = Counter(map(stage_of, world.jobs("twice").values()))
     assert set(jobs.values()) == {1}
@@ -185,7 +158,7 @@ def test_two_operators_at_once_do_not_fight(world: Operating) -> None:
 
 def test_a_stage_that_refuses_its_input_says_so_in_the_status(world: Operating) -> None:
     too_long = {"template": "1 " * 200 + "{question}\n"}
-    document = experiment(world.endpoint, "refused", seeds=[10], policy__prompt=too_long)
+    document = world.experiment("refused", seeds=[10], policy__prompt=too_long)
     world.apply(document)
     status = world.wait_for_state("refused", "Failed", 120)
     assert status["why"].startswith("sft-d32-s10: ")
@@ -205,7 +178,7 @@ def test_deletion_takes_the_jobs_and_leaves_the_data(world: Operating, finished:
 
 def test_a_quota_is_named_as_what_a_stage_waits_for(world: Operating) -> None:
     world.kubectl("create", "quota", "none", "--hard=pods=0")
-    world.apply(experiment(world.endpoint, "quota", seeds=[11]))
+    world.apply(world.experiment("quota", seeds=[11]))
     status = world.wait("quota", "complaint", lambda found: "quota" in found.get("why", ""), 60)
     assert status["state"] == "Waiting"
     assert "exceeded quota: none" in status["why"]
@@ -214,7 +187,7 @@ def test_a_quota_is_named_as_what_a_stage_waits_for(world: Operating) -> None:
 
 
 def test_a_training_over_nodes_has_a_service_by_which_they_meet(world: Operating) -> None:
-    world.apply(experiment(world.endpoint, "nodes", seeds=[12], resources__sft={"nodes": 2}))
+    world.apply(world.experiment("nodes", seeds=[12], resources__sft={"nodes": 2}))
     world.wait("nodes", "training", lambda found: "sft-d32-s12" in found.get("stage", ""), 120)
     (job,) = [body for body in world.jobs("nodes").values() if stage_of(body) == "sft-d32-s12"]
     assert job["spec"]["completions"] == 2

@@ -1,0 +1,137 @@
+"""A cluster in which an operator works on Experiments, as tests see it: by kubectl and by misstep's commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.life import kubectl
+from cluster.places import KUBECTL
+from misstep.artifacts.reader import Reader
+from misstep.artifacts.store import open_store
+from misstep.plan.frozen import Storage
+
+ROOT = Path(__file__).parents[2]
+NAMESPACE = "research"
+STAGES = 14
+"""Of `experiment` as it is."""
+
+
+def experiment(storage: dict[str, Any], name: str = "small", **changes: Any) -> dict[str, Any]:
+    """The quickstart, cut down to fourteen stages of a few seconds."""
+    spec: dict[str, Any] = {
+        "storage": storage,
+        "problems": {
+            "train": {"format": "strides", "limit": 200},
+            "validation": {"format": "strides", "limit": 20},
+            "test": {"format": "strides", "limit": 40},
+            "sizes": [32],
+        },
+        "policy": {"model": {"name": "base", "path": str(ROOT / "examples/quickstart-base")}},
+        "verification": {"answerFormat": "hash"},
+        "sampling": {"samples": 4, "temperature": "1", "maxNewTokens": 48},
+        "credit": {"estimator": "sequential", "rollouts": 5, "bestOf": 5, "negativesPerProblem": 1},
+        "training": {
+            "sft": {"learningRate": "1e-3", "epochs": 4, "batchSize": 16, "schedule": "constant"},
+            "dpo": {"learningRate": "3e-4", "epochs": 1, "batchSize": 8},
+        },
+        "evaluation": {"samples": 1, "temperature": "0", "passAt": [1]},
+        "arms": [{"name": "sft", "method": "sft"}, {"name": "dpo", "method": "dpo", "pairs": "shared-prefix"}],
+        "resources": {"default": {"cpus": 1, "memory": "1Gi", "blockRows": 32}},
+    }
+    for path, value in changes.items():
+        place = spec
+        *outer, last = path.split("__")
+        for step in outer:
+            place = place.setdefault(step, {})
+        place[last] = value
+    return {"apiVersion": "misstep.dev/v1alpha1", "kind": "Experiment", "metadata": {"name": name}, "spec": spec}
+
+
+@dataclass
+class World:
+    """What a test holds.
+
+    Args:
+        storage: ``spec.storage`` of its Experiments.
+        folder: of the test's own files.
+        environment: of misstep's commands, with the store's credentials.
+    """
+
+    kubeconfig: Path
+    storage: dict[str, Any]
+    folder: Path
+    environment: dict[str, str]
+
+    def experiment(self, name: str = "small", **changes: Any) -> dict[str, Any]:
+        return experiment(self.storage, name, **changes)
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        return kubectl(self.kubeconfig, f"--namespace={NAMESPACE}", *arguments, stdin=stdin)
+
+    def misstep(self, *arguments: str) -> str:
+        more = {"KUBECONFIG": str(self.kubeconfig), "PATH": f"{KUBECTL.parent}:{os.environ['PATH']}"}
+        done = subprocess.run(
+            [sys.executable, "-m", "misstep", *arguments],
+            capture_output=True,
+            text=True,
+            env=self.environment | more,
+            cwd=self.folder,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def upload(self, document: dict[str, Any]) -> str:
+        """Return the YAML of an Experiment whose model lies in the store."""
+        path = self.folder / f"{document['metadata']['name']}.yaml"
+        path.write_text(json.dumps(document))
+        return self.misstep("upload", str(path), "--storage", document["spec"]["storage"]["uri"])
+
+    def apply(self, document: dict[str, Any]) -> None:
+        self.kubectl("apply", "-f-", stdin=self.upload(document))
+
+    def get(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.kubectl("get", "experiment", name, "-ojson"))
+        return found
+
+    def status(self, name: str) -> dict[str, Any]:
+        return dict(self.get(name).get("status") or {})
+
+    def jobs(self, name: str) -> dict[str, dict[str, Any]]:
+        """An Experiment's Jobs by name."""
+        found = json.loads(self.kubectl("get", "jobs", "-l", f"misstep.dev/experiment={name}", "-ojson"))
+        return {job["metadata"]["name"]: job for job in found["items"]}
+
+    def wait(self, name: str, what: str, met: Callable[[dict[str, Any]], bool], seconds: float = 300) -> dict[str, Any]:
+        end = time.monotonic() + seconds
+        while True:
+            status = self.status(name)
+            if met(status):
+                return status
+            assert time.monotonic() < end, f"no {what}: {json.dumps(status, indent=1)}\n{self.log()[-4000:]}"
+            time.sleep(0.3)
+
+    def wait_for_state(self, name: str, state: str, seconds: float = 300) -> dict[str, Any]:
+        ends = {state, "Failed", "Invalid"}
+        status = self.wait(name, state, lambda status: status.get("state") in ends, seconds)
+        assert status["state"] == state, (status["why"], self.log()[-4000:])
+        return status
+
+    def log(self) -> str:
+        """What the operator has logged."""
+        raise NotImplementedError
+
+
+def results(storage: Storage, key: str, scratch: Path) -> dict[str, Any]:
+    """What a report found, without what differs between any two runs."""
+    reader = Reader(open_store(storage), scratch)
+    found: dict[str, Any] = json.loads((reader.folder(key, "") / "results.json").read_text())
+    return {name: value for name, value in found.items() if name not in ("costs", "stages", "tools", "made")}

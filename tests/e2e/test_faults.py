@@ -1,0 +1,172 @@
+"""Faults that only containers on a kubelet show. Each Experiment ends with the report of one that nothing disturbed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from misstep.plan.frozen import Storage
+from tests.cluster.manifests import namespace
+from tests.cluster.world import NAMESPACE, results
+from tests.e2e.installed import SYSTEM, Installed, image
+
+pytestmark = [pytest.mark.cluster, pytest.mark.e2e, pytest.mark.slow, pytest.mark.faults]
+TRAINING = "sft-d32-s1"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world: Installed) -> dict[str, Any]:
+    """Results of the same Experiment on one machine."""
+    path, local = world.folder / "undisturbed.yaml", world.folder / "undisturbed"
+    path.write_text(json.dumps(world.short("undisturbed", 1)))
+    world.misstep("run", str(path), "--storage", local.as_uri(), "--quiet")
+    (report,) = [folder.name for folder in local.iterdir() if folder.name.startswith("report-")]
+    return results(Storage(uri=local.as_uri()), report, world.folder / "undisturbed-report")
+
+
+def faulty(world: Installed, name: str, **changes: Any) -> dict[str, Any]:
+    """Return an Experiment with a place of its own in the store, so that it finds nothing done."""
+    storage = {**world.storage, "uri": f"{world.storage['uri']}/faults/{name}"}
+    return world.short(name, 1, storage=storage, **changes)
+
+
+def start(world: Installed, name: str, **changes: Any) -> dict[str, Any]:
+    """Apply it and return the pod that trains, once it runs."""
+    world.apply(faulty(world, name, **changes))
+    return pod_of(world, name, TRAINING)
+
+
+def pod_of(world: Installed, name: str, stage: str) -> dict[str, Any]:
+    marks = f"misstep.dev/experiment={name},misstep.dev/stage={stage}"
+    found: list[dict[str, Any]] = []
+
+    def runs() -> bool:
+        listed = json.loads(world.kubectl("get", "pods", "-l", marks, "-ojson"))["items"]
+        found[:] = [pod for pod in listed if pod["status"].get("phase") == "Running"]
+        return bool(found)
+
+    until(runs, f"pod of {stage}", 180)
+    return found[0]
+
+
+def until(met: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < end, f"no {what} in {seconds:.0f} s"
+        time.sleep(0.5)
+
+
+def check_end(
+    world: Installed, name: str, undisturbed: dict[str, Any], patch: pytest.MonkeyPatch, jobs: int = 1
+) -> None:
+    """The report is the undisturbed one, each stage had one Job (training: ``jobs``), and nothing is left over."""
+    status = world.wait_for_state(name, "Succeeded", 400)
+    attempts = {entry["name"]: entry.get("attempt", 1) for entry in status["stages"]}
+    assert attempts == {stage: jobs if stage == TRAINING else 1 for stage in attempts}
+    (report,) = [entry["key"] for entry in status["stages"] if entry["kind"] == "report"]
+    for variable, value in world.environment.items():
+        patch.setenv(variable, value)
+    store = Storage(uri=f"{world.storage['uri']}/faults/{name}", path_style=True)
+    assert results(store, report, world.folder / name) == undisturbed
+    world.kubectl("delete", "experiment", name, "--timeout=60s")
+    left = ("get", "jobs,pods,configmaps,services", "-l", f"misstep.dev/experiment={name}", "-oname")
+    until(lambda: not world.kubectl(*left).strip(), "end of all children")
+
+
+def test_a_killed_stage_is_tried_again(
+    world: Installed, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(world, "killed")
+    world.in_node("pkill", "-KILL", "-f", f"misstep stage .*{TRAINING}")
+    check_end(world, "killed", undisturbed, monkeypatch)
+
+
+def test_an_evicted_pod_is_replaced_and_not_counted_as_failed(
+    world: Installed, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pod = start(world, "evicted", cluster={"retries": 0})["metadata"]["name"]
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": NAMESPACE}}
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}/eviction"
+    world.kubectl("create", "--raw", path, "-f-", stdin=json.dumps(eviction))
+    check_end(world, "evicted", undisturbed, monkeypatch)
+
+
+def test_a_stage_out_of_memory_says_so_and_goes_on_with_more(
+    world: Installed, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = {"retries": 0, "attempts": 1}
+    world.apply(faulty(world, "hungry", resources__sft={"memory": "128Mi"}, cluster=once))
+    status = world.wait_for_state("hungry", "Failed", 180)
+    assert status["why"].startswith(f"{TRAINING}: OOMKilled, exit code 137"), status["why"]
+    world.apply(faulty(world, "hungry", cluster=once))
+    world.wait("hungry", "second start", lambda found: found.get("state") in ("Running", "Succeeded"))
+    check_end(world, "hungry", undisturbed, monkeypatch)
+
+
+def test_an_image_that_comes_late_is_waited_for(
+    world: Installed, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = {"repository": "misstep-evaluation", "tag": "late"}
+    world.upgrade({"images": {**world.values["images"], "evaluation": late}})
+    try:
+        world.apply(faulty(world, "waiting"))
+        status = world.wait("waiting", "complaint", lambda found: "ImagePull" in str(found.get("why")), 240)
+        assert "misstep-evaluation:late" in status["why"]
+        assert status["state"] == "Waiting"
+        names = (image("evaluation"), image("evaluation", "late"))
+        world.in_node("ctr", "--namespace", "k8s.io", "images", "tag", *names)
+        check_end(world, "waiting", undisturbed, monkeypatch)
+    finally:
+        world.upgrade({})
+
+
+def test_a_store_that_is_away_for_a_minute_is_waited_for(
+    world: Installed, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(world, "storeless")
+    server = (f"--namespace={SYSTEM}", "deployment/misstep-dev-s3")
+    world.cluster.kubectl("scale", *server, "--replicas=0")
+    time.sleep(60)
+    world.cluster.kubectl("scale", *server, "--replicas=1")
+    check_end(world, "storeless", undisturbed, monkeypatch)
+
+
+def test_a_training_over_two_pods_outlives_the_end_of_one(world: Installed) -> None:
+    """They meet by their Service. How many pods train is part of the key, so its report is compared with nothing."""
+    document = faulty(world, "pair", resources__sft={"nodes": 2, "memory": "2Gi"})
+    world.apply(document)
+    pod_of(world, "pair", TRAINING)
+    (job,) = [job for job in world.jobs("pair").values() if job["metadata"]["labels"]["misstep.dev/stage"] == TRAINING]
+    until(lambda: len(ranks(world)) == 2, "two ranks", 120)
+    world.in_node("kill", "-KILL", ranks(world)[-1])
+    status = world.wait_for_state("pair", "Succeeded", 500)
+    assert {entry.get("attempt", 1) for entry in status["stages"]} == {1}
+    pods = json.loads(world.kubectl("get", "pods", "-l", f"job-name={job['metadata']['name']}", "-ojson"))["items"]
+    assert len(pods) > 2, "no pod was replaced"
+    world.kubectl("delete", "experiment", "pair", "--timeout=60s")
+
+
+def ranks(world: Installed) -> list[str]:
+    """Processes that train, by their numbers in the node: one in each pod."""
+    lines = world.in_node("ps", "-e", "-o", "pid=,args=").splitlines()
+    return [line.split()[0] for line in lines if "-m misstep.stages.rank" in line]
+
+
+def test_a_namespace_of_someone_elses_is_left_alone(world: Installed) -> None:
+    """A stage's account and Secret are missing there: the Experiment says what it waits for, and harms no other."""
+    world.cluster.kubectl("create", "-f-", stdin=namespace("elsewhere"))
+    try:
+        document = faulty(world, "stranger")
+        world.cluster.kubectl("apply", "--namespace=elsewhere", "-f-", stdin=world.upload(document))
+
+        def why() -> str:
+            found = world.cluster.kubectl("get", "experiment", "stranger", "--namespace=elsewhere", "-ojson")
+            return str(json.loads(found).get("status", {}).get("why", ""))
+
+        until(lambda: "serviceaccount" in why(), "complaint about the account")
+    finally:
+        world.cluster.kubectl("delete", "namespace", "elsewhere", "--timeout=90s")

@@ -1,0 +1,98 @@
+"""The release at work: the same report as on one machine, through an upgrade and without the release for a while."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from cluster import built
+from misstep.plan.frozen import Storage
+from tests.cluster.world import STAGES, results
+from tests.e2e.installed import NAMESPACE, RELEASE, STORE, Installed, image
+
+pytestmark = [pytest.mark.cluster, pytest.mark.e2e, pytest.mark.slow]
+
+
+def stages_of_jobs(world: Installed, name: str) -> Counter[str]:
+    return Counter(job["metadata"]["labels"]["misstep.dev/stage"] for job in world.jobs(name).values())
+
+
+def keys(status: dict[str, Any]) -> dict[str, str]:
+    return {entry["name"]: entry["key"] for entry in status["stages"]}
+
+
+def test_helm_test_passes(world: Installed) -> None:
+    world.helm.test(RELEASE, timeout=120)
+
+
+def test_it_runs_to_the_report_with_the_keys_and_results_of_one_machine(
+    world: Installed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = world.experiment()
+    world.apply(document)
+    path, local = world.folder / "local.yaml", world.folder / "local"
+    path.write_text(json.dumps(document))
+    world.misstep("run", str(path), "--storage", local.as_uri(), "--quiet")
+    status = world.wait_for_state("small", "Succeeded", 600)
+    assert status["progress"] == f"{STAGES}/{STAGES}"
+    assert set(keys(status).values()) == {f.name for f in local.iterdir() if (f / "manifest.json").exists()}
+    (report,) = [entry["key"] for entry in status["stages"] if entry["kind"] == "report"]
+    for name, value in world.environment.items():
+        monkeypatch.setenv(name, value)
+    there = results(Storage(uri=STORE, path_style=True), report, world.folder / "there")
+    assert there == results(Storage(uri=local.as_uri()), report, world.folder / "here")
+
+
+def test_an_upgrade_leaves_a_running_experiment_its_plan(world: Installed) -> None:
+    """Even where the new version would plan it otherwise."""
+    tag = later_operator(world)
+    world.apply(world.short("upgraded", 1))
+    before = world.wait("upgraded", "training", lambda status: "sft" in status.get("stage", ""))
+    world.upgrade({"images": {**world.values["images"], "operator": {"repository": "misstep-operator", "tag": tag}}})
+    after = world.wait_for_state("upgraded", "Succeeded", 300)
+    assert keys(after) == keys(before)
+    assert set(stages_of_jobs(world, "upgraded").values()) == {1}
+
+    world.apply(world.short("planned-later", 1, suspend=True))
+    otherwise = world.wait("planned-later", "plan", lambda status: bool(status.get("stages")))
+    assert not set(keys(otherwise).values()) & set(keys(after).values()), "the new version was to plan otherwise"
+    world.upgrade({})
+
+
+def test_experiments_outlive_the_release(world: Installed) -> None:
+    """Its S3 server goes and comes with it: stages that run meanwhile wait for it, or are tried again."""
+    world.apply(world.short("orphan", 2))
+    before = world.wait("orphan", "training", lambda status: "sft" in status.get("stage", ""))
+    world.helm.uninstall(RELEASE, wait="watcher", timeout=120)
+    assert "orphan" in world.kubectl("get", "experiments", "-oname")
+    assert stages_of_jobs(world, "orphan")["sft-d32-s2"] == 1
+    world.install()
+    after = world.wait_for_state("orphan", "Succeeded", 300)
+    assert keys(after) == keys(before)
+
+
+def test_the_command_line_shows_logs_of_a_stage(world: Installed) -> None:
+    shown = world.misstep("logs", "orphan", "report", "--namespace", NAMESPACE)
+    assert "report" in shown
+
+
+def later_operator(world: Installed) -> str:
+    """Load an operator whose keys are those of later results: what a new release may bring. Return its tag."""
+    tag = "later"
+    file = world.folder / "Dockerfile"
+    change = "s/dict.fromkeys(StageKind, 1)/dict.fromkeys(StageKind, 2)/"
+    file.write_text(
+        f"FROM {image('operator')}\nUSER 0\n"
+        f"RUN sed -i '{change}' /opt/misstep/lib/python3*/site-packages/misstep/plan/frozen.py"
+        " && python -m compileall -q /opt/misstep/lib/python3*/site-packages/misstep/plan\nUSER 65532:65532\n"
+    )
+    command = ["buildah", "build", "--quiet", "--isolation=chroot", "--network=host", "--tag", image("operator", tag)]
+    subprocess.run([*command, "--file", str(file), str(world.folder)], check=True, stdout=subprocess.DEVNULL)
+    assert world.cluster.node is not None
+    for found in built.export([image("operator", tag)], world.folder):
+        world.cluster.node.load(found)
+    return tag
