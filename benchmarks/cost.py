@@ -31,7 +31,7 @@ import yaml
 from misstep.artifacts.manifest import Manifest, read_manifest
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.store import Store
-from misstep.cli.common import make_costed_plan, store_of
+from misstep.cli.common import load, make_costed_plan, store_of
 from misstep.plan.cost import StageCost, plan_cost
 from misstep.plan.frozen import StageKind
 from misstep.plan.planner import Plan
@@ -162,7 +162,7 @@ def main() -> int:
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "services")}
         subprocess.run(command, cwd=folder, env=environment, check=True)
     os.chdir(folder)  # a relative store is meant from where the command ran
-    plan, cost = make_costed_plan(path, data, model)
+    plan, cost = make_costed_plan(load(path), data, model)
     store = store_of(plan)
     if options.shares:
         shares = measured_shares(store, plan)

@@ -40,7 +40,7 @@ from rich.table import Table
 
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.store import open_store
-from misstep.cli.common import make_plan
+from misstep.cli.common import load, make_plan
 from misstep.plan.frozen import Storage
 from misstep.plan.planner import Plan
 from misstep.runner.machine import visible_gpus
@@ -134,7 +134,7 @@ class World:
 
     def plan(self, path: Path, store: str) -> Plan:
         """Plan an Experiment on a variant's store."""
-        return make_plan(path, None, None, self.store(store).as_uri())
+        return make_plan(load(path, self.store(store).as_uri()))
 
     def losses(self, path: Path, store: str) -> list[float]:
         """Return DPO's losses, step by step."""

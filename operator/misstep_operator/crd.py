@@ -14,11 +14,13 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from misstep.spec.arms import Arm
 from misstep.spec.cluster import PodSettings
-from misstep.spec.experiment import API_VERSION, KIND, Arm, Experiment, Prompt, Sampling, StorageSpec
+from misstep.spec.experiment import API_VERSION, KIND, Experiment, StorageSpec
 from misstep.spec.explain import fields_of, nested_model
 from misstep.spec.fields import DECIMAL_PATTERN, decimal_text
 from misstep.spec.load import ExperimentLoader
+from misstep.spec.policy import Prompt, Sampling
 from misstep.spec.resources import StageResources
 from misstep_operator.cel import Rule
 from misstep_operator.crd_rules import RULES

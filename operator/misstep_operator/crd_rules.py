@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from misstep.spec import cluster, experiment, models, problems, resources, teacher, training
-from misstep_operator.cel import METHODS, Rule, get
+from misstep.spec import arms, cluster, credit, experiment, models, policy, problems, resources, teacher, training
+from misstep_operator.cel import METHODS, Rule, get, text
 from misstep_operator.crd_spec_rules import SPEC
 
 
@@ -38,6 +38,15 @@ SOURCE = [
     *_origin("data set"),
 ]
 
+_SAME = f"train and test are the same problems: {problems.APART}"
+
+
+def _hub_split(role: str) -> str:
+    fields = ("hub", "revision", "config")
+    source = [*(get(f"self.{role}.{field}", text("")) for field in fields), get(f"self.{role}.split", text(role))]
+    return f"[{', '.join(source)}]"
+
+
 PROBLEMS = [
     Rule(
         "self.sizes.isSorted() && self.sizes.all(one, self.sizes.exists_one(other, other == one))",
@@ -46,6 +55,20 @@ PROBLEMS = [
     Rule(
         "!has(self.train.uri) || has(self.test)",
         "train.uri is a copy of the training problems alone: give test too, as misstep upload does",
+    ),
+    Rule(
+        f"has(self.test) || !has(self.train.hub) || {get('self.train.split', text('train'))} != 'test'",
+        _SAME,
+    ),
+    Rule(
+        f"!has(self.test) || has(self.test.limit) || !has(self.train.hub) || !has(self.test.hub) || "
+        f"{_hub_split('train')} != {_hub_split('test')}",
+        _SAME,
+    ),
+    Rule(
+        "!has(self.test) || has(self.test.limit) || !has(self.train.digest) || !has(self.test.digest) || "
+        "self.train.digest != self.test.digest",
+        _SAME,
     ),
 ]
 
@@ -126,17 +149,17 @@ def _optimisation(model: type[training.Optimisation]) -> list[Rule]:
 
 RULES: dict[type[BaseModel], list[Rule]] = {
     experiment.ExperimentSpec: SPEC,
-    experiment.Prompt: [
+    policy.Prompt: [
         Rule("!has(self.template) || self.template.contains('{question}')", "template must contain {question}")
     ],
-    experiment.Credit: [
+    credit.Credit: [
         Rule(
             "self.rollouts >= self.bestOf",
             "rollouts must be at least bestOf: best-of-K has no unbiased estimate from fewer than K rollouts",
         )
     ],
     experiment.Evaluation: EVALUATION,
-    experiment.Arm: ARM,
+    arms.Arm: ARM,
     models.ModelRef: _origin("model"),
     teacher.TeacherModelRef: _origin("model"),
     teacher.Teacher: TEACHER,

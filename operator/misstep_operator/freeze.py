@@ -56,6 +56,8 @@ def make_plan(experiment: Experiment) -> Plan:
 
 
 def _refuse_local(experiment: Experiment) -> None:
+    # The CRD's rules do so too, but not for an object that is older than they are, or where an older CRD is installed:
+    # `resolve` would look on the operator's own disk.
     problems, spec = experiment.spec.problems, experiment.spec
     places: list[tuple[str, str | None]] = [("spec.policy.model.path", spec.policy.model.path)]
     if spec.teacher.model is not None:

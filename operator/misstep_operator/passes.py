@@ -22,6 +22,7 @@ from misstep_operator.metrics import Metrics
 from misstep_operator.observed import EXPERIMENT_LABEL, ExperimentView, JobView, Observed, StoreView, Trouble
 from misstep_operator.reconcile import Decision, Start, reconcile
 from misstep_operator.settings import Settings
+from misstep_operator.status import finished_status
 from misstep_operator.storeview import Stores
 
 _log = structlog.get_logger(__name__)
@@ -124,9 +125,12 @@ class Passes:
         # Jobs before the store: what a complete Job committed is then seen.
         jobs = await self._cluster.jobs(view.namespace, view.name)
         own = [job for job in jobs if _owned(job, view)]
+        now = time.time()
+        alone = Observed(view, plan, views.job_views(own, ()), now=now)
+        if finished_status(alone) and not any(job.alive for job in alone.jobs):
+            return alone  # nothing will be done for it, whatever its pods and the store would say
         pods = await self._cluster.pods(view.namespace, view.name) if own else []
         found = views.job_views(own, pods)
-        now = time.time()
         for job in own:
             if views.without_pods(job, pods, now):
                 why = await self._cluster.why_no_pods(view.namespace, job["metadata"]["name"])

@@ -13,7 +13,7 @@ from misstep.plan.cost.architecture import Architecture, architecture_from, know
 from misstep.plan.frozen import External, Storage
 from misstep.spec.experiment import Experiment
 from misstep.spec.models import ModelRef
-from misstep.spec.problems import Source
+from misstep.spec.problems import APART, Problems, Source
 
 FILE_SUFFIXES = (".jsonl", ".parquet")
 
@@ -34,7 +34,8 @@ def resolve(
         An uploaded copy enters with the digest that the experiment names, which stages check; nothing is fetched.
 
     Raises:
-        BadInput: a path that is missing, a source without origin, or a NAME that the experiment does not use.
+        BadInput: a path that is missing, a source without origin, training problems that are all test problems, or a
+            NAME that the experiment does not use.
     """
     data, models = dict(data or {}), dict(models or {})
     problems = experiment.spec.problems
@@ -50,7 +51,17 @@ def resolve(
     for split, source in sources.items():
         if source is not None and source.format != "strides":
             externals[f"source_{split}"] = _source(split, source, data.get(source.label))
+    _refuse_one_set(problems, externals.get("source_train"), externals.get("source_test"))
     return externals
+
+
+def _refuse_one_set(problems: Problems, train: External | None, test: External | None) -> None:
+    """Refuse to test on what is trained on: a problem that stands in both is a test problem, so none would be left.
+    With a limit for the test, there are others."""
+    if train is None or test is None or train.digest != test.digest or problems.test_source().limit is not None:
+        return
+    given = "not given" if problems.test is None else test.uri
+    raise BadInput("spec.problems.test", given, f"Training takes the same problems ({train.uri}): {APART}.")
 
 
 def _refuse_unknown(option: str, names: set[str], known: set[str]) -> None:

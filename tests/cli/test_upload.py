@@ -81,6 +81,15 @@ def test_keys_of_the_copies_are_those_of_the_folders(
     assert "learn.jsonl (there already)" in uploaded(file, storage, capsys)[2]
 
 
+def test_a_file_that_would_be_training_and_test_is_not_uploaded(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--storage", f"file://{tmp_path}/store", "--data", f"gsm8k={tmp_path}/data/learn.jsonl"]
+    assert main(["upload", str(file), *options]) == 64
+    assert "spec.problems.test: not given. Training takes the same problems" in capsys.readouterr().err
+    assert not (tmp_path / "store").exists()
+
+
 def test_what_is_on_the_hub_stays_there(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = Storage(uri=f"file://{tmp_path}/store")
     there, out, err = uploaded(file, place, capsys)

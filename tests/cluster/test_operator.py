@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.operating import requests_of_operator
 
 from misstep.plan.frozen import Storage
 from tests.artifacts import servers
@@ -56,6 +57,26 @@ def test_it_runs_to_the_report_with_the_keys_and_results_of_one_machine(
     there = results(servers.s3_storage(world.endpoint, "runs"), report, world.folder / "there")
     here = results(Storage(uri=local.as_uri()), report, world.folder / "here")
     assert there == here
+
+
+def test_a_finished_experiment_that_is_woken_is_left_alone_after_a_look_at_its_jobs(
+    world: Operating, finished: dict[str, Any], audit_log: Path
+) -> None:
+    end = time.monotonic() + 60
+    while any(job["status"].get("active") for job in world.jobs("small").values()):
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    time.sleep(3)  # the passes that their ends lead to
+    _, before = requests_of_operator(audit_log, 0)
+    world.kubectl("annotate", "experiment", "small", "example.org/note=read")
+    end = time.monotonic() + 30
+    while "list jobs" not in requests_of_operator(audit_log, before)[0]:
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    time.sleep(1)
+    asked, _ = requests_of_operator(audit_log, before)
+    assert not {"list pods", "patch experiments", "create events"} & asked.keys(), asked
+    assert world.status("small") == finished
 
 
 def test_kubectl_shows_how_it_stands(world: Operating, finished: dict[str, Any]) -> None:

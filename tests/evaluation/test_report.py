@@ -18,7 +18,8 @@ import pytest
 import misstep
 from misstep.errors import BadInput, MisstepError
 from misstep.evaluation.page import clean
-from misstep.evaluation.results import read_results, summary_rows
+from misstep.evaluation.results import read_results
+from misstep.evaluation.results_table import summary_rows
 from misstep.stages.shell import run_stage
 from tests.evaluation.conftest import Made, make_report
 from tests.evaluation.world import World
@@ -142,7 +143,7 @@ def test_the_headline_goes_into_the_manifest(report: Report) -> None:
 
 def test_reading_results_loads_no_heavy_library() -> None:
     code = (
-        "import sys; import misstep.evaluation.results; "
+        "import sys; import misstep.evaluation.results_table; "
         "print([m for m in ('numpy', 'pyarrow', 'matplotlib', 'scipy', 'jinja2') if m in sys.modules])"
     )
     env = os.environ | {"PYTHONPATH": str(Path(misstep.__file__).parents[1])}

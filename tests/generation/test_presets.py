@@ -22,7 +22,7 @@ from misstep.plan.params import PromptParams
 from misstep.plan.planner import plan
 from misstep.plan.translate import Translator
 from misstep.spec import parse_experiment
-from misstep.spec.experiment import Prompt
+from misstep.spec.policy import Prompt
 from misstep.training.rows import sft_rows
 from misstep.verification.verdict import Verdict
 from misstep.verification.verifier import AnswerFormat, Verifier

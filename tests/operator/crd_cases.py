@@ -92,6 +92,8 @@ def experiment(case: Case, name: str = "valid") -> dict[str, Any]:
     return document
 
 
+_COPY = VALID["spec"]["problems"]["test"]
+_ON_HUB = {"format": "gsm8k", "hub": "openai/gsm8k", "revision": COMMIT, "config": "main", "split": "train"}
 _TEACHER_MODEL = {"kind": "model", "model": {"model": {"hub": "org/large", "revision": COMMIT}}}
 _TWO_SFT = [{"name": "a", "method": "sft"}, {"name": "b", "method": "sft"}]
 
@@ -102,6 +104,13 @@ GOOD = [
         {name: None for name in VALID["spec"] if name not in ("storage", "problems", "policy")},
     ),
     Case("strides", {"problems.train": {"format": "strides", "limit": 4000}, "problems.test": None}),
+    Case("the test split of the training problems' source", {"problems.test": None}),
+    Case("another split of it", {"problems.test": {**_ON_HUB, "split": "dev"}}),
+    Case("the first problems of the training split as the test", {"problems.test": {**_ON_HUB, "limit": 100}}),
+    Case(
+        "the first problems of a copy as the test",
+        {"problems.train": _COPY, "problems.test": {**_COPY, "limit": 100}},
+    ),
     Case("a teacher that runs here", {"teacher": _TEACHER_MODEL}),
     Case(
         "greedy", {"evaluation": {"temperature": "0", "samples": 1}, "teacher.temperature": "0", "teacher.solutions": 1}
@@ -158,6 +167,13 @@ BAD = [
         "a copy of one split",
         {"problems.train": {"format": "gsm8k", "uri": "s3://a/b", "digest": DIGEST}, "problems.test": None},
         "train.uri is a copy of the training problems alone: give test too",
+    ),
+    Case("one copy for both", {"problems.train": _COPY}, "train and test are the same problems: give test"),
+    Case("one split for both", {"problems.test": _ON_HUB}, "train and test are the same problems: give test"),
+    Case(
+        "the test split for both",
+        {"problems.train.split": "test", "problems.test": None},
+        "train and test are the same problems: give test",
     ),
     Case("a template without question", {"policy.prompt.template": "Q"}, "template must contain {question}"),
     Case("few rollouts", {"credit.rollouts": 4}, "must be at least bestOf"),

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from misstep.errors import BadInput
-from misstep_operator.observed import JobState, JobView, Trouble
+from misstep_operator.observed import JobState, JobView, StoreView, Trouble
 from misstep_operator.reconcile import Decision, reconcile
 from misstep_operator.stages import FAIL_JOB
+from misstep_operator.status import finished_status
 from tests.operator.world import PLAN, World, small_plan
 
 FIRST = "problems"
@@ -66,6 +67,25 @@ def test_other_failures_are_tried_again_and_again_as_often_as_attempts_says() ->
     world.step()
     assert world.jobs[world.active()[0]].attempt == 3
     assert world.run_to_the_end() == "Succeeded"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_whether_an_experiment_is_over_needs_its_jobs_alone_until_somebody_asks_for_more(fails: bool) -> None:
+    world = World(attempts=1)
+    world.step()
+    if fails:
+        world.fail(world.active()[0])
+    world.run_to_the_end()
+    seen = replace(world.observe(), store=StoreView())
+    assert world.status["state"] == ("Failed" if fails else "Succeeded")
+    assert finished_status(seen)
+    assert reconcile(seen) == Decision()
+    for asked in (
+        replace(seen.experiment, generation=2),
+        replace(seen.experiment, retry="please"),
+        replace(seen.experiment, generation=2, suspend=True),
+    ):
+        assert not finished_status(replace(seen, experiment=asked))
 
 
 def test_a_job_deleted_by_hand_is_made_again_under_another_name() -> None:

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.cost import compare
 
 from misstep.artifacts.manifest import read_manifest
-from misstep.cli.common import make_costed_plan, store_of
+from misstep.cli.common import load, make_costed_plan, store_of
 from tests.runner.small import misstep
 
 
@@ -16,7 +16,7 @@ from tests.runner.small import misstep
 def test_a_small_run_costs_what_was_predicted(tmp_path: Path) -> None:
     done = misstep(tmp_path, "run", "small.yaml", "--isolate", "--only", "sample-d60-s0")
     assert done.returncode == 0, done.stdout + done.stderr
-    plan, cost = make_costed_plan(tmp_path / "small.yaml", None, None, f"file://{tmp_path / '.misstep' / 'store'}")
+    plan, cost = make_costed_plan(load(tmp_path / "small.yaml", f"file://{tmp_path / '.misstep' / 'store'}"))
     store = store_of(plan)
     found = {stage.name: read_manifest(store, stage.key) for stage in plan.stages}
     compared = list(compare(cost.stages, {name: m for name, m in found.items() if m is not None}))

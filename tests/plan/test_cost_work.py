@@ -16,6 +16,7 @@ from misstep.spec import Experiment, parse_experiment
 
 MODEL = {"model": External(uri="/models/base", digest="sha256:1")}
 TEACHER = {"model_teacher": External(uri="/models/teacher", digest="sha256:3")}
+ONE = "\ncredit: {negativesPerProblem: 1}\npairs: {perProblem: 1}"
 ALL_ALIKE = 'assumptions: {correctPercent: 50, wrongPercent: 50, solvedPercent: 100, steps: "4", responseTokens: "40"}'
 
 
@@ -75,12 +76,22 @@ def test_samples_too_few_to_value_the_problem_cost_rollouts_of_it() -> None:
     assert few.generated > many.generated
 
 
-def test_training_reads_every_row_once_an_epoch_and_pairs_on_both_sides() -> None:
+def test_training_reads_every_row_once_an_epoch_and_of_pairs_the_common_beginning_once() -> None:
     changes = 'assumptions: {questionTokens: "20", solutionTokens: "30"}\ntraining: {sft: {epochs: 2, batchSize: 10}}'
     sft = work(cost_of(changes), "sft-d100-s0")
     assert (sft.items, sft.trained) == (20, pytest.approx(100 * 2 * (20 + 30), rel=0.01))
     dpo = work(cost_of("training: {dpo: {epochs: 3}}"), "dpo-random-d100-s0")
     assert dpo.scored == pytest.approx(dpo.trained / 3)
+
+    def of_a_pair(layout: str) -> float:
+        arms = f"arms: [{{name: sft, method: sft}}, {{name: dpo, method: dpo, pairs: {layout}}}]"
+        one = work(cost_of(f"{ALL_ALIKE[:-1]}, questionTokens: '20', pairsPercent: 100}}\n{arms}{ONE}"), "dpo-d100-s0")
+        return one.scored / 100  # every problem gives one pair
+
+    # P = 20, L = 40, T = 4, the pit half way: P + 2L, P + L + L/2, P + L + L/4.
+    assert of_a_pair("random") == pytest.approx(20 + 80, rel=0.01)
+    assert of_a_pair("whole-response") == pytest.approx(20 + 60, rel=0.01)
+    assert of_a_pair("shared-prefix") == pytest.approx(20 + 50, rel=0.01)
 
 
 def test_the_test_sets_size_is_known_for_the_benchmarks() -> None:

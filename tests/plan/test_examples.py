@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from misstep.cli.common import make_costed_plan
+from misstep.cli.common import load, make_costed_plan
 from misstep.plan.cost.fit import refuse_misfits
 from misstep.plan.cost.show import GROUP_HEADER, group_rows, total_lines
 from misstep.plan.params import SampleParams
@@ -32,7 +32,7 @@ def test_the_papers_grid_is_there() -> None:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_what_it_costs(path: Path, snapshot: SnapshotAssertion) -> None:
     """A change here is a change of what users are told: look at it before taking it over."""
-    plan, cost = make_costed_plan(path, None, None, "s3://bucket/misstep")
+    plan, cost = make_costed_plan(load(path, "s3://bucket/misstep"))
     refuse_misfits(cost)
     rows = [GROUP_HEADER, *group_rows(plan, cost, set())]
     assert "\n".join([*(" | ".join(row) for row in rows), *total_lines(plan, cost, set())]) == snapshot
@@ -53,5 +53,5 @@ def test_it_compares_the_papers_arms_at_powers_of_two(path: Path) -> None:
     assert spec.credit.negatives_per_problem == 8
     assert spec.credit.best_of == 5
     assert spec.policy.prompt.preset in ("gsm8k-base", "math-base")
-    plan, _ = make_costed_plan(path, None, None, None)
+    plan, _ = make_costed_plan(load(path))
     assert all(params.decoding.stop for s in plan.stages if isinstance(params := s.typed_params(), SampleParams))

@@ -80,6 +80,22 @@ def test_what_is_missing_is_named(
     assert said in str(caught.value)
 
 
+def test_one_set_of_problems_for_training_and_test_is_refused_wherever_it_comes_from(folder: Path) -> None:
+    file = str(folder / "data/train.jsonl")
+    hub = f"format: gsm8k, {PINNED}"
+    with pytest.raises(BadInput, match=r"spec\.problems\.test: not given\. .*train\.jsonl\): give test problems of"):
+        resolve(experiment(folder), data={"gsm8k": file})
+    (folder / "data/test.jsonl").write_text((folder / "data/train.jsonl").read_text())
+    with pytest.raises(BadInput, match="Training takes the same problems"):
+        resolve(experiment(folder))
+    both = experiment(folder, f"{hub}}}\n    test: {{{hub}, name: other, split: test")
+    with pytest.raises(BadInput, match="Training takes the same problems"):
+        resolve(both, data={"gsm8k": file, "other": file})
+    limited = experiment(folder, f"{hub}}}\n    test: {{{hub}, limit: 1")
+    found = resolve(limited, data={"gsm8k": file})
+    assert found["source_train"] == found["source_test"]
+
+
 def test_the_models_shape_comes_from_its_folder_or_is_known_of_the_hub(folder: Path) -> None:
     shape = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     (folder / "model/config.json").write_text(json.dumps({**shape, "vocab_size": 10, "model_type": "llama"}))

@@ -19,9 +19,11 @@ from misstep.artifacts.store import open_store
 from misstep.plan.planner import Plan
 from misstep.runner.costs import graph_of
 from misstep.runner.events import Event
-from misstep.runner.executor import Executor, Outcome, Result, Settings
+from misstep.runner.executor import Executor
 from misstep.runner.locks import ShardLocks
+from misstep.runner.outcome import Outcome, Result
 from misstep.runner.schedule import Capacity
+from misstep.runner.settings import Settings
 from misstep.runner.watch import StoreWatch
 from misstep.runner.workdir import Workdir
 from tests.runner.entries import Do, plan_of, stage

@@ -15,10 +15,12 @@ from misstep.plan.frozen import FrozenStage
 from misstep.plan.planner import Plan
 from misstep.runner.costs import graph_of
 from misstep.runner.events import Event
-from misstep.runner.executor import Executor, Outcome, Result, Settings
+from misstep.runner.executor import Executor
 from misstep.runner.launch import Ended, Launcher, Report, Started
 from misstep.runner.machine import capacity, gpus_listed, visible_gpus
+from misstep.runner.outcome import Outcome, Result
 from misstep.runner.schedule import Capacity
+from misstep.runner.settings import Settings
 from misstep.runner.watch import StoreWatch
 from misstep.runner.workdir import Workdir
 from tests.runner.entries import plan_of, stage

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from misstep.artifacts.manifest import Manifest, Timings
 from misstep.artifacts.progress import Heartbeat
-from misstep.cli.common import make_plan
+from misstep.cli.common import load, make_plan
 from misstep.plan.frozen import StageKind, Storage
 from misstep.runner import preload
 from misstep.runner.board import Board, describe, duration
@@ -48,7 +48,7 @@ def test_light_kinds_come_before_torch() -> None:
 
 
 def test_the_longest_training_of_the_quickstart_starts_first(tmp_path: Path) -> None:
-    plan = make_plan(ROOT / "examples" / "quickstart.yaml", None, None, f"file://{tmp_path}")
+    plan = make_plan(load(ROOT / "examples" / "quickstart.yaml", f"file://{tmp_path}"))
     graph = graph_of(plan)
     assert graph.targets == {one.name for one in plan.stages}
     trainings = [one.name for one in plan.stages if one.kind is StageKind.SFT]

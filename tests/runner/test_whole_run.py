@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from misstep.cli.common import make_plan, store_of
+from misstep.cli.common import load, make_plan, store_of
 from misstep.runner.costs import graph_of
-from misstep.runner.executor import Executor, Result, Settings
+from misstep.runner.executor import Executor
+from misstep.runner.outcome import Result
 from misstep.runner.schedule import Capacity
+from misstep.runner.settings import Settings
 from misstep.runner.watch import StoreWatch
 from misstep.runner.workdir import Workdir
 from tests.runner import entries
@@ -86,7 +88,7 @@ def test_stages_import_next_to_nothing_by_themselves(tmp_path: Path, monkeypatch
     """What a forked stage still imports costs every stage of its kind: it belongs into preload."""
     monkeypatch.setenv("MISSTEP_SCRATCH", str(tmp_path / "scratch"))
     (tmp_path / "small.yaml").write_text(YAML, encoding="utf-8")
-    plan = make_plan(tmp_path / "small.yaml", None, None, f"file://{tmp_path / 'store'}")
+    plan = make_plan(load(tmp_path / "small.yaml", f"file://{tmp_path / 'store'}"))
     workdir = Workdir(tmp_path / "work")
     workdir.create()
     watch = StoreWatch(store_of(plan))

@@ -30,6 +30,10 @@ def with_spec(lines: str) -> str:
     return SHORT + "\n".join(f"  {line}" for line in lines.splitlines()) + "\n"
 
 
+def with_test(train: str, test: str) -> str:
+    return SHORT.replace("path: data/gsm8k}", f"{train}}}\n    test: {{format: gsm8k, {test}}}")
+
+
 def complaint(text: str) -> str:
     with pytest.raises(BadInput) as caught:
         parse_experiment(text)
@@ -110,11 +114,30 @@ def test_all_wrong_fields_are_named_at_once() -> None:
         (SHORT.replace("v1alpha1", "v2"), "apiVersion"),
         (SHORT.replace("path: data/gsm8k", "hub: openai/gsm8k"), "needs revision"),
         (SHORT.replace("[1000, 2000, 4000]", "[2000, 1000]"), "rising order"),
+        (SHORT.replace("path: data/gsm8k", "path: all.jsonl"), "spec.problems: train.path is one file and test is not"),
+        (SHORT.replace("path: data/gsm8k", "path: a.parquet, limit: 9000"), "the test too: give test problems of"),
+        (SHORT.replace("path: data/gsm8k", "path: d, split: test"), "train and test are the same problems"),
+        (with_test("path: d", "path: d, split: train"), "train and test are the same problems"),
+        (with_test("path: a.jsonl, split: x", "path: a.jsonl"), "train and test are the same problems"),
         (SHORT.replace("path: data/gsm8k", "path: x, limit: 50"), "above problems.train.limit, 50"),
     ],
 )
 def test_a_wrong_file_says_why(text: str, said: str) -> None:
     assert said in complaint(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        with_test("path: a.jsonl", "path: b.jsonl"),
+        with_test("path: a.jsonl", "path: a.jsonl, limit: 100"),
+        with_test("path: d, split: test", "path: d, split: train"),
+        SHORT.replace("path: data/gsm8k", "path: d, split: learn"),
+        SHORT.replace(", path: data/gsm8k", ""),
+    ],
+)
+def test_training_and_test_problems_may_lie_side_by_side(text: str) -> None:
+    assert parse_experiment(text).spec.problems.train.format == "gsm8k"
 
 
 def test_a_missing_file_is_bad_input(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class Works:
     def __init__(self, store: Store, before: object = None) -> None:
         self.store, self.before, self.seen = store, before, []
 
-    def expect(self, block: int) -> None:
+    def expect(self, block: int | None) -> None:
         self.seen.append(f"expect {block}")
 
     def run(self, block: int) -> Output:
@@ -94,7 +94,22 @@ def test_blocks_that_are_there_are_neither_run_nor_expected(local: Store, tmp_pa
         local.delete(paths.receipt(STAGE.key, block, 5))
     work = Works(local)
     assert run(local, tmp_path, work, 5) == 3
-    assert work.seen == ["expect 2", "run 0", "expect 3", "run 2", "run 3"]
+    assert work.seen == ["expect 2", "run 0", "expect 3", "run 2", "expect None", "run 3"]
+
+
+def test_a_block_that_a_twin_finishes_meanwhile_is_expected_no_longer(local: Store, tmp_path: Path) -> None:
+    run(local, tmp_path, Works(local), 3)
+    for block in (0, 1, 2):
+        local.delete(paths.receipt(STAGE.key, block, 3))
+
+    def before(block: int) -> None:
+        if block == 0:  # the twin is at block 1, and done before ours is
+            with BlockWriter(STAGE, 3, local, tmp_path) as twin:
+                twin.write(1, Works(local).run(1), time.monotonic())
+
+    work = Works(local, before)
+    assert run(local, tmp_path, work, 3) == 2
+    assert work.seen == ["expect 1", "run 0", "expect None", "run 2"]
 
 
 def test_what_writing_meets_ends_the_stage(local: Store, tmp_path: Path) -> None:

@@ -61,10 +61,19 @@ def test_no_rows_at_all_are_no_error():
     assert sft_rows([], {END}, 3).rows == pair_rows([], 3).rows == []
 
 
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "tokens"),
+    [((5, 6), (7, 6), 2 + 4), ((5, 6, 7), (5, 8), 2 + 1 + 3), ((5, 6), (5, 6, 7, 8), 2 + 4), ((5, 6), (5, 6), 2 + 2)],
+)
+def test_what_both_sides_of_a_pair_begin_with_counts_once(chosen, rejected, tokens):
+    (row,) = pair_rows([(int32(3, 4), int32(*chosen), int32(*rejected))], 8).rows
+    assert row.tokens == tokens
+
+
 def test_pairs_are_taken_as_they_are():
     prompt, truncated, whole = int32(3, 4), int32(5), int32(6, END)
     found = pair_rows([(prompt, whole, truncated), (prompt, truncated, int32()), (prompt, whole, int32(*[7] * 9))], 8)
     (row,) = found.rows
     assert (row.prompt_ids is prompt, row.chosen_ids is whole, row.rejected_ids is truncated) == (True, True, True)
-    assert (row.length, row.tokens) == (4, 7)
+    assert (row.length, row.tokens) == (4, 5)
     assert found.dropped == {"empty-side": 1, "too-long": 1}

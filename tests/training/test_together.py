@@ -21,8 +21,10 @@ from transformers import AutoModelForCausalLM
 from misstep.errors import EXIT_BAD_INPUT
 from misstep.plan.frozen import FrozenStage, Resources
 from misstep.plan.planner import Plan
-from misstep.runner.executor import Executor, Result, Settings
+from misstep.runner.executor import Executor
+from misstep.runner.outcome import Result
 from misstep.runner.schedule import Capacity, Graph, Node
+from misstep.runner.settings import Settings
 from misstep.runner.watch import StoreWatch
 from misstep.runner.workdir import Workdir
 from tests.training import small, stages

@@ -17,6 +17,7 @@ from misstep.cli.common import (
     StorageOption,
     console,
     find_run,
+    load,
     make_plan,
     plain_table,
     size_text,
@@ -182,7 +183,7 @@ def gc(
 
 def _plan_of(which: str, data: list[str] | None, model: list[str] | None, storage: str | None) -> Plan:
     if Path(which).suffix in (".yaml", ".yml"):
-        return make_plan(Path(which), data, model, storage)
+        return make_plan(load(Path(which), storage), data, model)
     return find_run(which, None)[1]
 
 

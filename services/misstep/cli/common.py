@@ -82,19 +82,19 @@ def absolute_uri(uri: str) -> str:
     return Path(unquote(uri.removeprefix("file://"))).expanduser().resolve().as_uri()
 
 
-def make_plan(file: Path, data: Sequence[str] | None, models: Sequence[str] | None, storage: str | None = None) -> Plan:
-    """Load an Experiment, find its data and model, and plan it. Raises BadInput."""
-    return _planned(file, data, models, storage)[2]
+def make_plan(experiment: Experiment, data: Sequence[str] | None = None, models: Sequence[str] | None = None) -> Plan:
+    """Find the data and models of an Experiment, and plan it. Raises BadInput."""
+    return _planned(experiment, data, models)[1]
 
 
 def make_costed_plan(
-    file: Path, data: Sequence[str] | None, models: Sequence[str] | None, storage: str | None = None
+    experiment: Experiment, data: Sequence[str] | None = None, models: Sequence[str] | None = None
 ) -> tuple[Plan, PlanCost]:
-    """Load an Experiment, find its data and model, plan it and say what it will cost. Raises BadInput."""
+    """Find the data and models of an Experiment, plan it and say what it will cost. Raises BadInput."""
     from misstep.plan.cost import plan_cost
     from misstep.sources import architecture
 
-    experiment, externals, plan = _planned(file, data, models, storage)
+    externals, plan = _planned(experiment, data, models)
     teacher, place = externals.get("model_teacher"), plan.report.storage
     return plan, plan_cost(
         plan,
@@ -105,14 +105,13 @@ def make_costed_plan(
 
 
 def _planned(
-    file: Path, data: Sequence[str] | None, models: Sequence[str] | None, storage: str | None
-) -> tuple[Experiment, dict[str, External], Plan]:
+    experiment: Experiment, data: Sequence[str] | None, models: Sequence[str] | None
+) -> tuple[dict[str, External], Plan]:
     from misstep.plan.planner import plan
     from misstep.sources import resolve
 
-    experiment = load(file, storage)
     externals = resolve(experiment, named_folders("--data", data), named_folders("--model", models))
-    return experiment, externals, plan(experiment, externals)
+    return externals, plan(experiment, externals)
 
 
 def store_of(plan: Plan) -> Store:

@@ -67,7 +67,7 @@ def plan(
     from misstep.plan.cost import show
     from misstep.plan.cost.fit import refuse_misfits
 
-    found, cost = make_costed_plan(file, data, model, storage)
+    found, cost = make_costed_plan(load(file, storage), data, model)
     refuse_misfits(cost)
     committed = committed_keys(store_of(found), [stage.key for stage in found.stages])
     match output:

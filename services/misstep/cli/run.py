@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
     from misstep.artifacts.store import Store
     from misstep.plan.planner import Plan
     from misstep.runner.events import Listener
-    from misstep.runner.executor import Outcome
+    from misstep.runner.outcome import Outcome
     from misstep.runner.schedule import Graph
     from misstep.runner.watch import StoreWatch
     from misstep.runner.workdir import Workdir
+    from misstep.spec.experiment import SecretVariable
 
 _SIGNALLED = 128
 
@@ -82,12 +84,14 @@ def run(
     [dim]misstep run examples/gsm8k-smollm2.yaml --data gsm8k=DIR --model smollm2=DIR[/dim]
     """
     from misstep.plan.cost.fit import refuse_misfits
-    from misstep.runner.executor import Executor, Settings
+    from misstep.runner.executor import Executor
     from misstep.runner.machine import capacity
+    from misstep.runner.settings import Settings
     from misstep.runner.watch import StoreWatch
 
-    _check_secrets(file)
-    plan, cost = make_costed_plan(file, data, model, storage)
+    experiment = load(file, storage)
+    _check_secrets(experiment.spec.secrets)
+    plan, cost = make_costed_plan(experiment, data, model)
     refuse_misfits(cost)
     graph = _graph(plan, only)
     store = store_of(plan)
@@ -109,9 +113,8 @@ def run(
     _leave(outcome, quiet=quiet)
 
 
-def _check_secrets(file: Path) -> None:
+def _check_secrets(secrets: Sequence[SecretVariable]) -> None:
     """Refuse to start without a credential that the experiment names. Values are looked at by nobody here."""
-    secrets = load(file).spec.secrets
     missing = [
         (f"spec.secrets[{i}].env", secret.env) for i, secret in enumerate(secrets) if not os.environ.get(secret.env)
     ]
@@ -178,7 +181,7 @@ def _listeners(
 def show_report(store: Store, plan: Plan, workdir: Workdir, out: Console, *, as_json: bool = False) -> None:
     """Bring the report's files to the working folder and print the result table and where they are."""
     from misstep.evaluation.results import read_results
-    from misstep.runner.outcome import fetch_report, result_table
+    from misstep.runner.report import fetch_report, result_table
 
     files = fetch_report(store, plan.report, workdir.root)
     if as_json:
@@ -194,7 +197,7 @@ def show_report(store: Store, plan: Plan, workdir: Workdir, out: Console, *, as_
 
 
 def _leave(outcome: Outcome, *, quiet: bool) -> None:
-    from misstep.runner.executor import Result
+    from misstep.runner.outcome import Result
 
     if outcome.result is Result.INTERRUPTED:
         if not quiet:

@@ -10,13 +10,16 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from misstep.evaluation import plots
 from misstep.evaluation import wording as w
 from misstep.evaluation.conclusion import headline_size
+from misstep.evaluation.curve_plot import curve_picture
 from misstep.evaluation.efficiency import MIN_PROBLEMS, MIN_SIZES, needed_ratio
 from misstep.evaluation.examples import Example, QByStep
+from misstep.evaluation.looks import css_colour, looks
+from misstep.evaluation.pit_plots import pit_picture, q_picture
 from misstep.evaluation.results import Answers, Problems, Results, Teacher
 from misstep.evaluation.scores import VERDICTS
+from misstep.evaluation.worth_plot import worth_picture
 
 LONGEST_TEXT = 4000
 """Characters of a question or a step that the page shows."""
@@ -65,16 +68,16 @@ def _pictures(results: Results, q: QByStep) -> dict[str, Any]:
     )
     if results.fit is not None:
         caption += " The grey band is SFT’s power law, dotted where it is extended to twice the largest size."
-    styles = plots.looks(results)
+    styles = looks(results)
     return {
         "pictures": {
-            "curve": plots.curve_picture(results),
-            "worth": plots.worth_picture(results),
-            "pits": plots.pit_picture(results),
-            "q": plots.q_picture(q),
+            "curve": curve_picture(results),
+            "worth": worth_picture(results),
+            "pits": pit_picture(results),
+            "q": q_picture(q),
         },
         "curve_caption": caption,
-        "colours": {arm: plots.css_colour(look) for arm, look in styles.items()},
+        "colours": {arm: css_colour(look) for arm, look in styles.items()},
     }
 
 

@@ -10,6 +10,7 @@ from misstep.evaluation.examples import read_credit
 from misstep.evaluation.gather import gather
 from misstep.evaluation.page import render
 from misstep.evaluation.results import Results
+from misstep.evaluation.results_table import as_csv
 from misstep.plan.params import ReportParams
 from misstep.stages.context import Output, StageContext, Work
 
@@ -46,7 +47,7 @@ class _Report:
         texts = {
             "report.html": render(results, q, examples),
             "results.json": results.to_json(),
-            "results.csv": results.to_csv(),
+            "results.csv": as_csv(results),
         }
         for name, text in texts.items():
             (self._ctx.scratch / name).write_text(text, encoding="utf-8", newline="\n")

@@ -1,21 +1,19 @@
-"""``results.json`` and ``results.csv``: every figure with its interval, and each reason where there is none.
+"""``results.json``: every figure with its interval, and each reason where there is none.
 
 Imports neither numpy nor pyarrow, so that the command line can print a result table at once.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from misstep.evaluation import wording
 from misstep.evaluation.figures import CellWorth, Estimate, Fit
 
-_DECIMALS = 6
+DECIMALS = 6
+"""Of every figure in the files."""
 
 
 class _Record(BaseModel):
@@ -225,97 +223,15 @@ class Results(_Record):
         data = _rounded(self.model_dump(mode="json"))
         return json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
-    def to_csv(self) -> str:
-        """Return one row per grid point; figures of an arm and size stand in each of its seeds' rows."""
-        rows = [_csv_row(point, self._cell_of(point)) for point in self.points]
-        columns = list(dict.fromkeys(name for row in rows for name in row))
-        out = io.StringIO()
-        writer = csv.DictWriter(out, columns, lineterminator="\n", restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-        return out.getvalue()
-
-    def _cell_of(self, point: Point) -> Cell:
-        return next(c for c in self.cells if (c.arm, c.size) == (point.arm, point.size))
-
 
 def read_results(text: str) -> Results:
     """Parse ``results.json``. Raises pydantic's ValidationError."""
     return Results.model_validate_json(text)
 
 
-class SummaryRow(NamedTuple):
-    """One line of the table that ends a run, ready to print."""
-
-    arm: str
-    size: str
-    accuracy: str
-    error_ratio: str
-    interpolated: str
-    fitted: str
-
-
-def summary_rows(results: Results) -> list[SummaryRow]:
-    """Return the result table as text: accuracy with half its interval, error ratio, and both factors.
-
-    A dash stands where there is no factor; ``results.notes`` and each cell's ``reason`` say why.
-    """
-    return [
-        SummaryRow(
-            cell.arm,
-            f"{cell.size:,}",
-            wording.plus_minus(cell.accuracy),
-            wording.ratio(cell.worth.error_ratio),
-            wording.factor(cell.worth.interpolated),
-            wording.factor(cell.worth.fitted),
-        )
-        for cell in results.cells
-    ]
-
-
-def _csv_row(point: Point, cell: Cell) -> dict[str, object]:
-    row: dict[str, object] = {
-        "arm": point.arm,
-        "method": point.method,
-        "layout": point.layout or "",
-        "size": point.size,
-        "seed": point.seed,
-        "test_problems": point.problems,
-        "samples": point.answers.samples,
-    }
-    for prefix, estimates in (("pass", point.pass_at), ("maj", point.maj_at)):
-        for k, estimate in sorted(estimates.items()):
-            row |= _csv_estimate(f"{prefix}_at_{k}", estimate)
-    row |= {name: getattr(point.answers, name) for name in Answers.model_fields if name != "samples"}
-    row |= {
-        "trained": str(point.training.trained).lower(),
-        "best_epoch": _blank(point.training.best_epoch),
-        **_csv_estimate("validation", point.training.validation),
-        "pairs": _blank(point.pairs.pairs if point.pairs else None),
-        **_csv_estimate("error_ratio", cell.worth.error_ratio),
-    }
-    for name, worth in (("interpolated", cell.worth.interpolated), ("fitted", cell.worth.fitted)):
-        row[f"{name}_relation"] = _blank(worth.relation)
-        row |= {
-            f"{name}_{part}": _blank(getattr(worth, part)) for part in ("factor", "low", "high", "needed", "reason")
-        }
-    return row
-
-
-def _csv_estimate(name: str, estimate: Estimate | None) -> dict[str, object]:
-    parts = {name: "value", f"{name}_low": "low", f"{name}_high": "high"}
-    return {column: _blank(getattr(estimate, part, None)) for column, part in parts.items()}
-
-
-def _blank(value: object) -> object:
-    if isinstance(value, float):
-        return round(value, _DECIMALS)
-    return "" if value is None else value
-
-
 def _rounded(data: Any) -> Any:
     if isinstance(data, float):
-        return round(data, _DECIMALS)
+        return round(data, DECIMALS)
     if isinstance(data, dict):
         return {name: _rounded(value) for name, value in data.items()}
     if isinstance(data, list):

@@ -62,8 +62,8 @@ class _Sample:
             self._engine = open_engine(self.ctx.model_folder(), self.params.decoding, self.ctx.stage.resources)
         return self._engine
 
-    def expect(self, block: int) -> None:
-        """Note the block that will follow the one that is run next."""
+    def expect(self, block: int | None) -> None:
+        """Note the block that will follow the one that is run next, if any."""
         self._upcoming = block
 
     @cached_property

@@ -1,8 +1,7 @@
-"""Start vLLM with what a stage was given, and say plainly why it does not start."""
+"""Start vLLM with what a stage was given."""
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
@@ -11,14 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from misstep.errors import BadInput, MisstepError
+from misstep.errors import BadInput
 from misstep.generation.loading import load_config
+from misstep.generation.vllm_refusals import FIELD, REFUSALS, failed_start, refused_settings, refused_start
 
 if TYPE_CHECKING:
     from misstep.plan.frozen import Resources
     from misstep.plan.params import DecodingParams
 
-_FIELD = "spec.sampling.vllmArgs"
 _OWN_ARGUMENTS = {
     "model": "set spec.policy.model",
     "tokenizer": "set spec.policy.model",
@@ -40,8 +39,6 @@ _CPU_PROCESS_MIB = 1024
 _CPU_LEAST_CACHE_MIB = 32
 _CPU_BATCH_TOKENS = 16_384
 _MIB = 1024 * 1024
-_REFUSALS = (ValueError, TypeError, AssertionError, KeyError, NotImplementedError)
-"""How vLLM refuses: pydantic's errors are ValueErrors; some settings are asserted, some looked up."""
 
 
 def open_vllm(model_folder: Path, decoding: DecodingParams, resources: Resources) -> Any:
@@ -61,18 +58,18 @@ def open_vllm(model_folder: Path, decoding: DecodingParams, resources: Resources
     _check_device(resources.gpus)
     unknown = sorted(given.keys() - engine_args.__dataclass_fields__.keys())
     if unknown:
-        raise BadInput(_FIELD, unknown[0], "vLLM's engine has no argument of this name.")
+        raise BadInput(FIELD, unknown[0], "vLLM's engine has no argument of this name.")
     try:
         settings = engine_args(**(own | given)).create_engine_config()
-    except _REFUSALS as error:
-        raise _refused_settings(error, own, given, model_folder) from error
+    except REFUSALS as error:
+        raise refused_settings(error, engine_args, own, given, model_folder) from error
     try:
         with _torch_threads(resources.cpus):
             return engine.from_vllm_config(settings, disable_log_stats=True)
-    except _REFUSALS as error:
-        raise _refused_start(error, resources, given, model_folder) from error
+    except REFUSALS as error:
+        raise refused_start(error, resources, given, model_folder) from error
     except (OSError, RuntimeError) as error:
-        raise _failed_start(error, resources) from error
+        raise failed_start(error, resources) from error
 
 
 def close_vllm(engine: Any) -> None:
@@ -93,7 +90,7 @@ def parse_arguments(arguments: tuple[tuple[str, str], ...], *, on_cpu: bool) -> 
     found: dict[str, Any] = {}
     for name, text in arguments:
         if name in refused:
-            raise BadInput(_FIELD, name, f"Misstep sets it itself: {refused[name]}.")
+            raise BadInput(FIELD, name, f"Misstep sets it itself: {refused[name]}.")
         try:
             found[name] = json.loads(text)
         except json.JSONDecodeError:
@@ -239,73 +236,3 @@ def _torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads = setter
-
-
-def _refused_settings(error: Exception, own: dict[str, Any], given: dict[str, Any], model_folder: Path) -> BadInput:
-    """Find out whether the user's arguments or the model are to blame for what vLLM refuses to be told."""
-    engine_args, _ = _import_vllm()
-
-    def refusal(**some: Any) -> Exception | None:
-        try:
-            engine_args(**(own | some)).create_engine_config()
-        except _REFUSALS as problem:
-            return problem
-        return None
-
-    if given and refusal() is None:
-        for name, value in given.items():
-            alone = refusal(**{name: value})
-            if alone is not None:
-                return BadInput(_FIELD, f"{name} = {value!r}", f"vLLM refuses it: {_reason(alone)}")
-        return BadInput(_FIELD, ", ".join(given), f"vLLM refuses them together: {_reason(error)}")
-    return _unsupported(error, model_folder)
-
-
-def _refused_start(error: Exception, resources: Resources, given: dict[str, Any], model_folder: Path) -> BadInput:
-    reason = _reason(error)
-    if "memory" in reason.lower() and "cache" in reason.lower():
-        return _too_little_memory(reason, resources)
-    if given:
-        return BadInput(_FIELD, ", ".join(given), f"vLLM does not start with this: {reason}.")
-    return _unsupported(error, model_folder)
-
-
-def _failed_start(error: OSError | RuntimeError, resources: Resources) -> MisstepError:
-    """Running again may help where a port was taken or a GPU's memory was; the log has the rest."""
-    reason = _reason(error)
-    if type(error).__name__ == "OutOfMemoryError":
-        return _too_little_memory(reason, resources)
-    if getattr(error, "errno", None) == errno.EADDRINUSE or "EADDRINUSE" in str(error):
-        return MisstepError(
-            f"vLLM's processes could not talk to each other, as a port is in use: {reason}. "
-            "Set VLLM_PORT to a free one, or unset it, and run again."
-        )
-    return MisstepError(f"vLLM did not start: {reason}")
-
-
-def _too_little_memory(reason: str, resources: Resources) -> BadInput:
-    name, value, fix = (
-        ("gpuMemoryPercent", f"{resources.gpu_memory_percent}", "raise it, give the stage more gpus")
-        if resources.gpus
-        else ("memory", f"{resources.memory_mib}Mi", "raise it")
-    )
-    return BadInput(
-        f"spec.resources.sample.{name} (or credit.{name})",
-        value,
-        f"Too little for the model's whole context: {fix}, or lower max_model_len in {_FIELD}. vLLM says: {reason}",
-    )
-
-
-def _unsupported(error: Exception, model_folder: Path) -> BadInput:
-    return BadInput(
-        "model", str(model_folder), f"vLLM refuses it: {_reason(error)}. The engine transformers may take it."
-    )
-
-
-def _reason(error: Exception) -> str:
-    """Return the sentence that says what is wrong, without pydantic's heading and links."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    said = next((line for line in lines if line.startswith(("Value error, ", "Assertion failed, "))), None)
-    if said is None:  # pydantic: a heading, the argument's name, what is wrong with it
-        said = lines[2] if len(lines) > 2 and "validation error" in lines[0] else lines[0]
-    return said.removeprefix("Value error, ").removeprefix("Assertion failed, ").split(" [type=")[0].rstrip(".")

@@ -9,8 +9,10 @@ from pydantic import BaseModel, ConfigDict
 
 from misstep.plan import params as p
 from misstep.plan.frozen import External, FrozenStage, StageKind, Storage, stage_key
+from misstep.plan.given import given_resources
 from misstep.plan.translate import Translator
-from misstep.spec.experiment import Arm, Experiment
+from misstep.spec.arms import Arm
+from misstep.spec.experiment import Experiment
 
 
 class Plan(BaseModel):
@@ -99,7 +101,7 @@ class _Builder:
         frozen_params = params.model_dump(mode="json")
         key = stage_key(kind, frozen_params, inputs, outside)
         if key not in self.stages:
-            given = self.translate.resources(kind)
+            given = given_resources(self.spec, kind)
             self.stages[key] = FrozenStage(
                 kind=kind,
                 name=name,

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeVar
-
-from pydantic import BaseModel
 
 from misstep.generation.presets import PRESETS
 from misstep.plan import params as p
-from misstep.plan.frozen import Endpoint, Resources, StageKind
-from misstep.spec.experiment import Arm, ExperimentSpec, Prompt
+from misstep.plan.frozen import Endpoint
+from misstep.spec.arms import Arm
+from misstep.spec.experiment import ExperimentSpec
+from misstep.spec.policy import Prompt
 from misstep.spec.problems import Source
-from misstep.spec.resources import StageResources
 from misstep.spec.teacher import TeacherBudget
-from misstep.spec.training import DpoTraining, Optimisation, RftTraining, Selection
+from misstep.spec.training import DpoTraining, Optimisation, RftTraining, Selection, over
 from misstep.verification.verdict import VERIFIER_VERSION
 
-M = TypeVar("M", bound=BaseModel)
-
-ENGINE_KINDS = (StageKind.SAMPLE, StageKind.CREDIT)
-TRAINING_KINDS = (StageKind.SFT, StageKind.RFT, StageKind.DPO)
-
-
-@dataclass(frozen=True)
-class GivenResources:
-    """What a stage of one kind is given, with defaults filled in."""
-
-    shards: int
-    block_rows: int
-    resources: Resources
+M = TypeVar("M", bound=Optimisation)
 
 
 class Translator:
@@ -247,38 +233,6 @@ class Translator:
         model = self.spec.policy.model
         return f"{self.spec.problems.train.label} with {model.hub or model.name}"
 
-    def resources(self, kind: StageKind) -> GivenResources:
-        """What a stage of a kind is given: its own fields, else the common ones, else the defaults."""
-        own: StageResources = getattr(self.spec.resources, kind.value)
-        common = self.spec.resources.default
-
-        def pick(field: str, default: int) -> int:
-            value = getattr(own, field)
-            value = getattr(common, field) if value is None else value
-            return default if value is None else int(value)
-
-        trains = kind in TRAINING_KINDS
-        local_teacher = kind is StageKind.SYNTHESIZE and self.spec.teacher.kind == "model"
-        generates = kind in ENGINE_KINDS or local_teacher
-        gpus = pick("gpus", 0) if trains or generates else 0
-        nodes = pick("nodes", 1) if trains else 1
-        processes = pick("processes_per_node", max(1, gpus)) if trains else 1
-        return GivenResources(
-            shards=pick("shards", 1) if generates or kind in (StageKind.VERIFY, StageKind.SYNTHESIZE) else nodes,
-            block_rows=pick("block_rows", 64),
-            resources=Resources(
-                cpus=pick("cpus", 1),
-                memory_mib=pick("memory", 2048 if trains or generates else 1024),
-                batch_rows=pick("batch_rows", 256),
-                gpus=gpus,
-                gpu_memory_mib=(pick("gpu_memory", 0) or None) if gpus else None,
-                gpu_memory_percent=pick("gpu_memory_percent", 90),
-                nodes=nodes,
-                processes_per_node=processes,
-                zero_stage=pick("zero_stage", 2 if nodes * processes > 1 else 0) if trains else 0,
-            ),
-        )
-
 
 def _prompt(prompt: Prompt) -> p.PromptParams:
     """The prompt's text: its own fields over those of its preset."""
@@ -308,8 +262,7 @@ def _merged(base: M, own: M | None) -> M:
     """Put the fields that an arm sets itself over the common settings, and check the result anew."""
     if own is None:
         return base
-    changes = {name: getattr(own, name) for name in own.model_fields_set}
-    return base.__class__.model_validate((base.model_copy(update=changes)).model_dump())
+    return base.__class__.model_validate(over(base, own).model_dump())
 
 
 def _optimiser(training: Optimisation, seed: int) -> p.OptimiserParams:

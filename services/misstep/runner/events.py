@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
+
+from misstep.runner.schedule import Task
 
 What = Literal[
     "run-started",
@@ -49,3 +52,27 @@ class Listener(Protocol):
         """Called a few times a second while stages run."""
 
     def close(self) -> None: ...
+
+
+class Teller:
+    """Tells all listeners, with the time since the run began."""
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self._listeners = listeners
+        self._began = time.monotonic()
+
+    def tell(self, what: What, task: Task | None = None, *, at: float | None = None, **detail: Any) -> None:
+        """Tell an event; ``at`` is a ``time.monotonic()``, now where it is left out."""
+        moment = (time.monotonic() if at is None else at) - self._began
+        stage, shard = task or (None, None)
+        event = Event(what, moment, stage, shard, detail)
+        for listener in self._listeners:
+            listener.tell(event)
+
+    def tick(self) -> None:
+        for listener in self._listeners:
+            listener.tick(time.monotonic() - self._began)
+
+    def close(self) -> None:
+        for listener in self._listeners:
+            listener.close()

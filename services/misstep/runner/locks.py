@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from misstep.plan.frozen import Storage
@@ -33,6 +34,17 @@ class ShardLocks:
             os.close(descriptor)
             return False
         self._held[key, shard] = descriptor
+        return True
+
+    def acquire_all(self, key: str, shards: Iterable[int]) -> bool:
+        """Take the locks of shards that start together, all or none."""
+        held: list[int] = []
+        for shard in shards:
+            if not self.acquire(key, shard):
+                for other in held:
+                    self.release(key, other)
+                return False
+            held.append(shard)
         return True
 
     def release(self, key: str, shard: int) -> None:

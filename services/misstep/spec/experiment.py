@@ -6,14 +6,16 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from misstep.spec.arms import DEFAULT_ARMS, Arm
 from misstep.spec.assumptions import Assumptions
 from misstep.spec.cluster import RESOURCE_NAME, Cluster
+from misstep.spec.credit import Credit, Pairs
 from misstep.spec.fields import Count, DecimalText, Name, SpecModel
-from misstep.spec.models import EngineArgument, ModelRef
+from misstep.spec.policy import Policy, Sampling
 from misstep.spec.problems import Problems
 from misstep.spec.resources import Resources
 from misstep.spec.teacher import Teacher
-from misstep.spec.training import DpoTraining, Optimisation, RftTraining, SftTraining, Training
+from misstep.spec.training import Optimisation, Training, over
 
 API_VERSION = "misstep.dev/v1alpha1"
 KIND = "Experiment"
@@ -34,68 +36,6 @@ class StorageSpec(SpecModel):
     """File with certificates to trust for `endpoint`."""
 
 
-class Example(SpecModel):
-    """A worked example put before the question."""
-
-    question: str
-    """The problem, without the template."""
-    solution: str
-    """Its solution, as the model should write it."""
-
-
-class Prompt(SpecModel):
-    """How a question becomes a prompt."""
-
-    preset: Literal["gsm8k-base", "gsm8k-few-shot", "gsm8k-chat", "math-base", "math-few-shot", "math-chat"] | None = (
-        None
-    )
-    """A prompt made for a data set: `base` for base models, `few-shot` with four worked examples before the question,
-    `chat` for chat models. It sets style, template and examples, and `spec.sampling.stop`; each of these that is
-    written out replaces the preset's."""
-    style: Literal["plain", "chat"] = "plain"
-    """`plain` for base models; `chat` puts the text into the user's turn of the tokenizer's chat template."""
-    template: str = Field(default="{question}\n", max_length=100_000)
-    """Text with `{question}` in it."""
-    system: str | None = None
-    """System turn, for `chat`."""
-    examples: list[Example] = Field(default=[], max_length=16)
-    """Few-shot examples."""
-
-    @model_validator(mode="after")
-    def _has_question(self) -> Prompt:
-        if "{question}" not in self.template:
-            raise ValueError("template must contain {question}")
-        return self
-
-
-class Policy(SpecModel):
-    """The language model that learns."""
-
-    model: ModelRef
-    prompt: Prompt = Prompt()
-
-
-class Sampling(SpecModel):
-    """How the SFT policy answers its training problems."""
-
-    engine: Literal["transformers", "vllm"] = "transformers"
-    """What continues prompts: `transformers` runs on any machine; `vllm` is made for GPUs and for long responses."""
-    vllm_args: list[EngineArgument] = Field(default=[], max_length=32)
-    """Further arguments of vLLM's engine, by its own names. They enter the stage's key: some of them change results."""
-    samples: Count = 16
-    """Responses per training problem."""
-    temperature: DecimalText = 0.7
-    """0 is greedy decoding."""
-    top_p: DecimalText = Field(default=1.0, gt=0, le=1)
-    """Nucleus: sample from the most likely tokens that make up this much probability."""
-    max_new_tokens: Count = 512
-    """Token limit of a response; what it cuts off counts as neither correct nor wrong."""
-    stop: list[str] = Field(default=[], max_length=8)
-    """Texts that end a response, beside the model's end token; by default those of the prompt's preset."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of weights and arithmetic."""
-
-
 class Verification(SpecModel):
     """How a response's final answer is found and compared with the gold answer."""
 
@@ -104,44 +44,6 @@ class Verification(SpecModel):
     last thing that reads as an answer."""
     timeout_seconds: DecimalText = Field(default=2.0, gt=0, le=60)
     """Longest time that one answer may take to check."""
-
-
-class Credit(SpecModel):
-    """Which step of a wrong solution is to blame: Monte-Carlo rollouts from its prefixes."""
-
-    estimator: Literal["full-scan", "sequential", "bisection"] = "sequential"
-    """`full-scan` credits every prefix; `sequential` stops at the pit, which is the same pit for about half the
-    rollouts; `bisection` searches for it, which pays for solutions of many steps."""
-    rollouts: Count = 8
-    """Rollouts per prefix; at least bestOf."""
-    best_of: Count = 5
-    """K of the best-of-K prover whose success rate is the value of a prefix."""
-    negatives_per_problem: Count = 8
-    """Wrong solutions credited per problem, at most."""
-    max_negatives: Count | None = None
-    """Wrong solutions credited in all, at most."""
-    max_steps: Count = 20
-    """Steps that a solution is cut into, at most; further ones are merged."""
-    step_rule: Literal["lines", "sentences"] = "lines"
-    """`lines`: a step is a line; `sentences` (for MATH) also ends a step where a sentence ends."""
-
-    @model_validator(mode="after")
-    def _enough_rollouts(self) -> Credit:
-        if self.rollouts < self.best_of:
-            raise ValueError(
-                f"rollouts, {self.rollouts}, must be at least bestOf, {self.best_of}: "
-                "best-of-K has no unbiased estimate from fewer than K rollouts"
-            )
-        return self
-
-
-class Pairs(SpecModel):
-    """How many preference pairs are built."""
-
-    per_problem: Count = 8
-    """Pairs of one problem, at most."""
-    max_pairs: Count | None = None
-    """Pairs in all, at most."""
 
 
 class Evaluation(SpecModel):
@@ -169,41 +71,6 @@ class Evaluation(SpecModel):
         if max(self.pass_at) > self.samples:
             raise ValueError(f"pass@{max(self.pass_at)} needs at least as many samples as k; samples is {self.samples}")
         return self
-
-
-class Arm(SpecModel):
-    """One method to compare. Fields of `sft`, `rft` or `dpo` given here replace those of `spec.training`."""
-
-    name: Name
-    """Name in stages and in the report."""
-    method: Literal["sft", "rft", "dpo"]
-    """`sft`: teacher solutions; `rft`: own correct solutions; `dpo`: own wrong solutions, in pairs."""
-    pairs: Literal["shared-prefix", "whole-response", "random", "edit-distance"] | None = None
-    """For `dpo`. `shared-prefix`: from the prefix before the pit, a correct rollout against the pit step.
-    `whole-response`: a full correct solution against the wrong one through its pit. `random` and
-    `edit-distance`: whole solutions without credit, the baselines."""
-    sizes: list[Count] | None = Field(default=None, max_length=32)
-    """Sizes at which this arm runs; by default all."""
-    sft: SftTraining | None = None
-    rft: RftTraining | None = None
-    dpo: DpoTraining | None = None
-
-    @model_validator(mode="after")
-    def _method_fits(self) -> Arm:
-        if (self.pairs is not None) != (self.method == "dpo"):
-            raise ValueError("pairs belongs to method dpo, and dpo needs it")
-        for other in ("sft", "rft", "dpo"):
-            if other != self.method and getattr(self, other) is not None:
-                raise ValueError(f"settings {other} do not belong to method {self.method}")
-        return self
-
-
-DEFAULT_ARMS = [
-    Arm(name="sft", method="sft"),
-    Arm(name="rft", method="rft"),
-    Arm(name="dpo-random", method="dpo", pairs="random"),
-    Arm(name="dpo-step", method="dpo", pairs="shared-prefix"),
-]
 
 
 class SecretVariable(SpecModel):
@@ -281,7 +148,7 @@ class ExperimentSpec(SpecModel):
             processes, zero_stage = self.resources.training_processes(method)
             where = [(f"training.{method}", getattr(self.training, method))]
             where += [
-                (f"arms, {arm.name}, {method}", _over(getattr(self.training, method), own))
+                (f"arms, {arm.name}, {method}", over(getattr(self.training, method), own))
                 for arm in self.arms
                 if (own := getattr(arm, method)) is not None
             ]
@@ -294,11 +161,6 @@ class ExperimentSpec(SpecModel):
                         "spreads all that is trained"
                     )
         return self
-
-
-def _over(base: Optimisation, own: Optimisation) -> Optimisation:
-    """Put an arm's own fields over the common ones."""
-    return base.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
 
 
 def _refuse_uneven(field: str, training: Optimisation, processes: int) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from misstep.spec.fields import CopyDigest, CopyUri, Count, Name, Percent, SpecModel, refuse_half_copy
+
+_FILES = (".jsonl", ".json", ".parquet")
+"""How the names of files end that hold one split."""
 
 
 class Columns(SpecModel):
@@ -76,13 +80,29 @@ class Source(SpecModel):
         return self.name or self.format
 
 
+APART = "give test problems of their own, or a limit, to test on its first problems alone and train on the others"
+"""The fix where all training problems would be test problems."""
+
+
+def _place(source: Source, role: str) -> tuple[str | None, ...] | None:
+    """What a source reads; None where it is generated, or the command line is to say."""
+    if source.digest is not None:
+        return (source.digest,)
+    if source.path is not None and PurePath(source.path).suffix in _FILES:
+        return (source.path,)
+    if source.path is None and source.hub is None:
+        return None
+    return (source.path, source.hub, source.revision, source.config, source.split or role)
+
+
 class Problems(SpecModel):
     """Problems to learn from and to be tested on."""
 
     train: Source
     """Training problems with teacher solutions."""
     test: Source | None = None
-    """Held-out problems for the report; by default the test split of `train`'s source."""
+    """Held-out problems for the report; by default the test split of `train`'s source, which is then no single file.
+    A problem that stands in both is a test problem and nothing else."""
     validation: Source | None = None
     """Held-out problems that choose checkpoints; by default `holdOut` problems are set apart from `train`."""
     hold_out: int = Field(default=200, ge=0, le=100_000)
@@ -104,6 +124,13 @@ class Problems(SpecModel):
             raise ValueError(
                 "train.uri is a copy of the training problems alone: give test too, as misstep upload does"
             )
+        if self.test is None and self.train.path is not None and PurePath(self.train.path).suffix in _FILES:
+            raise ValueError(
+                f"train.path is one file and test is not given, so that its problems would be the test too: {APART}"
+            )
+        train, test = self.train, self.test_source()
+        if test.limit is None and _place(train, "train") == _place(test, "test") is not None:
+            raise ValueError(f"train and test are the same problems: {APART}")
         return self
 
     def test_source(self) -> Source:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -100,3 +100,11 @@ class Training(SpecModel):
     sft: SftTraining = SftTraining()
     rft: RftTraining = RftTraining()
     dpo: DpoTraining = DpoTraining()
+
+
+T = TypeVar("T", bound=Optimisation)
+
+
+def over(base: T, own: T) -> T:
+    """Put an arm's own fields over the common ones; nothing is checked anew."""
+    return base.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})

@@ -109,5 +109,5 @@ class Work(Protocol):
 class LooksAhead(Protocol):
     """A work that may begin on the next block while the last part of one is under way."""
 
-    def expect(self, block: int) -> None:
-        """Note the block that will follow the one that is run next. Told before ``run``, unless there is none."""
+    def expect(self, block: int | None) -> None:
+        """Note the block that will follow the one that is run next, None where none will. Told before each ``run``."""

@@ -163,9 +163,7 @@ def run_missing(work: Work, mine: Sequence[int], writer: BlockWriter, heartbeat:
         if writer.is_finished(block):
             continue
         if isinstance(work, LooksAhead):
-            following = next((later for later in mine[done + 1 :] if not writer.is_finished(later)), None)
-            if following is not None:
-                work.expect(following)
+            work.expect(next((later for later in mine[done + 1 :] if not writer.is_finished(later)), None))
         _run_block(work, block, writer)
         run += 1
     writer.drain()

@@ -61,7 +61,10 @@ class PairRow:
 
     @property
     def tokens(self) -> int:
-        return 2 * len(self.prompt_ids) + len(self.chosen_ids) + len(self.rejected_ids)
+        """Those of both sides, what they begin with once, as it is run (`misstep.training.shared_prefix`)."""
+        shorter = min(len(self.chosen_ids), len(self.rejected_ids))
+        alike = np.cumprod(self.chosen_ids[:shorter] == self.rejected_ids[:shorter]).sum()
+        return len(self.prompt_ids) + len(self.chosen_ids) + len(self.rejected_ids) - int(alike)
 
 
 R = TypeVar("R", SftRow, PairRow)

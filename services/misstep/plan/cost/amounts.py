@@ -27,7 +27,7 @@ class Work:
     read: float = 0.0
     """Prompt tokens read before sampling; a prompt once for all its samples."""
     trained: float = 0.0
-    """Tokens that pass forward and backward, padding aside."""
+    """Tokens that pass forward and backward, padding aside; what both sides of a pair begin with once."""
     most_trained: int = 0
     scored: float = 0.0
     """Tokens that pass forward only: the reference's log-probabilities in DPO."""

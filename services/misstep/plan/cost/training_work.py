@@ -40,25 +40,26 @@ def dpo_work(
     credit: p.CreditParams | None,
     means: Expectations,
 ) -> Work:
-    """Both sides of every pair, each with the prompt; the reference reads them once more, forward only.
+    """Both sides of every pair, what they begin with once; the reference reads them once more, forward only.
 
-    Mean tokens of a pair, with R tokens a response, P a prompt, T steps, pit t: whole solutions 2P + 2R;
-    ``whole-response`` 2P + R + R t/T; ``shared-prefix`` 2P + R + R t/T too (its prefix R (t-1)/T stands on both sides,
-    the rest of a correct solution on one and a step on the other).
+    Mean tokens of a pair, with R tokens a response, P a prompt, T steps, pit t: whole solutions P + 2R;
+    ``whole-response`` P + R + R t/T; ``shared-prefix`` P + R + R/T (a correct solution from the prefix on, and the pit
+    step against it). What whole solutions begin with in common by chance is not known, and left in.
     """
     assert samples.subset is not None
     size = samples.subset.size
     most = min(size * min(pairs.per_problem, samples.samples), pairs.max_pairs or math.inf)
     if credit is None:
         count = size * wrong_solutions(samples, pairs.per_problem, means)
-        reach = 1.0
+        rejected = 1.0
     else:
         limit = min(pairs.per_problem, credit.negatives_per_problem)
         count = credited(samples, credit, limit, means) * means.pairs
-        reach = max(means.pit, 1 / means.steps)
+        step = 1 / means.steps
+        rejected = step if pairs.layout == "shared-prefix" else max(means.pit, step)
         most = min(most, size * limit, credit.max_negatives or math.inf)
     count = min(count, pairs.max_pairs or math.inf)
-    tokens = 2 * prompt_tokens(params.prompt, means) + means.response_tokens * (1 + reach)
+    tokens = prompt_tokens(params.prompt, means) + means.response_tokens * (1 + rejected)
     work = _training(params.optimiser, count, int(most), tokens, params.selection, params.prompt, means, sides=2)
     return Work(**{**vars(work), "scored": count * min(tokens, 2 * params.optimiser.max_length)})
 

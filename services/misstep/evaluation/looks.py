@@ -1,0 +1,50 @@
+"""How arms look in pictures and in the page's legends: every arm has a colour of Okabe and Ito's palette, which
+colour-blind readers can tell apart, and a marker of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from misstep.evaluation.results import Results
+from misstep.evaluation.svg import INK, VARIABLES
+
+_SERIES = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d3b")
+_MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+
+
+@dataclass(frozen=True)
+class Look:
+    """How an arm is drawn, in pictures and in the page's legends."""
+
+    colour: str
+    marker: str
+
+
+def looks(results: Results) -> dict[str, Look]:
+    """Give each arm a colour and a marker: the yardstick the ink's, the others in order of appearance."""
+    found = {}
+    others = 0
+    for arm in dict.fromkeys(c.arm for c in results.cells):
+        if arm == results.yardstick:
+            found[arm] = Look(INK, "o")
+        else:
+            found[arm] = Look(_SERIES[others % len(_SERIES)], _MARKERS[others % len(_MARKERS)])
+            others += 1
+    return found
+
+
+def css_colour(look: Look) -> str:
+    """Return the colour for the page's style sheet."""
+    return f"var({VARIABLES[look.colour]})" if look.colour in VARIABLES else look.colour
+
+
+def log_ticks(axis: Any, ticks: Sequence[float], text: Callable[[float], str]) -> None:
+    """Put ticks at these values of a logarithmic axis, and nowhere else."""
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))

@@ -1,0 +1,147 @@
+"""The stage processes of one run: each from the request for it to its end, with its GPUs, and the fork server that
+starts them all."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+
+from misstep.plan.frozen import FrozenStage
+from misstep.processes import free_port
+from misstep.runner import preload
+from misstep.runner.launch import Ended, Launcher, Report
+from misstep.runner.schedule import Task
+from misstep.runner.settings import Settings
+from misstep.runner.workdir import Workdir
+
+
+@dataclass
+class Process:
+    """One attempt at a task."""
+
+    task: Task
+    attempt: int
+    log_start: int
+    """Where in its log file this attempt begins."""
+    gpus: tuple[str, ...] = ()
+    began: float = field(default_factory=time.monotonic)
+
+
+class Processes:
+    """Those that were asked for and whose end is not settled yet, by the number that reports name them with.
+
+    The fork server starts with the first of them, and again after it has died.
+    """
+
+    def __init__(self, workdir: Workdir, settings: Settings, *, s3: bool) -> None:
+        self._workdir, self._settings, self._s3 = workdir, settings, s3
+        self._by_ident: dict[int, Process] = {}
+        self._idents = count(1)
+        self._launcher: Launcher | None = None
+
+    def start(
+        self,
+        task: Task,
+        attempt: int,
+        stage: FrozenStage,
+        environment: Mapping[str, str],
+        to_come: Iterable[FrozenStage],
+    ) -> None:
+        """Ask for a process.
+
+        Args:
+            to_come: the stages that a new fork server prepares for.
+        """
+        log = self._workdir.log(*task)
+        self._workdir.error(*task).unlink(missing_ok=True)
+        ident = next(self._idents)
+        gpus = self._free_gpus(stage.resources.gpus)
+        self._by_ident[ident] = Process(task, attempt, log.stat().st_size if log.exists() else 0, gpus)
+        self._server(to_come).start(
+            ident,
+            [str(self._workdir.frozen(task.stage)), "--shard", str(task.shard)],
+            log=log,
+            threads=stage.resources.cpus,
+            modules=self._modules_of(stage),
+            title=task.stage,
+            environment=environment,
+            error_file=self._workdir.error(*task),
+            gpus=gpus,
+        )
+
+    def _free_gpus(self, count: int) -> tuple[str, ...]:
+        taken = {gpu for process in self._by_ident.values() for gpu in process.gpus}
+        free = [gpu for gpu in self._settings.capacity.gpus if gpu not in taken]
+        assert count <= len(free), "the schedule starts no more than fit"
+        return tuple(free[:count])
+
+    def _modules_of(self, stage: FrozenStage) -> tuple[str, ...]:
+        if stage.resources.together:
+            return preload.modules_of_parent(s3=self._s3)
+        return preload.modules_of(stage.kind, s3=self._s3)
+
+    def _server(self, to_come: Iterable[FrozenStage]) -> Launcher:
+        if self._launcher is None:
+            stages = list(to_come)
+            kinds = {stage.kind for stage in stages if not stage.resources.together}
+            parents = [m for stage in stages if stage.resources.together for m in self._modules_of(stage)]
+            self._launcher = Launcher(
+                self._workdir.root / "logs" / "forkserver.log",
+                list(dict.fromkeys([*parents, *preload.in_order(kinds, s3=self._s3)])),
+                isolate=self._settings.isolate,
+                entry=self._settings.entry,
+            )
+        return self._launcher
+
+    def reports(self) -> list[Report]:
+        """Wait for reports, for the settings' poll time at most."""
+        if self._launcher is None:  # only other runs are at work
+            time.sleep(self._settings.poll_seconds)
+            return []
+        return self._launcher.reports(self._settings.poll_seconds)
+
+    def get(self, ident: int) -> Process | None:
+        return self._by_ident.get(ident)
+
+    def settle(self, ident: int) -> Process:
+        """Take out one whose end is settled; its GPUs are free again."""
+        return self._by_ident.pop(ident)
+
+    def stages(self) -> list[str]:
+        """Return the names of the stages that are at work, once each, in their order."""
+        return sorted({process.task.stage for process in self._by_ident.values()})
+
+    def signal(self, ident: int, number: int) -> None:
+        if self._launcher is not None:
+            self._launcher.signal(ident, number)
+
+    def signal_all(self, number: int) -> None:
+        for ident in self._by_ident:
+            self.signal(ident, number)
+
+    def drop_unstarted(self) -> list[Task]:
+        """Forget what was asked for and has no process yet; closing the server drops the requests."""
+        launcher = self._launcher
+        dropped = [ident for ident in self._by_ident if launcher is None or not launcher.has_started(ident)]
+        return [self.settle(ident).task for ident in dropped]
+
+    def server_gone(self) -> list[Ended]:
+        """Return the end of every process: they died with the server. The next start brings a new one."""
+        self.close()
+        return [Ended(ident, -signal.SIGKILL, time.monotonic(), 0.0) for ident in self._by_ident]
+
+    def close(self) -> None:
+        """End the server, and whatever still runs, at once."""
+        if self._launcher is not None:
+            self._launcher.close()
+            self._launcher = None
+
+
+def meeting_point(stage: FrozenStage) -> dict[str, str]:
+    """Where the nodes of a training stage meet when all of them are processes of this machine."""
+    if stage.resources.nodes == 1:
+        return {}
+    return {"MISSTEP_MASTER_ADDR": "127.0.0.1", "MISSTEP_MASTER_PORT": str(free_port())}
