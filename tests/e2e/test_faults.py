@@ -103,7 +103,7 @@ def test_a_stage_out_of_memory_says_so_and_goes_on_with_more(
     assert status["why"].startswith(f"{TRAINING}: OOMKilled, exit code 137"), status["why"]
     world.apply(faulty(world, "hungry", cluster=once))
     world.wait("hungry", "second start", lambda found: found.get("state") in ("Running", "Succeeded"))
-    check_end(world, "hungry", undisturbed, monkeypatch)
+    check_end(world, "hungry", undisturbed, monkeypatch, jobs=2)
 
 
 def test_an_image_that_comes_late_is_waited_for(
