@@ -135,7 +135,7 @@ def test_a_store_that_is_away_for_a_minute_is_waited_for(
 
 
 def test_a_training_over_two_pods_outlives_the_end_of_one(world: Installed) -> None:
-    """They meet by their Service. How many pods train is part of the key, so its report is compared with nothing."""
+    """They meet by their Service. Its sums are made in another order, so that its report is compared with nothing."""
     document = faulty(world, "pair", resources__sft={"nodes": 2, "memory": "2Gi"})
     world.apply(document)
     pod_of(world, "pair", TRAINING)
