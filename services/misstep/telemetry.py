@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
-disable_created_metrics()  # a second series beside each counter, which nobody asks for
+# A second series beside each counter, which nobody asks for.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY = CollectorRegistry()
 PROGRESS = Gauge("misstep_shard_progress_ratio", "How far this process is with its shard.", registry=REGISTRY)
 GENERATED_TOKENS = Counter("misstep_generated_tokens", "Tokens of samples that are finished.", registry=REGISTRY)

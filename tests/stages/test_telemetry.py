@@ -77,7 +77,8 @@ def test_without_a_port_nothing_listens(monkeypatch: pytest.MonkeyPatch) -> None
         "import threading, misstep.telemetry as t; t.serve(lambda: 0.5); "
         "assert threading.active_count() == 1; assert t.PROGRESS.collect()"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 def test_answers_with_a_worker_are_seen_as_waiting() -> None:
