@@ -14,12 +14,14 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from misstep.errors import BadInput
-from misstep.plan.frozen import FrozenStage
+from misstep.plan.frozen import FrozenStage, StageKind
 from misstep_operator.observed import ExperimentView, JobState, JobView, Observed
 from misstep_operator.stages import StageState
 
 _DURATIONS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 _GAPS = (1, 2, 5, 15, 60, 300, 900, 3600)
+_REASONS = ("BackoffLimitExceeded", "DeadlineExceeded", "FailedIndexes", "MaxFailedIndexesExceeded", "PodFailurePolicy")
+"""Why Jobs fail, in the words of Kubernetes; others are counted too."""
 
 
 @dataclass
@@ -72,6 +74,12 @@ class Accounts:
             ["kind"],
             registry=registry,
         )
+        # From zero, so that the first count is an increase.
+        for kind in StageKind:
+            for metric in (self._seconds, self._gaps, self._gpu_seconds):
+                metric.labels(kind.value)
+            for reason in _REASONS:
+                self._failures.labels(kind.value, reason)
 
     def saw(self, view: ExperimentView, seen: Observed) -> None:
         """Enter what a pass saw.

@@ -16,10 +16,10 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, start_http_server
 
 import misstep
+from misstep.verification.verdict import Verdict
 
 if TYPE_CHECKING:
     from misstep.generation.engine import Completion
-    from misstep.verification.verdict import Verdict
 
 _log = structlog.get_logger(__name__)
 
@@ -48,6 +48,10 @@ PENDING_COMPARISONS = Gauge(
 LOSS = Gauge("misstep_training_loss", "The last loss in the training log.", ["objective"], registry=REGISTRY)
 STEPS = Counter("misstep_training_steps", "Optimiser steps that this process has done.", registry=REGISTRY)
 TRAINED_TOKENS = Counter("misstep_training_tokens", "Tokens trained on, over all ranks.", registry=REGISTRY)
+# From zero, so that the first count is an increase.
+for _labels, _metric in ((("false", "true"), PROMPT_TOKENS), (("stop", "length"), SAMPLES), (Verdict, VERDICTS)):
+    for _label in _labels:
+        _metric.labels(_label)
 # Not `misstep_build_info`: the operator's absence is seen by that one's.
 Gauge("misstep_stage_build_info", "1, with the stage's version.", ["version"], registry=REGISTRY).labels(
     misstep.__version__

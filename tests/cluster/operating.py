@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import yaml
 
 from cluster.life import kubectl
 from cluster.places import KUBECTL, ClusterError
+from misstep.processes import free_port
 from tests.artifacts.servers import ACCESS, BUCKET, SECRET, make_bucket
 from tests.chart.rendering import objects as chart_objects
 
@@ -70,6 +70,8 @@ class Operating:
     environment: dict[str, str]
     operator_kubeconfig: Path
     operators: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    metrics_port: int = 0
+    """Of the operator that was started last."""
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         return kubectl(self.kubeconfig, f"--namespace={NAMESPACE}", *arguments, stdin=stdin)
@@ -97,9 +99,7 @@ class Operating:
         self.kubectl("apply", "-f-", stdin=self.upload(document))
 
     def start_operator(self) -> subprocess.Popen[bytes]:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        self.metrics_port = port = free_port()
         more = {"KUBECONFIG": str(self.operator_kubeconfig), "MISSTEP_METRICS_PORT": str(port)}
         more["MISSTEP_OPERATOR_IDENTITY"] = f"operator-{port}"
         with (self.folder / "operator.log").open("ab") as log:
