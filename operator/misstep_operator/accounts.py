@@ -1,8 +1,9 @@
 """What comes of Jobs, counted once each: how long they took, how they failed, how long GPUs waited and worked.
 
 Counters begin at zero with the process, which Prometheus understands. So that a restart counts nothing twice, the end
-of a Job counts where the Experiment's status, which outlives a restart, still has it running; a gap where all of it was
-seen by this process; and GPU time from pass to pass. What happened while no operator ran is in no GPU time and no gap.
+of a Job counts where this process saw it alive, or the Experiment's status, which outlives a restart, still has it
+running; a gap where all of it was seen by this process; and GPU time from pass to pass. What happened while no operator
+ran is in no GPU time and no gap.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ class _Book:
     """... and when that was first seen."""
     at: float
     """The last pass."""
+    alive: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
     started: set[str] = field(default_factory=set)
-    """Names of Jobs whose end, and whose first pod, have been counted."""
+    """Names of Jobs that were alive once, whose end has been counted, and whose first pod."""
     gpus: Mapping[str, int] = field(default_factory=dict)
     """Name of a Job -> GPUs that its pods held at the last pass."""
     success: float = 0.0
@@ -116,7 +118,12 @@ class Accounts:
         for job in seen.jobs:
             if job.state is JobState.COMPLETE:
                 book.success = max(book.success, job.ended or 0.0)
-            if job.name in book.ended or not _is_news(job, before.get(job.key, {})):
+            if job.alive:
+                book.alive.add(job.name)
+                continue
+            # A stage is done once its result is in the store, which is before its Job is.
+            known = job.name in book.alive or _is_running(before.get(job.key, {}), job.attempt)
+            if not known or job.name in book.ended:
                 continue
             book.ended.add(job.name)
             if job.state is JobState.FAILED:
@@ -146,11 +153,8 @@ class Accounts:
             self._gaps.labels(_kind(job.key)).observe(max(0.0, job.running_since - last))
 
 
-def _is_news(job: JobView, entry: Mapping[str, Any]) -> bool:
-    if job.state not in (JobState.COMPLETE, JobState.FAILED):
-        return False
-    running = entry.get("state") in (StageState.RUNNING, StageState.ENDING)
-    return running and entry.get("attempt") == job.attempt
+def _is_running(entry: Mapping[str, Any], attempt: int) -> bool:
+    return entry.get("state") in (StageState.RUNNING, StageState.ENDING) and entry.get("attempt") == attempt
 
 
 def _kind(key: str) -> str:

@@ -15,14 +15,9 @@ from tests.cluster.scraping import Prometheus, prometheus, stage_relabelings
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
-NOTHING_TO_SHOW = {
-    "GPUs held by stages": "no pod here asks for a GPU: a rate of zero is data, see below",
-}
-
-
 @dataclass(frozen=True)
 class Run:
-    """An Experiment that has run to its report."""
+    """An Experiment that has run to its report, and one that has failed."""
 
     world: Operating
     prometheus: Prometheus
@@ -49,10 +44,47 @@ def run(control_plane: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             began = time.time()
             world.apply(experiment(endpoint, "measured"))
             world.wait_for_state("measured", "Succeeded")
-            time.sleep(2)
+            too_long = {"template": "1 " * 200 + "{question}\n"}
+            world.apply(experiment(endpoint, "refused", seeds=[1], policy__prompt=too_long))
+            world.wait_for_state("refused", "Failed", 120)
+            time.sleep(3)
             yield Run(world, found, began, time.time())
 
 
 def test_every_query_of_the_dashboards_has_data(run: Run) -> None:
-    lacking = run.prometheus.without_data(run.began, run.ended)
-    assert {query.panel for query in lacking} == set(NOTHING_TO_SHOW), lacking
+    """GPU time among them: no pod here asks for one, and zero is data."""
+    assert run.prometheus.without_data(run.began, run.ended) == []
+
+
+def test_counts_are_those_of_the_experiment(run: Run) -> None:
+    ask = run.prometheus.now
+    done = {labels["kind"]: value for labels, value in ask("misstep_stage_duration_seconds_count > 0")}
+    assert sum(done.values()) == len(run.world.status("measured")["stages"])
+    assert ask("misstep_stage_failures_total > 0") == [
+        (
+            {
+                "__name__": "misstep_stage_failures_total",
+                "instance": f"127.0.0.1:{run.world.metrics_port}",
+                "job": "operator",
+                "kind": "sft",
+                "reason": "PodFailurePolicy",
+            },
+            1.0,
+        )
+    ]
+    assert ask('misstep_experiments{state="Failed"}')[0][1] == 1
+    assert {labels["alertname"] for labels, _ in ask("ALERTS")} == {"MisstepExperimentFailed"}
+
+
+def test_stages_are_known_by_kind_experiment_and_stage(run: Run) -> None:
+    """By the relabellings of the chart's PodMonitor. Scrapes that fell before a process's end missed little of it."""
+    series = run.prometheus.over("misstep_generated_tokens_total", run.began, run.ended)
+    made = {labels["stage"]: max(values) for labels, values in series if labels["kind"] == "sample"}
+    assert {labels["experiment"] for labels, _ in series} >= {"measured"}
+    assert {labels["namespace"] for labels, _ in series} == {NAMESPACE}
+    assert all(labels["pod"].startswith(f"{labels['kind']}-") for labels, _ in series)
+    samples = [entry["name"] for entry in run.world.status("measured")["stages"] if entry["kind"] == "sample"]
+    assert {stage for stage, tokens in made.items() if tokens} <= set(samples)
+    assert any(made.values())
+    kinds = {labels["objective"] for labels, _ in run.prometheus.over("misstep_training_loss", run.began, run.ended)}
+    assert kinds == {"sft", "dpo"}

@@ -79,6 +79,19 @@ def test_what_ended_while_no_operator_ran_is_counted_by_the_next() -> None:
     assert value(after, "misstep_stage_duration_seconds_count", kind="problems") == 1
 
 
+def test_a_stage_whose_result_is_there_before_its_job_has_ended_is_counted_too() -> None:
+    metrics, world = Metrics(), World()
+    step(world, metrics)
+    (problems,) = world.active()
+    world.committed.add(world.jobs[problems].key)
+    step(world, metrics)
+    assert world.entry("problems")["state"] == "done"
+    end(world, problems, 60)
+    for _ in range(2):
+        step(world, metrics)
+    assert value(metrics, "misstep_stage_duration_seconds_count", kind="problems") == 1
+
+
 def test_failures_have_the_reason_of_their_job() -> None:
     metrics, world = Metrics(), World()
     step(world, metrics)
