@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.artifacts import servers
-from tests.cluster.operating import Operating, experiment, operating
+from tests.cluster.operating import NAMESPACE, Operating, experiment, operating
 from tests.cluster.scraping import Prometheus, prometheus, stage_relabelings
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
