@@ -29,7 +29,7 @@ from misstep.spec.experiment import Experiment
 from misstep.spec.explain import default_text, fields_of, nested_model, type_name
 from misstep_operator.crd import crd_yaml
 from misstep_operator.metrics import Metrics
-from misstep_operator.observed import ExperimentView, JobState, JobView, Observed
+from misstep_operator.observed import ExperimentView, JobState, JobView, Observed, StoreView
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- generated tables: make docs -->", "<!-- end of generated tables -->"
@@ -125,8 +125,9 @@ def metric_tables() -> str:
     # Labels are seen on a series, so there has to be one of each.
     metrics, view = Metrics(), ExperimentView("namespace", "experiment", "uid", 1, False, {})
     job = JobView("job", "sft-1", "sft", 1, JobState.COMPLETE, ended=1.0)
+    store = StoreView(accuracies={("sft", "100"): 1.0})
     status = {"state": "Running", "stages": [{"name": "sft", "state": "running"}]}
-    metrics.saw(view, status, Observed(view, BadInput("spec", "none", "none"), (job,)))
+    metrics.saw(view, status, Observed(view, BadInput("spec", "none", "none"), (job,), store=store))
     telemetry.LOSS.labels("sft")
     lines = []
     for title, registry in (("The operator", metrics.registry), ("A stage's process", telemetry.REGISTRY)):

@@ -27,6 +27,7 @@ class _Last:
     readable: bool
     fractions: Mapping[str, float]
     """Stage -> how far it is, as finely as heartbeats say: an alert asks whether it moves."""
+    accuracies: Mapping[tuple[str, str], float]
 
 
 class Metrics:
@@ -58,7 +59,8 @@ class Metrics:
 
     def saw(self, view: ExperimentView, status: Mapping[str, Any], seen: Observed) -> None:
         """Note what a pass came to."""
-        self._last[view.namespace, view.name] = _Last(status, not seen.store.error, _fractions(seen))
+        store = seen.store
+        self._last[view.namespace, view.name] = _Last(status, not store.error, _fractions(seen), store.accuracies)
         self._accounts.saw(view, seen)
 
     def forget(self, namespace: str, name: str) -> None:
@@ -85,6 +87,11 @@ class Metrics:
         )
         attempts = GaugeMetricFamily("misstep_stage_attempts", "Jobs that a stage has had.", labels=[*each, "stage"])
         readable = GaugeMetricFamily("misstep_store_readable", "1 if the operator reads the store.", labels=each)
+        accuracies = GaugeMetricFamily(
+            "misstep_experiment_accuracy_ratio",
+            "Accuracy on the test problems, of Experiments that have a report.",
+            labels=[*each, "arm", "size"],
+        )
         for (namespace, name), last in sorted(self._last.items()):
             entries = last.status.get("stages") or ()
             for state, count in sorted(Counts(str(entry.get("state")) for entry in entries).items()):
@@ -94,12 +101,14 @@ class Metrics:
                     progress.add_metric([namespace, name, entry["name"]], last.fractions.get(entry["name"], 0.0))
                     attempts.add_metric([namespace, name, entry["name"]], entry.get("attempt", 0))
             readable.add_metric([namespace, name], float(last.readable))
+            for (arm, size), accuracy in sorted(last.accuracies.items()):
+                accuracies.add_metric([namespace, name, arm, size], accuracy)
         successes = GaugeMetricFamily(
             "misstep_stage_last_success_timestamp_seconds", "When a Job of it last completed.", labels=each
         )
         for namespace, name, when in self._accounts.successes():
             successes.add_metric([namespace, name], when)
-        yield from (stages, progress, attempts, readable, successes)
+        yield from (stages, progress, attempts, readable, successes, accuracies)
 
 
 def _fractions(seen: Observed) -> dict[str, float]:

@@ -79,6 +79,8 @@ class StoreView:
     """Keys of the plan's stages that are committed."""
     beats: Mapping[str, list[Heartbeat]] = field(default_factory=dict)
     """Key of a running stage -> its shards' heartbeats."""
+    accuracies: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """Arm and size -> what the report says, once it is committed."""
     error: str = ""
     """Why it cannot be read. Then stages find what is done by themselves."""
 

@@ -15,6 +15,7 @@ from tests.cluster.scraping import Prometheus, prometheus, stage_relabelings
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
+
 @dataclass(frozen=True)
 class Run:
     """An Experiment that has run to its report, and one that has failed."""
@@ -74,6 +75,15 @@ def test_counts_are_those_of_the_experiment(run: Run) -> None:
     ]
     assert ask('misstep_experiments{state="Failed"}')[0][1] == 1
     assert {labels["alertname"] for labels, _ in ask("ALERTS")} == {"MisstepExperimentFailed"}
+
+
+def test_results_are_those_of_the_report(run: Run) -> None:
+    found = run.prometheus.now("misstep_experiment_accuracy_ratio")
+    assert {(labels["experiment"], labels["arm"], labels["size"]) for labels, _ in found} == {
+        ("measured", "sft", "32"),
+        ("measured", "dpo", "32"),
+    }
+    assert all(0 <= accuracy <= 1 for _, accuracy in found)
 
 
 def test_stages_are_known_by_kind_experiment_and_stage(run: Run) -> None:

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from misstep_operator.metrics import Metrics
-from misstep_operator.observed import JobState
+from misstep_operator.observed import JobState, StoreView
 from misstep_operator.views import job_views
 from tests.operator.test_views import LABELS, condition, job, pod
 from tests.operator.world import World, small_plan
@@ -48,9 +48,13 @@ def test_metrics_follow_statuses_and_go_with_their_experiment() -> None:
     assert 'misstep_stage_progress_ratio{experiment="e",namespace="ns",stage="problems"} 0.0' in text
     assert 'misstep_experiment_stages{experiment="e",namespace="ns",state="waiting"} 13.0' in text
     assert 'misstep_store_readable{experiment="e",namespace="ns"} 1.0' in text
+    reported = replace(seen, store=StoreView(accuracies={("dpo", "100"): 0.5}))
+    metrics.saw(seen.experiment, world.status, reported)
+    labels = {"namespace": "ns", "experiment": "e", "arm": "dpo", "size": "100"}
+    assert value(metrics, "misstep_experiment_accuracy_ratio", **labels) == 0.5
     metrics.forget("ns", "e")
     text = generate_latest(metrics.registry).decode()
-    assert "misstep_stage_progress_ratio{" not in text
+    assert 'namespace="ns"' not in text
     assert "misstep_build_info" in text
 
 
