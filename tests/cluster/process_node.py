@@ -171,7 +171,7 @@ class ProcessNode:
                 found[each["name"]] = self.secret(namespace, reference["name"])[reference["key"]]
             elif not source:  # a field of the pod: the Job's index, which stands there already
                 found[each["name"]] = each.get("value", "")
-        if "MISSTEP_METRICS_PORT" in found:
+        if found.get("MISSTEP_METRICS_PORT"):
             found["MISSTEP_METRICS_PORT"] = str(self.offer(pod))
         folders = {name: str(own / name.lower()) for name in ("HOME", "MISSTEP_SCRATCH", "MISSTEP_CACHE")}
         for folder in folders.values():

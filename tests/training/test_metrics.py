@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_one_process_counts_for_all(base: Path, tmp_path: Path, processes: int) -> None:
     world, port = World(tmp_path, base), free_port()
-    params = stages.sft_params(optimiser=small.optimiser(epochs=30, batch_size=6, micro_batch_size=6))
+    params = stages.sft_params(optimiser=small.optimiser(epochs=3, batch_size=6, micro_batch_size=6))
     together = {"processes_per_node": 2, "zero_stage": 2} if processes == 2 else {}
     stage = world.stage(params, Resources(cpus=2, **together))
     process = world.start(stage, MISSTEP_METRICS_PORT=port)
@@ -33,7 +33,7 @@ def test_one_process_counts_for_all(base: Path, tmp_path: Path, processes: int) 
             time.sleep(0.05)
             continue
         seen = {sample.name: sample.value for family in families for sample in family.samples}
-        time.sleep(0.05)
+        time.sleep(0.1)
     assert process.returncode == 0, world.log(stage)
     assert "no metrics are served" not in world.log(stage)
     summary = world.summary(stage)
