@@ -13,7 +13,7 @@ from tests.artifacts import servers
 from tests.cluster.operating import NAMESPACE, Operating, experiment, operating
 from tests.cluster.scraping import Prometheus, prometheus, stage_relabelings
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ def run(control_plane: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         with prometheus(folder / "prometheus", scrape) as found:
             began = time.time()
             world.apply(experiment(endpoint, "measured"))
-            world.wait_for_state("measured", "Succeeded")
+            world.wait_for_state("measured", "Succeeded", 900)
             too_long = {"template": "1 " * 200 + "{question}\n"}
             world.apply(experiment(endpoint, "refused", seeds=[1], policy__prompt=too_long))
-            world.wait_for_state("refused", "Failed", 120)
+            world.wait_for_state("refused", "Failed", 300)
             time.sleep(3)
             yield Run(world, found, began, time.time())
 
