@@ -53,7 +53,10 @@ class Stores:
         known = self._accuracies.get((report.storage, report.key))
         if known is None:
             cells = watch.summary(report.key).get("cells", ())
-            known = {(cell["arm"], cell["size"]): cell["accuracy"] for cell in cells}
+            whole = [
+                cell for cell in cells if {"arm", "size", "accuracy"} <= cell.keys()
+            ]  # another version's are others
+            known = {(cell["arm"], cell["size"]): cell["accuracy"] for cell in whole}
             self._accuracies[report.storage, report.key] = known
         return known
 
