@@ -55,7 +55,7 @@ class Stores:
             cells = watch.summary(report.key).get("cells", ())
             whole = [
                 cell for cell in cells if {"arm", "size", "accuracy"} <= cell.keys()
-            ]  # another version's are others
+            ]  # else another version
             known = {(cell["arm"], cell["size"]): cell["accuracy"] for cell in whole}
             self._accuracies[report.storage, report.key] = known
         return known
