@@ -53,9 +53,7 @@ class Stores:
         known = self._accuracies.get((report.storage, report.key))
         if known is None:
             cells = watch.summary(report.key).get("cells", ())
-            whole = [
-                cell for cell in cells if {"arm", "size", "accuracy"} <= cell.keys()
-            ]  # else another version
+            whole = [cell for cell in cells if {"arm", "size", "accuracy"} <= cell.keys()]  # else another version
             known = {(cell["arm"], cell["size"]): cell["accuracy"] for cell in whole}
             self._accuracies[report.storage, report.key] = known
         return known
