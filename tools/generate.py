@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Write the generated pages, or check that they are current.
 
-python tools/generate.py           write docs/experiment.md, the tables in docs/{artifacts,cost,running}.md, the
-                                   CustomResourceDefinition, and the chart's schema and README
+python tools/generate.py           write docs/experiment.md, the tables in docs/{artifacts,cost,operations,running}.md,
+                                   the CustomResourceDefinition, and the chart's schema and README
 python tools/generate.py --check   exit 1, naming the file, where one differs; also checks locks/ against pyproject
 """
 
@@ -18,7 +18,9 @@ import chart_values
 from packaging.requirements import Requirement
 from pydantic import BaseModel
 
+from misstep import telemetry
 from misstep.artifacts.records import TABLES
+from misstep.errors import BadInput
 from misstep.generation.presets import PRESETS
 from misstep.plan.cost.architecture import KNOWN, known_architecture
 from misstep.plan.cost.expectations import DEFAULTS
@@ -26,6 +28,8 @@ from misstep.plan.cost.throughput import RATES
 from misstep.spec.experiment import Experiment
 from misstep.spec.explain import default_text, fields_of, nested_model, type_name
 from misstep_operator.crd import crd_yaml
+from misstep_operator.metrics import Metrics
+from misstep_operator.observed import ExperimentView, JobState, JobView, Observed, StoreView
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- generated tables: make docs -->", "<!-- end of generated tables -->"
@@ -33,12 +37,14 @@ BEGIN, END = "<!-- generated tables: make docs -->", "<!-- end of generated tabl
 
 def main(argv: list[str]) -> int:
     """Write or check; returns the exit code."""
-    artifacts, cost, running = (ROOT / f"docs/{name}.md" for name in ("artifacts", "cost", "running"))
+    names = ("artifacts", "cost", "operations", "running")
+    artifacts, cost, operations, running = (ROOT / f"docs/{name}.md" for name in names)
     chart = chart_values.CHART / "README.md"
     pages = {
         ROOT / "docs/experiment.md": experiment_page(),
         artifacts: between_marks(artifacts.read_text(), schema_tables()),
         cost: between_marks(cost.read_text(), cost_tables()),
+        operations: between_marks(operations.read_text(), metric_tables()),
         running: between_marks(running.read_text(), preset_table()),
         ROOT / "charts/misstep/files/crd.yaml": crd_yaml(),
         chart: between_marks(chart.read_text(), chart_values.table()),
@@ -112,6 +118,25 @@ def preset_table() -> str:
 
 def _shown(text: str) -> str:
     return text.replace("\n", "\\n")
+
+
+def metric_tables() -> str:
+    """What the operator and stages tell Prometheus."""
+    # Labels are seen on a series, so there has to be one of each.
+    metrics, view = Metrics(), ExperimentView("namespace", "experiment", "uid", 1, False, {})
+    job = JobView("job", "sft-1", "sft", 1, JobState.COMPLETE, ended=1.0)
+    store = StoreView(accuracies={("sft", "100"): 1.0})
+    status = {"state": "Running", "stages": [{"name": "sft", "state": "running"}]}
+    metrics.saw(view, status, Observed(view, BadInput("spec", "none", "none"), (job,), store=store))
+    telemetry.LOSS.labels("sft")
+    lines = []
+    for title, registry in (("The operator", metrics.registry), ("A stage's process", telemetry.REGISTRY)):
+        lines += ["", f"### {title}", "", "| metric | type | labels | meaning |", "|---|---|---|---|"]
+        for metric in sorted(registry.collect(), key=lambda metric: metric.name):
+            name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+            labels = ", ".join(label for label in metric.samples[0].labels if label != "le")
+            lines.append(f"| `{name}` | {metric.type} | {labels} | {cell(metric.documentation)} |")
+    return "\n".join(lines).strip()
 
 
 def cost_tables() -> str:

@@ -179,6 +179,9 @@ def _container(
         {"name": "MISSTEP_TERMINATION_LOG", "value": "/dev/termination-log"},
         {"name": "PYTHONDONTWRITEBYTECODE", "value": "1"},
     ]
+    port = settings.stage_metrics_port
+    if port:
+        variables.append({"name": "MISSTEP_METRICS_PORT", "value": str(port)})
     if _over_nodes(stage):
         variables += [
             {"name": "MISSTEP_MASTER_ADDR", "value": f"{job}-0.{job}"},
@@ -196,6 +199,7 @@ def _container(
         "args": ["stage", stage.model_dump_json()],
         "env": variables,
         **source,
+        **({"ports": [{"name": "metrics", "containerPort": port}]} if port else {}),
         "resources": _resources(stage, own),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {

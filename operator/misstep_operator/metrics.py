@@ -9,14 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 import misstep
 from misstep.errors import BadInput
-from misstep_operator.observed import ExperimentView, JobState, Observed
+from misstep_operator.accounts import Accounts
+from misstep_operator.observed import ExperimentView, Observed
 
-_MINUTES = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
+# A second series beside each counter, which nobody asks for.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 @dataclass
@@ -25,6 +27,7 @@ class _Last:
     readable: bool
     fractions: Mapping[str, float]
     """Stage -> how far it is, as finely as heartbeats say: an alert asks whether it moves."""
+    accuracies: Mapping[tuple[str, str], float]
 
 
 class Metrics:
@@ -33,20 +36,13 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._last: dict[tuple[str, str], _Last] = {}
-        self._counted: set[tuple[str, str]] = set()
+        self._accounts = Accounts(self.registry)
         self._pass_seconds = Histogram(
             "misstep_reconcile_duration_seconds", "Time of one pass over one Experiment.", registry=self.registry
         )
         self.errors = Counter("misstep_reconcile_errors", "Passes that ended in an error.", registry=self.registry)
         self.resync = Gauge(
             "misstep_last_resync_timestamp_seconds", "When all Experiments were last listed.", registry=self.registry
-        )
-        self._stage_seconds = Histogram(
-            "misstep_stage_duration_seconds",
-            "Time from a Job's start to its completion.",
-            ["kind"],
-            buckets=_MINUTES,
-            registry=self.registry,
         )
         build = Gauge("misstep_build_info", "1, with the operator's version.", ["version"], registry=self.registry)
         build.labels(misstep.__version__).set(1)
@@ -63,21 +59,19 @@ class Metrics:
 
     def saw(self, view: ExperimentView, status: Mapping[str, Any], seen: Observed) -> None:
         """Note what a pass came to."""
-        self._last[view.namespace, view.name] = _Last(status, not seen.store.error, _fractions(seen))
-        for job in seen.jobs:
-            done = job.state is JobState.COMPLETE and job.started is not None and job.ended is not None
-            if done and (view.uid, job.name) not in self._counted:
-                self._counted.add((view.uid, job.name))
-                assert job.started is not None and job.ended is not None
-                self._stage_seconds.labels(job.key.rpartition("-")[0]).observe(job.ended - job.started)
+        store = seen.store
+        self._last[view.namespace, view.name] = _Last(status, not store.error, _fractions(seen), store.accuracies)
+        self._accounts.saw(view, seen)
 
     def forget(self, namespace: str, name: str) -> None:
         """Drop a deleted Experiment."""
         self._last.pop((namespace, name), None)
+        self._accounts.forget(namespace, name)
 
     def keep_only(self, names: set[tuple[str, str]]) -> None:
         """Drop all but these (namespace, name)."""
-        self._last = {name: last for name, last in self._last.items() if name in names}
+        for name in self._last.keys() - names:
+            self.forget(*name)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families that follow from statuses."""
@@ -93,6 +87,11 @@ class Metrics:
         )
         attempts = GaugeMetricFamily("misstep_stage_attempts", "Jobs that a stage has had.", labels=[*each, "stage"])
         readable = GaugeMetricFamily("misstep_store_readable", "1 if the operator reads the store.", labels=each)
+        accuracies = GaugeMetricFamily(
+            "misstep_experiment_accuracy_ratio",
+            "Accuracy on the test problems, of Experiments that have a report.",
+            labels=[*each, "arm", "size"],
+        )
         for (namespace, name), last in sorted(self._last.items()):
             entries = last.status.get("stages") or ()
             for state, count in sorted(Counts(str(entry.get("state")) for entry in entries).items()):
@@ -102,7 +101,14 @@ class Metrics:
                     progress.add_metric([namespace, name, entry["name"]], last.fractions.get(entry["name"], 0.0))
                     attempts.add_metric([namespace, name, entry["name"]], entry.get("attempt", 0))
             readable.add_metric([namespace, name], float(last.readable))
-        yield from (stages, progress, attempts, readable)
+            for (arm, size), accuracy in sorted(last.accuracies.items()):
+                accuracies.add_metric([namespace, name, arm, size], accuracy)
+        successes = GaugeMetricFamily(
+            "misstep_stage_last_success_timestamp_seconds", "When a Job of it last completed.", labels=each
+        )
+        for namespace, name, when in self._accounts.successes():
+            successes.add_metric([namespace, name], when)
+        yield from (stages, progress, attempts, readable, successes, accuracies)
 
 
 def _fractions(seen: Observed) -> dict[str, float]:

@@ -58,7 +58,10 @@ class JobView:
     """Of a failed Job: what its stage said last, else the condition's message."""
     started: float | None = None
     ended: float | None = None
-    """Seconds since the epoch."""
+    running_since: float | None = None
+    """Seconds since the epoch: the Job's start and end, good or bad; the start of the first of the pods that run."""
+    running: int = 0
+    """How many of its pods run."""
     trouble: Trouble | None = None
     """Of a Job that is active: why a pod of it does not run."""
 
@@ -76,6 +79,8 @@ class StoreView:
     """Keys of the plan's stages that are committed."""
     beats: Mapping[str, list[Heartbeat]] = field(default_factory=dict)
     """Key of a running stage -> its shards' heartbeats."""
+    accuracies: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """Arm and size -> what the report says, once it is committed."""
     error: str = ""
     """Why it cannot be read. Then stages find what is done by themselves."""
 

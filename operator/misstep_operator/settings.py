@@ -43,6 +43,8 @@ class Settings:
     """Namespaces to watch; none for all."""
     resync_seconds: float = 10.0
     metrics_port: int = 8080
+    stage_metrics_port: int = 0
+    """Where pods of stages answer Prometheus; 0: nowhere."""
     identity: str = field(default_factory=socket.gethostname)
 
     @property
@@ -72,14 +74,17 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         namespaces=tuple(name.strip() for name in namespaces.split(",") if name.strip()),
         resync_seconds=_number(environment, "MISSTEP_RESYNC_SECONDS", 10.0),
         metrics_port=int(_number(environment, "MISSTEP_METRICS_PORT", 8080)),
+        stage_metrics_port=int(_number(environment, "MISSTEP_STAGE_METRICS_PORT", 0)),
         identity=environment.get("MISSTEP_OPERATOR_IDENTITY") or socket.gethostname(),
     )
 
 
 def _number(environment: Mapping[str, str], name: str, default: float) -> float:
     text = environment.get(name, "")
+    if not text:
+        return default
     try:
-        value = float(text) if text else default
+        value = float(text)
     except ValueError:
         value = 0.0
     if value <= 0:

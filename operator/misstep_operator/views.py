@@ -94,7 +94,9 @@ def _job_view(job: Object, pods: list[Object]) -> JobView | None:
         reason=reason,
         message=message,
         started=_seconds(status.get("startTime")),
-        ended=_seconds(status.get("completionTime")),
+        ended=_seconds(status.get("completionTime") or (_condition(job, "Failed") or {}).get("lastTransitionTime")),
+        running_since=min(_starts(pods), default=None),
+        running=status.get("ready") or 0,
         trouble=next((found for pod in pods if (found := _trouble(pod))), None) if state is JobState.ACTIVE else None,
     )
 
@@ -115,6 +117,13 @@ def _state(job: Object) -> tuple[JobState, str, str]:
 def _condition(job: Object, kind: str) -> Object | None:
     conditions = (job.get("status") or {}).get("conditions") or ()
     return next((c for c in conditions if c.get("type") == kind and c.get("status") == "True"), None)
+
+
+def _starts(pods: list[Object]) -> list[float]:
+    """When the containers began that run now."""
+    containers = [c for pod in pods for c in (pod.get("status") or {}).get("containerStatuses") or ()]
+    running = [(container.get("state") or {}).get("running") or {} for container in containers]
+    return [began for each in running if (began := _seconds(each.get("startedAt"))) is not None]
 
 
 def _trouble(pod: Object) -> Trouble | None:

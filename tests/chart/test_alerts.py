@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -11,8 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 
+from misstep import telemetry
+from misstep_operator.metrics import Metrics
 from tests.chart.rendering import CHART, objects
+from tests.cluster.scraping import dashboard_queries
 
 Promtool = Callable[..., None]
 CASES = Path(__file__).with_name("alerts_test.yaml")
@@ -20,19 +23,6 @@ ALERTS = [
     rule for group in yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"] for rule in group["rules"]
 ]
 NAMES = [alert["alert"] for alert in ALERTS]
-METRICS = {
-    "misstep_experiments",
-    "misstep_stage_progress_ratio",
-    "misstep_stage_attempts",
-    "misstep_stage_duration_seconds",
-    "misstep_experiment_stages",
-    "misstep_reconcile_duration_seconds",
-    "misstep_reconcile_errors_total",
-    "misstep_last_resync_timestamp_seconds",
-    "misstep_store_readable",
-    "misstep_build_info",
-}
-"""What the operator exports."""
 
 
 @pytest.fixture
@@ -59,12 +49,7 @@ def test_alerts_fire_when_they_should(promtool: Promtool, tmp_path: Path) -> Non
 
 
 def test_dashboards_ask_in_a_language_that_prometheus_knows(promtool: Promtool, tmp_path: Path) -> None:
-    asked = [
-        target["expr"].replace("$__range", "1h")
-        for file in CHART.glob("dashboards/*.json")
-        for panel in json.loads(file.read_text())["panels"]
-        for target in panel["targets"]
-    ]
+    asked = [query.expression for query in dashboard_queries()]
     rules = [{"record": f"query:{number}", "expr": expression} for number, expression in enumerate(asked)]
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
     promtool("check", "rules", "rules.yaml")
@@ -85,10 +70,30 @@ def test_each_alert_says_what_to_do_in_the_manual() -> None:
     assert {alert["annotations"]["runbook"] for alert in ALERTS} == headings
 
 
-def test_only_metrics_that_the_operator_exports_are_asked_for() -> None:
+SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
+
+
+def exported(registry: CollectorRegistry) -> set[str]:
+    """Names of all series that a registry can have."""
+    return {metric.name + suffix for metric in registry.collect() for suffix in SUFFIXES[metric.type]}
+
+
+def test_only_metrics_that_somebody_exports_are_asked_for() -> None:
+    """In panels, in variables and in alerts."""
     texts = [alert["expr"] for alert in ALERTS] + [file.read_text() for file in CHART.glob("dashboards/*.json")]
-    asked = {re.sub(r"_(bucket|sum|count)$", "", name) for text in texts for name in re.findall(r"\bmisstep_\w+", text)}
-    assert asked <= METRICS
+    asked = {name for text in texts for name in re.findall(r"\bmisstep_\w+", text)}
+    assert asked <= exported(Metrics().registry) | exported(telemetry.REGISTRY)
+
+
+def test_operator_and_stages_have_no_name_in_common() -> None:
+    """Alerts and sums over one of them would count the other."""
+    assert not exported(Metrics().registry) & exported(telemetry.REGISTRY)
+
+
+def test_everything_that_is_exported_is_on_a_dashboard() -> None:
+    shown = " ".join(query.expression for query in dashboard_queries())
+    for registry in (Metrics().registry, telemetry.REGISTRY):
+        assert [metric.name for metric in registry.collect() if metric.name not in shown] == []
 
 
 def test_an_alert_can_be_left_out() -> None:

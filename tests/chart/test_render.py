@@ -96,6 +96,15 @@ def test_both_monitors_are_refused_in_words() -> None:
     assert [o["kind"] for o in objects({"metrics": {"podMonitor": {"enabled": True}}})].count("PodMonitor") == 1
 
 
+def test_a_monitor_of_stages_needs_stages_that_answer() -> None:
+    stages = {"podMonitor": {"enabled": True}}
+    watched = {"metrics": {"stages": stages}, "watchNamespaces": ["b", "a"]}
+    (monitor,) = [o for o in objects(watched) if o["kind"] == "PodMonitor"]
+    assert monitor["spec"]["namespaceSelector"] == {"matchNames": ["a", "b"]}
+    with pytest.raises(HelmRenderError, match="nothing to scrape"):
+        render({"metrics": {"stages": stages | {"enabled": False}}})
+
+
 def test_an_account_that_nobody_makes_must_be_named() -> None:
     with pytest.raises(HelmRenderError, match=r"operator\.serviceAccount\.name"):
         render({"operator": {"serviceAccount": {"create": False}}})

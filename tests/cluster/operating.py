@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import yaml
 
 from cluster.life import kubectl
 from cluster.places import ClusterError
+from misstep.processes import free_port
 from tests.artifacts.servers import ACCESS, BUCKET, SECRET, make_bucket
 from tests.chart.rendering import objects as chart_objects
 from tests.cluster.world import NAMESPACE, ROOT, World
@@ -33,11 +33,11 @@ class Operating(World):
     endpoint: str
     operator_kubeconfig: Path
     operators: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    metrics_port: int = 0
+    """Of the operator that was started last."""
 
     def start_operator(self) -> subprocess.Popen[bytes]:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        self.metrics_port = port = free_port()
         more = {"KUBECONFIG": str(self.operator_kubeconfig), "MISSTEP_METRICS_PORT": str(port)}
         more["MISSTEP_OPERATOR_IDENTITY"] = f"operator-{port}"
         with (self.folder / "operator.log").open("ab") as log:

@@ -10,7 +10,9 @@ images of torch are gigabytes. Image pulls can be made to fail: an image with ``
 from __future__ import annotations
 
 import base64
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -28,6 +30,8 @@ from lightkube.resources.coordination_v1 import Lease
 from lightkube.resources.core_v1 import Node, Pod, Secret
 from lightkube.types import PatchType
 
+from misstep.processes import free_port
+
 NAME = "processes"
 ROOT = Path(__file__).parents[2]
 
@@ -41,6 +45,8 @@ class ProcessNode:
 
     def __init__(self, client: lightkube.Client, folder: Path) -> None:
         self.client, self.folder = client, folder
+        self.targets = folder / "targets"
+        """Where pods answer a Prometheus, in files that it can discover them by."""
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.seen: set[str] = set()
         self.ending: set[str] = set()
@@ -135,6 +141,7 @@ class ProcessNode:
         running = {"state": {"running": {"startedAt": started}}, "ready": True, "started": True}
         self.status(pod, "Running", started, {**state, **running})
         code = process.wait()
+        (self.targets / f"{uid}.json").unlink(missing_ok=True)
         code = 128 - code if code < 0 else code
         said = (own / "termination-log").read_text() if (own / "termination-log").exists() else ""
         ended = {
@@ -164,10 +171,23 @@ class ProcessNode:
                 found[each["name"]] = self.secret(namespace, reference["name"])[reference["key"]]
             elif not source:  # a field of the pod: the Job's index, which stands there already
                 found[each["name"]] = each.get("value", "")
+        if found.get("MISSTEP_METRICS_PORT"):
+            found["MISSTEP_METRICS_PORT"] = str(self.offer(pod))
         folders = {name: str(own / name.lower()) for name in ("HOME", "MISSTEP_SCRATCH", "MISSTEP_CACHE")}
         for folder in folders.values():
             Path(folder).mkdir()
         return found | folders | {"MISSTEP_TERMINATION_LOG": str(own / "termination-log")}
+
+    def offer(self, pod: dict[str, Any]) -> int:
+        """Return a port for a pod's metrics, for all share one address here, and tell a Prometheus of it."""
+        port, metadata = free_port(), pod["metadata"]
+        labels = {f"__meta_kubernetes_pod_label_{re.sub('[^a-z]', '_', k)}": v for k, v in metadata["labels"].items()}
+        labels |= {"namespace": metadata["namespace"], "pod": metadata["name"]}
+        self.targets.mkdir(exist_ok=True)
+        half = self.targets / f"{metadata['uid']}.half"
+        half.write_text(json.dumps([{"targets": [f"127.0.0.1:{port}"], "labels": labels}]))
+        half.rename(half.with_suffix(".json"))
+        return port
 
     def secret(self, namespace: str, name: str) -> dict[str, str]:
         data = self.client.get(Secret, name, namespace=namespace).data or {}

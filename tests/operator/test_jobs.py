@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ SETTINGS = Settings(
     images={service: f"registry.example/misstep-{service}:1" for service in set(SERVICES.values())},
     service_account="misstep-stages",
     env_secret="misstep-s3",
+    stage_metrics_port=9090,
 )
 PLAN = small_plan("""
 resources:
@@ -89,6 +91,14 @@ def test_credentials_come_from_secrets_and_names_fit(stage: FrozenStage) -> None
     pod = job["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is False
     assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_no_port_is_open_unless_the_operator_is_told_so() -> None:
+    closed = replace(SETTINGS, stage_metrics_port=0)
+    job = make_job(VIEW, stages(PLAN)[StageKind.SAMPLE], 1, CLUSTER, SECRETS, closed, {})
+    container = job["spec"]["template"]["spec"]["containers"][0]
+    assert "ports" not in container
+    assert "MISSTEP_METRICS_PORT" not in {each["name"] for each in container["env"]}
 
 
 def test_names_are_the_same_for_everyone_and_differ_between_experiments_and_attempts() -> None:

@@ -55,6 +55,13 @@ default
 {{- end -}}
 {{- end -}}
 
+{{/* The pods of stages. */}}
+{{- define "misstep.stageSelector" -}}
+matchLabels:
+  app.kubernetes.io/name: misstep
+  app.kubernetes.io/managed-by: misstep-operator
+{{- end -}}
+
 {{/* The namespaces in which stages are known to run, as JSON. Takes a list: the root, more namespaces. */}}
 {{- define "misstep.stageNamespaces" -}}
 {{- $root := index . 0 -}}

@@ -89,6 +89,11 @@ class ProgressWriter:
         if now >= self._next_write:
             self.flush()
 
+    @property
+    def fraction(self) -> float:
+        """How far the shard is, from 0 to 1."""
+        return self._latest.fraction if self._latest is not None else 0.0
+
     def blocks(self, done: int, total: int) -> None:
         """Note how many of the shard's blocks are finished; written with the next heartbeat."""
         self._blocks = (done, total)

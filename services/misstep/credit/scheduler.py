@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from misstep import telemetry
 from misstep.credit.block import NEVER_SOLVED, CreditedBlock, CreditedNegative, Prefix, prefix_id
 from misstep.credit.estimators import Estimator
 from misstep.credit.pieces import TokenPieces
@@ -142,6 +143,8 @@ class Scheduler:
         """Judge one prefix's rollouts and wake the negatives that wait for it."""
         prefix = node.prefix
         prefix.rollouts = self._judge.rollouts(prefix, completions)
+        telemetry.ROLLOUTS.inc(len(prefix.rollouts))
+        telemetry.count_verdicts(rollout.verdict for rollout in prefix.rollouts)
         correct = sum(rollout.solved for rollout in prefix.rollouts)
         wrong = sum(rollout.verdict is Verdict.WRONG for rollout in prefix.rollouts)
         counts = Counts(len(prefix.rollouts), correct, len(prefix.rollouts) - correct - wrong)

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from misstep import telemetry
 from misstep.generation.decoders import Decoder, decoder_for
 from misstep.generation.draw import choose, uniforms
 from misstep.generation.engine import Completion, Request, Usage, token_limit
@@ -100,6 +101,7 @@ class TransformersEngine:
         """
         limit = token_limit(request, self._context, self._vocabulary, self._decoding.max_new_tokens)
         job = Job(request, limit, [None] * len(request.seeds))
+        telemetry.PENDING_SAMPLES.inc(len(request.seeds))
         if limit < 1 or not request.seeds:
             job.completions = [Completion((), "", "length", 0.0)] * len(request.seeds)
             self._complete.append(job)
@@ -123,13 +125,16 @@ class TransformersEngine:
                     self._decode()
                 while self._complete:
                     job = self._complete.popleft()
-                    yield job.request, tuple(c for c in job.completions if c is not None)
+                    completions = tuple(c for c in job.completions if c is not None)
+                    telemetry.count_samples(completions)
+                    yield job.request, completions
             self._decoder.clear()
 
     def close(self) -> None:
         """Drop what is queued, the buffers and the model."""
         self._queue.clear()
         self._complete.clear()
+        telemetry.PENDING_SAMPLES.set(0)
         self._rows.used = 0
         self._decoder.clear()
         del self._model, self._decoder
@@ -165,10 +170,12 @@ class TransformersEngine:
             sources += [source] * len(samples)
         if fresh:
             self._decoder.prefill(used, [job.request.prompt_ids for job, _ in fresh], columns)
-        self._usage += Usage(
+        usage = Usage(
             sum(len(job.request.prompt_ids) for job, _ in (*fresh, *forks)),
             sum(len(job.request.prompt_ids) - 1 for job, _ in forks),  # the last token is a row's first decoding step
         )
+        self._usage += usage
+        telemetry.count_prompt_tokens(usage.prefill_tokens, usage.cached_prefill_tokens)
         if forks:
             targets = used + len(fresh) + np.arange(len(forks))
             lengths = np.array([len(job.request.prompt_ids) - 1 for job, _ in forks])

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from misstep import telemetry
 from misstep.errors import BadInput
 from misstep.generation.engine import Completion, FinishReason, Request, Usage, token_limit
 from misstep.generation.loading import check_end_token, load_generation_config, load_tokenizer
@@ -107,6 +108,7 @@ class VllmEngine:
         """
         limit = token_limit(request, self._context, self._vocabulary, self._decoding.max_new_tokens)
         job = _Job(request, [None] * len(request.seeds), len(request.seeds))
+        telemetry.PENDING_SAMPLES.inc(len(request.seeds))
         if limit < 1 or not request.seeds:
             job.completions = [Completion((), "", "length")] * len(request.seeds)
             self._complete.append(job)
@@ -143,7 +145,9 @@ class VllmEngine:
         while self._complete or self._samples:
             while self._complete:
                 job = self._complete.popleft()
-                yield job.request, tuple(c for c in job.completions if c is not None)
+                completions = tuple(c for c in job.completions if c is not None)
+                telemetry.count_samples(completions)
+                yield job.request, completions
             if self._samples:
                 for output in self._engine.step():
                     self._take(output)
@@ -153,6 +157,7 @@ class VllmEngine:
         self._engine.abort_request(list(self._samples))
         self._samples.clear()
         self._complete.clear()
+        telemetry.PENDING_SAMPLES.set(0)
         close_vllm(self._engine)
 
     def _take(self, output: Any) -> None:
@@ -183,7 +188,9 @@ class VllmEngine:
             text=self._stops.cut(text) if self._decoding.stop else text,
             finish_reason=reason,
         )
-        self._usage += Usage(len(job.request.prompt_ids), output.num_cached_tokens or 0)
+        usage = Usage(len(job.request.prompt_ids), output.num_cached_tokens or 0)
+        self._usage += usage
+        telemetry.count_prompt_tokens(usage.prefill_tokens, usage.cached_prefill_tokens)
         job.left -= 1
         if not job.left:
             self._complete.append(job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from misstep import telemetry
 from misstep.artifacts import manifest as m
 from misstep.artifacts import paths
 from misstep.artifacts.disk import full_disk_errors
@@ -72,6 +74,7 @@ def run_stage(
                     blocks_run = _run_together(stage, shard, store, scratch)
             elif not _complete(store, stage.key):
                 heartbeat = ProgressWriter(store, stage.key, shard, progress)
+                telemetry.serve(lambda: heartbeat.fraction)
                 blocks_run = _run_blocks(stage, shard, store, scratch, heartbeat, registry)
             committed = _commit(store, stage)
             scratch.remove()
@@ -91,7 +94,10 @@ def run_rank(stage: FrozenStage, folder: Path, registry: Mapping[StageKind, str]
     store = open_store(stage.storage)
     scratch = folder if world().local_rank == 0 else folder / f"rank-{world().rank}"
     scratch.mkdir(exist_ok=True)
-    context = RankRuntime(stage, store, folder, scratch, ProgressWriter(store, stage.key, 0))
+    progress = ProgressWriter(store, stage.key, 0)
+    if world().local_rank == 0:
+        telemetry.serve(lambda: progress.fraction if world().first else math.nan)  # others are not told
+    context = RankRuntime(stage, store, folder, scratch, progress)
     try:
         work = find_work(stage.kind, registry)(context)
         if world().first:

@@ -11,6 +11,7 @@ import httpx2
 from anyio import to_thread
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
+from misstep import telemetry
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.frozen import Endpoint
 from misstep.plan.params import DecodingParams
@@ -115,6 +116,8 @@ class Client:
         self._any_answer = True
         self._counts["asked"] += 1
         self._counts["estimated"] += reply.estimated
+        telemetry.count_prompt_tokens(reply.prompt_tokens, 0)
+        telemetry.GENERATED_TOKENS.inc(reply.generated_tokens)
         return await to_thread.run_sync(self._journal.keep, ask, reply)
 
     async def _insist(self, ask: Ask) -> Reply:

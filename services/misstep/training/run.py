@@ -14,6 +14,7 @@ from transformers import PrinterCallback
 from transformers.utils.logging import disable_progress_bar
 
 from misstep.errors import MisstepError
+from misstep.plan.frozen import StageKind
 from misstep.plan.params import OptimiserParams, SelectionParams
 from misstep.stages.context import Output, StageContext
 from misstep.stages.heartbeat import beat
@@ -157,6 +158,8 @@ def _fit(
             ctx.checkpoints,
             engine=lambda: trainer.model_wrapped,
             learning_rate=run.optimiser.learning_rate,
+            objective="dpo" if ctx.stage.kind is StageKind.DPO else "sft",
+            tokens_per_step=sum(row.tokens for row in run.rows.rows) / schedule.steps_per_epoch,
         )
         trainer.add_callback(watch)
         trainer.train(resume_from_checkpoint=None if found is None else str(found[1]))

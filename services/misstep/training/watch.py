@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
+from misstep import telemetry
 from misstep.errors import BadInput
 from misstep.stages.heartbeat import beat, seconds_from
 from misstep.training.ranks import from_first, world
@@ -83,12 +84,15 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         checkpoints: Checkpoints,
         engine: Callable[[], Any],
         learning_rate: float,
+        objective: str,
+        tokens_per_step: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._schedule, self._keep = schedule, keep
         self._scorer, self._scoring_steps = scorer, scoring_steps
         self._progress, self._checkpoints = progress, checkpoints
         self._engine, self._learning_rate = engine, learning_rate
+        self._objective, self._tokens_per_step = objective, tokens_per_step
         self._clock = clock
         self._every = seconds_from("MISSTEP_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)
         self._share = 0 if "MISSTEP_CHECKPOINT_SECONDS" in os.environ else _CHECKPOINT_SHARE
@@ -100,6 +104,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **rest: Any
     ) -> None:
         step = state.global_step
+        if world().first:
+            telemetry.STEPS.inc()
+            telemetry.TRAINED_TOKENS.inc(self._tokens_per_step)
         self._refuse_skipped(step, state.max_steps)
         if step in self._scoring_steps:
             control.should_log = True
@@ -145,6 +152,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         if logs and "loss" in logs:
             self._detail["loss"] = logs["loss"]
+            if world().first:
+                telemetry.LOSS.labels(self._objective).set(logs["loss"])
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"

@@ -19,6 +19,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from misstep import telemetry
 from misstep.errors import MisstepError
 from misstep.verification.verdict import Verdict
 from misstep.verification.worker import PATIENCE
@@ -101,6 +102,7 @@ class WorkerPool:
             for ticket in self._pending.values():
                 ticket.verdict, ticket.rule = Verdict.TIMEOUT, "closed"
             self._pending.clear()
+            telemetry.PENDING_COMPARISONS.set(0)
 
     def _start(self) -> None:
         if self._owner != os.getpid():
@@ -145,6 +147,7 @@ class WorkerPool:
         assert self._process is not None and self._process.stdin is not None
         task, self._next_task = self._next_task, self._next_task + 1
         self._pending[task] = ticket
+        telemetry.PENDING_COMPARISONS.set(len(self._pending))
         message = {"task": task, "kind": ticket.kind, "pred": ticket.pred, "gold": ticket.gold}
         data = json.dumps(message, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
         self._heard = time.monotonic()
@@ -164,6 +167,7 @@ class WorkerPool:
         self._heard = time.monotonic()
         message = json.loads(line)
         ticket = self._pending.pop(message["task"], None)
+        telemetry.PENDING_COMPARISONS.set(len(self._pending))
         if ticket is not None:
             ticket.rule = message.get("rule", "")
             ticket.verdict = Verdict(message["verdict"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from misstep import telemetry
 from misstep.artifacts.records import VERDICTS
 from misstep.plan.params import VerifyParams
 from misstep.stages.context import Output, StageContext, Work
@@ -52,11 +53,14 @@ class _Verify:
         texts = samples["text"].to_pylist()
         todo = ((text, self.gold[i]) for text, i, done in zip(texts, ids, finished, strict=True) if done)
         judged = self.verifier.judge(todo)
-        judgements = []
+        judgements: list[Judgement] = []
+        counted = 0
         for complete in finished:
             judgements.append(next(judged) if complete else CUT_OFF)
             self.done += 1
             if self.done % REPORT_EVERY == 0 or len(judgements) == len(finished):
+                telemetry.count_verdicts(judgement.verdict for judgement in judgements[counted:])
+                counted = len(judgements)
                 self.ctx.progress.update(self.done, self.total, "samples")
         verdicts = [j.verdict.value for j in judgements]
         table = pa.table(

@@ -1,0 +1,101 @@
+"""A real Prometheus scrapes a real operator and real stages while an Experiment runs; the dashboards have data."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.artifacts import servers
+from tests.cluster.operating import Operating, operating
+from tests.cluster.scraping import Prometheus, prometheus, stage_relabelings
+from tests.cluster.world import NAMESPACE
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+@dataclass(frozen=True)
+class Run:
+    """An Experiment that has run to its report, and one that has failed."""
+
+    world: Operating
+    prometheus: Prometheus
+    began: float
+    ended: float
+
+
+@pytest.fixture(scope="module")
+def run(control_plane: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    folder = tmp_path_factory.mktemp("metrics")
+    with servers.versitygw(folder / "s3") as endpoint, operating(control_plane, endpoint, folder) as world:
+        world.environment["MISSTEP_STAGE_METRICS_PORT"] = "9090"
+        world.start_operator()
+        targets = {"files": [str(folder / "pods/targets/*.json")], "refresh_interval": "1s"}
+        scrape = [
+            {
+                "job_name": "operator",
+                "honor_labels": True,
+                "static_configs": [{"targets": [f"127.0.0.1:{world.metrics_port}"]}],
+            },
+            {"job_name": "stages", "file_sd_configs": [targets], "relabel_configs": stage_relabelings()},
+        ]
+        with prometheus(folder / "prometheus", scrape) as found:
+            began = time.time()
+            world.apply(world.experiment("measured"))
+            world.wait_for_state("measured", "Succeeded", 900)
+            too_long = {"template": "1 " * 200 + "{question}\n"}
+            world.apply(world.experiment("refused", seeds=[1], policy__prompt=too_long))
+            world.wait_for_state("refused", "Failed", 300)
+            time.sleep(3)
+            yield Run(world, found, began, time.time())
+
+
+def test_every_query_of_the_dashboards_has_data(run: Run) -> None:
+    """GPU time among them: no pod here asks for one, and zero is data."""
+    assert run.prometheus.without_data(run.began, run.ended) == []
+
+
+def test_counts_are_those_of_the_experiment(run: Run) -> None:
+    ask = run.prometheus.now
+    done = {labels["kind"]: value for labels, value in ask("misstep_stage_duration_seconds_count > 0")}
+    assert sum(done.values()) == len(run.world.status("measured")["stages"])
+    assert ask("misstep_stage_failures_total > 0") == [
+        (
+            {
+                "__name__": "misstep_stage_failures_total",
+                "instance": f"127.0.0.1:{run.world.metrics_port}",
+                "job": "operator",
+                "kind": "sft",
+                "reason": "PodFailurePolicy",
+            },
+            1.0,
+        )
+    ]
+    assert ask('misstep_experiments{state="Failed"}')[0][1] == 1
+    assert {labels["alertname"] for labels, _ in ask("ALERTS")} == {"MisstepExperimentFailed"}
+
+
+def test_results_are_those_of_the_report(run: Run) -> None:
+    found = run.prometheus.now("misstep_experiment_accuracy_ratio")
+    assert {(labels["experiment"], labels["arm"], labels["size"]) for labels, _ in found} == {
+        ("measured", "sft", "32"),
+        ("measured", "dpo", "32"),
+    }
+    assert all(0 <= accuracy <= 1 for _, accuracy in found)
+
+
+def test_stages_are_known_by_kind_experiment_and_stage(run: Run) -> None:
+    """By the relabellings of the chart's PodMonitor. Scrapes that fell before a process's end missed little of it."""
+    series = run.prometheus.over("misstep_generated_tokens_total", run.began, run.ended)
+    made = {labels["stage"]: max(values) for labels, values in series if labels["kind"] == "sample"}
+    assert {labels["experiment"] for labels, _ in series} >= {"measured"}
+    assert {labels["namespace"] for labels, _ in series} == {NAMESPACE}
+    assert all(labels["pod"].startswith(f"{labels['kind']}-") for labels, _ in series)
+    samples = [entry["name"] for entry in run.world.status("measured")["stages"] if entry["kind"] == "sample"]
+    assert {stage for stage, tokens in made.items() if tokens} <= set(samples)
+    assert any(made.values())
+    kinds = {labels["objective"] for labels, _ in run.prometheus.over("misstep_training_loss", run.began, run.ended)}
+    assert kinds == {"sft", "dpo"}
