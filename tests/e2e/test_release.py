@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections import Counter
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from cluster import built
 from misstep.plan.frozen import Storage
+from tests.cluster.scraping import Prometheus
 from tests.cluster.world import STAGES, results
 from tests.e2e.installed import NAMESPACE, RELEASE, STORE, Installed, image
 
@@ -30,9 +32,9 @@ def test_helm_test_passes(world: Installed) -> None:
 
 
 def test_it_runs_to_the_report_with_the_keys_and_results_of_one_machine(
-    world: Installed, monkeypatch: pytest.MonkeyPatch
+    world: Installed, monitoring: Prometheus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    document = world.experiment()
+    document, began = world.experiment(), time.time()
     world.apply(document)
     path, local = world.folder / "local.yaml", world.folder / "local"
     path.write_text(json.dumps(document))
@@ -45,6 +47,11 @@ def test_it_runs_to_the_report_with_the_keys_and_results_of_one_machine(
         monkeypatch.setenv(name, value)
     there = results(Storage(uri=STORE, path_style=True), report, world.folder / "there")
     assert there == results(Storage(uri=local.as_uri()), report, world.folder / "here")
+
+    time.sleep(3)  # for the last scrape
+    assert monitoring.without_data(began, time.time()) == [], "queries of the dashboards that show nothing"
+    tokens = monitoring.over("misstep_generated_tokens_total", began, time.time())
+    assert {labels["stage"] for labels, _ in tokens} & {"sample-d32-s0", "test-sft-d32-s0", "test-dpo-d32-s0"}
 
 
 def test_an_upgrade_leaves_a_running_experiment_its_plan(world: Installed) -> None:
