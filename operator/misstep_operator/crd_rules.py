@@ -56,6 +56,7 @@ PROBLEMS = [
         "!has(self.train.uri) || has(self.test)",
         "train.uri is a copy of the training problems alone: give test too, as misstep upload does",
     ),
+    Rule("self.train.format != 'strides' || has(self.test)", problems.TEST_SIZE),
     Rule(
         f"has(self.test) || !has(self.train.hub) || {get('self.train.split', text('train'))} != 'test'",
         _SAME,

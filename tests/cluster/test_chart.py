@@ -33,7 +33,7 @@ kind: Experiment
 metadata: {{name: kept, namespace: {TEAM}}}
 spec:
   storage: {{uri: s3://misstep/x}}
-  problems: {{train: {{format: strides, limit: 20}}, sizes: [10]}}
+  problems: {{train: {{format: strides, limit: 20}}, test: {{format: strides, limit: 5}}, sizes: [10]}}
   policy: {{model: {{hub: some/model, revision: {"a" * 40}}}}}
 """
 

@@ -103,7 +103,13 @@ GOOD = [
         "nothing but what is needed",
         {name: None for name in VALID["spec"] if name not in ("storage", "problems", "policy")},
     ),
-    Case("strides", {"problems.train": {"format": "strides", "limit": 4000}, "problems.test": None}),
+    Case(
+        "strides",
+        {
+            "problems.train": {"format": "strides", "limit": 4000},
+            "problems.test": {"format": "strides", "limit": 100},
+        },
+    ),
     Case("the test split of the training problems' source", {"problems.test": None}),
     Case("another split of it", {"problems.test": {**_ON_HUB, "split": "dev"}}),
     Case("the first problems of the training split as the test", {"problems.test": {**_ON_HUB, "limit": 100}}),
@@ -157,8 +163,13 @@ BAD = [
     ),
     Case("strides from a hub", {"problems.train.format": "strides"}, "remove path, hub and uri"),
     Case(
+        "strides without tests",
+        {"problems.train": {"format": "strides", "limit": 4000}, "problems.test": None},
+        "say how many to test on",
+    ),
+    Case(
         "strides without end",
-        {"problems.train": {"format": "strides"}, "problems.test": None},
+        {"problems.train": {"format": "strides"}, "problems.test": {"format": "strides", "limit": 9}},
         "say how many with limit",
     ),
     Case("sizes that fall", {"problems.sizes": [2000, 1000]}, "sizes must be in rising order"),

@@ -123,7 +123,7 @@ def test_a_missing_commit_is_refused_with_the_command_that_prints_it(folder: Pat
 
 
 def test_generated_problems_need_nothing_from_outside(folder: Path) -> None:
-    made = experiment(folder, "format: strides, limit: 5")
+    made = experiment(folder, "format: strides, limit: 5}\n    test: {format: strides, limit: 2")
     assert set(resolve(made)) == {"model"}
 
 

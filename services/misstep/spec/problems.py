@@ -84,6 +84,9 @@ APART = "give test problems of their own, or a limit, to test on its first probl
 """The fix where all training problems would be test problems."""
 
 
+TEST_SIZE = "strides problems are generated: say how many to test on, as in test: {format: strides, limit: 200}"
+
+
 def _place(source: Source, role: str) -> tuple[str | None, ...] | None:
     """What a source reads; None where it is generated, or the command line is to say."""
     if source.digest is not None:
@@ -128,6 +131,8 @@ class Problems(SpecModel):
             raise ValueError(
                 f"train.path is one file and test is not given, so that its problems would be the test too: {APART}"
             )
+        if self.test is None and self.train.format == "strides":
+            raise ValueError(TEST_SIZE)
         train, test = self.train, self.test_source()
         if test.limit is None and _place(train, "train") == _place(test, "test") is not None:
             raise ValueError(f"train and test are the same problems: {APART}")
