@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ import yaml
 
 from cluster.life import kubectl
 from cluster.places import KUBECTL, ClusterError
-from tests.artifacts.servers import ACCESS, BUCKET, SECRET, make_bucket
+from tests.artifacts.servers import ACCESS, BUCKET, SECRET, free_port, make_bucket
 from tests.chart.rendering import objects as chart_objects
 
 ROOT = Path(__file__).parents[2]
@@ -69,10 +68,13 @@ class Operating:
     folder: Path
     environment: dict[str, str]
     operator_kubeconfig: Path
+    namespace: str = NAMESPACE
     operators: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    ports: dict[int, int] = field(default_factory=dict)
+    """Process id of an operator -> where it serves its health and metrics."""
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        return kubectl(self.kubeconfig, f"--namespace={NAMESPACE}", *arguments, stdin=stdin)
+        return kubectl(self.kubeconfig, f"--namespace={self.namespace}", *arguments, stdin=stdin)
 
     def misstep(self, *arguments: str) -> str:
         more = {"KUBECONFIG": str(self.kubeconfig), "PATH": f"{KUBECTL.parent}:{os.environ['PATH']}"}
@@ -96,18 +98,32 @@ class Operating:
     def apply(self, document: dict[str, Any]) -> None:
         self.kubectl("apply", "-f-", stdin=self.upload(document))
 
-    def start_operator(self) -> subprocess.Popen[bytes]:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        more = {"KUBECONFIG": str(self.operator_kubeconfig), "MISSTEP_METRICS_PORT": str(port)}
-        more["MISSTEP_OPERATOR_IDENTITY"] = f"operator-{port}"
+    def start_operator(self, server: str = "", **settings: str) -> subprocess.Popen[bytes]:
+        """Start an operator.
+
+        Args:
+            server: URL of a proxy through which it shall reach the API server.
+            settings: more of its environment.
+        """
+        port = free_port()
+        more = {"KUBECONFIG": str(self._reaching(server)), "MISSTEP_METRICS_PORT": str(port)}
+        more |= {"MISSTEP_OPERATOR_IDENTITY": f"operator-{port}", **settings}
         with (self.folder / "operator.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "misstep_operator", "run"], env=self.environment | more, stdout=log, stderr=log
             )
         self.operators.append(process)
+        self.ports[process.pid] = port
         return process
+
+    def _reaching(self, server: str) -> Path:
+        if not server:
+            return self.operator_kubeconfig
+        document = yaml.safe_load(self.operator_kubeconfig.read_text())
+        document["clusters"][0]["cluster"]["server"] = server
+        path = self.folder / f"operator-{server.rpartition(':')[2]}.kubeconfig"
+        path.write_text(yaml.safe_dump(document))
+        return path
 
     def stop_operators(self, number: int = signal.SIGTERM) -> None:
         for process in self.operators:
@@ -189,18 +205,18 @@ def await_crd(kubeconfig: Path) -> None:
 
 
 @contextmanager
-def operating(kubeconfig: Path, endpoint: str, folder: Path) -> Iterator[Operating]:
+def operating(kubeconfig: Path, endpoint: str, folder: Path, namespace: str = NAMESPACE) -> Iterator[Operating]:
     """Install CRD, namespace and Secret, start a node and an operator; end them after the block."""
     make_bucket(endpoint)
     kubectl(kubeconfig, "apply", "-f", str(ROOT / "charts/misstep/files/crd.yaml"))
     await_crd(kubeconfig)
     s3 = {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_EC2_METADATA_DISABLED": "true"}
     objects = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
         {
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": {"name": SECRET_NAME, "namespace": NAMESPACE},
+            "metadata": {"name": SECRET_NAME, "namespace": namespace},
             "stringData": s3,
         },
     ]
@@ -222,11 +238,11 @@ def operating(kubeconfig: Path, endpoint: str, folder: Path) -> Iterator[Operati
         stdout=(folder / "node.log").open("wb"),
         stderr=subprocess.STDOUT,
     )
-    world = Operating(kubeconfig, endpoint, folder, environment, operator_kubeconfig(kubeconfig, folder))
+    world = Operating(kubeconfig, endpoint, folder, environment, operator_kubeconfig(kubeconfig, folder), namespace)
     try:
         yield world
     finally:
         world.stop_operators(signal.SIGKILL)
-        kubectl(kubeconfig, "delete", "namespace", NAMESPACE, "--wait=false")
+        kubectl(kubeconfig, "delete", "namespace", namespace, "--wait=false")
         node.kill()
         node.wait()

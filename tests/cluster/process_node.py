@@ -5,12 +5,17 @@
 The scheduler, the Job controller and the garbage collector are real; only containers are not. A container's command is
 ``misstep`` of this checkout whatever its image, and volumes are folders: the operator's behaviour needs no more, and
 images of torch are gigabytes. Image pulls can be made to fail: an image with ``missing`` in its name is not there.
+A pod's clock can be wrong, by Debian's libfaketime: its annotation ``misstep.test/clock`` says by how much.
+
+FOLDER holds a folder for each pod, by its uid: its logs as JSON, and ``pod.json``, the pod as it was when it started.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +34,9 @@ from lightkube.resources.core_v1 import Node, Pod, Secret
 from lightkube.types import PatchType
 
 NAME = "processes"
+CLOCK = "misstep.test/clock"
+"""Annotation of a pod: what ``faketime`` shall add to its clock, such as ``+3h``; with ``once``, only in a Job's first
+pod."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -122,9 +130,11 @@ class ProcessNode:
             return
         own = self.folder / uid
         own.mkdir(parents=True)
+        (own / "pod.json").write_text(json.dumps(pod))
+        command = ["setpriv", "--pdeathsig", "KILL", *self.clock(pod), sys.executable, "-m", "misstep"]
         with (own / "log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "misstep", *container["args"]],
+                [*command, *container["args"]],
                 env=self.environment(pod, container, own),
                 stdout=log,
                 stderr=log,
@@ -146,6 +156,16 @@ class ProcessNode:
         }
         self.status(pod, "Failed" if code else "Succeeded", started, {**state, "state": {"terminated": ended}})
 
+    def clock(self, pod: dict[str, Any]) -> list[str]:
+        """Return what makes a pod's clock wrong."""
+        offset, _, once = (pod["metadata"].get("annotations") or {}).get(CLOCK, "").partition(" ")
+        failed_before = (pod["metadata"].get("annotations") or {}).get("batch.kubernetes.io/job-index-failure-count")
+        if not offset or (once and failed_before not in (None, "0")):
+            return []
+        program = shutil.which("faketime")
+        assert program, "no faketime: install Debian's package faketime"
+        return [program, "-f", offset]
+
     def environment(self, pod: dict[str, Any], container: dict[str, Any], own: Path) -> dict[str, str]:
         namespace = pod["metadata"]["namespace"]
         index = pod["metadata"]["labels"].get("batch.kubernetes.io/job-completion-index", "0")
@@ -153,6 +173,7 @@ class ProcessNode:
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT / "services"),
             "OMP_NUM_THREADS": "1",
+            "MISSTEP_LOG_FORMAT": "json",
             "JOB_COMPLETION_INDEX": index,
         }
         for source in container.get("envFrom") or ():
