@@ -23,14 +23,19 @@ from tests.cluster.operating import Operating, experiment
 
 ALL = os.environ.get("MISSTEP_FAULTS") == "all"
 """Whether the whole of every fault is wanted; the default run has shorter ones."""
-SFT_ONLY = {"arms": [{"name": "sft", "method": "sft"}], "resources__sample": {"cpus": 1, "memory": "1Gi", "shards": 2}}
+SMALLER = {
+    "arms": [{"name": "sft", "method": "sft"}],
+    "problems__train__limit": 64,
+    "training__sft__epochs": 1,
+    "resources__sample": {"cpus": 1, "memory": "1Gi", "shards": 2},
+}
 CHILDREN = "jobs,pods,configmaps,services"
 
 
 def small(world: Operating, name: str, endpoint: str = "", **changes: Any) -> dict[str, Any]:
     """Six stages, one of two shards, in a store of their own: nothing of it is done before."""
     uri = f"s3://{servers.BUCKET}/{name}"
-    return experiment(endpoint or world.endpoint, name, **{"storage__uri": uri, **SFT_ONLY, **changes})
+    return experiment(endpoint or world.endpoint, name, **{"storage__uri": uri, **SMALLER, **changes})
 
 
 def results(storage: Storage, key: str, scratch: Path) -> dict[str, Any]:

@@ -89,7 +89,11 @@ class Middleman:
         connector = TCPConnector(ssl=self.trust or True, limit=0)
         async with ClientSession(connector=connector, auto_decompress=False, timeout=ClientTimeout(None)) as session:
             app = web.Application(client_max_size=1 << 30)
-            app.router.add_route("*", "/{path:.*}", lambda request: self._handle(request, session))
+
+            async def handle(request: web.Request) -> web.StreamResponse:
+                return await self._handle(request, session)
+
+            app.router.add_route("*", "/{path:.*}", handle)
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)

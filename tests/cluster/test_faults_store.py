@@ -57,7 +57,7 @@ def readable(status: dict[str, object]) -> str:
 
 @pytest.mark.faults(seconds=60)
 def test_the_s3_server_answers_503_and_412_at_random(ground: Operating, undisturbed: Undisturbed) -> None:
-    """Operator and stages meet it. A 503 comes before or after the server has done what was asked; a 412, instead of it."""
+    """Operator and stages meet it. Both come in the place of what was asked: a 412, and there is no such object."""
     proxy, chance = Middleman(ground.endpoint), random.Random(os.environ[SEED])
 
     async def moody(request: web.Request) -> web.StreamResponse | None:

@@ -64,7 +64,9 @@ class S3Store:
             raise BadInput("spec.storage.endpoint", self._storage.endpoint, f"{fix} ({error})") from error
 
     def put(self, path: str, data: bytes, *, if_absent: bool = False) -> bool:
-        return self._create(lambda: self._client.put_object(Body=data, **self._target(path, if_absent)), if_absent)
+        return self._create(
+            path, lambda: self._client.put_object(Body=data, **self._target(path, if_absent)), if_absent
+        )
 
     def put_file(self, path: str, local: Path, *, if_absent: bool = False) -> bool:
         size = local.stat().st_size
@@ -72,7 +74,7 @@ class S3Store:
             return self._put_parts(path, local, size, if_absent)
         with local.open("rb") as body:
             return self._create(
-                lambda: self._client.put_object(Body=_rewound(body), **self._target(path, if_absent)), if_absent
+                path, lambda: self._client.put_object(Body=_rewound(body), **self._target(path, if_absent)), if_absent
             )
 
     def get(self, path: str) -> bytes:
@@ -134,16 +136,21 @@ class S3Store:
         except (aws.ClientError, aws.BotoCoreError, ResponseParserError) as error:
             raise s3_error(error, self._storage, self._identity) from error
 
-    def _create(self, write: Callable[[], object], if_absent: bool) -> bool:
-        """Run a write; 412 means that another was first, 409 that two met and this one shall try again."""
+    def _create(self, path: str, write: Callable[[], object], if_absent: bool) -> bool:
+        """Run a write; 412 means that another was first, 409 that two met and this one shall try again.
+
+        A 412 is believed only where the object is there: who believed a wrong one would think that work which is lost
+        had been done by another.
+        """
         for attempt in range(_CONFLICTS):
             with self._errors():
                 try:
                     write()
                 except aws.ClientError as error:
-                    if if_absent and status_of(error) == 412:
+                    taken = if_absent and status_of(error) == 412
+                    if taken and self.exists(path):
                         return False
-                    if status_of(error) != 409 or attempt == _CONFLICTS - 1:
+                    if not (taken or status_of(error) == 409) or attempt == _CONFLICTS - 1:
                         raise
                 else:
                     return True
@@ -168,6 +175,7 @@ class S3Store:
                 parts = list(pool.map(send, range(1, -(-size // length) + 1)))
             condition = {"IfNoneMatch": "*"} if if_absent else {}
             done = self._create(
+                path,
                 lambda: self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, **condition),
                 if_absent,
             )
