@@ -127,7 +127,7 @@ def main() -> None:
                 servers.versitygw(folder / "s3") as endpoint,
                 operating(control_plane.kubeconfig, endpoint, folder) as world,
             ):
-                world.start_operator()
+                world.start_operator(MISSTEP_RESYNC_SECONDS="10")  # the default: tests have a shorter one
                 time.sleep(10)
                 for count in sorted({0, options.idle}):
                     memory, found = idle(world, audit_log, count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 
 from misstep.errors import MisstepError
@@ -18,6 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     from misstep_operator.settings import read_settings
 
     configure_logs()
+    logging.getLogger("misstep_operator").setLevel(logging.INFO)
     try:
         settings = read_settings()
     except MisstepError as error:

@@ -105,17 +105,19 @@ class Operator:
     async def _resync(self) -> None:
         while True:
             try:
-                bodies = await self._cluster.experiments()
+                names = set()
+                async for body in self._cluster.experiments():
+                    name = body["metadata"]["namespace"], body["metadata"]["name"]
+                    names.add(name)
+                    if not is_idle(experiment_view(body)):
+                        self.wake(*name)
             except Exception:  # noqa: BLE001 - whatever it was, the next turn asks again
                 self._metrics.errors.inc()
                 _log.exception("the API server did not list Experiments")
             else:
                 self.last_resync = time.monotonic()
                 self._metrics.resync.set_to_current_time()
-                self._metrics.keep_only({(b["metadata"]["namespace"], b["metadata"]["name"]) for b in bodies})
-                for body in bodies:
-                    if not is_idle(experiment_view(body)):
-                        self.wake(body["metadata"]["namespace"], body["metadata"]["name"])
+                self._metrics.keep_only(names)
             await asyncio.sleep(self._settings.resync_seconds)
 
     async def _work(self) -> None:

@@ -14,6 +14,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 import misstep
 from misstep.errors import BadInput
+from misstep_operator.conditions import STORE_READABLE
 from misstep_operator.observed import ExperimentView, JobState, Observed
 
 _MINUTES = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
@@ -70,6 +71,11 @@ class Metrics:
                 self._counted.add((view.uid, job.name))
                 assert job.started is not None and job.ended is not None
                 self._stage_seconds.labels(job.key.rpartition("-")[0]).observe(job.ended - job.started)
+
+    def rests(self, view: ExperimentView) -> None:
+        """Note an Experiment that needs no pass."""
+        store = next((c for c in view.entries("conditions") if c.get("type") == STORE_READABLE), {})
+        self._last[view.namespace, view.name] = _Last(view.status, store.get("status") != "False", {})
 
     def forget(self, namespace: str, name: str) -> None:
         """Drop a deleted Experiment."""

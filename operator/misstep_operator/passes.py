@@ -22,6 +22,7 @@ from misstep_operator.metrics import Metrics
 from misstep_operator.observed import EXPERIMENT_LABEL, ExperimentView, JobView, Observed, StoreView, Trouble
 from misstep_operator.reconcile import Decision, Start, reconcile
 from misstep_operator.settings import Settings
+from misstep_operator.status import is_idle
 from misstep_operator.storeview import Stores
 
 _log = structlog.get_logger(__name__)
@@ -39,6 +40,7 @@ class Passes:
         self._plans: dict[tuple[str, int], Plan] = {}
         self._began = time.time()
         self._known_others: set[tuple[str, str]] = set()
+        self._worked_on: set[str] = set()
 
     async def make(self, namespace: str, name: str) -> None:
         """Make one pass. Raises what the API server's client raises; the next pass starts from scratch."""
@@ -46,7 +48,14 @@ class Passes:
             body = await self._cluster.experiment(namespace, name)
             if body is None or body["metadata"].get("deletionTimestamp"):
                 self._metrics.forget(namespace, name)
+                self._locks.pop((namespace, name), None)
                 return
+            view = views.experiment_view(body)
+            if is_idle(view) and view.uid not in self._worked_on:
+                # An operator that starts is told of all that ever ended here: nothing is to be observed of those.
+                self._metrics.rests(view)
+                return
+            self._worked_on.add(view.uid)
             with self._metrics.timed():
                 await self._pass(body)
 
@@ -69,7 +78,10 @@ class Passes:
                 seen = replace(seen, taken=taken)
                 decision = reconcile(seen)
         await self._carry_out(decision, view, experiment, body)
-        self._metrics.saw(view, decision.status or dict(view.status), seen)
+        status = decision.status or dict(view.status)
+        self._metrics.saw(view, status, seen)
+        if is_idle(replace(view, status=status)):
+            self._plans.pop((view.uid, view.generation), None)
 
     async def _notice_others(self, view: ExperimentView, body: dict[str, Any]) -> None:
         """Say, once, that another operator works on an Experiment too: they do no harm, and somebody has erred."""

@@ -54,7 +54,7 @@ class Undisturbed:
 
     def of(self, document: dict[str, Any]) -> tuple[set[str], dict[str, Any]]:
         """Return the keys of an Experiment's stages, and the results."""
-        spec = {name: value for name, value in document["spec"].items() if name not in ("storage", "suspend")}
+        spec = {name: value for name, value in document["spec"].items() if name not in ("storage", "cluster")}
         what = json.dumps(spec, sort_keys=True)
         if what not in self._known:
             folder = self._world.folder / f"undisturbed-{len(self._known)}"
