@@ -8,7 +8,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +110,14 @@ def blocks_computed(world: Operating, name: str) -> Counter[tuple[str, int]]:
 
 def processes_of(world: Operating, name: str) -> list[psutil.Process]:
     """Processes that run in one of an Experiment's pods."""
-    folders = {str(folder) for _, folder in pods_of(world, name)}
     found = []
-    for process in psutil.process_iter(["cwd", "status"]):
-        if process.info["cwd"] in folders and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(process)
+    for _, folder in pods_of(world, name):
+        if (folder / "pid").exists():
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(int((folder / "pid").read_text() or 0))
+                born_before = process.create_time() <= (folder / "pid").stat().st_mtime + 1  # else a stranger's number
+                if born_before and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
     return found
 
 

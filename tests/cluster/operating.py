@@ -11,13 +11,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import httpx2
+import lightkube
 import yaml
+from lightkube import KubeConfig
+from lightkube.resources.batch_v1 import Job
 
 from cluster.life import kubectl
 from cluster.places import KUBECTL, ClusterError
+from misstep_operator.cluster import Experiments
 from tests.artifacts.servers import ACCESS, BUCKET, SECRET, free_port, make_bucket
 from tests.chart.rendering import objects as chart_objects
 
@@ -132,17 +138,26 @@ class Operating:
             process.wait(20)
         self.operators.clear()
 
+    @cached_property
+    def client(self) -> lightkube.Client:
+        """For what is asked often: kubectl takes a while to start."""
+        return lightkube.Client(config=KubeConfig.from_file(str(self.kubeconfig)), namespace=self.namespace)
+
     def get(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.kubectl("get", "experiment", name, "-ojson"))
-        return found
+        try:
+            found = self.client.get(Experiments, name)
+        except httpx2.TransportError:  # the API server was away, and its old connection with it
+            found = self.client.get(Experiments, name)
+        body: dict[str, Any] = found.to_dict()
+        return body
 
     def status(self, name: str) -> dict[str, Any]:
         return dict(self.get(name).get("status") or {})
 
     def jobs(self, name: str) -> dict[str, dict[str, Any]]:
         """An Experiment's Jobs by name."""
-        found = json.loads(self.kubectl("get", "jobs", "-l", f"misstep.dev/experiment={name}", "-ojson"))
-        return {job["metadata"]["name"]: job for job in found["items"]}
+        found = self.client.list(Job, labels={"misstep.dev/experiment": name})
+        return {str(job.metadata.name): job.to_dict() for job in found if job.metadata}
 
     def wait(self, name: str, what: str, met: Callable[[dict[str, Any]], bool], seconds: float = 300) -> dict[str, Any]:
         end = time.monotonic() + seconds

@@ -7,7 +7,8 @@ The scheduler, the Job controller and the garbage collector are real; only conta
 images of torch are gigabytes. Image pulls can be made to fail: an image with ``missing`` in its name is not there.
 A pod's clock can be wrong, by Debian's libfaketime: its annotation ``misstep.test/clock`` says by how much.
 
-FOLDER holds a folder for each pod, by its uid: its logs as JSON, and ``pod.json``, the pod as it was when it started.
+FOLDER holds a folder for each pod, by its uid: ``log``, as JSON; ``pod.json``, the pod as it was when it started; and
+``pid``, of its process.
 """
 
 from __future__ import annotations
@@ -15,9 +16,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -33,11 +31,20 @@ from lightkube.resources.coordination_v1 import Lease
 from lightkube.resources.core_v1 import Node, Pod, Secret
 from lightkube.types import PatchType
 
+from tests.cluster.pod_processes import PodProcess, PodProcesses, end
+
 NAME = "processes"
 CLOCK = "misstep.test/clock"
 """Annotation of a pod: what ``faketime`` shall add to its clock, such as ``+3h``; with ``once``, only in a Job's first
 pod."""
 ROOT = Path(__file__).parents[2]
+
+
+def clock(pod: dict[str, Any]) -> str:
+    """Return how far a pod's clock is wrong, as ``faketime`` takes it; nothing where it is right."""
+    marks = pod["metadata"].get("annotations") or {}
+    offset, _, once = marks.get(CLOCK, "").partition(" ")
+    return "" if once and marks.get("batch.kubernetes.io/job-index-failure-count", "0") != "0" else offset
 
 
 def now() -> str:
@@ -49,7 +56,9 @@ class ProcessNode:
 
     def __init__(self, client: lightkube.Client, folder: Path) -> None:
         self.client, self.folder = client, folder
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, PodProcess] = {}
+        folder.mkdir(parents=True)
+        self.start = PodProcesses(folder.parent / "forks.log").start
         self.seen: set[str] = set()
         self.ending: set[str] = set()
 
@@ -103,13 +112,8 @@ class ProcessNode:
 
     def end(self, pod: dict[str, Any]) -> None:
         process = self.processes.get(pod["metadata"]["uid"])
-        if process is not None and process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(pod["metadata"].get("deletionGracePeriodSeconds") or 30)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        if process is not None and not process.wait(0):
+            end(process, pod["metadata"].get("deletionGracePeriodSeconds") or 30)
             time.sleep(0.5)  # its status is written first
         with suppress(ApiError):
             self.client.delete(Pod, pod["metadata"]["name"], namespace=pod["metadata"]["namespace"], grace_period=0)
@@ -131,20 +135,14 @@ class ProcessNode:
         own = self.folder / uid
         own.mkdir(parents=True)
         (own / "pod.json").write_text(json.dumps(pod))
-        command = ["setpriv", "--pdeathsig", "KILL", *self.clock(pod), sys.executable, "-m", "misstep"]
-        with (own / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [*command, *container["args"]],
-                env=self.environment(pod, container, own),
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd=own,
-            )
-        self.processes[uid] = process
+        environment = self.environment(pod, container, own)
+        process = self.processes[uid] = self.start(container["args"], environment, own, clock(pod))
         running = {"state": {"running": {"startedAt": started}}, "ready": True, "started": True}
         self.status(pod, "Running", started, {**state, **running})
-        code = process.wait()
+        process.wait_begun()
+        (own / "pid").write_text(str(process.pid))
+        process.wait()
+        code = process.code or 0
         code = 128 - code if code < 0 else code
         said = (own / "termination-log").read_text() if (own / "termination-log").exists() else ""
         ended = {
@@ -155,17 +153,6 @@ class ProcessNode:
             "message": said[:4096],
         }
         self.status(pod, "Failed" if code else "Succeeded", started, {**state, "state": {"terminated": ended}})
-
-    def clock(self, pod: dict[str, Any]) -> list[str]:
-        """Return what makes a pod's clock wrong."""
-        offset, _, once = (pod["metadata"].get("annotations") or {}).get(CLOCK, "").partition(" ")
-        failed_before = (pod["metadata"].get("annotations") or {}).get("batch.kubernetes.io/job-index-failure-count")
-        if not offset or (once and failed_before not in (None, "0")):
-            return []
-        program = shutil.which("faketime")
-        assert program, "no faketime: install Debian's package faketime"
-        # What measures durations stays right, as it does on a machine whose clock is wrong.
-        return ["env", "FAKETIME_DONT_FAKE_MONOTONIC=1", program, "-f", offset]
 
     def environment(self, pod: dict[str, Any], container: dict[str, Any], own: Path) -> dict[str, str]:
         namespace = pod["metadata"]["namespace"]
