@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import ctypes
 import logging
 import sys
 
 from misstep.errors import MisstepError
+
+_M_ARENA_MAX = -8
+"""Of glibc's mallopt."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,6 +25,9 @@ def main(argv: list[str] | None = None) -> int:
 
     configure_logs()
     logging.getLogger("misstep_operator").setLevel(logging.INFO)
+    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
+        # Each thread that asks a store would keep a heap of its own, tens of MiB in all.
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
     try:
         settings = read_settings()
     except MisstepError as error:

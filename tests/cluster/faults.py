@@ -27,7 +27,7 @@ SMALLER = {
     "arms": [{"name": "sft", "method": "sft"}],
     "problems__train__limit": 64,
     "training__sft__epochs": 1,
-    "resources__sample": {"cpus": 1, "memory": "1Gi", "shards": 2},
+    "resources__sample": {"cpus": 1, "memory": "1Gi", "shards": 2, "blockRows": 4},
 }
 CHILDREN = "jobs,pods,configmaps,services"
 

@@ -32,16 +32,22 @@ _BROKEN_STREAM = (aws.HTTPClientError, aws.IncompleteReadError)
 
 
 class S3Store:
-    """Objects are ``prefix/path`` in one bucket, which must exist."""
+    """Objects are ``prefix/path`` in one bucket, which must exist.
 
-    def __init__(self, storage: Storage) -> None:
+    Args:
+        patient: whether to wait and try again for as long as a minute or more, as a stage should whose work would be
+            lost. Who asks again anyway, and has other stores to look after, gives up within some 20 seconds.
+    """
+
+    def __init__(self, storage: Storage, patient: bool = True) -> None:
         bucket, _, prefix = storage.uri.removeprefix("s3://").partition("/")
         if not bucket:
             raise BadInput("spec.storage.uri", storage.uri, "Write s3://bucket/prefix.")
         self._storage = storage
         self._bucket = bucket
         self._prefix = f"{check_path(prefix.strip('/'))}/" if prefix.strip("/") else ""
-        self._client, self._identity = make_client(storage, attempts=6, connect_timeout=10)
+        attempts, *timeouts = (6, 10, 60) if patient else (3, 5, 15)
+        self._client, self._identity = make_client(storage, attempts, *timeouts)
 
     @property
     def uri(self) -> str:
