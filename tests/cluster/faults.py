@@ -108,11 +108,12 @@ def blocks_computed(world: Operating, name: str) -> Counter[tuple[str, int]]:
     return found
 
 
-def processes_of(world: Operating, name: str) -> list[psutil.Process]:
-    """Processes that run in one of an Experiment's pods."""
+def processes_of(world: Operating, name: str, stage: str = "") -> list[psutil.Process]:
+    """Processes that run in an Experiment's pods, or in those of one stage."""
     found = []
-    for _, folder in pods_of(world, name):
-        if (folder / "pid").exists():
+    for pod, folder in pods_of(world, name):
+        wanted = stage in ("", pod["metadata"]["labels"]["misstep.dev/stage"])
+        if wanted and (folder / "pid").exists():
             with suppress(psutil.NoSuchProcess):
                 process = psutil.Process(int((folder / "pid").read_text() or 0))
                 born_before = process.create_time() <= (folder / "pid").stat().st_mtime + 1  # else a stranger's number

@@ -56,8 +56,8 @@ def test_processes_of_stages_are_killed(ground: Operating, undisturbed: Undistur
     with operator(ground):
         ground.apply(document)
         for stage in TRAINING, SAMPLING:
-            running_pod(ground, "pod-killed", stage)
-            processes_of(ground, "pod-killed")[0].send_signal(signal.SIGKILL)
+            eventually(lambda stage=stage: bool(processes_of(ground, "pod-killed", stage)), 120)
+            processes_of(ground, "pod-killed", stage)[0].send_signal(signal.SIGKILL)
         ground.wait_for_state("pod-killed", "Succeeded")
         assert pods_by_stage(ground, "pod-killed", TRAINING) == 2
         assert pods_by_stage(ground, "pod-killed", SAMPLING) == 3
@@ -114,9 +114,9 @@ def job_of(world: Operating, name: str, stage: str) -> str:
 @pytest.mark.faults(seconds=60)
 @pytest.mark.skipif(shutil.which("faketime") is None, reason="no faketime: a Debian package")
 def test_clocks_of_pods_are_wrong(ground: Operating, undisturbed: Undisturbed) -> None:
-    """Ten minutes of all, to either side: S3 takes that. Three hours of one pod: S3 refuses its signature, so that the
-    pod fails, and the next one, on a node whose clock is right, does its work."""
-    clocks = {"sft": "+10m", "sample": "-10m", "verify": "+3h once", "score": "-3h once"}
+    """By ten minutes, to either side: S3 takes that. By three hours: S3 refuses the pod's signature, so that it fails,
+    and the next one, on a node whose clock is right, does its work."""
+    clocks = {"problems": "+10m", "sample": "-10m", "verify": "+3h once", "score": "-3h once"}
     document = small(ground, "clocks", cluster={kind: annotated(offset) for kind, offset in clocks.items()})
     with operator(ground):
         ground.apply(document)

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from misstep.artifacts.reader import Reader
-from misstep.artifacts.store import open_store
 from misstep.plan.frozen import Storage
 from tests.artifacts import servers
+from tests.cluster.faults import results, stage_of
 from tests.cluster.operating import (
     NAMESPACE,
     OPERATOR_ACCOUNT,
@@ -44,17 +43,6 @@ def finished(world: Operating) -> dict[str, Any]:
     """The status of an Experiment that ran to its report."""
     world.apply(experiment(world.endpoint))
     return world.wait_for_state("small", "Succeeded")
-
-
-def stage_of(job: dict[str, Any]) -> str:
-    return str(job["metadata"]["labels"]["misstep.dev/stage"])
-
-
-def results(storage: Storage, key: str, scratch: Path) -> dict[str, Any]:
-    """What a report found, without what differs between any two runs."""
-    reader = Reader(open_store(storage), scratch)
-    found: dict[str, Any] = json.loads((reader.folder(key, "") / "results.json").read_text())
-    return {name: value for name, value in found.items() if name not in ("costs", "stages", "tools", "made")}
 
 
 def test_it_runs_to_the_report_with_the_keys_and_results_of_one_machine(
