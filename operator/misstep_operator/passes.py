@@ -51,8 +51,9 @@ class Passes:
                 self._locks.pop((namespace, name), None)
                 return
             view = views.experiment_view(body)
-            if is_idle(view) and view.uid not in self._worked_on:
-                # An operator that starts is told of all that ever ended here: nothing is to be observed of those.
+            if is_idle(view) and (view.suspend or view.uid not in self._worked_on):
+                # An operator that starts is told of all that ever ended here: nothing is to be observed of those. Of
+                # one that has just ended, the last Job's end is still to be counted.
                 self._metrics.rests(view)
                 return
             self._worked_on.add(view.uid)
