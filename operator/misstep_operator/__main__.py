@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import ctypes
 import logging
 import sys
 
 from misstep.errors import MisstepError
-
-_M_ARENA_MAX = -8
-"""Of glibc's mallopt."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,13 +16,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("command", choices=["run"], help="work until SIGTERM; settings are MISSTEP_* variables")
     parser.parse_args(argv)
     from misstep.stages.logs import configure_logs
+    from misstep_operator.memory import few_heaps
     from misstep_operator.settings import read_settings
 
     configure_logs()
     logging.getLogger("misstep_operator").setLevel(logging.INFO)
-    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
-        # Each thread that asks a store would keep a heap of its own, tens of MiB in all.
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+    few_heaps()
     try:
         settings = read_settings()
     except MisstepError as error:

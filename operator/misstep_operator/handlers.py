@@ -17,6 +17,7 @@ import structlog
 from misstep.errors import MisstepError
 from misstep_operator import observed as o
 from misstep_operator.cluster import Cluster
+from misstep_operator.memory import give_back
 from misstep_operator.metrics import Metrics
 from misstep_operator.passes import Passes
 from misstep_operator.settings import Settings
@@ -118,6 +119,7 @@ class Operator:
                 self.last_resync = time.monotonic()
                 self._metrics.resync.set_to_current_time()
                 self._metrics.keep_only(names)
+            give_back()
             await asyncio.sleep(self._settings.resync_seconds)
 
     async def _work(self) -> None:

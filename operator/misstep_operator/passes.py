@@ -41,6 +41,7 @@ class Passes:
         self._began = time.time()
         self._known_others: set[tuple[str, str]] = set()
         self._worked_on: set[str] = set()
+        self._planning = asyncio.Lock()
 
     async def make(self, namespace: str, name: str) -> None:
         """Make one pass. Raises what the API server's client raises; the next pass starts from scratch."""
@@ -102,7 +103,8 @@ class Passes:
         try:
             kept = await self._cluster.config_map(view.namespace, name)
             if kept is None:
-                made = await asyncio.to_thread(freeze.make_plan, experiment)
+                async with self._planning:  # many at once would be no faster, and take more memory
+                    made = await asyncio.to_thread(freeze.make_plan, experiment)
                 body = {
                     "apiVersion": "v1",
                     "kind": "ConfigMap",
