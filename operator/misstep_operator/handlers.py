@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import httpx2
 import kopf
 import structlog
+from lightkube.core.exceptions import ApiError
 
 from misstep.errors import MisstepError
 from misstep_operator import observed as o
@@ -112,9 +114,8 @@ class Operator:
                     names.add(name)
                     if not is_idle(experiment_view(body)):
                         self.wake(*name)
-            except Exception:  # noqa: BLE001 - whatever it was, the next turn asks again
-                self._metrics.errors.inc()
-                _log.exception("the API server did not list Experiments")
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next turn asks again
+                self._failed("the API server did not list Experiments", error)
             else:
                 self.last_resync = time.monotonic()
                 self._metrics.resync.set_to_current_time()
@@ -128,6 +129,11 @@ class Operator:
             self._queued.discard((namespace, name))
             try:
                 await self._passes.make(namespace, name)
-            except Exception:  # noqa: BLE001 - the next resync tries again: nothing is lost but time
-                self._metrics.errors.inc()
-                _log.exception("pass failed", namespace=namespace, experiment=name)
+            except Exception as error:  # noqa: BLE001 - the next resync tries again: nothing is lost but time
+                self._failed("pass failed", error, namespace=namespace, experiment=name)
+
+    def _failed(self, what: str, error: Exception, **where: str) -> None:
+        """Count and log an error: in one line where the API server refuses or is away, which may go on for a while."""
+        self._metrics.errors.inc()
+        expected = isinstance(error, ApiError | httpx2.HTTPError)
+        _log.error(what, **where, error=f"{type(error).__name__}: {error}", exc_info=None if expected else error)

@@ -19,11 +19,13 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import httpx2
 import lightkube
 from lightkube import KubeConfig
 from lightkube.core.exceptions import ApiError
@@ -33,6 +35,7 @@ from lightkube.types import PatchType
 
 from tests.cluster.pod_processes import PodProcess, PodProcesses, end
 
+T = TypeVar("T")
 NAME = "processes"
 CLOCK = "misstep.test/clock"
 """Annotation of a pod: what ``faketime`` shall add to its clock, such as ``+3h``; with ``once``, only in a Job's first
@@ -81,10 +84,10 @@ class ProcessNode:
             lease = {"metadata": {"name": NAME, "namespace": "kube-node-lease"}, "spec": spec}
             try:
                 self.client.patch(Lease, NAME, lease, namespace="kube-node-lease", patch_type=PatchType.MERGE)
-            except ApiError:
+            except (ApiError, httpx2.TransportError):
                 try:
                     self.client.create(Lease.from_dict(lease))
-                except ApiError as error:
+                except (ApiError, httpx2.TransportError) as error:
                     print("lease", error, flush=True)
             time.sleep(8)
 
@@ -115,8 +118,9 @@ class ProcessNode:
         if process is not None and not process.wait(0):
             end(process, pod["metadata"].get("deletionGracePeriodSeconds") or 30)
             time.sleep(0.5)  # its status is written first
+        name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
         with suppress(ApiError):
-            self.client.delete(Pod, pod["metadata"]["name"], namespace=pod["metadata"]["namespace"], grace_period=0)
+            until_answered(lambda: self.client.delete(Pod, name, namespace=namespace, grace_period=0))
 
     def run(self, pod: dict[str, Any]) -> None:
         (container,) = pod["spec"]["containers"]
@@ -179,18 +183,30 @@ class ProcessNode:
         return found | folders | {"MISSTEP_TERMINATION_LOG": str(own / "termination-log")}
 
     def secret(self, namespace: str, name: str) -> dict[str, str]:
-        data = self.client.get(Secret, name, namespace=namespace).data or {}
-        return {key: base64.b64decode(value).decode() for key, value in data.items()}
+        found = until_answered(lambda: self.client.get(Secret, name, namespace=namespace))
+        return {key: base64.b64decode(value).decode() for key, value in (found.data or {}).items()}
 
     def status(self, pod: dict[str, Any], phase: str, started: str, container: dict[str, Any]) -> None:
         body = {"status": {"phase": phase, "startTime": started, "containerStatuses": [container]}}
-        metadata = pod["metadata"]
+        name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+        merge = PatchType.MERGE
         try:
-            self.client.patch(
-                Pod.Status, metadata["name"], body, namespace=metadata["namespace"], patch_type=PatchType.MERGE
-            )
+            until_answered(lambda: self.client.patch(Pod.Status, name, body, namespace=namespace, patch_type=merge))
         except ApiError as error:
-            print("status", metadata["name"], error, flush=True)
+            print("status", name, error, flush=True)
+
+
+def until_answered(ask: Callable[[], T]) -> T:
+    """Ask the API server again while it is away, as a kubelet does; raises ApiError where it refuses."""
+    while True:
+        try:
+            return ask()
+        except httpx2.TransportError:
+            time.sleep(0.5)
+        except ApiError as error:
+            if (error.status.code or 500) < 429 or error.status.code == 422:
+                raise
+            time.sleep(0.5)
 
 
 if __name__ == "__main__":
