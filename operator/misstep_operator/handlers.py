@@ -7,8 +7,9 @@ are listed, and those that are not idle get a pass. Only ``kopf.on.event`` is us
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx2
@@ -30,6 +31,13 @@ _log = structlog.get_logger(__name__)
 _AT_ONCE = 8
 _STALLED_RESYNCS = 6
 _LEAST_STALL_SECONDS = 60.0
+
+
+class _Patience:
+    """Seconds to wait before each new try of a watch: without end, where kopf's own give up after a minute."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((0.5, 1.0, 2.0), itertools.repeat(5.0))
 
 
 class Operator:
@@ -72,6 +80,7 @@ class Operator:
             settings.scanning.disabled = True
             settings.watching.server_timeout = 120  # a watch that says nothing is opened anew
             settings.watching.client_timeout = 150
+            settings.networking.error_backoffs = _Patience()
 
         @kopf.on.login(registry=registry)
         def login(**known: Any) -> kopf.ConnectionInfo | None:
