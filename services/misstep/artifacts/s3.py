@@ -46,8 +46,8 @@ class S3Store:
         self._storage = storage
         self._bucket = bucket
         self._prefix = f"{check_path(prefix.strip('/'))}/" if prefix.strip("/") else ""
-        attempts, *timeouts = (6, 10, 60) if patient else (3, 5, 15)
-        self._client, self._identity = make_client(storage, attempts, *timeouts)
+        tries, connect, read = (6, 10, 60) if patient else (3, 5, 15)
+        self._client, self._identity = make_client(storage, attempts=tries, connect_timeout=connect, read_timeout=read)
 
     @property
     def uri(self) -> str:
