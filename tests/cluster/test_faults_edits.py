@@ -94,10 +94,11 @@ def assert_jobs_are_those_of_one_run(world: Operating, name: str) -> None:
 
 @pytest.mark.faults(seconds=60)
 def test_it_is_edited_while_it_runs(ground: Operating, undisturbed: Undisturbed) -> None:
-    """First what one stage depends on, then what everything does: Jobs of what is no longer wanted end each time."""
-    first = small(ground, "edited", problems__train__limit=48, evaluation__temperature="0.5")
-    second = small(ground, "edited", problems__train__limit=48)
-    third = small(ground, "edited")
+    """First beta, then what everything depends on: Jobs of what is no longer wanted end each time."""
+    dpo = {"arms": [{"name": "sft", "method": "sft"}, {"name": "dpo", "method": "dpo", "pairs": "random"}]}
+    first = small(ground, "edited", **dpo, problems__train__limit=48, training__dpo__beta="0.5")
+    second = small(ground, "edited", **dpo, problems__train__limit=48)
+    third = small(ground, "edited", **dpo)
     with operator(ground):
         ground.apply(first)
         ground.wait("edited", "sampling", lambda status: "test-sft" in status.get("stage", ""))
