@@ -92,7 +92,7 @@ def assert_jobs_are_those_of_one_run(world: Operating, name: str) -> None:
     assert len(stages) == len(set(stages))
 
 
-@pytest.mark.faults(seconds=60)
+@pytest.mark.faults(seconds=75)
 def test_it_is_edited_while_it_runs(ground: Operating, undisturbed: Undisturbed) -> None:
     """First beta, then what everything depends on: Jobs of what is no longer wanted end each time."""
     dpo = {"arms": [{"name": "sft", "method": "sft"}, {"name": "dpo", "method": "dpo", "pairs": "random"}]}
