@@ -58,7 +58,7 @@ def answers(kubeconfig: Path) -> bool:
     return True
 
 
-@pytest.mark.faults(seconds=60)
+@pytest.mark.faults(seconds=70)
 def test_the_api_server_is_restarted_and_restarted_again(ground: Operating, undisturbed: Undisturbed) -> None:
     document = small(ground, "api-restart")
     with operator(ground) as pid:
@@ -75,7 +75,7 @@ def test_the_api_server_is_restarted_and_restarted_again(ground: Operating, undi
         assert_nothing_left(ground, "api-restart")
 
 
-@pytest.mark.faults(seconds=60)
+@pytest.mark.faults(seconds=45)
 def test_the_way_to_the_api_server_is_slow_and_breaks_off(ground: Operating, undisturbed: Undisturbed) -> None:
     url, _ = api_server(ground)
     host, _, port = url.removeprefix("https://").partition(":")
@@ -91,7 +91,7 @@ def test_the_way_to_the_api_server_is_slow_and_breaks_off(ground: Operating, und
         assert_nothing_left(ground, "api-slow")
 
 
-@pytest.mark.faults(seconds=45)
+@pytest.mark.faults(seconds=35)
 def test_watches_fall_silent_without_a_word(ground: Operating, undisturbed: Undisturbed) -> None:
     """The proxy keeps the operator's watches open and lets nothing through: the resync alone carries the Experiment."""
     url, trust = api_server(ground)

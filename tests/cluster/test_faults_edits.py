@@ -57,7 +57,7 @@ def emptied(status: Status) -> Status:
     return {**status, "stages": []}
 
 
-@pytest.mark.faults(seconds=50)
+@pytest.mark.faults(seconds=35)
 def test_a_status_is_spoilt_by_hand_while_it_runs_and_after(ground: Operating, undisturbed: Undisturbed) -> None:
     document = small(ground, "by-hand")
     with operator(ground):
@@ -75,7 +75,7 @@ def test_a_status_is_spoilt_by_hand_while_it_runs_and_after(ground: Operating, u
         assert_nothing_left(ground, "by-hand")
 
 
-@pytest.mark.faults(seconds=50)
+@pytest.mark.faults(seconds=35)
 def test_a_hand_writes_succeeded_while_it_runs(ground: Operating, undisturbed: Undisturbed) -> None:
     document = small(ground, "no-success")
     with operator(ground):
@@ -123,7 +123,7 @@ def entry_of(world: Operating, name: str, stage: str) -> dict[str, Any]:
     return next(entry for entry in world.status(name)["stages"] if entry["name"] == stage)
 
 
-@pytest.mark.faults(seconds=60)
+@pytest.mark.faults(seconds=45)
 def test_it_is_deleted_while_it_runs_and_applied_again(ground: Operating, undisturbed: Undisturbed) -> None:
     """Deleted in the midst of the stage with shards: what is committed, and blocks with receipts, are used later."""
     document = small(ground, "deleted")

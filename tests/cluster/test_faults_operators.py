@@ -16,7 +16,7 @@ from tests.cluster.sampling import SEED
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("s3_credentials")]
 
 
-@pytest.mark.faults(seconds=60)
+@pytest.mark.faults(seconds=45)
 def test_operators_are_killed_at_random_moments(ground: Operating, undisturbed: Undisturbed) -> None:
     """At twenty moments of the fourteen stages; in a sample, at six of six stages."""
     document = small(ground, "op-killed")
@@ -36,7 +36,7 @@ def test_operators_are_killed_at_random_moments(ground: Operating, undisturbed: 
         assert_nothing_left(ground, "op-killed")
 
 
-@pytest.mark.faults(seconds=60)
+@pytest.mark.faults(seconds=45)
 def test_two_operators_work_at_once(ground: Operating, undisturbed: Undisturbed) -> None:
     """For a minute at the least, and as long as the Experiment takes; then neither writes any more."""
     document = small(ground, "op-twice")

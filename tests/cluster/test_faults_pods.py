@@ -49,7 +49,7 @@ def pods_by_stage(world: Operating, name: str, stage: str) -> int:
     return sum(pod["metadata"]["labels"]["misstep.dev/stage"] == stage for pod, _ in pods_of(world, name))
 
 
-@pytest.mark.faults(seconds=50)
+@pytest.mark.faults(seconds=35)
 def test_processes_of_stages_are_killed(ground: Operating, undisturbed: Undisturbed) -> None:
     """The Job's own retry does it: a training and one of two shards are killed."""
     document = small(ground, "pod-killed")
@@ -65,7 +65,7 @@ def test_processes_of_stages_are_killed(ground: Operating, undisturbed: Undistur
         assert_nothing_left(ground, "pod-killed")
 
 
-@pytest.mark.faults(seconds=50)
+@pytest.mark.faults(seconds=35)
 def test_a_pod_is_evicted_more_often_than_it_may_fail(ground: Operating, undisturbed: Undisturbed) -> None:
     """By the eviction API, which marks the pod with the condition DisruptionTarget: such an end is no failure."""
     document = small(ground, "evicted", cluster__retries=1)
@@ -86,7 +86,7 @@ def test_a_pod_is_evicted_more_often_than_it_may_fail(ground: Operating, undistu
         assert_nothing_left(ground, "evicted")
 
 
-@pytest.mark.faults(seconds=50)
+@pytest.mark.faults(seconds=35)
 def test_jobs_are_deleted_by_hand(ground: Operating, undisturbed: Undisturbed) -> None:
     """One that runs is made again, as the next attempt; one that is complete is not needed any more."""
     document = small(ground, "job-deleted")
@@ -111,7 +111,7 @@ def job_of(world: Operating, name: str, stage: str) -> str:
     return found
 
 
-@pytest.mark.faults(seconds=60)
+@pytest.mark.faults(seconds=45)
 @pytest.mark.skipif(shutil.which("faketime") is None, reason="no faketime: a Debian package")
 def test_clocks_of_pods_are_wrong(ground: Operating, undisturbed: Undisturbed) -> None:
     """By ten minutes, to either side: S3 takes that. By three hours: S3 refuses the pod's signature, so that it fails,

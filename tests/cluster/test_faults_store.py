@@ -55,7 +55,7 @@ def readable(status: dict[str, object]) -> str:
     return next((str(each["status"]) for each in conditions if each["type"] == "StoreReadable"), "")
 
 
-@pytest.mark.faults(seconds=60)
+@pytest.mark.faults(seconds=45)
 def test_the_s3_server_answers_503_and_412_at_random(ground: Operating, undisturbed: Undisturbed) -> None:
     """Operator and stages meet it. Both come in the place of what was asked: a 412, and there is no such object."""
     proxy, chance = Middleman(ground.endpoint), random.Random(os.environ[SEED])
@@ -88,7 +88,7 @@ def s3_answer(status: int, code: str) -> web.Response:
     return web.Response(status=status, text=text, content_type="application/xml")
 
 
-@pytest.mark.faults(seconds=60)
+@pytest.mark.faults(seconds=45)
 def test_the_way_to_the_s3_server_breaks_off(ground: Operating, undisturbed: Undisturbed) -> None:
     """Answers are lost whose requests were carried out: an object put for the first time is there at the second."""
     port = int(ground.endpoint.rpartition(":")[2])
