@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +80,22 @@ def find(state: Path) -> Cluster:
     outer = programs.get("node")
     inside = Node(outer.children()[0].pid, Network.of(state / "node")) if outer else None
     return Cluster(state, state / "access/admin.kubeconfig", inside)
+
+
+@contextmanager
+def without(state: Path, name: str, *, follow: bool = False) -> Iterator[None]:
+    """Kill one program of a cluster, such as ``kube-apiserver``; start it again as it was after the block.
+
+    Args:
+        state: folder of the cluster.
+        name: of the program.
+        follow: whether the program shall end when this process ends.
+    """
+    command = processes.kill(state, name)
+    try:
+        yield
+    finally:
+        processes.Processes(state, follow=follow).start(name, command)
 
 
 def down(state: Path, *, keep_logs: bool = False) -> None:

@@ -47,7 +47,8 @@ class Processes:
                 env=environment,
             )
         self._running[name] = process
-        listed = [[name, process.pid, process.create_time()] for name, process in self._running.items()]
+        others = [(other, before) for other, before in running(self.state) if other != name]
+        listed = [[known, each.pid, each.create_time()] for known, each in [*others, (name, process)]]
         (self.state / LIST).write_text(json.dumps(listed))
         return process
 
@@ -86,6 +87,16 @@ def end(state: Path) -> None:
             raise ClusterError(f"these do not end: {alive}")
         time.sleep(0.02)
     (state / LIST).unlink(missing_ok=True)
+
+
+def kill(state: Path, name: str) -> list[str]:
+    """Kill one program and return, when it is gone, the command by which it was started."""
+    process = dict(running(state))[name]
+    command = process.cmdline()
+    process.kill()
+    while lives(process):
+        time.sleep(0.02)
+    return command
 
 
 def lives(process: psutil.Process) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 
 from misstep.errors import MisstepError
@@ -15,9 +16,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("command", choices=["run"], help="work until SIGTERM; settings are MISSTEP_* variables")
     parser.parse_args(argv)
     from misstep.stages.logs import configure_logs
+    from misstep_operator.memory import few_heaps
     from misstep_operator.settings import read_settings
 
     configure_logs()
+    logging.getLogger("misstep_operator").setLevel(logging.INFO)
+    few_heaps()
     try:
         settings = read_settings()
     except MisstepError as error:

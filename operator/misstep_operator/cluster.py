@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,11 +36,11 @@ class Cluster:
         self._writer = writer
         self._namespaces: Sequence[str] = namespaces or ("*",)
 
-    async def experiments(self) -> list[dict[str, Any]]:
-        """List all Experiments of the watched namespaces."""
-        return [
-            _plain(found) for ns in self._namespaces async for found in self._client.list(Experiments, namespace=ns)
-        ]
+    async def experiments(self) -> AsyncIterator[dict[str, Any]]:
+        """List all Experiments of the watched namespaces, one after the other: there may be many, and large ones."""
+        for ns in self._namespaces:
+            async for found in self._client.list(Experiments, namespace=ns):
+                yield _plain(found)
 
     async def experiment(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Read one; None where there is none."""

@@ -7,16 +7,20 @@ are listed, and those that are not idle get a pass. Only ``kopf.on.event`` is us
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx2
 import kopf
 import structlog
+from lightkube.core.exceptions import ApiError
 
 from misstep.errors import MisstepError
 from misstep_operator import observed as o
 from misstep_operator.cluster import Cluster
+from misstep_operator.memory import give_back
 from misstep_operator.metrics import Metrics
 from misstep_operator.passes import Passes
 from misstep_operator.settings import Settings
@@ -27,6 +31,13 @@ _log = structlog.get_logger(__name__)
 _AT_ONCE = 8
 _STALLED_RESYNCS = 6
 _LEAST_STALL_SECONDS = 60.0
+
+
+class _Patience:
+    """Seconds to wait before each new try of a watch: without end, where kopf's own give up after a minute."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((0.5, 1.0, 2.0), itertools.repeat(5.0))
 
 
 class Operator:
@@ -69,6 +80,7 @@ class Operator:
             settings.scanning.disabled = True
             settings.watching.server_timeout = 120  # a watch that says nothing is opened anew
             settings.watching.client_timeout = 150
+            settings.networking.error_backoffs = _Patience()
 
         @kopf.on.login(registry=registry)
         def login(**known: Any) -> kopf.ConnectionInfo | None:
@@ -105,17 +117,19 @@ class Operator:
     async def _resync(self) -> None:
         while True:
             try:
-                bodies = await self._cluster.experiments()
-            except Exception:  # noqa: BLE001 - whatever it was, the next turn asks again
-                self._metrics.errors.inc()
-                _log.exception("the API server did not list Experiments")
+                names = set()
+                async for body in self._cluster.experiments():
+                    name = body["metadata"]["namespace"], body["metadata"]["name"]
+                    names.add(name)
+                    if not is_idle(experiment_view(body)):
+                        self.wake(*name)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next turn asks again
+                self._failed("the API server did not list Experiments", error)
             else:
                 self.last_resync = time.monotonic()
                 self._metrics.resync.set_to_current_time()
-                self._metrics.keep_only({(b["metadata"]["namespace"], b["metadata"]["name"]) for b in bodies})
-                for body in bodies:
-                    if not is_idle(experiment_view(body)):
-                        self.wake(body["metadata"]["namespace"], body["metadata"]["name"])
+                self._metrics.keep_only(names)
+            give_back()
             await asyncio.sleep(self._settings.resync_seconds)
 
     async def _work(self) -> None:
@@ -124,6 +138,11 @@ class Operator:
             self._queued.discard((namespace, name))
             try:
                 await self._passes.make(namespace, name)
-            except Exception:  # noqa: BLE001 - the next resync tries again: nothing is lost but time
-                self._metrics.errors.inc()
-                _log.exception("pass failed", namespace=namespace, experiment=name)
+            except Exception as error:  # noqa: BLE001 - the next resync tries again: nothing is lost but time
+                self._failed("pass failed", error, namespace=namespace, experiment=name)
+
+    def _failed(self, what: str, error: Exception, **where: str) -> None:
+        """Count and log an error: in one line where the API server refuses or is away, which may go on for a while."""
+        self._metrics.errors.inc()
+        expected = isinstance(error, ApiError | httpx2.HTTPError)
+        _log.error(what, **where, error=f"{type(error).__name__}: {error}", exc_info=None if expected else error)

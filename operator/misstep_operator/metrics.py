@@ -15,7 +15,9 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 import misstep
 from misstep.errors import BadInput
 from misstep_operator.accounts import Accounts
+from misstep_operator.conditions import STORE_READABLE
 from misstep_operator.observed import ExperimentView, Observed
+from misstep_operator.status import State
 
 # A second series beside each counter, which nobody asks for.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -60,8 +62,24 @@ class Metrics:
     def saw(self, view: ExperimentView, status: Mapping[str, Any], seen: Observed) -> None:
         """Note what a pass came to."""
         store = seen.store
-        self._last[view.namespace, view.name] = _Last(status, not store.error, _fractions(seen), store.accuracies)
+        found = store.accuracies or (self._results(view) if status.get("state") == State.SUCCEEDED else {})
+        self._last[view.namespace, view.name] = _Last(status, not store.error, _fractions(seen), found)
         self._accounts.saw(view, seen)
+
+    def lacks_results(self, view: ExperimentView) -> bool:
+        """Tell whether an Experiment has succeeded and its accuracies are not known here yet."""
+        return view.status.get("state") == State.SUCCEEDED and not self._results(view)
+
+    def _results(self, view: ExperimentView) -> Mapping[tuple[str, str], float]:
+        last = self._last.get((view.namespace, view.name))
+        return last.accuracies if last else {}
+
+    def rests(self, view: ExperimentView) -> None:
+        """Note an Experiment that needs no pass."""
+        store = next((c for c in view.entries("conditions") if c.get("type") == STORE_READABLE), {})
+        self._last[view.namespace, view.name] = _Last(
+            view.status, store.get("status") != "False", {}, self._results(view)
+        )
 
     def forget(self, namespace: str, name: str) -> None:
         """Drop a deleted Experiment."""

@@ -22,7 +22,7 @@ from misstep_operator.metrics import Metrics
 from misstep_operator.observed import EXPERIMENT_LABEL, ExperimentView, JobView, Observed, StoreView, Trouble
 from misstep_operator.reconcile import Decision, Start, reconcile
 from misstep_operator.settings import Settings
-from misstep_operator.status import finished_status
+from misstep_operator.status import finished_status, is_idle
 from misstep_operator.storeview import Stores
 
 _log = structlog.get_logger(__name__)
@@ -40,6 +40,8 @@ class Passes:
         self._plans: dict[tuple[str, int], Plan] = {}
         self._began = time.time()
         self._known_others: set[tuple[str, str]] = set()
+        self._worked_on: set[str] = set()
+        self._planning = asyncio.Lock()
 
     async def make(self, namespace: str, name: str) -> None:
         """Make one pass. Raises what the API server's client raises; the next pass starts from scratch."""
@@ -47,7 +49,16 @@ class Passes:
             body = await self._cluster.experiment(namespace, name)
             if body is None or body["metadata"].get("deletionTimestamp"):
                 self._metrics.forget(namespace, name)
+                self._locks.pop((namespace, name), None)
                 return
+            view = views.experiment_view(body)
+            known = view.uid in self._worked_on or self._metrics.lacks_results(view)
+            if is_idle(view) and (view.suspend or not known):
+                # An operator that starts is told of all that ever ended here: nothing is to be observed of those but
+                # their results. Of one that has just ended, the last Job's end is still to be counted.
+                self._metrics.rests(view)
+                return
+            self._worked_on.add(view.uid)
             with self._metrics.timed():
                 await self._pass(body)
 
@@ -70,7 +81,10 @@ class Passes:
                 seen = replace(seen, taken=taken)
                 decision = reconcile(seen)
         await self._carry_out(decision, view, experiment, body)
-        self._metrics.saw(view, decision.status or dict(view.status), seen)
+        status = decision.status or dict(view.status)
+        self._metrics.saw(view, status, seen)
+        if is_idle(replace(view, status=status)):
+            self._plans.pop((view.uid, view.generation), None)
 
     async def _notice_others(self, view: ExperimentView, body: dict[str, Any]) -> None:
         """Say, once, that another operator works on an Experiment too: they do no harm, and somebody has erred."""
@@ -90,7 +104,8 @@ class Passes:
         try:
             kept = await self._cluster.config_map(view.namespace, name)
             if kept is None:
-                made = await asyncio.to_thread(freeze.make_plan, experiment)
+                async with self._planning:  # many at once would be no faster, and take more memory
+                    made = await asyncio.to_thread(freeze.make_plan, experiment)
                 body = {
                     "apiVersion": "v1",
                     "kind": "ConfigMap",
@@ -128,7 +143,10 @@ class Passes:
         now = time.time()
         alone = Observed(view, plan, views.job_views(own, ()), now=now)
         if finished_status(alone) and not any(job.alive for job in alone.jobs):
-            return alone  # nothing will be done for it, whatever its pods and the store would say
+            # Nothing will be done for it, whatever its pods and the store would say.
+            if not isinstance(plan, Plan) or not self._metrics.lacks_results(view):
+                return alone
+            return replace(alone, store=await asyncio.to_thread(self._stores.look, plan, ()))
         pods = await self._cluster.pods(view.namespace, view.name) if own else []
         found = views.job_views(own, pods)
         for job in own:

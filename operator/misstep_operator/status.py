@@ -32,10 +32,19 @@ class State(StrEnum):
     FAILED = "Failed"
 
 
+_ENDS: dict[str, str] = {
+    State.SUCCEEDED: say.SUCCEEDED,
+    State.FAILED: say.FAILED,
+    State.INVALID: say.FAILED,
+    State.SUSPENDED: say.SUSPENDED,
+}
+"""State in which an Experiment may rest -> the condition that holds then."""
+
+
 def finished_status(seen: Observed) -> bool:
     """Tell whether this generation has ended: then nothing is done any more, whatever the store holds."""
     state = seen.experiment.status.get("state")
-    if not seen.experiment.answered:
+    if not seen.experiment.answered or not _is_whole(seen.experiment):
         return False
     if state in (State.SUCCEEDED, State.INVALID):
         return True
@@ -44,11 +53,23 @@ def finished_status(seen: Observed) -> bool:
 
 def is_idle(experiment: ExperimentView) -> bool:
     """Tell whether an Experiment needs no pass until someone changes it."""
-    if not experiment.answered:
+    if not experiment.answered or not _is_whole(experiment):
         return False
     if experiment.status.get("state") == State.SUSPENDED:
-        return bool(experiment.status.get("why") == say.suspended(0))
+        return bool(experiment.suspend and experiment.status.get("why") == say.suspended(0))
     return experiment.status.get("state") in (State.SUCCEEDED, State.FAILED, State.INVALID)
+
+
+def _is_whole(experiment: ExperimentView) -> bool:
+    """Tell whether an end is written in a status as the operator writes it; a state by hand alone ends nothing."""
+    status = experiment.status
+    kind = _ENDS.get(str(status.get("state")))
+    if not any(c.get("type") == kind and c.get("status") == "True" for c in experiment.entries("conditions")):
+        return False
+    if status.get("state") != State.SUCCEEDED:
+        return True
+    entries = experiment.entries("stages")
+    return bool(entries) and status.get("total") == len(entries) and all(e.get("state") == "done" for e in entries)
 
 
 def invalid_status(seen: Observed, text: str) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Stores:
         try:
             watch = self._watches.get(storage)
             if watch is None:
-                watch = self._watches[storage] = StoreWatch(open_store(storage))
+                watch = self._watches[storage] = StoreWatch(open_store(storage, patient=False))
             committed = self._committed_among(watch, storage, [stage.key for stage in plan.stages])
             accuracies = self._reported(watch, plan.report) if plan.report.key in committed else {}
         except MisstepError as error:

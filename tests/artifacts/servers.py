@@ -44,12 +44,12 @@ def versitygw_binary() -> str:
 
 
 @contextmanager
-def versitygw(folder: Path, *options: str) -> Iterator[str]:
-    """Run a server over a folder and yield its endpoint."""
+def versitygw(folder: Path, *options: str, port: int = 0) -> Iterator[str]:
+    """Run a server over a folder, with what an earlier one has left there, and yield its endpoint."""
     binary = versitygw_binary()
     data = folder / "data"
-    data.mkdir(parents=True)
-    port = free_port()
+    data.mkdir(parents=True, exist_ok=True)
+    port = port or free_port()
     command = [binary, "--access", ACCESS, "--secret", SECRET, "--port", f"127.0.0.1:{port}", "--quiet", *options]
     with _running([*command, "posix", str(data)], port, folder / "server.log") as endpoint:
         yield endpoint

@@ -175,7 +175,7 @@ def test_a_manifest_cannot_name_files_outside(path: str) -> None:
             m.Part.model_validate({"path": "x", "size": 1, "sha256": "0", "block": 0, field: path})
 
 
-def test_store_and_manifests_need_neither_pyarrow_nor_boto3() -> None:
+def test_store_and_manifests_need_neither_pyarrow_nor_botocore() -> None:
     import os
     import subprocess
     import sys
@@ -187,7 +187,7 @@ import misstep.artifacts.digest, misstep.artifacts.export, misstep.stages.main, 
 from misstep.artifacts.store import open_store
 from misstep.plan.frozen import Storage
 open_store(Storage(uri="file:///nowhere")).check()
-print([name for name in ("pyarrow", "boto3", "numpy", "torch") if name in sys.modules])
+print([name for name in ("pyarrow", "botocore", "numpy", "torch") if name in sys.modules])
 """
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": "services"}, capture_output=True, check=True

@@ -230,8 +230,9 @@ def test_https_where_http_is_spoken(moto_endpoint: str) -> None:
         open_store(servers.s3_storage(moto_endpoint.replace("http", "https"), "x")).check()
 
 
-def test_conflicts_are_tried_again(moto_endpoint: str) -> None:
-    """409 says that two writes met: the loser tries again and then sees who won."""
+@pytest.mark.parametrize(("there", "writes"), [(True, 3), (False, 4)])
+def test_conflicts_are_tried_again(moto_endpoint: str, there: bool, writes: int) -> None:
+    """409 says that two writes met: the loser tries again and then sees who won. 412 is believed of what is there."""
     lock, seen = threading.Lock(), [0]
 
     class Conflicting(BaseHTTPRequestHandler):
@@ -239,9 +240,16 @@ def test_conflicts_are_tried_again(moto_endpoint: str) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             with lock:
                 seen[0] += 1
-            status = {1: 409, 2: 409}.get(seen[0], 412)
-            code = {409: "ConditionalRequestConflict", 412: "PreconditionFailed"}[status]
-            body = f"<Error><Code>{code}</Code><Message>m</Message></Error>".encode()
+            status = {1: 409, 2: 409, 3: 412}.get(seen[0], 200)
+            code = {409: "ConditionalRequestConflict", 412: "PreconditionFailed"}.get(status)
+            self.answer(status, f"<Error><Code>{code}</Code><Message>m</Message></Error>" if code else "")
+
+        def do_GET(self) -> None:
+            found = "<Contents><Key>x/a</Key><Size>1</Size></Contents>" if there else ""
+            self.answer(200, f"<ListBucketResult><IsTruncated>false</IsTruncated>{found}</ListBucketResult>")
+
+        def answer(self, status: int, text: str) -> None:
+            body = text.encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -251,8 +259,8 @@ def test_conflicts_are_tried_again(moto_endpoint: str) -> None:
             pass
 
     with _http(Conflicting) as endpoint:
-        assert not open_store(servers.s3_storage(endpoint, "x")).put("a", b"x", if_absent=True)
-    assert seen[0] == 3
+        assert open_store(servers.s3_storage(endpoint, "x")).put("a", b"x", if_absent=True) is not there
+    assert seen[0] == writes
 
 
 def test_a_download_goes_on_where_the_connection_broke(tmp_path: Path) -> None:

@@ -36,7 +36,18 @@ def test_help_and_a_bad_file_answer_within_a_second(tmp_path: Path) -> None:
     assert seconds("validate", str(bad), code=64) < allowed
 
 
-HEAVY = ["torch", "transformers", "trl", "pyarrow", "datasets", "scipy", "matplotlib", "numpy", "boto3", "math_verify"]
+HEAVY = [
+    "torch",
+    "transformers",
+    "trl",
+    "pyarrow",
+    "datasets",
+    "scipy",
+    "matplotlib",
+    "numpy",
+    "botocore",
+    "math_verify",
+]
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["validate"], ["plan"]], ids=lambda a: a[0])

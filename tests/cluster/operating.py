@@ -26,26 +26,42 @@ SECRET_NAME = "misstep-s3"
 SERVICES = ("GENERATION", "VERIFICATION", "CREDIT", "TRAINING", "EVALUATION")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Operating(World):
     """A world whose operators are processes of this machine, and its pods too."""
 
     endpoint: str
     operator_kubeconfig: Path
     operators: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    metrics_port: int = 0
-    """Of the operator that was started last."""
+    ports: dict[int, int] = field(default_factory=dict)
+    """Process id of an operator -> where it serves its health and metrics."""
 
-    def start_operator(self) -> subprocess.Popen[bytes]:
-        self.metrics_port = port = free_port()
-        more = {"KUBECONFIG": str(self.operator_kubeconfig), "MISSTEP_METRICS_PORT": str(port)}
-        more["MISSTEP_OPERATOR_IDENTITY"] = f"operator-{port}"
+    def start_operator(self, server: str = "", **settings: str) -> subprocess.Popen[bytes]:
+        """Start an operator.
+
+        Args:
+            server: URL of a proxy through which it shall reach the API server.
+            settings: more of its environment.
+        """
+        port = free_port()
+        more = {"KUBECONFIG": str(self._reaching(server)), "MISSTEP_METRICS_PORT": str(port)}
+        more |= {"MISSTEP_OPERATOR_IDENTITY": f"operator-{port}", **settings}
         with (self.folder / "operator.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "misstep_operator", "run"], env=self.environment | more, stdout=log, stderr=log
             )
         self.operators.append(process)
+        self.ports[process.pid] = port
         return process
+
+    def _reaching(self, server: str) -> Path:
+        if not server:
+            return self.operator_kubeconfig
+        document = yaml.safe_load(self.operator_kubeconfig.read_text())
+        document["clusters"][0]["cluster"]["server"] = server
+        path = self.folder / f"operator-{server.rpartition(':')[2]}.kubeconfig"
+        path.write_text(yaml.safe_dump(document))
+        return path
 
     def stop_operators(self, number: int = signal.SIGTERM) -> None:
         for process in self.operators:
@@ -100,18 +116,18 @@ def await_crd(kubeconfig: Path) -> None:
 
 
 @contextmanager
-def operating(kubeconfig: Path, endpoint: str, folder: Path) -> Iterator[Operating]:
+def operating(kubeconfig: Path, endpoint: str, folder: Path, namespace: str = NAMESPACE) -> Iterator[Operating]:
     """Install CRD, namespace and Secret, start a node and an operator; end them after the block."""
     make_bucket(endpoint)
     kubectl(kubeconfig, "apply", "-f", str(ROOT / "charts/misstep/files/crd.yaml"))
     await_crd(kubeconfig)
     s3 = {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_EC2_METADATA_DISABLED": "true"}
     objects = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
         {
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": {"name": SECRET_NAME, "namespace": NAMESPACE},
+            "metadata": {"name": SECRET_NAME, "namespace": namespace},
             "stringData": s3,
         },
     ]
@@ -133,13 +149,19 @@ def operating(kubeconfig: Path, endpoint: str, folder: Path) -> Iterator[Operati
         stdout=(folder / "node.log").open("wb"),
         stderr=subprocess.STDOUT,
     )
-    storage = {"uri": f"s3://{BUCKET}/runs", "endpoint": endpoint, "pathStyle": True, "region": "us-east-1"}
-    account = operator_kubeconfig(kubeconfig, folder)
-    world = Operating(kubeconfig, storage, folder, environment, endpoint, account)
+    world = Operating(
+        kubeconfig=kubeconfig,
+        storage={"uri": f"s3://{BUCKET}/runs", "endpoint": endpoint, "pathStyle": True, "region": "us-east-1"},
+        folder=folder,
+        environment=environment,
+        namespace=namespace,
+        endpoint=endpoint,
+        operator_kubeconfig=operator_kubeconfig(kubeconfig, folder),
+    )
     try:
         yield world
     finally:
         world.stop_operators(signal.SIGKILL)
-        kubectl(kubeconfig, "delete", "namespace", NAMESPACE, "--wait=false")
+        kubectl(kubeconfig, "delete", "namespace", namespace, "--wait=false")
         node.kill()
         node.wait()

@@ -5,6 +5,10 @@
 The scheduler, the Job controller and the garbage collector are real; only containers are not. A container's command is
 ``misstep`` of this checkout whatever its image, and volumes are folders: the operator's behaviour needs no more, and
 images of torch are gigabytes. Image pulls can be made to fail: an image with ``missing`` in its name is not there.
+A pod's clock can be wrong, by Debian's libfaketime: its annotation ``misstep.test/clock`` says by how much.
+
+FOLDER holds a folder for each pod, by its uid: ``log``, as JSON; ``pod.json``, the pod as it was when it started; and
+``pid``, of its process.
 """
 
 from __future__ import annotations
@@ -13,16 +17,16 @@ import base64
 import json
 import os
 import re
-import signal
-import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import httpx2
 import lightkube
 from lightkube import KubeConfig
 from lightkube.core.exceptions import ApiError
@@ -31,9 +35,21 @@ from lightkube.resources.core_v1 import Node, Pod, Secret
 from lightkube.types import PatchType
 
 from misstep.processes import free_port
+from tests.cluster.pod_processes import PodProcess, PodProcesses, end
 
+T = TypeVar("T")
 NAME = "processes"
+CLOCK = "misstep.test/clock"
+"""Annotation of a pod: what ``faketime`` shall add to its clock, such as ``+3h``; with ``once``, only in a Job's first
+pod."""
 ROOT = Path(__file__).parents[2]
+
+
+def clock(pod: dict[str, Any]) -> str:
+    """Return how far a pod's clock is wrong, as ``faketime`` takes it; nothing where it is right."""
+    marks = pod["metadata"].get("annotations") or {}
+    offset, _, once = marks.get(CLOCK, "").partition(" ")
+    return "" if once and marks.get("batch.kubernetes.io/job-index-failure-count", "0") != "0" else offset
 
 
 def now() -> str:
@@ -47,7 +63,9 @@ class ProcessNode:
         self.client, self.folder = client, folder
         self.targets = folder / "targets"
         """Where pods answer a Prometheus, in files that it can discover them by."""
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, PodProcess] = {}
+        folder.mkdir(parents=True)
+        self.start = PodProcesses(folder.parent / "forks.log").start
         self.seen: set[str] = set()
         self.ending: set[str] = set()
 
@@ -70,10 +88,10 @@ class ProcessNode:
             lease = {"metadata": {"name": NAME, "namespace": "kube-node-lease"}, "spec": spec}
             try:
                 self.client.patch(Lease, NAME, lease, namespace="kube-node-lease", patch_type=PatchType.MERGE)
-            except ApiError:
+            except (ApiError, httpx2.TransportError):
                 try:
                     self.client.create(Lease.from_dict(lease))
-                except ApiError as error:
+                except (ApiError, httpx2.TransportError) as error:
                     print("lease", error, flush=True)
             time.sleep(8)
 
@@ -101,16 +119,12 @@ class ProcessNode:
 
     def end(self, pod: dict[str, Any]) -> None:
         process = self.processes.get(pod["metadata"]["uid"])
-        if process is not None and process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(pod["metadata"].get("deletionGracePeriodSeconds") or 30)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        if process is not None and not process.wait(0):
+            end(process, pod["metadata"].get("deletionGracePeriodSeconds") or 30)
             time.sleep(0.5)  # its status is written first
+        name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
         with suppress(ApiError):
-            self.client.delete(Pod, pod["metadata"]["name"], namespace=pod["metadata"]["namespace"], grace_period=0)
+            until_answered(lambda: self.client.delete(Pod, name, namespace=namespace, grace_period=0))
 
     def run(self, pod: dict[str, Any]) -> None:
         (container,) = pod["spec"]["containers"]
@@ -128,20 +142,16 @@ class ProcessNode:
             return
         own = self.folder / uid
         own.mkdir(parents=True)
-        with (own / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "misstep", *container["args"]],
-                env=self.environment(pod, container, own),
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd=own,
-            )
-        self.processes[uid] = process
+        (own / "pod.json").write_text(json.dumps(pod))
+        environment = self.environment(pod, container, own)
+        process = self.processes[uid] = self.start(container["args"], environment, own, clock(pod))
         running = {"state": {"running": {"startedAt": started}}, "ready": True, "started": True}
         self.status(pod, "Running", started, {**state, **running})
-        code = process.wait()
+        process.wait_begun()
+        (own / "pid").write_text(str(process.pid))
+        process.wait()
         (self.targets / f"{uid}.json").unlink(missing_ok=True)
+        code = process.code or 0
         code = 128 - code if code < 0 else code
         said = (own / "termination-log").read_text() if (own / "termination-log").exists() else ""
         ended = {
@@ -160,6 +170,7 @@ class ProcessNode:
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT / "services"),
             "OMP_NUM_THREADS": "1",
+            "MISSTEP_LOG_FORMAT": "json",
             "JOB_COMPLETION_INDEX": index,
         }
         for source in container.get("envFrom") or ():
@@ -190,18 +201,30 @@ class ProcessNode:
         return port
 
     def secret(self, namespace: str, name: str) -> dict[str, str]:
-        data = self.client.get(Secret, name, namespace=namespace).data or {}
-        return {key: base64.b64decode(value).decode() for key, value in data.items()}
+        found = until_answered(lambda: self.client.get(Secret, name, namespace=namespace))
+        return {key: base64.b64decode(value).decode() for key, value in (found.data or {}).items()}
 
     def status(self, pod: dict[str, Any], phase: str, started: str, container: dict[str, Any]) -> None:
         body = {"status": {"phase": phase, "startTime": started, "containerStatuses": [container]}}
-        metadata = pod["metadata"]
+        name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+        merge = PatchType.MERGE
         try:
-            self.client.patch(
-                Pod.Status, metadata["name"], body, namespace=metadata["namespace"], patch_type=PatchType.MERGE
-            )
+            until_answered(lambda: self.client.patch(Pod.Status, name, body, namespace=namespace, patch_type=merge))
         except ApiError as error:
-            print("status", metadata["name"], error, flush=True)
+            print("status", name, error, flush=True)
+
+
+def until_answered(ask: Callable[[], T]) -> T:
+    """Ask the API server again while it is away, as a kubelet does; raises ApiError where it refuses."""
+    while True:
+        try:
+            return ask()
+        except httpx2.TransportError:
+            time.sleep(0.5)
+        except ApiError as error:
+            if (error.status.code or 500) < 429 or error.status.code == 422:
+                raise
+            time.sleep(0.5)
 
 
 if __name__ == "__main__":

@@ -26,19 +26,24 @@ class Run:
     began: float
     ended: float
 
+    @property
+    def operator(self) -> str:
+        """Where the operator answers."""
+        return f"127.0.0.1:{self.world.ports[self.world.operators[-1].pid]}"
+
 
 @pytest.fixture(scope="module")
 def run(control_plane: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     folder = tmp_path_factory.mktemp("metrics")
     with servers.versitygw(folder / "s3") as endpoint, operating(control_plane, endpoint, folder) as world:
         world.environment["MISSTEP_STAGE_METRICS_PORT"] = "9090"
-        world.start_operator()
+        port = world.ports[world.start_operator().pid]
         targets = {"files": [str(folder / "pods/targets/*.json")], "refresh_interval": "1s"}
         scrape = [
             {
                 "job_name": "operator",
                 "honor_labels": True,
-                "static_configs": [{"targets": [f"127.0.0.1:{world.metrics_port}"]}],
+                "static_configs": [{"targets": [f"127.0.0.1:{port}"]}],
             },
             {"job_name": "stages", "file_sd_configs": [targets], "relabel_configs": stage_relabelings()},
         ]
@@ -66,7 +71,7 @@ def test_counts_are_those_of_the_experiment(run: Run) -> None:
         (
             {
                 "__name__": "misstep_stage_failures_total",
-                "instance": f"127.0.0.1:{run.world.metrics_port}",
+                "instance": run.operator,
                 "job": "operator",
                 "kind": "sft",
                 "reason": "PodFailurePolicy",

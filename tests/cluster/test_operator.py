@@ -16,6 +16,7 @@ from benchmarks.operating import requests_of_operator
 
 from misstep.plan.frozen import Storage
 from tests.artifacts import servers
+from tests.cluster.faults import stage_of
 from tests.cluster.operating import OPERATOR_ACCOUNT, SYSTEM, Operating, operating, operator_rules
 from tests.cluster.world import NAMESPACE, STAGES, results
 
@@ -35,10 +36,6 @@ def finished(world: Operating) -> dict[str, Any]:
     """The status of an Experiment that ran to its report."""
     world.apply(world.experiment())
     return world.wait_for_state("small", "Succeeded")
-
-
-def stage_of(job: dict[str, Any]) -> str:
-    return str(job["metadata"]["labels"]["misstep.dev/stage"])
 
 
 def test_it_runs_to_the_report_with_the_keys_and_results_of_one_machine(

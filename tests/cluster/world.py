@@ -9,14 +9,21 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import httpx2
+import lightkube
+from lightkube import KubeConfig
+from lightkube.resources.batch_v1 import Job
 
 from cluster.life import kubectl
 from cluster.places import KUBECTL
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.store import open_store
 from misstep.plan.frozen import Storage
+from misstep_operator.cluster import Experiments
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "research"
@@ -55,7 +62,7 @@ def experiment(storage: dict[str, Any], name: str = "small", **changes: Any) -> 
     return {"apiVersion": "misstep.dev/v1alpha1", "kind": "Experiment", "metadata": {"name": name}, "spec": spec}
 
 
-@dataclass
+@dataclass(kw_only=True)
 class World:
     """What a test holds.
 
@@ -69,12 +76,13 @@ class World:
     storage: dict[str, Any]
     folder: Path
     environment: dict[str, str]
+    namespace: str = NAMESPACE
 
     def experiment(self, name: str = "small", **changes: Any) -> dict[str, Any]:
         return experiment(self.storage, name, **changes)
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        return kubectl(self.kubeconfig, f"--namespace={NAMESPACE}", *arguments, stdin=stdin)
+        return kubectl(self.kubeconfig, f"--namespace={self.namespace}", *arguments, stdin=stdin)
 
     def misstep(self, *arguments: str) -> str:
         more = {"KUBECONFIG": str(self.kubeconfig), "PATH": f"{KUBECTL.parent}:{os.environ['PATH']}"}
@@ -98,17 +106,26 @@ class World:
     def apply(self, document: dict[str, Any]) -> None:
         self.kubectl("apply", "-f-", stdin=self.upload(document))
 
+    @cached_property
+    def client(self) -> lightkube.Client:
+        """For what is asked often: kubectl takes a while to start."""
+        return lightkube.Client(config=KubeConfig.from_file(str(self.kubeconfig)), namespace=self.namespace)
+
     def get(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.kubectl("get", "experiment", name, "-ojson"))
-        return found
+        try:
+            found = self.client.get(Experiments, name)
+        except httpx2.TransportError:  # the API server was away, and its old connection with it
+            found = self.client.get(Experiments, name)
+        body: dict[str, Any] = found.to_dict()
+        return body
 
     def status(self, name: str) -> dict[str, Any]:
         return dict(self.get(name).get("status") or {})
 
     def jobs(self, name: str) -> dict[str, dict[str, Any]]:
         """An Experiment's Jobs by name."""
-        found = json.loads(self.kubectl("get", "jobs", "-l", f"misstep.dev/experiment={name}", "-ojson"))
-        return {job["metadata"]["name"]: job for job in found["items"]}
+        found = self.client.list(Job, labels={"misstep.dev/experiment": name})
+        return {str(job.metadata.name): job.to_dict() for job in found if job.metadata}
 
     def wait(self, name: str, what: str, met: Callable[[dict[str, Any]], bool], seconds: float = 300) -> dict[str, Any]:
         end = time.monotonic() + seconds

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +40,13 @@ def image(service: str, tag: str = misstep.__version__) -> str:
     return f"localhost/misstep-{service}:{tag}"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Installed(World):
     """A world whose operator is the release's own pod."""
 
     cluster: Cluster
     helm: Config
-    values: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any]
 
     def install(self) -> None:
         self.helm.install(CHART, RELEASE, self.values, namespace=SYSTEM, wait="watcher", timeout=180)
@@ -139,7 +139,15 @@ def installed(cluster: Cluster, folder: Path) -> Iterator[Installed]:
     environment["PYTHONPATH"] = f"{ROOT / 'services'}:{ROOT / 'operator'}"
     with Config(kubeconfig_path=cluster.kubeconfig, namespace=SYSTEM) as helm:
         storage = {"uri": STORE, "pathStyle": True}
-        world = Installed(cluster.kubeconfig, storage, folder, environment, cluster, helm, values())
+        world = Installed(
+            kubeconfig=cluster.kubeconfig,
+            storage=storage,
+            folder=folder,
+            environment=environment,
+            cluster=cluster,
+            helm=helm,
+            values=values(),
+        )
         try:
             world.install()
             environment |= _reach_store(cluster)

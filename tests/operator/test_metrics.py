@@ -58,6 +58,23 @@ def test_metrics_follow_statuses_and_go_with_their_experiment() -> None:
     assert "misstep_build_info" in text
 
 
+def test_results_stay_until_the_experiment_runs_again() -> None:
+    metrics, world = Metrics(), World()
+    labels = {"namespace": "ns", "experiment": "e", "arm": "dpo", "size": "100"}
+    seen = world.observe()
+    done = replace(seen.experiment, status={"state": "Succeeded"})
+    assert metrics.lacks_results(done), "an operator that has just started knows none"
+    metrics.rests(done)
+    assert metrics.lacks_results(done)
+    metrics.saw(done, done.status, replace(seen, store=StoreView(accuracies={("dpo", "100"): 0.5})))
+    metrics.saw(done, done.status, seen)  # woken: the store is not read again
+    metrics.rests(done)
+    assert value(metrics, "misstep_experiment_accuracy_ratio", **labels) == 0.5
+    assert not metrics.lacks_results(done)
+    metrics.saw(done, {"state": "Running"}, seen)
+    assert 'arm="dpo"' not in generate_latest(metrics.registry).decode()
+
+
 def test_a_stage_is_counted_once_whoever_looks_and_how_often() -> None:
     before, world = Metrics(), World()
     step(world, before)

@@ -12,7 +12,7 @@ from misstep.errors import BadInput
 from misstep_operator.observed import JobState, JobView, StoreView, Trouble
 from misstep_operator.reconcile import Decision, reconcile
 from misstep_operator.stages import FAIL_JOB
-from misstep_operator.status import finished_status
+from misstep_operator.status import finished_status, is_idle
 from tests.operator.world import PLAN, World, small_plan
 
 FIRST = "problems"
@@ -208,13 +208,39 @@ def test_an_experiment_that_cannot_be_planned_says_which_field_and_waits_for_an_
     assert world.run_to_the_end() == "Succeeded"
 
 
+@pytest.mark.parametrize("state", ["Succeeded", "Failed", "Invalid", "Suspended"])
+def test_a_state_written_by_hand_ends_nothing(state: str) -> None:
+    world = World()
+    world.step()
+    world.finish(world.active()[0])
+    world.status = {**world.status, "state": state}
+    assert not is_idle(world.observe().experiment)
+    assert world.step().starts
+    assert world.status["state"] == "Running"
+
+
+def test_a_finished_status_that_was_emptied_is_written_again_from_the_store() -> None:
+    world = World()
+    assert world.run_to_the_end() == "Succeeded"
+    whole, jobs = world.status, len(world.created)
+    for spoilt in {}, {**whole, "stages": []}, {**whole, "conditions": []}:
+        world.status = spoilt
+        assert not is_idle(world.observe().experiment)
+        world.settle()
+        assert world.status["state"] == "Succeeded"
+        assert world.status["progress"] == whole["progress"]
+        assert is_idle(world.observe().experiment)
+    assert len(world.created) == jobs
+
+
 KINDS = ["finish", "finish", "fail", "refuse", "vanish", "ended", "pass", "edit", "suspend", "store", "spoil", "retry"]
-EVENTS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 5)), max_size=40)
+EVENTS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 6)), max_size=40)
 SPOILT: list[dict[str, object]] = [
     {},
     {"stages": 5},
     {"stages": [{"key": 3}, 7]},
     {"state": "Failed"},
+    {"state": "Succeeded"},
     {"conditions": "x"},
     {"stages": [{}]},
 ]

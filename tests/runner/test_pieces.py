@@ -44,7 +44,7 @@ def test_light_kinds_come_before_torch() -> None:
     assert max(order.index(module) for module in light) < order.index("torch")
     assert set(order) == {module for kind in StageKind for module in preload.modules_of(kind)}
     assert "torch" not in preload.in_order([StageKind.VERIFY, StageKind.REPORT])
-    assert "boto3" not in order
+    assert "botocore.session" not in order
 
 
 def test_the_longest_training_of_the_quickstart_starts_first(tmp_path: Path) -> None:

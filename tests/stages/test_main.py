@@ -226,7 +226,7 @@ def test_a_stage_from_s3(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_wrong_option_is_answered_without_heavy_imports() -> None:
     code = "import sys\nfrom misstep.stages import main\ntry:\n    main.main(['--nonsense'])\nfinally:\n    "
-    code += "print([n for n in ('pydantic', 'structlog', 'pyarrow', 'boto3', 'torch') if n in sys.modules])"
+    code += "print([n for n in ('pydantic', 'structlog', 'pyarrow', 'botocore', 'torch') if n in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": "services"},

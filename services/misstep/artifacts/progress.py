@@ -37,7 +37,7 @@ class Heartbeat(BaseModel):
     blocks_done: int = 0
     blocks: int = 1
     updated: float
-    """Seconds since the epoch."""
+    """Seconds since the epoch; as it is read, by the store's clock."""
 
     @property
     def fraction(self) -> float:
@@ -115,11 +115,15 @@ class ProgressWriter:
 
 
 def read_progress(store: Store, key: str) -> list[Heartbeat]:
-    """Return the heartbeats of an artifact's shards, in order; what does not parse is left out."""
+    """Return the heartbeats of an artifact's shards, in order; what does not parse is left out.
+
+    When they were written is what the store says: the clock of the machine that wrote one may be wrong.
+    """
     found: list[Heartbeat] = []
     for entry in store.list(f"{key}/progress/"):
         try:
-            found.append(Heartbeat.model_validate(json.loads(store.get(entry.path))))
+            written = Heartbeat.model_validate(json.loads(store.get(entry.path)))
+            found.append(written.model_copy(update={"updated": entry.modified}))
         except (MissingError, ValueError, ValidationError):
             continue
     return sorted(found, key=lambda heartbeat: heartbeat.shard)

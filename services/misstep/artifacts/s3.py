@@ -32,16 +32,22 @@ _BROKEN_STREAM = (aws.HTTPClientError, aws.IncompleteReadError)
 
 
 class S3Store:
-    """Objects are ``prefix/path`` in one bucket, which must exist."""
+    """Objects are ``prefix/path`` in one bucket, which must exist.
 
-    def __init__(self, storage: Storage) -> None:
+    Args:
+        patient: whether to wait and try again for as long as a minute or more, as a stage should whose work would be
+            lost. Who asks again anyway, and has other stores to look after, gives up within some 20 seconds.
+    """
+
+    def __init__(self, storage: Storage, patient: bool = True) -> None:
         bucket, _, prefix = storage.uri.removeprefix("s3://").partition("/")
         if not bucket:
             raise BadInput("spec.storage.uri", storage.uri, "Write s3://bucket/prefix.")
         self._storage = storage
         self._bucket = bucket
         self._prefix = f"{check_path(prefix.strip('/'))}/" if prefix.strip("/") else ""
-        self._client, self._identity = make_client(storage, attempts=6, connect_timeout=10)
+        tries, connect, read = (6, 10, 60) if patient else (3, 5, 15)
+        self._client, self._identity = make_client(storage, attempts=tries, connect_timeout=connect, read_timeout=read)
 
     @property
     def uri(self) -> str:
@@ -64,7 +70,9 @@ class S3Store:
             raise BadInput("spec.storage.endpoint", self._storage.endpoint, f"{fix} ({error})") from error
 
     def put(self, path: str, data: bytes, *, if_absent: bool = False) -> bool:
-        return self._create(lambda: self._client.put_object(Body=data, **self._target(path, if_absent)), if_absent)
+        return self._create(
+            path, lambda: self._client.put_object(Body=data, **self._target(path, if_absent)), if_absent
+        )
 
     def put_file(self, path: str, local: Path, *, if_absent: bool = False) -> bool:
         size = local.stat().st_size
@@ -72,7 +80,7 @@ class S3Store:
             return self._put_parts(path, local, size, if_absent)
         with local.open("rb") as body:
             return self._create(
-                lambda: self._client.put_object(Body=_rewound(body), **self._target(path, if_absent)), if_absent
+                path, lambda: self._client.put_object(Body=_rewound(body), **self._target(path, if_absent)), if_absent
             )
 
     def get(self, path: str) -> bytes:
@@ -134,16 +142,21 @@ class S3Store:
         except (aws.ClientError, aws.BotoCoreError, ResponseParserError) as error:
             raise s3_error(error, self._storage, self._identity) from error
 
-    def _create(self, write: Callable[[], object], if_absent: bool) -> bool:
-        """Run a write; 412 means that another was first, 409 that two met and this one shall try again."""
+    def _create(self, path: str, write: Callable[[], object], if_absent: bool) -> bool:
+        """Run a write; 412 means that another was first, 409 that two met and this one shall try again.
+
+        A 412 is believed only where the object is there: who believed a wrong one would think that work which is lost
+        had been done by another.
+        """
         for attempt in range(_CONFLICTS):
             with self._errors():
                 try:
                     write()
                 except aws.ClientError as error:
-                    if if_absent and status_of(error) == 412:
+                    taken = if_absent and status_of(error) == 412
+                    if taken and self.exists(path):
                         return False
-                    if status_of(error) != 409 or attempt == _CONFLICTS - 1:
+                    if not (taken or status_of(error) == 409) or attempt == _CONFLICTS - 1:
                         raise
                 else:
                     return True
@@ -168,6 +181,7 @@ class S3Store:
                 parts = list(pool.map(send, range(1, -(-size // length) + 1)))
             condition = {"IfNoneMatch": "*"} if if_absent else {}
             done = self._create(
+                path,
                 lambda: self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, **condition),
                 if_absent,
             )

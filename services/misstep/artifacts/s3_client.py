@@ -1,4 +1,4 @@
-"""A boto3 client for the store: normal credential chain, identity logged once, secrets never."""
+"""A botocore client for the store: normal credential chain, identity logged once, secrets never."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import boto3
+import botocore.session
 from botocore import exceptions as aws
 from botocore.config import Config
+from botocore.loaders import Loader
 
 from misstep.artifacts.s3_errors import no_credentials, s3_error
 from misstep.errors import BadInput
@@ -16,9 +17,11 @@ from misstep.plan.frozen import Storage
 
 _log = logging.getLogger(__name__)
 _logged: set[tuple[str, str]] = set()
+_descriptions = Loader()
+"""What botocore reads of S3, once a process: megabytes for each client otherwise, and an operator has many."""
 
 
-def make_client(storage: Storage, attempts: int, connect_timeout: float) -> tuple[Any, str]:
+def make_client(storage: Storage, attempts: int, connect_timeout: float, read_timeout: float = 60) -> tuple[Any, str]:
     """Return an S3 client and, in words, the identity that it uses.
 
     ``attempts`` counts the first try; waits between them grow to seconds (botocore's standard mode). Checksums are
@@ -30,20 +33,21 @@ def make_client(storage: Storage, attempts: int, connect_timeout: float) -> tupl
         signature_version="s3v4",
         retries={"mode": "standard", "total_max_attempts": attempts},
         connect_timeout=connect_timeout,
-        read_timeout=60,
+        read_timeout=read_timeout,
         max_pool_connections=16,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         s3={"addressing_style": "path"} if storage.path_style else None,
     )
     try:
-        session = boto3.session.Session()
+        session = botocore.session.get_session()
+        session.register_component("data_loader", _descriptions)
         credentials = session.get_credentials()
         if credentials is None:
             raise no_credentials()
         access_key = credentials.get_frozen_credentials().access_key
         identity = f"access key ...{access_key[-4:]} from {credentials.method}"
-        client = session.client(
+        client = session.create_client(
             "s3",
             endpoint_url=storage.endpoint,
             region_name=storage.region,

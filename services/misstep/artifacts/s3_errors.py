@@ -69,7 +69,8 @@ def _answered(error: aws.ClientError, storage: Storage, identity: str) -> Misste
     if code in _CREDENTIALS:
         return BadInput("credentials for S3", identity, f"The server refuses them ({code}): set the right ones.")
     if code == "RequestTimeTooSkewed":
-        return BadInput("system clock", "differs from the server's", "Set this machine's clock.")
+        # Not bad input: the next pod may come to a machine whose clock is right.
+        return MisstepError("This machine's clock differs from the S3 server's by many minutes: set it.")
     if code in _DENIED or status_of(error) in (401, 403):
         fix = (
             f"{operation} is denied to {identity} ({code} {message}); allow it s3:GetObject, s3:PutObject, "

@@ -1,7 +1,7 @@
 """Where artifacts lie: a flat map from paths to bytes, on a disk or in S3, with create-if-absent.
 
 No more is asked of a store than any S3-compatible server does: put, get, range, list, multipart upload,
-``If-None-Match``, and single deletes. Neither pyarrow nor boto3 is imported here.
+``If-None-Match``, and single deletes. Neither pyarrow nor botocore is imported here.
 """
 
 from __future__ import annotations
@@ -89,8 +89,11 @@ class Store(Protocol):
         """Return where the object lies on this machine's disk, or None where it does not; not to be written to."""
 
 
-def open_store(storage: Storage) -> Store:
+def open_store(storage: Storage, *, patient: bool = True) -> Store:
     """Open the store behind ``file:///folder`` or ``s3://bucket/prefix``; nothing is contacted or created yet.
+
+    Args:
+        patient: whether to wait long for a server that does not answer (``S3Store``).
 
     Raises BadInput for any other URI, and for S3 without credentials or with a malformed endpoint.
     """
@@ -101,7 +104,7 @@ def open_store(storage: Storage) -> Store:
     if storage.uri.startswith("s3://"):
         from misstep.artifacts.s3 import S3Store
 
-        return S3Store(storage)
+        return S3Store(storage, patient)
     raise BadInput("spec.storage.uri", storage.uri, "Write file:///folder or s3://bucket/prefix.")
 
 

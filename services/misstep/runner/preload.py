@@ -23,7 +23,7 @@ _SHELL = (
     "misstep.artifacts.writer",
     "misstep.verification.verifier",
 )
-_S3 = ("boto3", "misstep.artifacts.s3")
+_S3 = ("botocore.session", "misstep.artifacts.s3")
 _DISTANCE = ("rapidfuzz.distance",)
 _MODEL = (
     "torch",

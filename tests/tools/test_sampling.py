@@ -1,0 +1,23 @@
+"""The sample of faults that an ordinary run of pytest has."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.cluster.sampling import sample
+
+COSTS = {f"test_{number}": 20.0 + 10 * number for number in range(8)}
+
+
+@given(st.text(max_size=8))
+def test_a_sample_fits_the_budget_and_is_the_same_for_a_seed(seed: str) -> None:
+    chosen = sample(COSTS, seed, 150)
+    assert chosen
+    assert sum(COSTS[name] for name in chosen) <= 150
+    assert not [name for name in set(COSTS) - chosen if COSTS[name] <= 150 - sum(COSTS[each] for each in chosen)]
+    assert sample(dict(reversed(COSTS.items())), seed, 150) == chosen
+
+
+def test_every_test_is_drawn_by_some_seed() -> None:
+    assert set().union(*(sample(COSTS, str(seed), 150) for seed in range(40))) == set(COSTS)
