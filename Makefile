@@ -18,7 +18,7 @@ help: ## list the targets
 setup: $(READY) ## make .venv with everything that the project needs
 
 $(READY): locks/dev.txt pyproject.toml
-	@echo "Setting up $(VENV) (about 5 GB the first time, most of it torch) ..."
+	@echo "Setting up $(VENV) (about 5 GB the first time, most of it torch) ..." >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@grep -A99 '^uv==' locks/dev.txt | sed -n '1,/[^\\]$$/p' > $(VENV)/uv.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
@@ -72,8 +72,8 @@ format: $(READY) ## format the code
 docs: $(READY) ## write the generated pages again
 	@$(BIN)/python tools/generate.py
 
-images: $(READY) ## build the container images with docker or buildah (IMAGES="operator training", BASE=, VLLM=cpu, BUILD_OPTIONS="--network=host")
-	@$(BIN)/python tools/images.py $(IMAGES) $(if $(BASE),--base $(BASE)) $(if $(VLLM),--vllm $(VLLM)) $(BUILD_OPTIONS:%=--option=%)
+images: $(READY) ## build the container images with docker or buildah (IMAGES="operator training", BUILDER=, BASE=, VLLM=cpu, BUILD_OPTIONS="--network=host")
+	@$(BIN)/python tools/images.py $(IMAGES) $(if $(BUILDER),--builder $(BUILDER)) $(if $(BASE),--base $(BASE)) $(if $(VLLM),--vllm $(VLLM)) $(BUILD_OPTIONS:%=--option=%)
 
 locks: ## resolve the locks again (needs a package index; upgrades nothing unless UPGRADE=--upgrade)
 	@$(BIN)/python tools/locks.py $(UPGRADE)
@@ -92,9 +92,9 @@ smollm2: $(READY) ## write SmolLM2-135M-Instruct to .cache/models/smollm2, from 
 versitygw: .cache/bin/versitygw ## build the S3 server that tests use (needs Go; without it those tests are skipped)
 
 .cache/bin/versitygw:
-	@if command -v go >/dev/null; then echo "Building versitygw, the S3 server for tests ..."; \
+	@if command -v go >/dev/null; then echo "Building versitygw, the S3 server for tests ..." >&2; \
 	  CGO_ENABLED=0 GOBIN=$(CURDIR)/.cache/bin go install github.com/versity/versitygw/cmd/versitygw@v1.8.0; \
-	else echo "No Go toolchain: tests against a real S3 server will be skipped"; fi
+	else echo "No Go toolchain: tests against a real S3 server will be skipped" >&2; fi
 
 CLUSTER := .cache/cluster/bin
 KUBERNETES := $(wildcard cluster/kubernetes/*) cluster/build.sh
@@ -121,7 +121,7 @@ e2e-images: $(READY) ## build the images for `make e2e`, on a Debian made here (
 	@$(BIN)/python tools/images.py --builder buildah --base $(E2E_BASE) --vllm cpu \
 	  --option=--isolation=chroot --option=--network=host --option=--volume=/etc/ssl/certs:/etc/ssl/certs:ro
 
-e2e: $(READY) cluster-build versitygw e2e-images ## install the chart in a Kubernetes and compare its report with one machine's (root)
+e2e: $(READY) cluster-build versitygw e2e-images ## install the chart in a Kubernetes and compare its report with one machine's; a sample of faults (root)
 	@MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest tests/e2e --verbose
 
 faults: $(READY) cluster-build versitygw e2e-images ## run all faults that operator and stages must survive (root)

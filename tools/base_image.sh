@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes localhost/misstep-base:1, a Debian with Python 3.11, where no image registry can be reached. Needs root, debootstrap,
 # buildah, and a mirror of Debian's packages (MIRROR, else debootstrap's default).
-#   sudo tools/base_image.sh && make images BASE=localhost/misstep-base:1
+#   make setup && sudo tools/base_image.sh && sudo make images BUILDER=buildah BASE=localhost/misstep-base:1
 set -euo pipefail
 name=${1:-localhost/misstep-base:1}
 root=$(mktemp -d)

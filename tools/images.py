@@ -9,6 +9,7 @@ Tags them misstep-<service>:<version>. An option is handed to the build as it is
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 import subprocess
@@ -42,9 +43,10 @@ def main(argv: list[str]) -> int:
     if builder is None:
         print("Neither a docker daemon that answers nor buildah is here: install one of them.", file=sys.stderr)
         return 1
-    make_wheel()
+    make_wheel(WHEELS)
+    common = {"VERSION": __version__, "REVISION": revision(), "SOURCE": source(WHEELS), "VLLM": args.vllm}
     for service in with_foundations(wanted):
-        arguments = {"VERSION": __version__, "REVISION": revision(), "VLLM": args.vllm}
+        arguments = dict(common)
         arguments |= {"BASE": args.base} if args.base else {}
         if service in STANDS_ON:
             arguments[STANDS_ON[service].upper()] = tag(builder, STANDS_ON[service])
@@ -60,10 +62,10 @@ def find_builder() -> str | None:
     return "buildah" if shutil.which("buildah") else None
 
 
-def make_wheel() -> None:
-    """Leave this project's wheel, and no older one, where Dockerfiles look for it."""
-    shutil.rmtree(WHEELS, ignore_errors=True)
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(WHEELS)]
+def make_wheel(folder: Path) -> None:
+    """Leave this project's wheel, and no older one, in a folder. Dockerfiles look for it in ``WHEELS``."""
+    shutil.rmtree(folder, ignore_errors=True)
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -105,6 +107,15 @@ def size_of(builder: str, name: str) -> float:
     text = json.loads(subprocess.run(asked, check=True, capture_output=True, text=True).stdout)[0]["size"]
     number, unit = text.split()
     return float(number) * {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9}[unit]
+
+
+def source(wheels: Path) -> str:
+    """Digest of the wheel, Dockerfiles and locks, uncommitted changes too: images carry it as their label."""
+    files = {path.name: path for path in wheels.glob("*.whl")}
+    for pattern in ("images/**/*", "locks/*.txt"):
+        files |= {str(path.relative_to(ROOT)): path for path in ROOT.glob(pattern) if path.is_file()}
+    lines = [f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n" for name, path in sorted(files.items())]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def revision() -> str:

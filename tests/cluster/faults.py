@@ -117,7 +117,12 @@ def processes_of(world: Operating, name: str, stage: str = "") -> list[psutil.Pr
 
 
 def assert_same(
-    world: Operating, undisturbed: Undisturbed, document: dict[str, Any], jobs: int | None = 1, endpoint: str = ""
+    world: Operating,
+    undisturbed: Undisturbed,
+    document: dict[str, Any],
+    jobs: int | None = 1,
+    endpoint: str = "",
+    gaps: bool = False,
 ) -> None:
     """Show that an Experiment that has succeeded has the keys and results of an undisturbed run, and that no block was
     computed twice.
@@ -126,6 +131,8 @@ def assert_same(
         jobs: how many Jobs each stage has had, by the status and by the Jobs that are there; None where the fault
             makes more of them.
         endpoint: of the S3 server, where it is not the ground's.
+        gaps: whether the fault may come between a block's receipt and the line that tells of it: it ends a stage's
+            process, or takes from it the answer that the receipt is there.
     """
     name = document["metadata"]["name"]
     status = world.status(name)
@@ -135,10 +142,12 @@ def assert_same(
     report = next(entry["key"] for entry in status["stages"] if entry["kind"] == "report")
     assert results(storage, report, world.folder / f"scratch-{time.time_ns()}") == expected
     computed = blocks_computed(world, name)
+    assert computed, "no pod's log tells of a block"
     assert not {block: times for block, times in computed.items() if times > 1}
     known = keys | {key for key, _ in computed}  # those from before an edit too
     receipts = {(key, block) for key in known for done in m.finished_blocks(store, key).values() for block in done}
     assert set(computed) <= receipts
+    assert gaps or receipts <= set(computed), "a block whose computation no log tells of"
     if jobs is not None:
         attempts = {entry["name"]: entry.get("attempt", 0) for entry in status["stages"]}
         assert set(attempts.values()) == {jobs}, attempts

@@ -2,8 +2,8 @@
 
 Tests of faults take minutes together, so that an ordinary run has a sample of them, drawn anew each day:
 ``@pytest.mark.faults(seconds=40)`` says what a test costs, and the sample is as large as fits into a budget.
-``MISSTEP_FAULTS=all`` runs every one, and at full length; so does a run that names tests or has ``-k``. A sample is
-drawn again by ``MISSTEP_FAULTS_SEED``.
+``MISSTEP_FAULTS=all`` runs every one, and at full length. A run that names tests or files of them, or has ``-k``, runs
+those, at the length of a sample. A sample is drawn again by ``MISSTEP_FAULTS_SEED``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return f"faults: {'all' if _all_wanted(config) else 'a sample'}, {SEED}={os.environ[SEED]}"
+    return f"faults: {'all that are asked for' if _all_wanted(config) else 'a sample'}, {SEED}={os.environ[SEED]}"
 
 
 def draw(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -70,5 +70,9 @@ def _seconds(item: pytest.Item) -> float:
 
 
 def _all_wanted(config: pytest.Config) -> bool:
-    named = any("::" in argument for argument in config.args)
-    return os.environ.get("MISSTEP_FAULTS") == "all" or named or bool(config.option.keyword)
+    return os.environ.get("MISSTEP_FAULTS") == "all" or named(config.args) or bool(config.option.keyword)
+
+
+def named(arguments: list[str]) -> bool:
+    """Tell whether a run names tests or files, and not only folders."""
+    return any("::" in argument or argument.endswith(".py") for argument in arguments)

@@ -27,6 +27,7 @@ from tests.chart.rendering import CHART
 from tests.cluster.manifests import namespace
 from tests.cluster.operating import await_crd
 from tests.cluster.world import NAMESPACE, ROOT, World
+from tools import images
 
 RELEASE = SYSTEM = "misstep"
 S3_IMAGE = "localhost/versitygw:e2e"
@@ -51,6 +52,7 @@ class Installed(World):
     def install(self) -> None:
         self.helm.install(CHART, RELEASE, self.values, namespace=SYSTEM, wait="watcher", timeout=180)
         await_crd(self.kubeconfig)
+        self.environment |= _reach_store(self.cluster)  # each installation makes keys and an address
 
     def upgrade(self, values: Mapping[str, Any]) -> None:
         self.helm.upgrade(CHART, RELEASE, {**self.values, **values}, namespace=SYSTEM, wait="watcher", timeout=180)
@@ -68,17 +70,27 @@ class Installed(World):
 
 
 def load_images(cluster: Cluster) -> None:
-    """Load what `make e2e-images` has built, and the S3 server, unless they are there; skip where nothing is built."""
-    names = [image(service) for service in SERVICES]
-    identities = {name: identity(name) for name in names}
-    if missing := [name for name, found in identities.items() if not found]:
-        pytest.skip(f"no image {missing[0]}: `make e2e-images` builds all")
+    """Load what `make e2e-images` has built, and the S3 server, unless they are there.
+
+    Skips where nothing is built, or of other sources than those of this checkout; in CI, which builds, that fails.
+    """
     assert cluster.node is not None
+    names = [image(service) for service in SERVICES]
+    found = {name: inspect(name) for name in names}
+    if missing := [name for name, (digest, _) in found.items() if not digest]:
+        pytest.skip(f"no image {missing[0]}: `make e2e-images` builds all")
+    with tempfile.TemporaryDirectory(prefix="misstep-e2e-") as scratch:
+        images.make_wheel(Path(scratch) / "wheel")
+        wanted = images.source(Path(scratch) / "wheel")
+    if other := [name for name, (_, made_of) in found.items() if made_of != wanted]:
+        refuse = pytest.fail if os.environ.get("CI") else pytest.skip
+        refuse(f"{other[0]} was not built from this checkout as it is now: `make e2e-images` builds all anew")
+    identities = {name: digest for name, (digest, _) in found.items()}
     there = _loaded(cluster.node)
     with tempfile.TemporaryDirectory(prefix="misstep-e2e-") as scratch:
-        wanted = [name for name in names if identities[name] != there.get(name)]
-        for found in built.export(wanted, Path(scratch)):
-            cluster.node.load(found)
+        lacking = [name for name in names if identities[name] != there.get(name)]
+        for archive in built.export(lacking, Path(scratch)):
+            cluster.node.load(archive)
         if S3_IMAGE not in there:
             root = Path(scratch) / "s3"
             root.mkdir()
@@ -87,14 +99,18 @@ def load_images(cluster: Cluster) -> None:
             cluster.node.load(Path(scratch) / "s3.tar")
 
 
-def identity(name: str) -> str:
-    """Digest of the configuration of buildah's image of this name; empty where there is none."""
-    asked = ["buildah", "inspect", "--type", "image", "--format", "{{.FromImageID}}", name]
+def inspect(name: str) -> tuple[str, str]:
+    """Digest of the configuration of buildah's image, and of what it is made of; empty where there is none."""
+    what = '{{.FromImageID}} {{index .OCIv1.Config.Labels "dev.misstep.source"}}'
+    asked = ["buildah", "inspect", "--type", "image", "--format", what, name]
     try:
         done = subprocess.run(asked, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        return ""
-    return f"sha256:{done.stdout.strip()}" if done.returncode == 0 else ""
+        return "", ""
+    if done.returncode != 0:
+        return "", ""
+    digest, _, made_of = done.stdout.strip().partition(" ")
+    return f"sha256:{digest}", made_of
 
 
 def _loaded(node: Node) -> dict[str, str]:
@@ -110,12 +126,12 @@ def _loaded(node: Node) -> dict[str, str]:
 
 def values() -> dict[str, Any]:
     """Of the release: images that the node has, S3 server with a volume, stages with an account of their own."""
-    images = {service: {"repository": f"misstep-{service}"} for service in SERVICES}
-    images["generation"] = images["credit"]
+    each = {service: {"repository": f"misstep-{service}"} for service in SERVICES}
+    each["generation"] = each["credit"]
     repository, _, tag = S3_IMAGE.partition(":")
     return {
         "image": {"registry": "localhost"},
-        "images": images,
+        "images": each,
         "operator": {"resyncSeconds": 5},
         "stages": {"serviceAccount": {"create": True, "namespaces": [NAMESPACE]}},
         "devS3": {
@@ -150,7 +166,6 @@ def installed(cluster: Cluster, folder: Path) -> Iterator[Installed]:
         )
         try:
             world.install()
-            environment |= _reach_store(cluster)
             yield world
         finally:
             helm.uninstall(RELEASE, ignore_not_found=True)

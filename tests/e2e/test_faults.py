@@ -14,8 +14,10 @@ from tests.cluster.manifests import namespace
 from tests.cluster.world import NAMESPACE, results
 from tests.e2e.installed import SYSTEM, Installed, image
 
-pytestmark = [pytest.mark.cluster, pytest.mark.e2e, pytest.mark.slow, pytest.mark.faults]
+pytestmark = [pytest.mark.cluster, pytest.mark.e2e, pytest.mark.slow]
 TRAINING = "sft-d32-s1"
+STAGES = "misstep-stages"
+"""Account of stages, as the chart names it."""
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,17 @@ def pod_of(world: Installed, name: str, stage: str) -> dict[str, Any]:
     return found[0]
 
 
+def job_of_training(world: Installed, name: str) -> dict[str, Any]:
+    """The one Job that the training of an Experiment has had."""
+    (job,) = [job for job in world.jobs(name).values() if job["metadata"]["labels"]["misstep.dev/stage"] == TRAINING]
+    return job
+
+
+def pods_of_job(world: Installed, job: dict[str, Any]) -> list[dict[str, Any]]:
+    found = world.kubectl("get", "pods", "-l", f"job-name={job['metadata']['name']}", "-ojson")
+    return list(json.loads(found)["items"])
+
+
 def until(met: Callable[[], bool], what: str, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not met():
@@ -72,28 +85,47 @@ def check_end(
     store = Storage(uri=f"{world.storage['uri']}/faults/{name}", path_style=True)
     assert results(store, report, world.folder / name) == undisturbed
     world.kubectl("delete", "experiment", name, "--timeout=60s")
-    left = ("get", "jobs,pods,configmaps,services", "-l", f"misstep.dev/experiment={name}", "-oname")
-    until(lambda: not world.kubectl(*left).strip(), "end of all children")
+    until(lambda: not left_over(world, name), "end of all children")
 
 
+def left_over(world: Installed, name: str) -> list[str]:
+    """Children by their label, and plans by their names too."""
+    found = world.kubectl("get", "jobs,pods,configmaps,services", "-l", f"misstep.dev/experiment={name}", "-oname")
+    named = world.kubectl("get", "configmaps", "-oname").split()
+    return found.split() + [each for each in named if each.startswith(f"configmap/{name}-plan-")]
+
+
+@pytest.mark.faults(seconds=70)
 def test_a_killed_stage_is_tried_again(
     world: Installed, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start(world, "killed")
     world.in_node("pkill", "-KILL", "-f", f"misstep stage .*{TRAINING}")
+    world.wait_for_state("killed", "Succeeded", 400)
+    job = job_of_training(world, "killed")
+    assert job["status"].get("failed") == 1
+    assert sorted(pod["status"]["phase"] for pod in pods_of_job(world, job)) == ["Failed", "Succeeded"]
     check_end(world, "killed", undisturbed, monkeypatch)
 
 
+@pytest.mark.faults(seconds=60)
 def test_an_evicted_pod_is_replaced_and_not_counted_as_failed(
     world: Installed, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pod = start(world, "evicted", cluster={"retries": 0})["metadata"]["name"]
+    first = start(world, "evicted", cluster={"retries": 0})["metadata"]
+    pod = first["name"]
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": NAMESPACE}}
     path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}/eviction"
     world.kubectl("create", "--raw", path, "-f-", stdin=json.dumps(eviction))
+    world.wait_for_state("evicted", "Succeeded", 400)
+    job = job_of_training(world, "evicted")
+    assert not job["status"].get("failed")
+    pods = pods_of_job(world, job)
+    assert [pod["metadata"]["uid"] for pod in pods if pod["status"]["phase"] == "Succeeded"] != [first["uid"]]
     check_end(world, "evicted", undisturbed, monkeypatch)
 
 
+@pytest.mark.faults(seconds=80)
 def test_a_stage_out_of_memory_says_so_and_goes_on_with_more(
     world: Installed, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +138,7 @@ def test_a_stage_out_of_memory_says_so_and_goes_on_with_more(
     check_end(world, "hungry", undisturbed, monkeypatch, jobs=2)
 
 
+@pytest.mark.faults(seconds=60)
 def test_an_image_that_comes_late_is_waited_for(
     world: Installed, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +156,7 @@ def test_an_image_that_comes_late_is_waited_for(
         world.upgrade({})
 
 
+@pytest.mark.faults(seconds=110)
 def test_a_store_that_is_away_for_a_minute_is_waited_for(
     world: Installed, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,18 +168,18 @@ def test_a_store_that_is_away_for_a_minute_is_waited_for(
     check_end(world, "storeless", undisturbed, monkeypatch)
 
 
+@pytest.mark.faults(seconds=90)
 def test_a_training_over_two_pods_outlives_the_end_of_one(world: Installed) -> None:
     """They meet by their Service. Its sums are made in another order, so that its report is compared with nothing."""
     document = faulty(world, "pair", resources__sft={"nodes": 2, "memory": "2Gi"})
     world.apply(document)
     pod_of(world, "pair", TRAINING)
-    (job,) = [job for job in world.jobs("pair").values() if job["metadata"]["labels"]["misstep.dev/stage"] == TRAINING]
+    job = job_of_training(world, "pair")
     until(lambda: len(ranks(world)) == 2, "two ranks", 120)
     world.in_node("kill", "-KILL", ranks(world)[-1])
     status = world.wait_for_state("pair", "Succeeded", 500)
     assert {entry.get("attempt", 1) for entry in status["stages"]} == {1}
-    pods = json.loads(world.kubectl("get", "pods", "-l", f"job-name={job['metadata']['name']}", "-ojson"))["items"]
-    assert len(pods) > 2, "no pod was replaced"
+    assert len(pods_of_job(world, job)) > 2, "no pod was replaced"
     world.kubectl("delete", "experiment", "pair", "--timeout=60s")
 
 
@@ -155,8 +189,9 @@ def ranks(world: Installed) -> list[str]:
     return [line.split()[0] for line in lines if "-m misstep.stages.rank" in line]
 
 
-def test_a_namespace_of_someone_elses_is_left_alone(world: Installed) -> None:
-    """A stage's account and Secret are missing there: the Experiment says what it waits for, and harms no other."""
+@pytest.mark.faults(seconds=15)
+def test_an_experiment_says_which_account_its_namespace_lacks(world: Installed) -> None:
+    """The release has made stages' account and Secret in other namespaces only: there is a Job, and never a pod."""
     world.cluster.kubectl("create", "-f-", stdin=namespace("elsewhere"))
     try:
         document = faulty(world, "stranger")
@@ -166,6 +201,9 @@ def test_a_namespace_of_someone_elses_is_left_alone(world: Installed) -> None:
             found = world.cluster.kubectl("get", "experiment", "stranger", "--namespace=elsewhere", "-ojson")
             return str(json.loads(found).get("status", {}).get("why", ""))
 
-        until(lambda: "serviceaccount" in why(), "complaint about the account")
+        until(lambda: f'serviceaccount "{STAGES}" not found' in why(), "complaint about the account")
+        (job,) = json.loads(world.cluster.kubectl("get", "jobs", "--namespace=elsewhere", "-ojson"))["items"]
+        assert not {"active", "failed", "succeeded"} & {name for name, count in job["status"].items() if count}
+        assert not world.cluster.kubectl("get", "pods", "--namespace=elsewhere", "-oname").strip()
     finally:
         world.cluster.kubectl("delete", "namespace", "elsewhere", "--timeout=90s")

@@ -53,6 +53,9 @@ def test_it_runs_to_the_report_with_the_keys_and_results_of_one_machine(
     tokens = monitoring.over("misstep_generated_tokens_total", began, time.time())
     assert {labels["stage"] for labels, _ in tokens} & {"sample-d32-s0", "test-sft-d32-s0", "test-dpo-d32-s0"}
 
+    logged = world.misstep("logs", "small", "report", "--namespace", NAMESPACE)
+    assert '"event": "committed"' in logged  # no name of a pod or stage says that
+
 
 def test_an_upgrade_leaves_a_running_experiment_its_plan(world: Installed) -> None:
     """Even where the new version would plan it otherwise."""
@@ -60,6 +63,7 @@ def test_an_upgrade_leaves_a_running_experiment_its_plan(world: Installed) -> No
     world.apply(world.short("upgraded", 1))
     before = world.wait("upgraded", "training", lambda status: "sft" in status.get("stage", ""))
     world.upgrade({"images": {**world.values["images"], "operator": {"repository": "misstep-operator", "tag": tag}}})
+    assert world.status("upgraded")["state"] != "Succeeded", "it has ended under the old version"
     after = world.wait_for_state("upgraded", "Succeeded", 300)
     assert keys(after) == keys(before)
     assert set(stages_of_jobs(world, "upgraded").values()) == {1}
@@ -80,11 +84,6 @@ def test_experiments_outlive_the_release(world: Installed) -> None:
     world.install()
     after = world.wait_for_state("orphan", "Succeeded", 300)
     assert keys(after) == keys(before)
-
-
-def test_the_command_line_shows_logs_of_a_stage(world: Installed) -> None:
-    shown = world.misstep("logs", "orphan", "report", "--namespace", NAMESPACE)
-    assert "report" in shown
 
 
 def later_operator(world: Installed) -> str:

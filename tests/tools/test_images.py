@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,39 @@ def test_its_base_can_be_given_and_its_labels_are_whole(text: str) -> None:
     assert f"FROM ${{{first.group(1)}}}" in text
     for label in ("title", "description", "version", "revision", "licenses"):
         assert f"org.opencontainers.image.{label}=" in text
+
+
+def test_images_that_run_say_what_they_are_made_of() -> None:
+    for service in images.SERVICES:
+        assert re.search(
+            r'^ARG SOURCE=unknown\nLABEL (.*\\\n)+ +dev\.misstep\.source="\${SOURCE}"$', FILES[service], re.MULTILINE
+        )
+        text = FILES[service]
+        assert text.index("ARG SOURCE") > max(text.rfind("\nRUN "), text.rfind("\nCOPY ")), "it would void layers"
+
+
+def test_the_source_is_the_same_each_time_and_another_after_any_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images.make_wheel(tmp_path / "here")
+    images.make_wheel(tmp_path / "there")
+    there = images.source(tmp_path / "there")
+    assert images.source(tmp_path / "here") == there
+    for folder in ("images", "locks"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    monkeypatch.setattr(images, "ROOT", tmp_path)
+    changed = [
+        tmp_path / "images/operator/Dockerfile",
+        tmp_path / "images/trim.sh",
+        tmp_path / "locks/operator.txt",
+        next((tmp_path / "there").glob("*.whl")),
+    ]
+    found = [images.source(tmp_path / "there")]
+    for path in changed:
+        path.write_bytes(path.read_bytes() + b"\n")
+        found.append(images.source(tmp_path / "there"))
+    assert found[0] == there
+    assert len(set(found)) == len(found)
 
 
 def test_foundations_come_first_and_once() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cluster.sampling import sample
+from tests.cluster.sampling import named, sample
 
 COSTS = {f"test_{number}": 20.0 + 10 * number for number in range(8)}
 
@@ -21,3 +21,9 @@ def test_a_sample_fits_the_budget_and_is_the_same_for_a_seed(seed: str) -> None:
 
 def test_every_test_is_drawn_by_some_seed() -> None:
     assert set().union(*(sample(COSTS, str(seed), 150) for seed in range(40))) == set(COSTS)
+
+
+def test_a_file_of_faults_is_named_and_a_folder_is_not() -> None:
+    assert named(["tests", "tests/cluster/test_faults_api.py"])
+    assert named(["tests/cluster/test_faults_api.py::test_one"])
+    assert not named(["tests", "tests/cluster", "tests/e2e/"])
