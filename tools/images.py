@@ -24,6 +24,7 @@ WHEELS = ROOT / "build/images"
 SERVICES = ("operator", "verification", "evaluation", "training", "generation", "credit")
 STANDS_ON = {"training": "torch", "generation": "torch", "credit": "generation"}
 """Image -> the image whose layers it shares."""
+SOURCE_LABEL = "dev.misstep.source"
 
 
 def main(argv: list[str]) -> int:
@@ -44,13 +45,14 @@ def main(argv: list[str]) -> int:
         print("Neither a docker daemon that answers nor buildah is here: install one of them.", file=sys.stderr)
         return 1
     make_wheel(WHEELS)
-    common = {"VERSION": __version__, "REVISION": revision(), "SOURCE": source(WHEELS), "VLLM": args.vllm}
+    labels = {SOURCE_LABEL: source(WHEELS), "org.opencontainers.image.revision": revision()}
     for service in with_foundations(wanted):
-        arguments = dict(common)
+        arguments = {"VERSION": __version__, "REVISION": revision(), "VLLM": args.vllm}
         arguments |= {"BASE": args.base} if args.base else {}
         if service in STANDS_ON:
             arguments[STANDS_ON[service].upper()] = tag(builder, STANDS_ON[service])
-        build(builder, service, arguments, args.option)
+        # A new label makes a new image, and voids all layers on it: torch, which is for no more than that, has none.
+        build(builder, service, arguments, labels if service in SERVICES else {}, args.option)
     return 0
 
 
@@ -85,14 +87,19 @@ def tag(builder: str, service: str) -> str:
     return f"{'localhost/' if builder == 'buildah' else ''}misstep-{service}:{__version__}"
 
 
-def build(builder: str, service: str, arguments: dict[str, str], options: list[str]) -> None:
-    """Build one image and say how large it is."""
+def build(builder: str, service: str, arguments: dict[str, str], labels: dict[str, str], options: list[str]) -> None:
+    """Build one image and say how large it is.
+
+    ``labels`` come over those of the Dockerfile: buildah 1.28 takes a LABEL from its cache although its ARG is another.
+    """
     name, file = tag(builder, service), f"images/{service}/Dockerfile"
     asked_for = {line.split()[1].split("=")[0] for line in (ROOT / file).read_text().splitlines() if line[:4] == "ARG "}
     quiet = ["--layers", "--quiet"] if builder == "buildah" else ["--quiet"]
     command = [builder, "build", *quiet, "--file", file, "--tag", name]
     for key in sorted(asked_for & arguments.keys()):
         command += ["--build-arg", f"{key}={arguments[key]}"]
+    for key, value in labels.items():
+        command += ["--label", f"{key}={value}"]
     begun = time.monotonic()
     subprocess.run([*command, *options, "."], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)  # its identifier
     print(f"{name}: {size_of(builder, name) / 1e6:,.0f} MB after {time.monotonic() - begun:.0f} s", flush=True)

@@ -101,7 +101,7 @@ def load_images(cluster: Cluster) -> None:
 
 def inspect(name: str) -> tuple[str, str]:
     """Digest of the configuration of buildah's image, and of what it is made of; empty where there is none."""
-    what = '{{.FromImageID}} {{index .OCIv1.Config.Labels "dev.misstep.source"}}'
+    what = f'{{{{.FromImageID}}}} {{{{index .OCIv1.Config.Labels "{images.SOURCE_LABEL}"}}}}'
     asked = ["buildah", "inspect", "--type", "image", "--format", what, name]
     try:
         done = subprocess.run(asked, capture_output=True, text=True, check=False)
