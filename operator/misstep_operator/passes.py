@@ -10,19 +10,19 @@ from typing import Any
 import structlog
 
 from misstep.errors import BadInput
-from misstep.plan.kept import pack, plan_name, unpack
+from misstep.plan.kept import PlanUnreadable, pack, plan_name, unpack
 from misstep.plan.planner import Plan
 from misstep.spec.experiment import Experiment
 from misstep_operator import conditions as say
 from misstep_operator import freeze, views
-from misstep_operator.cluster import Cluster
+from misstep_operator.cluster import Cluster, Refused
 from misstep_operator.conditions import Reason
-from misstep_operator.jobs import make_job, make_service, owner_reference, storage_id
+from misstep_operator.jobs import child_labels, make_job, make_service, owner_reference, storage_id
 from misstep_operator.metrics import Metrics
 from misstep_operator.observed import EXPERIMENT_LABEL, ExperimentView, JobView, Observed, StoreView, Trouble
 from misstep_operator.reconcile import Decision, Start, reconcile
 from misstep_operator.settings import Settings
-from misstep_operator.status import finished_status, is_idle
+from misstep_operator.status import finished_status, is_idle, waiting_status
 from misstep_operator.storeview import Stores
 
 _log = structlog.get_logger(__name__)
@@ -71,7 +71,11 @@ class Passes:
         if isinstance(experiment, Experiment):
             view = replace(view, attempts=experiment.spec.cluster.attempts)
         await self._notice_others(view, body)
-        plan = experiment if isinstance(experiment, BadInput) else await self._plan(view, experiment)
+        try:
+            plan = experiment if isinstance(experiment, BadInput) else await self._plan(view, experiment)
+        except PlanUnreadable as error:
+            await self._wait(view, body, str(error))
+            return
         seen = await self._observe(view, plan)
         decision = reconcile(seen)
         if decision.starts and isinstance(plan, Plan):
@@ -80,7 +84,11 @@ class Passes:
             if taken:
                 seen = replace(seen, taken=taken)
                 decision = reconcile(seen)
-        await self._carry_out(decision, view, experiment, body)
+        refused = await self._change_jobs(decision, view, experiment, body)
+        if refused:
+            seen = replace(seen, refused=refused)
+            decision = reconcile(seen)
+        await self._say(decision, view, body)
         status = decision.status or dict(view.status)
         self._metrics.saw(view, status, seen)
         if is_idle(replace(view, status=status)):
@@ -100,7 +108,7 @@ class Passes:
         known = self._plans.get((view.uid, view.generation))
         if known is not None:
             return known
-        name = plan_name(view.name, view.generation)
+        name = plan_name(view.name, view.uid, view.generation)
         try:
             kept = await self._cluster.config_map(view.namespace, name)
             if kept is None:
@@ -112,6 +120,7 @@ class Passes:
                     "metadata": {
                         "name": name,
                         "namespace": view.namespace,
+                        "labels": child_labels(view),
                         "ownerReferences": [owner_reference(view)],
                     },
                     "immutable": True,
@@ -134,7 +143,7 @@ class Passes:
         """Remove the plan of the generation that this one replaces."""
         before = view.status.get("observedGeneration")
         if isinstance(before, int) and 0 < before < view.generation:
-            await self._cluster.delete_config_map(view.namespace, plan_name(view.name, before))
+            await self._cluster.delete_config_map(view.namespace, plan_name(view.name, view.uid, before))
 
     async def _observe(self, view: ExperimentView, plan: Plan | BadInput) -> Observed:
         # Jobs before the store: what a complete Job committed is then seen.
@@ -157,7 +166,7 @@ class Passes:
         if isinstance(plan, Plan):
             running = [job.key for job in found if job.alive]
             store = await asyncio.to_thread(self._stores.look, plan, running)
-        return Observed(view, plan, found, {}, store, now)
+        return Observed(view, plan, found, store=store, now=now)
 
     async def _taken(self, view: ExperimentView, plan: Plan, keys: list[str]) -> dict[str, str]:
         jobs = await self._cluster.jobs_for(keys, storage_id(plan.report.storage))
@@ -165,15 +174,24 @@ class Passes:
         names = {job["metadata"]["name"]: views.labels(job).get(EXPERIMENT_LABEL, "?") for job in others}
         return {job.key: names[job.name] for job in views.job_views(others, ()) if job.alive}
 
-    async def _carry_out(
+    async def _change_jobs(
         self, decision: Decision, view: ExperimentView, experiment: Experiment | BadInput, body: dict[str, Any]
-    ) -> None:
+    ) -> dict[str, str]:
+        """End and start Jobs; return the keys of those that the API server does not take, and its words."""
         for name in decision.ends:
             await self._cluster.delete_job(view.namespace, name)
         queue = {k: v for k, v in (body["metadata"].get("labels") or {}).items() if k in _QUEUE_LABELS}
+        refused = {}
         for start in decision.starts:
             assert isinstance(experiment, Experiment)
-            await self._start(start, view, experiment, queue)
+            try:
+                await self._start(start, view, experiment, queue)
+            except Refused as error:
+                _log.warning("job refused", experiment=view.name, stage=start.stage.name, why=str(error))
+                refused[start.stage.key] = str(error)
+        return refused
+
+    async def _say(self, decision: Decision, view: ExperimentView, body: dict[str, Any]) -> None:
         if decision.status is None:
             return
         version = body["metadata"]["resourceVersion"]
@@ -181,6 +199,12 @@ class Passes:
             return  # someone else wrote it: the event of that leads to another pass
         for notice in decision.notices:
             await self._cluster.tell(view, notice.reason.value, notice.message, warning=notice.warning)
+
+    async def _wait(self, view: ExperimentView, body: dict[str, Any], why: str) -> None:
+        """Say what an Experiment waits for that cannot even be looked at; every resync looks again."""
+        seen = Observed(view, BadInput("spec", "", why), now=time.time())
+        status = waiting_status(seen, why)
+        await self._say(Decision(status=None if status == dict(view.status) else status), view, body)
 
     async def _start(self, start: Start, view: ExperimentView, experiment: Experiment, queue: dict[str, str]) -> None:
         spec, stage = experiment.spec, start.stage

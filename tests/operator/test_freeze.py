@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from misstep.errors import BadInput
-from misstep.plan.kept import PLAN_FILE, pack, unpack
+from misstep.plan.kept import PLAN_FILE, PlanUnreadable, pack, plan_name, unpack
 from misstep_operator.freeze import make_plan, parse
 from tests.operator.world import PLAN
 
@@ -62,5 +62,10 @@ def test_what_a_cluster_cannot_run_is_refused_with_its_field(spec: dict[str, Any
 
 @pytest.mark.parametrize("data", [None, {}, {PLAN_FILE: "!"}, {PLAN_FILE: base64.b64encode(b"x").decode()}])
 def test_a_spoilt_configmap_says_what_to_do(data: dict[str, str] | None) -> None:
-    with pytest.raises(BadInput, match="Delete the ConfigMap"):
+    with pytest.raises(PlanUnreadable, match="delete its ConfigMap"):
         unpack(data)
+
+
+def test_the_plan_of_another_one_of_the_same_name_is_not_taken() -> None:
+    assert plan_name("e", "uid-1", 1) == plan_name("e", "uid-1", 1)
+    assert len({plan_name("e", "uid-1", 1), plan_name("e", "uid-2", 1), plan_name("e", "uid-1", 2)}) == 3
