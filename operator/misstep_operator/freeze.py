@@ -46,8 +46,8 @@ def make_plan(experiment: Experiment) -> Plan:
     storage = made.report.storage
     teacher = externals.get("model_teacher")
     # Others wait to be planned meanwhile. Three tries, each of 5 s to connect and 15 s to wait for an answer: a store
-    # that is away costs about 20 s a model, one that takes connections and is silent 50 s; then no shape is known. (Only
-    # answers that begin, and each break off, cost minutes: five times that.)
+    # that is away costs about 20 s a model, one that takes connections and is silent 50 s, and only one whose answers
+    # begin and break off five times that. Then no shape is known.
     cost = plan_cost(
         made,
         architecture(externals["model"], storage, patient=False),
