@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -31,38 +32,50 @@ _QUEUE_LABELS = ("kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class")
 _REMEMBERED_PLANS = 64
 
 
+@dataclass
+class _Known:
+    """What is remembered of an Experiment that has had a pass, until it is gone."""
+
+    uid: str
+    others: set[str] = field(default_factory=set)
+    """Other operators that its events have named."""
+
+
 class Passes:
-    """Passes over Experiments, one at a time for each."""
+    """Passes over Experiments. Who asks for them sees to it that each Experiment has one at a time."""
 
     def __init__(self, cluster: Cluster, stores: Stores, settings: Settings, metrics: Metrics) -> None:
         self._cluster, self._stores, self._settings, self._metrics = cluster, stores, settings, metrics
-        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
         self._plans: dict[tuple[str, int], Plan] = {}
         self._began = time.time()
-        self._known_others: set[tuple[str, str]] = set()
-        self._worked_on: set[str] = set()
+        self._known: dict[tuple[str, str], _Known] = {}
         self._planning = asyncio.Lock()
 
     async def make(self, namespace: str, name: str) -> None:
         """Make one pass. Raises what the API server's client raises; the next pass starts from scratch."""
-        async with self._locks.setdefault((namespace, name), asyncio.Lock()):
-            body = await self._cluster.experiment(namespace, name)
-            if body is None or body["metadata"].get("deletionTimestamp"):
-                self._metrics.forget(namespace, name)
-                self._locks.pop((namespace, name), None)
-                return
-            view = views.experiment_view(body)
-            known = view.uid in self._worked_on or self._metrics.lacks_results(view)
-            if is_idle(view) and (view.suspend or not known):
-                # An operator that starts is told of all that ever ended here: nothing is to be observed of those but
-                # their results. Of one that has just ended, the last Job's end is still to be counted.
-                self._metrics.rests(view)
-                return
-            self._worked_on.add(view.uid)
-            with self._metrics.timed():
-                await self._pass(body)
+        body = await self._cluster.experiment(namespace, name)
+        if body is None or body["metadata"].get("deletionTimestamp"):
+            self._metrics.forget(namespace, name)
+            self._known.pop((namespace, name), None)
+            return
+        view = views.experiment_view(body)
+        known = self._known.get((namespace, name))
+        if known is not None and known.uid != view.uid:
+            known = None
+        if is_idle(view) and (view.suspend or not (known or self._metrics.lacks_results(view))):
+            # An operator that starts is told of all that ever ended here: nothing is to be observed of those but
+            # their results. Of one that has just ended, the last Job's end is still to be counted.
+            self._metrics.rests(view)
+            return
+        known = self._known[namespace, name] = known or _Known(view.uid)
+        with self._metrics.timed():
+            await self._pass(body, known)
 
-    async def _pass(self, body: dict[str, Any]) -> None:
+    def known(self) -> set[tuple[str, str]]:
+        """Return namespace and name of each Experiment that is remembered; a pass over one that is gone forgets it."""
+        return self._metrics.known() | self._known.keys()
+
+    async def _pass(self, body: dict[str, Any], known: _Known) -> None:
         try:
             experiment: Experiment | BadInput = freeze.parse(body)
         except BadInput as error:
@@ -70,7 +83,7 @@ class Passes:
         view = views.experiment_view(body)
         if isinstance(experiment, Experiment):
             view = replace(view, attempts=experiment.spec.cluster.attempts)
-        await self._notice_others(view, body)
+        await self._notice_others(view, body, known)
         try:
             plan = experiment if isinstance(experiment, BadInput) else await self._plan(view, experiment)
         except PlanUnreadable as error:
@@ -94,11 +107,11 @@ class Passes:
         if is_idle(replace(view, status=status)):
             self._plans.pop((view.uid, view.generation), None)
 
-    async def _notice_others(self, view: ExperimentView, body: dict[str, Any]) -> None:
+    async def _notice_others(self, view: ExperimentView, body: dict[str, Any], known: _Known) -> None:
         """Say, once, that another operator works on an Experiment too: they do no harm, and somebody has erred."""
         for other in views.other_writers(body, self._settings.writer, self._began):
-            if (view.uid, other) not in self._known_others:
-                self._known_others.add((view.uid, other))
+            if other not in known.others:
+                known.others.add(other)
                 text = say.another_operator(other.partition("/")[2])
                 _log.warning(text, experiment=view.name, namespace=view.namespace)
                 await self._cluster.tell(view, Reason.ANOTHER_OPERATOR.value, text, warning=True)
@@ -128,14 +141,15 @@ class Passes:
                 }
                 if not await self._cluster.create(body):
                     kept = await self._cluster.config_map(view.namespace, name)
-                    made = unpack((kept or {}).get("binaryData"))
+                    made = await asyncio.to_thread(unpack, (kept or {}).get("binaryData"))
                 await self._forget_plans(view)
             else:
-                made = unpack(kept.get("binaryData"))
+                made = await asyncio.to_thread(unpack, kept.get("binaryData"))
         except BadInput as error:
             return error
         if len(self._plans) >= _REMEMBERED_PLANS:
-            self._plans.pop(next(iter(self._plans)))
+            # Any one: a resync visits them all in turn, and the oldest or least recently used would be needed next.
+            self._plans.pop(random.choice(list(self._plans)))
         self._plans[view.uid, view.generation] = made
         return made
 
