@@ -16,12 +16,17 @@ from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import ConfigMap, Event, Pod
 from lightkube.types import CascadeType, PatchType
 
+from misstep.errors import MisstepError
 from misstep_operator import observed as o
 
 Experiments = create_namespaced_resource("misstep.dev", "v1alpha1", "Experiment", "experiments")
 Labels = dict[str, str | Operator[Any] | Iterable[Any] | None]
 Fields = dict[str, str | BinaryOperator | SequenceOperator]
-_NOT_FOUND, _CONFLICT, _INVALID = 404, 409, 422
+_BAD, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _INVALID = 400, 403, 404, 409, 422
+
+
+class Refused(MisstepError):
+    """The API server does not take an object: a quota, an admission policy, a missing right."""
 
 
 class Cluster:
@@ -83,12 +88,14 @@ class Cluster:
             raise
 
     async def create(self, body: dict[str, Any]) -> bool:
-        """Create a child; False where it is there already."""
+        """Create a child; False where it is there already. Raises Refused with the API server's words."""
         try:
             await self._client.create(codecs.from_dict(body))
         except ApiError as error:
             if error.status.code == _CONFLICT and error.status.reason == "AlreadyExists":
                 return False
+            if error.status.code in (_BAD, _FORBIDDEN, _INVALID):
+                raise Refused(str(error.status.message or error.status.reason)) from error
             raise
         return True
 
@@ -123,7 +130,9 @@ class Cluster:
                 field_manager=self._writer,
             )
         except ApiError as error:
-            if error.status.code in (_NOT_FOUND, _CONFLICT, _INVALID):
+            # 422 is a test that does not hold, or, with causes, a status that the schema does not take.
+            causes = error.status.details.causes if error.status.details else None
+            if error.status.code in (_NOT_FOUND, _CONFLICT) or (error.status.code == _INVALID and not causes):
                 return False
             raise
         return True

@@ -58,6 +58,11 @@ def taken(stage: str, other: str) -> str:
     return f"{stage}: Experiment {other} computes the same stage; its result will be used"
 
 
+def refused(stage: str, message: str) -> str:
+    """The API server does not take a stage's Job."""
+    return f"{stage}: the API server refuses its Job: {message}"
+
+
 def failed(stage: str, message: str) -> str:
     """A stage has failed for good."""
     return f"{stage}: {message or 'its Job failed'}"

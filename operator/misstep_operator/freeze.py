@@ -45,11 +45,14 @@ def make_plan(experiment: Experiment) -> Plan:
     made = plan(experiment, externals)
     storage = made.report.storage
     teacher = externals.get("model_teacher")
+    # Others wait to be planned meanwhile. Three tries, each of 5 s to connect and 15 s to wait for an answer: a store
+    # that is away costs about 20 s a model, one that takes connections and is silent 50 s, and only one whose answers
+    # begin and break off five times that. Then no shape is known.
     cost = plan_cost(
         made,
-        architecture(externals["model"], storage),
+        architecture(externals["model"], storage, patient=False),
         experiment.spec.assumptions,
-        None if teacher is None else architecture(teacher, storage),
+        None if teacher is None else architecture(teacher, storage, patient=False),
     )
     refuse_misfits(cost)
     return made

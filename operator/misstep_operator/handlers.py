@@ -46,14 +46,22 @@ class Operator:
     def __init__(self, cluster: Cluster, passes: Passes, settings: Settings, metrics: Metrics) -> None:
         self._cluster, self._passes, self._settings, self._metrics = cluster, passes, settings, metrics
         self._queue: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
-        self._queued: set[tuple[str, str]] = set()
+        self._asked: set[tuple[str, str]] = set()
+        self._at_work: set[tuple[str, str]] = set()
         self.last_resync = time.monotonic()
 
     def wake(self, namespace: str, name: str) -> None:
-        """Ask for a pass soon; asking again before it begins changes nothing."""
-        if (namespace, name) not in self._queued:
-            self._queued.add((namespace, name))
-            self._queue.put_nowait((namespace, name))
+        """Ask for a pass soon; asking again before it begins changes nothing.
+
+        One that is asked for during a pass waits for its end outside the queue: an Experiment whose store takes long
+        has one worker, never all.
+        """
+        experiment = (namespace, name)
+        if experiment in self._asked:
+            return
+        self._asked.add(experiment)
+        if experiment not in self._at_work:
+            self._queue.put_nowait(experiment)
 
     @property
     def alive(self) -> bool:
@@ -117,7 +125,7 @@ class Operator:
     async def _resync(self) -> None:
         while True:
             try:
-                names = set()
+                before, names = self._passes.known(), set()
                 async for body in self._cluster.experiments():
                     name = body["metadata"]["namespace"], body["metadata"]["name"]
                     names.add(name)
@@ -128,18 +136,23 @@ class Operator:
             else:
                 self.last_resync = time.monotonic()
                 self._metrics.resync.set_to_current_time()
-                self._metrics.keep_only(names)
+                for gone in before - names:
+                    self.wake(*gone)  # to be forgotten, once the API server has said of it alone that it is gone
             give_back()
             await asyncio.sleep(self._settings.resync_seconds)
 
     async def _work(self) -> None:
         while True:
-            namespace, name = await self._queue.get()
-            self._queued.discard((namespace, name))
+            namespace, name = experiment = await self._queue.get()
+            self._asked.discard(experiment)
+            self._at_work.add(experiment)
             try:
                 await self._passes.make(namespace, name)
             except Exception as error:  # noqa: BLE001 - the next resync tries again: nothing is lost but time
                 self._failed("pass failed", error, namespace=namespace, experiment=name)
+            self._at_work.discard(experiment)
+            if experiment in self._asked:
+                self._queue.put_nowait(experiment)
 
     def _failed(self, what: str, error: Exception, **where: str) -> None:
         """Count and log an error: in one line where the API server refuses or is away, which may go on for a while."""

@@ -41,6 +41,16 @@ def owner_reference(experiment: o.ExperimentView) -> dict[str, Any]:
     }
 
 
+def child_labels(experiment: o.ExperimentView) -> dict[str, str]:
+    """Return what all children of an Experiment are found by."""
+    return {o.NAME_LABEL: "misstep", o.MANAGED_LABEL: o.MANAGER, o.EXPERIMENT_LABEL: experiment.name}
+
+
+def as_argument(text: str) -> str:
+    """Write a container's argument so that it arrives as it is: a kubelet puts variables in for ``$(NAME)``."""
+    return text.replace("$", "$$")
+
+
 def make_job(
     experiment: o.ExperimentView,
     stage: FrozenStage,
@@ -123,10 +133,8 @@ def make_service(experiment: o.ExperimentView, stage: FrozenStage, attempt: int)
 
 def _labels(experiment: o.ExperimentView, stage: FrozenStage, attempt: int) -> dict[str, str]:
     return {
-        o.NAME_LABEL: "misstep",
-        o.MANAGED_LABEL: o.MANAGER,
+        **child_labels(experiment),
         o.COMPONENT_LABEL: stage.kind.value,
-        o.EXPERIMENT_LABEL: experiment.name,
         o.STAGE_LABEL: stage.name,
         o.KEY_LABEL: stage.key,
         o.ATTEMPT_LABEL: str(attempt),
@@ -196,7 +204,7 @@ def _container(
         "name": _CONTAINER,
         "image": settings.image(stage.kind),
         "imagePullPolicy": settings.pull_policy,
-        "args": ["stage", stage.model_dump_json()],
+        "args": ["stage", as_argument(stage.model_dump_json())],
         "env": variables,
         **source,
         **({"ports": [{"name": "metrics", "containerPort": port}]} if port else {}),

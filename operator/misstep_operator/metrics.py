@@ -86,10 +86,9 @@ class Metrics:
         self._last.pop((namespace, name), None)
         self._accounts.forget(namespace, name)
 
-    def keep_only(self, names: set[tuple[str, str]]) -> None:
-        """Drop all but these (namespace, name)."""
-        for name in self._last.keys() - names:
-            self.forget(*name)
+    def known(self) -> set[tuple[str, str]]:
+        """Return namespace and name of each Experiment that is remembered."""
+        return set(self._last)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families that follow from statuses."""

@@ -126,3 +126,5 @@ class Observed:
     store: StoreView = StoreView()
     now: float = 0.0
     """Seconds since the epoch."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Key -> why the API server did not take its Job in this pass."""

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
 
 from misstep.errors import BadInput
-from misstep.plan.kept import pack, plan_name, unpack
+from misstep.plan.kept import PlanUnreadable, pack, plan_name, unpack
 from misstep.plan.planner import Plan
 from misstep.spec.experiment import Experiment
 from misstep_operator import conditions as say
 from misstep_operator import freeze, views
-from misstep_operator.cluster import Cluster
+from misstep_operator.cluster import Cluster, Refused
 from misstep_operator.conditions import Reason
-from misstep_operator.jobs import make_job, make_service, owner_reference, storage_id
+from misstep_operator.jobs import child_labels, make_job, make_service, owner_reference, storage_id
 from misstep_operator.metrics import Metrics
 from misstep_operator.observed import EXPERIMENT_LABEL, ExperimentView, JobView, Observed, StoreView, Trouble
 from misstep_operator.reconcile import Decision, Start, reconcile
 from misstep_operator.settings import Settings
-from misstep_operator.status import finished_status, is_idle
+from misstep_operator.status import finished_status, is_idle, waiting_status
 from misstep_operator.storeview import Stores
 
 _log = structlog.get_logger(__name__)
@@ -31,38 +32,50 @@ _QUEUE_LABELS = ("kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class")
 _REMEMBERED_PLANS = 64
 
 
+@dataclass
+class _Known:
+    """What is remembered of an Experiment that has had a pass, until it is gone."""
+
+    uid: str
+    others: set[str] = field(default_factory=set)
+    """Other operators that its events have named."""
+
+
 class Passes:
-    """Passes over Experiments, one at a time for each."""
+    """Passes over Experiments. Who asks for them sees to it that each Experiment has one at a time."""
 
     def __init__(self, cluster: Cluster, stores: Stores, settings: Settings, metrics: Metrics) -> None:
         self._cluster, self._stores, self._settings, self._metrics = cluster, stores, settings, metrics
-        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
         self._plans: dict[tuple[str, int], Plan] = {}
         self._began = time.time()
-        self._known_others: set[tuple[str, str]] = set()
-        self._worked_on: set[str] = set()
+        self._known: dict[tuple[str, str], _Known] = {}
         self._planning = asyncio.Lock()
 
     async def make(self, namespace: str, name: str) -> None:
         """Make one pass. Raises what the API server's client raises; the next pass starts from scratch."""
-        async with self._locks.setdefault((namespace, name), asyncio.Lock()):
-            body = await self._cluster.experiment(namespace, name)
-            if body is None or body["metadata"].get("deletionTimestamp"):
-                self._metrics.forget(namespace, name)
-                self._locks.pop((namespace, name), None)
-                return
-            view = views.experiment_view(body)
-            known = view.uid in self._worked_on or self._metrics.lacks_results(view)
-            if is_idle(view) and (view.suspend or not known):
-                # An operator that starts is told of all that ever ended here: nothing is to be observed of those but
-                # their results. Of one that has just ended, the last Job's end is still to be counted.
-                self._metrics.rests(view)
-                return
-            self._worked_on.add(view.uid)
-            with self._metrics.timed():
-                await self._pass(body)
+        body = await self._cluster.experiment(namespace, name)
+        if body is None or body["metadata"].get("deletionTimestamp"):
+            self._metrics.forget(namespace, name)
+            self._known.pop((namespace, name), None)
+            return
+        view = views.experiment_view(body)
+        known = self._known.get((namespace, name))
+        if known is not None and known.uid != view.uid:
+            known = None
+        if is_idle(view) and (view.suspend or not (known or self._metrics.lacks_results(view))):
+            # An operator that starts is told of all that ever ended here: nothing is to be observed of those but
+            # their results. Of one that has just ended, the last Job's end is still to be counted.
+            self._metrics.rests(view)
+            return
+        known = self._known[namespace, name] = known or _Known(view.uid)
+        with self._metrics.timed():
+            await self._pass(body, known)
 
-    async def _pass(self, body: dict[str, Any]) -> None:
+    def known(self) -> set[tuple[str, str]]:
+        """Return namespace and name of each Experiment that is remembered; a pass over one that is gone forgets it."""
+        return self._metrics.known() | self._known.keys()
+
+    async def _pass(self, body: dict[str, Any], known: _Known) -> None:
         try:
             experiment: Experiment | BadInput = freeze.parse(body)
         except BadInput as error:
@@ -70,8 +83,12 @@ class Passes:
         view = views.experiment_view(body)
         if isinstance(experiment, Experiment):
             view = replace(view, attempts=experiment.spec.cluster.attempts)
-        await self._notice_others(view, body)
-        plan = experiment if isinstance(experiment, BadInput) else await self._plan(view, experiment)
+        await self._notice_others(view, body, known)
+        try:
+            plan = experiment if isinstance(experiment, BadInput) else await self._plan(view, experiment)
+        except PlanUnreadable as error:
+            await self._wait(view, body, str(error))
+            return
         seen = await self._observe(view, plan)
         decision = reconcile(seen)
         if decision.starts and isinstance(plan, Plan):
@@ -80,17 +97,21 @@ class Passes:
             if taken:
                 seen = replace(seen, taken=taken)
                 decision = reconcile(seen)
-        await self._carry_out(decision, view, experiment, body)
+        refused = await self._change_jobs(decision, view, experiment, body)
+        if refused:
+            seen = replace(seen, refused=refused)
+            decision = reconcile(seen)
+        await self._say(decision, view, body)
         status = decision.status or dict(view.status)
         self._metrics.saw(view, status, seen)
         if is_idle(replace(view, status=status)):
             self._plans.pop((view.uid, view.generation), None)
 
-    async def _notice_others(self, view: ExperimentView, body: dict[str, Any]) -> None:
+    async def _notice_others(self, view: ExperimentView, body: dict[str, Any], known: _Known) -> None:
         """Say, once, that another operator works on an Experiment too: they do no harm, and somebody has erred."""
         for other in views.other_writers(body, self._settings.writer, self._began):
-            if (view.uid, other) not in self._known_others:
-                self._known_others.add((view.uid, other))
+            if other not in known.others:
+                known.others.add(other)
                 text = say.another_operator(other.partition("/")[2])
                 _log.warning(text, experiment=view.name, namespace=view.namespace)
                 await self._cluster.tell(view, Reason.ANOTHER_OPERATOR.value, text, warning=True)
@@ -100,7 +121,7 @@ class Passes:
         known = self._plans.get((view.uid, view.generation))
         if known is not None:
             return known
-        name = plan_name(view.name, view.generation)
+        name = plan_name(view.name, view.uid, view.generation)
         try:
             kept = await self._cluster.config_map(view.namespace, name)
             if kept is None:
@@ -112,6 +133,7 @@ class Passes:
                     "metadata": {
                         "name": name,
                         "namespace": view.namespace,
+                        "labels": child_labels(view),
                         "ownerReferences": [owner_reference(view)],
                     },
                     "immutable": True,
@@ -119,14 +141,15 @@ class Passes:
                 }
                 if not await self._cluster.create(body):
                     kept = await self._cluster.config_map(view.namespace, name)
-                    made = unpack((kept or {}).get("binaryData"))
+                    made = await asyncio.to_thread(unpack, (kept or {}).get("binaryData"))
                 await self._forget_plans(view)
             else:
-                made = unpack(kept.get("binaryData"))
+                made = await asyncio.to_thread(unpack, kept.get("binaryData"))
         except BadInput as error:
             return error
         if len(self._plans) >= _REMEMBERED_PLANS:
-            self._plans.pop(next(iter(self._plans)))
+            # Any one: a resync visits them all in turn, and the oldest or least recently used would be needed next.
+            self._plans.pop(random.choice(list(self._plans)))
         self._plans[view.uid, view.generation] = made
         return made
 
@@ -134,7 +157,7 @@ class Passes:
         """Remove the plan of the generation that this one replaces."""
         before = view.status.get("observedGeneration")
         if isinstance(before, int) and 0 < before < view.generation:
-            await self._cluster.delete_config_map(view.namespace, plan_name(view.name, before))
+            await self._cluster.delete_config_map(view.namespace, plan_name(view.name, view.uid, before))
 
     async def _observe(self, view: ExperimentView, plan: Plan | BadInput) -> Observed:
         # Jobs before the store: what a complete Job committed is then seen.
@@ -157,7 +180,7 @@ class Passes:
         if isinstance(plan, Plan):
             running = [job.key for job in found if job.alive]
             store = await asyncio.to_thread(self._stores.look, plan, running)
-        return Observed(view, plan, found, {}, store, now)
+        return Observed(view, plan, found, store=store, now=now)
 
     async def _taken(self, view: ExperimentView, plan: Plan, keys: list[str]) -> dict[str, str]:
         jobs = await self._cluster.jobs_for(keys, storage_id(plan.report.storage))
@@ -165,15 +188,24 @@ class Passes:
         names = {job["metadata"]["name"]: views.labels(job).get(EXPERIMENT_LABEL, "?") for job in others}
         return {job.key: names[job.name] for job in views.job_views(others, ()) if job.alive}
 
-    async def _carry_out(
+    async def _change_jobs(
         self, decision: Decision, view: ExperimentView, experiment: Experiment | BadInput, body: dict[str, Any]
-    ) -> None:
+    ) -> dict[str, str]:
+        """End and start Jobs; return the keys of those that the API server does not take, and its words."""
         for name in decision.ends:
             await self._cluster.delete_job(view.namespace, name)
         queue = {k: v for k, v in (body["metadata"].get("labels") or {}).items() if k in _QUEUE_LABELS}
+        refused = {}
         for start in decision.starts:
             assert isinstance(experiment, Experiment)
-            await self._start(start, view, experiment, queue)
+            try:
+                await self._start(start, view, experiment, queue)
+            except Refused as error:
+                _log.warning("job refused", experiment=view.name, stage=start.stage.name, why=str(error))
+                refused[start.stage.key] = str(error)
+        return refused
+
+    async def _say(self, decision: Decision, view: ExperimentView, body: dict[str, Any]) -> None:
         if decision.status is None:
             return
         version = body["metadata"]["resourceVersion"]
@@ -181,6 +213,12 @@ class Passes:
             return  # someone else wrote it: the event of that leads to another pass
         for notice in decision.notices:
             await self._cluster.tell(view, notice.reason.value, notice.message, warning=notice.warning)
+
+    async def _wait(self, view: ExperimentView, body: dict[str, Any], why: str) -> None:
+        """Say what an Experiment waits for that cannot even be looked at; every resync looks again."""
+        seen = Observed(view, BadInput("spec", "", why), now=time.time())
+        status = waiting_status(seen, why)
+        await self._say(Decision(status=None if status == dict(view.status) else status), view, body)
 
     async def _start(self, start: Start, view: ExperimentView, experiment: Experiment, queue: dict[str, str]) -> None:
         spec, stage = experiment.spec, start.stage

@@ -64,7 +64,8 @@ def reconcile(seen: Observed) -> Decision:
     ends = tuple(sorted(job.name for job in unwanted if job.state is not JobState.ENDING))
     starts: tuple[Start, ...] = ()
     failed = any(view.state is StageState.FAILED for view in views)
-    if not seen.experiment.suspend and not failed:
+    # Answered first: where no status can be written, nothing could count attempts, and Jobs would follow without end.
+    if seen.experiment.answered and not seen.experiment.suspend and not failed:
         starts = tuple(Start(view.stage, view.attempt + 1) for view in views if view.state is StageState.READY)
     status = status_of(seen, seen.plan, views, {start.stage.key for start in starts})
     return _changed(before, Decision(ends, starts, status, _notices(before, views, starts, status)))

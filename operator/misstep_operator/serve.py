@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import lightkube
@@ -17,10 +18,14 @@ from misstep_operator.passes import Passes
 from misstep_operator.settings import Settings
 from misstep_operator.storeview import Stores
 
+_THREADS = 16
+
 
 async def serve(settings: Settings) -> None:
     """Run the operator until SIGTERM or SIGINT, or until a part of it fails."""
     metrics = Metrics()
+    # More threads than workers: looks at stores that do not answer must not hold up the planning of others.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
     client = lightkube.AsyncClient(timeout=httpx2.Timeout(30.0))
     cluster = Cluster(client, settings.namespaces, settings.writer)
     operator = Operator(cluster, Passes(cluster, Stores(), settings, metrics), settings, metrics)

@@ -44,6 +44,8 @@ class StageView:
     job: JobView | None = None
     """The Job that runs, or the last one that failed."""
     message: str = ""
+    refused: bool = False
+    """It is ready, and the API server does not take its Job."""
 
     @property
     def failures(self) -> int:
@@ -98,6 +100,9 @@ def _view(
         return StageView(stage, StageState.WAITING, attempt, base, last, message)
     if stage.key in seen.taken:
         return StageView(stage, StageState.TAKEN, attempt, base, last, say.taken(stage.name, seen.taken[stage.key]))
+    if stage.key in seen.refused:
+        why = say.refused(stage.name, seen.refused[stage.key])
+        return StageView(stage, StageState.WAITING, attempt, base, last, why, refused=True)
     return StageView(stage, StageState.READY, attempt, base, last, message)
 
 

@@ -74,16 +74,25 @@ def _is_whole(experiment: ExperimentView) -> bool:
 
 def invalid_status(seen: Observed, text: str) -> dict[str, Any]:
     """Describe an Experiment that cannot be planned; its stages stay as they were."""
+    return _unplanned(seen, State.INVALID, Reason.INVALID_SPEC, text)
+
+
+def waiting_status(seen: Observed, text: str) -> dict[str, Any]:
+    """Describe an Experiment whose plan cannot be had for now; its stages stay as they were."""
+    return _unplanned(seen, State.WAITING, Reason.WAITING, text)
+
+
+def _unplanned(seen: Observed, state: State, reason: Reason, text: str) -> dict[str, Any]:
     before = seen.experiment.status
     kept = {name: before[name] for name in ("stages", "done", "total", "progress", "report") if name in before}
     return {
         **kept,
-        **_head(seen, State.INVALID, _cut(text)),
+        **_head(seen, state, _cut(text)),
         "conditions": _conditions(
             seen,
             {
-                say.FAILED: (True, Reason.INVALID_SPEC, text),
-                say.PROGRESSING: (False, Reason.INVALID_SPEC, text),
+                say.FAILED: (state is State.INVALID, reason, text if state is State.INVALID else ""),
+                say.PROGRESSING: (False, reason, text),
             },
         ),
     }
@@ -184,7 +193,8 @@ def _why(views: list[StageView]) -> str:
         if view.state is StageState.FAILED:
             return say.failed(view.stage.name, view.message)
     obstacles = [obstacle for view in views if (obstacle := _obstacle(view))]
-    return next(iter(obstacles + [view.message for view in views if view.state is StageState.TAKEN]), "")
+    held_up = [view.message for view in views if view.state is StageState.TAKEN or view.refused]
+    return next(iter(obstacles + held_up), "")
 
 
 def _eta(seen: Observed, running: list[StageView]) -> str:

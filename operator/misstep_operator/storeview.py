@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 from misstep.artifacts.store import open_store
 from misstep.errors import MisstepError
-from misstep.plan.frozen import FrozenStage, Storage
+from misstep.plan.frozen import Storage
 from misstep.plan.planner import Plan
 from misstep.runner.watch import StoreWatch
 from misstep_operator.observed import StoreView
 
 _FRESH_SECONDS = 60.0
 _REMEMBER_SECONDS = 300.0
+_CONNECTIONS, _REPORTS = 256, 1024
+"""How many stores and reports are remembered: those looked at last."""
 
 
 class Stores:
@@ -24,9 +28,11 @@ class Stores:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time) -> None:
         self._clock, self._now = clock, now
-        self._watches: dict[Storage, StoreWatch] = {}
+        self._watch = lru_cache(_CONNECTIONS)(_open)
+        self._reported = lru_cache(_REPORTS)(self._read_report)
         self._committed: dict[tuple[Storage, str], float] = {}
-        self._accuracies: dict[tuple[Storage, str], Mapping[tuple[str, str], float]] = {}
+        """Until when it is remembered, about in that order."""
+        self._forgetting = threading.Lock()
 
     def look(self, plan: Plan, running: Sequence[str]) -> StoreView:
         """Describe a plan's store.
@@ -36,11 +42,9 @@ class Stores:
         """
         storage = plan.report.storage
         try:
-            watch = self._watches.get(storage)
-            if watch is None:
-                watch = self._watches[storage] = StoreWatch(open_store(storage, patient=False))
+            watch = self._watch(storage)
             committed = self._committed_among(watch, storage, [stage.key for stage in plan.stages])
-            accuracies = self._reported(watch, plan.report) if plan.report.key in committed else {}
+            accuracies = self._reported(storage, plan.report.key) if plan.report.key in committed else {}
         except MisstepError as error:
             return StoreView(error=str(error))
         beats = {key: watch.heartbeats(key) for key in running if key not in committed}
@@ -48,20 +52,23 @@ class Stores:
         fresh = {key: [beat for beat in found if beat.updated > since] for key, found in beats.items()}
         return StoreView(committed, {key: found for key, found in fresh.items() if found}, accuracies)
 
-    def _reported(self, watch: StoreWatch, report: FrozenStage) -> Mapping[tuple[str, str], float]:
+    def _read_report(self, storage: Storage, key: str) -> Mapping[tuple[str, str], float]:
         """Return what stands in a report's manifest, which never changes: it is read once."""
-        known = self._accuracies.get((report.storage, report.key))
-        if known is None:
-            cells = watch.summary(report.key).get("cells", ())
-            whole = [cell for cell in cells if {"arm", "size", "accuracy"} <= cell.keys()]  # else another version
-            known = {(cell["arm"], cell["size"]): cell["accuracy"] for cell in whole}
-            self._accuracies[report.storage, report.key] = known
-        return known
+        cells = self._watch(storage).summary(key).get("cells", ())
+        whole = [cell for cell in cells if {"arm", "size", "accuracy"} <= cell.keys()]  # else another version
+        return {(cell["arm"], cell["size"]): cell["accuracy"] for cell in whole}
 
     def _committed_among(self, watch: StoreWatch, storage: Storage, keys: list[str]) -> frozenset[str]:
-        until = self._clock()
-        known = {key for key in keys if self._committed.get((storage, key), 0.0) > until}
+        now = self._clock()
+        with self._forgetting:
+            while self._committed and self._committed[first := next(iter(self._committed))] <= now:
+                del self._committed[first]
+            known = {key for key in keys if self._committed.get((storage, key), 0.0) > now}
         found = watch.committed_among([key for key in keys if key not in known])
-        for key in found:
-            self._committed[storage, key] = until + _REMEMBER_SECONDS
+        with self._forgetting:
+            self._committed.update({(storage, key): now + _REMEMBER_SECONDS for key in found})
         return frozenset(known | found)
+
+
+def _open(storage: Storage) -> StoreWatch:
+    return StoreWatch(open_store(storage, patient=False))

@@ -125,17 +125,18 @@ def _model(origin: str, ref: ModelRef, models: Mapping[str, str]) -> External:
     return External(uri=str(path.resolve()), digest=digest_path(path))
 
 
-def architecture(external: External, storage: Storage) -> Architecture | None:
+def architecture(external: External, storage: Storage, *, patient: bool = True) -> Architecture | None:
     """Read the shape of the model that `resolve` found: from its folder's config.json, here or in a store, or, on the
     Hub, from what is written down of known models. None where neither says, or where the store cannot be read.
 
     Args:
         storage: how a store is reached; a model's own place is in its URI.
+        patient: whether to wait long for a store that does not answer (``open_store``).
     """
     if external.uri.startswith("hf://"):
         return known_architecture(external.uri.removeprefix("hf://").partition("@")[0])
     try:
-        config = json.loads(_config_of(external.uri, storage))
+        config = json.loads(_config_of(external.uri, storage, patient))
     except (OSError, ValueError, MisstepError):
         return None
     name = external.uri.rstrip("/").rpartition("/")[2]
@@ -144,9 +145,9 @@ def architecture(external: External, storage: Storage) -> Architecture | None:
     return architecture_from(name, config) if isinstance(config, dict) else None
 
 
-def _config_of(uri: str, storage: Storage) -> bytes:
+def _config_of(uri: str, storage: Storage, patient: bool) -> bytes:
     if uri.startswith("s3://"):
-        return open_store(storage.model_copy(update={"uri": uri})).get("config.json")
+        return open_store(storage.model_copy(update={"uri": uri}), patient=patient).get("config.json")
     folder = file_uri_path(uri) if uri.startswith("file://") else Path(uri)
     return (folder / "config.json").read_bytes()
 

@@ -20,7 +20,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,6 +54,12 @@ def clock(pod: dict[str, Any]) -> str:
 
 def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def expand(argument: str, environment: Mapping[str, str]) -> str:
+    """Do what a kubelet does with a container's argument: put variables in for ``$(NAME)``, and ``$`` for ``$$``."""
+    found = {"$$": "$", **{f"$({name})": value for name, value in environment.items()}}
+    return re.sub(r"\$\$|\$\([^)]*\)", lambda match: found.get(match[0], match[0]), argument)
 
 
 class ProcessNode:
@@ -144,7 +150,9 @@ class ProcessNode:
         own.mkdir(parents=True)
         (own / "pod.json").write_text(json.dumps(pod))
         environment = self.environment(pod, container, own)
-        process = self.processes[uid] = self.start(container["args"], environment, own, clock(pod))
+        process = self.processes[uid] = self.start(
+            [expand(argument, environment) for argument in container["args"]], environment, own, clock(pod)
+        )
         running = {"state": {"running": {"startedAt": started}}, "ready": True, "started": True}
         self.status(pod, "Running", started, {**state, **running})
         process.wait_begun()

@@ -17,6 +17,7 @@ import pytest
 from cluster import cgroups, images, life, processes
 from cluster.life import Cluster
 from cluster.places import ClusterError
+from misstep_operator.jobs import as_argument
 from tests.cluster.manifests import indexed_job, namespace, pod
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -40,6 +41,15 @@ def test_an_indexed_job_of_three_pods_completes(node: Cluster, strict: str) -> N
     node.kubectl("wait", strict, "job/three", "--for=condition=Complete", "--timeout=90s")
     logs = node.kubectl("logs", strict, "--selector=job-name=three")
     assert sorted(logs.split("\n")) == sorted(["", *(f"shard {i}" for i in range(3)), *["65534"] * 3])
+
+
+def test_an_argument_with_dollars_arrives_as_it_is(node: Cluster, strict: str) -> None:
+    text = "a $$ and $(HOME), ${HOME} and $HOME"
+    body = json.loads(pod("dollars", ""))
+    body["spec"]["containers"][0].update({"command": ["echo"], "args": [as_argument(text)]})
+    node.kubectl("create", strict, "-f-", stdin=json.dumps(body))
+    node.kubectl("wait", strict, "pod/dollars", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+    assert node.kubectl("logs", strict, "dollars") == f"{text}\n"
 
 
 def test_pods_find_services_by_name_and_reach_this_machine(node: Cluster, strict: str) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import socketserver
+import threading
 from typing import Any
 
 import pytest
 
 from misstep.errors import BadInput
-from misstep.plan.kept import PLAN_FILE, pack, unpack
+from misstep.plan.kept import PLAN_FILE, PlanUnreadable, pack, plan_name, unpack
 from misstep_operator.freeze import make_plan, parse
+from tests.artifacts.servers import credentials
 from tests.operator.world import PLAN
 
 
@@ -62,5 +65,28 @@ def test_what_a_cluster_cannot_run_is_refused_with_its_field(spec: dict[str, Any
 
 @pytest.mark.parametrize("data", [None, {}, {PLAN_FILE: "!"}, {PLAN_FILE: base64.b64encode(b"x").decode()}])
 def test_a_spoilt_configmap_says_what_to_do(data: dict[str, str] | None) -> None:
-    with pytest.raises(BadInput, match="Delete the ConfigMap"):
+    with pytest.raises(PlanUnreadable, match="delete its ConfigMap"):
         unpack(data)
+
+
+def test_the_plan_of_another_one_of_the_same_name_is_not_taken() -> None:
+    assert plan_name("e", "uid-1", 1) == plan_name("e", "uid-1", 1)
+    assert len({plan_name("e", "uid-1", 1), plan_name("e", "uid-2", 1), plan_name("e", "uid-1", 2)}) == 3
+
+
+def test_a_models_store_that_does_not_answer_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[str] = []
+
+    class Closes(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            tries.append(self.client_address)
+
+    credentials(monkeypatch)
+    with socketserver.TCPServer(("127.0.0.1", 0), Closes) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+        storage = {"uri": "s3://bucket/prefix", "endpoint": endpoint, "pathStyle": True}
+        model = {"name": "base", "uri": "s3://bucket/model", "digest": "sha256:" + "a" * 64}
+        assert make_plan(parse(body(storage=storage, policy={"model": model}))).stages
+        server.shutdown()
+    assert len(tries) == 3, "a stage would try six times, with longer timeouts"

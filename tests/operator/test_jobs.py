@@ -16,6 +16,7 @@ from misstep.spec.experiment import SecretVariable
 from misstep_operator.jobs import job_name, make_job, make_service
 from misstep_operator.observed import ExperimentView
 from misstep_operator.settings import SERVICES, Settings
+from tests.cluster.process_node import expand
 from tests.operator.world import small_plan
 
 VIEW = ExperimentView("research", "e", "0b5c7d2e-uid", 1, False, {})
@@ -91,6 +92,17 @@ def test_credentials_come_from_secrets_and_names_fit(stage: FrozenStage) -> None
     pod = job["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is False
     assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_dollars_of_a_prompt_reach_the_stage() -> None:
+    """A kubelet puts variables in for ``$(NAME)``, among them the store's keys."""
+    plain = next(stage for stage in PLAN.stages if stage.kind is StageKind.SAMPLE).model_dump_json()
+    told = plain.replace("{question}", "Solve $$x$$ in $(AWS_SECRET_ACCESS_KEY): {question}")
+    assert told != plain
+    stage = FrozenStage.model_validate_json(told)
+    body = make_job(VIEW, stage, 1, CLUSTER, [], SETTINGS, {})
+    argument = body["spec"]["template"]["spec"]["containers"][0]["args"][1]
+    assert expand(argument, {"AWS_SECRET_ACCESS_KEY": "secret"}) == stage.model_dump_json()
 
 
 def test_no_port_is_open_unless_the_operator_is_told_so() -> None:

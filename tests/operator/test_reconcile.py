@@ -35,6 +35,28 @@ def test_stages_start_as_their_inputs_are_there_until_the_report() -> None:
     assert len(world.created) == len(PLAN.stages)
 
 
+def test_nothing_starts_before_its_generation_is_answered() -> None:
+    """Where no status can be written, nobody counts attempts."""
+    world = World()
+    seen = world.observe()
+    assert reconcile(seen).starts == reconcile(seen).ends == ()
+    assert world.make_pass().status is not None
+    assert [start.stage.name for start in world.make_pass().starts] == [FIRST]
+
+
+def test_a_job_that_the_api_server_refuses_is_named_and_the_rest_goes_on() -> None:
+    world = World()
+    world.make_pass()
+    seen = world.observe()
+    (start,) = reconcile(seen).starts
+    decision = reconcile(replace(seen, refused={start.stage.key: "exceeded quota"}))
+    assert not decision.starts
+    assert decision.status is not None
+    assert decision.status["state"] == "Waiting"
+    assert decision.status["why"] == f"{FIRST}: the API server refuses its Job: exceeded quota"
+    assert "attempt" not in decision.status["stages"][0]
+
+
 def test_what_the_store_holds_is_never_computed() -> None:
     world = World(committed={stage.key for stage in PLAN.stages if stage.kind != "report"})
     world.step()

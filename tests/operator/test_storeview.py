@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from misstep.artifacts import manifest as m
 from misstep.artifacts.store import open_store
 from misstep.plan.frozen import Storage
 from misstep.plan.planner import Plan
+from misstep_operator import storeview
 from misstep_operator.storeview import Stores
 from tests.operator.world import PLAN
 
@@ -24,3 +27,30 @@ def test_accuracies_come_with_the_report_and_are_read_once(tmp_path: Path) -> No
     assert stores.look(plan, []).accuracies == {("dpo", "100"): 0.25}
     store.put(f"{plan.report.key}/manifest.json", b"no manifest")
     assert stores.look(plan, []).accuracies == {("dpo", "100"): 0.25}
+
+
+def test_what_is_remembered_of_stores_does_not_grow_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storeview, "_CONNECTIONS", 2)
+    monkeypatch.setattr(storeview, "_REPORTS", 2)
+    now = 0.0
+    stores = Stores(clock=lambda: now)
+    for number in range(4):
+        storage = Storage(uri=(tmp_path / str(number)).as_uri())
+        plan = Plan(
+            experiment="e", stages=tuple(stage.model_copy(update={"storage": storage}) for stage in PLAN.stages)
+        )
+        m.put_receipt(
+            open_store(storage), plan.report.key, m.Receipt(block=0, blocks=1, parts=(), tools={}, seconds=0.0)
+        )
+        m.commit(open_store(storage), plan.report, 1)
+        assert stores.look(plan, []).committed == {plan.report.key}
+        assert stores._committed.keys() == {(storage, plan.report.key)}, "those before have expired"
+        open_store(storage).delete(f"{plan.report.key}/manifest.json")
+        now += storeview._REMEMBER_SECONDS - 1
+        assert stores.look(plan, []).committed == {plan.report.key}, "remembered"
+        now += 1
+    assert stores.look(plan, []).committed == set()
+    assert not stores._committed
+    assert stores._watch.cache_info().currsize == stores._reported.cache_info().currsize == 2

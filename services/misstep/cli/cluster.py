@@ -62,11 +62,11 @@ class InCluster:
         ]
 
     def plan(self) -> Plan:
-        """Read the plan that the operator has frozen. Raises as `find` does."""
+        """Read the plan that the operator has frozen. Raises as `find` does, and PlanUnreadable."""
         from misstep.plan.kept import plan_name, unpack
 
         generation = self.status.get("observedGeneration") or self.body["metadata"]["generation"]
-        name = plan_name(self.name, generation)
+        name = plan_name(self.name, self.body["metadata"]["uid"], generation)
         return unpack(json.loads(kubectl(self.namespace, "get", "configmap", name, "-o", "json")).get("binaryData"))
 
     def stream_logs(self, stage: str, *, follow: bool) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 from collections.abc import Mapping
 
-from misstep.errors import BadInput
+from misstep.errors import BadInput, MisstepError
 from misstep.plan.planner import Plan
 
 PLAN_FILE = "plan.json.gz"
@@ -15,9 +16,16 @@ _MOST_BYTES = 700_000
 """Of a packed plan: with base64 on top, the API server's limit of 1 MiB is kept."""
 
 
-def plan_name(experiment: str, generation: int) -> str:
-    """Name the ConfigMap that keeps the plan of a generation."""
-    return f"{experiment}-plan-{generation}"
+class PlanUnreadable(MisstepError):
+    """A plan that was kept and cannot be read: by hand spoilt, or of another version."""
+
+
+def plan_name(experiment: str, uid: str, generation: int) -> str:
+    """Name the ConfigMap that keeps the plan of a generation.
+
+    One that was deleted and made again under the same name begins with generation 1 again: its uid tells them apart.
+    """
+    return f"{experiment}-plan-{hashlib.sha256(uid.encode()).hexdigest()[:6]}-{generation}"
 
 
 def pack(made: Plan) -> dict[str, str]:
@@ -30,9 +38,11 @@ def pack(made: Plan) -> dict[str, str]:
 
 
 def unpack(data: Mapping[str, str] | None) -> Plan:
-    """Read a plan back from ``binaryData``. Raises BadInput where it holds none."""
+    """Read a plan back from ``binaryData``. Raises PlanUnreadable where it holds none."""
     try:
         return Plan.model_validate_json(gzip.decompress(base64.b64decode((data or {})[PLAN_FILE])))
     except (KeyError, ValueError, OSError, EOFError) as error:
-        fix = "Delete the ConfigMap: the plan is made again."
-        raise BadInput(f"the plan's ConfigMap, {PLAN_FILE}", type(error).__name__, fix) from error
+        raise PlanUnreadable(
+            f"the plan cannot be read ({type(error).__name__}): it is of another version, or spoilt. Go back to the "
+            "version that made it, or delete its ConfigMap: it is then made again, perhaps with other keys."
+        ) from error
