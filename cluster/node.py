@@ -72,6 +72,9 @@ def check_machine(state: Path) -> None:
     missing = [name for name in SYSTEM if shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/lib/cni") is None]
     if missing:
         raise ClusterError(f"{', '.join(missing)} not installed: run cluster/system-packages.sh")
+    namespaces = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "true"]
+    if subprocess.run(namespaces, check=False, capture_output=True).returncode != 0:
+        raise ClusterError("root may not make namespaces here, as in a container without privileges")
     for path in (state.resolve(), BINARIES.resolve(), CONFIGURATION, Path(sys.executable).resolve()):
         if any(path.is_relative_to(hidden) for hidden in HIDDEN):
             raise ClusterError(f"{path} is under a folder that the node does not see: move the project elsewhere")

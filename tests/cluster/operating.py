@@ -116,7 +116,9 @@ def await_crd(kubeconfig: Path) -> None:
 
 
 @contextmanager
-def operating(kubeconfig: Path, endpoint: str, folder: Path, namespace: str = NAMESPACE) -> Iterator[Operating]:
+def operating(
+    kubeconfig: Path, endpoint: str, folder: Path, namespace: str = NAMESPACE, *, fork: bool = True
+) -> Iterator[Operating]:
     """Install CRD, namespace and Secret, start a node and an operator; end them after the block."""
     make_bucket(endpoint)
     kubectl(kubeconfig, "apply", "-f", str(ROOT / "charts/misstep/files/crd.yaml"))
@@ -142,8 +144,9 @@ def operating(kubeconfig: Path, endpoint: str, folder: Path, namespace: str = NA
         **{f"MISSTEP_IMAGE_{service}": f"misstep-{service.lower()}:test" for service in SERVICES},
         **s3,
     }
+    more = [] if fork else ["--fresh"]
     node = subprocess.Popen(
-        [sys.executable, "-m", "tests.cluster.process_node", str(kubeconfig), str(folder / "pods")],
+        [sys.executable, "-m", "tests.cluster.process_node", str(kubeconfig), str(folder / "pods"), *more],
         env=environment,
         cwd=ROOT,
         stdout=(folder / "node.log").open("wb"),

@@ -1,7 +1,7 @@
 """How the node of processes starts a pod's process: forked, as on one machine, from a process that has imported all.
 
 A stage imports torch for longer than a small one works. A pod whose clock is wrong has a fresh process, since
-libfaketime must be there from a process's first moment.
+libfaketime must be there from a process's first moment; and all have where somebody is to see them work.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class PodProcesses:
             clock: what ``faketime`` shall add to its clock.
         """
         if clock:
-            return _fresh(args, environment, own, clock)
+            return fresh(args, environment, own, clock)
         kind = FrozenStage.model_validate_json(args[1]).kind
         with self._lock:
             self._known.append(process := PodProcess())
@@ -103,11 +103,14 @@ class PodProcesses:
             time.sleep(0.03)
 
 
-def _fresh(args: list[str], environment: Mapping[str, str], own: Path, clock: str) -> PodProcess:
-    faketime = shutil.which("faketime")
-    assert faketime, "no faketime: install Debian's package of this name"
-    # What measures durations stays right, as it does on a machine whose clock is wrong.
-    wrong = ["env", "FAKETIME_DONT_FAKE_MONOTONIC=1", faketime, "-f", clock]
+def fresh(args: list[str], environment: Mapping[str, str], own: Path, clock: str = "") -> PodProcess:
+    """Start a container's process as `PodProcesses.start` does, from nothing."""
+    wrong = []
+    if clock:
+        faketime = shutil.which("faketime")
+        assert faketime, "no faketime: install Debian's package of this name"
+        # What measures durations stays right, as it does on a machine whose clock is wrong.
+        wrong = ["env", "FAKETIME_DONT_FAKE_MONOTONIC=1", faketime, "-f", clock]
     with (own / "log").open("wb") as log:
         started = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", *wrong, sys.executable, "-m", "misstep", *args],

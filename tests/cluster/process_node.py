@@ -1,6 +1,6 @@
 """A node of processes: it registers with a real API server and runs the pods that are bound to it as processes here.
 
-    python -m tests.cluster.process_node KUBECONFIG FOLDER
+    python -m tests.cluster.process_node KUBECONFIG FOLDER [--fresh]
 
 The scheduler, the Job controller and the garbage collector are real; only containers are not. A container's command is
 ``misstep`` of this checkout whatever its image, and volumes are folders: the operator's behaviour needs no more, and
@@ -35,7 +35,7 @@ from lightkube.resources.core_v1 import Node, Pod, Secret
 from lightkube.types import PatchType
 
 from misstep.processes import free_port
-from tests.cluster.pod_processes import PodProcess, PodProcesses, end
+from tests.cluster.pod_processes import PodProcess, PodProcesses, end, fresh
 
 T = TypeVar("T")
 NAME = "processes"
@@ -65,13 +65,13 @@ def expand(argument: str, environment: Mapping[str, str]) -> str:
 class ProcessNode:
     """Runs pods; one thread each."""
 
-    def __init__(self, client: lightkube.Client, folder: Path) -> None:
+    def __init__(self, client: lightkube.Client, folder: Path, *, fork: bool = True) -> None:
         self.client, self.folder = client, folder
         self.targets = folder / "targets"
         """Where pods answer a Prometheus, in files that it can discover them by."""
         self.processes: dict[str, PodProcess] = {}
         folder.mkdir(parents=True)
-        self.start = PodProcesses(folder.parent / "forks.log").start
+        self.start = PodProcesses(folder.parent / "forks.log").start if fork else fresh
         self.seen: set[str] = set()
         self.ending: set[str] = set()
 
@@ -236,4 +236,5 @@ def until_answered(ask: Callable[[], T]) -> T:
 
 
 if __name__ == "__main__":
-    ProcessNode(lightkube.Client(config=KubeConfig.from_file(sys.argv[1])), Path(sys.argv[2])).serve()
+    client = lightkube.Client(config=KubeConfig.from_file(sys.argv[1]))
+    ProcessNode(client, Path(sys.argv[2]), fork="--fresh" not in sys.argv).serve()

@@ -35,7 +35,7 @@ class Run:
 @pytest.fixture(scope="module")
 def run(control_plane: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     folder = tmp_path_factory.mktemp("metrics")
-    with servers.versitygw(folder / "s3") as endpoint, operating(control_plane, endpoint, folder) as world:
+    with servers.versitygw(folder / "s3") as endpoint, operating(control_plane, endpoint, folder, fork=False) as world:
         world.environment["MISSTEP_STAGE_METRICS_PORT"] = "9090"
         port = world.ports[world.start_operator().pid]
         targets = {"files": [str(folder / "pods/targets/*.json")], "refresh_interval": "1s"}
@@ -49,7 +49,9 @@ def run(control_plane: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         ]
         with prometheus(folder / "prometheus", scrape) as found:
             began = time.time()
-            world.apply(world.experiment("measured"))
+            # Training long enough that no scrape can miss it.
+            longer = {"training__sft__epochs": 12, "training__dpo__epochs": 6}
+            world.apply(world.experiment("measured", **longer))
             world.wait_for_state("measured", "Succeeded", 900)
             too_long = {"template": "1 " * 200 + "{question}\n"}
             world.apply(world.experiment("refused", seeds=[1], policy__prompt=too_long))
