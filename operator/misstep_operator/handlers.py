@@ -17,7 +17,6 @@ import kopf
 import structlog
 from lightkube.core.exceptions import ApiError
 
-from misstep.errors import MisstepError
 from misstep_operator import observed as o
 from misstep_operator.cluster import Cluster
 from misstep_operator.memory import give_back
@@ -30,6 +29,7 @@ from misstep_operator.views import experiment_view
 _log = structlog.get_logger(__name__)
 _AT_ONCE = 8
 _STALLED_RESYNCS = 6
+_REOPEN_SECONDS = 2.0
 _LEAST_STALL_SECONDS = 60.0
 
 
@@ -99,7 +99,7 @@ class Operator:
         return registry
 
     async def run(self, started: Callable[[], None] = lambda: None) -> None:
-        """Work until cancelled; raises where kopf's watches end by themselves.
+        """Work until cancelled.
 
         Args:
             started: called once kopf has set its signal handlers, which end its watches alone: to replace them.
@@ -111,16 +111,23 @@ class Operator:
             tasks.create_task(self._watch(started))
 
     async def _watch(self, started: Callable[[], None]) -> None:
-        ours = asyncio.all_tasks()  # at its end kopf would wait for every task that it does not know
-        watches = await kopf.spawn_tasks(
-            registry=self.registry(),
-            standalone=True,
-            clusterwide=not self._settings.namespaces,
-            namespaces=self._settings.namespaces,
-        )
-        started()
-        await kopf.run_tasks(watches, ignored=ours)
-        raise MisstepError("the watches of the API server have ended")
+        """Keep kopf's watches open: where they end, as by an answer that broke off at their start, open them again."""
+        while True:
+            ours = asyncio.all_tasks()  # at its end kopf would wait for every task that it does not know
+            try:
+                watches = await kopf.spawn_tasks(
+                    registry=self.registry(),
+                    standalone=True,
+                    clusterwide=not self._settings.namespaces,
+                    namespaces=self._settings.namespaces,
+                )
+                started()
+                await kopf.run_tasks(watches, ignored=ours)
+            except Exception as error:  # noqa: BLE001 - the resync goes on meanwhile
+                self._failed("the watches of the API server have ended", error)
+            else:
+                _log.warning("the watches of the API server have ended")
+            await asyncio.sleep(_REOPEN_SECONDS)
 
     async def _resync(self) -> None:
         while True:
