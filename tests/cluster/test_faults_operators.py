@@ -18,15 +18,15 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("s3
 
 @pytest.mark.faults(seconds=45)
 def test_operators_are_killed_at_random_moments(ground: Operating, undisturbed: Undisturbed) -> None:
-    """At twenty moments of the stages of three seeds; in a sample, at six of the fourteen stages of one."""
+    """At twenty moments of the stages of six seeds; in a sample, at four of the fourteen stages of one."""
     uri = small(ground, "op-killed")["spec"]["storage"]["uri"]
-    document = ground.experiment("op-killed", storage__uri=uri, seeds=[0, 1, 2] if ALL else [0])
-    moments, chance = 20 if ALL else 6, random.Random(os.environ[SEED])
+    document = ground.experiment("op-killed", storage__uri=uri, seeds=list(range(6)) if ALL else [0])
+    moments, chance = 20 if ALL else 4, random.Random(os.environ[SEED])
     with operator(ground):
         ground.apply(document)
         for _ in range(moments):
             # Half of them while an operator is still starting, or at its first deeds.
-            time.sleep(chance.choice((chance.uniform(0.5, 2.5), chance.uniform(2.5, 5))))
+            time.sleep(chance.choice((chance.uniform(0.5, 2), chance.uniform(2, 4))))
             assert ground.status("op-killed").get("state") != "Succeeded", "too early: it has ended already"
             ground.stop_operators(signal.SIGKILL)
             ground.start_operator()

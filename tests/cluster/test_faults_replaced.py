@@ -43,5 +43,5 @@ def test_one_of_the_same_name_is_not_run_by_the_plan_of_its_forerunner(
         ground.kubectl("delete", "experiment", "replaced", "--wait=false")
         ground.kubectl("create", "-f-", stdin=json.dumps(applied))
         ground.wait_for_state("replaced", "Succeeded")
-        assert_same(ground, undisturbed, second, gaps=True)
+        assert_same(ground, undisturbed, second, jobs=None, gaps=True)  # the problems may be the forerunner's
         assert_nothing_left(ground, "replaced")
