@@ -94,6 +94,8 @@ def blocks_computed(world: Operating, name: str) -> Counter[tuple[str, int]]:
     """
     found: Counter[tuple[str, int]] = Counter()
     for _, folder in pods_of(world, name):
+        if not (folder / "log").exists():
+            continue  # ended before its process began
         for line in (folder / "log").read_text(errors="replace").splitlines():
             if line.startswith("{"):
                 entry = json.loads(line)
