@@ -36,9 +36,7 @@ def running_pod(world: Operating, name: str, stage: str) -> str:
         labels = f"misstep.dev/experiment={name},misstep.dev/stage={stage}"
         pods = json.loads(world.kubectl("get", "pods", "-l", labels, "-ojson"))["items"]
         for pod in pods:
-            begun = (
-                world.folder / "pods" / pod["metadata"]["uid"] / "pid"
-            ).exists()  # else no process says how it ended
+            begun = (world.folder / "pods" / pod["metadata"]["uid"] / "pid").exists()  # else none says how it ended
             if begun and pod["status"].get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]:
                 found.append(pod["metadata"]["name"])
         return bool(found)
