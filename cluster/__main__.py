@@ -44,9 +44,10 @@ def load(images: list[str], state: State = STATE) -> None:
     node = life.find(state).node
     if node is None:
         raise ClusterError(f"the cluster in {state} has no node")
+    files = [Path(name) for name in images if Path(name).exists()]
     with tempfile.TemporaryDirectory(prefix="misstep-images-") as scratch:
-        exported = built.export([name for name in images if not Path(name).exists()], Path(scratch))
-        for found in [*(Path(name) for name in images if Path(name).exists()), *exported]:
+        built_here = built.export([name for name in images if Path(name) not in files], Path(scratch))
+        for found in [*files, *built_here]:
             node.load(found)
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from misstep.artifacts.store import Store, open_store
 from misstep.plan.frozen import Storage
 from tests.artifacts import servers
 from tests.cluster.operating import Operating
-from tests.cluster.world import results
+from tests.cluster.world import eventually, results
 
 ALL = os.environ.get("MISSTEP_FAULTS") == "all"
 """Whether the whole of every fault is wanted; the default run has shorter ones."""
@@ -65,15 +65,6 @@ def store_of(world: Operating, name: str, endpoint: str = "") -> tuple[Store, St
     """The store of a ``small`` Experiment, reached without any proxy."""
     storage = servers.s3_storage(endpoint or world.endpoint, name)
     return open_store(storage), storage
-
-
-def stage_of(job: dict[str, Any]) -> str:
-    return str(job["metadata"]["labels"]["misstep.dev/stage"])
-
-
-def jobs_by_stage(world: Operating, name: str) -> Counter[str]:
-    """How many Jobs there are of each stage now; a Job by hand deleted is not among them."""
-    return Counter(map(stage_of, world.jobs(name).values()))
 
 
 def pods_of(world: Operating, name: str) -> list[tuple[dict[str, Any], Path]]:
@@ -176,14 +167,6 @@ def assert_nothing_left(world: Operating, name: str, endpoint: str = "") -> None
 def belongs(metadata: dict[str, Any], name: str, uid: str) -> bool:
     owners = {owner["uid"] for owner in metadata.get("ownerReferences") or ()}
     return uid in owners or (metadata.get("labels") or {}).get("misstep.dev/experiment") == name
-
-
-def eventually(met: Callable[[], bool], seconds: float, say: Callable[[], object] = lambda: "not in time") -> None:
-    """Return once a condition holds."""
-    end = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < end, say()
-        time.sleep(0.2)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from cluster.images import BUSYBOX
@@ -47,3 +48,10 @@ def indexed_job(name: str, script: str, pods: int) -> str:
         "template": {"spec": pod_spec(script)},
     }
     return json.dumps({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec})
+
+
+def discovered_labels(metadata: dict[str, Any]) -> dict[str, str]:
+    """What Prometheus' discovery of pods, and a PodMonitor, give a target before any relabelling."""
+    name = "__meta_kubernetes_pod_label_"
+    meta = {name + re.sub("[^a-zA-Z0-9_]", "_", key): value for key, value in metadata["labels"].items()}
+    return {**meta, "namespace": metadata["namespace"], "pod": metadata["name"]}

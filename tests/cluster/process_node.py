@@ -35,6 +35,7 @@ from lightkube.resources.core_v1 import Node, Pod, Secret
 from lightkube.types import PatchType
 
 from misstep.processes import free_port
+from tests.cluster.manifests import discovered_labels
 from tests.cluster.pod_processes import PodProcess, PodProcesses, end, fresh
 
 T = TypeVar("T")
@@ -200,11 +201,9 @@ class ProcessNode:
     def offer(self, pod: dict[str, Any]) -> int:
         """Return a port for a pod's metrics, for all share one address here, and tell a Prometheus of it."""
         port, metadata = free_port(), pod["metadata"]
-        labels = {f"__meta_kubernetes_pod_label_{re.sub('[^a-z]', '_', k)}": v for k, v in metadata["labels"].items()}
-        labels |= {"namespace": metadata["namespace"], "pod": metadata["name"]}
         self.targets.mkdir(exist_ok=True)
         half = self.targets / f"{metadata['uid']}.half"
-        half.write_text(json.dumps([{"targets": [f"127.0.0.1:{port}"], "labels": labels}]))
+        half.write_text(json.dumps([{"targets": [f"127.0.0.1:{port}"], "labels": discovered_labels(metadata)}]))
         half.rename(half.with_suffix(".json"))
         return port
 

@@ -19,17 +19,11 @@ from aiohttp import web
 from cluster import life
 from cluster.life import kubectl
 from cluster.places import ClusterError
-from tests.cluster.faults import (
-    Undisturbed,
-    assert_nothing_left,
-    assert_same,
-    eventually,
-    operator,
-    small,
-)
+from tests.cluster.faults import Undisturbed, assert_nothing_left, assert_same, operator, small
 from tests.cluster.operating import Operating
 from tests.cluster.proxies import BadLine, Middleman, running
 from tests.cluster.sampling import SEED
+from tests.cluster.world import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("s3_credentials")]
 

@@ -9,18 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.faults import (
-    Undisturbed,
-    assert_nothing_left,
-    assert_same,
-    eventually,
-    operator,
-    processes_of,
-    small,
-    stage_of,
-    store_of,
-)
+from tests.cluster.faults import Undisturbed, assert_nothing_left, assert_same, operator, processes_of, small, store_of
 from tests.cluster.operating import Operating
+from tests.cluster.world import eventually, stage_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("s3_credentials")]
 Status = dict[str, Any]

@@ -9,20 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.faults import (
-    Undisturbed,
-    assert_nothing_left,
-    assert_same,
-    eventually,
-    jobs_by_stage,
-    operator,
-    pods_of,
-    processes_of,
-    small,
-    stage_of,
-)
+from tests.cluster.faults import Undisturbed, assert_nothing_left, assert_same, operator, pods_of, processes_of, small
 from tests.cluster.operating import Operating
 from tests.cluster.process_node import CLOCK
+from tests.cluster.world import eventually, jobs_by_stage, stage_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("s3_credentials")]
 TRAINING, SAMPLING = "sft-d32-s0", "test-sft-d32-s0"

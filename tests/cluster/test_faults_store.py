@@ -11,18 +11,11 @@ import pytest
 from aiohttp import web
 
 from tests.artifacts import servers
-from tests.cluster.faults import (
-    ALL,
-    Undisturbed,
-    assert_nothing_left,
-    assert_same,
-    eventually,
-    operator,
-    small,
-)
+from tests.cluster.faults import ALL, Undisturbed, assert_nothing_left, assert_same, operator, small
 from tests.cluster.operating import Operating
 from tests.cluster.proxies import BadLine, Middleman, running
 from tests.cluster.sampling import SEED
+from tests.cluster.world import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("s3_credentials")]
 

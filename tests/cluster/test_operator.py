@@ -16,9 +16,8 @@ from benchmarks.operating import requests_of_operator
 
 from misstep.plan.frozen import Storage
 from tests.artifacts import servers
-from tests.cluster.faults import stage_of
 from tests.cluster.operating import OPERATOR_ACCOUNT, SYSTEM, Operating, operating, operator_rules
-from tests.cluster.world import NAMESPACE, STAGES, results
+from tests.cluster.world import NAMESPACE, STAGES, results, stage_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

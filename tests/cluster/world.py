@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -152,3 +153,20 @@ def results(storage: Storage, key: str, scratch: Path) -> dict[str, Any]:
     reader = Reader(open_store(storage), scratch)
     found: dict[str, Any] = json.loads((reader.folder(key, "") / "results.json").read_text())
     return {name: value for name, value in found.items() if name not in ("costs", "stages", "tools", "made")}
+
+
+def stage_of(job: dict[str, Any]) -> str:
+    return str(job["metadata"]["labels"]["misstep.dev/stage"])
+
+
+def jobs_by_stage(world: World, name: str) -> Counter[str]:
+    """How many Jobs there are of each stage now; a Job by hand deleted is not among them."""
+    return Counter(map(stage_of, world.jobs(name).values()))
+
+
+def eventually(met: Callable[[], bool], seconds: float, say: Callable[[], object] = lambda: "not in time") -> None:
+    """Return once a condition holds."""
+    end = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < end, say()
+        time.sleep(0.2)

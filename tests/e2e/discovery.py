@@ -4,13 +4,13 @@ targets are written here, with the labels that discovery would give."""
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.cluster.manifests import discovered_labels
 from tests.cluster.scraping import stage_relabelings
 from tests.e2e.installed import NAMESPACE, SYSTEM, Installed
 
@@ -52,13 +52,8 @@ def _targets(pod: dict[str, Any]) -> list[dict[str, Any]]:
     if status.get("phase") != "Running" or not status.get("podIP"):
         return []
     ports = [port for container in pod["spec"]["containers"] for port in container.get("ports") or ()]
-    meta = {
-        f"__meta_kubernetes_pod_label_{re.sub('[^a-zA-Z0-9_]', '_', name)}": value
-        for name, value in metadata["labels"].items()
-    }
-    labels = {**meta, "namespace": metadata["namespace"], "pod": metadata["name"]}
     return [
-        {"targets": [f"{status['podIP']}:{port['containerPort']}"], "labels": labels}
+        {"targets": [f"{status['podIP']}:{port['containerPort']}"], "labels": discovered_labels(metadata)}
         for port in ports
         if port.get("name") == "metrics"
     ]

@@ -75,8 +75,7 @@ def load_images(cluster: Cluster) -> None:
     Skips where nothing is built, or of other sources than those of this checkout; in CI, which builds, that fails.
     """
     assert cluster.node is not None
-    names = [image(service) for service in SERVICES]
-    found = {name: inspect(name) for name in names}
+    found = {name: inspect(name) for name in map(image, SERVICES)}
     if missing := [name for name, (digest, _) in found.items() if not digest]:
         pytest.skip(f"no image {missing[0]}: `make e2e-images` builds all")
     with tempfile.TemporaryDirectory(prefix="misstep-e2e-") as scratch:
@@ -85,10 +84,9 @@ def load_images(cluster: Cluster) -> None:
     if other := [name for name, (_, made_of) in found.items() if made_of != wanted]:
         refuse = pytest.fail if os.environ.get("CI") else pytest.skip
         refuse(f"{other[0]} was not built from this checkout as it is now: `make e2e-images` builds all anew")
-    identities = {name: digest for name, (digest, _) in found.items()}
     there = _loaded(cluster.node)
     with tempfile.TemporaryDirectory(prefix="misstep-e2e-") as scratch:
-        lacking = [name for name in names if identities[name] != there.get(name)]
+        lacking = [name for name, (digest, _) in found.items() if digest != there.get(name)]
         for archive in built.export(lacking, Path(scratch)):
             cluster.node.load(archive)
         if S3_IMAGE not in there:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from misstep.plan.frozen import Storage
 from tests.cluster.manifests import namespace
-from tests.cluster.world import NAMESPACE, results
+from tests.cluster.world import NAMESPACE, eventually, results, stage_of
 from tests.e2e.installed import SYSTEM, Installed, image
 
 pytestmark = [pytest.mark.cluster, pytest.mark.e2e, pytest.mark.slow]
@@ -50,26 +49,19 @@ def pod_of(world: Installed, name: str, stage: str) -> dict[str, Any]:
         found[:] = [pod for pod in listed if pod["status"].get("phase") == "Running"]
         return bool(found)
 
-    until(runs, f"pod of {stage}", 180)
+    eventually(runs, 180, lambda: f"no pod of {stage}")
     return found[0]
 
 
 def job_of_training(world: Installed, name: str) -> dict[str, Any]:
     """The one Job that the training of an Experiment has had."""
-    (job,) = [job for job in world.jobs(name).values() if job["metadata"]["labels"]["misstep.dev/stage"] == TRAINING]
+    (job,) = [job for job in world.jobs(name).values() if stage_of(job) == TRAINING]
     return job
 
 
 def pods_of_job(world: Installed, job: dict[str, Any]) -> list[dict[str, Any]]:
     found = world.kubectl("get", "pods", "-l", f"job-name={job['metadata']['name']}", "-ojson")
     return list(json.loads(found)["items"])
-
-
-def until(met: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < end, f"no {what} in {seconds:.0f} s"
-        time.sleep(0.5)
 
 
 def check_end(
@@ -85,7 +77,7 @@ def check_end(
     store = Storage(uri=f"{world.storage['uri']}/faults/{name}", path_style=True)
     assert results(store, report, world.folder / name) == undisturbed
     world.kubectl("delete", "experiment", name, "--timeout=60s")
-    until(lambda: not left_over(world, name), "end of all children")
+    eventually(lambda: not left_over(world, name), 60, lambda: left_over(world, name))
 
 
 def left_over(world: Installed, name: str) -> list[str]:
@@ -175,7 +167,7 @@ def test_a_training_over_two_pods_outlives_the_end_of_one(world: Installed) -> N
     world.apply(document)
     pod_of(world, "pair", TRAINING)
     job = job_of_training(world, "pair")
-    until(lambda: len(ranks(world)) == 2, "two ranks", 120)
+    eventually(lambda: len(ranks(world)) == 2, 120, lambda: ranks(world))
     world.in_node("kill", "-KILL", ranks(world)[-1])
     status = world.wait_for_state("pair", "Succeeded", 500)
     assert {entry.get("attempt", 1) for entry in status["stages"]} == {1}
@@ -201,7 +193,7 @@ def test_an_experiment_says_which_account_its_namespace_lacks(world: Installed) 
             found = world.cluster.kubectl("get", "experiment", "stranger", "--namespace=elsewhere", "-ojson")
             return str(json.loads(found).get("status", {}).get("why", ""))
 
-        until(lambda: f'serviceaccount "{STAGES}" not found' in why(), "complaint about the account")
+        eventually(lambda: f'serviceaccount "{STAGES}" not found' in why(), 60, why)
         (job,) = json.loads(world.cluster.kubectl("get", "jobs", "--namespace=elsewhere", "-ojson"))["items"]
         assert not {"active", "failed", "succeeded"} & {name for name, count in job["status"].items() if count}
         assert not world.cluster.kubectl("get", "pods", "--namespace=elsewhere", "-oname").strip()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -13,14 +12,10 @@ import pytest
 from cluster import built
 from misstep.plan.frozen import Storage
 from tests.cluster.scraping import Prometheus, dashboard_queries
-from tests.cluster.world import STAGES, results
+from tests.cluster.world import STAGES, jobs_by_stage, results
 from tests.e2e.installed import NAMESPACE, RELEASE, STORE, Installed, image
 
 pytestmark = [pytest.mark.cluster, pytest.mark.e2e, pytest.mark.slow]
-
-
-def stages_of_jobs(world: Installed, name: str) -> Counter[str]:
-    return Counter(job["metadata"]["labels"]["misstep.dev/stage"] for job in world.jobs(name).values())
 
 
 def keys(status: dict[str, Any]) -> dict[str, str]:
@@ -68,7 +63,7 @@ def test_an_upgrade_leaves_a_running_experiment_its_plan(world: Installed) -> No
     assert world.status("upgraded")["state"] != "Succeeded", "it has ended under the old version"
     after = world.wait_for_state("upgraded", "Succeeded", 300)
     assert keys(after) == keys(before)
-    assert set(stages_of_jobs(world, "upgraded").values()) == {1}
+    assert set(jobs_by_stage(world, "upgraded").values()) == {1}
 
     world.apply(world.short("planned-later", 1, suspend=True))
     otherwise = world.wait("planned-later", "plan", lambda status: bool(status.get("stages")))
@@ -82,7 +77,7 @@ def test_experiments_outlive_the_release(world: Installed) -> None:
     before = world.wait("orphan", "training", lambda status: "sft" in status.get("stage", ""))
     world.helm.uninstall(RELEASE, wait="watcher", timeout=120)
     assert "orphan" in world.kubectl("get", "experiments", "-oname")
-    assert stages_of_jobs(world, "orphan")["sft-d32-s2"] == 1
+    assert jobs_by_stage(world, "orphan")["sft-d32-s2"] == 1
     world.install()
     after = world.wait_for_state("orphan", "Succeeded", 300)
     assert keys(after) == keys(before)
