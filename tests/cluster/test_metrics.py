@@ -49,8 +49,9 @@ def run(control_plane: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         ]
         with prometheus(folder / "prometheus", scrape) as found:
             began = time.time()
-            # Training long enough that no scrape can miss it.
-            longer = {"training__sft__epochs": 12, "training__dpo__epochs": 6}
+            # Training long enough that no scrape can miss it, in steps small enough that mistakes are left for pairs.
+            longer = {"training__sft__epochs": 120, "training__sft__learningRate": "1e-4"}
+            longer |= {"training__dpo__epochs": 60, "training__dpo__learningRate": "3e-5"}
             world.apply(world.experiment("measured", **longer))
             world.wait_for_state("measured", "Succeeded", 900)
             too_long = {"template": "1 " * 200 + "{question}\n"}
@@ -95,14 +96,13 @@ def test_results_are_those_of_the_report(run: Run) -> None:
 
 
 def test_stages_are_known_by_kind_experiment_and_stage(run: Run) -> None:
-    """By the relabellings of the chart's PodMonitor. Scrapes that fell before a process's end missed little of it."""
-    series = run.prometheus.over("misstep_generated_tokens_total", run.began, run.ended)
-    made = {labels["stage"]: max(values) for labels, values in series if labels["kind"] == "sample"}
-    assert {labels["experiment"] for labels, _ in series} >= {"measured"}
+    """By the relabellings of the chart's PodMonitor. Only training is sure to last from one scrape to the next: what
+    shorter stages count is all counted at their end, and may never be seen (docs/limits.md)."""
+    series = run.prometheus.over("misstep_training_tokens_total", run.began, run.ended)
     assert {labels["namespace"] for labels, _ in series} == {NAMESPACE}
     assert all(labels["pod"].startswith(f"{labels['kind']}-") for labels, _ in series)
-    samples = [entry["name"] for entry in run.world.status("measured")["stages"] if entry["kind"] == "sample"]
-    assert {stage for stage, tokens in made.items() if tokens} <= set(samples)
-    assert any(made.values())
-    kinds = {labels["objective"] for labels, _ in run.prometheus.over("misstep_training_loss", run.began, run.ended)}
-    assert kinds == {"sft", "dpo"}
+    trained = {labels["stage"]: max(values) for labels, values in series if labels["experiment"] == "measured"}
+    training = {e["name"]: e["kind"] for e in run.world.status("measured")["stages"] if e["kind"] in ("sft", "dpo")}
+    assert {stage for stage, tokens in trained.items() if tokens} == set(training)
+    objectives = run.prometheus.over("misstep_training_loss", run.began, run.ended)
+    assert {(labels["stage"], labels["objective"]) for labels, _ in objectives} == set(training.items())
