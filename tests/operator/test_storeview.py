@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from misstep.artifacts import manifest as m
 from misstep.artifacts.store import open_store
+from misstep.errors import MisstepError
 from misstep.plan.frozen import Storage
 from misstep.plan.planner import Plan
 from misstep_operator import storeview
@@ -54,3 +56,31 @@ def test_what_is_remembered_of_stores_does_not_grow_without_end(
     assert stores.look(plan, []).committed == set()
     assert not stores._committed
     assert stores._watch.cache_info().currsize == stores._reported.cache_info().currsize == 2
+
+
+def test_a_store_that_is_down_is_asked_now_and_then_by_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else Experiments that use it would take all workers from those whose stores are up."""
+    now, asked, up = 0.0, 0, False
+
+    class Watch:
+        def committed_among(self, keys: Sequence[str]) -> frozenset[str]:
+            nonlocal now, asked
+            asked += 1
+            if up:
+                return frozenset()
+            assert asked not in range(2, 6) or stores.look(PLAN, []).error == "no answer", "meanwhile others are told"
+            now += 20.0
+            raise MisstepError("no answer")
+
+    monkeypatch.setattr(storeview, "_open", lambda storage: Watch())
+    stores = Stores(clock=lambda: now)
+    while now < 400:
+        assert stores.look(PLAN, []).error == "no answer"
+        now += 1.0
+    assert asked == 5, "20 s in 80"
+    up = True
+    now += storeview._SPARED_SECONDS
+    assert stores.look(PLAN, []).error == ""
+    up = False
+    assert stores.look(PLAN, []).error == "no answer"
+    assert asked == 7, "what was once up is asked at once"
