@@ -14,8 +14,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from misstep.errors import BadInput
 from misstep.plan.frozen import FrozenStage, StageKind
+from misstep.plan.planner import Plan
 from misstep_operator.observed import ExperimentView, JobState, JobView, Observed
 from misstep_operator.stages import StageState
 
@@ -95,7 +95,7 @@ class Accounts:
             book = self._books[view.namespace, view.name] = _Book(view.uid, asked, seen.now, seen.now)
         if book.asked != asked:
             book.asked, book.since = asked, seen.now
-        stages = {} if isinstance(seen.plan, BadInput) else seen.plan.by_key
+        stages = seen.plan.by_key if isinstance(seen.plan, Plan) else {}
         self._count_ends(book, view, seen)
         self._count_gpus(book, seen, stages)
         for job in seen.jobs:

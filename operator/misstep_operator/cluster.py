@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx2
 import lightkube
+import structlog
 from lightkube import codecs
 from lightkube.core.exceptions import ApiError
 from lightkube.generic_resource import create_namespaced_resource
@@ -19,6 +21,7 @@ from lightkube.types import CascadeType, PatchType
 from misstep.errors import MisstepError
 from misstep_operator import observed as o
 
+_log = structlog.get_logger(__name__)
 Experiments = create_namespaced_resource("misstep.dev", "v1alpha1", "Experiment", "experiments")
 Labels = dict[str, str | Operator[Any] | Iterable[Any] | None]
 Fields = dict[str, str | BinaryOperator | SequenceOperator]
@@ -39,13 +42,12 @@ class Cluster:
     def __init__(self, client: lightkube.AsyncClient, namespaces: Sequence[str] = (), writer: str = o.MANAGER) -> None:
         self._client = client
         self._writer = writer
-        self._namespaces: Sequence[str] = namespaces or ("*",)
+        self.namespaces: Sequence[str] = namespaces or ("*",)
 
-    async def experiments(self) -> AsyncIterator[dict[str, Any]]:
-        """List all Experiments of the watched namespaces, one after the other: there may be many, and large ones."""
-        for ns in self._namespaces:
-            async for found in self._client.list(Experiments, namespace=ns):
-                yield _plain(found)
+    async def experiments(self, namespace: str) -> AsyncIterator[dict[str, Any]]:
+        """List all Experiments of a watched namespace, one after the other: there may be many, and large ones."""
+        async for found in self._client.list(Experiments, namespace=namespace):
+            yield _plain(found)
 
     async def experiment(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Read one; None where there is none."""
@@ -62,18 +64,26 @@ class Cluster:
         return [_plain(pod) async for pod in found]
 
     async def jobs_for(self, keys: Sequence[str], storage: str) -> list[dict[str, Any]]:
-        """List all Jobs of the watched namespaces that compute one of the keys in a store."""
-        marks: Labels = {o.KEY_LABEL: list(keys), o.STORAGE_LABEL: storage}
-        return [
-            _plain(job) for ns in self._namespaces async for job in self._client.list(Job, namespace=ns, labels=marks)
-        ]
+        """List all Jobs of the watched namespaces that compute one of the keys in a store.
 
-    async def why_no_pods(self, namespace: str, job: str) -> str:
-        """Return the last complaint in a Job's events: a quota, an admission policy."""
-        fields: Fields = {"involvedObject.name": job, "involvedObject.kind": "Job", "type": "Warning"}
+        A namespace where that is forbidden, as in one that is gone with its Role, is passed over.
+        """
+        marks: Labels = {o.KEY_LABEL: list(keys), o.STORAGE_LABEL: storage}
+        found = []
+        for namespace in self.namespaces:
+            try:
+                found += [_plain(job) async for job in self._client.list(Job, namespace=namespace, labels=marks)]
+            except ApiError as error:
+                if error.status.code != _FORBIDDEN:
+                    raise
+        return found
+
+    async def complaints(self, namespace: str) -> dict[str, str]:
+        """Return the last complaint in the events of each Job that has one: a quota, an admission policy."""
+        fields: Fields = {"involvedObject.kind": "Job", "type": "Warning"}
         found = [event async for event in self._client.list(Event, namespace=namespace, fields=fields)]
         found.sort(key=lambda event: str(event.lastTimestamp or event.eventTime or ""))
-        return str(found[-1].message or "") if found else ""
+        return {str(event.involvedObject.name): str(event.message or "") for event in found}
 
     async def config_map(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Read a ConfigMap; None where there is none."""
@@ -138,7 +148,7 @@ class Cluster:
         return True
 
     async def tell(self, experiment: o.ExperimentView, reason: str, message: str, *, warning: bool) -> None:
-        """Post an event about an Experiment."""
+        """Post an event about an Experiment. One that cannot be posted is logged: the status says the same."""
         now = datetime.now(UTC)
         body = {
             "apiVersion": "v1",
@@ -159,7 +169,10 @@ class Cluster:
             "lastTimestamp": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "source": {"component": o.MANAGER},
         }
-        await self._client.create(codecs.from_dict(body))
+        try:
+            await self._client.create(codecs.from_dict(body))
+        except (ApiError, httpx2.HTTPError) as error:
+            _log.warning("no event was posted", experiment=experiment.name, about=message, error=str(error))
 
 
 def _children(experiment: str) -> Labels:

@@ -63,6 +63,11 @@ def refused(stage: str, message: str) -> str:
     return f"{stage}: the API server refuses its Job: {message}"
 
 
+def refused_plan(message: str) -> str:
+    """The API server does not take the ConfigMap that keeps the plan."""
+    return f"the API server refuses the ConfigMap that is to keep the plan: {message}"
+
+
 def failed(stage: str, message: str) -> str:
     """A stage has failed for good."""
     return f"{stage}: {message or 'its Job failed'}"

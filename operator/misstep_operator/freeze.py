@@ -13,11 +13,18 @@ from typing import Any
 
 from misstep.errors import BadInput
 from misstep.plan.cost import plan_cost
+from misstep.plan.cost.architecture import Architecture
 from misstep.plan.cost.fit import refuse_misfits
-from misstep.plan.planner import Plan, plan
+from misstep.plan.frozen import External
+from misstep.plan.planner import Plan, plan, storage_of
 from misstep.sources import architecture, resolve
 from misstep.spec.experiment import Experiment
 from misstep.spec.load import parse_experiment
+
+Shapes = Mapping[str, Architecture | None]
+"""Role of a model -> its shape, where it is known."""
+_MOST_ARGUMENT_BYTES = 128 << 10
+"""A stage is one argument of its pod's program; Linux starts none with a longer one (MAX_ARG_STRLEN)."""
 
 
 def parse(body: Mapping[str, Any]) -> Experiment:
@@ -32,8 +39,34 @@ def parse(body: Mapping[str, Any]) -> Experiment:
     return parse_experiment(json.dumps(document), f"Experiment {metadata.get('name')}")
 
 
-def make_plan(experiment: Experiment) -> Plan:
-    """Plan an Experiment for a cluster, and refuse what cannot fit. Raises BadInput."""
+def read_shapes(experiment: Experiment) -> Shapes:
+    """Read the shapes of the models that an Experiment uses, from stores that may be slow or away. Raises BadInput.
+
+    Three tries, each of 5 s to connect and 15 s to wait for an answer: a store that is away costs about 20 s a model,
+    one that takes connections and is silent 50 s, and only one whose answers begin and break off five times that. Then
+    no shape is known.
+    """
+    storage = storage_of(experiment)
+    used = {role: each for role, each in _externals(experiment).items() if role in ("model", "model_teacher")}
+    return {role: architecture(each, storage, patient=False) for role, each in used.items()}
+
+
+def make_plan(experiment: Experiment, shapes: Shapes) -> Plan:
+    """Plan an Experiment for a cluster, and refuse what cannot fit. Raises BadInput.
+
+    Args:
+        shapes: what ``read_shapes`` found.
+    """
+    made = plan(experiment, _externals(experiment))
+    for stage in made.stages:
+        if len(stage.model_dump_json().encode()) >= _MOST_ARGUMENT_BYTES:
+            fix = "has too many inputs for a pod to start. Fewer arms, sizes or seeds in one Experiment: split it."
+            raise BadInput("spec", f"{len(made.stages)} stages", f"The stage {stage.name} {fix}")
+    refuse_misfits(plan_cost(made, shapes["model"], experiment.spec.assumptions, shapes.get("model_teacher")))
+    return made
+
+
+def _externals(experiment: Experiment) -> dict[str, External]:
     if not experiment.spec.storage.uri.startswith("s3://"):
         raise BadInput(
             "spec.storage.uri",
@@ -41,21 +74,7 @@ def make_plan(experiment: Experiment) -> Plan:
             "Stages in a cluster share no disk: give s3://BUCKET/PREFIX.",
         )
     _refuse_local(experiment)
-    externals = resolve(experiment)
-    made = plan(experiment, externals)
-    storage = made.report.storage
-    teacher = externals.get("model_teacher")
-    # Others wait to be planned meanwhile. Three tries, each of 5 s to connect and 15 s to wait for an answer: a store
-    # that is away costs about 20 s a model, one that takes connections and is silent 50 s, and only one whose answers
-    # begin and break off five times that. Then no shape is known.
-    cost = plan_cost(
-        made,
-        architecture(externals["model"], storage, patient=False),
-        experiment.spec.assumptions,
-        None if teacher is None else architecture(teacher, storage, patient=False),
-    )
-    refuse_misfits(cost)
-    return made
+    return resolve(experiment)
 
 
 def _refuse_local(experiment: Experiment) -> None:

@@ -48,7 +48,7 @@ class Operator:
         self._queue: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self._asked: set[tuple[str, str]] = set()
         self._at_work: set[tuple[str, str]] = set()
-        self.last_resync = time.monotonic()
+        self.last_turn = time.monotonic()
 
     def wake(self, namespace: str, name: str) -> None:
         """Ask for a pass soon; asking again before it begins changes nothing.
@@ -65,20 +65,21 @@ class Operator:
 
     @property
     def alive(self) -> bool:
-        """Tell whether the resync goes on: what liveness means."""
+        """Tell whether the resync goes on: what liveness means. It does where the API server refuses or is away: no
+        restart would help."""
         patience = max(_LEAST_STALL_SECONDS, _STALLED_RESYNCS * self._settings.resync_seconds)
-        return time.monotonic() - self.last_resync < patience
+        return time.monotonic() - self.last_turn < patience
 
     def registry(self) -> kopf.OperatorRegistry:
-        """Return kopf's handlers: they only wake."""
+        """Return kopf's handlers: they only wake, and are coroutines, for kopf calls others from threads."""
         registry = kopf.OperatorRegistry()
 
         @kopf.on.event("misstep.dev", "v1alpha1", "experiments", registry=registry)
-        def experiment_changed(namespace: str | None, name: str | None, **_: Any) -> None:
+        async def experiment_changed(namespace: str | None, name: str | None, **_: Any) -> None:
             self.wake(str(namespace), str(name))
 
         @kopf.on.event("batch", "v1", "jobs", labels={o.MANAGED_LABEL: o.MANAGER}, registry=registry)
-        def job_changed(namespace: str | None, labels: Any, **_: Any) -> None:
+        async def job_changed(namespace: str | None, labels: Any, **_: Any) -> None:
             if labels.get(o.EXPERIMENT_LABEL):
                 self.wake(str(namespace), labels[o.EXPERIMENT_LABEL])
 
@@ -88,6 +89,8 @@ class Operator:
             settings.scanning.disabled = True
             settings.watching.server_timeout = 120  # a watch that says nothing is opened anew
             settings.watching.client_timeout = 150
+            # By the API server: kopf itself would list and watch all Jobs of the cluster, and drop those of others.
+            settings.watching.label_selectors["batch", "v1", "jobs"] = f"{o.MANAGED_LABEL}={o.MANAGER}"
             settings.networking.error_backoffs = _Patience()
 
         @kopf.on.login(registry=registry)
@@ -131,22 +134,35 @@ class Operator:
 
     async def _resync(self) -> None:
         while True:
-            try:
-                before, names = self._passes.known(), set()
-                async for body in self._cluster.experiments():
-                    name = body["metadata"]["namespace"], body["metadata"]["name"]
-                    names.add(name)
-                    if not is_idle(experiment_view(body)):
-                        self.wake(*name)
-            except Exception as error:  # noqa: BLE001 - whatever it was, the next turn asks again
-                self._failed("the API server did not list Experiments", error)
-            else:
-                self.last_resync = time.monotonic()
+            complete = True
+            for namespace in self._cluster.namespaces:
+                complete &= await self._list(namespace)
+                self.last_turn = time.monotonic()
+            if complete:
                 self._metrics.resync.set_to_current_time()
-                for gone in before - names:
-                    self.wake(*gone)  # to be forgotten, once the API server has said of it alone that it is gone
             give_back()
             await asyncio.sleep(self._settings.resync_seconds)
+
+    async def _list(self, namespace: str) -> bool:
+        """Wake what is not idle in a namespace, or "*"; tell whether the API server listed it.
+
+        One that it does not list, as where a namespace went with the operator's rights there, is no reason to leave
+        the others alone.
+        """
+        before = {each for each in self._passes.known() if namespace in ("*", each[0])}
+        names = set()
+        try:
+            async for body in self._cluster.experiments(namespace):
+                name = body["metadata"]["namespace"], body["metadata"]["name"]
+                names.add(name)
+                if not is_idle(experiment_view(body)):
+                    self.wake(*name)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the next turn asks again
+            self._failed("the API server did not list Experiments", error, namespace=namespace)
+            return False
+        for gone in before - names:
+            self.wake(*gone)  # to be forgotten, once the API server has said of it alone that it is gone
+        return True
 
     async def _work(self) -> None:
         while True:
@@ -156,13 +172,13 @@ class Operator:
             try:
                 await self._passes.make(namespace, name)
             except Exception as error:  # noqa: BLE001 - the next resync tries again: nothing is lost but time
+                self._metrics.errors.inc()
                 self._failed("pass failed", error, namespace=namespace, experiment=name)
             self._at_work.discard(experiment)
             if experiment in self._asked:
                 self._queue.put_nowait(experiment)
 
     def _failed(self, what: str, error: Exception, **where: str) -> None:
-        """Count and log an error: in one line where the API server refuses or is away, which may go on for a while."""
-        self._metrics.errors.inc()
+        """Log an error: in one line where the API server refuses or is away, which may go on for a while."""
         expected = isinstance(error, ApiError | httpx2.HTTPError)
         _log.error(what, **where, error=f"{type(error).__name__}: {error}", exc_info=None if expected else error)

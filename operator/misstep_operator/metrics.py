@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 import misstep
-from misstep.errors import BadInput
+from misstep.plan.planner import Plan
 from misstep_operator.accounts import Accounts
 from misstep_operator.conditions import STORE_READABLE
 from misstep_operator.observed import ExperimentView, Observed
@@ -129,7 +129,7 @@ class Metrics:
 
 
 def _fractions(seen: Observed) -> dict[str, float]:
-    if isinstance(seen.plan, BadInput):
+    if not isinstance(seen.plan, Plan):
         return {}
     stages = ((stage, seen.store.beats.get(stage.key, [])) for stage in seen.plan.stages)
     return {stage.name: sum(beat.fraction for beat in beats) / stage.shards for stage, beats in stages if beats}

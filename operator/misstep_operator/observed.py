@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from misstep.artifacts.progress import Heartbeat
-from misstep.errors import BadInput
+from misstep.errors import MisstepError
 from misstep.plan.planner import Plan
 
 NAME_LABEL, MANAGED_LABEL, COMPONENT_LABEL = (
@@ -117,12 +117,13 @@ class Observed:
     """Everything that a pass decides from."""
 
     experiment: ExperimentView
-    plan: Plan | BadInput
-    """The plan frozen for this generation, or why there is none."""
+    plan: Plan | MisstepError
+    """The plan frozen for this generation; or why there is none: BadInput where there will be none, another error where
+    it cannot be had for now."""
     jobs: tuple[JobView, ...] = ()
     """All child Jobs, also those of earlier generations."""
     taken: Mapping[str, str] = field(default_factory=dict)
-    """Key -> name of another Experiment that has a live Job for it in the same store."""
+    """Key -> namespace and name of another Experiment that has a live Job for it in the same store."""
     store: StoreView = StoreView()
     now: float = 0.0
     """Seconds since the epoch."""

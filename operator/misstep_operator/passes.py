@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
 
-from misstep.errors import BadInput
-from misstep.plan.kept import PlanUnreadable, pack, plan_name, unpack
+from misstep.errors import BadInput, MisstepError
+from misstep.plan.kept import pack, plan_name, unpack
 from misstep.plan.planner import Plan
 from misstep.spec.experiment import Experiment
 from misstep_operator import conditions as say
@@ -23,7 +24,7 @@ from misstep_operator.metrics import Metrics
 from misstep_operator.observed import EXPERIMENT_LABEL, ExperimentView, JobView, Observed, StoreView, Trouble
 from misstep_operator.reconcile import Decision, Start, reconcile
 from misstep_operator.settings import Settings
-from misstep_operator.status import finished_status, is_idle, waiting_status
+from misstep_operator.status import finished_status, is_idle
 from misstep_operator.storeview import Stores
 
 _log = structlog.get_logger(__name__)
@@ -39,6 +40,8 @@ class _Known:
     uid: str
     others: set[str] = field(default_factory=set)
     """Other operators that its events have named."""
+    settled: bool = False
+    """Its last pass saw it at rest, and no Job alive: none whose end is still to be counted."""
 
 
 class Passes:
@@ -56,13 +59,16 @@ class Passes:
         body = await self._cluster.experiment(namespace, name)
         if body is None or body["metadata"].get("deletionTimestamp"):
             self._metrics.forget(namespace, name)
-            self._known.pop((namespace, name), None)
+            gone = self._known.pop((namespace, name), None)
+            if gone is not None:
+                self._drop_plans(gone.uid)
             return
         view = views.experiment_view(body)
         known = self._known.get((namespace, name))
         if known is not None and known.uid != view.uid:
             known = None
-        if is_idle(view) and (view.suspend or not (known or self._metrics.lacks_results(view))):
+        settled = known is None or known.settled
+        if is_idle(view) and (view.suspend or (settled and not self._metrics.lacks_results(view))):
             # An operator that starts is told of all that ever ended here: nothing is to be observed of those but
             # their results. Of one that has just ended, the last Job's end is still to be counted.
             self._metrics.rests(view)
@@ -84,11 +90,7 @@ class Passes:
         if isinstance(experiment, Experiment):
             view = replace(view, attempts=experiment.spec.cluster.attempts)
         await self._notice_others(view, body, known)
-        try:
-            plan = experiment if isinstance(experiment, BadInput) else await self._plan(view, experiment)
-        except PlanUnreadable as error:
-            await self._wait(view, body, str(error))
-            return
+        plan = experiment if isinstance(experiment, BadInput) else await self._plan(view, experiment)
         seen = await self._observe(view, plan)
         decision = reconcile(seen)
         if decision.starts and isinstance(plan, Plan):
@@ -104,8 +106,10 @@ class Passes:
         await self._say(decision, view, body)
         status = decision.status or dict(view.status)
         self._metrics.saw(view, status, seen)
-        if is_idle(replace(view, status=status)):
-            self._plans.pop((view.uid, view.generation), None)
+        rests = is_idle(replace(view, status=status))
+        known.settled = rests and not any(job.alive for job in seen.jobs)
+        if rests:
+            self._drop_plans(view.uid)
 
     async def _notice_others(self, view: ExperimentView, body: dict[str, Any], known: _Known) -> None:
         """Say, once, that another operator works on an Experiment too: they do no harm, and somebody has erred."""
@@ -116,8 +120,8 @@ class Passes:
                 _log.warning(text, experiment=view.name, namespace=view.namespace)
                 await self._cluster.tell(view, Reason.ANOTHER_OPERATOR.value, text, warning=True)
 
-    async def _plan(self, view: ExperimentView, experiment: Experiment) -> Plan | BadInput:
-        """Return the plan frozen for this generation; make and keep it where there is none."""
+    async def _plan(self, view: ExperimentView, experiment: Experiment) -> Plan | MisstepError:
+        """Return the plan frozen for this generation, made and kept where there is none; or why there is no plan."""
         known = self._plans.get((view.uid, view.generation))
         if known is not None:
             return known
@@ -125,8 +129,9 @@ class Passes:
         try:
             kept = await self._cluster.config_map(view.namespace, name)
             if kept is None:
+                shapes = await asyncio.to_thread(freeze.read_shapes, experiment)
                 async with self._planning:  # many at once would be no faster, and take more memory
-                    made = await asyncio.to_thread(freeze.make_plan, experiment)
+                    made = await asyncio.to_thread(freeze.make_plan, experiment, shapes)
                 body = {
                     "apiVersion": "v1",
                     "kind": "ConfigMap",
@@ -145,7 +150,9 @@ class Passes:
                 await self._forget_plans(view)
             else:
                 made = await asyncio.to_thread(unpack, kept.get("binaryData"))
-        except BadInput as error:
+        except Refused as error:
+            return Refused(say.refused_plan(str(error)))
+        except MisstepError as error:
             return error
         if len(self._plans) >= _REMEMBERED_PLANS:
             # Any one: a resync visits them all in turn, and the oldest or least recently used would be needed next.
@@ -159,7 +166,11 @@ class Passes:
         if isinstance(before, int) and 0 < before < view.generation:
             await self._cluster.delete_config_map(view.namespace, plan_name(view.name, view.uid, before))
 
-    async def _observe(self, view: ExperimentView, plan: Plan | BadInput) -> Observed:
+    def _drop_plans(self, uid: str) -> None:
+        for known in [each for each in self._plans if each[0] == uid]:
+            del self._plans[known]
+
+    async def _observe(self, view: ExperimentView, plan: Plan | MisstepError) -> Observed:
         # Jobs before the store: what a complete Job committed is then seen.
         jobs = await self._cluster.jobs(view.namespace, view.name)
         own = [job for job in jobs if _owned(job, view)]
@@ -172,10 +183,10 @@ class Passes:
             return replace(alone, store=await asyncio.to_thread(self._stores.look, plan, ()))
         pods = await self._cluster.pods(view.namespace, view.name) if own else []
         found = views.job_views(own, pods)
-        for job in own:
-            if views.without_pods(job, pods, now):
-                why = await self._cluster.why_no_pods(view.namespace, job["metadata"]["name"])
-                found = tuple(_with_trouble(each, job["metadata"]["name"], why) for each in found)
+        without = {job["metadata"]["name"] for job in own if views.without_pods(job, pods, now)}
+        if without:
+            complaints = await self._cluster.complaints(view.namespace)
+            found = tuple(_with_trouble(job, complaints) if job.name in without else job for job in found)
         store = StoreView()
         if isinstance(plan, Plan):
             running = [job.key for job in found if job.alive]
@@ -185,8 +196,11 @@ class Passes:
     async def _taken(self, view: ExperimentView, plan: Plan, keys: list[str]) -> dict[str, str]:
         jobs = await self._cluster.jobs_for(keys, storage_id(plan.report.storage))
         others = [job for job in jobs if not _owned(job, view)]
-        names = {job["metadata"]["name"]: views.labels(job).get(EXPERIMENT_LABEL, "?") for job in others}
-        return {job.key: names[job.name] for job in views.job_views(others, ()) if job.alive}
+        found: dict[str, str] = {}
+        for job in others:
+            owner = f"{job['metadata']['namespace']}/{views.labels(job).get(EXPERIMENT_LABEL, '?')}"
+            found |= {each.key: owner for each in views.job_views([job], ()) if each.alive}
+        return found
 
     async def _change_jobs(
         self, decision: Decision, view: ExperimentView, experiment: Experiment | BadInput, body: dict[str, Any]
@@ -214,12 +228,6 @@ class Passes:
         for notice in decision.notices:
             await self._cluster.tell(view, notice.reason.value, notice.message, warning=notice.warning)
 
-    async def _wait(self, view: ExperimentView, body: dict[str, Any], why: str) -> None:
-        """Say what an Experiment waits for that cannot even be looked at; every resync looks again."""
-        seen = Observed(view, BadInput("spec", "", why), now=time.time())
-        status = waiting_status(seen, why)
-        await self._say(Decision(status=None if status == dict(view.status) else status), view, body)
-
     async def _start(self, start: Start, view: ExperimentView, experiment: Experiment, queue: dict[str, str]) -> None:
         spec, stage = experiment.spec, start.stage
         service = make_service(view, stage, start.attempt)
@@ -235,7 +243,6 @@ def _owned(job: dict[str, Any], view: ExperimentView) -> bool:
     return any(owner.get("uid") == view.uid for owner in owners)
 
 
-def _with_trouble(job: JobView, name: str, why: str) -> JobView:
-    if job.name != name or not why:
-        return job
-    return replace(job, trouble=Trouble("FailedCreate", why))
+def _with_trouble(job: JobView, complaints: Mapping[str, str]) -> JobView:
+    why = complaints.get(job.name)
+    return replace(job, trouble=Trouble("FailedCreate", why)) if why else job

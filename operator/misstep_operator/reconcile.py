@@ -6,16 +6,18 @@ makes it and how often.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from misstep.errors import BadInput
+from misstep.errors import BadInput, MisstepError
 from misstep.plan.frozen import FrozenStage
+from misstep.plan.planner import Plan
 from misstep_operator import conditions as say
 from misstep_operator.conditions import Reason
-from misstep_operator.observed import ExperimentView, JobState, Observed
+from misstep_operator.observed import ExperimentView, JobState, JobView, Observed
 from misstep_operator.stages import StageState, StageView, view_stages
-from misstep_operator.status import State, finished_status, invalid_status, status_of
+from misstep_operator.status import State, finished_status, invalid_status, status_of, waiting_status
 
 
 @dataclass(frozen=True)
@@ -52,16 +54,11 @@ def reconcile(seen: Observed) -> Decision:
     if finished_status(seen):
         return Decision()
     before = seen.experiment
-    if isinstance(seen.plan, BadInput):
-        status = invalid_status(seen, str(seen.plan))
-        notice = Notice(Reason.INVALID_SPEC, str(seen.plan), warning=True)
-        return _changed(before, Decision(status=status, notices=(notice,)))
+    if not isinstance(seen.plan, Plan):
+        return _changed(before, _without_plan(seen, seen.plan))
     views = view_stages(seen, seen.plan)
     keys = seen.plan.by_key
-    unwanted = [job for job in seen.jobs if job.key not in keys and job.alive]
-    if seen.experiment.suspend:
-        unwanted = [job for job in seen.jobs if job.alive]
-    ends = tuple(sorted(job.name for job in unwanted if job.state is not JobState.ENDING))
+    ends = _ends([job for job in seen.jobs if before.suspend or job.key not in keys])
     starts: tuple[Start, ...] = ()
     failed = any(view.state is StageState.FAILED for view in views)
     # Answered first: where no status can be written, nothing could count attempts, and Jobs would follow without end.
@@ -69,6 +66,19 @@ def reconcile(seen: Observed) -> Decision:
         starts = tuple(Start(view.stage, view.attempt + 1) for view in views if view.state is StageState.READY)
     status = status_of(seen, seen.plan, views, {start.stage.key for start in starts})
     return _changed(before, Decision(ends, starts, status, _notices(before, views, starts, status)))
+
+
+def _without_plan(seen: Observed, why: MisstepError) -> Decision:
+    ends = _ends(seen.jobs) if seen.experiment.suspend else ()
+    if not isinstance(why, BadInput):
+        return Decision(ends, status=waiting_status(seen, str(why)))
+    notice = Notice(Reason.INVALID_SPEC, str(why), warning=True)
+    return Decision(ends, status=invalid_status(seen, str(why)), notices=(notice,))
+
+
+def _ends(jobs: Iterable[JobView]) -> tuple[str, ...]:
+    """Name those that are to be deleted and are not yet."""
+    return tuple(sorted(job.name for job in jobs if job.alive and job.state is not JobState.ENDING))
 
 
 def _changed(before: ExperimentView, decision: Decision) -> Decision:

@@ -81,9 +81,10 @@ def _view(
 ) -> StageView:
     attempt = max([job.attempt for job in jobs] + [_number(remembered.get("attempt"))])
     base = min(attempt, _number(remembered.get("base")))
-    if not seen.experiment.answered:  # edited, or told to try again: earlier failures no longer count
-        alive = any(job.alive for job in jobs)
-        base = attempt - 1 if alive else attempt
+    if seen.experiment.suspend:  # its Jobs are ended without having failed
+        base = attempt
+    elif not seen.experiment.answered:  # edited, or told to try again: what has failed or was ended no longer counts
+        base = attempt - 1 if any(job.state in (JobState.ACTIVE, JobState.SUSPENDED) for job in jobs) else attempt
     last = jobs[-1] if jobs else None
     if _is_done(seen, stage.key, last, remembered):
         return StageView(stage, StageState.DONE, attempt, base, last)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
+from math import ceil
 from typing import Any
 
 from misstep.plan.planner import Plan
@@ -201,7 +202,15 @@ def _eta(seen: Observed, running: list[StageView]) -> str:
     """How long the stages at work will still take, where their heartbeats say; later stages are not counted."""
     beats = [beat for view in running for beat in seen.store.beats.get(view.stage.key, [])]
     left = [seconds for beat in beats if (seconds := seconds_left(beat)) is not None]
-    return duration(max(left)) if left else ""
+    return _coarse(max(left)) if left else ""
+
+
+def _coarse(seconds: float) -> str:
+    """Write a duration in steps: each change of a status is a write, whose event leads to another pass."""
+    if seconds <= 50:
+        return f"{10 * max(1, ceil(seconds / 10))} s"
+    minutes = ceil(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else duration(60 * minutes)
 
 
 def _conditions(seen: Observed, found: Mapping[str, tuple[bool, Reason, str]]) -> list[dict[str, Any]]:

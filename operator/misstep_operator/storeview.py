@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 
-from misstep.artifacts.store import open_store
+from misstep.artifacts.progress import Heartbeat
+from misstep.artifacts.store import UnreachableError, open_store
 from misstep.errors import MisstepError
 from misstep.plan.frozen import Storage
 from misstep.plan.planner import Plan
@@ -19,29 +22,39 @@ _REMEMBER_SECONDS = 300.0
 _CONNECTIONS, _REPORTS = 256, 1024
 """How many stores and reports are remembered: those looked at last."""
 _SPARED = 3.0
-"""A store that did not answer is left alone for so many times as long as it took to say so, ..."""
+"""A server that does not answer is left alone for so many times as long as it took to find that out, ..."""
 _SPARED_SECONDS = 60.0
-"""... and for so long at most: stores that are down take a quarter of a worker each, whatever number uses them."""
+"""... and for so long at most: servers that are down take a quarter of a worker each, whatever number uses them."""
+_HEARTBEATS_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What was found of a plan's stages."""
+
+    asked: float
+    """When all of them were asked for."""
+    committed: frozenset[str]
 
 
 class Stores:
     """Reads many stores; keeps connections, and for some minutes what is committed, which hardly ever goes away.
 
-    Methods block: call them in threads. A store that is down is asked by one thread at a time: the others are told what
-    the last one was.
+    Methods block: call them in threads. A server that is down is asked by one thread at a time; the others are told
+    what it was like.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time) -> None:
         self._clock, self._now = clock, now
         self._watch = lru_cache(_CONNECTIONS)(_open)
         self._reported = lru_cache(_REPORTS)(self._read_report)
-        self._committed: dict[tuple[Storage, str], float] = {}
-        """Until when it is remembered, about in that order."""
-        self._down: dict[Storage, tuple[str, float]] = {}
-        """What is wrong with it, and until when nobody need ask again."""
+        self._known: dict[tuple[Storage, str], _Known] = {}
+        """By a plan's store and its report's key, in the order in which they were asked."""
+        self._down: dict[tuple[str | None, str | None], tuple[str, float]] = {}
+        """Endpoint and region -> what is wrong with the server, and until when nobody need ask again."""
         self._lock = threading.Lock()
 
-    def look(self, plan: Plan, running: Sequence[str]) -> StoreView:
+    def look(self, plan: Plan, running: Collection[str]) -> StoreView:
         """Describe a plan's store.
 
         Args:
@@ -54,32 +67,71 @@ class Stores:
         begun = self._clock()
         try:
             watch = self._watch(storage)
-            committed = self._committed_among(watch, storage, [stage.key for stage in plan.stages])
+            committed = self._committed(watch, plan, running)
             accuracies = self._reported(storage, plan.report.key) if plan.report.key in committed else {}
         except MisstepError as raised:
-            self._note(storage, str(raised), self._clock() - begun)
+            if isinstance(raised, UnreachableError):
+                self._note(storage, str(raised), self._clock() - begun)
             return StoreView(error=str(raised))
         self._note(storage)
-        beats = {key: watch.heartbeats(key) for key in running if key not in committed}
+        working = [key for key in running if key not in committed]
+        return StoreView(committed, self._heartbeats(watch, working) if working else {}, accuracies)
+
+    def _heartbeats(self, watch: StoreWatch, keys: list[str]) -> dict[str, list[Heartbeat]]:
+        """Return those that are recent."""
         since = self._now() - _FRESH_SECONDS
-        fresh = {key: [beat for beat in found if beat.updated > since] for key, found in beats.items()}
-        return StoreView(committed, {key: found for key, found in fresh.items() if found}, accuracies)
+        with ThreadPoolExecutor(_HEARTBEATS_AT_ONCE) as pool:
+            beats = zip(keys, pool.map(watch.heartbeats, keys), strict=True)
+            fresh = {key: [beat for beat in found if beat.updated > since] for key, found in beats}
+        return {key: found for key, found in fresh.items() if found}
+
+    def _committed(self, watch: StoreWatch, plan: Plan, running: Collection[str]) -> frozenset[str]:
+        """Return the keys that are committed; a request each, of which there may be hundreds.
+
+        All are asked for now and then, since others use the store too. In between only those are that may have come to
+        be: of stages that run, or whose inputs are committed.
+        """
+        name, now = (plan.report.storage, plan.report.key), self._clock()
+        with self._lock:
+            while self._known and self._known[first := next(iter(self._known))].asked <= now - _REMEMBER_SECONDS:
+                del self._known[first]
+            known = self._known.get(name)
+        if known is None:
+            known = _Known(now, watch.committed_among([stage.key for stage in plan.stages]))
+        else:
+            committed, absent = set(known.committed), set[str]()
+            while asked := [
+                stage.key
+                for stage in plan.stages
+                if stage.key not in committed
+                and stage.key not in absent
+                and (stage.key in running or committed.issuperset(stage.inputs.values()))
+            ]:
+                found = watch.committed_among(asked)
+                committed |= found
+                absent |= set(asked) - found
+            known = _Known(known.asked, frozenset(committed))
+        with self._lock:
+            self._known[name] = known
+        return known.committed
 
     def _known_error(self, storage: Storage) -> str:
-        """Return what a store said that it is too early to ask again; whoever gets nothing is the one to ask."""
+        """Return why it is too early to ask a server again; whoever gets nothing is the one to ask."""
+        server, now = (storage.endpoint, storage.region), self._clock()
         with self._lock:
-            error, until = self._down.get(storage, ("", 0.0))
-            now = self._clock()
+            error, until = self._down.get(server, ("", 0.0))
             if not error or now < until:
                 return error
-            self._down[storage] = error, now + _SPARED_SECONDS
+            self._down[server] = error, now + _SPARED_SECONDS
             return ""
 
     def _note(self, storage: Storage, error: str = "", seconds: float = 0.0) -> None:
+        """Remember that a server does not answer, which took so long to find out; or that it does."""
+        server = storage.endpoint, storage.region
         with self._lock:
-            self._down.pop(storage, None)
+            self._down.pop(server, None)
             if error:
-                self._down[storage] = error, self._clock() + min(_SPARED * seconds, _SPARED_SECONDS)
+                self._down[server] = error, self._clock() + min(_SPARED * seconds, _SPARED_SECONDS)
             if len(self._down) > _CONNECTIONS:
                 del self._down[next(iter(self._down))]
 
@@ -88,17 +140,6 @@ class Stores:
         cells = self._watch(storage).summary(key).get("cells", ())
         whole = [cell for cell in cells if {"arm", "size", "accuracy"} <= cell.keys()]  # else another version
         return {(cell["arm"], cell["size"]): cell["accuracy"] for cell in whole}
-
-    def _committed_among(self, watch: StoreWatch, storage: Storage, keys: list[str]) -> frozenset[str]:
-        now = self._clock()
-        with self._lock:
-            while self._committed and self._committed[first := next(iter(self._committed))] <= now:
-                del self._committed[first]
-            known = {key for key in keys if self._committed.get((storage, key), 0.0) > now}
-        found = watch.committed_among([key for key in keys if key not in known])
-        with self._lock:
-            self._committed.update({(storage, key): now + _REMEMBER_SECONDS for key in found})
-        return frozenset(known | found)
 
 
 def _open(storage: Storage) -> StoreWatch:

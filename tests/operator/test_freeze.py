@@ -11,7 +11,8 @@ import pytest
 
 from misstep.errors import BadInput
 from misstep.plan.kept import PLAN_FILE, PlanUnreadable, pack, plan_name, unpack
-from misstep_operator.freeze import make_plan, parse
+from misstep.plan.planner import Plan
+from misstep_operator.freeze import make_plan, parse, read_shapes
 from tests.artifacts.servers import credentials
 from tests.operator.world import PLAN
 
@@ -36,12 +37,29 @@ def body(**spec: Any) -> dict[str, Any]:
     }
 
 
+def planned(document: dict[str, Any]) -> Plan:
+    experiment = parse(document)
+    return make_plan(experiment, read_shapes(experiment))
+
+
 def test_a_plan_of_an_object_and_back_from_its_configmap() -> None:
-    made = make_plan(parse(body()))
+    made = planned(body())
     assert made.experiment == "e"
     assert unpack(pack(made)) == made
     assert unpack(pack(PLAN)) == PLAN
     assert pack(made) == pack(made)
+
+
+def test_a_stage_that_no_pod_could_start_is_refused_before_anything_is_paid() -> None:
+    """Linux takes no argument of 128 KiB: the report has an input for each point."""
+    problems = {**body()["spec"]["problems"], "sizes": list(range(20, 84, 4))}
+    arms = [
+        {"name": "sft", "method": "sft"},
+        *({"name": f"rft-{n}", "method": "rft", "rft": {"epochs": n}} for n in range(2, 5)),
+    ]
+    assert len(planned(body(problems=problems, arms=arms, seeds=[0, 1])).stages) > 100
+    with pytest.raises(BadInput, match=r"^spec: .* stages.*report.*split it"):
+        planned(body(problems=problems, arms=arms, seeds=list(range(16))))
 
 
 def test_numbers_that_are_text_stay_text() -> None:
@@ -60,7 +78,7 @@ def test_numbers_that_are_text_stay_text() -> None:
 )
 def test_what_a_cluster_cannot_run_is_refused_with_its_field(spec: dict[str, Any], words: str) -> None:
     with pytest.raises(BadInput, match=words):
-        make_plan(parse(body(**spec)))
+        planned(body(**spec))
 
 
 @pytest.mark.parametrize("data", [None, {}, {PLAN_FILE: "!"}, {PLAN_FILE: base64.b64encode(b"x").decode()}])
@@ -87,6 +105,6 @@ def test_a_models_store_that_does_not_answer_is_given_up_soon(monkeypatch: pytes
         endpoint = f"http://127.0.0.1:{server.server_address[1]}"
         storage = {"uri": "s3://bucket/prefix", "endpoint": endpoint, "pathStyle": True}
         model = {"name": "base", "uri": "s3://bucket/model", "digest": "sha256:" + "a" * 64}
-        assert make_plan(parse(body(storage=storage, policy={"model": model}))).stages
+        assert planned(body(storage=storage, policy={"model": model})).stages
         server.shutdown()
     assert len(tries) == 3, "a stage would try six times, with longer timeouts"

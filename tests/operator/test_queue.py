@@ -32,6 +32,7 @@ class Held:
         self.bodies: dict[str, dict[str, Any]] = {}
         self.told: list[str] = []
         self.plans_read = 0
+        self.namespaces: tuple[str, ...] = ("*",)
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
 
     def add(self, name: str, uid: str, managers: tuple[str, ...] = (), **status: Any) -> None:
@@ -43,7 +44,9 @@ class Held:
         ended = [{"type": "Failed", "status": "True"}]
         self.add(name, name, observedGeneration=1, state="Failed", conditions=ended)
 
-    async def experiments(self) -> AsyncIterator[dict[str, Any]]:
+    async def experiments(self, namespace: str) -> AsyncIterator[dict[str, Any]]:
+        if namespace == "lost":
+            raise ConnectionError("no longer ours")
         found = list(self.bodies.values())
         if self.meanwhile is not None:
             await self.meanwhile()
@@ -136,6 +139,26 @@ def test_a_resync_forgets_what_is_gone_and_not_what_appears_while_the_list_is_re
         await until(lambda: len(known) == 3)
         assert all(("ns", "new") in each for each in known), "it is idle: no other pass would bring it back"
         assert passes.known() == metrics.known() == {("ns", "stays"), ("ns", "new")}
+        for task in tasks:
+            task.cancel()
+
+    asyncio.run(run())
+
+
+def test_a_namespace_that_is_lost_holds_up_no_other() -> None:
+    """As where it was deleted, and the operator's rights in it."""
+
+    async def run() -> None:
+        held = Held()
+        passes, metrics = over(held)
+        held.namespaces = ("lost", "ns")
+        operator = Operator(cast(Cluster, held), passes, SETTINGS, metrics)
+        held.add("e", "uid")
+        before = operator.last_turn
+        tasks = [asyncio.create_task(operator._work()), asyncio.create_task(operator._resync())]
+        await until(lambda: passes.known() == {("ns", "e")} and operator.last_turn > before)
+        assert operator.alive
+        assert not metrics.resync._value.get(), "an alert is to say so"
         for task in tasks:
             task.cancel()
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from misstep.errors import BadInput
+from misstep.errors import BadInput, MisstepError
+from misstep.plan.kept import PlanUnreadable
 from misstep_operator.observed import JobState, JobView, StoreView, Trouble
 from misstep_operator.reconcile import Decision, reconcile
 from misstep_operator.stages import FAIL_JOB
@@ -162,6 +163,39 @@ def test_suspension_ends_jobs_and_keeps_results_and_counts_no_failure() -> None:
     assert [(world.jobs[name].stage, world.jobs[name].attempt) for name in world.active()] == [("sft-d100-s0", 2)]
     assert world.entry("sft-d100-s0")["base"] == 1
     assert world.run_to_the_end() == "Succeeded"
+
+
+def test_a_suspension_is_no_failure() -> None:
+    """Where no attempt is to spare: neither while its Jobs end, nor if it goes on before they have."""
+    for patience in (False, True):
+        world = World(attempts=1)
+        world.step()
+        (job,) = world.active()
+        world.suspend, world.generation = True, 2
+        world.settle()
+        if patience:
+            world.remove(job)
+            world.settle()
+        assert world.status["state"] == "Suspended"
+        assert world.entry(FIRST)["state"] != "failed"
+        world.suspend, world.generation = False, 3
+        world.settle()
+        assert world.run_to_the_end() == "Succeeded"
+        assert next(world.jobs[name].attempt for name in world.created if name in world.jobs) == 2
+
+
+@pytest.mark.parametrize("why", [BadInput("spec.x", 1, "Mend it."), PlanUnreadable("spoilt")])
+def test_a_suspension_ends_jobs_also_where_there_is_no_plan(why: MisstepError) -> None:
+    world = World()
+    world.step()
+    world.suspend, world.generation = True, 2
+    seen = replace(world.observe(), plan=why)
+    decision = reconcile(seen)
+    assert list(decision.ends) == world.active()
+    assert decision.status is not None
+    assert decision.status["state"] == ("Invalid" if isinstance(why, BadInput) else "Waiting")
+    assert [entry["name"] for entry in decision.status["stages"]], "they are remembered"
+    assert not reconcile(replace(seen, experiment=replace(seen.experiment, suspend=False))).ends
 
 
 def test_an_edit_ends_what_is_no_longer_wanted_and_reuses_the_rest() -> None:

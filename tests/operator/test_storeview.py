@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from misstep.artifacts import manifest as m
-from misstep.artifacts.store import open_store
-from misstep.errors import MisstepError
+from misstep.artifacts.progress import Heartbeat
+from misstep.artifacts.store import UnreachableError, open_store
 from misstep.plan.frozen import Storage
 from misstep.plan.planner import Plan
 from misstep_operator import storeview
@@ -26,7 +26,7 @@ def test_accuracies_come_with_the_report_and_are_read_once(tmp_path: Path) -> No
     receipt = m.Receipt(block=0, blocks=1, parts=(), summary={"cells": [cell]}, tools={}, seconds=0.0)
     m.put_receipt(store, plan.report.key, receipt)
     m.commit(store, plan.report, 1)
-    assert stores.look(plan, []).accuracies == {("dpo", "100"): 0.25}
+    assert stores.look(plan, [plan.report.key]).accuracies == {("dpo", "100"): 0.25}
     store.put(f"{plan.report.key}/manifest.json", b"no manifest")
     assert stores.look(plan, []).accuracies == {("dpo", "100"): 0.25}
 
@@ -48,13 +48,13 @@ def test_what_is_remembered_of_stores_does_not_grow_without_end(
         )
         m.commit(open_store(storage), plan.report, 1)
         assert stores.look(plan, []).committed == {plan.report.key}
-        assert stores._committed.keys() == {(storage, plan.report.key)}, "those before have expired"
+        assert stores._known.keys() == {(storage, plan.report.key)}, "those before have expired"
         open_store(storage).delete(f"{plan.report.key}/manifest.json")
         now += storeview._REMEMBER_SECONDS - 1
         assert stores.look(plan, []).committed == {plan.report.key}, "remembered"
         now += 1
     assert stores.look(plan, []).committed == set()
-    assert not stores._committed
+    assert len(stores._known) == 1
     assert stores._watch.cache_info().currsize == stores._reported.cache_info().currsize == 2
 
 
@@ -70,7 +70,7 @@ def test_a_store_that_is_down_is_asked_now_and_then_by_one_at_a_time(monkeypatch
                 return frozenset()
             assert asked not in range(2, 6) or stores.look(PLAN, []).error == "no answer", "meanwhile others are told"
             now += 20.0
-            raise MisstepError("no answer")
+            raise UnreachableError("no answer")
 
     monkeypatch.setattr(storeview, "_open", lambda storage: Watch())
     stores = Stores(clock=lambda: now)
@@ -84,3 +84,42 @@ def test_a_store_that_is_down_is_asked_now_and_then_by_one_at_a_time(monkeypatch
     up = False
     assert stores.look(PLAN, []).error == "no answer"
     assert asked == 7, "what was once up is asked at once"
+
+
+def test_a_key_is_asked_for_when_its_stage_runs_or_could(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan may have hundreds, and each is a request; others' work is seen after some minutes at most."""
+    now, there, asked = 0.0, set[str](), list[str]()
+
+    class Watch:
+        def committed_among(self, keys: Sequence[str]) -> frozenset[str]:
+            asked.extend(keys)
+            return frozenset(there & set(keys))
+
+        def heartbeats(self, key: str) -> list[Heartbeat]:
+            return []
+
+        def summary(self, key: str) -> dict[str, object]:
+            return {}
+
+    monkeypatch.setattr(storeview, "_open", lambda storage: Watch())
+    stores, keys = Stores(clock=lambda: now), [stage.key for stage in PLAN.stages]
+    first, second, last = keys[0], keys[1], keys[-1]
+
+    def look(*running: str) -> set[str]:
+        asked.clear()
+        return set(stores.look(PLAN, running).committed)
+
+    assert look() == set()
+    assert asked == keys, "at first all"
+    assert look() == set()
+    assert asked == [first]
+    there |= {first, second}
+    assert look(last) == {first, second}
+    assert {first, second, last} <= set(asked)
+    assert len(asked) == len(set(asked)) < len(keys)
+    there |= {last}
+    assert look() == {first, second}
+    now += storeview._REMEMBER_SECONDS
+    there -= {first}
+    assert look() == {second, last}
+    assert asked == keys

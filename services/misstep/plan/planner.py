@@ -69,6 +69,18 @@ def plan(experiment: Experiment, externals: Mapping[str, External]) -> Plan:
     return Plan(experiment=experiment.metadata.name, stages=tuple(builder.stages.values()))
 
 
+def storage_of(experiment: Experiment) -> Storage:
+    """Return how the stages of an Experiment reach its store."""
+    given = experiment.spec.storage
+    return Storage(
+        uri=given.uri,
+        endpoint=given.endpoint,
+        region=given.region,
+        path_style=given.path_style,
+        ca_bundle=given.ca_bundle,
+    )
+
+
 class _Builder:
     """Collects stages by key; asking twice for the same stage gives the same one."""
 
@@ -77,14 +89,7 @@ class _Builder:
         self.externals = externals
         self.translate = Translator(experiment.spec)
         self.stages: dict[str, FrozenStage] = {}
-        storage = experiment.spec.storage
-        self.storage = Storage(
-            uri=storage.uri,
-            endpoint=storage.endpoint,
-            region=storage.region,
-            path_style=storage.path_style,
-            ca_bundle=storage.ca_bundle,
-        )
+        self.storage = storage_of(experiment)
         sources = {role: e for role, e in externals.items() if role.startswith("source_")}
         self.problems = self.synthetic(sources) if self.spec.teacher.writes else self.ingested("problems", sources)
 
