@@ -13,13 +13,14 @@ import pytest
 from misstep.plan import kept
 from misstep.plan.planner import Plan
 from misstep_operator import passes as p
-from misstep_operator.cluster import Cluster
+from misstep_operator.cluster import Cluster, Refused
 from misstep_operator.handlers import Operator
 from misstep_operator.metrics import Metrics
 from misstep_operator.observed import ExperimentView
 from misstep_operator.passes import Passes
 from misstep_operator.settings import Settings
 from misstep_operator.storeview import Stores
+from tests.operator.test_freeze import body
 from tests.operator.world import PLAN
 
 SETTINGS = Settings(images={}, resync_seconds=0.05, identity="me")
@@ -50,8 +51,8 @@ class Held:
         found = list(self.bodies.values())
         if self.meanwhile is not None:
             await self.meanwhile()
-        for body in found:
-            yield body
+        for each in found:
+            yield each
 
     async def experiment(self, namespace: str, name: str) -> dict[str, Any] | None:
         return self.bodies.get(name)
@@ -179,6 +180,39 @@ def test_another_operator_is_told_of_once_for_each_experiment_of_a_name() -> Non
         del held.bodies["e"]
         await passes.make("ns", "e")
         assert passes.known() == metrics.known() == set()
+
+    asyncio.run(run())
+
+
+def test_a_plan_that_the_api_server_does_not_keep_is_said_and_tried_again() -> None:
+    class Full(Held):
+        def __init__(self) -> None:
+            super().__init__()
+            self.statuses: list[dict[str, Any]] = []
+
+        async def config_map(self, namespace: str, name: str) -> Any:
+            return None
+
+        async def create(self, body: dict[str, Any]) -> bool:
+            raise Refused("exceeded quota: no-more")
+
+        async def patch_status(self, *given: Any) -> bool:
+            self.statuses.append(given[-1])
+            return True
+
+    async def run() -> None:
+        held = Full()
+        passes, metrics = over(held)
+        document = body()
+        held.add("e", "uid")
+        held.bodies["e"]["metadata"] |= {"name": "e", "namespace": "ns"}
+        held.bodies["e"] |= {"apiVersion": document["apiVersion"], "kind": "Experiment", "spec": document["spec"]}
+        await passes.make("ns", "e")
+        (status,) = held.statuses
+        assert status["state"] == "Waiting"
+        assert "ConfigMap" in status["why"]
+        assert "exceeded quota: no-more" in status["why"]
+        assert metrics.known() == {("ns", "e")}
 
     asyncio.run(run())
 
