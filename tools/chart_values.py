@@ -98,7 +98,13 @@ def schema(values: tuple[Value, ...]) -> dict[str, Any]:
     # Helm hands `global` to every chart that is a part of another one.
     properties["global"] = {"type": "object", "description": "Values of a chart that this one is a part of; unused."}
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Values of the chart misstep"}
-    return head | strict(properties) | {"$defs": DEFS}
+    return head | strict(properties) | {"$defs": DEFS | {"alert": {"enum": alerts()}}}
+
+
+def alerts() -> list[str]:
+    """Names of the alerts that the chart installs."""
+    groups = yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"]
+    return [rule["alert"] for group in groups for rule in group["rules"]]
 
 
 def _schema(value: Value) -> dict[str, Any]:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
 from misstep import telemetry
+from misstep_operator.cluster import Cluster
+from misstep_operator.handlers import Operator
 from misstep_operator.metrics import Metrics
+from misstep_operator.passes import Passes
+from misstep_operator.settings import Settings
 from tests.chart.rendering import CHART, objects
 from tests.cluster.scraping import dashboard_queries
 
@@ -101,3 +107,28 @@ def test_an_alert_can_be_left_out() -> None:
     rules = next(found for found in objects(values) if found["kind"] == "PrometheusRule")
     left = [rule["alert"] for group in rules["spec"]["groups"] for rule in group["rules"]]
     assert left == [name for name in NAMES if name != "MisstepStageRetried"]
+
+
+def test_a_group_of_which_nothing_is_left_is_left_out() -> None:
+    (group, *_), *others = [
+        (each, *(rule["alert"] for rule in each["rules"]))
+        for each in yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"]
+    ]
+    disabled = [rule["alert"] for rule in group["rules"]]
+    values = {"metrics": {"prometheusRule": {"enabled": True, "disabled": disabled}}}
+    rules = next(found for found in objects(values) if found["kind"] == "PrometheusRule")
+    assert rules["spec"]["groups"] == [other for other, *_ in others]
+
+
+def test_where_the_operator_is_said_to_stand_still_it_is_not_alive_either() -> None:
+    """As slow as its values allow: the alert says that the liveness probe should have it started again."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    slowest = schema["properties"]["operator"]["properties"]["resyncSeconds"]["maximum"]
+    (stalled,) = (alert["expr"] for alert in ALERTS if alert["alert"] == "MisstepOperatorNotSyncing")
+    threshold = int(stalled.rpartition(">")[2])
+    settings = Settings(images={}, resync_seconds=slowest)
+    operator = Operator(create_autospec(Cluster), create_autospec(Passes), settings, Metrics())
+    operator.last_resync -= threshold - 5
+    assert operator.alive, "the alert could fire while all is well"
+    operator.last_resync -= 5
+    assert not operator.alive

@@ -40,6 +40,8 @@ def test_a_typo_fails_with_the_keys_name(values: dict[str, Any], named: str) -> 
         ({"image": {"pullPolicy": "Sometimes"}}, "image/pullPolicy"),
         ({"operator": {"resyncSeconds": 0}}, "operator/resyncSeconds"),
         ({"operator": {"resyncSeconds": "10"}}, "operator/resyncSeconds"),
+        ({"operator": {"resyncSeconds": 21}}, "operator/resyncSeconds"),
+        ({"metrics": {"prometheusRule": {"disabled": ["MisstepStageRetreid"]}}}, "metrics/prometheusRule/disabled/0"),
         ({"watchNamespaces": "team"}, "watchNamespaces"),
         ({"watchNamespaces": ["Team"]}, "watchNamespaces/0"),
         ({"images": {"training": {"digest": "latest"}}}, "images/training/digest"),

@@ -84,6 +84,7 @@ def test_a_release_lives_and_experiments_outlive_it(helm: Config, control_plane:
     helm.uninstall("misstep")
     assert kubectl(control_plane, "get", "experiments", f"-n{TEAM}", "-oname").strip() == "experiment.misstep.dev/kept"
     kubectl(control_plane, "get", "pvc", "misstep-dev-s3", f"-n{HOME}")
+    kubectl(control_plane, "get", "serviceaccount", "misstep-stages", f"-n{TEAM}")  # Jobs that run ask for it
 
     helm.install(CHART, "misstep", VALUES, namespace=HOME)
     assert kubectl(control_plane, "get", "experiments", f"-n{TEAM}", "-oname").strip() == "experiment.misstep.dev/kept"

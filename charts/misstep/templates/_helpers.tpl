@@ -69,6 +69,20 @@ matchLabels:
 {{- concat $watched (index . 1) | uniq | sortAlpha | toJson -}}
 {{- end -}}
 
+{{/* The namespaces in which `helm test` tries the store as stages do, as JSON: none where nobody has said which of them have
+     the Secret or the account of stages. */}}
+{{- define "misstep.testNamespaces" -}}
+{{- $account := .Values.stages.serviceAccount -}}
+{{- $elsewhere := or .Values.stages.envSecret (and $account.name (not $account.create)) -}}
+{{- if not (or .Values.test.storage.uri .Values.devS3.enabled) -}}
+[]
+{{- else if or .Values.test.storage.namespaces .Values.watchNamespaces -}}
+{{- default .Values.watchNamespaces .Values.test.storage.namespaces | uniq | sortAlpha | toJson -}}
+{{- else -}}
+{{- ternary (list) (list .Release.Namespace) (not (empty $elsewhere)) | toJson -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "misstep.devSecret" -}}
 {{- default (printf "%s-dev-s3" (include "misstep.fullname" .)) .Values.devS3.existingSecret -}}
 {{- end -}}
@@ -83,6 +97,18 @@ http://{{ include "misstep.fullname" . }}-dev-s3.{{ .Release.Namespace }}.svc:70
 {{- end -}}
 {{- define "misstep.stageSecret" -}}
 {{- if .Values.stages.envSecret }}{{ .Values.stages.envSecret }}{{ else if .Values.devS3.enabled }}{{ include "misstep.devSecret" . }}{{ end }}
+{{- end -}}
+
+{{/* The nodes of the operator, and of all that the chart runs beside it. */}}
+{{- define "misstep.placement" -}}
+{{- with .Values.operator.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.operator.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{/* What the "restricted" pod security standard asks of a pod and of a container. */}}
