@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 from misstep.errors import EXIT_BAD_INPUT
 from misstep.plan.frozen import FrozenStage, StageKind, Storage
 from misstep.spec.cluster import Cluster, PodSettings
 from misstep.spec.experiment import SecretVariable
+from misstep.spec.volumes import Volume
 from misstep_operator import observed as o
 from misstep_operator.settings import Settings
 
@@ -66,7 +68,7 @@ def make_job(
         queue: labels of the Experiment that its Jobs take over, such as Kueue's queue name.
     """
     name = job_name(experiment.uid, stage.key, attempt)
-    own = cluster.pods(stage.kind.value)
+    own = cluster.pods(stage.kind.value, settings.stage_defaults)
     labels = {**own.labels, **_labels(experiment, stage, attempt)}
     return {
         "apiVersion": "batch/v1",
@@ -169,6 +171,8 @@ def _pod(
             "runAsUser": _NOBODY,
             "runAsGroup": _NOBODY,
             "fsGroup": _NOBODY,
+            # A claim that is theirs already is not gone through file by file at each start.
+            "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         **{name: value for name, value in optional.items() if value},
@@ -220,6 +224,10 @@ def _container(
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - as above
             {"name": "cache", "mountPath": "/cache"},
             {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108 - torch's loaders and NCCL use it
+            *(
+                {"name": name, "mountPath": volume.mount_path, "readOnly": volume.read_only}
+                for name, volume in _named(own.volumes)
+            ),
         ],
     }
 
@@ -245,4 +253,20 @@ def _volumes(stage: FrozenStage, own: PodSettings) -> list[dict[str, Any]]:
         {"name": "tmp", "emptyDir": {}},
         {"name": "cache", **claim},
         {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": f"{shared}Mi"}},
+        *({"name": name, **_source(volume)} for name, volume in _named(own.volumes)),
     ]
+
+
+def _named(volumes: list[Volume]) -> Iterator[tuple[str, Volume]]:
+    return ((f"volume-{number}", volume) for number, volume in enumerate(volumes))
+
+
+def _source(volume: Volume) -> dict[str, Any]:
+    if volume.config_map is not None:
+        return {"configMap": {"name": volume.config_map}}
+    if volume.secret is not None:
+        return {"secret": {"secretName": volume.secret}}
+    if volume.persistent_volume_claim is not None:
+        return {"persistentVolumeClaim": {"claimName": volume.persistent_volume_claim}}
+    size = volume.empty_dir.size if volume.empty_dir else None
+    return {"emptyDir": {"sizeLimit": f"{size}Mi"} if size else {}}
