@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from misstep_operator.crd import experiment_schema
+
 CHART = Path(__file__).parents[1] / "charts/misstep"
 MARK = "@schema "
 STRINGS = {"type": "object", "additionalProperties": {"type": "string"}}
@@ -29,6 +31,25 @@ def strict(properties: Mapping[str, object], *required: str) -> dict[str, object
     return found | ({"required": list(required)} if required else {})
 
 
+def pod_settings() -> dict[str, Any]:
+    """What an Experiment's ``spec.cluster.defaults`` takes. Rules between its fields are the operator's to check."""
+    spec = experiment_schema()["properties"]["spec"]
+    return _closed(spec["properties"]["cluster"]["properties"]["defaults"])
+
+
+def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a schema of the API server's as plain JSON Schema, which lets unknown fields pass unless it is told."""
+    found = {key: value for key, value in schema.items() if not key.startswith("x-kubernetes-") and key != "format"}
+    if "properties" in found:
+        fields = {name: _closed(field) for name, field in found["properties"].items()}
+        found |= {"properties": fields, "additionalProperties": False}
+    elif "additionalProperties" in found:
+        found["additionalProperties"] = _closed(found["additionalProperties"])
+    if "items" in found:
+        found["items"] = _closed(found["items"])
+    return found
+
+
 DEFS: Mapping[str, object] = {
     "affinity": strict({f"{name}Affinity": {"type": "object"} for name in ("node", "pod")} | {
         "podAntiAffinity": {"type": "object"},
@@ -39,6 +60,7 @@ DEFS: Mapping[str, object] = {
     "image": strict({"repository": {"type": "string", "minLength": 1}, "tag": {"type": "string"}, "digest": DIGEST}),
     "name": NAME,
     "peer": strict({name: {"type": "object"} for name in ("ipBlock", "namespaceSelector", "podSelector")}),
+    "podSettings": pod_settings(),
     "quantity": QUANTITY,
     "resources": strict({
         "requests": {"type": "object", "additionalProperties": QUANTITY},

@@ -9,7 +9,19 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from misstep.spec import arms, cluster, credit, experiment, models, policy, problems, resources, teacher, training
+from misstep.spec import (
+    arms,
+    cluster,
+    credit,
+    experiment,
+    models,
+    policy,
+    problems,
+    resources,
+    teacher,
+    training,
+    volumes,
+)
 from misstep_operator.cel import METHODS, Rule, get, text
 from misstep_operator.crd_spec_rules import SPEC
 
@@ -85,6 +97,22 @@ TOLERATION = [
     Rule(
         "!has(self.tolerationSeconds) || has(self.effect) && self.effect == 'NoExecute'",
         "tolerationSeconds belongs to effect NoExecute: set it, or remove tolerationSeconds",
+    ),
+]
+
+VOLUME = [
+    Rule(
+        "[has(self.configMap), has(self.secret), has(self.persistentVolumeClaim), has(self.emptyDir)]"
+        ".filter(given, given).size() == 1",
+        "a volume has exactly one of configMap, secret, persistentVolumeClaim and emptyDir",
+    ),
+    Rule(
+        f"!self.mountPath.matches('^/({'|'.join(volumes.OWN_FOLDERS)})(/|$)')",
+        "mountPath is in a folder of the stage's own: choose another",
+    ),
+    Rule(
+        "!has(self.emptyDir) || has(self.readOnly) && !self.readOnly",
+        "an emptyDir that is read-only stays empty: set readOnly: false",
     ),
 ]
 
@@ -184,7 +212,13 @@ RULES: dict[type[BaseModel], list[Rule]] = {
         Rule(
             "!has(self.env) || self.env.all(one, self.env.exists_one(other, other.name == one.name))",
             "env needs different names",
-        )
+        ),
+        Rule(
+            "!has(self.volumes) || self.volumes.all(one, self.volumes.exists_one(other, "
+            "(one.mountPath + '/').startsWith(other.mountPath + '/')))",
+            "volumes need different mountPaths, none inside another",
+        ),
     ],
+    volumes.Volume: VOLUME,
 }
 """The rules of each type."""

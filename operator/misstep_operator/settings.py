@@ -7,8 +7,11 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pydantic import ValidationError
+
 from misstep.errors import BadInput
 from misstep.plan.frozen import StageKind
+from misstep.spec.cluster import PodSettings
 from misstep_operator.observed import MANAGER
 
 SERVICES: dict[StageKind, str] = {
@@ -26,6 +29,7 @@ SERVICES: dict[StageKind, str] = {
     StageKind.REPORT: "evaluation",
 }
 """Which image runs which kind of stage."""
+STAGE_DEFAULTS = "MISSTEP_STAGE_DEFAULTS"
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Settings:
     metrics_port: int = 8080
     stage_metrics_port: int = 0
     """Where pods of stages answer Prometheus; 0: nowhere."""
+    stage_defaults: PodSettings = field(default_factory=PodSettings)
+    """What Experiments find beneath their own ``spec.cluster``."""
     identity: str = field(default_factory=socket.gethostname)
 
     @property
@@ -75,8 +81,22 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         resync_seconds=_number(environment, "MISSTEP_RESYNC_SECONDS", 10.0),
         metrics_port=int(_number(environment, "MISSTEP_METRICS_PORT", 8080)),
         stage_metrics_port=int(_number(environment, "MISSTEP_STAGE_METRICS_PORT", 0)),
+        stage_defaults=_pod_settings(environment.get(STAGE_DEFAULTS, "")),
         identity=environment.get("MISSTEP_OPERATOR_IDENTITY") or socket.gethostname(),
     )
+
+
+def _pod_settings(text: str) -> PodSettings:
+    """Read the chart's ``stages.defaults``, which come as JSON."""
+    if not text.strip():
+        return PodSettings()
+    try:
+        return PodSettings.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    fix = f"{first['msg'].removeprefix('Value error, ')}. Mend it in the chart's values; it is what spec.cluster takes."
+    raise BadInput(f"{STAGE_DEFAULTS}: stages.defaults{path}", first["input"], fix)
 
 
 def _number(environment: Mapping[str, str], name: str, default: float) -> float:

@@ -83,6 +83,26 @@ def test_an_outage_may_end_so_a_stage_is_retried(monkeypatch: pytest.MonkeyPatch
     assert caught.value.exit_code == 1
 
 
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_an_endpoint_of_the_environment_is_named_with_its_variable(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://not-asked.invalid")
+    endpoint = f"http://127.0.0.1:{servers.free_port()}"
+    monkeypatch.setenv(variable, endpoint)
+    storage = servers.s3_storage(endpoint, "x").model_copy(update={"endpoint": None})
+    with pytest.raises(BadInput, match=rf"^{variable}: {endpoint}\. Is the server up") as caught:
+        open_store(storage).check()
+    assert f"{variable}: no answer from {endpoint} (" in str(caught.value)
+    with _http(_answers(200, b"<html>It works!</html>")) as other:
+        monkeypatch.setenv(variable, other)
+        with pytest.raises(BadInput, match=rf"^{variable}: {other}\. "):
+            open_store(storage).check()
+    monkeypatch.setenv(variable, "not a url")
+    with pytest.raises(BadInput, match=rf"^{variable}: not a url\. Write https://host:port"):
+        open_store(storage).check()
+
+
 def test_a_host_name_that_does_not_exist() -> None:
     with pytest.raises(BadInput, match=r"spec\.storage\.endpoint"):
         open_store(servers.s3_storage("http://no-such-host.invalid:9000", "x")).check()

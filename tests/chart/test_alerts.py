@@ -128,7 +128,7 @@ def test_where_the_operator_is_said_to_stand_still_it_is_not_alive_either() -> N
     threshold = int(stalled.rpartition(">")[2])
     settings = Settings(images={}, resync_seconds=slowest)
     operator = Operator(create_autospec(Cluster), create_autospec(Passes), settings, Metrics())
-    operator.last_resync -= threshold - 5
+    operator.last_turn -= threshold - 5
     assert operator.alive, "the alert could fire while all is well"
-    operator.last_resync -= 5
+    operator.last_turn -= 5
     assert not operator.alive

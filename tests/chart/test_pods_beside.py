@@ -107,3 +107,20 @@ def test_accounts_of_stages_outlive_the_release() -> None:
 def test_open_stages_are_told_of(watched: list[str], said: bool) -> None:
     notes = render({"networkPolicy": {"enabled": True}, "watchNamespaces": watched})["NOTES.txt"]
     assert ("Stages in any other namespace stay open" in notes) == said
+
+
+def test_stages_are_tried_with_their_own_environment_and_certificates() -> None:
+    volumes = [
+        {"mountPath": "/etc/ca", "configMap": "store-ca"},
+        {"mountPath": "/etc/more", "secret": "more"},
+        {"mountPath": "/big", "emptyDir": {}},
+    ]
+    env = [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}]
+    pods = pod_specs({"test": URI, "stages": {"defaults": {"env": env, "volumes": volumes}}})
+    (pod,) = [pod for name, pod in pods.items() if name.endswith("-test-stages")]
+    assert pod["containers"][0]["env"] == env
+    found = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    given = {found[volume["name"]]: volume for volume in pod["volumes"]}
+    assert given["/etc/ca"]["configMap"] == {"name": "store-ca"}
+    assert given["/etc/more"]["secret"] == {"secretName": "more"}
+    assert given.keys() == {"/tmp", "/etc/ca", "/etc/more"}

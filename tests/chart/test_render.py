@@ -15,7 +15,10 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from misstep import __version__
+from misstep.spec.cluster import PodSettings
+from misstep_operator.settings import read_settings
 from tests.chart.rendering import CHART, CHECK, objects, pod_specs, render
+from tests.cluster.process_node import expand
 
 SETS = {"default": {}} | {
     path.stem: yaml.safe_load(path.read_text()) for path in sorted((Path(__file__).parent / "values").glob("*.yaml"))
@@ -108,6 +111,23 @@ def test_a_monitor_of_stages_needs_stages_that_answer() -> None:
 def test_an_account_that_nobody_makes_must_be_named() -> None:
     with pytest.raises(HelmRenderError, match=r"operator\.serviceAccount\.name"):
         render({"operator": {"serviceAccount": {"create": False}}})
+
+
+def test_the_operator_reads_what_all_stages_get() -> None:
+    given = {
+        "env": [{"name": "GREETING", "value": '$(HOME) <\\"é$$'}],
+        "deadlineSeconds": 1_000_000,
+        "imagePullSecrets": ["registry"],
+    }
+    environment = operator_environment({"stages": {"defaults": given}})
+    environment["MISSTEP_STAGE_DEFAULTS"] = expand(environment["MISSTEP_STAGE_DEFAULTS"], {"HOME": "/"})
+    assert read_settings(environment).stage_defaults == PodSettings.model_validate(given)
+    assert "MISSTEP_STAGE_DEFAULTS" not in operator_environment({})
+
+
+def operator_environment(values: dict[str, Any]) -> dict[str, str]:
+    container = pod_specs(values)["system/misstep-operator"]["containers"][0]
+    return {each["name"]: each["value"] for each in container["env"]}
 
 
 def test_the_definition_stays_at_uninstall_unless_told_otherwise() -> None:

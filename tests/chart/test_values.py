@@ -27,6 +27,8 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text())
         ({"operator": {"tolerations": [{"keys": "x"}]}}, "keys"),
         ({"stages": {"serviceAccount": {"annotation": {}}}}, "annotation"),
         ({"devS3": {"persistence": {"siz": "1Gi"}}}, "siz"),
+        ({"stages": {"defaults": {"nodeSelectors": {}}}}, "nodeSelectors"),
+        ({"stages": {"defaults": {"volumes": [{"mountPath": "/a", "configmap": "ca"}]}}}, "configmap"),
     ],
 )
 def test_a_typo_fails_with_the_keys_name(values: dict[str, Any], named: str) -> None:
@@ -48,6 +50,9 @@ def test_a_typo_fails_with_the_keys_name(values: dict[str, Any], named: str) -> 
         ({"operator": {"resources": {"limits": {"memory": "lots"}}}}, "operator/resources/limits/memory"),
         ({"test": {"storage": {"uri": "file:///data"}}}, "test/storage/uri"),
         ({"metrics": {"podMonitor": {"interval": "30"}}}, "metrics/podMonitor/interval"),
+        ({"stages": {"defaults": {"sharedMemory": "8GB"}}}, "stages/defaults/sharedMemory"),
+        ({"stages": {"defaults": {"volumes": [{"secret": "a"}]}}}, "stages/defaults/volumes/0"),
+        ({"stages": {"defaults": {"env": [{"name": "A", "value": 1}]}}}, "stages/defaults/env/0/value"),
     ],
 )
 def test_a_wrong_value_fails_with_its_place(values: dict[str, Any], where: str) -> None:

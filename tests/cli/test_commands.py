@@ -102,7 +102,10 @@ def test_a_bad_experiment_gets_one_paragraph_and_64(run: Run, tmp_path: Path, sn
     [
         (["validate", "missing.yaml"], "missing.yaml: No such file"),
         (["explain", "spec.credit.rolouts"], "Did you mean rollouts?"),
-        (["status", "quickstrat"], "No experiment has run here"),
+        (
+            ["status", "quickstrat"],
+            "No experiment has run here. `misstep run FILE` starts it. `misstep status`, `logs`",
+        ),
         (["run", EXAMPLE, "--data", "gsm8k"], "--data: gsm8k. Write --data NAME=DIR"),
         (["run", EXAMPLE, "--model", "other=/tmp"], "--model other"),
         (["run", EXAMPLE, "--only", "sft-d25-s0"], "Did you mean sft-d2"),

@@ -1,4 +1,5 @@
-"""A real API server takes the CustomResourceDefinition, and refuses the same Experiments as the rules do offline."""
+"""A real API server takes the CustomResourceDefinition, and refuses the same Experiments as the rules do offline. It
+takes the operator's Jobs too."""
 
 from __future__ import annotations
 
@@ -9,10 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cluster.places import KUBECTL
+from misstep_operator.observed import KEY_LABEL
 from tests.cluster.operating import await_crd
 from tests.operator.crd_cases import BAD, GOOD, WRONG, experiment
+from tests.operator.test_jobs import PLAN, job_of, stages
 
 pytestmark = pytest.mark.cluster
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
@@ -49,6 +53,21 @@ def test_every_case_is_taken_or_refused_with_its_fix(run: Kubectl) -> None:
     assert {case.name for name, case in cases.items() if name in taken} == {case.name for case in GOOD}
     refused = {case.name: (case.said, said.get(name, "")) for name, case in cases.items() if name not in taken}
     assert {name: pair for name, pair in refused.items() if not pair[1] or pair[0] not in pair[1]} == {}
+
+
+def test_jobs_of_every_kind_are_taken_as_they_are_written(run: Kubectl) -> None:
+    jobs = {stage.key: job_of(stage) for stage in stages(PLAN).values()}
+    for job in jobs.values():
+        job["metadata"]["namespace"] = "default"
+    text = "\n---\n".join(json.dumps(job) for job in jobs.values())
+    tried = run("create", "--dry-run=server", "--validate=strict", "-o", "yaml", "-f", "-", stdin=text)
+    assert tried.returncode == 0, tried.stderr
+    taken = {found["metadata"]["labels"][KEY_LABEL]: found for found in yaml.safe_load_all(tried.stdout)}
+    assert taken.keys() == jobs.keys()
+    for key, job in jobs.items():
+        pod, wanted = (each["spec"]["template"]["spec"] for each in (taken[key], job))
+        assert [volume["name"] for volume in pod["volumes"]] == [volume["name"] for volume in wanted["volumes"]]
+        assert pod["securityContext"] == wanted["securityContext"]
 
 
 def test_an_experiment_shows_its_state(run: Kubectl) -> None:

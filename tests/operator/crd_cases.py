@@ -54,6 +54,10 @@ VALID: dict[str, Any] = {
                     {"key": "team", "value": "maths"},
                 ],
                 "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}],
+                "volumes": [
+                    {"mountPath": "/etc/misstep/ca", "configMap": "ca.example.com"},
+                    {"mountPath": "/etc/misstep/ca-more", "secret": "keys"},
+                ],
             },
         },
     },
@@ -127,6 +131,17 @@ GOOD = [
     Case("seeds solved once each", {"teacher.newProblemsPerSeed": 0}),
     Case("bounds", {"evaluation.topP": "1", "verification.timeoutSeconds": "60", "problems.holdOut": 0}),
     Case("every taint", {"cluster.defaults.tolerations": [{"operator": "Exists"}]}),
+    Case(
+        "every kind of volume",
+        {
+            "cluster.sft.volumes": [
+                {"mountPath": "/data", "persistentVolumeClaim": "data", "readOnly": False},
+                {"mountPath": "/data.d/.cache", "emptyDir": {}, "readOnly": False},
+                {"mountPath": "/tmpfs", "emptyDir": {"size": "10Gi"}, "readOnly": False},
+                {"mountPath": "/d", "secret": "keys", "readOnly": True},
+            ]
+        },
+    ),
     Case("suspended", {"suspend": True}),
 ]
 
@@ -328,6 +343,38 @@ BAD = [
     ),
     Case("a variable twice", {"cluster.defaults.env.1.name": "A"}, "env needs different names"),
     Case(
+        "a place twice",
+        {"cluster.defaults.volumes.1.mountPath": "/etc/misstep/ca"},
+        "volumes need different mountPaths",
+    ),
+    Case(
+        "a place inside another", {"cluster.defaults.volumes.1.mountPath": "/etc/misstep/ca/x"}, "none inside another"
+    ),
+    Case(
+        "a volume of nothing", {"cluster.sft.volumes": [{"mountPath": "/a"}]}, "a volume has exactly one of configMap"
+    ),
+    Case(
+        "a volume of two things",
+        {"cluster.defaults.volumes.0.emptyDir": {}, "cluster.defaults.volumes.0.readOnly": False},
+        "a volume has exactly one of configMap",
+    ),
+    *(
+        Case(
+            f"a volume at {place}",
+            {"cluster.defaults.volumes.0.mountPath": place},
+            "is in a folder of the stage's own: choose another",
+        )
+        for place in ("/scratch", "/tmp", "/cache", "/dev/shm", "/tmp/certificates")
+    ),
+    *(
+        Case(
+            f"an empty folder, read-only {how}",
+            {"cluster.sft.volumes": [{"mountPath": "/a", "emptyDir": {}, **more}]},
+            "set readOnly: false",
+        )
+        for how, more in (("by default", {}), ("by will", {"readOnly": True}))
+    ),
+    Case(
         "a label of no name",
         {"cluster.defaults.nodeSelector": {"": "a"}},
         "names have 1 to 317 characters",
@@ -346,6 +393,12 @@ WRONG = [
     Case("too much", {"sampling.samples": 10**8}),
     Case("too little", {"sampling.samples": 0}),
     Case("an unknown unit", {"resources.default.memory": "2GB"}),
+    *(
+        Case(f"a volume at {place!r}", {"cluster.defaults.volumes.0.mountPath": place})
+        for place in ("etc", "/", "", "/a/", "/a//b", "/a/../b", "/a:b", "/a b", f"/{'a' * 256}")
+    ),
+    Case("a volume of no object", {"cluster.defaults.volumes.0.configMap": "Not_a_name"}),
+    Case("too many volumes", {"cluster.sft.volumes": [{"mountPath": f"/a{i}", "secret": "a"} for i in range(17)]}),
     Case("no problems", {"problems": None}),
     Case("a short commit", {"problems.train.revision": "abc"}),
     Case("a short digest", {"policy.model.digest": "sha256:12"}),

@@ -11,8 +11,9 @@ from syrupy.assertion import SnapshotAssertion
 
 from misstep.plan.frozen import FrozenStage, StageKind
 from misstep.plan.planner import Plan
-from misstep.spec.cluster import Cluster
+from misstep.spec.cluster import Cluster, PodSettings
 from misstep.spec.experiment import SecretVariable
+from misstep.spec.volumes import OWN_FOLDERS
 from misstep_operator.jobs import job_name, make_job, make_service
 from misstep_operator.observed import ExperimentView
 from misstep_operator.settings import SERVICES, Settings
@@ -34,13 +35,25 @@ resources:
 CLUSTER = Cluster.model_validate(
     {
         "retries": 5,
-        "defaults": {"nodeSelector": {"pool": "cpu"}, "env": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}]},
+        "defaults": {
+            "nodeSelector": {"pool": "cpu"},
+            "env": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
+            "volumes": [{"mountPath": "/etc/misstep/ca", "configMap": "store-ca"}],
+        },
         "sample": {
             "nodeSelector": {"pool": "gpu"},
             "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
             "runtimeClass": "nvidia",
             "modelCacheClaim": "models",
             "deadlineSeconds": 7200,
+        },
+        "sft": {
+            "volumes": [
+                {"mountPath": "/etc/misstep/keys", "secret": "keys"},
+                {"mountPath": "/data", "persistentVolumeClaim": "data", "readOnly": False},
+                {"mountPath": "/kernels", "emptyDir": {"size": "10Gi"}, "readOnly": False},
+                {"mountPath": "/more", "emptyDir": {}, "readOnly": False},
+            ],
         },
     }
 )
@@ -111,6 +124,39 @@ def test_no_port_is_open_unless_the_operator_is_told_so() -> None:
     container = job["spec"]["template"]["spec"]["containers"][0]
     assert "ports" not in container
     assert "MISSTEP_METRICS_PORT" not in {each["name"] for each in container["env"]}
+
+
+@pytest.mark.parametrize("stage", PLAN.stages, ids=lambda stage: stage.name)
+def test_what_is_mounted_is_there_and_named_once(stage: FrozenStage) -> None:
+    pod = job_of(stage)["spec"]["template"]["spec"]
+    mounts = pod["containers"][0]["volumeMounts"]
+    volumes = [volume["name"] for volume in pod["volumes"]]
+    assert [mount["name"] for mount in mounts] == volumes
+    assert len(set(volumes)) == len(volumes) == len({mount["mountPath"] for mount in mounts})
+    folders = {mount["mountPath"].split("/")[1] for mount in mounts if not mount["name"].startswith("volume-")}
+    assert folders <= set(OWN_FOLDERS), "an Experiment may not mount over them"
+
+
+def test_the_charts_settings_lie_beneath_an_experiments_own_and_change_no_key() -> None:
+    common = {
+        "imagePullSecrets": ["registry"],
+        "nodeSelector": {"pool": "shared"},
+        "priorityClass": "low",
+        "volumes": [{"mountPath": "/etc/company/ca", "configMap": "company-ca"}],
+    }
+    told = replace(SETTINGS, stage_defaults=PodSettings.model_validate(common))
+    own = Cluster.model_validate({"defaults": {"nodeSelector": {"pool": "cpu"}}, "sft": {"imagePullSecrets": []}})
+    for kind, stage in stages(PLAN).items():
+        job, alone = (make_job(VIEW, stage, 1, own, [], settings, {}) for settings in (told, SETTINGS))
+        pod, plain = job["spec"]["template"]["spec"], alone["spec"]["template"]["spec"]
+        secrets = None if kind is StageKind.SFT else [{"name": "registry"}]
+        assert pod.pop("imagePullSecrets", None) == secrets, "nothing, written out, is the Experiment's own too"
+        assert pod["nodeSelector"] == {"pool": "cpu"}
+        assert pod.pop("priorityClassName") == "low"
+        assert pod["volumes"].pop() == {"name": "volume-0", "configMap": {"name": "company-ca"}}
+        assert pod["containers"][0]["volumeMounts"].pop()["mountPath"] == "/etc/company/ca"
+        assert pod == plain
+        assert job["metadata"] == alone["metadata"], "its name and labels hold the stage's key"
 
 
 def test_names_are_the_same_for_everyone_and_differ_between_experiments_and_attempts() -> None:

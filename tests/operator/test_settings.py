@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from misstep.errors import BadInput
+from misstep.spec.cluster import PodSettings
 from misstep_operator.settings import read_settings
 
 IMAGES = {
@@ -22,3 +23,23 @@ def test_settings_and_what_is_missing() -> None:
         read_settings({name: value for name, value in IMAGES.items() if "CREDIT" not in name})
     with pytest.raises(BadInput, match="MISSTEP_RESYNC_SECONDS"):
         read_settings({**IMAGES, "MISSTEP_RESYNC_SECONDS": "soon"})
+
+
+def test_settings_of_all_stages_are_checked_at_the_start() -> None:
+    def read(text: str) -> PodSettings:
+        return read_settings({**IMAGES, "MISSTEP_STAGE_DEFAULTS": text}).stage_defaults
+
+    assert read("") == read("{}") == PodSettings()
+    found = read('{"imagePullSecrets": ["registry"], "sharedMemory": "8Gi"}')
+    assert (found.image_pull_secrets, found.shared_memory) == (["registry"], 8192)
+    for text, said in (
+        ('{"nodeSelectr": {}}', r"stages\.defaults\.nodeSelectr: "),
+        ('{"tolerations": [{"value": "a"}]}', r"stages\.defaults\.tolerations\[0\]: .*give key, or operator: Exists"),
+        ('{"deadlineSeconds": "7200"}', r"stages\.defaults\.deadlineSeconds: 7200\. .*valid integer"),
+        ('{"volumes": [{"mountPath": "/tmp", "secret": "a"}]}', r"stages\.defaults\.volumes\[0\]: .*choose another"),
+        ("[]", r"stages\.defaults: \[\]\. "),
+        ("{", r"stages\.defaults: \{\. Invalid JSON"),
+    ):
+        with pytest.raises(BadInput, match=rf"^MISSTEP_STAGE_DEFAULTS: {said}") as caught:
+            read(text)
+        assert "Mend it in the chart's values" in str(caught.value)

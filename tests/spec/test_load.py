@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from misstep.errors import BadInput
 from misstep.spec import load_experiment, parse_experiment
+from misstep.spec.cluster import PodSettings
 from misstep.spec.fields import decimal_text
 
 SHORT = """
@@ -217,3 +218,5 @@ def test_settings_of_a_kinds_pods_stand_over_the_common_ones() -> None:
     cluster = parse_experiment(with_spec(text)).spec.cluster
     assert cluster.pods("sft").priority_class == "high" and cluster.pods("sft").labels == {"a": "b"}
     assert cluster.pods("dpo").priority_class == "low"
+    beneath = PodSettings(priority_class="lowest", runtime_class="nvidia", labels={"c": "d"})
+    assert cluster.pods("sft", beneath) == cluster.pods("sft").model_copy(update={"runtime_class": "nvidia"})

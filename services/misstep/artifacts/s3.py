@@ -17,7 +17,7 @@ from botocore.parsers import ResponseParserError
 
 from misstep.artifacts.local import save_stream
 from misstep.artifacts.s3_client import make_client
-from misstep.artifacts.s3_errors import MISSING, code_of, s3_error, status_of
+from misstep.artifacts.s3_errors import MISSING, code_of, endpoint_of, s3_error, status_of
 from misstep.artifacts.store import Entry, MissingError, check_path
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.frozen import Storage
@@ -67,7 +67,7 @@ class S3Store:
             raise
         except MisstepError as error:
             fix = "Is the server up, and are host and port right?"
-            raise BadInput("spec.storage.endpoint", self._storage.endpoint, f"{fix} ({error})") from error
+            raise BadInput(*endpoint_of(self._storage), f"{fix} ({error})") from error
 
     def put(self, path: str, data: bytes, *, if_absent: bool = False) -> bool:
         return self._create(

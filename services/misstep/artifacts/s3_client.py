@@ -11,7 +11,7 @@ from botocore import exceptions as aws
 from botocore.config import Config
 from botocore.loaders import Loader
 
-from misstep.artifacts.s3_errors import no_credentials, s3_error
+from misstep.artifacts.s3_errors import endpoint_of, no_credentials, s3_error
 from misstep.errors import BadInput
 from misstep.plan.frozen import Storage
 
@@ -28,7 +28,8 @@ def make_client(storage: Storage, attempts: int, connect_timeout: float, read_ti
     asked for only where S3 requires them, since older compatible servers refuse the newer ones: manifests carry ours.
     """
     if storage.ca_bundle is not None and not Path(storage.ca_bundle).is_file():
-        raise BadInput("spec.storage.caBundle", storage.ca_bundle, "There is no such file; name a PEM file.")
+        fix = "There is no such file; name a PEM file. Stages in a cluster mount it by spec.cluster.defaults.volumes."
+        raise BadInput("spec.storage.caBundle", storage.ca_bundle, fix)
     config = Config(
         signature_version="s3v4",
         retries={"mode": "standard", "total_max_attempts": attempts},
@@ -57,7 +58,7 @@ def make_client(storage: Storage, attempts: int, connect_timeout: float, read_ti
     except aws.BotoCoreError as error:
         raise s3_error(error, storage, "unknown") from error
     except ValueError as error:
-        raise BadInput("spec.storage.endpoint", storage.endpoint, f"Write https://host:port ({error}).") from error
+        raise BadInput(*endpoint_of(storage), f"Write https://host:port ({error}).") from error
     if (storage.uri, identity) not in _logged:
         _logged.add((storage.uri, identity))
         _log.info("store opened: %s at %s with %s", storage.uri, client.meta.endpoint_url, identity)

@@ -5,6 +5,8 @@ BadInput only where no retry can help: a stage that ends so is never started aga
 
 from __future__ import annotations
 
+import os
+
 from botocore import exceptions as aws
 from botocore.parsers import ResponseParserError
 
@@ -17,6 +19,9 @@ _DENIED = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "403", "Forbid
 _REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301"}
 _FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507"}
 _FOREIGN = {"404", "405", "MethodNotAllowed", "NotImplemented", "501"}
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+"""In the order in which botocore asks for them, after what it is told."""
+_REGIONAL = "the region's own endpoint"
 MISSING = {"NoSuchKey", "NotFound"}
 
 
@@ -34,25 +39,35 @@ def s3_error(error: Exception, storage: Storage, identity: str) -> MisstepError:
     """Turn a botocore error into ours. ``identity`` says whose credentials were used, without their secret."""
     if isinstance(error, aws.ClientError):
         return _answered(error, storage, identity)
-    endpoint = storage.endpoint or "the region's own endpoint"
+    field, endpoint = endpoint_of(storage)
     text = str(error)
     if isinstance(error, aws.SSLError):
         if "CERTIFICATE_VERIFY_FAILED" in text:
             fix = "The server's certificate is not trusted: name the file of its authority in spec.storage.caBundle."
             return BadInput("spec.storage.caBundle", storage.ca_bundle, fix)
         if "WRONG_VERSION_NUMBER" in text or "wrong version number" in text:
-            return BadInput("spec.storage.endpoint", endpoint, "The server speaks http there, not https.")
+            return BadInput(field, endpoint, "The server speaks http there, not https.")
     if isinstance(error, aws.ConnectionError | aws.HTTPClientError):
-        own_server = storage.endpoint is not None and not storage.path_style
+        own_server = endpoint != _REGIONAL and not storage.path_style
         hint = " A server without a host name per bucket needs pathStyle: true." if own_server else ""
-        return UnreachableError(f"spec.storage.endpoint: no answer from {endpoint} ({text}).{hint}")
+        return UnreachableError(f"{field}: no answer from {endpoint} ({text}).{hint}")
     if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError):
         return no_credentials()
     if isinstance(error, ResponseParserError):
-        return BadInput("spec.storage.endpoint", endpoint, "What answers there is not an S3 server.")
+        return BadInput(field, endpoint, "What answers there is not an S3 server.")
     if isinstance(error, aws.ParamValidationError):
         return BadInput("spec.storage.uri", storage.uri, "Write s3://bucket/prefix with a valid bucket name.")
     return MisstepError(f"{storage.uri}: {text}")
+
+
+def endpoint_of(storage: Storage) -> tuple[str, str]:
+    """Return where a client finds the server's address, the field or the variable, and the address."""
+    if storage.endpoint is not None:
+        return "spec.storage.endpoint", storage.endpoint
+    for name in _ENDPOINTS:
+        if os.environ.get(name):
+            return name, os.environ[name]
+    return "spec.storage.endpoint", _REGIONAL
 
 
 def no_credentials() -> BadInput:
@@ -83,5 +98,5 @@ def _answered(error: aws.ClientError, storage: Storage, identity: str) -> Misste
         return BadInput("spec.storage.uri", storage.uri, f"The store is full ({code}): free space or raise its quota.")
     if code in _FOREIGN:
         fix = f"{operation} got {code} {message}: this is no S3 server, or it lacks what Misstep needs."
-        return BadInput("spec.storage.endpoint", storage.endpoint, fix)
+        return BadInput(*endpoint_of(storage), fix)
     return MisstepError(f"{storage.uri}: {operation} failed: {code} {message}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from misstep.cli.common import nearest
 from misstep.errors import BadInput, MisstepError
 
 if TYPE_CHECKING:
@@ -39,13 +40,24 @@ class InCluster:
     @classmethod
     def find(cls, namespace: str, name: str) -> InCluster:
         """Read it. Raises BadInput where there is none, MisstepError where the cluster does not answer."""
-        text = kubectl(namespace, "get", "experiments.misstep.dev", name, "-o", "json")
+        try:
+            text = kubectl(namespace, "get", "experiments.misstep.dev", name, "-o", "json")
+        except NotThere as error:
+            raise BadInput(
+                "experiment", name, f"{error}. `kubectl get experiments -n {namespace}` lists what is there."
+            ) from error
         return cls(namespace, name, json.loads(text))
 
     @property
     def status(self) -> Mapping[str, Any]:
         """What the operator has written; empty before its first pass."""
         return self.body.get("status") or {}
+
+    @property
+    def standing(self) -> str:
+        """Its state, and why where the operator says so."""
+        state = str(self.status.get("state", "not seen by an operator yet"))
+        return f"{state}: {self.status['why']}" if self.status.get("why") else state
 
     def rows(self) -> list[Row]:
         """Describe its stages as ``misstep status`` shows them."""
@@ -62,29 +74,58 @@ class InCluster:
         ]
 
     def plan(self) -> Plan:
-        """Read the plan that the operator has frozen. Raises as `find` does, and PlanUnreadable."""
+        """Read the plan that the operator has frozen. Raises as `find` does, and PlanUnreadable.
+
+        One that is Invalid, or that no operator has seen, has none: the BadInput says how it stands.
+        """
         from misstep.plan.kept import plan_name, unpack
 
         generation = self.status.get("observedGeneration") or self.body["metadata"]["generation"]
         name = plan_name(self.name, self.body["metadata"]["uid"], generation)
-        return unpack(json.loads(kubectl(self.namespace, "get", "configmap", name, "-o", "json")).get("binaryData"))
+        try:
+            text = kubectl(self.namespace, "get", "configmap", name, "-o", "json")
+        except NotThere as error:
+            fix = f"{self.standing.rstrip('.')}. There is no plan of it: no ConfigMap {name}."
+            raise BadInput("experiment", self.name, fix) from error
+        return unpack(json.loads(text).get("binaryData"))
 
-    def stream_logs(self, stage: str, *, follow: bool) -> None:
-        """Print the logs of a stage's pods as kubectl does. Raises BadInput where the stage has no pods."""
-        marks = f"misstep.dev/experiment={self.name},misstep.dev/stage={stage}"
-        if not kubectl(self.namespace, "get", "pods", "-l", marks, "-o", "name").strip():
-            known = ", ".join(row.stage for row in self.rows() if row.state in ("running", "done", "failed"))
-            raise BadInput("STAGE", stage, f"It has no pods, or no longer. Stages that ran: {known or 'none'}.")
-        more = ["--follow"] if follow else []
+    def stream_logs(self, stage: str, *, shard: int | None, follow: bool) -> int:
+        """Print the logs of a stage's pods as kubectl does, and return its exit code.
+
+        Raises:
+            BadInput: there is no such stage, or it has no pods.
+        """
+        rows = {row.stage: row for row in self.rows()}
+        if stage not in rows:
+            fix = nearest(stage, list(rows)) if rows else f"{self.name} has no stages: {self.standing}"
+            raise BadInput("STAGE", stage, fix)
+        # The key tells the pods of this plan from those that ran before an edit.
+        labels = {"experiment": self.name, "stage": stage, "key": rows[stage].key}
+        marks = ",".join(f"misstep.dev/{name}={value}" for name, value in labels.items() if value)
+        if shard is not None:
+            marks += f",batch.kubernetes.io/job-completion-index={shard}"
+        pods = kubectl(self.namespace, "get", "pods", "-l", marks, "-o", "name").split()
+        if not pods:
+            known = ", ".join(row.stage for row in rows.values() if row.state in ("running", "done", "failed"))
+            which = "It" if shard is None else f"Its shard {shard}"
+            raise BadInput("STAGE", stage, f"{which} has no pods, or no longer. Stages that ran: {known or 'none'}.")
+        # kubectl follows five pods unless it is told how many there are.
+        more = ["--follow", f"--max-log-requests={len(pods)}"] if follow else []
         command = [_program(), "logs", "-n", self.namespace, "-l", marks, "--tail=-1", "--prefix", *more]
-        subprocess.run(command, check=False)  # noqa: S603 - no shell, and what it prints is for the user as it is
+        done = subprocess.run(command, check=False)  # noqa: S603 - no shell; what it prints is for the user as it is
+        return done.returncode
+
+
+class NotThere(MisstepError):
+    """The cluster has no object of that name."""
 
 
 def kubectl(namespace: str, *arguments: str) -> str:
     """Run kubectl and return what it prints.
 
     Raises:
-        BadInput: there is no kubectl, or not what it was asked for.
+        BadInput: there is no kubectl.
+        NotThere: the cluster has no such object.
         MisstepError: the cluster does not answer or does not let us.
     """
     done = subprocess.run(  # noqa: S603 - as above
@@ -92,9 +133,8 @@ def kubectl(namespace: str, *arguments: str) -> str:
     )
     if done.returncode:
         said = " ".join(done.stderr.split())
-        if "NotFound" in said or "not found" in said:
-            fix = f"`kubectl get experiments -n {namespace}` lists what is there."
-            raise BadInput("experiment", arguments[-3] if len(arguments) > 2 else namespace, f"{said}. {fix}")
+        if "(NotFound)" in said:  # the server's own word; "not found" is also a plugin of kubectl's that is missing
+            raise NotThere(said)
         raise MisstepError(f"kubectl: {said}")
     return done.stdout
 

@@ -139,8 +139,19 @@ def find_run(which: str, work: Path | None) -> tuple[Workdir, Plan]:
         return workdir, plan
     known = sorted(path.parent.name for path in ROOT.glob("*/run.json"))
     here = f"Here ran: {', '.join(known)}." if known else "No experiment has run here."
-    start = f"`misstep run {which}` starts it." if name != which else "Name one of them, or the YAML."
-    raise BadInput("experiment", name, f"Nothing of it is in {workdir.root}. {here} {start}")
+    start = f"`misstep run {which if name != which else 'FILE'}` starts it."
+    if known and name == which:
+        start = "Name one of them, or the YAML."
+    cluster = "`misstep status`, `logs` and `report` look into a cluster with --namespace NAMESPACE."
+    raise BadInput("experiment", name, f"Nothing of it is in {workdir.root}. {here} {start} {cluster}")
+
+
+def nearest(stage: str, names: list[str]) -> str:
+    """Say what to write in place of a stage that is not there."""
+    import difflib
+
+    close = difflib.get_close_matches(stage, names, n=1, cutoff=0.4)
+    return f"Did you mean {close[0]}?" if close else "`misstep status` lists the stages."
 
 
 def storage_from(

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from misstep.cli.cluster import InCluster, NamespaceOption
-from misstep.cli.common import WhichArgument, WorkOption, console, find_run, plain_table, store_of, workdir_for
+from misstep.cli.common import WhichArgument, WorkOption, console, find_run, nearest, plain_table, store_of, workdir_for
 from misstep.errors import BadInput
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ def status(
 
     if namespace is not None:
         there = InCluster.find(namespace, which)
-        state = there.status.get("state", "not seen by an operator yet")
-        why = f": {there.status['why']}" if there.status.get("why") else ""
-        _show_rows(there.name, there.rows(), f"{state}{why}", as_json=as_json)
+        _show_rows(there.name, there.rows(), there.standing, as_json=as_json)
         return
     workdir, plan = find_run(which, work)
     found = look(plan, StoreWatch(store_of(plan)), workdir.read_run(), now=time.time())
@@ -82,12 +80,12 @@ def logs(
     [dim]misstep logs quickstart sft-d250-s0 --follow[/dim]
     """
     if namespace is not None:
-        InCluster.find(namespace, which).stream_logs(stage, follow=follow)
-        return
+        code = InCluster.find(namespace, which).stream_logs(stage, shard=shard, follow=follow)
+        raise typer.Exit(code)
     workdir, plan = find_run(which, work)
     names = [one.name for one in plan.stages]
     if stage not in names:
-        raise BadInput("STAGE", stage, _nearest(stage, names))
+        raise BadInput("STAGE", stage, nearest(stage, names))
     paths = [path for path in workdir.logs(stage) if shard is None or path == workdir.log(stage, shard)]
     if not paths:
         raise BadInput("STAGE", stage, f"It has not run here yet: there is no log of it in {workdir.root / 'logs'}.")
@@ -124,13 +122,6 @@ def report(
     show_report(store, plan, workdir, console())
     if browser:
         typer.launch(str(workdir.report))
-
-
-def _nearest(stage: str, names: list[str]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(stage, names, n=1, cutoff=0.4)
-    return f"Did you mean {close[0]}?" if close else "`misstep status` lists the stages."
 
 
 def _following(file: IO[str], read_run: Callable[[], dict[str, Any] | None]) -> Iterator[str]:

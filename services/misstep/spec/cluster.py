@@ -6,13 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from misstep.spec.fields import Mebibytes, SpecModel
+from misstep.spec.fields import Mebibytes, ObjectName, SpecModel
+from misstep.spec.volumes import Volume, refuse_overlaps
 
-RESOURCE_NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
-"""What Kubernetes calls its objects."""
 _LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
 
-ObjectName = Annotated[str, Field(pattern=RESOURCE_NAME, max_length=253)]
 LabelName = Annotated[str, Field(min_length=1, max_length=317)]
 """An optional DNS prefix of 253, a slash, and 63."""
 LabelValue = Annotated[str, Field(pattern=_LABEL_VALUE, max_length=63)]
@@ -69,6 +67,8 @@ class PodSettings(SpecModel):
     """Names of Secrets with which images are pulled."""
     env: list[EnvironmentVariable] = Field(default=[], max_length=64)
     """Further environment variables."""
+    volumes: list[Volume] = Field(default=[], max_length=16)
+    """Further volumes, for example the certificates that `spec.storage.caBundle` names."""
     shared_memory: Mebibytes | None = None
     """Size of `/dev/shm`, for example `8Gi`; it counts as the pod's memory. By default 1Gi where a stage has GPUs."""
     model_cache_claim: ObjectName | None = None
@@ -86,10 +86,11 @@ class PodSettings(SpecModel):
     """Longest time that one Job may take; by default no limit."""
 
     @model_validator(mode="after")
-    def _different_names(self) -> PodSettings:
+    def _consistent(self) -> PodSettings:
         names = [variable.name for variable in self.env]
         if len(set(names)) < len(names):
             raise ValueError("env needs different names")
+        refuse_overlaps(self.volumes)
         return self
 
 
@@ -117,7 +118,10 @@ class Cluster(SpecModel):
     ttl_seconds_after_finished: int = Field(default=86_400, ge=60, le=10**9)
     """How long finished Jobs, and with them the pods' logs, are kept."""
 
-    def pods(self, kind: str) -> PodSettings:
-        """The settings of a kind's pods (``sft``, ``sample``, ...): its own fields over those of ``defaults``."""
-        own: PodSettings = getattr(self, kind)
-        return self.defaults.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+    def pods(self, kind: str, beneath: PodSettings | None = None) -> PodSettings:
+        """The settings of a kind's pods (``sft``, ``sample``, ...): its own fields over those of ``defaults``, and both
+        over those ``beneath``, which an operator has for all Experiments."""
+        found = beneath or PodSettings()
+        for over in (self.defaults, getattr(self, kind)):
+            found = found.model_copy(update={name: getattr(over, name) for name in over.model_fields_set})
+        return found

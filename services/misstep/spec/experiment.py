@@ -8,9 +8,9 @@ from pydantic import Field, model_validator
 
 from misstep.spec.arms import DEFAULT_ARMS, Arm
 from misstep.spec.assumptions import Assumptions
-from misstep.spec.cluster import RESOURCE_NAME, Cluster
+from misstep.spec.cluster import Cluster
 from misstep.spec.credit import Credit, Pairs
-from misstep.spec.fields import Count, DecimalText, Name, SpecModel
+from misstep.spec.fields import RESOURCE_NAME, Count, DecimalText, Name, SpecModel
 from misstep.spec.policy import Policy, Sampling
 from misstep.spec.problems import Problems
 from misstep.spec.resources import Resources

@@ -16,6 +16,8 @@ DECIMAL_PATTERN = r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?$"
 QUANTITY_PATTERN = r"^[1-9][0-9]{0,6}(Mi|Gi)$"
 COPY_PATTERN = r"^(s3://[^/]+/.+|file:///.+)$"
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$"
+RESOURCE_NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
+"""What Kubernetes calls its objects."""
 _DECIMAL = re.compile(DECIMAL_PATTERN)
 _QUANTITY = re.compile(QUANTITY_PATTERN)
 
@@ -74,6 +76,7 @@ Mebibytes = Annotated[
 """MiB in Python, a Kubernetes quantity in YAML."""
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=40)]
+ObjectName = Annotated[str, Field(pattern=RESOURCE_NAME, max_length=253)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 CopyUri = Annotated[str, Field(pattern=COPY_PATTERN, max_length=1024)]
