@@ -28,6 +28,7 @@ from misstep_operator.views import experiment_view
 
 _log = structlog.get_logger(__name__)
 _AT_ONCE = 8
+_STALLED = (httpx2.ReadTimeout, httpx2.PoolTimeout)
 _STALLED_RESYNCS = 6
 _REOPEN_SECONDS = 2.0
 _LEAST_STALL_SECONDS = 60.0
@@ -65,8 +66,8 @@ class Operator:
 
     @property
     def alive(self) -> bool:
-        """Tell whether the resync goes on: what liveness means. It does where the API server refuses or is away: no
-        restart would help."""
+        """Tell whether the resync goes on: what liveness means. It does where the API server refuses or is away, which
+        no restart would mend; it does not where lists begin and never end, as on connections that are dead."""
         patience = max(_LEAST_STALL_SECONDS, _STALLED_RESYNCS * self._settings.resync_seconds)
         return time.monotonic() - self.last_turn < patience
 
@@ -137,7 +138,6 @@ class Operator:
             complete = True
             for namespace in self._cluster.namespaces:
                 complete &= await self._list(namespace)
-                self.last_turn = time.monotonic()
             if complete:
                 self._metrics.resync.set_to_current_time()
             give_back()
@@ -159,7 +159,10 @@ class Operator:
                     self.wake(*name)
         except Exception as error:  # noqa: BLE001 - whatever it was, the next turn asks again
             self._failed("the API server did not list Experiments", error, namespace=namespace)
+            if not isinstance(error, _STALLED):
+                self.last_turn = time.monotonic()
             return False
+        self.last_turn = time.monotonic()
         for gone in before - names:
             self.wake(*gone)  # to be forgotten, once the API server has said of it alone that it is gone
         return True
