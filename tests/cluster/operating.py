@@ -165,6 +165,7 @@ def operating(
         yield world
     finally:
         world.stop_operators(signal.SIGKILL)
-        kubectl(kubeconfig, "delete", "namespace", namespace, "--wait=false")
+        # Its pods end only while there is a node, and who uses the name next can make nothing before it is gone.
+        kubectl(kubeconfig, "delete", "namespace", namespace, "--timeout=120s")
         node.kill()
         node.wait()
