@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import botocore
 import pytest
 
 from misstep.artifacts import s3, s3_client
@@ -230,7 +231,7 @@ def _certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
     return certificate, context
 
 
-def test_certificates(tmp_path: Path) -> None:
+def test_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate, _ = _certificate(tmp_path)
     listed = ["--cert", str(certificate), "--key", str(tmp_path / "key.pem")]
     with servers.versitygw(tmp_path / "server", *listed) as endpoint:
@@ -240,6 +241,11 @@ def test_certificates(tmp_path: Path) -> None:
             open_store(storage).check()
         with pytest.raises(BadInput, match=r"spec\.storage\.caBundle: .*missing\.pem"):
             open_store(storage.model_copy(update={"ca_bundle": str(tmp_path / "missing.pem")})).check()
+        with monkeypatch.context() as other:
+            others = str(Path(botocore.__file__).with_name("cacert.pem"))
+            other.setenv("AWS_CA_BUNDLE", others)
+            with pytest.raises(BadInput, match=rf"^AWS_CA_BUNDLE: {others}\. .*not trusted"):
+                open_store(storage).check()
         trusted = open_store(storage.model_copy(update={"ca_bundle": str(certificate)}))
         with pytest.raises(BadInput, match="There is no such bucket"):
             trusted.check()

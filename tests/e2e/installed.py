@@ -34,6 +34,8 @@ S3_IMAGE = "localhost/versitygw:e2e"
 SERVICES = ("operator", "verification", "evaluation", "training", "credit")
 """Images that are loaded. That of credit holds all that generation needs, and loading it twice would cost a minute."""
 OVERCOMMIT = (Path(__file__).parent / "overcommit.yaml").read_text()
+AUTHORITY = "/etc/misstep/ca"
+"""Where stages find certificates."""
 STORE, VOLUME = "s3://misstep/experiments", "misstep-e2e"
 
 
@@ -123,7 +125,8 @@ def _loaded(node: Node) -> dict[str, str]:
 
 
 def values() -> dict[str, Any]:
-    """Of the release: images that the node has, S3 server with a volume, stages with an account of their own."""
+    """Of the release: images that the node has, S3 server with a volume, stages with an account and a volume of their
+    own."""
     each = {service: {"repository": f"misstep-{service}"} for service in SERVICES}
     each["generation"] = each["credit"]
     repository, _, tag = S3_IMAGE.partition(":")
@@ -131,7 +134,11 @@ def values() -> dict[str, Any]:
         "image": {"registry": "localhost"},
         "images": each,
         "operator": {"resyncSeconds": 5},
-        "stages": {"serviceAccount": {"create": True, "namespaces": [NAMESPACE]}},
+        "stages": {
+            "serviceAccount": {"create": True, "namespaces": [NAMESPACE]},
+            # A ConfigMap that every namespace has.
+            "defaults": {"volumes": [{"mountPath": AUTHORITY, "configMap": "kube-root-ca.crt"}]},
+        },
         "devS3": {
             "enabled": True,
             "namespaces": [NAMESPACE],

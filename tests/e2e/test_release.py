@@ -13,7 +13,7 @@ from cluster import built
 from misstep.plan.frozen import Storage
 from tests.cluster.scraping import Prometheus, dashboard_queries
 from tests.cluster.world import STAGES, jobs_by_stage, results
-from tests.e2e.installed import NAMESPACE, RELEASE, STORE, Installed, image
+from tests.e2e.installed import AUTHORITY, NAMESPACE, RELEASE, STORE, Installed, image
 
 pytestmark = [pytest.mark.cluster, pytest.mark.e2e, pytest.mark.slow]
 
@@ -36,6 +36,9 @@ def test_it_runs_to_the_report_with_the_keys_and_results_of_one_machine(
     world.misstep("run", str(path), "--storage", local.as_uri(), "--quiet")
     status = world.wait_for_state("small", "Succeeded", 600)
     assert status["progress"] == f"{STAGES}/{STAGES}"
+    for job in world.jobs("small").values():
+        mounts = job["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+        assert AUTHORITY in [mount["mountPath"] for mount in mounts], "stages.defaults"
     assert set(keys(status).values()) == {f.name for f in local.iterdir() if (f / "manifest.json").exists()}
     (report,) = [entry["key"] for entry in status["stages"] if entry["kind"] == "report"]
     for name, value in world.environment.items():

@@ -21,6 +21,7 @@ _FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507"}
 _FOREIGN = {"404", "405", "MethodNotAllowed", "NotImplemented", "501"}
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 """In the order in which botocore asks for them, after what it is told."""
+_AUTHORITIES = "AWS_CA_BUNDLE"
 _REGIONAL = "the region's own endpoint"
 MISSING = {"NoSuchKey", "NotFound"}
 
@@ -43,8 +44,10 @@ def s3_error(error: Exception, storage: Storage, identity: str) -> MisstepError:
     text = str(error)
     if isinstance(error, aws.SSLError):
         if "CERTIFICATE_VERIFY_FAILED" in text:
-            fix = "The server's certificate is not trusted: name the file of its authority in spec.storage.caBundle."
-            return BadInput("spec.storage.caBundle", storage.ca_bundle, fix)
+            given = storage.ca_bundle is None and os.environ.get(_AUTHORITIES)
+            where = _AUTHORITIES if given else "spec.storage.caBundle"
+            fix = f"The server's certificate is not trusted: name the file of its authority in {where}."
+            return BadInput(where, given or storage.ca_bundle, fix)
         if "WRONG_VERSION_NUMBER" in text or "wrong version number" in text:
             return BadInput(field, endpoint, "The server speaks http there, not https.")
     if isinstance(error, aws.ConnectionError | aws.HTTPClientError):
