@@ -39,34 +39,8 @@ def parse(body: Mapping[str, Any]) -> Experiment:
     return parse_experiment(json.dumps(document), f"Experiment {metadata.get('name')}")
 
 
-def read_shapes(experiment: Experiment) -> Shapes:
-    """Read the shapes of the models that an Experiment uses, from stores that may be slow or away. Raises BadInput.
-
-    Three tries, each of 5 s to connect and 15 s to wait for an answer: a store that is away costs about 20 s a model,
-    one that takes connections and is silent 50 s, and only one whose answers begin and break off five times that. Then
-    no shape is known.
-    """
-    storage = storage_of(experiment)
-    used = {role: each for role, each in _externals(experiment).items() if role in ("model", "model_teacher")}
-    return {role: architecture(each, storage, patient=False) for role, each in used.items()}
-
-
-def make_plan(experiment: Experiment, shapes: Shapes) -> Plan:
-    """Plan an Experiment for a cluster, and refuse what cannot fit. Raises BadInput.
-
-    Args:
-        shapes: what ``read_shapes`` found.
-    """
-    made = plan(experiment, _externals(experiment))
-    for stage in made.stages:
-        if len(stage.model_dump_json().encode()) >= _MOST_ARGUMENT_BYTES:
-            fix = "has too many inputs for a pod to start. Fewer arms, sizes or seeds in one Experiment: split it."
-            raise BadInput("spec", f"{len(made.stages)} stages", f"The stage {stage.name} {fix}")
-    refuse_misfits(plan_cost(made, shapes["model"], experiment.spec.assumptions, shapes.get("model_teacher")))
-    return made
-
-
-def _externals(experiment: Experiment) -> dict[str, External]:
+def find_externals(experiment: Experiment) -> dict[str, External]:
+    """Name the data and models of an Experiment by role. Raises BadInput where a cluster cannot reach them."""
     if not experiment.spec.storage.uri.startswith("s3://"):
         raise BadInput(
             "spec.storage.uri",
@@ -75,6 +49,29 @@ def _externals(experiment: Experiment) -> dict[str, External]:
         )
     _refuse_local(experiment)
     return resolve(experiment)
+
+
+def read_shapes(experiment: Experiment, externals: Mapping[str, External]) -> Shapes:
+    """Read the shapes of the models that an Experiment uses, from stores that may be slow or away.
+
+    Three tries, each of 5 s to connect and 15 s to wait for an answer: a store that is away costs about 20 s a model,
+    one that takes connections and is silent 50 s, and only one whose answers begin and break off five times that. Then
+    no shape is known.
+    """
+    storage = storage_of(experiment)
+    used = {role: each for role, each in externals.items() if role in ("model", "model_teacher")}
+    return {role: architecture(each, storage, patient=False) for role, each in used.items()}
+
+
+def make_plan(experiment: Experiment, externals: Mapping[str, External], shapes: Shapes) -> Plan:
+    """Plan an Experiment for a cluster, and refuse what cannot fit. Raises BadInput."""
+    made = plan(experiment, externals)
+    for stage in made.stages:
+        if len(stage.model_dump_json().encode()) >= _MOST_ARGUMENT_BYTES:
+            fix = "has too many inputs for a pod to start. Fewer arms, sizes or seeds in one Experiment: split it."
+            raise BadInput("spec", f"{len(made.stages)} stages", f"The stage {stage.name} {fix}")
+    refuse_misfits(plan_cost(made, shapes["model"], experiment.spec.assumptions, shapes.get("model_teacher")))
+    return made
 
 
 def _refuse_local(experiment: Experiment) -> None:

@@ -129,9 +129,10 @@ class Passes:
         try:
             kept = await self._cluster.config_map(view.namespace, name)
             if kept is None:
-                shapes = await asyncio.to_thread(freeze.read_shapes, experiment)
+                externals = freeze.find_externals(experiment)
+                shapes = await asyncio.to_thread(freeze.read_shapes, experiment, externals)
                 async with self._planning:  # many at once would be no faster, and take more memory
-                    made = await asyncio.to_thread(freeze.make_plan, experiment, shapes)
+                    made = await asyncio.to_thread(freeze.make_plan, experiment, externals, shapes)
                 body = {
                     "apiVersion": "v1",
                     "kind": "ConfigMap",

@@ -12,7 +12,7 @@ import pytest
 from misstep.errors import BadInput
 from misstep.plan.kept import PLAN_FILE, PlanUnreadable, pack, plan_name, unpack
 from misstep.plan.planner import Plan
-from misstep_operator.freeze import make_plan, parse, read_shapes
+from misstep_operator.freeze import find_externals, make_plan, parse, read_shapes
 from tests.artifacts.servers import credentials
 from tests.operator.world import PLAN
 
@@ -39,7 +39,8 @@ def body(**spec: Any) -> dict[str, Any]:
 
 def planned(document: dict[str, Any]) -> Plan:
     experiment = parse(document)
-    return make_plan(experiment, read_shapes(experiment))
+    externals = find_externals(experiment)
+    return make_plan(experiment, externals, read_shapes(experiment, externals))
 
 
 def test_a_plan_of_an_object_and_back_from_its_configmap() -> None:
