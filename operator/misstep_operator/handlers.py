@@ -79,7 +79,7 @@ class Operator:
         async def experiment_changed(namespace: str | None, name: str | None, **_: Any) -> None:
             self.wake(str(namespace), str(name))
 
-        @kopf.on.event("batch", "v1", "jobs", labels={o.MANAGED_LABEL: o.MANAGER}, registry=registry)
+        @kopf.on.event("batch", "v1", "jobs", registry=registry)  # of those that the settings below let through
         async def job_changed(namespace: str | None, labels: Any, **_: Any) -> None:
             if labels.get(o.EXPERIMENT_LABEL):
                 self.wake(str(namespace), labels[o.EXPERIMENT_LABEL])
@@ -90,7 +90,7 @@ class Operator:
             settings.scanning.disabled = True
             settings.watching.server_timeout = 120  # a watch that says nothing is opened anew
             settings.watching.client_timeout = 150
-            # By the API server: kopf itself would list and watch all Jobs of the cluster, and drop those of others.
+            # By the API server: labels of a handler would have kopf list and watch all Jobs of the cluster.
             settings.watching.label_selectors["batch", "v1", "jobs"] = f"{o.MANAGED_LABEL}={o.MANAGER}"
             settings.networking.error_backoffs = _Patience()
 
