@@ -143,6 +143,25 @@ def test_unknown_access_key(versitygw_endpoint: str, monkeypatch: pytest.MonkeyP
         open_store(servers.s3_storage(versitygw_endpoint, "x")).check()
 
 
+def test_keys_that_were_right_may_have_been_changed(tmp_path: Path) -> None:
+    """The same request is bad input before the server has ever taken the keys, and worth another try after it."""
+    port = servers.free_port()
+    with servers.versitygw(tmp_path / "server", port=port) as endpoint:
+        servers.make_bucket(endpoint)
+        storage = servers.s3_storage(endpoint, "x")
+        store, unused = open_store(storage), open_store(storage)
+        store.put("a", b"x")
+    with servers.versitygw(tmp_path / "server", "--secret", "changed", port=port):
+        for act in (lambda: store.put("b", b"x"), lambda: store.get("a"), lambda: list(store.list(""))):
+            with pytest.raises(
+                MisstepError, match=r"\.\.\.0042 from env was accepted before and is refused now"
+            ) as caught:
+                act()
+            assert caught.value.exit_code == 1
+        with pytest.raises(BadInput, match=r"The server refuses them \(SignatureDoesNotMatch\)"):
+            unused.get("a")
+
+
 def test_a_user_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     iam = tmp_path / "iam"
     iam.mkdir()

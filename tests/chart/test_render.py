@@ -152,6 +152,13 @@ def test_development_keys_are_random_and_the_same_for_all_who_need_them() -> Non
     assert again["stringData"]["AWS_SECRET_ACCESS_KEY"] != here["stringData"]["AWS_SECRET_ACCESS_KEY"]
 
 
+def test_development_keys_stay_where_the_volume_does() -> None:
+    for stays in (True, False):
+        found = objects({"devS3": {"enabled": True, "persistence": {"enabled": stays}}})
+        kept = [each["kind"] for each in found if "helm.sh/resource-policy" in each["metadata"].get("annotations", {})]
+        assert ("Secret" in kept, "PersistentVolumeClaim" in kept) == (stays, stays)
+
+
 def test_versions_agree() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["version"] == chart["appVersion"] == __version__

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 from aiohttp import web
 
 from tests.artifacts import servers
-from tests.cluster.faults import ALL, Undisturbed, assert_nothing_left, assert_same, operator, small
-from tests.cluster.operating import Operating
+from tests.cluster.faults import ALL, Undisturbed, assert_nothing_left, assert_same, operator, pods_of, small
+from tests.cluster.operating import SECRET_NAME, Operating
 from tests.cluster.proxies import BadLine, Middleman, running
 from tests.cluster.sampling import SEED
 from tests.cluster.world import eventually
@@ -40,6 +42,43 @@ def test_the_s3_server_is_away_while_a_stage_runs(ground: Operating, undisturbed
             ground.wait_for_state("s3-away", "Succeeded")
             assert_same(ground, undisturbed, document, jobs=None, endpoint=endpoint, gaps=True)
             assert_nothing_left(ground, "s3-away", endpoint=endpoint)
+
+
+@pytest.mark.faults(seconds=45)
+def test_keys_are_changed_while_a_stage_runs(ground: Operating, undisturbed: Undisturbed) -> None:
+    """New ones are in the Secret before the server refuses the old ones; a pod that holds those is replaced."""
+    port, folder = servers.free_port(), ground.folder / "s3-keys"
+    with ExitStack() as old, operator(ground):
+        endpoint = old.enter_context(servers.versitygw(folder, port=port))
+        servers.make_bucket(endpoint)
+        document = small(ground, "s3-keys", endpoint)
+        uploaded = ground.upload(document)
+        old.close()
+        old.callback(set_keys, ground, servers.ACCESS, servers.SECRET)
+        old.enter_context(servers.versitygw(folder, "--access", "withdrawn", "--secret", "withdrawn", port=port))
+        set_keys(ground, "withdrawn", "withdrawn")
+        ground.kubectl("apply", "-f-", stdin=uploaded)
+        eventually(lambda: sum("block finished" in log for log in said(ground, "s3-keys", "log")) >= 2, 120)
+        old.close()
+        with servers.versitygw(folder, port=port):
+            ground.wait_for_state("s3-keys", "Succeeded")
+            last = list(said(ground, "s3-keys", "termination-log"))
+            assert any("...rawn from env was accepted before and is refused now" in each for each in last), last
+            assert_same(ground, undisturbed, document, endpoint=endpoint, gaps=True)
+            assert_nothing_left(ground, "s3-keys", endpoint=endpoint)
+
+
+def said(ground: Operating, name: str, file: str) -> Iterator[str]:
+    """What each pod of an Experiment's stage of two shards wrote into a file."""
+    for pod, folder in pods_of(ground, name):
+        if pod["metadata"]["labels"]["misstep.dev/key"].startswith("sample-") and (folder / file).exists():
+            yield (folder / file).read_text()
+
+
+def set_keys(ground: Operating, access: str, secret: str) -> None:
+    """Of stages whose pods start from now on."""
+    keys = {"stringData": {"AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret}}
+    ground.kubectl("patch", "secret", SECRET_NAME, "--type=merge", "-p", json.dumps(keys))
 
 
 def readable(status: dict[str, object]) -> str:

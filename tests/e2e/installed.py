@@ -54,7 +54,7 @@ class Installed(World):
     def install(self) -> None:
         self.helm.install(CHART, RELEASE, self.values, namespace=SYSTEM, wait="watcher", timeout=180)
         await_crd(self.kubeconfig)
-        self.environment |= _reach_store(self.cluster)  # each installation makes keys and an address
+        self.environment |= _reach_store(self.cluster)  # each installation makes an address, the first one keys
 
     def upgrade(self, values: Mapping[str, Any]) -> None:
         self.helm.upgrade(CHART, RELEASE, {**self.values, **values}, namespace=SYSTEM, wait="watcher", timeout=180)

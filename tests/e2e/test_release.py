@@ -75,13 +75,16 @@ def test_an_upgrade_leaves_a_running_experiment_its_plan(world: Installed) -> No
 
 
 def test_experiments_outlive_the_release(world: Installed) -> None:
-    """Its S3 server goes and comes with it: stages that run meanwhile wait for it, or are tried again."""
+    """Its S3 server goes and comes with it, with the same keys: stages that run meanwhile wait, or are tried again."""
+    access, secret = world.environment["AWS_ACCESS_KEY_ID"], world.environment["AWS_SECRET_ACCESS_KEY"]
     world.apply(world.short("orphan", 2))
     before = world.wait("orphan", "training", lambda status: "sft" in status.get("stage", ""))
     world.helm.uninstall(RELEASE, wait="watcher", timeout=120)
     assert "orphan" in world.kubectl("get", "experiments", "-oname")
     assert jobs_by_stage(world, "orphan")["sft-d32-s2"] == 1
     world.install()
+    assert world.environment["AWS_ACCESS_KEY_ID"] == access
+    assert world.environment["AWS_SECRET_ACCESS_KEY"] == secret
     after = world.wait_for_state("orphan", "Succeeded", 300)
     assert keys(after) == keys(before)
 

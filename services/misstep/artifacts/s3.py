@@ -48,6 +48,9 @@ class S3Store:
         self._prefix = f"{check_path(prefix.strip('/'))}/" if prefix.strip("/") else ""
         tries, connect, read = (6, 10, 60) if patient else (3, 5, 15)
         self._client, self._identity = make_client(storage, attempts=tries, connect_timeout=connect, read_timeout=read)
+        self._accepted = False
+        """Whether the server has ever taken these credentials."""
+        self._client.meta.events.register("after-call.s3", self._note_accepted)
 
     @property
     def uri(self) -> str:
@@ -140,7 +143,13 @@ class S3Store:
         try:
             yield
         except (aws.ClientError, aws.BotoCoreError, ResponseParserError) as error:
-            raise s3_error(error, self._storage, self._identity) from error
+            raise self._error(error) from error
+
+    def _error(self, error: Exception) -> MisstepError:
+        return s3_error(error, self._storage, self._identity, self._accepted)
+
+    def _note_accepted(self, http_response: Any, **_: Any) -> None:
+        self._accepted = self._accepted or http_response.status_code < 300
 
     def _create(self, path: str, write: Callable[[], object], if_absent: bool) -> bool:
         """Run a write; 412 means that another was first, 409 that two met and this one shall try again.
@@ -206,9 +215,9 @@ class S3Store:
                 raise MissingError(self.uri, path) from error
             if status_of(error) == 416:
                 return None
-            raise s3_error(error, self._storage, self._identity) from error
+            raise self._error(error) from error
         except (aws.BotoCoreError, ResponseParserError) as error:
-            raise s3_error(error, self._storage, self._identity) from error
+            raise self._error(error) from error
 
 
 def _check_is_listing(page: dict[str, Any]) -> None:

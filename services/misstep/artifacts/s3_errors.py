@@ -36,10 +36,15 @@ def status_of(error: aws.ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def s3_error(error: Exception, storage: Storage, identity: str) -> MisstepError:
-    """Turn a botocore error into ours. ``identity`` says whose credentials were used, without their secret."""
+def s3_error(error: Exception, storage: Storage, identity: str, accepted: bool = False) -> MisstepError:
+    """Turn a botocore error into ours.
+
+    Args:
+        identity: whose credentials were used, without their secret.
+        accepted: whether the server has taken them before.
+    """
     if isinstance(error, aws.ClientError):
-        return _answered(error, storage, identity)
+        return _answered(error, storage, identity, accepted)
     field, endpoint = endpoint_of(storage)
     text = str(error)
     if isinstance(error, aws.SSLError):
@@ -79,11 +84,15 @@ def no_credentials() -> BadInput:
     return BadInput("credentials for S3", "none found", fix)
 
 
-def _answered(error: aws.ClientError, storage: Storage, identity: str) -> MisstepError:
+def _answered(error: aws.ClientError, storage: Storage, identity: str, accepted: bool) -> MisstepError:
     code, operation = code_of(error), error.operation_name
     message = error.response.get("Error", {}).get("Message", "")
     if code == "NoSuchBucket":
         return BadInput("spec.storage.uri", storage.uri, "There is no such bucket: make it, or mend its name.")
+    if code in _CREDENTIALS and accepted:
+        # Not bad input: they were changed meanwhile, and the next pod is given what the Secret holds by then.
+        fix = "Were they changed? A new process reads them anew."
+        return MisstepError(f"credentials for S3: {identity} was accepted before and is refused now ({code}). {fix}")
     if code in _CREDENTIALS:
         return BadInput("credentials for S3", identity, f"The server refuses them ({code}): set the right ones.")
     if code == "RequestTimeTooSkewed":
