@@ -35,8 +35,9 @@ class S3Store:
     """Objects are ``prefix/path`` in one bucket, which must exist.
 
     Args:
-        patient: whether to wait and try again for as long as a minute or more, as a stage should whose work would be
-            lost. Who asks again anyway, and has other stores to look after, gives up within some 20 seconds.
+        patient: whether to try again for half a minute to a minute while the server is away, as a stage should whose
+            work would be lost. Who asks again anyway, or has a user waiting, gives up after a second or two, or some
+            20 where nothing answers.
     """
 
     def __init__(self, storage: Storage, patient: bool = True) -> None:
@@ -47,7 +48,7 @@ class S3Store:
         self._bucket = bucket
         self._prefix = f"{check_path(prefix.strip('/'))}/" if prefix.strip("/") else ""
         tries, connect, read = (6, 10, 60) if patient else (3, 5, 15)
-        self._client, self._identity = make_client(storage, attempts=tries, connect_timeout=connect, read_timeout=read)
+        self._client, self._identity = make_client(storage, tries, connect, read, patient)
         self._accepted = False
         """Whether the server has ever taken these credentials."""
         self._client.meta.events.register("after-call.s3", self._note_accepted)

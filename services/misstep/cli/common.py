@@ -115,10 +115,10 @@ def _planned(
 
 
 def store_of(plan: Plan) -> Store:
-    """Open the store that a plan's artifacts live in."""
+    """Open the store that a plan's artifacts live in, for commands: none waits long for a server that is away."""
     from misstep.artifacts.store import open_store
 
-    return open_store(plan.report.storage)
+    return open_store(plan.report.storage, patient=False)
 
 
 def workdir_for(name: str, work: Path | None) -> Workdir:

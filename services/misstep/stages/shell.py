@@ -73,7 +73,7 @@ def run_stage(
                 if not _complete(store, stage.key):
                     blocks_run = _run_together(stage, shard, store, scratch)
             elif not _complete(store, stage.key):
-                heartbeat = ProgressWriter(store, stage.key, shard, progress)
+                heartbeat = _heartbeat(stage, shard, progress)
                 telemetry.serve(lambda: heartbeat.fraction)
                 blocks_run = _run_blocks(stage, shard, store, scratch, heartbeat, registry)
             committed = _commit(store, stage)
@@ -94,7 +94,7 @@ def run_rank(stage: FrozenStage, folder: Path, registry: Mapping[StageKind, str]
     store = open_store(stage.storage)
     scratch = folder if world().local_rank == 0 else folder / f"rank-{world().rank}"
     scratch.mkdir(exist_ok=True)
-    progress = ProgressWriter(store, stage.key, 0)
+    progress = _heartbeat(stage, 0)
     if world().local_rank == 0:
         telemetry.serve(lambda: progress.fraction if world().first else math.nan)  # others are not told
     context = RankRuntime(stage, store, folder, scratch, progress)
@@ -109,6 +109,11 @@ def run_rank(stage: FrozenStage, folder: Path, registry: Mapping[StageKind, str]
         work.close()
     finally:
         context.close()
+
+
+def _heartbeat(stage: FrozenStage, shard: int, listener: Progress | None = None) -> ProgressWriter:
+    """Write heartbeats without patience: work goes on while the store is away."""
+    return ProgressWriter(open_store(stage.storage, patient=False), stage.key, shard, listener)
 
 
 def _run_together(stage: FrozenStage, node: int, store: Store, scratch: Scratch) -> int:
