@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -53,6 +55,17 @@ class Operating(World):
         self.operators.append(process)
         self.ports[process.pid] = port
         return process
+
+    def healthy(self, pid: int) -> bool:
+        """Ask an operator as the kubelet does; not so while it does not listen yet."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[pid]}/healthz", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except urllib.error.HTTPError as error:
+            assert error.code == 503
+            return False
+        except urllib.error.URLError:
+            return False
 
     def _reaching(self, server: str) -> Path:
         if not server:

@@ -149,7 +149,8 @@ class ProcessNode:
             return
         own = self.folder / uid
         own.mkdir(parents=True)
-        (own / "pod.json").write_text(json.dumps(pod))
+        (own / "pod.half").write_text(json.dumps(pod))
+        (own / "pod.half").rename(own / "pod.json")  # whole for whoever looks
         environment = self.environment(pod, container, own)
         process = self.processes[uid] = self.start(
             [expand(argument, environment) for argument in container["args"]], environment, own, clock(pod)

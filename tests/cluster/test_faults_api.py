@@ -35,15 +35,6 @@ def api_server(world: Operating) -> tuple[str, ssl.SSLContext]:
     return cluster["cluster"]["server"], ssl.create_default_context(cadata=authority)
 
 
-def healthy(world: Operating, pid: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{world.ports[pid]}/healthz", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except urllib.error.HTTPError as error:
-        assert error.code == 503
-        return False
-
-
 def answers(kubeconfig: Path) -> bool:
     try:
         kubectl(kubeconfig, "get", "--raw=/readyz")
@@ -64,7 +55,7 @@ def test_the_api_server_is_restarted_and_restarted_again(ground: Operating, undi
             eventually(lambda: answers(ground.kubeconfig), 60)
         ground.wait_for_state("api-restart", "Succeeded")
         assert ground.operators[0].poll() is None, ground.log()[-4000:]
-        assert healthy(ground, pid)
+        assert ground.healthy(pid)
         assert_same(ground, undisturbed, document)
         assert_nothing_left(ground, "api-restart")
 
@@ -106,7 +97,7 @@ def test_watches_fall_silent_without_a_word(ground: Operating, undisturbed: Undi
         ground.apply(document)
         ground.wait_for_state("silent-watch", "Succeeded")
         assert len(proxy.counts) == 2  # Experiments and Jobs
-        assert healthy(ground, pid)
+        assert ground.healthy(pid)
         assert_same(ground, undisturbed, document)
         assert_nothing_left(ground, "silent-watch")
 
@@ -125,13 +116,13 @@ def test_liveness_fails_while_lists_stall_and_recovers(ground: Operating) -> Non
     proxy.judge = stall_lists
     with running(proxy) as port, operator(ground, f"http://127.0.0.1:{port}") as pid:
         eventually(lambda: "misstep_last_resync_timestamp_seconds 1." in metrics(ground, pid), 30)
-        assert healthy(ground, pid)
+        assert ground.healthy(pid)
         proxy.note("stall")
         began = time.monotonic()
-        eventually(lambda: not healthy(ground, pid), 90)
+        eventually(lambda: not ground.healthy(pid), 90)
         print(f"liveness failed {time.monotonic() - began:.0f} s after lists began to stall")
         proxy.counts.clear()
-        eventually(lambda: healthy(ground, pid), 45)
+        eventually(lambda: ground.healthy(pid), 45)
 
 
 def metrics(world: Operating, pid: int) -> str:

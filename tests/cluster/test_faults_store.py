@@ -44,14 +44,15 @@ def test_the_s3_server_is_away_while_a_stage_runs(ground: Operating, undisturbed
             assert_nothing_left(ground, "s3-away", endpoint=endpoint)
 
 
-@pytest.mark.faults(seconds=45)
+@pytest.mark.faults(seconds=60)
 def test_keys_are_changed_while_a_stage_runs(ground: Operating, undisturbed: Undisturbed) -> None:
     """New ones are in the Secret before the server refuses the old ones; a pod that holds those is replaced."""
     port, folder = servers.free_port(), ground.folder / "s3-keys"
     with ExitStack() as old, operator(ground):
         endpoint = old.enter_context(servers.versitygw(folder, port=port))
         servers.make_bucket(endpoint)
-        document = small(ground, "s3-keys", endpoint)
+        # Of that many problems neither shard has ended before the server is changed.
+        document = small(ground, "s3-keys", endpoint, problems__test__limit=600)
         uploaded = ground.upload(document)
         old.close()
         old.callback(set_keys, ground, servers.ACCESS, servers.SECRET)

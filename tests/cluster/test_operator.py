@@ -17,7 +17,7 @@ from benchmarks.operating import requests_of_operator
 from misstep.plan.frozen import Storage
 from tests.artifacts import servers
 from tests.cluster.operating import OPERATOR_ACCOUNT, SYSTEM, Operating, operating, operator_rules
-from tests.cluster.world import NAMESPACE, STAGES, results, stage_of
+from tests.cluster.world import NAMESPACE, STAGES, eventually, results, stage_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -134,8 +134,8 @@ def test_operators_killed_at_random_moments_compute_nothing_twice(world: Operati
 
 
 def test_sigterm_ends_an_operator_at_once(world: Operating) -> None:
-    time.sleep(3)
     (process,) = world.operators
+    eventually(lambda: world.healthy(process.pid), 60)
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 0
     world.operators.clear()

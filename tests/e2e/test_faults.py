@@ -13,7 +13,8 @@ from tests.cluster.manifests import namespace
 from tests.cluster.world import NAMESPACE, eventually, results, stage_of
 from tests.e2e.installed import SYSTEM, Installed, image
 
-pytestmark = [pytest.mark.cluster, pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(2400)]
+"""Loading the images takes minutes, which count for the first test."""
 TRAINING = "sft-d32-s1"
 STAGES = "misstep-stages"
 """Account of stages, as the chart names it."""

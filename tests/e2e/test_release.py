@@ -15,7 +15,8 @@ from tests.cluster.scraping import Prometheus, dashboard_queries
 from tests.cluster.world import STAGES, jobs_by_stage, results
 from tests.e2e.installed import AUTHORITY, NAMESPACE, RELEASE, STORE, Installed, image
 
-pytestmark = [pytest.mark.cluster, pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(2400)]
+"""Loading the images takes minutes, which count for the first test."""
 
 
 def keys(status: dict[str, Any]) -> dict[str, str]:

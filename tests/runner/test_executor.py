@@ -182,7 +182,7 @@ RUN = textwrap.dedent(
     from misstep.plan.planner import Plan
     from tests.runner.test_executor import execute
     folder = Path(sys.argv[1])
-    outcome = execute(Plan.model_validate_json((folder / "plan.json").read_text()), folder, grace_seconds=1.5)
+    outcome = execute(Plan.model_validate_json((folder / "plan.json").read_text()), folder, grace_seconds=6)
     print(outcome.result.value, outcome.signal)
     """
 )
@@ -221,7 +221,7 @@ def test_a_signal_stops_the_run_cleanly(tmp_path: Path, number: int) -> None:
     began = time.monotonic()
     run.send_signal(number)
     out, _ = run.communicate(timeout=20)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 6
     assert out.split() == ["interrupted", str(number)]
     assert "a restart does it again" in log.read_text()
     assert committed(plan, "first")
@@ -235,7 +235,7 @@ def test_a_stage_that_ignores_the_stop_is_killed_after_the_grace_time(tmp_path: 
     began = time.monotonic()
     run.send_signal(signal.SIGINT)
     out, _ = run.communicate(timeout=20)
-    assert 1.5 < time.monotonic() - began < 5
+    assert 6 < time.monotonic() - began < 15
     assert out.startswith("interrupted")
     wait_for(lambda: not told_of(tmp_path), 2)
 
@@ -249,7 +249,7 @@ def test_a_second_signal_kills_at_once(tmp_path: Path) -> None:
     time.sleep(0.2)
     run.send_signal(signal.SIGINT)
     run.communicate(timeout=20)
-    assert time.monotonic() - began < 1.4
+    assert time.monotonic() - began < 6
 
 
 @pytest.mark.parametrize("do", [Do.WELL, Do.IGNORE_SIGTERM, Do.LEAVE_A_CHILD])
