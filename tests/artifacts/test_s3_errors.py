@@ -76,7 +76,7 @@ def test_nobody_listens() -> None:
 
 def test_an_outage_may_end_so_a_stage_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     make = s3_client.make_client
-    monkeypatch.setattr(s3, "make_client", lambda storage, *_: make(storage, attempts=1, connect_timeout=1))
+    monkeypatch.setattr(s3, "make_client", lambda storage, **_: make(storage, attempts=1, connect_timeout=1))
     store = open_store(servers.s3_storage(f"http://127.0.0.1:{servers.free_port()}", "x"))
     with pytest.raises(UnreachableError, match=r"spec\.storage\.endpoint: no answer") as caught:
         store.put("a", b"x")

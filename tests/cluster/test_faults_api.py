@@ -7,7 +7,6 @@ import os
 import random
 import ssl
 import time
-import urllib.error
 import urllib.request
 from base64 import b64decode
 from pathlib import Path

@@ -48,7 +48,9 @@ class S3Store:
         self._bucket = bucket
         self._prefix = f"{check_path(prefix.strip('/'))}/" if prefix.strip("/") else ""
         tries, connect, read = (6, 10, 60) if patient else (3, 5, 15)
-        self._client, self._identity = make_client(storage, tries, connect, read, patient)
+        self._client, self._identity = make_client(
+            storage, attempts=tries, connect_timeout=connect, read_timeout=read, patient=patient
+        )
         self._accepted = False
         """Whether the server has ever taken these credentials."""
         self._client.meta.events.register("after-call.s3", self._note_accepted)

@@ -34,7 +34,7 @@ def make_client(
     carry ours.
 
     Args:
-        attempts: how often a request is sent, as botocore's standard mode does: all within a second or two.
+        attempts: how often botocore's standard mode sends a request: within a second or two, longer where throttled.
         patient: whether to go on for half a minute to a minute while there is no server, or none behind a proxy.
     """
     if storage.ca_bundle is not None and not Path(storage.ca_bundle).is_file():
