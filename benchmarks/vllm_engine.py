@@ -150,9 +150,10 @@ def bare_side(options: argparse.Namespace) -> dict[str, float]:
     from vllm import LLM, SamplingParams
 
     from misstep.artifacts.reader import Reader
-    from misstep.generation.loading import load_config, load_generation_config, load_tokenizer
+    from misstep.generation.ends import end_ids
+    from misstep.generation.loading import load_config, load_generation_config
     from misstep.generation.prompts import PromptBuilder
-    from misstep.generation.stops import end_ids
+    from misstep.generation.tokenizers import load_tokenizer
     from misstep.generation.vllm_setup import engine_arguments, set_environment
 
     set_environment(resources_of(options))

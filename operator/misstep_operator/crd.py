@@ -156,7 +156,9 @@ class _Writer:
     def _value(self, schema: Mapping[str, Any], defaults: bool, description: str | None = None) -> dict[str, Any]:
         """Write the schema of a value: of a field, of a list's item, or of a mapping's."""
         if "anyOf" in schema:  # a type or null: the server takes null for nothing anyway
-            schema = next(choice for choice in schema["anyOf"] if choice.get("type") != "null")
+            schema, *others = (choice for choice in schema["anyOf"] if choice.get("type") != "null")
+            if others:  # the server knows no value of one of several types: it takes any, and planning checks it
+                return {"x-kubernetes-preserve-unknown-fields": True}
         if "$ref" in schema:
             return self.model(self._types[schema["$ref"].rpartition("/")[2]], defaults, description)
         found = {key: schema[key] for key in _KEPT if key in schema}

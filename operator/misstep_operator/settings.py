@@ -16,6 +16,7 @@ from misstep_operator.observed import MANAGER
 
 SERVICES: dict[StageKind, str] = {
     StageKind.PROBLEMS: "verification",
+    StageKind.INSPECT: "training",
     StageKind.SYNTHESIZE: "generation",
     StageKind.CURATE: "verification",
     StageKind.SFT: "training",

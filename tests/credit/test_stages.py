@@ -10,7 +10,7 @@ import pytest
 from misstep.credit.values import best_of, first_pit
 from misstep.errors import BadInput, MisstepError
 from misstep.generation.fingerprint import TOKENIZER, fingerprint
-from misstep.generation.loading import load_tokenizer
+from misstep.generation.tokenizers import load_tokenizer
 from misstep.plan.frozen import StageKind
 from misstep.plan.params import CreditParams, PairsParams
 from misstep.problems.strides import oracle

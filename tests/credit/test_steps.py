@@ -18,7 +18,10 @@ RULES = ["lines", "sentences"]
 
 
 def encode(tokenizer, text, end=True):
-    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"]) + ((tokenizer.eos_token_id,) if end else ())
+    """Encode as a response: behind a prompt, where SentencePiece writes no space of its own."""
+    prompt, whole = (tokenizer(t, add_special_tokens=False)["input_ids"] for t in ("#", "#" + text))
+    assert whole[: len(prompt)] == prompt
+    return tuple(whole[len(prompt) :]) + ((tokenizer.eos_token_id,) if end else ())
 
 
 def cut(text, rule="lines", max_steps=20, stop=(), tokenizer=None):

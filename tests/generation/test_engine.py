@@ -14,8 +14,9 @@ from scipy import stats
 
 from misstep.errors import BadInput, MisstepError
 from misstep.generation.decoders import OrdinaryDecoder
+from misstep.generation.ends import end_of_turn_id, special_ids
 from misstep.generation.engine import Request
-from misstep.generation.stops import decode, end_of_turn_id
+from misstep.generation.text import decode
 from misstep.generation.transformers_engine import TransformersEngine
 from tests.generation.tiny import END, WORDS, byte_tokenizer, decoding, logprobs, tiny, word_tokenizer
 
@@ -154,14 +155,14 @@ def test_an_end_token_is_the_last_and_not_in_the_text():
 def test_the_end_of_a_chat_turn_ends_a_response():
     tokenizer = byte_tokenizer()
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
-    assert end_of_turn_id(tokenizer) is None
+    assert end_of_turn_id(tokenizer, special_ids(tokenizer)) is None
     tokenizer.chat_template = CHATML
-    assert end_of_turn_id(tokenizer) == tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert end_of_turn_id(tokenizer, special_ids(tokenizer)) == tokenizer.convert_tokens_to_ids("<|im_end|>")
     completions = run(
         engine_of(tiny(vocab_size=len(tokenizer)), tokenizer, max_new_tokens=200), [Request(0, [9], range(20))]
     )
     tokens = [c.token_ids for c in completions[0] if c.finish_reason == "stop"]
-    assert any(ids[-1] == end_of_turn_id(tokenizer) for ids in tokens)
+    assert any(ids[-1] == end_of_turn_id(tokenizer, special_ids(tokenizer)) for ids in tokens)
 
 
 STOPS = ["ab", "\n", " ", "€", "é\n", "zz", "ba", "a b"]

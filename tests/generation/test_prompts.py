@@ -7,7 +7,7 @@ from tokenizers import processors
 
 from misstep.errors import BadInput
 from misstep.generation.prompts import PromptBuilder
-from misstep.generation.stops import decode
+from misstep.generation.text import decode
 from misstep.plan.params import PromptParams
 from tests.generation.tiny import byte_tokenizer, word_tokenizer
 from tests.shared_data import shared_data

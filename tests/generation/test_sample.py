@@ -14,8 +14,8 @@ from misstep.artifacts.records import PROBLEMS
 from misstep.artifacts.store import open_store
 from misstep.errors import BadInput
 from misstep.generation.seeds import permutation, sample_seed
-from misstep.generation.stops import decode
 from misstep.generation.subset import train_subset
+from misstep.generation.text import decode
 from misstep.generation.transformers_engine import load_engine
 from misstep.plan import params as p
 from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage

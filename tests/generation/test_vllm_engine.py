@@ -75,7 +75,7 @@ def letters(tmp_path_factory):
 
 def base_requests(count, samples=1, **more):
     """Questions of the quickstart's task, as its base model reads them."""
-    from misstep.generation.loading import load_tokenizer
+    from misstep.generation.tokenizers import load_tokenizer
 
     tokenizer = load_tokenizer(BASE)
     questions = [f"Start at {3 + i % 40}. Add {2 + i % 7} for {2 + i % 5} times." for i in range(count)]
@@ -146,8 +146,8 @@ def test_seeds_fix_samples_whatever_else_is_in_the_batch(words):
 @slow
 @needs_vllm
 def test_stop_strings_end_a_response_where_the_text_first_holds_one(letters):
-    from misstep.generation.loading import load_tokenizer
-    from misstep.generation.stops import decode
+    from misstep.generation.text import decode
+    from misstep.generation.tokenizers import load_tokenizer
 
     tokenizer = load_tokenizer(letters)
     prompt = tokenizer("a b\nab ", add_special_tokens=False)["input_ids"]

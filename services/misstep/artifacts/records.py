@@ -133,6 +133,7 @@ OUTCOMES = _schema(
 
 TABLES: dict[str, dict[str, pa.Schema]] = {
     "problems": {"problems": PROBLEMS},
+    "inspect": {},
     "synthesize": {"drafts": DRAFTS},
     "curate": {"problems": PROBLEMS},
     "sample": {"samples": SAMPLES},
@@ -146,4 +147,4 @@ TABLES: dict[str, dict[str, pa.Schema]] = {
     "report": {},
 }
 """Stage kind -> table -> schema. Models (``sft``, ``rft``, ``dpo``) also hold the files ``model/*``; ``report`` holds
-``report.html``, ``results.json`` and ``results.csv``."""
+``report.html``, ``results.json`` and ``results.csv``, ``inspect`` holds ``page.txt``."""

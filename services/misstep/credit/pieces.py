@@ -1,13 +1,15 @@
 """The text that each token of a response brings, for tokenizers whose decoding is not a concatenation.
 
-SentencePiece strips the first space of what it decodes, and byte-level vocabularies spread one character over
-several tokens. Steps are cut at token offsets, so each token must be told which characters it completes.
+Byte-level vocabularies spread one character over several tokens, and some decoders join words by a space. Steps are cut
+at token offsets, so each token must be told which characters it completes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
+
+from misstep.generation.text import decode_continuation
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _PATIENCE = 16  # tokens: a character has four bytes at most, so this many without one are no UTF-8
@@ -17,19 +19,18 @@ class TokenPieces:
     """Cut decoded text up by token. Special tokens bring no text.
 
     Args:
-        tokenizer: a Hugging Face tokenizer, or whatever else decodes a list of ids to text.
+        tokenizer: a Hugging Face tokenizer.
+        end_ids: tokens that end a response: they bring no text either, special or not.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, end_ids: Collection[int] = ()) -> None:
         self._tokenizer = tokenizer
+        self._end_ids = frozenset(end_ids)
         self._alone: dict[int, str] = {}
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Decode without special tokens, spaces left as they are."""
-        text: str = self._tokenizer.decode(
-            list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return text
+        """Decode without special and end tokens, spaces left as they are."""
+        return decode_continuation(self._tokenizer, [token for token in token_ids if token not in self._end_ids])
 
     def of(self, token_ids: Sequence[int]) -> list[str]:
         """Return one piece of text per token. A character spread over tokens belongs to the one that

@@ -69,7 +69,7 @@ class Scheduler:
         self._engine = engine
         self._on_progress = on_progress
         stop = params.decoding.stop
-        pieces = TokenPieces(engine.tokenizer)
+        pieces = TokenPieces(engine.tokenizer, engine.end_ids)
         self._judge = RolloutJudge(pieces, judge, stop)
         self._cutter = StepCutter(pieces, params.step_rule, params.max_steps, stop)
         self._nodes: dict[str, _Node] = {}

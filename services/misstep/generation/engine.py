@@ -71,6 +71,10 @@ class Engine(Protocol):
         """The model's Hugging Face tokenizer."""
 
     @property
+    def end_ids(self) -> frozenset[int]:
+        """The tokens at which sampling stops."""
+
+    @property
     def context_length(self) -> int: ...
 
     @property

@@ -7,19 +7,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from misstep.errors import BadInput
+from misstep.generation.text import PROBES, decode, encode
 
 TOKENIZER = "tokenizer"
 """The field of a summary that holds the fingerprint of the tokenizer whose ids the tables hold."""
 
 
 def fingerprint(tokenizer: Any) -> str:
-    """Hash what token ids mean: the vocabulary with its ids, added tokens included, and the end token.
+    """Hash what token ids mean: the vocabulary with its ids, added tokens included, the end token, and what the
+    tokenizer makes of some texts (``text.PROBES``).
 
-    How text is split into these tokens does not enter: a saved copy may spell that otherwise.
+    Two readings of one file have the same vocabulary and differ in those texts. A saved copy that spells the same rules
+    otherwise has the same fingerprint.
     """
     digest = hashlib.sha256(f"{tokenizer.eos_token_id}\n".encode())
     for token, number in sorted(tokenizer.get_vocab().items()):
         digest.update(f"{number} {token}\n".encode(errors="surrogatepass"))
+    for text in PROBES:
+        ids = encode(tokenizer, text)
+        digest.update(f"{ids} {decode(tokenizer, ids)!r}\n".encode())
     return digest.hexdigest()[:16]
 
 

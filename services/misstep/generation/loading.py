@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from misstep.errors import BadInput
+from misstep.generation.tokenizers import UNLOADABLE, first_line, load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-_UNLOADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
+_UNLOADABLE = (*UNLOADABLE, SafetensorError)
 """What transformers raises at folders that are not there, not whole, of an unknown kind or of clashing shapes."""
 _NO_LIMIT = 10**9
 """Tokenizers without a length of their own say 10^30."""
@@ -36,7 +38,7 @@ def load_model(folder: Path, dtype: str) -> tuple[PreTrainedModel, Any]:
         )
     except _UNLOADABLE as error:
         raise BadInput(
-            "model", str(folder), f"It does not load as a causal language model: {_first_line(error)}"
+            "model", str(folder), f"It does not load as a causal language model: {first_line(error)}"
         ) from error
     # transformers fills what a checkpoint lacks with random numbers and goes on.
     lacks = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
@@ -44,21 +46,8 @@ def load_model(folder: Path, dtype: str) -> tuple[PreTrainedModel, Any]:
         raise BadInput(
             "model", str(folder), f"{len(lacks)} of its weights are absent or misshapen, such as {lacks[0]}."
         )
+    model.generation_config = load_generation_config(folder)
     return model.eval(), tokenizer
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """Load the tokenizer of a model folder.
-
-    Raises:
-        BadInput: there is no such folder, or no tokenizer in it.
-    """
-    if not (folder / "config.json").is_file():
-        raise BadInput("model", str(folder), "Name a Hugging Face model folder: one that holds config.json.")
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except _UNLOADABLE as error:
-        raise BadInput("model", str(folder), f"It holds no tokenizer that loads: {_first_line(error)}") from error
 
 
 def load_config(folder: Path) -> Any:
@@ -66,14 +55,39 @@ def load_config(folder: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True)
     except _UNLOADABLE as error:
-        raise BadInput("model", str(folder), f"Its config.json does not load: {_first_line(error)}") from error
+        raise BadInput("model", str(folder), f"Its config.json does not load: {first_line(error)}") from error
 
 
 def load_generation_config(folder: Path) -> GenerationConfig:
-    """Load a model folder's generation settings: those of its own file, else what its configuration says."""
-    if (folder / "generation_config.json").is_file():
-        return GenerationConfig.from_pretrained(folder, local_files_only=True)
-    return GenerationConfig.from_model_config(load_config(folder))
+    """Load a model folder's generation settings: those of its own file, else what its configuration says.
+
+    An end token that stands in neither file is none: a default of the architecture's configuration (2 for Llama) is an
+    ordinary token of other vocabularies.
+
+    Raises:
+        BadInput: a file does not load.
+    """
+    try:
+        if (folder / "generation_config.json").is_file():
+            found = GenerationConfig.from_pretrained(folder, local_files_only=True)
+        else:
+            found = GenerationConfig.from_model_config(load_config(folder))
+    except _UNLOADABLE as error:
+        raise BadInput(
+            "model", str(folder), f"Its generation_config.json does not load: {first_line(error)}"
+        ) from error
+    if not any(_names_an_end(folder / name) for name in ("generation_config.json", "config.json")):
+        found.eos_token_id = None
+    return found
+
+
+def _names_an_end(file: Path) -> bool:
+    try:
+        held = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return False
+    parts = [held, *(part for part in held.values() if isinstance(part, dict))] if isinstance(held, dict) else []
+    return any(part.get("eos_token_id") is not None for part in parts)  # a text model may have a part of its own
 
 
 def check_end_token(tokenizer: Any) -> None:
@@ -102,8 +116,3 @@ def context_length_of(config: Any, tokenizer: Any) -> int:
         getattr(config, "name_or_path", ""),
         "Set max_position_embeddings in config.json: the context is unknown.",
     )
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

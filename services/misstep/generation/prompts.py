@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cached_property
 from typing import Any
 
 from misstep.errors import BadInput
-from misstep.generation.stops import end_of_turn_id
+from misstep.generation.chat import ChatTemplate, Layout, Message
+from misstep.generation.text import encode
 from misstep.plan.params import PromptParams
 
 QUESTION = "{question}"
-_ANY = "What is 1 + 1?"
+_ANY = "What is 60418 + 27359?"
 """Stands for a question where only what comes after it matters."""
-_MARK = "misstep solves this"
 
 
 class PromptBuilder:
@@ -23,64 +24,65 @@ class PromptBuilder:
 
     Args:
         tokenizer: a Hugging Face tokenizer.
+        ends: the tokens at which sampling stops (``ends.end_ids``), beside those that are special.
 
     Raises:
-        BadInput: style ``chat`` without a chat template or with a system turn that the template refuses, a prompt
-            template without its placeholder, or a tokenizer without an end token.
+        BadInput: style ``chat`` with a chat template that cannot be used (``chat.ChatTemplate``), a prompt template
+            without its placeholder, or a tokenizer without an end token.
     """
 
-    def __init__(self, tokenizer: Any, params: PromptParams) -> None:
+    def __init__(self, tokenizer: Any, params: PromptParams, ends: Collection[int] = ()) -> None:
         self.tokenizer, self.params = tokenizer, params
         if QUESTION not in params.template:
             raise BadInput("spec.policy.prompt.template", params.template, f"Write {QUESTION} where the question goes.")
         if tokenizer.eos_token_id is None:
             raise BadInput("tokenizer", "no end token", "Use a model whose tokenizer names its eos_token.")
+        self._chat: ChatTemplate | None = None
+        self._layout = Layout(prompt_block="", space="", end_id=None)
         if params.style == "chat":
-            if not tokenizer.chat_template:
-                raise BadInput(
-                    "spec.policy.prompt.style",
-                    "chat",
-                    "The model's tokenizer has no chat template: write plain, or use a model made for chat.",
-                )
-            from jinja2 import TemplateError
+            self._chat = ChatTemplate(tokenizer, params.template_arguments, frozenset(ends))
+            self._layout = self._chat.layout(self._turns(_ANY))
 
-            try:
-                self._chat_text(self._turns(_ANY), add_generation_prompt=True)
-            except TemplateError as error:
-                raise BadInput(
-                    "spec.policy.prompt", params.style, f"The model's chat template refuses these turns: {error}"
-                ) from error
+    def prompt_text(self, question: str) -> str:
+        """Return the text before a response to this question, as the template writes it."""
+        if self._chat is None:
+            return self._plain(question)
+        return self._chat.text(self._turns(question), answer_follows=True) + self._layout.prompt_block
 
     def prompt_ids(self, question: str) -> list[int]:
         """Return the token ids that stand before a response to this question."""
-        if self.params.style == "chat":
-            return self._encode(self._chat_text(self._turns(question), add_generation_prompt=True))
-        ids = self._encode(self._plain(question))
-        return ids if ids[:1] == self._beginning else self._beginning + ids
+        ids = encode(self.tokenizer, self.prompt_text(question))
+        return ids if self._chat is not None or ids[:1] == self._beginning else self._beginning + ids
 
     def response_ids(self, solution: str) -> list[int]:
         """Return a solution's token ids, as they would be generated after a prompt, with the end token."""
-        before, between = self._around
-        text = between + solution
-        ids = self._behind(before, text)
-        return [*(self._encode(text) if ids is None else ids), self.end_id]
+        return self.continuation_ids(self._layout.space + solution)
 
-    @cached_property
+    def continuation_ids(self, text: str) -> list[int]:
+        """Return the token ids of a text that a model wrote after a prompt, with the end token: as ``response_ids``,
+        but for the space that a chat template puts before an answer, which the model wrote itself."""
+        ids = self._behind(self._before, text)
+        return [*(encode(self.tokenizer, text) if ids is None else ids), self.end_id]
+
+    @property
     def end_id(self) -> int:
         """The token that ends a response: the end of turn in a chat, else the end of text."""
-        end_of_turn = end_of_turn_id(self.tokenizer) if self.params.style == "chat" else None
+        end_of_turn = self._layout.end_id
         return int(self.tokenizer.eos_token_id) if end_of_turn is None else end_of_turn
 
+    @property
+    def space(self) -> str:
+        """White space that stands before a solution in ``response_ids``."""
+        return self._layout.space
+
+    @property
+    def prompt_block(self) -> str:
+        """What a chat template writes before an answer and belongs to the prompt, such as an empty think block."""
+        return self._layout.prompt_block
+
     @cached_property
-    def _around(self) -> tuple[str, str]:
-        """The text before a response, and the space that a chat template puts between that and the response."""
-        if self.params.style == "plain":
-            return self._plain(_ANY), ""
-        turns = self._turns(_ANY)
-        prompt = self._chat_text(turns, add_generation_prompt=True)
-        answered = self._chat_text([*turns, {"role": "assistant", "content": _MARK}], add_generation_prompt=False)
-        between = answered[len(prompt) :].partition(_MARK)[0] if answered.startswith(prompt) else ""
-        return prompt, between if between.isspace() else ""
+    def _before(self) -> str:
+        return self.prompt_text(_ANY)
 
     @cached_property
     def _beginning(self) -> list[int]:
@@ -88,8 +90,10 @@ class PromptBuilder:
         ids = self.tokenizer("a")["input_ids"]
         return [bos] if bos is not None and ids and ids[0] == bos else []
 
-    def _turns(self, question: str) -> list[dict[str, str]]:
-        turns = [{"role": "system", "content": self.params.system}] if self.params.system is not None else []
+    def _turns(self, question: str) -> list[Message]:
+        turns: list[Message] = []
+        if self.params.system is not None:
+            turns.append({"role": "system", "content": self.params.system})
         for asked, solution in self.params.examples:
             turns += [{"role": "user", "content": self._fill(asked)}, {"role": "assistant", "content": solution}]
         return [*turns, {"role": "user", "content": self._fill(question)}]
@@ -102,9 +106,6 @@ class PromptBuilder:
         # Not str.format: problems are full of braces.
         return self.params.template.replace(QUESTION, question)
 
-    def _encode(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
     def _behind(self, before: str, text: str) -> list[int] | None:
         """Encode a text behind another, or return None where no token begins at the border between them.
 
@@ -116,11 +117,19 @@ class PromptBuilder:
         ids, spans = list(encoded["input_ids"]), encoded["offset_mapping"]
         first = next((i for i, (_, end) in enumerate(spans) if end > len(before)), len(ids))
         crosses = first < len(ids) and spans[first][0] < len(before)
-        return None if crosses or ids[:first] != self._encode(before) else ids[first:]
+        return None if crosses or ids[:first] != encode(self.tokenizer, before) else ids[first:]
 
-    def _chat_text(self, turns: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
-        # Special tokens, that of the beginning included, are written out by the template.
-        text: str = self.tokenizer.apply_chat_template(
-            turns, add_generation_prompt=add_generation_prompt, tokenize=False
+
+def check_taught_end(builder: PromptBuilder, ends: Collection[int]) -> None:
+    """Refuse a prompt whose responses are taught to end with a token at which sampling does not stop.
+
+    Raises:
+        BadInput: it is so.
+    """
+    if builder.end_id not in ends:
+        token = builder.tokenizer.convert_ids_to_tokens(builder.end_id)
+        raise BadInput(
+            "spec.policy.prompt",
+            f"responses end with {token!r}",
+            "Sampling does not stop there: add its id to eos_token_id in the model's generation_config.json.",
         )
-        return text

@@ -13,7 +13,7 @@ from misstep.generation.engine import Completion, Engine, Request
 from misstep.generation.engines import open_engine
 from misstep.generation.fingerprint import TOKENIZER, fingerprint
 from misstep.generation.presets import prompt_record
-from misstep.generation.prompts import PromptBuilder
+from misstep.generation.prompts import PromptBuilder, check_taught_end
 from misstep.generation.seeds import sample_seed
 from misstep.generation.subset import train_subset
 from misstep.plan.params import SampleParams
@@ -67,6 +67,13 @@ class _Sample:
         self._upcoming = block
 
     @cached_property
+    def builder(self) -> PromptBuilder:
+        engine = self.engine
+        builder = PromptBuilder(engine.tokenizer, self.params.prompt, engine.end_ids)
+        check_taught_end(builder, engine.end_ids)
+        return builder
+
+    @cached_property
     def fingerprint(self) -> str:
         return fingerprint(self.engine.tokenizer)
 
@@ -111,8 +118,7 @@ class _Sample:
 
     def _fitting(self, problems: Sequence[tuple[str, str]]) -> dict[str, list[int]]:
         """Return the prompts that leave room for a response, by problem."""
-        builder = PromptBuilder(self.engine.tokenizer, self.params.prompt)
-        prompts = ((problem_id, builder.prompt_ids(question)) for problem_id, question in problems)
+        prompts = ((problem_id, self.builder.prompt_ids(question)) for problem_id, question in problems)
         return {problem_id: ids for problem_id, ids in prompts if len(ids) < self.engine.context_length}
 
     def _results(self, block: int) -> dict[str, tuple[Completion, ...]]:

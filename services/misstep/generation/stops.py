@@ -1,4 +1,4 @@
-"""Where a response ends: end tokens, and stop strings that may begin and end inside tokens."""
+"""Stop strings, which may begin and end inside tokens, and a table of end tokens."""
 
 from __future__ import annotations
 
@@ -8,35 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_MARK = "misstep answers here"
+from misstep.generation.text import decode_continuation
+
 _UNFINISHED = "\ufffd"
 """What a tokenizer decodes part of a character to."""
-
-
-def decode(tokenizer: Any, token_ids: Sequence[int]) -> str:
-    """Decode without special tokens, and without a tokenizer's cosmetic changes to spaces."""
-    if tokenizer.is_fast:  # the same without the wrapper, which costs several times the decoding of a short text
-        return str(tokenizer.backend_tokenizer.decode(token_ids, skip_special_tokens=True))
-    text: str = tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return text
-
-
-def end_of_turn_id(tokenizer: Any) -> int | None:
-    """Return the special token that a chat template puts right behind an answer, or None where there is none."""
-    if not tokenizer.chat_template:
-        return None
-    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _MARK}]
-    _, found, tail = tokenizer.apply_chat_template(turns, tokenize=False).rpartition(_MARK)
-    ids = tokenizer(tail, add_special_tokens=False)["input_ids"] if found else []
-    return ids[0] if ids and ids[0] in tokenizer.all_special_ids else None
-
-
-def end_ids(tokenizer: Any, generation_config: Any) -> frozenset[int]:
-    """Collect every token that ends a response: the model's, the tokenizer's, and the chat template's end of turn."""
-    of_model = getattr(generation_config, "eos_token_id", None)
-    several = of_model if isinstance(of_model, list | tuple) else [of_model]
-    ids = [*several, tokenizer.eos_token_id, end_of_turn_id(tokenizer)]
-    return frozenset(int(i) for i in ids if i is not None)
 
 
 class StopStrings:
@@ -72,7 +47,7 @@ class StopStrings:
         return bool(self._may_complete[response[-1]]) and self._holds_one(response)
 
     def _holds_one(self, response: Sequence[int]) -> bool:
-        text = decode(self._tokenizer, response)
+        text = decode_continuation(self._tokenizer, response)
         return any(stop in text for stop in self._stops)
 
     def cut(self, text: str) -> str:

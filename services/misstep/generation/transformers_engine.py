@@ -26,11 +26,13 @@ import torch
 from misstep import telemetry
 from misstep.generation.decoders import Decoder, decoder_for
 from misstep.generation.draw import choose, uniforms
+from misstep.generation.ends import end_ids
 from misstep.generation.engine import Completion, Request, Usage, token_limit
 from misstep.generation.loading import check_end_token, context_length_of, load_model
 from misstep.generation.row_cache import Ints
 from misstep.generation.rows import Job, Rows
-from misstep.generation.stops import StopStrings, decode, end_ids, end_table
+from misstep.generation.stops import StopStrings, end_table
+from misstep.generation.text import decode_continuation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +81,10 @@ class TransformersEngine:
     @property
     def tokenizer(self) -> Any:
         return self._tokenizer
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        return self._ends
 
     @property
     def context_length(self) -> int:
@@ -203,7 +209,7 @@ class TransformersEngine:
             job = self._rows.jobs[row]
             assert job is not None
             ids = self._rows.response(row)
-            text = decode(self._tokenizer, ids[:-1] if ids[-1] in self._ends else ids)
+            text = decode_continuation(self._tokenizer, ids[:-1] if ids[-1] in self._ends else ids)
             job.completions[self._rows.sample[row]] = Completion(
                 token_ids=tuple(ids),
                 text=self._stops.cut(text) if self._decoding.stop else text,

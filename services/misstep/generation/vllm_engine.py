@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from misstep import telemetry
 from misstep.errors import BadInput
+from misstep.generation.ends import end_ids
 from misstep.generation.engine import Completion, FinishReason, Request, Usage, token_limit
-from misstep.generation.loading import check_end_token, load_generation_config, load_tokenizer
-from misstep.generation.stops import StopStrings, decode, end_ids
+from misstep.generation.loading import check_end_token, load_generation_config
+from misstep.generation.stops import StopStrings
+from misstep.generation.text import decode_continuation
+from misstep.generation.tokenizers import load_tokenizer
 from misstep.generation.vllm_setup import close_vllm, open_vllm
 
 if TYPE_CHECKING:
@@ -86,6 +89,10 @@ class VllmEngine:
     @property
     def tokenizer(self) -> Any:
         return self._tokenizer
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        return self._ends
 
     @property
     def context_length(self) -> int:
@@ -182,7 +189,7 @@ class VllmEngine:
     def _collect(self, output: Any, reason: FinishReason) -> None:
         sample = self._samples.pop(output.request_id)
         job, ids = sample.job, sample.token_ids
-        text = decode(self._tokenizer, ids[:-1] if ids[-1] in self._ends else ids)
+        text = decode_continuation(self._tokenizer, ids[:-1] if ids[-1] in self._ends else ids)
         job.completions[sample.index] = Completion(
             token_ids=tuple(ids),
             text=self._stops.cut(text) if self._decoding.stop else text,

@@ -16,6 +16,7 @@ class StageKind(StrEnum):
     """The kinds of stage, in the order of the method."""
 
     PROBLEMS = "problems"
+    INSPECT = "inspect"
     SYNTHESIZE = "synthesize"
     CURATE = "curate"
     SFT = "sft"
@@ -31,6 +32,7 @@ class StageKind(StrEnum):
 
 PARAMS: dict[StageKind, type[p.Params]] = {
     StageKind.PROBLEMS: p.ProblemsParams,
+    StageKind.INSPECT: p.InspectParams,
     StageKind.SYNTHESIZE: p.SynthesizeParams,
     StageKind.CURATE: p.CurateParams,
     StageKind.SFT: p.SftParams,

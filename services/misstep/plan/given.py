@@ -42,7 +42,7 @@ def given_resources(spec: ExperimentSpec, kind: StageKind) -> GivenResources:
         block_rows=pick("block_rows", 64),
         resources=Resources(
             cpus=pick("cpus", 1),
-            memory_mib=pick("memory", 2048 if trains or generates else 1024),
+            memory_mib=pick("memory", 2048 if trains or generates or kind is StageKind.INSPECT else 1024),
             batch_rows=pick("batch_rows", 256),
             gpus=gpus,
             gpu_memory_mib=(pick("gpu_memory", 0) or None) if gpus else None,

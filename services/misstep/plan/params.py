@@ -57,6 +57,14 @@ class ProblemsParams(Params):
         return {name: value for name, value in dump(self).items() if name != "seeds" or value}
 
 
+TOKENIZATION = "file-first/1"
+"""``misstep.generation.tokenizers``: where the class of a tokenizer reads its file otherwise, the file is right."""
+
+
+INSPECTION = "1"
+"""Version of ``misstep.inspection``'s checks."""
+
+
 class PromptParams(Params):
     """How a question becomes token ids."""
 
@@ -66,6 +74,10 @@ class PromptParams(Params):
     system: str | None = None
     examples: tuple[tuple[str, str], ...] = ()
     """(question, solution) pairs put before the question, for base models."""
+    template_arguments: dict[str, bool | int | str] = Field(default_factory=dict)
+    """Further variables of the chat template."""
+    tokenization: str = TOKENIZATION
+    """The rule by which a model folder's tokenizer is read: two readings of one file are two stages."""
 
 
 class DecodingParams(Params):
@@ -80,6 +92,17 @@ class DecodingParams(Params):
     max_new_tokens: int
     stop: tuple[str, ...] = ()
     """Strings that end a response, beside the model's end tokens."""
+
+
+class InspectParams(Params):
+    """Inputs: ``problems`` for the policy, whose solutions must survive its tokenizer; none for a teacher. Externals:
+    ``model``."""
+
+    prompt: PromptParams | None
+    """How the policy is asked; None for a teacher, which has prompts of its own. Nothing of sampling or credit is here:
+    training waits for this stage, and must not be done anew where they change."""
+    rule: str = INSPECTION
+    """The version of the checks: a model that an older one let pass is checked again."""
 
 
 class TeacherBudgetParams(Params):

@@ -92,6 +92,9 @@ class _Builder:
         self.storage = storage_of(experiment)
         sources = {role: e for role, e in externals.items() if role.startswith("source_")}
         self.problems = self.synthetic(sources) if self.spec.teacher.writes else self.ingested("problems", sources)
+        self.inspected = self.add(
+            StageKind.INSPECT, "inspect", self.translate.inspect(), {"problems": self.problems}, self._base_model
+        )
 
     def add(
         self,
@@ -127,10 +130,17 @@ class _Builder:
 
     def synthetic(self, sources: dict[str, External]) -> str:
         """Problems that a teacher writes from seeds; every later stage reads them as it would read ingested ones."""
-        inputs = {"seeds": self.ingested("seeds", sources)}
+        seeds = self.ingested("seeds", sources)
+        inputs = {"seeds": seeds}
         local = {role: e for role, e in self.externals.items() if role == "model_teacher"}
+        if local:
+            params = self.translate.inspect_teacher()
+            model = {"model": local["model_teacher"]}
+            inputs["inspected"] = self.add(StageKind.INSPECT, "inspect-teacher", params, {}, model)
         drafts = self.add(StageKind.SYNTHESIZE, "synthesize", self.translate.synthesize(), inputs, local)
-        return self.add(StageKind.CURATE, "problems", self.translate.curate(), inputs | {"drafts": drafts})
+        return self.add(
+            StageKind.CURATE, "problems", self.translate.curate(), {"seeds": inputs["seeds"], "drafts": drafts}
+        )
 
     @property
     def _base_model(self) -> dict[str, External]:
@@ -146,7 +156,7 @@ class _Builder:
                 found["model"] = self.sft(name, arm, size, seed)
             case "rft":
                 found |= self.sampled(size, seed)
-                inputs = {"problems": self.problems, **found}
+                inputs = {"problems": self.problems, "inspected": self.inspected, **found}
                 params = self.translate.rft(arm, size, seed)
                 found["model"] = self.add(StageKind.RFT, name, params, inputs, self._base_model)
             case "dpo":
@@ -161,7 +171,8 @@ class _Builder:
 
     def sft(self, name: str, arm: Arm, size: int, seed: int) -> str:
         params = self.translate.sft(arm, size, seed)
-        return self.add(StageKind.SFT, name, params, {"problems": self.problems}, self._base_model)
+        inputs = {"problems": self.problems, "inspected": self.inspected}
+        return self.add(StageKind.SFT, name, params, inputs, self._base_model)
 
     def policy(self, size: int, seed: int) -> str:
         """pi_sft of one size and seed: the SFT arm's own model, also where that arm skips the size."""

@@ -39,6 +39,12 @@ class Translator:
             seeds=self.spec.teacher.writes,
         )
 
+    def inspect(self) -> p.InspectParams:
+        return p.InspectParams(prompt=self.prompt)
+
+    def inspect_teacher(self) -> p.InspectParams:
+        return p.InspectParams(prompt=None)
+
     def synthesize(self) -> p.SynthesizeParams:
         teacher, verification = self.spec.teacher, self.spec.verification
         style: Literal["hash", "boxed"] = "boxed" if self.spec.problems.train.format == "math" else "hash"
@@ -241,6 +247,7 @@ def _prompt(prompt: Prompt) -> p.PromptParams:
         template=prompt.template,
         system=prompt.system,
         examples=tuple((e.question, e.solution) for e in prompt.examples),
+        template_arguments=prompt.template_arguments,
     )
     if prompt.preset is None:
         return own

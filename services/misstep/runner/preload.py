@@ -47,6 +47,7 @@ _FIGURES = ("scipy.optimize", "scipy.stats", "matplotlib.style", "matplotlib.bac
 
 _LIBRARIES: dict[StageKind, tuple[str, ...]] = {
     StageKind.PROBLEMS: (),
+    StageKind.INSPECT: _MODEL,
     StageKind.SYNTHESIZE: _HTTP,
     StageKind.CURATE: _DISTANCE,
     StageKind.SFT: _MODEL + _DISTANCE + _TRAINER,

@@ -100,6 +100,7 @@ class Cluster(SpecModel):
 
     defaults: PodSettings = PodSettings()
     problems: PodSettings = PodSettings()
+    inspect: PodSettings = PodSettings()
     synthesize: PodSettings = PodSettings()
     curate: PodSettings = PodSettings()
     sft: PodSettings = PodSettings()

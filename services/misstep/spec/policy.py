@@ -9,6 +9,12 @@ from pydantic import Field, model_validator
 from misstep.spec.fields import Count, DecimalText, SpecModel
 from misstep.spec.models import EngineArgument, ModelRef
 
+_OWN_ARGUMENTS = frozenset(
+    ("messages", "add_generation_prompt", "continue_final_message", "tokenize", "tools", "documents", "chat_template",
+     "conversation", "padding", "truncation", "max_length", "return_tensors", "return_dict", "tokenizer_kwargs")
+)  # fmt: skip
+"""What Misstep tells a tokenizer when it renders a chat, or what would change more than the text."""
+
 
 class Example(SpecModel):
     """A worked example put before the question."""
@@ -36,11 +42,17 @@ class Prompt(SpecModel):
     """System turn, for `chat`."""
     examples: list[Example] = Field(default=[], max_length=16)
     """Few-shot examples."""
+    template_arguments: dict[str, bool | int | str] = Field(default={}, max_length=32)
+    """Further variables of the chat template, for `chat`: `{enable_thinking: false}` where a model would think first;
+    `{date_string: "26 Jul 2024"}` or `{strftime_now: "2024-07-26"}` where a template writes the day."""
 
     @model_validator(mode="after")
     def _has_question(self) -> Prompt:
         if "{question}" not in self.template:
             raise ValueError("template must contain {question}")
+        taken = sorted(self.template_arguments.keys() & _OWN_ARGUMENTS)
+        if taken:
+            raise ValueError(f"templateArguments: Misstep sets {taken[0]} itself")
         return self
 
 

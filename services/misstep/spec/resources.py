@@ -49,6 +49,7 @@ class Resources(SpecModel):
 
     default: StageResources = StageResources()
     problems: StageResources = StageResources()
+    inspect: StageResources = StageResources()
     synthesize: StageResources = StageResources()
     curate: StageResources = StageResources()
     sft: StageResources = StageResources()

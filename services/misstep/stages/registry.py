@@ -10,6 +10,7 @@ from misstep.stages.context import StageContext, Work
 
 REGISTRY: Mapping[StageKind, str] = {
     StageKind.PROBLEMS: "misstep.problems.stage:open_work",
+    StageKind.INSPECT: "misstep.inspection.stage:open_work",
     StageKind.SYNTHESIZE: "misstep.synthesis.stage:open_work",
     StageKind.CURATE: "misstep.synthesis.curate:open_work",
     StageKind.SFT: "misstep.training.sft_stage:open_work",

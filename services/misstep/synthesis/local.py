@@ -6,8 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from misstep.errors import BadInput
+from misstep.generation.chat import ChatTemplate
 from misstep.generation.engine import Engine, Request
 from misstep.generation.seeds import sample_seed
+from misstep.generation.text import encode
 from misstep.synthesis.asks import Answer, Ask, Message, NoReply, Reply
 from misstep.synthesis.budget import Share, Usage, used
 from misstep.synthesis.drafts import Author, Draft, Recipe, Seed
@@ -33,6 +35,7 @@ class LocalTeacher:
         if not engine.tokenizer.chat_template:
             fix = "The tokenizer has no chat template: a teacher follows instructions, so use a model made for chat."
             raise BadInput(FIELD, str(engine.tokenizer.name_or_path), fix)
+        self._chat = ChatTemplate(engine.tokenizer, field=FIELD)
 
     def close(self) -> None:
         self._engine.close()
@@ -88,19 +91,13 @@ class LocalTeacher:
         return found
 
     def _prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        from jinja2 import TemplateError
-
-        tokenizer = self._engine.tokenizer
         turns = [{"role": role, "content": content} for role, content in messages]
         try:
-            text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-        except TemplateError:
+            text = self._chat.text(turns, answer_follows=True)
+        except BadInput:
             # Some templates know no system turn: its text then opens the first user's turn.
             (_, system), (_, first), *rest = messages
             turns = [{"role": "user", "content": f"{system}\n\n{first}"}]
             turns += [{"role": role, "content": content} for role, content in rest]
-            try:
-                text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-            except TemplateError as error:
-                raise BadInput(FIELD, "chat template", f"It refuses a conversation: {error}.") from error
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+            text = self._chat.text(turns, answer_follows=True)
+        return encode(self._engine.tokenizer, text)

@@ -82,7 +82,7 @@ def _verified_samples(ctx: StageContext, ends: Collection[int], builder: PromptB
             if verdict is None:
                 raise MisstepError(f"sample {sample} of problem {problem!r} has no verdict: the inputs do not match")
             by_stop_string = verdict == "correct" and reason == "stop" and int(response[-1]) not in ends
-            ids = builder.response_ids(text) if by_stop_string else response
+            ids = builder.continuation_ids(text) if by_stop_string else response
             yield Sample(problem, sample, array("i", prompt), array("i", ids), reason, verdict)
 
 

@@ -60,8 +60,11 @@ class _Dpo:
     def _questions(self, start: Start) -> Sequence[Question]:
         if self._params.selection is None:
             return ()
+        from misstep.generation.ends import end_ids
         from misstep.generation.prompts import PromptBuilder
         from misstep.training.data import questions
 
         problems = self._ctx.read("problems", "problems")
-        return questions(problems, self._params.selection.problems, PromptBuilder(start.tokenizer, self._params.prompt))
+        ends = end_ids(start.tokenizer, start.generation_config)
+        builder = PromptBuilder(start.tokenizer, self._params.prompt, ends)
+        return questions(problems, self._params.selection.problems, builder)

@@ -26,10 +26,10 @@ class _Sft:
         """Release nothing: a run closes what it opens."""
 
     def run(self, block: int) -> Output:
+        from misstep.generation.ends import end_ids
         from misstep.generation.fingerprint import check_tokenizer
         from misstep.generation.loading import context_length_of
-        from misstep.generation.prompts import PromptBuilder
-        from misstep.generation.stops import end_ids
+        from misstep.generation.prompts import PromptBuilder, check_taught_end
         from misstep.generation.subset import train_subset
         from misstep.training.arguments import sft_arguments
         from misstep.training.data import own_examples, questions, teacher_examples
@@ -44,8 +44,9 @@ class _Sft:
         start = Start.load(self._ctx.model_folder("model"))
         if positives:
             check_tokenizer(start.tokenizer, "samples", self._ctx.manifest_summary("samples"))
-        builder = PromptBuilder(start.tokenizer, params.prompt)
         ends = end_ids(start.tokenizer, start.generation_config)
+        builder = PromptBuilder(start.tokenizer, params.prompt, ends)
+        check_taught_end(builder, ends)
         from_teacher = positives is None or positives.with_teacher
         teacher = teacher_examples(train_subset(problems, params.subset), builder) if from_teacher else []
         own, left_out = own_examples(self._ctx, positives, builder, ends, teacher) if positives else ([], {})

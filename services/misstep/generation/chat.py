@@ -1,0 +1,255 @@
+"""A tokenizer's chat template: what it writes around messages, and why some templates cannot be used.
+
+The template is rendered with marked messages once, before anything is spent. What it does to them decides whether
+sampling and training see the same text.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from misstep.errors import BadInput
+from misstep.generation.ends import first_end, special_ids
+
+Message = Mapping[str, str]
+DATE = "strftime_now"
+"""The function by which templates ask for the date; a declared argument of this name fixes it (YYYY-MM-DD)."""
+_ANSWER = "misstep answers here"
+_OTHER_ANSWER = "42 is another answer"
+_DAYS = (datetime.date(2001, 2, 3), datetime.date(2024, 11, 30))
+_THINKING = r"(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|reason|scratchpad)"
+_OPENS = re.compile(rf"<\|?{_THINKING}\|?>|\[{_THINKING}\]|◁think▷|<\|begin_of_thought\|>", re.IGNORECASE)
+_CLOSES = re.compile(rf"</\|?{_THINKING}\|?>|\[/{_THINKING}\]|◁/think▷|<\|end_of_thought\|>", re.IGNORECASE)
+_HOW_TO_AVOID_THINKING = (
+    "Misstep credits steps of the answer, and a thought that the prompt opens would be sampled but never trained. "
+    "Where the template has an argument for it, declare it: templateArguments: {enable_thinking: false}; else use a "
+    "model that answers at once, or style plain"
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a chat template writes around an answer."""
+
+    prompt_block: str
+    """What it writes between the generation prompt and an answer that is more than white space, such as an empty think
+    block: part of the prompt."""
+    space: str
+    """White space between the prompt and an answer: part of the response."""
+    end_id: int | None
+    """The end token right behind an answer; None where the template writes nothing there."""
+
+
+class ChatTemplate:
+    """The chat template of a tokenizer with the arguments that an Experiment declares.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer.
+        arguments: further variables of the template, such as ``enable_thinking``.
+        ends: token ids that end a response, beside the tokenizer's special ones.
+        field: what a refusal names.
+
+    Raises:
+        BadInput: there is no chat template, or a declared date is no date.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        arguments: Mapping[str, Any] | None = None,
+        ends: frozenset[int] = frozenset(),
+        field: str = "spec.policy.prompt",
+    ) -> None:
+        self._field = field
+        if not tokenizer.chat_template:
+            raise BadInput(
+                f"{field}.style",
+                "chat",
+                "The model's tokenizer has no chat template: write plain, or use a model made for chat.",
+            )
+        self._tokenizer, self._ends = tokenizer, ends
+        self._arguments = dict(arguments or {})
+        if DATE in self._arguments:
+            self._arguments[DATE] = _clock(_date(field, self._arguments[DATE]))
+
+    def text(self, messages: Sequence[Message], *, answer_follows: bool, **more: Any) -> str:
+        """Render messages; ``answer_follows`` adds what stands before an answer.
+
+        Special tokens, that of the beginning included, are written out by the template.
+
+        Raises:
+            BadInput: the template fails, for whatever reason.
+        """
+        try:
+            rendered = self._tokenizer.apply_chat_template(
+                list(messages), add_generation_prompt=answer_follows, tokenize=False, **(self._arguments | more)
+            )
+        # A template is a program of the model's author: what it raises is not ours to foresee.
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
+            roles = ", ".join(message["role"] for message in messages)
+            raise BadInput(
+                self._field,
+                f"messages {roles}",
+                f"The model's chat template refuses these turns: {reason} ({type(error).__name__}). Leave out what it "
+                "does not take (system, examples), or correct templateArguments.",
+            ) from error
+        if not isinstance(rendered, str) or not rendered:
+            raise BadInput(self._field, "chat", "The model's chat template writes nothing for these turns.")
+        return rendered
+
+    def layout(self, messages: Sequence[Message]) -> Layout:
+        """Check the template with these messages, the last of them the question, and return what it writes around an
+        answer.
+
+        Raises:
+            BadInput: the text depends on the day or on chance; a message is not in it, or not in its place; no answer
+                can follow; a think block is left open; what follows an answer does not end it.
+        """
+        prompt = self.text(messages, answer_follows=True)
+        self._same_every_day(messages, prompt)
+        _all_there(self._field, messages, prompt)
+        self._ready_for_an_answer(messages, prompt)
+        before, behind = self._around(messages, prompt, _ANSWER)
+        again, _ = self._around(messages, prompt, _OTHER_ANSWER)
+        if again != before:
+            raise BadInput(
+                self._field,
+                f"{before!r} before one answer, {again!r} before another",
+                "The chat template writes something between prompt and answer that depends on the answer: it cannot be "
+                "part of the prompt. Use style plain, or a model with another template.",
+            )
+        block, space = ("", before) if not before.strip() else (before, "")
+        _no_open_thought(self._field, prompt + block, messages)
+        return Layout(block, space, self._end(behind))
+
+    def _same_every_day(self, messages: Sequence[Message], prompt: str) -> None:
+        if DATE not in self._arguments:
+            days = [self.text(messages, answer_follows=True, **{DATE: _clock(day)}) for day in _DAYS]
+            if days[0] != days[1]:
+                at = next(i for i, (a, b) in enumerate(zip(*days, strict=False)) if a != b)
+                line = prompt[prompt.rfind("\n", 0, at) + 1 :].partition("\n")[0]
+                raise BadInput(
+                    f"{self._field}.templateArguments",
+                    repr(line),
+                    "The chat template writes the day into the prompt, so that a run would not be the same tomorrow. "
+                    f"Fix it: templateArguments: {{{self._date_argument()}}}.",
+                )
+        if self.text(messages, answer_follows=True) != prompt:
+            raise BadInput(
+                self._field,
+                "chat",
+                "The chat template writes another text each time. Use style plain, or a model with another template.",
+            )
+
+    def _date_argument(self) -> str:
+        """Spell the argument by which this template takes a date: one of its own, else its clock."""
+        found = re.search(r"\b(date_string|current_date|today)\b", str(self._tokenizer.chat_template))
+        return f'{found[1]}: "26 Jul 2024"' if found else f'{DATE}: "2024-07-26"'
+
+    def _ready_for_an_answer(self, messages: Sequence[Message], prompt: str) -> None:
+        if self.text(messages, answer_follows=False) == prompt and not _follows_directly(
+            self.text([*messages, _answer(_ANSWER)], answer_follows=False), prompt, _ANSWER
+        ):
+            raise BadInput(
+                self._field,
+                "chat",
+                "The chat template ignores add_generation_prompt: a model would have to write the start of its own "
+                f"turn, {self._own_start(messages, prompt)!r}. Use style plain, or a tokenizer whose template has it.",
+            )
+
+    def _own_start(self, messages: Sequence[Message], prompt: str) -> str:
+        whole = self.text([*messages, _answer(_ANSWER)], answer_follows=False)
+        return whole.removeprefix(prompt).partition(_ANSWER)[0]
+
+    def _around(self, messages: Sequence[Message], prompt: str, answer: str) -> tuple[str, str]:
+        """Return what the template writes between the prompt and an answer, and behind the answer."""
+        whole = self.text([*messages, _answer(answer)], answer_follows=False)
+        if not whole.startswith(prompt):
+            _no_open_thought(self._field, prompt, messages)
+            at = next((i for i, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), len(whole))
+            near = slice(max(0, at - 40), at + 40)
+            raise BadInput(
+                self._field,
+                f"{prompt[near]!r} before an answer, {whole[near]!r} with one",
+                "The chat template's prompt is not the beginning of the conversation: what is sampled would not be "
+                "what is trained. Use style plain, or declare the template's argument that makes them the same.",
+            )
+        before, found, behind = whole[len(prompt) :].partition(answer)
+        if not found:
+            raise BadInput(
+                self._field, "chat", f"The chat template leaves out the answer: it writes {before[:80]!r} instead."
+            )
+        return before, behind
+
+    def _end(self, behind: str) -> int | None:
+        """Return the end token that stands behind an answer, None where nothing does."""
+        if not behind.strip():
+            return None
+        end = first_end(self._tokenizer, behind, self._ends | special_ids(self._tokenizer))
+        if end is not None:
+            return end
+        raise BadInput(
+            self._field,
+            f"{behind[:60]!r} behind an answer",
+            "The chat template's end of a turn is no end token: not a special one of the tokenizer, and not among "
+            "eos_token_id of generation_config.json, so sampling would not stop where training ends. Add its id there, "
+            "or use style plain.",
+        )
+
+
+def _answer(text: str) -> Message:
+    return {"role": "assistant", "content": text}
+
+
+def _follows_directly(whole: str, prompt: str, answer: str) -> bool:
+    return whole.startswith(prompt) and whole[len(prompt) :].lstrip().startswith(answer)
+
+
+def _all_there(field: str, messages: Sequence[Message], prompt: str) -> None:
+    """Refuse a prompt that lacks a message, or has one out of its place."""
+    names = {"system": "system text", "user": "question", "assistant": "solution of an example"}
+    at = 0
+    for message in messages:
+        content = message["content"].strip()
+        found = prompt.find(content, at)
+        if found < 0:
+            what = "out of its place in" if content in prompt else "not in"
+            raise BadInput(
+                field,
+                f"{content[:80]!r}, the {names.get(message['role'], message['role'])}",
+                f"It is {what} the prompt that the chat template writes: {_shown(prompt)!r}. Leave it out, put it into "
+                "the template's question, or use style plain.",
+            )
+        at = found + len(content)
+
+
+def _no_open_thought(field: str, prompt: str, messages: Sequence[Message]) -> None:
+    """Refuse a think block that the template opens before the answer and does not close."""
+    own = prompt[prompt.rfind(question := messages[-1]["content"].strip()) + len(question) :]
+    opened = [match.end() for match in _OPENS.finditer(own)]
+    if opened and not _CLOSES.search(own, opened[-1]):
+        raise BadInput(
+            field,
+            repr(own[-60:]),
+            f"The chat template opens a think block before the answer and leaves it open. {_HOW_TO_AVOID_THINKING}.",
+        )
+
+
+def _shown(text: str, most: int = 160) -> str:
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
+
+
+def _date(field: str, text: Any) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(str(text))
+    except ValueError as error:
+        raise BadInput(f"{field}.templateArguments.{DATE}", text, "Write a date as YYYY-MM-DD.") from error
+
+
+def _clock(day: datetime.date) -> Callable[[str], str]:
+    return day.strftime

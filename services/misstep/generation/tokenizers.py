@@ -1,0 +1,125 @@
+"""Load the tokenizer of a model folder so that text survives it.
+
+A fast tokenizer can be read in two ways: ``tokenizer.json`` as it stands, or by the class that
+``tokenizer_config.json`` names, which takes only the vocabulary from the file and brings rules of its own. Where the
+two differ, the file is right: the model was trained with it. DeepSeek's byte-level files under the class
+``LlamaTokenizerFast`` are the known case: the class drops every space and newline.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from misstep.errors import BadInput
+from misstep.generation.text import PROBES, decode, encode
+
+_log = logging.getLogger(__name__)
+FILE = "tokenizer.json"
+_LITERAL = "TokenizersBackend"
+"""The class that takes ``tokenizer.json`` as it stands."""
+UNLOADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError)
+"""What transformers raises at folders that are not there, not whole or of an unknown kind."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A tokenizer and how it was read."""
+
+    tokenizer: Any
+    by: Literal["class", "file"]
+    """``file``: ``tokenizer.json`` as it stands, since the class reads it otherwise."""
+    class_name: str
+    """The class that transformers chose."""
+    notes: tuple[str, ...] = ()
+    """What is unusual, as sentences."""
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Load the tokenizer of a model folder, and log what is unusual.
+
+    Raises:
+        BadInput: there is no such folder, or no tokenizer in it.
+    """
+    reading = read_tokenizer(folder)
+    for note in reading.notes:
+        _log.warning("tokenizer of %s: %s", folder, note)
+    return reading.tokenizer
+
+
+def read_tokenizer(folder: Path) -> Reading:
+    """Load the tokenizer of a model folder in the way that keeps text as the folder's author meant it.
+
+    Raises:
+        BadInput: there is no such folder, or no tokenizer in it.
+    """
+    if not (folder / "config.json").is_file():
+        raise BadInput("model", str(folder), "Name a Hugging Face model folder: one that holds config.json.")
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except UNLOADABLE as error:
+        raise BadInput("model", str(folder), f"It holds no tokenizer that loads: {first_line(error)}") from error
+    class_name = type(tokenizer).__name__
+    notes: list[str] = []
+    by: Literal["class", "file"] = "class"
+    file = folder / FILE
+    if tokenizer.is_fast and file.is_file() and class_name != _LITERAL:
+        try:
+            lost = _difference(tokenizer, Tokenizer.from_file(str(file)))
+            if lost is not None:
+                tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+                by = "file"
+                notes.append(f"{FILE} is read as it stands, for the class {class_name} reads it otherwise: {lost}")
+        # The tokenizers library raises bare Exception.
+        except Exception as error:
+            raise BadInput("model", str(folder), f"Its {FILE} does not load: {first_line(error)}") from error
+    if _begin_as_configured(tokenizer, folder):
+        notes.append(
+            f"a text begins with {tokenizer.bos_token}, as add_bos_token in tokenizer_config.json says; {FILE} alone "
+            "would leave it out"
+        )
+    return Reading(tokenizer, by, class_name, tuple(notes))
+
+
+def _difference(tokenizer: Any, file: Any) -> str | None:
+    """Say for the first probe that class and file read differently what each makes of it."""
+    for text in PROBES:
+        by_class, by_file = encode(tokenizer, text), file.encode(text, add_special_tokens=False).ids
+        text_by_class = decode(tokenizer, by_class)
+        if by_class != by_file or (text_by_class != text == file.decode(by_file)):
+            return f"{text!r} is {len(by_class)} tokens that read {text_by_class!r}, not {len(by_file)}"
+    return None
+
+
+def _begin_as_configured(tokenizer: Any, folder: Path) -> bool:
+    """Put the beginning-of-sequence token before a text where the folder says so and the file forgets it.
+
+    transformers 5 drops ``add_bos_token`` where there is a ``tokenizer.json``; version 4, with which most models were
+    made, obeyed it. Once set, it is part of the file that is written.
+
+    Returns:
+        Whether anything was changed.
+    """
+    try:
+        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return False
+    bos = tokenizer.bos_token_id
+    if not isinstance(config, dict) or config.get("add_bos_token") is not True or bos is None or not tokenizer.is_fast:
+        return False
+    if tokenizer("a")["input_ids"][:1] == [bos]:
+        return False
+    tokenizer.add_bos_token = True
+    return bool(tokenizer("a")["input_ids"][:1] == [bos])
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, for a message."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

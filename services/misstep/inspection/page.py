@@ -1,0 +1,80 @@
+"""A model's report as a page of plain text."""
+
+from __future__ import annotations
+
+from misstep.inspection.report import ModelReport, TextReport
+
+_TYPES = {"bfloat16": "bfloat16", "float16": "float16", "float32": "float32"}
+
+
+def page(report: ModelReport) -> str:
+    """Write the page that a researcher reads before a run."""
+    parts = [_model(report)]
+    if report.text is not None:
+        parts += _text(report.text)
+    if report.survival:
+        parts.append(_section("Problems", [f"{name}: {said}" for name, said in _survival(report)]))
+    parts.append(_section("Unusual", [f"- {sentence}" for sentence in report.unusual] or ["nothing"]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _model(report: ModelReport) -> str:
+    types = ", ".join(f"{name}" for name in report.dtypes) or "none"
+    context = "not said by config.json" if report.context is None else f"{report.context:,} tokens"
+    tied = f", {report.tied} of the weights shared" if report.tied else ""
+    rows = {
+        "folder": report.folder,
+        "architecture": f"{report.architecture} ({report.model_type})",
+        "parameters": f"{report.parameters:,}{tied}",
+        "weights": f"{types}, {size(report.bytes)} in {report.files} file{'s' if report.files != 1 else ''}",
+        "context": context,
+        "embeddings": f"{report.embeddings:,}",
+    }
+    text = report.text
+    if text is not None:
+        how = "tokenizer.json as it stands" if text.read_by == "file" else "as its class says"
+        rows |= {
+            "tokenizer": f"{text.tokenizer}, {text.vocabulary:,} tokens, read {how}",
+            "prompt style": text.style,
+            "sampling stops at": ", ".join(f"{token} ({number})" for number, token in text.ends),
+            "training ends with": text.end,
+        }
+    width = max(map(len, rows))
+    return _section("Model", [f"{name:<{width}}  {value}" for name, value in rows.items()])
+
+
+def _text(text: TextReport) -> list[str]:
+    response = f"{text.response}⟦{text.end}⟧"
+    return [
+        _section(f"A prompt, {text.prompt_tokens} tokens", _quoted(text.prompt)),
+        _section(f"A response, {text.response_tokens} tokens with the end token ⟦ ⟧", _quoted(response)),
+        _section(f"Its {len(text.steps)} steps", [f"{i}  {step!r}" for i, step in enumerate(text.steps, 1)]),
+    ]
+
+
+def _survival(report: ModelReport) -> list[tuple[str, str]]:
+    return [
+        (
+            name,
+            f"{found['checked'] - found['lost']:,} of {found['checked']:,} come back from the tokenizer as they were",
+        )
+        for name, found in report.survival.items()
+    ]
+
+
+def _section(title: str, lines: list[str]) -> str:
+    return "\n".join([title, *(f"  {line}" for line in lines)])
+
+
+def _quoted(text: str) -> list[str]:
+    """Show each line between bars, so that spaces at its ends are seen."""
+    return [f"|{line}|" for line in text.split("\n")]
+
+
+def size(count: float) -> str:
+    """Write bytes for people, in powers of 1000 as file managers do."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
