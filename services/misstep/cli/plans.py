@@ -18,6 +18,7 @@ from misstep.cli.common import (
     plain_table,
     store_of,
 )
+from misstep.cli.models import check_models
 
 
 class PlanFormat(StrEnum):
@@ -58,7 +59,8 @@ def plan(
 ) -> None:
     """Show the stages that a run would consist of, what they will cost, and what is committed already.
 
-    What cannot fit the GPUs that it is given is refused.
+    The models are checked first (`misstep inspect-model` shows what is seen). One that cannot be used, and what cannot fit
+    the GPUs that it is given, is refused.
 
     [dim]misstep plan examples/gsm8k-qwen2.5-math-1.5b.yaml --explain-cost[/dim]
     """
@@ -67,9 +69,12 @@ def plan(
     from misstep.plan.cost import show
     from misstep.plan.cost.fit import refuse_misfits
 
-    found, cost = make_costed_plan(load(file, storage), data, model)
+    experiment = load(file, storage)
+    found, cost = make_costed_plan(experiment, data, model)
     refuse_misfits(cost)
-    committed = committed_keys(store_of(found), [stage.key for stage in found.stages])
+    store = store_of(found)
+    unchecked = check_models(found, experiment, store)
+    committed = committed_keys(store, [stage.key for stage in found.stages])
     match output:
         case PlanFormat.JSON:
             print(render.as_json(found, cost, committed))
@@ -84,7 +89,7 @@ def plan(
                 table.add_row(*row)
             out = console()
             out.print(table)
-            lines = [*show.total_lines(found, cost, committed), "", *show.notes(cost)]
+            lines = [*show.total_lines(found, cost, committed), "", *show.notes(cost), *map("note: {}".format, unchecked)]
             if explain_cost:
                 lines += ["", *show.explanation(found, cost)]
             out.print("\n" + "\n".join(lines), soft_wrap=True, markup=False)

@@ -25,6 +25,7 @@ from misstep.cli.common import (
     store_of,
     workdir_for,
 )
+from misstep.cli.models import check_models
 from misstep.errors import EXIT_BAD_INPUT, EXIT_FAILED, BadInput
 
 if TYPE_CHECKING:
@@ -96,10 +97,13 @@ def run(
     graph = _graph(plan, only)
     store = store_of(plan)
     store.check(write=True)
+    out = console()
+    for note in check_models(plan, experiment, store):
+        if not (quiet or as_json):
+            out.print(f"note: {note}", markup=False, soft_wrap=True)
     workdir = workdir_for(plan.experiment, work)
     workdir.create()
     workdir.write_plan(plan)
-    out = console()
     if repair:
         _repair(store, plan, out)
     watch = StoreWatch(store)

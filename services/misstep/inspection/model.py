@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ def inspect_model(
     problems: Sequence[tuple[str, str]] = (),
     model_field: str = POLICY,
     steps: Steps | None = None,
+    shown_as: str | None = None,
 ) -> ModelReport:
     """Check a model before anything is trained or sampled: files, weights, tokenizer, prompt, and what will be written.
 
@@ -47,16 +48,18 @@ def inspect_model(
         problems: (question, solution) pairs whose text must survive the tokenizer.
         model_field: the field of the Experiment that names the model.
         steps: how credit will cut responses, for the page alone.
+        shown_as: what to call the folder in the report, where it is a copy.
 
     Raises:
         BadInput: the first thing that is wrong, with the fix; it names ``model_field`` or ``spec.policy.prompt``.
     """
     try:
-        return _inspect(folder, prompt, problems, model_field, steps or Steps())
+        report = _inspect(folder, prompt, problems, model_field, steps or Steps())
     except BadInput as error:
         if error.field.startswith("spec."):
             raise
         raise BadInput(model_field, error.value, error.fix) from error
+    return report if shown_as is None else replace(report, folder=shown_as)
 
 
 def _inspect(

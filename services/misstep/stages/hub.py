@@ -9,10 +9,10 @@ from misstep.artifacts.disk import full_disk_errors
 from misstep.artifacts.model_cache import FOLDER
 from misstep.errors import BadInput, MisstepError
 
-_SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
+SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 """Configuration, tokenizer and chat template."""
 _WEIGHTS, _PICKLES = "*.safetensors", "pytorch_model*.bin"
-_IGNORED = ("*/*", "consolidated*")
+IGNORED = ("*/*", "consolidated*")
 """Folders hold other formats; ``consolidated`` files are the same weights once more."""
 _HOW_TO_GIVE_A_TOKEN = "HF_TOKEN (in the environment; in a cluster by a Secret that spec.secrets names)"  # noqa: S105
 
@@ -32,14 +32,14 @@ def fetch_model(field: str, uri: str) -> Path:
     repository, _, revision = uri.removeprefix("hf://").partition("@")
 
     def fetch(weights: str) -> Path:
-        patterns = [*_SMALL, weights]
+        patterns = [*SMALL, weights]
         return Path(
             snapshot_download(
                 repository,
                 revision=revision or None,
-                cache_dir=_cache_folder(),
+                cache_dir=cache_folder(),
                 allow_patterns=patterns,
-                ignore_patterns=list(_IGNORED),
+                ignore_patterns=list(IGNORED),
             )
         )
 
@@ -50,17 +50,18 @@ def fetch_model(field: str, uri: str) -> Path:
     except HFValidationError as error:
         raise BadInput(field, uri, f"It cannot be fetched ({_first_line(error)}). Write org/name.") from error
     except (HTTPError, OSError) as error:  # the client's own errors are one or the other
-        raise _explained(error, field, uri, repository) from error
+        raise explained(error, field, uri, repository) from error
 
 
-def _cache_folder() -> Path | None:
-    """None is the Hub client's own choice."""
+def cache_folder() -> Path | None:
+    """Return where models of the Hub are kept; None is the client's own choice."""
     own = os.environ.get(FOLDER)
     chosen = any(os.environ.get(name) for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"))
     return Path(own) / "hub" if own and not chosen else None
 
 
-def _explained(error: Exception, field: str, uri: str, repository: str) -> MisstepError:
+def explained(error: Exception, field: str, uri: str, repository: str) -> MisstepError:
+    """Return what a user can do about an error of the Hub's client."""
     from huggingface_hub import constants, get_token
     from huggingface_hub.errors import (
         GatedRepoError,

@@ -1,0 +1,138 @@
+"""``misstep inspect-model``, and the check of an Experiment's models before a plan is shown or run."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from misstep.cli.common import load
+from misstep.errors import BadInput, MisstepError
+
+if TYPE_CHECKING:
+    from misstep.artifacts.store import Store
+    from misstep.plan.frozen import FrozenStage
+    from misstep.plan.planner import Plan
+    from misstep.spec import Experiment
+
+POLICY, TEACHER = "spec.policy.model", "spec.teacher.model.model"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("inspect-model", rich_help_panel="Prepare")(inspect_model)
+
+
+def inspect_model(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="Model folder, or hf://org/name, hf://org/name@revision.", show_default=False
+        ),
+    ],
+    experiment: Annotated[
+        Path | None,
+        typer.Option(
+            "--experiment",
+            metavar="FILE",
+            help="Use the prompt and the rule for steps of this Experiment.",
+            show_default="the chat template where there is one, else plain",
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option("--preset", metavar="NAME", help="Use this prompt: gsm8k-base, math-chat, ...", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Check a model, and show what a run would make of it: a prompt and a response as the model sees them, the tokens
+    that end a sample, steps, parameters, and what is unusual.
+
+    Reads no weights: of a model on the Hub it fetches configuration, tokenizer and the headers of the weights. A model
+    that cannot be used is refused with the reason (exit code 64).
+
+    [dim]misstep inspect-model models/my-base-model[/dim]
+
+    [dim]misstep inspect-model hf://Qwen/Qwen2.5-Math-1.5B --preset math-base[/dim]
+    """
+    from misstep.inspection.apart import inspect_apart
+
+    _need_transformers()
+    request: dict[str, Any] = {"uri": model, "model_field": "model", "guess_prompt": True}
+    if experiment is not None:
+        request |= _of_experiment(load(experiment))
+    if preset is not None:
+        request["prompt"] = _preset(preset)
+    answer = inspect_apart(request)
+    print(json.dumps(answer["report"], indent=2, ensure_ascii=False) if as_json else answer["page"], end="")
+
+
+def check_models(plan: Plan, experiment: Experiment, store: Store) -> list[str]:
+    """Check the models of a plan before anything is spent, and return notes about what was not checked here.
+
+    Models whose check is committed in the store are known to pass, and cost nothing.
+
+    Raises:
+        BadInput: a model cannot be used.
+    """
+    from misstep.artifacts.manifest import committed_keys
+    from misstep.inspection.apart import inspect_apart
+    from misstep.plan.frozen import StageKind
+
+    stages = [stage for stage in plan.stages if stage.kind is StageKind.INSPECT]
+    passed = committed_keys(store, [stage.key for stage in stages])
+    notes: list[str] = []
+    for stage in stages:
+        if stage.key in passed:
+            continue
+        uri = stage.externals["model"].uri
+        later = f"the stage {stage.name} checks {uri} before anything is trained"
+        if importlib.util.find_spec("transformers") is None:
+            notes.append(f"{later} (transformers is not installed here)")
+            continue
+        try:
+            inspect_apart(_of_stage(stage, experiment))
+        except BadInput:
+            raise
+        except MisstepError as error:
+            notes.append(f"{later} (not here: {error})")
+    return notes
+
+
+def _of_stage(stage: FrozenStage, experiment: Experiment) -> dict[str, Any]:
+    """Return the request that checks what a stage ``inspect`` will check, but for the problems' text."""
+    given = _of_experiment(experiment)
+    teacher = stage.params["prompt"] is None
+    return given | {
+        "uri": stage.externals["model"].uri,
+        "storage": stage.storage.model_dump(mode="json"),
+        "model_field": TEACHER if teacher else POLICY,
+        "prompt": stage.params["prompt"],
+    }
+
+
+def _of_experiment(experiment: Experiment) -> dict[str, Any]:
+    from misstep.plan.translate import Translator
+
+    translate = Translator(experiment.spec)
+    credit = experiment.spec.credit
+    steps = {"rule": credit.step_rule, "most": credit.max_steps, "stop": list(translate.decoding.stop)}
+    return {"prompt": translate.prompt.model_dump(mode="json"), "steps": steps}
+
+
+def _preset(name: str) -> dict[str, Any]:
+    from misstep.generation.presets import PRESETS
+
+    if name not in PRESETS:
+        raise BadInput("--preset", name, f"Write one of {', '.join(PRESETS)}.")
+    return PRESETS[name].prompt.model_dump(mode="json")
+
+
+def _need_transformers() -> None:
+    if importlib.util.find_spec("transformers") is None:
+        raise BadInput(
+            "inspect-model", "transformers is not installed", 'Install what it needs: pip install "misstep[local]".'
+        )

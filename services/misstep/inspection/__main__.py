@@ -1,0 +1,61 @@
+"""``python -m misstep.inspection``: inspect the model that a JSON request on standard input names.
+
+The last line of standard output is JSON: ``report`` and ``page``, or ``refused`` (field, value, fix), or ``failed``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+
+def main() -> int:
+    """Read the request, inspect, answer. Returns the exit code of the answer."""
+    request = json.loads(sys.stdin.read())
+    # What libraries print must not stand in the answer's way.
+    with contextlib.redirect_stdout(sys.stderr), tempfile.TemporaryDirectory(prefix="misstep-model-") as scratch:
+        answer, code = _answer(request, Path(scratch))
+    print(json.dumps(answer), flush=True)  # noqa: T201 - the answer
+    return code
+
+
+def _answer(request: dict[str, Any], scratch: Path) -> tuple[dict[str, Any], int]:
+    from misstep.errors import BadInput, MisstepError
+    from misstep.inspection.model import Steps, inspect_model
+    from misstep.inspection.page import page
+    from misstep.inspection.skeleton import fetch_skeleton
+    from misstep.plan.frozen import Storage
+    from misstep.plan.params import PromptParams
+
+    field = request["model_field"]
+    try:
+        storage = Storage.model_validate(request["storage"]) if request.get("storage") else None
+        folder = fetch_skeleton(field, request["uri"], storage, scratch / "model")
+        prompt = PromptParams.model_validate(request["prompt"]) if request.get("prompt") else None
+        if prompt is None and request.get("guess_prompt"):
+            prompt = _usual_prompt(folder)
+        report = inspect_model(folder, prompt, (), field, Steps(**request.get("steps", {})), shown_as=request["uri"])
+    except BadInput as error:
+        value = error.value if isinstance(error.value, str) else repr(error.value)
+        return {"refused": {"field": error.field, "value": value, "fix": error.fix}}, error.exit_code
+    except MisstepError as error:
+        return {"failed": str(error)}, error.exit_code
+    return {"report": report.as_json(), "page": page(report)}, 0
+
+
+def _usual_prompt(folder: Path) -> Any:
+    """Return the prompt that a model of this kind is usually given: its chat template where it has one."""
+    from misstep.generation.tokenizers import read_tokenizer
+    from misstep.plan.params import PromptParams
+
+    if read_tokenizer(folder).tokenizer.chat_template:
+        return PromptParams(style="chat", template="{question}")
+    return PromptParams(style="plain", template="{question}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
