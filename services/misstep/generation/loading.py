@@ -90,11 +90,8 @@ def context_length_of(config: Any, tokenizer: Any) -> int:
     Raises:
         BadInput: neither the model's configuration nor the tokenizer says.
     """
-    text = config.get_text_config(decoder=True)
-    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
-        length = getattr(text, name, None)
-        if isinstance(length, int) and length > 0:
-            return length
+    if (length := declared_context_length(config)) is not None:
+        return length
     if tokenizer.model_max_length < _NO_LIMIT:
         return int(tokenizer.model_max_length)
     raise BadInput(
@@ -102,6 +99,16 @@ def context_length_of(config: Any, tokenizer: Any) -> int:
         getattr(config, "name_or_path", ""),
         "Set max_position_embeddings in config.json: the context is unknown.",
     )
+
+
+def declared_context_length(config: Any) -> int | None:
+    """Return how many tokens a model takes by its configuration; None where that does not say."""
+    text = config.get_text_config(decoder=True)
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        length = getattr(text, name, None)
+        if isinstance(length, int) and length > 0:
+            return length
+    return None
 
 
 def _first_line(error: BaseException) -> str:
