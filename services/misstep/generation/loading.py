@@ -10,6 +10,9 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from misstep.errors import BadInput
+from misstep.inspection.folder import check_folder
+from misstep.inspection.kind import causal_class
+from misstep.inspection.mismatch import unused_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,14 +28,17 @@ def load_model(folder: Path, dtype: str) -> tuple[PreTrainedModel, Any]:
     """Load model and tokenizer from a local folder; the model in evaluation mode, every weight from the folder.
 
     Raises:
-        BadInput: the folder does not load, lacks weights or a tokenizer, or the dtype is not supported.
+        BadInput: the folder does not load, is none that can be trained (``check_folder``), lacks weights or a tokenizer
+            or has weights that the model does not use, or the dtype is not supported.
     """
     if dtype not in _DTYPES:
         raise BadInput("decoding.dtype", dtype, f"Use one of {', '.join(_DTYPES)}.")
+    check_folder(folder, "model")
     tokenizer = load_tokenizer(folder)
+    causal_class(load_config(folder), folder, "model")
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=_DTYPES[dtype], local_files_only=True, output_loading_info=True
+            folder, dtype=_DTYPES[dtype], local_files_only=True, trust_remote_code=False, output_loading_info=True
         )
     except _UNLOADABLE as error:
         raise BadInput(
@@ -43,6 +49,12 @@ def load_model(folder: Path, dtype: str) -> tuple[PreTrainedModel, Any]:
     if lacks:
         raise BadInput(
             "model", str(folder), f"{len(lacks)} of its weights are absent or misshapen, such as {lacks[0]}."
+        )
+    if unused := unused_weights(report["unexpected_keys"]):
+        raise BadInput(
+            "model",
+            str(folder),
+            f"{len(unused)} of its weights have no place in the model that config.json builds, such as {unused[0]}.",
         )
     return model.eval(), tokenizer
 

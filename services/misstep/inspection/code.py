@@ -12,9 +12,7 @@ from misstep.errors import BadInput
 _NEVER = "Misstep never runs code from a model's folder"
 
 
-def check_no_own_code(
-    config: Mapping[str, Any], tokenizer_config: Mapping[str, Any], folder: Path, field: str
-) -> None:
+def check_no_own_code(config: Mapping[str, Any], tokenizer_config: Mapping[str, Any], folder: Path, field: str) -> None:
     """Refuse a folder whose model or tokenizer is a class that the folder brings along.
 
     Many folders keep the code (``auto_map``) from before transformers had the same class; they pass.

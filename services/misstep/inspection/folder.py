@@ -42,7 +42,9 @@ def check_folder(folder: Path, field: str = MODEL) -> None:
             language model; Git LFS pointers; files that are absent, cut off or of another format; no tokenizer.
     """
     if not folder.is_dir():
-        raise BadInput(field, f"no such folder: {folder}", "Name a Hugging Face model folder: one that holds config.json.")
+        raise BadInput(
+            field, f"no such folder: {folder}", "Name a Hugging Face model folder: one that holds config.json."
+        )
     check_no_adapter(folder, field)
     config = _config(folder, field)
     check_not_quantized(config, folder, field)

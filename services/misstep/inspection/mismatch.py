@@ -16,8 +16,17 @@ _WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.", "base_model.model
 """What training code puts before the names of weights."""
 _OTHER_HEADS = re.compile(r"(^|\.)(score|classifier|v_head|value_head|reward_head|qa_outputs|regression_head)\b")
 _ADAPTER = re.compile(r"\.(lora_[AB]|base_layer|lora_embedding_[AB]|lora_magnitude_vector)\b")
+_OLD_BUFFERS = re.compile(
+    r"\.(masked_bias|inv_freq|cos_cached|sin_cached|causal_mask|position_ids)$|\.(attn|attention)\.bias$"
+)
+"""What earlier versions of models saved beside their weights, and compute today: masks and positions."""
 
 Shape = tuple[int, ...]
+
+
+def unused_weights(names: Iterable[str]) -> list[str]:
+    """Return, sorted, those of the names for which a model has no place that are weights, not masks or positions."""
+    return sorted(name for name in names if not _OLD_BUFFERS.search(name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +63,9 @@ class Mismatch:
         else:
             what = "weights that are not those of"
             details = "; ".join(self._parts()) + "."
-        return BadInput(field, f"{what} the {self.model_class} that config.json builds ({folder})", f"{details} {self._cause()}")
+        return BadInput(
+            field, f"{what} the {self.model_class} that config.json builds ({folder})", f"{details} {self._cause()}"
+        )
 
     def _parts(self) -> Iterable[str]:
         if self.missing:
@@ -86,7 +97,9 @@ class Mismatch:
             return "config.json is of another size of the model: fetch the config.json that belongs to these weights."
         if self.missing and not self.unused and not self.misshapen:
             return "The folder is not whole, or config.json is of another model: fetch both again from one place."
-        return "config.json is of another architecture, version or size: fetch it again from where the weights are from."
+        return (
+            "config.json is of another architecture, version or size: fetch it again from where the weights are from."
+        )
 
     def _heads(self, names: Iterable[str]) -> bool:
         return any(_OTHER_HEADS.search(name) for name in names)

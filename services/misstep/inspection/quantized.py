@@ -15,8 +15,10 @@ _FLOAT8 = "Some models, such as gpt-oss and DeepSeek-V3, are published in {metho
 _LOW_PRECISION = ("fp8", "mxfp4", "fbgemm_fp8", "nvfp4", "modelopt")
 _NARROW = re.compile(r"F[48]|F6")
 """Types of numbers in safetensors of eight bits or fewer, such as F8_E4M3 and F4."""
-_PACKED = re.compile(r"\.(qweight|qzeros|g_idx|weight_packed|weight_scale|weight_scale_inv|absmax|quant_map|SCB)$"
-                     r"|\.quant_state\.|_(blocks|scales)$")
+_PACKED = re.compile(
+    r"\.(qweight|qzeros|g_idx|weight_packed|weight_scale|weight_scale_inv|absmax|quant_map|SCB)$"
+    r"|\.quant_state\.|_(blocks|scales)$"
+)
 """Names of tensors that quantizers put in the place of a weight or beside it."""
 
 
@@ -26,7 +28,10 @@ def check_not_quantized(config: Mapping[str, Any], folder: Path, field: str) -> 
     Raises:
         BadInput: it has a quantization_config or compression_config.
     """
-    for part in (config, *(config[name] for name in ("text_config", "llm_config") if isinstance(config.get(name), dict))):
+    for part in (
+        config,
+        *(config[name] for name in ("text_config", "llm_config") if isinstance(config.get(name), dict)),
+    ):
         for name in ("quantization_config", "compression_config"):
             if held := part.get(name):
                 raise _refusal(_method(held), f"{name} in config.json", folder, field)

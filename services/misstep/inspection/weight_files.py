@@ -86,10 +86,10 @@ def tensors_of(files: Sequence[Path], field: str = MODEL) -> dict[str, Tensor]:
     for file in files:
         if file.suffix == ".safetensors":
             found.update(_header(file, field))
-        elif not zipfile.is_zipfile(file):
+        elif not zipfile.is_zipfile(file) and not _is_pickle(file):
             raise BadInput(
                 field,
-                f"{file.name} is cut off, damaged or of torch's format before 1.6: {_size(file)} ({file})",
+                f"{file.name} is cut off or damaged: {_size(file)} ({file})",
                 "Fetch it again, or give the weights as safetensors.",
             )
     return found
@@ -125,6 +125,12 @@ def _length_by_header(file: Path) -> int | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return 8 + length + max(ends, default=0)
+
+
+def _is_pickle(file: Path) -> bool:
+    """Return whether a file begins as those of torch before 1.6 do."""
+    with file.open("rb") as stream:
+        return stream.read(2) == b"\x80\x02"
 
 
 def _size(file: Path) -> str:
@@ -175,7 +181,9 @@ def _none(folder: Path, field: str) -> BadInput:
                 f"Give the model's full weights in Hugging Face's layout. {_READ} {_conversion(suffix, folder)}".strip(),
             )
     if others:
-        return BadInput(field, f"weights under another name: {others[0]} ({folder})", f"Rename or convert them. {_READ}")
+        return BadInput(
+            field, f"weights under another name: {others[0]} ({folder})", f"Rename or convert them. {_READ}"
+        )
     return BadInput(field, f"there are no weights in {folder}", _READ)
 
 

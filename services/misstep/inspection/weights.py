@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle  # noqa: S403: for the name of its error
+import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from misstep.errors import BadInput
 from misstep.inspection.folder import check_folder
 from misstep.inspection.jsons import MODEL, read_object
 from misstep.inspection.kind import causal_class
-from misstep.inspection.mismatch import Mismatch
+from misstep.inspection.mismatch import Mismatch, unused_weights
 from misstep.inspection.ties import check_tied_weights_are_equal
 from misstep.inspection.weight_files import Tensor, tensors_of, weight_files
 
@@ -66,7 +68,7 @@ def check_weights(folder: Path, field: str = MODEL) -> WeightsReport:
     model_class = causal_class(config, folder, field)
     files = weight_files(folder, read_object(folder / "config.json", field), field)
     tensors = tensors_of(files, field)
-    empty = _without_data(files, tensors)
+    empty = _without_data(files, tensors, field)
     whole = config
     if model_class.config_class is not type(config):
         config = config.get_text_config(decoder=True)
@@ -99,7 +101,7 @@ def _fill(
         names=names,
         model_class=model_class.__name__,
         missing=sorted(found["missing_keys"]),
-        unused=sorted(found["unexpected_keys"]),
+        unused=unused_weights(found["unexpected_keys"]),
         misshapen=sorted((name, tuple(held), tuple(wanted)) for name, held, wanted in found["mismatched_keys"]),
     )
     if mismatch:
@@ -107,7 +109,7 @@ def _fill(
     return model
 
 
-def _without_data(files: Sequence[Path], tensors: Mapping[str, Tensor]) -> dict[str, torch.Tensor]:
+def _without_data(files: Sequence[Path], tensors: Mapping[str, Tensor], field: str) -> dict[str, torch.Tensor]:
     """Return tensors on the meta device with the names, shapes and types of those in the files."""
     import torch
     from transformers.modeling_utils import str_to_torch_dtype
@@ -118,7 +120,11 @@ def _without_data(files: Sequence[Path], tensors: Mapping[str, Tensor]) -> dict[
     }
     for file in files:
         if file.suffix != ".safetensors":
-            held = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+            try:
+                held = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+            except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
+                seen = f"{file.name} holds more than weights, or is damaged ({file})"
+                raise BadInput(field, seen, "Fetch it again, or give the weights as safetensors.") from error
             made.update({name: value.to("meta") for name, value in held.items() if isinstance(value, torch.Tensor)})
     return made
 
@@ -130,8 +136,13 @@ def _report(
     for tensor in tensors.values():
         if tensor.is_floating_point():
             dtypes[str(tensor.dtype).removeprefix("torch.")] += tensor.numel()
-    unique = {id(weight): weight for weight in model.parameters()}.values()
     tied = dict(getattr(model, "all_tied_weights_keys", None) or {})
+    by_name = dict(model.named_parameters(remove_duplicate=False))
+    # Without data transformers does not see that two tied weights of the files are equal, and leaves them apart.
+    apart = {name: by_name.get(same) for name, same in tied.items()}
+    unique = {
+        id(weight if apart.get(name) is None else apart[name]): weight for name, weight in by_name.items()
+    }.values()
     return WeightsReport(
         architecture=type(model).__name__,
         model_type=str(config.model_type),
