@@ -76,7 +76,7 @@ def load_tokenizer(folder: Path) -> Any:
 def load_config(folder: Path) -> Any:
     """Load a model folder's configuration. Raises BadInput where there is none that transformers knows."""
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except _UNLOADABLE as error:
         raise BadInput("model", str(folder), f"Its config.json does not load: {_first_line(error)}") from error
 

@@ -84,7 +84,8 @@ def causal_class(config: Any, folder: Path, field: str) -> type[Any]:
 def _extraction(folder: Path) -> str:
     """Return a command that writes a multimodal model's language model alone."""
     code = (
-        "import sys; from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; whole, out = sys.argv[1:]; "
+        "import sys; from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; "
+        "whole, out = sys.argv[1:]; "
         "m = M.from_pretrained(whole, dtype='auto'); t = M.from_config(m.config.get_text_config(), dtype=m.dtype); "
         "t.model, t.lm_head = m.model.language_model, m.lm_head; t.save_pretrained(out); "
         "T.from_pretrained(whole).save_pretrained(out)"

@@ -120,8 +120,8 @@ class Mismatch:
         if not about_layers or any(int(_number(name)) < min(held, wanted) for name in about_layers):
             return None
         return (
-            f"The files hold {held} layers, and config.json says {wanted} (num_hidden_layers): fetch the config.json that "
-            "belongs to these weights."
+            f"The files hold {held} layers, and config.json says {wanted} (num_hidden_layers): fetch the config.json "
+            "that belongs to these weights."
         )
 
     def _vocabulary(self) -> str | None:

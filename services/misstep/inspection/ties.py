@@ -39,7 +39,7 @@ def check_tied_weights_are_equal(
             raise BadInput(
                 field,
                 f"{name} and {same} differ, and config.json says that they are one ({folder})",
-                "Set tie_word_embeddings to false in config.json if both were trained; engines would disagree otherwise.",
+                "Set tie_word_embeddings to false in config.json if both were trained: engines would disagree.",
             )
 
 

@@ -64,8 +64,8 @@ def weight_files(folder: Path, config: Mapping[str, Any], field: str = MODEL) ->
                 raise BadInput(
                     field,
                     f"two sets of weights: {name} and the shards of {index.name} ({folder})",
-                    f"Engines choose differently between them. Delete the one that is not wanted: {name}, or the shards "
-                    "and their index.",
+                    f"Engines choose differently between them. Delete the one that is not wanted: {name}, or the "
+                    "shards and their index.",
                 )
             check_no_pointer(whole, field)
             return (whole,)
@@ -100,7 +100,7 @@ def _header(file: Path, field: str) -> Iterator[tuple[str, Tensor]]:
 
     try:
         with safe_open(file, framework="np") as opened:
-            for name in opened.keys():  # noqa: SIM118: not a mapping
+            for name in opened.keys():  # noqa: SIM118 (no mapping)
                 part = opened.get_slice(name)
                 yield name, Tensor(tuple(part.get_shape()), str(part.get_dtype()), file.name)
     except (SafetensorError, OSError) as error:
@@ -178,7 +178,7 @@ def _none(folder: Path, field: str) -> BadInput:
             return BadInput(
                 field,
                 f"{what}: {held[0]}, and none that can be trained ({folder})",
-                f"Give the model's full weights in Hugging Face's layout. {_READ} {_conversion(suffix, folder)}".strip(),
+                f"Give the model's full weights in Hugging Face's layout. {_READ}{_conversion(suffix, folder)}",
             )
     if others:
         return BadInput(
@@ -191,7 +191,7 @@ def _conversion(suffix: str, folder: Path) -> str:
     if suffix not in (".pt", ".ckpt", ".pth"):
         return ""
     return (
-        "A state dict whose names are transformers' own converts by: python -c \"import torch; from safetensors.torch "
+        " A state dict whose names are transformers' own converts by: python -c \"import torch; from safetensors.torch "
         "import save_file; save_file({k: v.contiguous().clone() for k, v in torch.load('FILE', weights_only=True)"
         f".items()}}, '{folder}/model.safetensors', {{'format': 'pt'}})\""
     )

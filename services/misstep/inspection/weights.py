@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle  # noqa: S403: for the name of its error
+import pickle
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,9 +53,9 @@ class WeightsReport:
 def check_weights(folder: Path, field: str = MODEL) -> WeightsReport:
     """Check that a folder's weights are those of the model which its config.json builds.
 
-    The model is built without memory for its weights (torch's meta device) and is given tensors without data by the
-    code of transformers that loads weights. So renamed, merged, tied and ignored weights are judged by the same rules as
-    when the model is loaded. Seconds for a model of any size.
+    The model is built without memory for its weights (torch's meta device), and transformers' own loading fills it with
+    tensors that have names, shapes and types but no data. So renamed, merged, tied and ignored weights are judged by
+    the same rules as when the model is loaded. Seconds for a model of any size.
 
     Raises:
         BadInput: what ``check_folder`` refuses; weights that are missing, unused or of another shape; tied weights that

@@ -11,10 +11,12 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from misstep.errors import BadInput
+from misstep.inspection.folder import check_folder
 from misstep.inspection.jsons import MODEL, read_object
 
 if TYPE_CHECKING:
@@ -48,16 +50,23 @@ class Rehearsal:
         )
 
 
-def rehearse_writing(folder: Path, field: str = MODEL) -> Rehearsal:
+def rehearse_writing(folder: Path, field: str = MODEL, tokenizer: Any = None) -> Rehearsal:
     """Write what training will write beside the weights, and read it again.
 
+    Args:
+        folder: of the model.
+        field: that names the folder, for errors.
+        tokenizer: of the folder, where it is loaded already.
+
     Raises:
-        BadInput: the configuration, the generation configuration or the tokenizer cannot be read or written, or comes
-            back with other values; the error names them.
+        BadInput: what ``check_folder`` refuses; the configuration, the generation configuration or the tokenizer cannot
+            be read or written, or comes back with other values. The error names them.
     """
     from misstep.generation.loading import load_config, load_tokenizer
 
-    config, tokenizer = load_config(folder), load_tokenizer(folder)
+    check_folder(folder, field)
+    config = load_config(folder)
+    tokenizer = load_tokenizer(folder) if tokenizer is None else tokenizer
     generation_config, left_out = savable(_read_generation_config(folder, field), folder, field)
     with tempfile.TemporaryDirectory(prefix="misstep-rehearsal-") as name:
         written = Path(name)
@@ -83,8 +92,8 @@ def rehearse_writing(folder: Path, field: str = MODEL) -> Rehearsal:
         raise BadInput(
             field,
             f"it comes back different when written and read again: {differences[0]} ({folder})",
-            f"The trained model would not be the one that was trained ({len(differences)} differences: "
-            f"{'; '.join(differences[:3])}). Correct the folder's configuration, or save it anew with this transformers.",
+            f"The written model would be another one ({len(differences)} differences: {'; '.join(differences[:3])}). "
+            "Correct it in the folder, or save the folder anew with this version of transformers.",
         )
     return Rehearsal(left_out)
 
@@ -167,7 +176,7 @@ def _same(old: Any, new: Any) -> bool:
         return left.keys() == right.keys() and all(_same(left[k], right[k]) for k in left)
     if isinstance(old, list | tuple) and isinstance(new, list | tuple):
         return len(old) == len(new) and all(map(_same, old, new))
-    return bool(old == new) or (old != old and new != new)  # noqa: PLR0124: not a number equals nothing
+    return bool(old == new) or (isinstance(old, float) and isinstance(new, float) and isnan(old) and isnan(new))
 
 
 def _different_tokenizer(before: Any, after: Any) -> Iterator[str]:
