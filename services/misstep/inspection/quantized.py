@@ -16,8 +16,8 @@ _LOW_PRECISION = ("fp8", "mxfp4", "fbgemm_fp8", "nvfp4", "modelopt")
 _NARROW = re.compile(r"F[48]|F6")
 """Types of numbers in safetensors of eight bits or fewer, such as F8_E4M3 and F4."""
 _PACKED = re.compile(
-    r"\.(qweight|qzeros|g_idx|weight_packed|weight_scale|weight_scale_inv|absmax|quant_map|SCB)$"
-    r"|\.quant_state\.|_(blocks|scales)$"
+    r"\.(qweight|qzeros|g_idx|weight_packed|weight_scale|weight_scale_inv|absmax|quant_map|SCB|W_q|scales)$"
+    r"|\.quant_state\.|_proj_(blocks|scales)$"
 )
 """Names of tensors that quantizers put in the place of a weight or beside it."""
 
@@ -41,10 +41,11 @@ def check_tensors_not_quantized(tensors: Mapping[str, Tensor], folder: Path, fie
     """Refuse files that hold quantized weights which config.json does not declare.
 
     Raises:
-        BadInput: a tensor has a quantizer's name, or a type of eight bits or fewer.
+        BadInput: a tensor has a quantizer's name, or a type of eight bits or fewer, or a weight holds whole numbers.
     """
     for name, tensor in tensors.items():
-        if _NARROW.match(tensor.dtype):
+        whole_numbers = name.endswith("weight") and not tensor.dtype.startswith(("F", "BF"))
+        if _NARROW.match(tensor.dtype) or whole_numbers:
             raise _refusal(tensor.dtype.lower(), f"{name} in {tensor.file}", folder, field)
         if _PACKED.search(name):
             raise _refusal(None, f"{name} in {tensor.file}", folder, field)

@@ -68,10 +68,25 @@ def weight_files(folder: Path, config: Mapping[str, Any], field: str = MODEL) ->
                     "shards and their index.",
                 )
             check_no_pointer(whole, field)
+            if not index.is_file():
+                _check_alone(whole, field)
             return (whole,)
         if shards:
             return shards
     raise _none(folder, field)
+
+
+def _check_alone(file: Path, field: str) -> None:
+    """Refuse other safetensors files beside one without an index: vLLM reads all of them, the last one counts."""
+    if file.suffix != ".safetensors":
+        return
+    others = sorted(path.name for path in file.parent.glob("*.safetensors") if path != file)
+    if others := [name for name in others if not name.startswith("consolidated")]:
+        raise BadInput(
+            field,
+            f"{file.name} and other weights beside it: {', '.join(others[:3])} ({file.parent})",
+            f"Engines choose differently between them. Move away all but {file.name}, or delete it.",
+        )
 
 
 def tensors_of(files: Sequence[Path], field: str = MODEL) -> dict[str, Tensor]:
@@ -109,7 +124,7 @@ def _header(file: Path, field: str) -> Iterator[tuple[str, Tensor]]:
         raise BadInput(
             field,
             f"{file.name} is cut off or damaged: {seen} ({file})",
-            f"Fetch it again: {str(error).splitlines()[0]}.",
+            f"Fetch it again (safetensors: {str(error).splitlines()[0]}).",
         ) from error
 
 
