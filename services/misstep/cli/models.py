@@ -44,7 +44,9 @@ def inspect_model(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option("--preset", metavar="NAME", help="Use this prompt: gsm8k-base, math-chat, ...", show_default=False),
+        typer.Option(
+            "--preset", metavar="NAME", help="Use this prompt: gsm8k-base, math-chat, ...", show_default=False
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:

@@ -89,7 +89,12 @@ def plan(
                 table.add_row(*row)
             out = console()
             out.print(table)
-            lines = [*show.total_lines(found, cost, committed), "", *show.notes(cost), *map("note: {}".format, unchecked)]
+            lines = [
+                *show.total_lines(found, cost, committed),
+                "",
+                *show.notes(cost),
+                *map("note: {}".format, unchecked),
+            ]
             if explain_cost:
                 lines += ["", *show.explanation(found, cost)]
             out.print("\n" + "\n".join(lines), soft_wrap=True, markup=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from misstep.errors import BadInput
 from misstep.generation.tokenizers import UNLOADABLE, first_line, load_tokenizer
+from misstep.inspection.folder import check_folder
+from misstep.inspection.kind import causal_class
+from misstep.inspection.mismatch import unused_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,14 +29,17 @@ def load_model(folder: Path, dtype: str) -> tuple[PreTrainedModel, Any]:
     """Load model and tokenizer from a local folder; the model in evaluation mode, every weight from the folder.
 
     Raises:
-        BadInput: the folder does not load, lacks weights or a tokenizer, or the dtype is not supported.
+        BadInput: the folder does not load, is none that can be trained (``check_folder``), lacks weights or a tokenizer
+            or has weights that the model does not use, or the dtype is not supported.
     """
     if dtype not in _DTYPES:
         raise BadInput("decoding.dtype", dtype, f"Use one of {', '.join(_DTYPES)}.")
+    check_folder(folder, "model")
     tokenizer = load_tokenizer(folder)
+    causal_class(load_config(folder), folder, "model")
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=_DTYPES[dtype], local_files_only=True, output_loading_info=True
+            folder, dtype=_DTYPES[dtype], local_files_only=True, trust_remote_code=False, output_loading_info=True
         )
     except _UNLOADABLE as error:
         raise BadInput(
@@ -46,6 +51,12 @@ def load_model(folder: Path, dtype: str) -> tuple[PreTrainedModel, Any]:
         raise BadInput(
             "model", str(folder), f"{len(lacks)} of its weights are absent or misshapen, such as {lacks[0]}."
         )
+    if unused := unused_weights(report["unexpected_keys"]):
+        raise BadInput(
+            "model",
+            str(folder),
+            f"{len(unused)} of its weights have no place in the model that config.json builds, such as {unused[0]}.",
+        )
     model.generation_config = load_generation_config(folder)
     return model.eval(), tokenizer
 
@@ -53,41 +64,34 @@ def load_model(folder: Path, dtype: str) -> tuple[PreTrainedModel, Any]:
 def load_config(folder: Path) -> Any:
     """Load a model folder's configuration. Raises BadInput where there is none that transformers knows."""
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except _UNLOADABLE as error:
         raise BadInput("model", str(folder), f"Its config.json does not load: {first_line(error)}") from error
 
 
-def load_generation_config(folder: Path) -> GenerationConfig:
-    """Load a model folder's generation settings: those of its own file, else what its configuration says.
+def load_generation_config(folder: Path, field: str = "model") -> GenerationConfig:
+    """Load a model folder's generation settings: those of its own file, else what config.json says.
 
     An end token that stands in neither file is none: a default of the architecture's configuration (2 for Llama) is an
     ordinary token of other vocabularies.
 
     Raises:
-        BadInput: a file does not load.
+        BadInput: a file does not load, or names an id that is none.
     """
+    own = (folder / "generation_config.json").is_file()
+    file = "generation_config.json" if own else "config.json"
     try:
-        if (folder / "generation_config.json").is_file():
-            found = GenerationConfig.from_pretrained(folder, local_files_only=True)
-        else:
-            found = GenerationConfig.from_model_config(load_config(folder))
-    except _UNLOADABLE as error:
-        raise BadInput(
-            "model", str(folder), f"Its generation_config.json does not load: {first_line(error)}"
-        ) from error
-    if not any(_names_an_end(folder / name) for name in ("generation_config.json", "config.json")):
-        found.eos_token_id = None
+        found: GenerationConfig = GenerationConfig.from_pretrained(
+            folder, config_file_name=file, local_files_only=True, **({} if own else {"_from_model_config": True})
+        )
+    except (*_UNLOADABLE, AttributeError) as error:
+        raise BadInput(field, f"{file} does not load: {first_line(error)} ({folder})", "Correct the file.") from error
+    for name in ("eos_token_id", "pad_token_id", "bos_token_id"):
+        held = getattr(found, name)
+        ids = held if isinstance(held, list) else [] if held is None else [held]
+        if not all(isinstance(number, int) and not isinstance(number, bool) for number in ids):
+            raise BadInput(field, f"{name} in {file} is {held!r} ({folder})", "Write a token's id, or a list of ids.")
     return found
-
-
-def _names_an_end(file: Path) -> bool:
-    try:
-        held = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
-        return False
-    parts = [held, *(part for part in held.values() if isinstance(part, dict))] if isinstance(held, dict) else []
-    return any(part.get("eos_token_id") is not None for part in parts)  # a text model may have a part of its own
 
 
 def check_end_token(tokenizer: Any) -> None:
@@ -104,11 +108,8 @@ def context_length_of(config: Any, tokenizer: Any) -> int:
     Raises:
         BadInput: neither the model's configuration nor the tokenizer says.
     """
-    text = config.get_text_config(decoder=True)
-    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
-        length = getattr(text, name, None)
-        if isinstance(length, int) and length > 0:
-            return length
+    if (length := declared_context_length(config)) is not None:
+        return length
     if tokenizer.model_max_length < _NO_LIMIT:
         return int(tokenizer.model_max_length)
     raise BadInput(
@@ -116,3 +117,13 @@ def context_length_of(config: Any, tokenizer: Any) -> int:
         getattr(config, "name_or_path", ""),
         "Set max_position_embeddings in config.json: the context is unknown.",
     )
+
+
+def declared_context_length(config: Any) -> int | None:
+    """Return how many tokens a model takes by its configuration; None where that does not say."""
+    text = config.get_text_config(decoder=True)
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        length = getattr(text, name, None)
+        if isinstance(length, int) and length > 0:
+            return length
+    return None

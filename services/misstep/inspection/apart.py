@@ -33,7 +33,7 @@ def inspect_apart(request: Mapping[str, Any]) -> dict[str, Any]:
     field = str(request.get("model_field", "spec.policy.model"))
     environment = os.environ | {"TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
     try:
-        done = subprocess.run(  # noqa: S603 - the interpreter that runs this
+        done = subprocess.run(
             [sys.executable, "-m", "misstep.inspection"],
             input=json.dumps(request),
             capture_output=True,

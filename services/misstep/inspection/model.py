@@ -65,14 +65,13 @@ def inspect_model(
 def _inspect(
     folder: Path, prompt: PromptParams | None, problems: Sequence[tuple[str, str]], model_field: str, steps: Steps
 ) -> ModelReport:
-    from misstep.inspection.folder import check_folder
-    from misstep.inspection.weights import check_weights
-    from misstep.inspection.writing import rehearse_writing
-
     from misstep.generation.ends import end_ids
     from misstep.generation.loading import check_end_token, load_generation_config
     from misstep.generation.prompts import PromptBuilder, check_taught_end
     from misstep.generation.tokenizers import read_tokenizer
+    from misstep.inspection.folder import check_folder
+    from misstep.inspection.weights import check_weights
+    from misstep.inspection.writing import rehearse_writing
 
     check_folder(folder, model_field)
     reading = read_tokenizer(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ import torch
 
 from misstep.errors import BadInput, MisstepError
 from misstep.generation.loading import load_model
+from misstep.inspection.writing import rehearse_writing, savable
 from misstep.training.ranks import load_whole_models
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+_log = logging.getLogger(__name__)
 _PROBE_ROWS = 4
 _PROBE_TOKENS = 64
 
@@ -38,11 +41,20 @@ class Start:
 
     @classmethod
     def load(cls, folder: Path) -> Start:
-        """Load a model folder, in float32: the type in which weights are trained. Raises BadInput."""
+        """Load a model folder, in float32: the type in which weights are trained.
+
+        What will be written beside the weights is written to a temporary folder and read again.
+
+        Raises:
+            BadInput: the folder does not load, or its settings cannot be written as they are.
+        """
         model, tokenizer = load_model(folder, "float32")
+        for sentence in rehearse_writing(folder, "model", tokenizer).unusual:
+            _log.warning("%s", sentence)
         for how_it_was_loaded in ("is_local", "local_files_only"):
             tokenizer.init_kwargs.pop(how_it_was_loaded, None)
-        return cls(folder, model, tokenizer, copy.deepcopy(model.config), copy.deepcopy(model.generation_config))
+        generation_config, _ = savable(model.generation_config, folder, "model")
+        return cls(folder, model, tokenizer, copy.deepcopy(model.config), generation_config)
 
     def load_whole(self) -> PreTrainedModel:
         """Load the model once more, all of it into this process, where ``model`` is spread over several (ZeRO-3)."""

@@ -1,0 +1,219 @@
+"""Write a model's settings to a temporary folder and read them again, before anything is trained.
+
+What is written after training is the start folder's own configuration, generation configuration and tokenizer. Each of
+them can fail to be written, or come back as another one, and training would be lost or the result be wrong.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from misstep.errors import BadInput
+from misstep.inspection.folder import check_folder
+from misstep.inspection.jsons import MODEL, read_object
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig
+
+_PROBE = "  Q: 8+8=<<8+8=16>>16 ,\n\n\tso $x^2$ is \\boxed{\\frac{1}{2}} .\n#### 1,024  Größe 数 don't 🙂 "
+_NOT_COMPARED = frozenset(
+    ("transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype", "auto_map")
+)
+"""Of config.json: what transformers writes anew, and what names code that is not used."""
+_STRAY = re.compile(r"^- `(\w+)`:", re.MULTILINE)
+"""Names in the error of a strict check of a generation configuration."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What differs, by intention, between the settings that a folder holds and those that are written."""
+
+    left_out: Mapping[str, Any]
+    """Fields of the generation configuration without effect: name -> value."""
+
+    @property
+    def unusual(self) -> tuple[str, ...]:
+        """Sentences for a person."""
+        if not self.left_out:
+            return ()
+        fields = ", ".join(f"{name} {value!r}" for name, value in self.left_out.items())
+        return (
+            f"generation_config.json sets {fields} without the field that makes it act, such as do_sample: generate() "
+            "ignores it, and the written model leaves it out.",
+        )
+
+
+def rehearse_writing(folder: Path, field: str = MODEL, tokenizer: Any = None) -> Rehearsal:
+    """Write what training will write beside the weights, and read it again.
+
+    Args:
+        folder: of the model.
+        field: that names the folder, for errors.
+        tokenizer: of the folder, where it is loaded already.
+
+    Raises:
+        BadInput: what ``check_folder`` refuses; the configuration, the generation configuration or the tokenizer cannot
+            be read or written, or comes back with other values. The error names them.
+    """
+    from misstep.generation.loading import load_config, load_tokenizer
+
+    check_folder(folder, field)
+    config = load_config(folder)
+    tokenizer = load_tokenizer(folder) if tokenizer is None else tokenizer
+    generation_config, left_out = savable(_read_generation_config(folder, field), folder, field)
+    with tempfile.TemporaryDirectory(prefix="misstep-rehearsal-") as name:
+        written = Path(name)
+        for what, settings in (
+            ("config.json", config),
+            ("generation_config.json", generation_config),
+            ("the tokenizer", tokenizer),
+        ):
+            try:
+                settings.save_pretrained(written)
+            except (OSError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
+                raise BadInput(
+                    field,
+                    f"{what} cannot be written after training: {_first_line(error)} ({folder})",
+                    f"Correct it in the folder: {_rest(error)}",
+                ) from error
+        differences = [
+            *_different_config(config, load_config(written)),
+            *_different_values("generation_config.json", generation_config, _read_generation_config(written, field)),
+            *_different_tokenizer(tokenizer, load_tokenizer(written)),
+        ]
+    if differences:
+        raise BadInput(
+            field,
+            f"it comes back different when written and read again: {differences[0]} ({folder})",
+            f"The written model would be another one ({len(differences)} differences: {'; '.join(differences[:3])}). "
+            "Correct it in the folder, or save the folder anew with this version of transformers.",
+        )
+    return Rehearsal(left_out)
+
+
+def savable(
+    generation_config: GenerationConfig, folder: Path, field: str = MODEL
+) -> tuple[GenerationConfig, dict[str, Any]]:
+    """Return a copy of a generation configuration that transformers agrees to write, and what is not in it.
+
+    Left out are fields on which ``generate()`` does not act, such as a temperature without do_sample: so the written
+    model generates as the one that it was trained from, and the two can be compared. Setting do_sample instead would
+    change that.
+
+    Raises:
+        BadInput: it is wrong in another way.
+    """
+    from transformers import GenerationConfig
+
+    cleaned, defaults = copy.deepcopy(generation_config), GenerationConfig()
+    left_out: dict[str, Any] = {}
+    for _ in range(len(vars(cleaned))):
+        try:
+            cleaned.validate(strict=True)
+        except (ValueError, TypeError) as error:
+            stray = [name for name in _STRAY.findall(str(error)) if name not in left_out]
+            if not stray:
+                raise _refusal(error, folder, field) from error
+            for name in stray:
+                left_out[name] = getattr(cleaned, name)
+                setattr(cleaned, name, getattr(defaults, name, None))
+        else:
+            break
+    return cleaned, left_out
+
+
+def _read_generation_config(folder: Path, field: str) -> GenerationConfig:
+    """Read the generation configuration that loading the model would give it."""
+    from transformers import GenerationConfig
+
+    own = (folder / "generation_config.json").is_file()
+    file = "generation_config.json" if own else "config.json"
+    try:
+        found: GenerationConfig = GenerationConfig.from_pretrained(
+            folder, config_file_name=file, local_files_only=True, **({} if own else {"_from_model_config": True})
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _refusal(error, folder, field, file) from error
+    for name in ("eos_token_id", "pad_token_id", "bos_token_id"):
+        held = getattr(found, name)
+        ids = held if isinstance(held, list) else [] if held is None else [held]
+        if not all(isinstance(number, int) and not isinstance(number, bool) for number in ids):
+            raise BadInput(field, f"{name} in {file} is {held!r} ({folder})", "Write a token's id, or a list of ids.")
+    return found
+
+
+def _refusal(error: Exception, folder: Path, field: str, file: str = "generation_config.json") -> BadInput:
+    named = next((name for name in read_object(folder / file, field) if f"`{name}`" in str(error)), None)
+    what = file if named is None else f"{named} in {file}"
+    return BadInput(field, f"{what}: {_first_line(error)} ({folder})", "Correct it or remove it there.")
+
+
+def _different_config(before: Any, after: Any) -> Iterator[str]:
+    if type(before) is not type(after):
+        yield f"config.json is of {type(before).__name__} and then of {type(after).__name__}"
+        return
+    yield from _different_values("config.json", before, after)
+
+
+def _different_values(file: str, before: Any, after: Any) -> Iterator[str]:
+    old, new = before.to_dict(), after.to_dict()
+    for name in sorted(old.keys() | new.keys()):
+        if name not in _NOT_COMPARED and not _same(old.get(name), new.get(name)):
+            yield f"{name} in {file} is {old.get(name)!r} and then {new.get(name)!r}"
+
+
+def _same(old: Any, new: Any) -> bool:
+    """Compare values as JSON sees them: keys are strings, and a tuple is a list."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        left, right = ({str(k): v for k, v in side.items() if k not in _NOT_COMPARED} for side in (old, new))
+        return left.keys() == right.keys() and all(_same(left[k], right[k]) for k in left)
+    if isinstance(old, list | tuple) and isinstance(new, list | tuple):
+        return len(old) == len(new) and all(map(_same, old, new))
+    return bool(old == new) or (isinstance(old, float) and isinstance(new, float) and isnan(old) and isnan(new))
+
+
+def _different_tokenizer(before: Any, after: Any) -> Iterator[str]:
+    named = ("bos_token", "eos_token", "pad_token", "unk_token", "chat_template", "model_max_length")
+    for name in named:
+        old, new = getattr(before, name, None), getattr(after, name, None)
+        if old != new:
+            yield f"the tokenizer's {name} is {_short(old)} and then {_short(new)}"
+    for name, old, new in (
+        ("special tokens", set(before.all_special_ids), set(after.all_special_ids)),
+        ("vocabulary", before.get_vocab(), after.get_vocab()),
+        ("added tokens", _added(before), _added(after)),
+    ):
+        if old != new:
+            yield f"the tokenizer's {name} differ"
+    for special in (True, False):
+        old, new = (list(t(_PROBE, add_special_tokens=special)["input_ids"]) for t in (before, after))
+        if old != new:
+            yield f"the tokens of a probe text are {old[:6]}... and then {new[:6]}..."
+        elif before.decode(old) != after.decode(old):
+            yield f"tokens decode to {before.decode(old)[:40]!r} and then to {after.decode(old)[:40]!r}"
+
+
+def _added(tokenizer: Any) -> dict[int, str]:
+    return {number: repr(token) for number, token in tokenizer.added_tokens_decoder.items()}
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__
+
+
+def _rest(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[1:3]) if len(lines) > 1 else "transformers refuses it as it stands."
