@@ -63,7 +63,7 @@ def inspect_model(
     from misstep.inspection.apart import inspect_apart
 
     _need_transformers()
-    request: dict[str, Any] = {"uri": model, "model_field": "model", "guess_prompt": True}
+    request: dict[str, Any] = {"uri": model, "model_field": POLICY, "guess_prompt": True}
     if experiment is not None:
         request |= _of_experiment(load(experiment))
     if preset is not None:

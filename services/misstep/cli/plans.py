@@ -59,8 +59,8 @@ def plan(
 ) -> None:
     """Show the stages that a run would consist of, what they will cost, and what is committed already.
 
-    The models are checked first (`misstep inspect-model` shows what is seen). One that cannot be used, and what cannot fit
-    the GPUs that it is given, is refused.
+    The models are checked first (`misstep inspect-model` shows what is seen). One that cannot be used, and what cannot
+    fit the GPUs that it is given, is refused.
 
     [dim]misstep plan examples/gsm8k-qwen2.5-math-1.5b.yaml --explain-cost[/dim]
     """

@@ -101,7 +101,9 @@ def _inspect(
     weights = check_weights(folder, model_field)
     _check_ids(tokenizer, ends, weights.embeddings, model_field)
     unusual += weights.unusual
-    unusual += rehearse_writing(folder, model_field)
+    if tokenizer.pad_token_id == tokenizer.eos_token_id:
+        unusual.append("the padding token is the end token: padding is masked in training, and the end is trained")
+    unusual += rehearse_writing(folder, model_field, tokenizer).unusual
     if builder is not None:
         text = _text_report(builder, steps, reading.by, ends, problems if closed else ())
     return ModelReport(

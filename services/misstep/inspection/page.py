@@ -32,6 +32,8 @@ def _model(report: ModelReport) -> str:
     }
     text = report.text
     if text is not None:
+        if report.embeddings > text.vocabulary:
+            rows["embeddings"] += f", {report.embeddings - text.vocabulary:,} of them without a token"
         how = "tokenizer.json as it stands" if text.read_by == "file" else "as its class says"
         rows |= {
             "tokenizer": f"{text.tokenizer}, {text.vocabulary:,} tokens, read {how}",

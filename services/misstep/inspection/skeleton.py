@@ -1,7 +1,7 @@
 """A model folder without the numbers of its weights: what the checks need of a model that lies elsewhere.
 
-Configurations and tokenizer are fetched whole; of each safetensors file only the header, some kilobytes, behind which the
-local copy is empty (a sparse file of the right length).
+Configurations and tokenizer are fetched whole; of each safetensors file only the header, some kilobytes, behind which
+the local copy is empty (a sparse file of the right length).
 """
 
 from __future__ import annotations
