@@ -19,7 +19,7 @@ Message = Mapping[str, str]
 DATE = "strftime_now"
 """The function by which templates ask for the date; a declared argument of this name fixes it (YYYY-MM-DD)."""
 _ANSWER = "misstep answers here"
-_OTHER_ANSWER = "42 is another answer"
+_OTHER_ANSWER = "42 is another answer, and a longer one"
 _DAYS = (datetime.date(2001, 2, 3), datetime.date(2024, 11, 30))
 _THINKING = r"(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|reason|scratchpad)"
 _OPENS = re.compile(rf"<\|?{_THINKING}\|?>|\[{_THINKING}\]|◁think▷|<\|begin_of_thought\|>", re.IGNORECASE)
@@ -111,10 +111,16 @@ class ChatTemplate:
                 can follow; a think block is left open; what follows an answer does not end it.
         """
         prompt = self.text(messages, answer_follows=True)
-        self._same_every_day(messages, prompt)
+        self._same_each_time(messages, prompt)
         _all_there(self._field, messages, prompt)
-        self._ready_for_an_answer(messages, prompt)
         before, behind = self._around(messages, prompt, _ANSWER)
+        if before.strip() and self.text(messages, answer_follows=False) == prompt:
+            raise BadInput(
+                self._field,
+                "chat",
+                "The chat template ignores add_generation_prompt: a model would have to write the start of its own "
+                f"turn, {before!r}. Use style plain, or a tokenizer whose template has it.",
+            )
         again, _ = self._around(messages, prompt, _OTHER_ANSWER)
         if again != before:
             raise BadInput(
@@ -127,7 +133,13 @@ class ChatTemplate:
         _no_open_thought(self._field, prompt + block, messages)
         return Layout(block, space, self._end(behind))
 
-    def _same_every_day(self, messages: Sequence[Message], prompt: str) -> None:
+    def _same_each_time(self, messages: Sequence[Message], prompt: str) -> None:
+        if self.text(messages, answer_follows=True) != prompt:
+            raise BadInput(
+                self._field,
+                "chat",
+                "The chat template writes another text each time. Use style plain, or a model with another template.",
+            )
         if DATE not in self._arguments:
             days = [self.text(messages, answer_follows=True, **{DATE: _clock(day)}) for day in _DAYS]
             if days[0] != days[1]:
@@ -139,32 +151,11 @@ class ChatTemplate:
                     "The chat template writes the day into the prompt, so that a run would not be the same tomorrow. "
                     f"Fix it: templateArguments: {{{self._date_argument()}}}.",
                 )
-        if self.text(messages, answer_follows=True) != prompt:
-            raise BadInput(
-                self._field,
-                "chat",
-                "The chat template writes another text each time. Use style plain, or a model with another template.",
-            )
 
     def _date_argument(self) -> str:
         """Spell the argument by which this template takes a date: one of its own, else its clock."""
         found = re.search(r"\b(date_string|current_date|today)\b", str(self._tokenizer.chat_template))
         return f'{found[1]}: "26 Jul 2024"' if found else f'{DATE}: "2024-07-26"'
-
-    def _ready_for_an_answer(self, messages: Sequence[Message], prompt: str) -> None:
-        if self.text(messages, answer_follows=False) == prompt and not _follows_directly(
-            self.text([*messages, _answer(_ANSWER)], answer_follows=False), prompt, _ANSWER
-        ):
-            raise BadInput(
-                self._field,
-                "chat",
-                "The chat template ignores add_generation_prompt: a model would have to write the start of its own "
-                f"turn, {self._own_start(messages, prompt)!r}. Use style plain, or a tokenizer whose template has it.",
-            )
-
-    def _own_start(self, messages: Sequence[Message], prompt: str) -> str:
-        whole = self.text([*messages, _answer(_ANSWER)], answer_follows=False)
-        return whole.removeprefix(prompt).partition(_ANSWER)[0]
 
     def _around(self, messages: Sequence[Message], prompt: str, answer: str) -> tuple[str, str]:
         """Return what the template writes between the prompt and an answer, and behind the answer."""
@@ -204,10 +195,6 @@ class ChatTemplate:
 
 def _answer(text: str) -> Message:
     return {"role": "assistant", "content": text}
-
-
-def _follows_directly(whole: str, prompt: str, answer: str) -> bool:
-    return whole.startswith(prompt) and whole[len(prompt) :].lstrip().startswith(answer)
 
 
 def _all_there(field: str, messages: Sequence[Message], prompt: str) -> None:
