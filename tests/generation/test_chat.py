@@ -19,8 +19,8 @@ ASK = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 CHATML = TURNS + ASK
 NO_HISTORY = "{% set m = messages[-1] %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n" + ASK
 THINK = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n"
-    "{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
     "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
 )
 OPEN_THINK = (
@@ -86,7 +86,10 @@ def test_text_behind_an_answer_that_is_no_end_token_is_refused():
 
 
 def test_what_follows_an_answer_may_begin_with_a_space():
-    template = "{% for m in messages %}{{ m.role }} {{ m.content }} <eos>{% endfor %}{% if add_generation_prompt %}assistant {% endif %}"
+    template = (
+        "{% for m in messages %}{{ m.role }} {{ m.content }} <eos>{% endfor %}"
+        "{% if add_generation_prompt %}assistant {% endif %}"
+    )
     found = builder(template)
     assert found.end_id == found.tokenizer.eos_token_id
 
@@ -155,7 +158,7 @@ def test_chance_is_refused():
 @pytest.mark.parametrize(
     ("template", "prompt", "words"),
     [
-        (CHATML.replace("{% for", "{% set messages = messages | rejectattr('role', 'equalto', 'system') | list %}{% for", 1),
+        (CHATML.replace("in messages", "in messages | rejectattr('role', 'equalto', 'system') | list"),
          {"system": "Be brief."}, ("Be brief.", "system text", "not in")),
         (NO_HISTORY, {"examples": (("1 + 1", "2"),)}, ("1 + 1", "not in")),
         (CHATML.replace("m.content", "m.content | upper"), {}, ("What is", "question", "not in")),

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from misstep.inspection.report import ModelReport, TextReport
 
-_TYPES = {"bfloat16": "bfloat16", "float16": "float16", "float32": "float32"}
-
-
 def page(report: ModelReport) -> str:
     """Write the page that a researcher reads before a run."""
     parts = [_model(report)]
@@ -19,7 +16,7 @@ def page(report: ModelReport) -> str:
 
 
 def _model(report: ModelReport) -> str:
-    types = ", ".join(f"{name}" for name in report.dtypes) or "none"
+    types = ", ".join(report.dtypes) or "none"
     context = "not said by config.json" if report.context is None else f"{report.context:,} tokens"
     tied = f", {report.tied} of the weights shared" if report.tied else ""
     rows = {
@@ -34,7 +31,7 @@ def _model(report: ModelReport) -> str:
     if text is not None:
         if report.embeddings > text.vocabulary:
             rows["embeddings"] += f", {report.embeddings - text.vocabulary:,} of them without a token"
-        how = "tokenizer.json as it stands" if text.read_by == "file" else "as its class says"
+        how = "from tokenizer.json as it stands" if text.read_by == "file" else "by its own class"
         rows |= {
             "tokenizer": f"{text.tokenizer}, {text.vocabulary:,} tokens, read {how}",
             "prompt style": text.style,
@@ -50,7 +47,7 @@ def _text(text: TextReport) -> list[str]:
     return [
         _section(f"A prompt, {text.prompt_tokens} tokens", _quoted(text.prompt)),
         _section(f"A response, {text.response_tokens} tokens with the end token ⟦ ⟧", _quoted(response)),
-        _section(f"Its {len(text.steps)} steps", [f"{i}  {step!r}" for i, step in enumerate(text.steps, 1)]),
+        _section("Its one step" if len(text.steps) == 1 else f"Its {len(text.steps)} steps", [f"{i}  {step!r}" for i, step in enumerate(text.steps, 1)]),
     ]
 
 
