@@ -160,6 +160,10 @@ class VerifyParams(Params):
     verifier: str
 
 
+FEW_STEPS = 10
+"""A run of fewer optimiser steps hardly changes a model, and the report says so."""
+
+
 class OptimiserParams(Params):
     """One training run. ``batch_size`` is rows (pairs for DPO) per optimiser step over all processes."""
 

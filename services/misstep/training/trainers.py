@@ -118,7 +118,7 @@ class _OnRows:
         return loss
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
-        """Set the learning rates of `misstep.training.learning_rate`. DeepSpeed is given none: the trainer steps this."""
+        """Set the learning rates of `misstep.training.learning_rate`. DeepSpeed is given none."""
         if self.lr_scheduler is None:
             name, warmup = self._optimiser.schedule, self.args.warmup_steps
             self.lr_scheduler = LambdaLR(
