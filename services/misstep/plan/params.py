@@ -161,7 +161,9 @@ class VerifyParams(Params):
 
 
 FEW_STEPS = 10
-"""A run of fewer optimiser steps hardly changes a model, and the report says so."""
+"""Fewer optimiser steps hardly change a model: a training's log and the report warn of them."""
+MANY_DROPPED = 0.01
+"""They warn of a larger share of dropped rows, too."""
 
 
 class OptimiserParams(Params):

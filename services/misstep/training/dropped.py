@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from misstep.errors import BadInput
+from misstep.plan.params import MANY_DROPPED
 from misstep.training.rows import PairRow, Rows, SftRow
 
 _log = logging.getLogger(__name__)
-
-MANY_DROPPED = 0.01
-"""A larger share of dropped rows is a warning."""
 
 
 @dataclass(frozen=True)
