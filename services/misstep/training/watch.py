@@ -86,7 +86,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         learning_rate: float,
         objective: str,
         tokens_per_step: float,
-        dropped: int = 0,
+        dropped: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._schedule, self._keep = schedule, keep
