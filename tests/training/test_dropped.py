@@ -10,7 +10,7 @@ import pytest
 from misstep.errors import BadInput
 from misstep.plan.params import SubsetParams
 from misstep.training import dpo_stage, sft_stage
-from misstep.training.dropped import Limit, refuse_no_rows, say_dropped
+from misstep.training.dropped import Limit, check_dropped, refuse_no_rows
 from misstep.training.rows import Rows, pair_rows, sft_rows
 from tests.training import small, stages
 from tests.training.test_rows import END, int32
@@ -22,43 +22,41 @@ def test_a_few_dropped_rows_are_told_and_many_are_a_warning(caplog: pytest.LogCa
     caplog.set_level(logging.INFO)
     good = ([3], [4, END])
     limit = Limit(max_length=4, context=64)
-    say_dropped(sft_rows([good] * 3, {END}, limit.tokens), limit)
+    check_dropped(sft_rows([good] * 3, {END}, limit.tokens), limit)
     assert caplog.records == []
-    say_dropped(sft_rows([good] * 99 + [LONG], {END}, limit.tokens), limit)
-    say_dropped(sft_rows([good] * 97 + [LONG, LONG, ([3], [4])], {END}, limit.tokens), limit)
+    check_dropped(sft_rows([good] * 99 + [LONG], {END}, limit.tokens), limit)
+    check_dropped(sft_rows([good] * 97 + [LONG, LONG, ([3], [4])], {END}, limit.tokens), limit)
     few, many = caplog.records
     assert (few.levelname, many.levelname) == ("INFO", "WARNING")
     assert many.getMessage() == (
-        "3 of 100 training rows (3.0%) were dropped: 2 with more than 4 tokens (the longest has 5), "
-        "1 without an end token at their end"
+        "3 of 100 training rows (3.0%) were dropped: 2 too long (more than 4 tokens; the longest has 5), "
+        "1 without an end token at the end"
     )
 
 
 def test_rows_that_are_all_too_long_are_refused_with_the_field_that_helps():
     for rows in (sft_rows([LONG], {END}, 3), pair_rows([(int32(3, 4), int32(5, 6, END), int32(6))], 3)):
         with pytest.raises(BadInput, match=r"maxLength \(spec.training\): no training row is left of 1\.") as error:
-            say_dropped(rows, Limit(max_length=3, context=64))
+            check_dropped(rows, Limit(max_length=3, context=64))
         assert error.value.exit_code == 64
         assert error.value.fix == (
-            "Dropped were 1 with more than 3 tokens (the longest has 5). Raise it: the longest row has 5 tokens."
+            "Dropped: 1 too long (more than 3 tokens; the longest has 5). Raise it: the longest row has 5 tokens."
         )
         with pytest.raises(BadInput, match="the longest row has 5 tokens, though the model's context ends at 4"):
-            say_dropped(rows, Limit(max_length=3, context=4))
+            check_dropped(rows, Limit(max_length=3, context=4))
         with pytest.raises(BadInput, match=r"spec.policy.model: .*Its context is 3 tokens"):
-            say_dropped(rows, Limit(max_length=1000, context=3))
+            check_dropped(rows, Limit(max_length=1000, context=3))
 
 
 def test_no_rows_are_refused_by_their_most_frequent_reason():
     limit = Limit(max_length=3, context=64)
     mixed = sft_rows([LONG, ([3], [END, 4, END]), ([3], [END, END])], {END}, 3)
-    with pytest.raises(BadInput, match=r"spec.problems.train: .* left of 3\. Dropped were 2 with an end token before"):
+    with pytest.raises(BadInput, match=r"spec.problems.train: .* left of 3\. Dropped: 2 with an end token before"):
         refuse_no_rows(mixed, limit)
-    with pytest.raises(BadInput, match=r"spec.policy.model: .* left of 1\. Dropped were 1 without an end token"):
+    with pytest.raises(BadInput, match=r"spec.policy.model: .* left of 1\. Dropped: 1 without an end token"):
         refuse_no_rows(sft_rows([([3], [4])], {END}, 3), limit)
-    with pytest.raises(
-        BadInput, match=r"spec.problems.train: .* left of 0\. 7 training problems have no solution\. Give"
-    ):
-        refuse_no_rows(Rows([]), limit, {"no solution": 7})
+    with pytest.raises(BadInput, match=r"spec.problems.train: .* left of 0\. All are gone\. Give"):
+        refuse_no_rows(Rows([]), limit, "All are gone.")
     refuse_no_rows(sft_rows([([3], [END])], {END}, 3), limit)
 
 
@@ -77,9 +75,9 @@ def test_sft_without_rows_is_bad_input_with_the_counts(base: Path, tmp_path: Pat
     assert error.value.exit_code == 64
     assert error.value.field == "maxLength (spec.training)"
     assert str(error.value) == (
-        "maxLength (spec.training): no training row is left of 36. Dropped were 32 with more than 60 tokens (the "
-        "longest has 61), 4 with an end token before their end; 1 training problems have a solution judged wrong; "
-        "1 training problems have no solution. Raise it: the longest row has 61 tokens."
+        "maxLength (spec.training): no training row is left of 36. Dropped: 32 too long (more than 60 tokens; the "
+        "longest has 61), 4 with an end token before the end. Training problems without a correct solution: 2 "
+        "(1 no solution, 1 wrong). Raise it: the longest row has 61 tokens."
     )
 
 
@@ -89,7 +87,7 @@ def test_too_few_solutions_are_refused_with_what_is_wrong_with_the_others(base: 
     rows[0]["solution_verdict"], rows[1]["solution_verdict"] = "wrong", None
     params = stages.sft_params(subset=SubsetParams(size=40, seed=0))
     context = stages.stage(tmp_path, base, params, problems=type(of).from_pylist(rows, schema=of.schema))
-    with pytest.raises(BadInput, match="1 have a solution judged wrong, 1 have no solution: choose smaller sizes"):
+    with pytest.raises(BadInput, match=r"correct solution: 2 \(1 no solution, 1 wrong\)\. Choose smaller sizes"):
         sft_stage.open_work(context).run(0)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from misstep.errors import BadInput
@@ -33,7 +32,7 @@ class Limit:
         return "maxLength (spec.training)", f"Raise it: the longest row has {longest} tokens{beyond}."
 
 
-def say_dropped(rows: Rows[SftRow] | Rows[PairRow], limit: Limit) -> None:
+def check_dropped(rows: Rows[SftRow] | Rows[PairRow], limit: Limit) -> None:
     """Log how many rows were dropped and why: a warning where they are many.
 
     Raises:
@@ -46,14 +45,14 @@ def say_dropped(rows: Rows[SftRow] | Rows[PairRow], limit: Limit) -> None:
         share = rows.dropped_rows / total
         level = logging.WARNING if share > MANY_DROPPED else logging.INFO
         text = "%d of %d training rows (%.1f%%) were dropped: %s"
-        _log.log(level, text, rows.dropped_rows, total, 100 * share, reasons(rows, limit))
+        _log.log(level, text, rows.dropped_rows, total, 100 * share, _reasons(rows, limit))
 
 
-def refuse_no_rows(rows: Rows[SftRow] | Rows[PairRow], limit: Limit, unusable: Mapping[str, int] | None = None) -> None:
+def refuse_no_rows(rows: Rows[SftRow] | Rows[PairRow], limit: Limit, also: str = "") -> None:
     """Refuse to leave a model untrained; the error names the field that the most frequent reason points to.
 
     Args:
-        unusable: why problems gave no row -> problems, for the error's text.
+        also: what else is known of rows that are missing, a sentence for the error.
 
     Raises:
         BadInput: there is no row.
@@ -71,24 +70,18 @@ def refuse_no_rows(rows: Rows[SftRow] | Rows[PairRow], limit: Limit, unusable: M
             fix = "Remove from the solutions what the model's tokenizer reads as an end token."
         case _:
             field, fix = "spec.problems.train", "Give training problems with correct solutions."
-    seen = [f"{count} training problems have {what}" for what, count in (unusable or {}).items()]
-    if rows.dropped:
-        seen = [f"dropped were {reasons(rows, limit)}", *seen]
-    raise BadInput(field, f"no training row is left of {rows.dropped_rows}", _sentences(seen, fix))
+    dropped = f"Dropped: {_reasons(rows, limit)}." if rows.dropped else ""
+    sentences = filter(None, (dropped, also, fix))
+    raise BadInput(field, f"no training row is left of {rows.dropped_rows}", " ".join(sentences))
 
 
-def reasons(rows: Rows[SftRow] | Rows[PairRow], limit: Limit) -> str:
-    """Return why rows were dropped: ``3 have more than 64 tokens (the longest has 99), 1 has ...``."""
+def _reasons(rows: Rows[SftRow] | Rows[PairRow], limit: Limit) -> str:
+    """Return why rows were dropped, as in ``3 too long (more than 64 tokens; the longest has 99), 1 with ...``."""
     words = {
-        "too-long": f"with more than {limit.tokens} tokens (the longest has {rows.longest})",
-        "no-end-token": "without an end token at their end",
-        "end-token-inside": "with an end token before their end",
+        "too-long": f"too long (more than {limit.tokens} tokens; the longest has {rows.longest})",
+        "no-end-token": "without an end token at the end",
+        "end-token-inside": "with an end token before the end",
         "empty-side": "with a side of no tokens",
     }
     by_count = sorted(rows.dropped.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count} {words.get(reason, reason)}" for reason, count in by_count)
-
-
-def _sentences(seen: list[str], fix: str) -> str:
-    said = "; ".join(seen)
-    return f"{said[0].upper()}{said[1:]}. {fix}" if said else fix

@@ -33,7 +33,7 @@ class _Sft:
         from misstep.generation.subset import train_subset, without_correct_solution
         from misstep.training.arguments import sft_arguments
         from misstep.training.data import own_examples, questions, teacher_examples
-        from misstep.training.dropped import Limit, refuse_no_rows, say_dropped
+        from misstep.training.dropped import Limit, check_dropped, refuse_no_rows
         from misstep.training.export import Start
         from misstep.training.rows import sft_rows
         from misstep.training.run import Run, train
@@ -52,7 +52,7 @@ class _Sft:
         own, left_out = own_examples(self._ctx, positives, builder, ends, teacher) if positives else ([], {})
         limit = Limit(params.optimiser.max_length, context_length_of(start.config, start.tokenizer))
         rows = sft_rows([*teacher, *own], ends, limit.tokens)
-        say_dropped(rows, limit)
+        check_dropped(rows, limit)
         if positives is None:
             refuse_no_rows(rows, limit, without_correct_solution(problems))
         run = Run(
