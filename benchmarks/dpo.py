@@ -186,7 +186,7 @@ def main() -> None:
         batch_size=options.batch,
         micro_batch_size=options.batch,
         schedule="linear",
-        warmup_percent=5,
+        warmup_percent=0,  # without a warm-up our rates are TRL's
         weight_decay=0.0,
         max_grad_norm=1.0,
         max_length=1024,

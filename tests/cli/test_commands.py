@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
+from misstep.artifacts.manifest import commit
 from misstep.artifacts.model_cache import ModelCache
 from misstep.artifacts.store import open_store
 from misstep.cli.app import main
-from misstep.plan.frozen import Storage
+from misstep.plan.frozen import StageKind, Storage
+from misstep.stages.context import Output
+from tests.artifacts.making import finish_block, frozen
 
 Run = Callable[..., tuple[int, str, str]]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart.yaml"
@@ -208,3 +211,26 @@ def test_verify_scores_a_file(run: Run, tmp_path: Path) -> None:
 
 def test_version(run: Run) -> None:
     assert run("version")[1] == run("--version")[1]
+
+
+def test_an_artifact_shows_the_rows_that_a_model_was_shown(run: Run, tmp_path: Path) -> None:
+    storage = Storage(uri=(tmp_path / "store").as_uri())
+    store, stage = open_store(storage), frozen(StageKind.SFT, {"made": "rows"}, storage)
+    hostile = "2 + 2\n \x1b]0;title\x07\x9b31m \u202e [red]4[/red]"
+    segments = [
+        {"name": "prompt", "text": hostile, "tokens": 5, "loss": False},
+        {"name": "response", "text": "4<eos>", "tokens": 2, "loss": True},
+    ]
+    summary = {"rows": 1, "shown": [{"row": 0, "tokens": 7, "segments": segments}]}
+    finish_block(store, stage, 0, 1, Output(summary=summary), tmp_path)
+    commit(store, stage, 1)
+    code, out, err = run("artifacts", "show", stage.key, "--storage", storage.uri)
+    assert code == 0
+    assert json.loads(out)["summary"] == summary
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(out + err)
+    said = err.split("What the model was shown")[1]
+    assert said == (
+        "\n\nrow 0, 7 tokens\n--- prompt, 5 tokens, no loss\n"
+        "2 + 2\n \ufffd]0;title\ufffd\ufffd31m \ufffd [red]4[/red]\n"
+        "--- response, 2 tokens, loss\n4<eos>\n"
+    )

@@ -246,3 +246,55 @@ def test_points_tested_on_other_problems_are_refused(tmp_path: Path) -> None:
     stage = stage.model_copy(update={"inputs": {**stage.inputs, "score_1": other.score(999, point)}})
     with pytest.raises(MisstepError, match="other problems than the rest"):
         run_stage(stage)
+
+
+def test_the_steps_that_each_model_has_had_are_told(report: Report) -> None:
+    made = report(**SMALL)
+    point = next(p for p in made.results.points if (p.arm, p.size, p.seed) == ("sft", 250, 0))
+    # Sixteen epochs of 250 rows in batches of 64; the second of the scorings, after 8 epochs, was the best.
+    assert (point.training.steps, point.training.kept_steps) == (62, 31)
+    training = next(s for s in element(made.html).iter("section") if s.findtext("h2") == "Training")
+    cells = [[" ".join("".join(e.itertext()).split()) for e in row.iter("td")] for row in training.iter("tr")]
+    assert [row[:8] for row in cells if row[:3] == ["sft", "250", "0"]] == [
+        ["sft", "250", "0", "250", "none", "31 of 62", "8", "4, 8, 16"]
+    ]
+    rows = list(csv.DictReader(io.StringIO(made.csv)))
+    found = {(row["arm"], row["size"], row["seed"]): row["optimiser_steps"] for row in rows}
+    assert found["sft", "250", "0"] == "31"
+
+
+def test_models_that_were_hardly_trained_are_named(report: Report) -> None:
+    made = report(**{**SMALL, "negatives": 12})
+    (note,) = [note for note in made.results.notes if "optimiser steps" in note]
+    few = {(p.arm, p.size): p.training.kept_steps for p in made.results.points if p.training.kept_steps < 10}
+    assert set(few) == {(f"dpo-{name}", 250) for name in ("random", "edit-distance", "step", "step-whole")}
+    for arm, size in few:
+        assert f"{arm} at {size} problems (1)" in note
+    assert "sft" not in note
+    assert not [note for note in report(**SMALL, method_sizes=()).results.notes if "optimiser steps" in note]
+
+
+def test_dropped_rows_are_told(report: Report) -> None:
+    made = report(**SMALL, dropped_percent=4)
+    (note,) = [note for note in made.results.notes if "dropped" in note]
+    assert "sft at 125 problems (3.8%)" in note
+    assert "5 too long, 7 not correct" in words(made.html)
+    assert not [note for note in report(**SMALL, dropped_percent=1).results.notes if "sft at 2,000 problems" in note]
+    assert not [note for note in report(**SMALL).results.notes if "dropped" in note]
+
+
+def test_what_the_models_were_shown(report: Report) -> None:
+    root = element(report(**SMALL).html)
+    (section,) = [s for s in root.iter("section") if (s.findtext("h2") or "") == "What the model was shown"]
+    arms = ["".join(e.itertext()).strip() for e in section.iter("summary")]
+    assert arms[0] == "sft, 125 problems, seed 0"
+    assert [arm.split(",")[0] for arm in arms] == [
+        "sft", "rft", "dpo-random", "dpo-edit-distance", "dpo-step", "dpo-step-whole",
+    ]  # fmt: skip
+    first, last = section.findall("details")[0], section.findall("details")[-1]
+    assert len([e for e in first.iter("div") if e.get("class") == "row"]) == 3
+    marked = [e.text or "" for e in last.iter("span") if e.get("class") == "loss"]
+    assert [text.split(":")[0] for text in marked] == ["chosen", "rejected"] * 3
+    assert all(text.endswith("<eos>") for text in marked)
+    plain = [e.text or "" for e in first.iter("span") if e.get("class") is None]
+    assert len(plain) == 3 and all(text.startswith("\nstart") for text in plain)

@@ -66,6 +66,8 @@ class World:
     """Factor on every model's chance to be right; 0: nothing is ever solved."""
     hostile: str = ""
     """Put into every text that a model or a data set could have written."""
+    dropped_percent: int = 0
+    """Of each model's training rows, beside those that it was trained on."""
     pass_at: tuple[int, ...] = (1, 4)
     bootstrap: int = 400
     examples: int = 3
@@ -348,13 +350,26 @@ class World:
                 for number, epoch in enumerate(scored)
             ]
         summary: dict[str, Any] = {"trained": bool(rows), "rows": rows}
-        if not rows:
+        if self.dropped_percent and rows:
+            dropped = math.ceil(rows * self.dropped_percent / 100)
+            summary |= {"dropped": {"too-long": dropped, "not-correct": 7}, "rows_dropped": dropped}
+        if rows:
+            summary["shown"] = [self._shown(point, row) for row in range(3)]
+        else:
             summary["reason"] = "no pairs" if point.method == "dpo" else "no positives"
         tables = {
             "log": pa.Table.from_pylist(log, schema=records.TRAINING_LOG),
             "selection": pa.Table.from_pylist(selection, schema=records.SELECTION),
         }
         return self.commit(StageKind(point.method), f"{index}", tables, summary)
+
+    def _shown(self, point: GridPoint, row: int) -> dict[str, Any]:
+        question, states = _walk(self.seed, "train", row)
+        answer = "\n".join(_lines(question, states)) + self.hostile + "<eos>"
+        names = ["chosen", "rejected"] if point.method == "dpo" else ["response"]
+        segments = [{"name": "prompt", "text": f"\n{question}{self.hostile}", "tokens": 9, "loss": False}]
+        segments += [{"name": name, "text": f"{name}: {answer}", "tokens": 8, "loss": True} for name in names]
+        return {"row": row, "tokens": 17, "segments": segments}
 
 
 def _walk(seed: int, split: str, number: int) -> tuple[str, list[int]]:

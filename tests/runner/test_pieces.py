@@ -102,6 +102,9 @@ def test_a_heartbeat_reads_well() -> None:
     assert describe(beat()) == "50/200 samples"
     assert describe(beat(rate=10.0)) == "50/200 samples, 10/s, 15 s left"
     assert describe(beat(rate=2.5, blocks=4, blocks_done=2)) == "56%, 50/200 samples, 2.5/s, 2 min 20 s left"
+    assert describe(beat(rate=10.0, detail={"dropped": 1200, "loss": 0.5})) == (
+        "50/200 samples, 10/s, 15 s left, 1,200 rows dropped"
+    )
 
 
 def event(what: str, at: float, name: str | None = None, shard: int | None = None, **detail: object) -> Event:

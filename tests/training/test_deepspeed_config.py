@@ -45,3 +45,5 @@ def test_nothing_is_left_for_others_to_fill_in(stage, micro, accumulation, proce
     assert "auto" not in values(found)
     assert found["zero_optimization"]["stage"] == stage
     assert found["train_batch_size"] == micro * accumulation * processes
+    # With either of these DeepSpeed would set rates of its own: the trainer does, as it does in one process.
+    assert not {"scheduler", "optimizer"} & found.keys()

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from misstep.errors import BadInput
 from misstep.training.rows import IGNORED, pair_rows, sft_rows
 
 END, OTHER_END = 1, 2
@@ -28,10 +27,6 @@ def test_the_loss_is_on_the_response_alone():
 def test_every_row_ends_with_its_only_end_token(examples, limit):
     given_rows = [(prompt, [*response, END] if ends else response) for prompt, response, ends in examples]
     fitting = [e for e in given_rows if e[1][-1:] == [END] and len(e[0]) + len(e[1]) <= limit]
-    if not fitting and all(e[1][-1:] == [END] for e in given_rows):
-        with pytest.raises(BadInput, match="maxLength"):
-            sft_rows(given_rows, {END, OTHER_END}, limit)
-        return
     found = sft_rows(given_rows, {END, OTHER_END}, limit)
     assert [(r.input_ids.tolist(), r.prompt_tokens) for r in found.rows] == [(p + r, len(p)) for p, r in fitting]
     assert all(Counter(row.labels.tolist())[END] == 1 and row.labels[-1] == END for row in found.rows)
@@ -49,12 +44,11 @@ def test_any_of_the_models_end_tokens_ends_a_response():
     assert len(sft_rows([([3], [4, OTHER_END])], {END, OTHER_END}, 8).rows) == 1
 
 
-def test_rows_that_are_all_too_long_are_refused_with_the_fields_name():
-    with pytest.raises(BadInput, match=r"maxLength \(spec.training\): 3") as error:
-        sft_rows([([3, 4, 5], [6, END])], {END}, 3)
-    assert error.value.exit_code == 64
-    with pytest.raises(BadInput, match="maxLength"):
-        pair_rows([(int32(3, 4), int32(5, END), int32(6))], 3)
+def test_the_longest_row_is_known_though_it_was_dropped():
+    found = sft_rows([([3, 4, 5], [6, END]), ([3], [END])], {END}, 3)
+    assert (found.longest, found.dropped_rows) == (5, 1)
+    pairs = pair_rows([(int32(3, 4), int32(5, END), int32(6)), (int32(3), int32(4), int32(5))], 3)
+    assert (pairs.longest, pairs.dropped_rows) == (4, 1)
 
 
 def test_no_rows_at_all_are_no_error():

@@ -163,6 +163,7 @@ def both_losses(base: Path, folder: Path, rows: list[PairRow], nll: float = 0.0,
     columns = {name: [getattr(row, name) for row in rows] for name in ("prompt_ids", "chosen_ids", "rejected_ids")}
     given = settings("stock")
     given["args"].precompute_ref_log_probs = False
+    given["args"].lr_scheduler_type = "constant"
     stock = Stock(train_dataset=Dataset.from_dict(columns), **given)
     params = run.optimiser
     stock.batches = MicroBatches([r.length for r in rows], params.batch_size, params.micro_batch_size, params.seed)

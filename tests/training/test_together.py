@@ -88,8 +88,12 @@ def test_sft_by_two_processes_is_sft_by_one(world: World) -> None:
     for stage in made:
         assert world.run(stage) == 0, world.log(stage)
     alone, *together = made
+    rates = [row["learning_rate"] for row in world.table(alone, "log")]
+    peak = params.optimiser.learning_rate
+    assert rates == pytest.approx([peak / 3, peak * 2 / 3, *(peak * left / 10 for left in range(10, 0, -1))])
     for stage in together:
         assert world.losses(stage) == pytest.approx(world.losses(alone), abs=TOLERANCE)
+        assert [row["learning_rate"] for row in world.table(stage, "log")] == pytest.approx(rates)
         assert world.table(stage, "selection") == world.table(alone, "selection")
         found, expected = world.summary(stage), world.summary(alone)
         assert found.pop("final_loss") == pytest.approx(expected.pop("final_loss"), abs=TOLERANCE)

@@ -33,8 +33,10 @@ def bare_losses(
     lengths: Sequence[int],
     params: Any,
     loss_of: Callable[[LlamaForCausalLM, LlamaForCausalLM, list[int]], torch.Tensor],
+    rates: Sequence[float] | None = None,
 ) -> list[float]:
-    """Train in a plain loop: AdamW with decay on matrices alone, clipping, the same batches."""
+    """Train in a plain loop: AdamW with decay on matrices alone, clipping, the same batches; ``rates`` by step, where
+    they are not constant."""
     model, reference = (LlamaForCausalLM.from_pretrained(base, dtype=torch.float32) for _ in range(2))
     matrices = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() == 1]
@@ -48,6 +50,8 @@ def bare_losses(
             loss = loss_of(model, reference, batch)
             optimizer.zero_grad()
             loss.backward()
+            for group in optimizer.param_groups if rates else ():
+                group["lr"] = rates[len(found)]
             torch.nn.utils.clip_grad_norm_(model.parameters(), params.max_grad_norm)
             optimizer.step()
             found.append(loss.item())
@@ -75,6 +79,30 @@ def test_sft_is_the_plain_loop(base: Path, tmp_path: Path, micro: int):
     expected = bare_losses(base, [r.length for r in rows], params, loss_of)
     assert small.losses(output) == pytest.approx(expected, rel=2e-4)
     assert small.losses(output)[-1] < small.losses(output)[0]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "shares"),
+    [
+        ("constant", [1 / 3, 2 / 3, 1, 1, 1, 1]),
+        ("linear", [1 / 3, 2 / 3, 1, 3 / 4, 2 / 4, 1 / 4]),
+        ("cosine", [1 / 3, 2 / 3, *((1 + math.cos(math.pi * step / 4)) / 2 for step in range(4))]),
+    ],
+)
+def test_the_rate_that_is_logged_is_the_one_that_is_applied(base: Path, tmp_path: Path, schedule: str, shares: Any):
+    rows = small.sft_examples(20)
+    params = small.optimiser(epochs=2, schedule=schedule, warmup_percent=30)
+    rates = [params.learning_rate * share for share in shares]
+
+    def loss_of(model: LlamaForCausalLM, reference: Any, batch: list[int]) -> torch.Tensor:
+        parts = [rows[i] for i in batch]
+        logps = [response_logps(model, r.input_ids[: r.prompt_tokens], r.input_ids[r.prompt_tokens :]) for r in parts]
+        return -torch.cat(logps).mean()
+
+    output = train(small.context(tmp_path, run := small.sft_run(rows, params)), Start.load(base), run)
+    assert output.tables["log"]["learning_rate"].to_pylist() == pytest.approx(rates)
+    expected = bare_losses(base, [r.length for r in rows], params, loss_of, rates)
+    assert small.losses(output) == pytest.approx(expected, rel=2e-4)
 
 
 @pytest.mark.parametrize("nll", [0.0, 0.5])

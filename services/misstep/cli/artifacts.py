@@ -108,13 +108,21 @@ def show(
 ) -> None:
     """Print an artifact's manifest: parameters, inputs, files, counts, tool versions.
 
+    Training rows that a model was shown follow as text, on standard error: what is on standard output is JSON.
+
     [dim]misstep artifacts show credit-3f[/dim]
     """
     from misstep.artifacts.inspect import find_key
     from misstep.artifacts.inspect import show as manifest_of
+    from misstep.cli.shown import print_shown
+    from misstep.printable import printable_json
 
     store = _open(storage, endpoint, region, path_style, ca_bundle)
-    print(json.dumps(manifest_of(store, find_key(store, key)), indent=2, ensure_ascii=False))
+    manifest = manifest_of(store, find_key(store, key))
+    print(printable_json(manifest))
+    shown = manifest.get("summary", {}).get("shown")
+    if shown:
+        print_shown(shown, console(stderr=True))
 
 
 @artifacts.command()

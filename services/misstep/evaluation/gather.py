@@ -179,11 +179,15 @@ def _training(ctx: StageContext, role: str) -> Training:
     log = ctx.read(role, "log", ["step", "epoch", "loss"]).to_pylist()
     scored = ctx.read(role, "selection").to_pylist()
     chosen = next((row for row in scored if row["chosen"]), None)
+    steps = log[-1]["step"] if log else 0
     return Training(
         trained=summary["trained"],
         reason=summary.get("reason"),
         rows=summary.get("rows"),
-        steps=log[-1]["step"] if log else 0,
+        rows_dropped=summary.get("rows_dropped", 0),
+        dropped=dict(summary.get("dropped", {})),
+        steps=steps,
+        kept_steps=chosen["step"] if chosen else steps,
         epochs=log[-1]["epoch"] if log else None,
         scored_epochs=tuple(row["epoch"] for row in scored),
         best_epoch=chosen["epoch"] if chosen else None,

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from misstep.evaluation import wording as w
 from misstep.evaluation.results import Results
-from misstep.plan.params import GridPoint
+from misstep.plan.params import FEW_STEPS, MANY_DROPPED, GridPoint
 
 FEW_PROBLEMS = 400
 """Below this an accuracy of one half is known to five points at best."""
@@ -22,6 +22,8 @@ def find_notes(results: Results, unsampled: Sequence[GridPoint]) -> list[str]:
         *_curve(results),
         *_nothing_to_learn_from(results),
         *_untrained(results),
+        *_few_steps(results),
+        *_dropped(results),
         *_edges(results),
         *_cut_off(results),
         *_leaks(results),
@@ -98,6 +100,35 @@ def _untrained(results: Results) -> Iterator[str]:
         yield (
             f"{w.listed(names)} at {w.counted(size, 'problem')}: not trained, {why}. Scores are those of the starting "
             "point."
+        )
+
+
+def _few_steps(results: Results) -> Iterator[str]:
+    steps: dict[tuple[str, int], list[int]] = {}
+    for point in results.points:
+        if point.training.trained and point.training.kept_steps < FEW_STEPS:
+            steps.setdefault((point.arm, point.size), []).append(point.training.kept_steps)
+    if steps:
+        where = [
+            f"{arm} at {w.counted(size, 'problem')} ({w.span(min(of), max(of))})" for (arm, size), of in steps.items()
+        ]
+        yield (
+            f"Models with fewer than {FEW_STEPS} optimiser steps have hardly been trained: {'; '.join(where)}. More "
+            "epochs or a smaller batchSize (spec.training) give more steps."
+        )
+
+
+def _dropped(results: Results) -> Iterator[str]:
+    shares: dict[tuple[str, int], list[float]] = {}
+    for point in results.points:
+        dropped, kept = point.training.rows_dropped, point.training.rows or 0
+        if dropped and dropped / (dropped + kept) > MANY_DROPPED:
+            shares.setdefault((point.arm, point.size), []).append(dropped / (dropped + kept))
+    if shares:
+        where = [f"{arm} at {w.counted(size, 'problem')} ({w.percent(max(of))})" for (arm, size), of in shares.items()]
+        yield (
+            f"Training rows were dropped, mostly for their length, so that a model learnt from fewer than the others: "
+            f"{'; '.join(where)}. The table of trainings has the reasons."
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
@@ -19,17 +18,18 @@ from misstep.evaluation.looks import css_colour, looks
 from misstep.evaluation.pit_plots import pit_picture, q_picture
 from misstep.evaluation.results import Answers, Problems, Results, Teacher
 from misstep.evaluation.scores import VERDICTS
+from misstep.evaluation.shown import Shown
 from misstep.evaluation.worth_plot import worth_picture
+from misstep.plan.params import FEW_STEPS
+from misstep.printable import printable
 
 LONGEST_TEXT = 4000
 """Characters of a question or a step that the page shows."""
 _LONG_TABLE = 30
 """A table of more rows is folded away."""
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, which HTML forbids, and marks that turn the direction of the text that follows."""
 
 
-def render(results: Results, q: QByStep, examples: Sequence[Example]) -> str:
+def render(results: Results, q: QByStep, examples: Sequence[Example], shown: Sequence[Shown]) -> str:
     """Return the page. The same arguments give the same bytes: no date, no chance, no order of a set."""
     here = files("misstep.evaluation")
     environment = Environment(
@@ -44,6 +44,8 @@ def render(results: Results, q: QByStep, examples: Sequence[Example]) -> str:
         long_table=_LONG_TABLE,
         reason=lambda name: name.replace("_", " ").replace("-", " "),
         examples=examples,
+        shown=shown,
+        few_steps=FEW_STEPS,
         min_problems=MIN_PROBLEMS,
         min_sizes=MIN_SIZES,
         verdicts=_verdict_bar,
@@ -56,7 +58,7 @@ def render(results: Results, q: QByStep, examples: Sequence[Example]) -> str:
 
 def clean(text: object) -> str:
     """Make text printable: control and direction marks become a visible sign, and very long text is cut."""
-    shown = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", str(text).replace("\r\n", "\n"))
+    shown = printable(text)
     more = len(shown) - LONGEST_TEXT
     return shown if more <= 0 else f"{shown[:LONGEST_TEXT]} … ({more:,} more characters)"
 

@@ -11,6 +11,7 @@ from misstep.evaluation.gather import gather
 from misstep.evaluation.page import render
 from misstep.evaluation.results import Results
 from misstep.evaluation.results_table import as_csv
+from misstep.evaluation.shown import read_shown
 from misstep.plan.params import ReportParams
 from misstep.stages.context import Output, StageContext, Work
 
@@ -45,7 +46,7 @@ class _Report:
         results = analyse(gathered, self._params)
         q, examples = read_credit(self._ctx, self._params.grid, self._params.examples)
         texts = {
-            "report.html": render(results, q, examples),
+            "report.html": render(results, q, examples, read_shown(self._ctx, self._params.grid)),
             "results.json": results.to_json(),
             "results.csv": as_csv(results),
         }

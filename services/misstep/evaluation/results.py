@@ -28,7 +28,14 @@ class Training(_Record):
     """Why nothing was trained: the model is then its starting point."""
     rows: int | None = None
     """Training rows: solutions, or pairs for DPO."""
+    rows_dropped: int = 0
+    """Solutions or pairs that were too long or not whole, beside those rows."""
+    dropped: dict[str, int] = Field(default_factory=dict)
+    """Reason -> rows that were dropped, and samples that never became one."""
     steps: int = 0
+    """Optimiser steps of the whole run."""
+    kept_steps: int = 0
+    """Optimiser steps that the model has had: up to the checkpoint that was kept."""
     epochs: float | None = None
     """Epochs trained, also where an earlier checkpoint was kept."""
     scored_epochs: tuple[int, ...] = ()

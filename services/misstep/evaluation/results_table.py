@@ -68,6 +68,7 @@ def _csv_row(point: Point, cell: Cell) -> dict[str, object]:
     row |= {name: getattr(point.answers, name) for name in Answers.model_fields if name != "samples"}
     row |= {
         "trained": str(point.training.trained).lower(),
+        "optimiser_steps": point.training.kept_steps,
         "best_epoch": _blank(point.training.best_epoch),
         **_csv_estimate("validation", point.training.validation),
         "pairs": _blank(point.pairs.pairs if point.pairs else None),

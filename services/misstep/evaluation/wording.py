@@ -95,6 +95,11 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
+def span(low: int, high: int) -> str:
+    """Write a range of counts: ``4``, ``4 to 9``."""
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def listed(parts: Sequence[str]) -> str:
     """Join words: ``a``, ``a and b``, ``a, b and c``."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

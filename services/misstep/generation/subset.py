@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from misstep.errors import BadInput
@@ -33,8 +34,21 @@ def train_subset(problems: pa.Table, subset: SubsetParams) -> pa.Table:
             "spec.problems.sizes",
             subset.size,
             f"There are {usable.num_rows} training problems with a correct teacher solution (after duplicates, "
-            "unreadable answers, test overlap and held-out problems): choose smaller sizes, or give more problems.",
+            f"unreadable answers, test overlap and held-out problems). {without_correct_solution(problems)} Choose "
+            "smaller sizes, or give more problems.",
         )
     ids = usable["problem_id"].to_pylist()
     row_of = {problem_id: row for row, problem_id in enumerate(ids)}
     return usable.take([row_of[i] for i in permutation(ids, subset.seed)[: subset.size]])
+
+
+def without_correct_solution(problems: pa.Table) -> str:
+    """Say how many training problems no model is fine-tuned on, and why, as a sentence for errors."""
+    counts: Counter[str] = Counter()
+    for split, verdict in zip(*(problems[name].to_pylist() for name in ("split", "solution_verdict")), strict=True):
+        if split == "train" and verdict != "correct":
+            counts["no solution" if verdict is None else verdict] += 1
+    if not counts:
+        return "All training problems have a correct solution."
+    listed = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    return f"Training problems without a correct solution: {counts.total()} ({listed})."

@@ -183,6 +183,12 @@ class VerifyParams(Params):
     verifier: str
 
 
+FEW_STEPS = 10
+"""Fewer optimiser steps hardly change a model: a training's log and the report warn of them."""
+MANY_DROPPED = 0.01
+"""They warn of a larger share of dropped rows, too."""
+
+
 class OptimiserParams(Params):
     """One training run. ``batch_size`` is rows (pairs for DPO) per optimiser step over all processes."""
 

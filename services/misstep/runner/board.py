@@ -96,7 +96,8 @@ class Board:
 
 
 def describe(heartbeat: Heartbeat | None) -> str:
-    """``1,200/4,000 samples, 85/s, 33 s left``; for several blocks the share of all of them stands first."""
+    """``1,200/4,000 samples, 85/s, 33 s left``; for several blocks the share of all of them stands first. Rows that a
+    training dropped stand last."""
     if heartbeat is None:
         return ""
     parts = [f"{heartbeat.done:,}/{heartbeat.total:,} {heartbeat.unit}"]
@@ -107,6 +108,9 @@ def describe(heartbeat: Heartbeat | None) -> str:
     left = seconds_left(heartbeat)
     if left is not None:
         parts.append(f"{duration(left)} left")
+    dropped = heartbeat.detail.get("dropped")
+    if isinstance(dropped, int | float) and dropped:
+        parts.append(f"{dropped:,.0f} rows dropped")
     return ", ".join(parts)
 
 

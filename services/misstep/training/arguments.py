@@ -14,8 +14,6 @@ from misstep.training.deepspeed_config import deepspeed_config
 from misstep.training.ranks import world
 from misstep.training.schedule import Schedule
 
-_SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
-
 
 def sft_arguments(optimiser: OptimiserParams, schedule: Schedule, folder: Path) -> SFTConfig:
     """Settings of `SftOnRows`: rows are taken as they are, neither cut nor packed."""
@@ -71,8 +69,7 @@ def _common(optimiser: OptimiserParams, schedule: Schedule, folder: Path) -> dic
         "gradient_accumulation_steps": schedule.accumulation,
         "learning_rate": optimiser.learning_rate,
         "optim": "adamw_torch_fused",
-        "lr_scheduler_type": _SCHEDULES[optimiser.schedule],
-        "warmup_steps": schedule.warmup_steps,
+        "warmup_steps": schedule.warmup_steps,  # the trainers have schedules of their own: no lr_scheduler_type
         "weight_decay": optimiser.weight_decay,
         "max_grad_norm": optimiser.max_grad_norm,
         "max_length": None,  # rows that are too long have been dropped: none is cut here

@@ -35,6 +35,7 @@ class _Dpo:
         from misstep.generation.loading import context_length_of
         from misstep.training.arguments import dpo_arguments
         from misstep.training.data import pair_ids
+        from misstep.training.dropped import Limit, check_dropped
         from misstep.training.export import Start
         from misstep.training.rows import pair_rows
         from misstep.training.run import Run, train
@@ -43,9 +44,9 @@ class _Dpo:
         params = self._params
         start = Start.load(self._ctx.model_folder("model"))
         check_tokenizer(start.tokenizer, "pairs", self._ctx.manifest_summary("pairs"))
-        limit = min(params.optimiser.max_length, context_length_of(start.config, start.tokenizer))
-        rows = pair_rows(pair_ids(self._ctx), limit)
-
+        limit = Limit(params.optimiser.max_length, context_length_of(start.config, start.tokenizer))
+        rows = pair_rows(pair_ids(self._ctx), limit.tokens)
+        check_dropped(rows, limit)
         run = Run(
             rows=rows,
             optimiser=params.optimiser,

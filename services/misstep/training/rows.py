@@ -14,8 +14,6 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from misstep.errors import BadInput
-
 IGNORED = -100
 """The label of tokens that carry no loss (PyTorch's ``ignore_index``)."""
 
@@ -76,6 +74,12 @@ class Rows(Generic[R]):
 
     rows: Sequence[R]
     dropped: Mapping[str, int] = field(default_factory=dict)
+    longest: int = 0
+    """Tokens of the longest row, those that were dropped included."""
+
+    @property
+    def dropped_rows(self) -> int:
+        return sum(self.dropped.values())
 
 
 def sft_rows(
@@ -87,14 +91,13 @@ def sft_rows(
         end_ids: the tokens that end a response. A response with none at its end, or with one elsewhere, is dropped
             under ``no-end-token`` or ``end-token-inside``: it would teach the model not to stop, or to stop early.
         max_tokens: rows with more are dropped under ``too-long``.
-
-    Raises:
-        BadInput: there were examples, and every one was too long.
     """
     rows: list[SftRow] = []
     dropped: Counter[str] = Counter()
+    longest = 0
     ends = frozenset(end_ids)
     for prompt, response in examples:
+        longest = max(longest, len(prompt) + len(response))
         if not len(response) or response[-1] not in ends:
             dropped["no-end-token"] += 1
         elif not ends.isdisjoint(response[:-1]):
@@ -103,8 +106,7 @@ def sft_rows(
             dropped["too-long"] += 1
         else:
             rows.append(SftRow(np.array([*prompt, *response], dtype=np.int32), len(prompt)))
-    _refuse_all_too_long(len(rows), dropped, max_tokens)
-    return Rows(rows, dict(dropped))
+    return Rows(rows, dict(dropped), longest)
 
 
 def pair_rows(pairs: Iterable[tuple[Ids, Ids, Ids]], max_tokens: int) -> Rows[PairRow]:
@@ -112,28 +114,17 @@ def pair_rows(pairs: Iterable[tuple[Ids, Ids, Ids]], max_tokens: int) -> Rows[Pa
 
     A pair with a side of more than ``max_tokens`` tokens, prompt included, is dropped under ``too-long``, one with a
     side of none under ``empty-side``.
-
-    Raises:
-        BadInput: there were pairs, and every one was too long.
     """
     rows: list[PairRow] = []
     dropped: Counter[str] = Counter()
+    longest = 0
     for prompt, chosen, rejected in pairs:
         row = PairRow(prompt, chosen, rejected)
+        longest = max(longest, row.length)
         if not len(chosen) or not len(rejected):
             dropped["empty-side"] += 1
         elif row.length > max_tokens:
             dropped["too-long"] += 1
         else:
             rows.append(row)
-    _refuse_all_too_long(len(rows), dropped, max_tokens)
-    return Rows(rows, dict(dropped))
-
-
-def _refuse_all_too_long(kept: int, dropped: Counter[str], max_tokens: int) -> None:
-    if not kept and dropped["too-long"] and dropped.total() == dropped["too-long"]:
-        raise BadInput(
-            "maxLength (spec.training)",
-            max_tokens,
-            f"All {dropped.total()} training rows have more tokens than that (or than the model's context): raise it.",
-        )
+    return Rows(rows, dict(dropped), longest)

@@ -15,18 +15,20 @@ from transformers.utils.logging import disable_progress_bar
 
 from misstep.errors import MisstepError
 from misstep.plan.frozen import StageKind
-from misstep.plan.params import OptimiserParams, SelectionParams
+from misstep.plan.params import FEW_STEPS, OptimiserParams, SelectionParams
 from misstep.stages.context import Output, StageContext
 from misstep.stages.heartbeat import beat
 from misstep.training.arguments import lora_config
 from misstep.training.cpu_speed import cheaper_steps
 from misstep.training.disk import full_disk_is_named
 from misstep.training.export import Start, export_model
+from misstep.training.ids import check_ids, embeddings_of, pad_inside
 from misstep.training.memory import out_of_memory_is_noted
 from misstep.training.ranks import barrier, world
 from misstep.training.rows import PairRow, Rows, SftRow
 from misstep.training.schedule import Schedule, make_schedule
 from misstep.training.selection import Question, Scorer, Selection
+from misstep.training.shown import shown_rows
 from misstep.training.tables import log_table, selection_table
 from misstep.training.watch import Keep, Watch
 from misstep.training.weights import load_trained, save_trained
@@ -58,6 +60,8 @@ class Run:
         """The part of the summary that is known before training."""
         dropped = {**self.left_out, **self.rows.dropped}
         counts: dict[str, Any] = {"rows": len(self.rows.rows), "dropped": dict(sorted(dropped.items()))}
+        if self.rows.dropped_rows:
+            counts["rows_dropped"] = self.rows.dropped_rows  # of those, examples and pairs that could not be rows
         return counts | ({"sources": dict(self.sources)} if self.sources else {})
 
 
@@ -67,9 +71,11 @@ def train(ctx: StageContext, start: Start, run: Run) -> Output:
     On a CPU, with fixed threads: same inputs, same bytes, however often the run was killed and resumed.
 
     Raises:
-        BadInput: settings that cannot work, a loss that is not finite, a full disk.
+        BadInput: token ids that the model has no embedding for, settings that cannot work, a loss that is not finite,
+            a full disk.
         MisstepError: the written model does not load as it was.
     """
+    check_ids(run.rows.rows, run.questions, start.tokenizer, embeddings_of(start.model))
     torch.set_num_threads(ctx.threads)
     disable_progress_bar()
     folder = ctx.scratch / "training"
@@ -88,6 +94,8 @@ def train(ctx: StageContext, start: Start, run: Run) -> Output:
 def _train(ctx: StageContext, start: Start, run: Run, folder: Path) -> Output:
     too_many = ctx.checkpoints.out_of_memory()
     schedule = make_schedule(len(run.rows.rows), run.optimiser, world().processes, too_many)
+    if schedule.steps < FEW_STEPS:
+        _log.warning("only %d optimiser steps: raise epochs, or lower batchSize (spec.training)", schedule.steps)
     if too_many is not None:
         _log.warning("an attempt before ran out of memory: micro-batches now have %d rows", schedule.micro_batch)
     scorer = None
@@ -122,6 +130,7 @@ def _train(ctx: StageContext, start: Start, run: Run, folder: Path) -> Output:
         "best_epoch": best.epoch if best else None,
         "best_correct": best.correct if best else None,
         "validation_problems": len(run.questions),
+        "shown": shown_rows(run.rows.rows, start.tokenizer),
     }
     return Output(tables={"log": log, "selection": selection_table(scores, best)}, files=files, summary=summary)
 
@@ -135,13 +144,15 @@ def _fit(
         _log.info("resuming at step %d of %d", found[0], schedule.steps)
         keep.restore(found[1])
     scoring = schedule.scoring_steps(run.selection.epochs) if run.selection else frozenset()
+    tokenizer = start.trainers_tokenizer()
+    pad_inside(start.model, tokenizer)
     with cheaper_steps(start.model):
         trainer = run.trainer(
             run.rows.rows,
             run.optimiser,
             model=start.model,
             args=run.arguments(schedule, folder / "trainer"),
-            processing_class=start.trainers_tokenizer(),
+            processing_class=tokenizer,
             peft_config=lora_config(run.optimiser),
             **({} if keep.reference is None else {"reference": keep.reference}),
         )
@@ -160,6 +171,7 @@ def _fit(
             learning_rate=run.optimiser.learning_rate,
             objective="dpo" if ctx.stage.kind is StageKind.DPO else "sft",
             tokens_per_step=sum(row.tokens for row in run.rows.rows) / schedule.steps_per_epoch,
+            dropped=run.rows.dropped_rows,
         )
         trainer.add_callback(watch)
         trainer.train(resume_from_checkpoint=None if found is None else str(found[1]))

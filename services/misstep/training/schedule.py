@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from misstep.errors import BadInput
 from misstep.plan.params import OptimiserParams
+from misstep.training.learning_rate import warmup_steps
 
 _LOG_ROWS = 200
 """Rows of a run's log, about: enough for a curve, and checkpoints carry all of them."""
@@ -90,7 +91,7 @@ def make_schedule(
         steps_per_epoch=steps_per_epoch,
         micro_batch=micro,
         accumulation=batch // (micro * processes),
-        warmup_steps=math.ceil(steps * optimiser.warmup_percent / 100),
+        warmup_steps=warmup_steps(steps, optimiser.warmup_percent),
         log_every=max(1, steps // _LOG_ROWS),
     )
 

@@ -30,9 +30,10 @@ class _Sft:
         from misstep.generation.fingerprint import check_tokenizer
         from misstep.generation.loading import context_length_of
         from misstep.generation.prompts import PromptBuilder, check_taught_end
-        from misstep.generation.subset import train_subset
+        from misstep.generation.subset import train_subset, without_correct_solution
         from misstep.training.arguments import sft_arguments
         from misstep.training.data import own_examples, questions, teacher_examples
+        from misstep.training.dropped import Limit, check_dropped, refuse_no_rows
         from misstep.training.export import Start
         from misstep.training.rows import sft_rows
         from misstep.training.run import Run, train
@@ -50,8 +51,11 @@ class _Sft:
         from_teacher = positives is None or positives.with_teacher
         teacher = teacher_examples(train_subset(problems, params.subset), builder) if from_teacher else []
         own, left_out = own_examples(self._ctx, positives, builder, ends, teacher) if positives else ([], {})
-        limit = min(params.optimiser.max_length, context_length_of(start.config, start.tokenizer))
-        rows = sft_rows([*teacher, *own], ends, limit)
+        limit = Limit(params.optimiser.max_length, context_length_of(start.config, start.tokenizer))
+        rows = sft_rows([*teacher, *own], ends, limit.tokens)
+        check_dropped(rows, limit)
+        if positives is None:
+            refuse_no_rows(rows, limit, without_correct_solution(problems))
         run = Run(
             rows=rows,
             optimiser=params.optimiser,
@@ -61,6 +65,6 @@ class _Sft:
             arguments=partial(sft_arguments, params.optimiser),
             sources={"teacher": len(teacher), "own": len(own)},
             left_out=left_out,
-            nothing="no positives" if positives else "no usable teacher solutions",
+            nothing="no positives",
         )
         return train(self._ctx, start, run)

@@ -1,9 +1,10 @@
 """TRL's trainers on rows that are token ids already: what is trained on is what the rows say, to the token.
 
-Three things of TRL's are overridden. Its preparation of data, which tokenises text and appends an end token to
+Four things of TRL's are overridden. Its preparation of data, which tokenises text and appends an end token to
 both sides of a pair: on a truncated side that would teach the model to stop there. Its data loader, for batches
-that depend on a seed and the epoch alone, so that a resumed run goes on with the same ones. And its cache of
-reference log-probabilities, files in a temporary folder, for tensors that go into the checkpoints.
+that depend on a seed and the epoch alone, so that a resumed run goes on with the same ones. Its cache of
+reference log-probabilities, files in a temporary folder, for tensors that go into the checkpoints. And its learning
+rates, the first of which is zero.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ import numpy.typing as npt
 import torch
 from accelerate.data_loader import prepare_data_loader
 from datasets import Dataset
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from trl import DPOTrainer, SFTTrainer
 from trl.models import prepare_deepspeed
 
 from misstep.errors import BadInput
 from misstep.stages.heartbeat import beat
+from misstep.training.learning_rate import rate_share
 from misstep.training.ranks import gather, gather_rows, total, world
 from misstep.training.rows import IGNORED, PairRow, SftRow
 from misstep.training.schedule import MicroBatches
@@ -79,6 +82,8 @@ class _OnRows:
     args: Any
     accelerator: Any
     state: Any
+    optimizer: Any
+    lr_scheduler: LambdaLR | None
     _optimiser: OptimiserParams
 
     def _loader(self, items: Sequence[Any], lengths: Sequence[int], collate: Callable[[Sequence[Any]], Batch]) -> Any:
@@ -111,6 +116,17 @@ class _OnRows:
                 "diverged. Lower the learning rate, or raise warmupPercent.",
             )
         return loss
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
+        """Set the learning rates of `misstep.training.learning_rate`. DeepSpeed is given none."""
+        if self.lr_scheduler is None:
+            name, warmup = self._optimiser.schedule, self.args.warmup_steps
+            self.lr_scheduler = LambdaLR(
+                self.optimizer if optimizer is None else optimizer,
+                lambda step: rate_share(name, step, num_training_steps, warmup),
+            )
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write none: a checkpoint is for resuming only."""

@@ -86,6 +86,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         learning_rate: float,
         objective: str,
         tokens_per_step: float,
+        dropped: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._schedule, self._keep = schedule, keep
@@ -98,7 +99,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._share = 0 if "MISSTEP_CHECKPOINT_SECONDS" in os.environ else _CHECKPOINT_SHARE
         self._next_checkpoint = clock() + self._every
         self._save_began = 0.0
-        self._detail: dict[str, float | str] = {}
+        self._detail: dict[str, float | str] = {"dropped": dropped} if dropped else {}
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
+        self._progress.update(state.global_step, state.max_steps, "steps", **self._detail)
 
     def on_step_end(
         self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **rest: Any

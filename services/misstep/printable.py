@@ -1,0 +1,22 @@
+"""Text of models and data sets, made harmless for terminals and pages."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, which HTML forbids and terminals obey, and marks that turn the direction of the text that
+follows. Tabs and newlines are none of them."""
+
+
+def printable(text: object) -> str:
+    """Put a visible sign in place of control and direction marks."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", str(text).replace("\r\n", "\n"))
+
+
+def printable_json(data: Any) -> str:
+    """Return JSON text in which control and direction marks are escaped: it reads as the same data."""
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    return _UNPRINTABLE.sub(lambda mark: f"\\u{ord(mark[0]):04x}", text)
