@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 
 from misstep.errors import BadInput
 from misstep.inspection.folder import check_folder
-from misstep.inspection.kind import causal_class
+from misstep.inspection.kind import causal_model
 from misstep.inspection.mismatch import unused_weights
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def load_model(folder: Path, dtype: str) -> tuple[PreTrainedModel, Any]:
         raise BadInput("decoding.dtype", dtype, f"Use one of {', '.join(_DTYPES)}.")
     check_folder(folder, "model")
     tokenizer = load_tokenizer(folder)
-    causal_class(load_config(folder), folder, "model")
+    causal_model(load_config(folder), folder, "model")
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder, dtype=_DTYPES[dtype], local_files_only=True, trust_remote_code=False, output_loading_info=True

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from misstep.errors import BadInput
 from misstep.inspection.folder import check_folder
 from misstep.inspection.jsons import MODEL, read_object
-from misstep.inspection.kind import causal_class
+from misstep.inspection.kind import causal_model
 from misstep.inspection.mismatch import Mismatch, unused_weights
 from misstep.inspection.ties import check_tied_weights_are_equal
 from misstep.inspection.weight_files import Tensor, tensors_of, weight_files
@@ -65,16 +65,13 @@ def check_weights(folder: Path, field: str = MODEL) -> WeightsReport:
     from misstep.generation.loading import load_config
 
     config = load_config(folder)
-    model_class = causal_class(config, folder, field)
+    model_class, own = causal_model(config, folder, field)
     files = weight_files(folder, read_object(folder / "config.json", field), field)
     tensors = tensors_of(files, field)
     empty = _without_data(files, tensors, field)
-    whole = config
-    if model_class.config_class is not type(config):
-        config = config.get_text_config(decoder=True)
-    model = _fill(model_class, config, empty, folder, field)
+    model = _fill(model_class, own, empty, folder, field)
     check_tied_weights_are_equal(model, files, tensors, folder, field)
-    return _report(model, whole, files, empty)
+    return _report(model, config, files, empty)
 
 
 def _fill(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from misstep.errors import BadInput
 from misstep.inspection.folder import check_folder
 from misstep.inspection.jsons import MODEL, read_object
+from misstep.inspection.kind import causal_model
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
@@ -65,7 +66,7 @@ def rehearse_writing(folder: Path, field: str = MODEL, tokenizer: Any = None) ->
     from misstep.generation.loading import load_config, load_tokenizer
 
     check_folder(folder, field)
-    config = load_config(folder)
+    _, config = causal_model(load_config(folder), folder, field)
     tokenizer = load_tokenizer(folder) if tokenizer is None else tokenizer
     generation_config, left_out = savable(_read_generation_config(folder, field), folder, field)
     with tempfile.TemporaryDirectory(prefix="misstep-rehearsal-") as name:
