@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -70,8 +71,8 @@ def test_the_command_that_is_advised_merges(folder, adapter, where):
     place = adapter if where == "alone" else beside(folder, adapter)
     text = refused(check_folder, place)
     command = text[text.index("python -c" if where == "alone" else "mkdir") : text.index(" and then name ")]
-    bin_first = os.environ | {"PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
-    subprocess.run(command, shell=True, check=True, env=bin_first)
+    own_python_first = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    subprocess.run(command, shell=True, check=True, env=own_python_first)
     merged = place.with_name(place.name + "-merged")
     check_folder(merged)
     torch.testing.assert_close(logits(AutoModelForCausalLM.from_pretrained(merged)), expected, rtol=1e-4, atol=1e-4)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from misstep.errors import BadInput
+from misstep.inspection.fields import MODEL, named
 from misstep.inspection.folder import check_folder
-from misstep.inspection.jsons import MODEL, read_object
+from misstep.inspection.jsons import read_object
 from misstep.inspection.kind import causal_model
 from misstep.inspection.mismatch import Mismatch, unused_weights
 from misstep.inspection.ties import check_tied_weights_are_equal
@@ -64,7 +65,8 @@ def check_weights(folder: Path, field: str = MODEL) -> WeightsReport:
     check_folder(folder, field)
     from misstep.generation.loading import load_config
 
-    config = load_config(folder)
+    with named(field):
+        config = load_config(folder)
     model_class, own = causal_model(config, folder, field)
     files = weight_files(folder, read_object(folder / "config.json", field), field)
     tensors = tensors_of(files, field)
@@ -78,6 +80,17 @@ def _fill(
     model_class: type[Any], config: Any, tensors: dict[str, torch.Tensor], folder: Path, field: str
 ) -> PreTrainedModel:
     """Load tensors without data into a model without data. Raises BadInput where they do not fit."""
+    import torch
+
+    broken = (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError, ImportError, AssertionError)
+    try:
+        with _quiet(), torch.device("meta"):
+            model_class(config)
+    except broken as error:
+        said = " ".join(str(error).split())
+        raise BadInput(
+            field, f"config.json builds no {model_class.__name__}: {said} ({folder})", "Correct config.json."
+        ) from error
     names = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     try:
         with _quiet():
@@ -90,7 +103,7 @@ def _fill(
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError, ImportError) as error:
+    except broken as error:
         mismatch = Mismatch(config=config, names=names, model_class=model_class.__name__)
         raise mismatch.refusal(folder, field, error) from error
     mismatch = Mismatch(

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from misstep.errors import BadInput
+from misstep.inspection.fields import MODEL, named
 from misstep.inspection.folder import check_folder
-from misstep.inspection.jsons import MODEL, read_object
+from misstep.inspection.jsons import read_object
 from misstep.inspection.kind import causal_model
 
 if TYPE_CHECKING:
@@ -66,8 +67,9 @@ def rehearse_writing(folder: Path, field: str = MODEL, tokenizer: Any = None) ->
     from misstep.generation.loading import load_config, load_tokenizer
 
     check_folder(folder, field)
-    _, config = causal_model(load_config(folder), folder, field)
-    tokenizer = load_tokenizer(folder) if tokenizer is None else tokenizer
+    with named(field):
+        _, config = causal_model(load_config(folder), folder, field)
+        tokenizer = load_tokenizer(folder) if tokenizer is None else tokenizer
     generation_config, left_out = savable(_read_generation_config(folder, field), folder, field)
     with tempfile.TemporaryDirectory(prefix="misstep-rehearsal-") as name:
         written = Path(name)
@@ -84,11 +86,14 @@ def rehearse_writing(folder: Path, field: str = MODEL, tokenizer: Any = None) ->
                     f"{what} cannot be written after training: {_first_line(error)} ({folder})",
                     f"Correct it in the folder: {_rest(error)}",
                 ) from error
-        differences = [
-            *_different_config(config, load_config(written)),
-            *_different_values("generation_config.json", generation_config, _read_generation_config(written, field)),
-            *_different_tokenizer(tokenizer, load_tokenizer(written)),
-        ]
+        with named(field):
+            differences = [
+                *_different_config(config, load_config(written)),
+                *_different_values(
+                    "generation_config.json", generation_config, _read_generation_config(written, field)
+                ),
+                *_different_tokenizer(tokenizer, load_tokenizer(written)),
+            ]
     if differences:
         raise BadInput(
             field,
