@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
@@ -34,8 +35,8 @@ def load_model(folder: Path, dtype: str) -> tuple[PreTrainedModel, Any]:
     if dtype not in _DTYPES:
         raise BadInput("decoding.dtype", dtype, f"Use one of {', '.join(_DTYPES)}.")
     check_folder(folder, "model")
-    tokenizer = load_tokenizer(folder)
     causal_model(load_config(folder), folder, "model")
+    tokenizer = load_tokenizer(folder)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder, dtype=_DTYPES[dtype], local_files_only=True, trust_remote_code=False, output_loading_info=True
@@ -77,6 +78,10 @@ def load_config(folder: Path) -> Any:
     """Load a model folder's configuration. Raises BadInput where there is none that transformers knows."""
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except StrictDataclassError as error:
+        raise BadInput(
+            "model", str(folder), f"Its config.json does not load: {' '.join(str(error).split())}"
+        ) from error
     except _UNLOADABLE as error:
         raise BadInput("model", str(folder), f"Its config.json does not load: {_first_line(error)}") from error
 

@@ -48,7 +48,7 @@ class WeightsReport:
     embeddings: int
     """Rows of the embedding: token ids must be below."""
     unusual: tuple[str, ...]
-    """What works and may surprise, as sentences."""
+    """What works and may surprise, as sentences without a capital and a point."""
 
 
 def check_weights(folder: Path, field: str = MODEL) -> WeightsReport:
@@ -81,8 +81,10 @@ def _fill(
 ) -> PreTrainedModel:
     """Load tensors without data into a model without data. Raises BadInput where they do not fit."""
     import torch
+    from huggingface_hub.errors import StrictDataclassError
 
-    broken = (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError, ImportError, AssertionError)
+    invalid = (ValueError, TypeError, KeyError, AttributeError, IndexError, AssertionError, StrictDataclassError)
+    broken = (*invalid, RuntimeError, ImportError)
     try:
         with _quiet(), torch.device("meta"):
             model_class(config)
@@ -142,6 +144,8 @@ def _without_data(files: Sequence[Path], tensors: Mapping[str, Tensor], field: s
 def _report(
     model: PreTrainedModel, config: Any, files: Sequence[Path], tensors: Mapping[str, torch.Tensor]
 ) -> WeightsReport:
+    from misstep.generation.loading import declared_context_length
+
     dtypes: Counter[str] = Counter()
     for tensor in tensors.values():
         if tensor.is_floating_point():
@@ -162,16 +166,10 @@ def _report(
         dtypes=dict(dtypes.most_common()),
         bytes=sum(file.stat().st_size for file in files),
         files=tuple(file.name for file in files),
-        context=_context(config),
+        context=declared_context_length(config),
         embeddings=int(model.get_input_embeddings().weight.shape[0]),
         unusual=tuple(_unusual(model, config, dtypes)),
     )
-
-
-def _context(config: Any) -> int | None:
-    from misstep.generation.loading import declared_context_length
-
-    return declared_context_length(config)
 
 
 def _unusual(model: PreTrainedModel, config: Any, dtypes: Mapping[str, int]) -> Iterator[str]:
@@ -180,17 +178,17 @@ def _unusual(model: PreTrainedModel, config: Any, dtypes: Mapping[str, int]) -> 
     main = next(iter(dtypes), None)
     if len(dtypes) > 1:
         shares = ", ".join(f"{count:,} {dtype}" for dtype, count in dtypes.items())
-        yield f"The files hold numbers of several types: {shares}."
+        yield f"the files hold numbers of several types: {shares}"
     if spelt and main and spelt != main:
-        yield f"The files hold {main}, and config.json says {spelt}."
+        yield f"the files hold {main}, and config.json says {spelt}"
     if main == "float16":
-        yield "The files hold float16; Misstep samples in bfloat16 or float32."
+        yield "the files hold float16; Misstep samples in bfloat16 or float32"
     if model.config.model_type != config.model_type:
-        yield f"Of the multimodal model of type {config.model_type} only the language model is trained and written."
+        yield f"of the multimodal model of type {config.model_type} only the language model is trained and written"
     text = config.get_text_config(decoder=True)
     rows = int(model.get_input_embeddings().weight.shape[0])
     if isinstance(vocabulary := getattr(text, "vocab_size", None), int) and vocabulary != rows:
-        yield f"The embedding has {rows:,} rows, and config.json says a vocabulary of {vocabulary:,}."
+        yield f"the embedding has {rows:,} rows, and config.json says a vocabulary of {vocabulary:,}"
 
 
 @contextmanager

@@ -42,13 +42,13 @@ class Rehearsal:
 
     @property
     def unusual(self) -> tuple[str, ...]:
-        """Sentences for a person."""
+        """Sentences for a person, without a capital and a point."""
         if not self.left_out:
             return ()
         fields = ", ".join(f"{name} {value!r}" for name, value in self.left_out.items())
         return (
             f"generation_config.json sets {fields} without the field that makes it act, such as do_sample: generate() "
-            "ignores it, and the written model leaves it out.",
+            "ignores it, and the written model leaves it out",
         )
 
 
@@ -64,8 +64,11 @@ def rehearse_writing(folder: Path, field: str = MODEL, tokenizer: Any = None) ->
         BadInput: what ``check_folder`` refuses; the configuration, the generation configuration or the tokenizer cannot
             be read or written, or comes back with other values. The error names them.
     """
+    from huggingface_hub.errors import StrictDataclassError
+
     from misstep.generation.loading import load_config, load_tokenizer
 
+    unwritable = (OSError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError, StrictDataclassError)
     check_folder(folder, field)
     with named(field):
         _, config = causal_model(load_config(folder), folder, field)
@@ -80,7 +83,7 @@ def rehearse_writing(folder: Path, field: str = MODEL, tokenizer: Any = None) ->
         ):
             try:
                 settings.save_pretrained(written)
-            except (OSError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
+            except unwritable as error:
                 raise BadInput(
                     field,
                     f"{what} cannot be written after training: {_first_line(error)} ({folder})",
