@@ -81,6 +81,11 @@ def test_no_known_model(folder):
     refused(folder)
 
 
+def test_a_value_of_the_wrong_type(folder):
+    change_json(folder / "config.json", num_hidden_layers="two")
+    assert "num_hidden_layers" in refused(folder)
+
+
 def test_not_a_language_model(folder):
     change_json(folder / "config.json", model_type="vit", architectures=["ViTModel"])
     refused(folder)
