@@ -49,13 +49,13 @@ def test_no_folder(tmp_path):
 
 def test_no_weights(folder):
     (folder / "model.safetensors").unlink()
-    assert "does not load" in refused(folder)
+    assert "no weights" in refused(folder)
 
 
 def test_damaged_weights(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
-    assert "does not load" in refused(folder)
+    assert "cut off" in refused(folder)
 
 
 def test_weights_that_are_not_whole_are_not_filled_with_random_numbers(folder):
@@ -63,6 +63,12 @@ def test_weights_that_are_not_whole_are_not_filled_with_random_numbers(folder):
     del weights["model.layers.1.mlp.up_proj.weight"]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     assert "model.layers.1.mlp.up_proj.weight" in refused(folder)
+
+
+def test_weights_that_the_model_does_not_use(folder):
+    weights = load_file(folder / "model.safetensors") | {"score.weight": torch.ones(1, 32)}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    assert "score.weight" in refused(folder)
 
 
 def test_weights_of_another_shape(folder):
@@ -73,6 +79,11 @@ def test_weights_of_another_shape(folder):
 def test_no_known_model(folder):
     change_json(folder / "config.json", model_type="no-such-model")
     refused(folder)
+
+
+def test_a_value_of_the_wrong_type(folder):
+    change_json(folder / "config.json", num_hidden_layers="two")
+    assert "num_hidden_layers" in refused(folder)
 
 
 def test_not_a_language_model(folder):

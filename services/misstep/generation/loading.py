@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from misstep.errors import BadInput
 from misstep.generation.tokenizers import UNLOADABLE, first_line, load_tokenizer
 from misstep.inspection.folder import check_folder
-from misstep.inspection.kind import causal_class
+from misstep.inspection.kind import causal_model
 from misstep.inspection.mismatch import unused_weights
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def load_model(folder: Path, dtype: str) -> tuple[PreTrainedModel, Any]:
     if dtype not in _DTYPES:
         raise BadInput("decoding.dtype", dtype, f"Use one of {', '.join(_DTYPES)}.")
     check_folder(folder, "model")
+    causal_model(load_config(folder), folder, "model")
     tokenizer = load_tokenizer(folder)
-    causal_class(load_config(folder), folder, "model")
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder, dtype=_DTYPES[dtype], local_files_only=True, trust_remote_code=False, output_loading_info=True
@@ -65,6 +66,10 @@ def load_config(folder: Path) -> Any:
     """Load a model folder's configuration. Raises BadInput where there is none that transformers knows."""
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except StrictDataclassError as error:
+        raise BadInput(
+            "model", str(folder), f"Its config.json does not load: {' '.join(str(error).split())}"
+        ) from error
     except _UNLOADABLE as error:
         raise BadInput("model", str(folder), f"Its config.json does not load: {first_line(error)}") from error
 

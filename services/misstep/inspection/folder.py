@@ -8,7 +8,8 @@ from typing import Any
 from misstep.errors import BadInput
 from misstep.inspection.adapters import check_no_adapter
 from misstep.inspection.code import check_no_own_code
-from misstep.inspection.jsons import MODEL, read_object
+from misstep.inspection.fields import MODEL
+from misstep.inspection.jsons import read_object
 from misstep.inspection.kind import check_architecture
 from misstep.inspection.pointers import check_no_pointer
 from misstep.inspection.quantized import check_not_quantized, check_tensors_not_quantized

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from misstep.errors import BadInput
+from misstep.inspection.fields import MODEL
 from misstep.inspection.pointers import check_no_pointer
-
-MODEL = "spec.policy.model"
-"""The field that names the model folder; a caller that checks a teacher passes another one."""
 
 
 def read_object(file: Path, field: str = MODEL) -> dict[str, Any]:

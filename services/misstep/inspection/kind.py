@@ -18,7 +18,7 @@ _FIX = "Use a causal language model: one whose architecture in config.json ends 
 def check_architecture(config: Mapping[str, Any], folder: Path, field: str) -> None:
     """Refuse what config.json itself says is no causal language model, by the name of its architecture.
 
-    What is no part of a name is checked by ``causal_class``.
+    What is no part of a name is checked by ``causal_model``.
 
     Raises:
         BadInput: a classifier, a reward model, an encoder or a model with encoder and decoder.
@@ -44,8 +44,10 @@ def _what(name: str) -> str:
     }.get(head[1] if head else "", "a model for another task")
 
 
-def causal_class(config: Any, folder: Path, field: str) -> type[Any]:
-    """Return the class that transformers builds a causal language model of this configuration with.
+def causal_model(config: Any, folder: Path, field: str) -> tuple[type[Any], Any]:
+    """Return the class that transformers builds a causal language model of this configuration with, and its own part.
+
+    Of some multimodal models that is the configuration of the part for text.
 
     Args:
         config: the loaded configuration.
@@ -76,13 +78,15 @@ def causal_class(config: Any, folder: Path, field: str) -> type[Any]:
         raise BadInput(
             field,
             f"a multimodal model of type {kind}: {found.__name__} ({folder})",
-            f"Only language models are trained. Write its language model to a folder of its own: {_extraction(folder)}",
+            f"Only language models are trained: {_extraction(kind, folder)}",
         )
-    return found
+    return found, text if found.config_class is type(text) else config
 
 
-def _extraction(folder: Path) -> str:
-    """Return a command that writes a multimodal model's language model alone."""
+def _extraction(kind: str, folder: Path) -> str:
+    """Return how to get a multimodal model's language model alone; a command where one has been tried."""
+    if kind != "gemma3":
+        return "give its language model alone, saved to a folder of its own, or a model for text."
     code = (
         "import sys; from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; "
         "whole, out = sys.argv[1:]; "
@@ -90,4 +94,5 @@ def _extraction(folder: Path) -> str:
         "t.model, t.lm_head = m.model.language_model, m.lm_head; t.save_pretrained(out); "
         "T.from_pretrained(whole).save_pretrained(out)"
     )
-    return command(code, str(folder), str(folder).rstrip("/") + "-text")
+    out = str(folder).rstrip("/") + "-text"
+    return f"write its language model alone, {command(code, str(folder), out)} and then name {out}."

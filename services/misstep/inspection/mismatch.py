@@ -59,7 +59,7 @@ class Mismatch:
         """
         if error is not None:
             what = "weights that transformers cannot bring into the form of"
-            details = self._lacking_experts() or f"It says: {_first_line(error)}"
+            details = self._lacking_experts() or f"It says: {(str(error).splitlines() or [repr(error)])[0]}"
         else:
             what = "weights that are not those of"
             details = "; ".join(self._parts()) + "."
@@ -82,7 +82,7 @@ class Mismatch:
             return "An adapter was saved inside the model: merge it (PEFT: merge_and_unload) and save again."
         if prefix := self._wrapper():
             return f"The names begin with {prefix!r}, which training code has added: save the model without it."
-        if self._heads(self.unused):
+        if any(_OTHER_HEADS.search(name) for name in self.unused):
             return "These are the weights of a classifier, reward or value model: use the causal language model."
         if self.missing and not self.unused and all("lm_head" in n or "embed_out" in n for n in self.missing):
             return (
@@ -101,9 +101,6 @@ class Mismatch:
             "config.json is of another architecture, version or size: fetch it again from where the weights are from."
         )
 
-    def _heads(self, names: Iterable[str]) -> bool:
-        return any(_OTHER_HEADS.search(name) for name in names)
-
     def _wrapper(self) -> str | None:
         missing = set(self.missing)
         for prefix in _WRAPPERS:
@@ -116,8 +113,8 @@ class Mismatch:
         held = 1 + max((int(match[1]) for name in self.names if (match := _LAYER.search(name))), default=-1)
         if not isinstance(wanted, int) or not held or held == wanted:
             return None
-        about_layers = [name for name in (*self.missing, *self.unused) if _LAYER.search(name)]
-        if not about_layers or any(int(_number(name)) < min(held, wanted) for name in about_layers):
+        numbers = [int(match[1]) for name in (*self.missing, *self.unused) if (match := _LAYER.search(name))]
+        if not numbers or min(numbers) < min(held, wanted):
             return None
         return (
             f"The files hold {held} layers, and config.json says {wanted} (num_hidden_layers): fetch the config.json "
@@ -146,19 +143,9 @@ def _ends_in(names: Iterable[str], ending: str) -> bool:
     return any(name == ending or name.endswith(f".{ending}") for name in names)
 
 
-def _number(name: str) -> str:
-    match = _LAYER.search(name)
-    assert match is not None
-    return match[1]
-
-
 def _some(items: Sequence[str]) -> str:
     return ", ".join(items[:3]) + (", ..." if len(items) > 3 else "")
 
 
 def _spell(shape: Shape) -> str:
     return "x".join(map(str, shape)) or "a single number"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

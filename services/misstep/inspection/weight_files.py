@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from misstep.errors import BadInput
-from misstep.inspection.jsons import MODEL, read_object
+from misstep.inspection.fields import MODEL
+from misstep.inspection.jsons import read_object
 from misstep.inspection.pointers import check_no_pointer
 
 FORMS_OF_WEIGHTS = {

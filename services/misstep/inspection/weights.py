@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from misstep.errors import BadInput
+from misstep.inspection.fields import MODEL, named
 from misstep.inspection.folder import check_folder
-from misstep.inspection.jsons import MODEL, read_object
-from misstep.inspection.kind import causal_class
+from misstep.inspection.jsons import read_object
+from misstep.inspection.kind import causal_model
 from misstep.inspection.mismatch import Mismatch, unused_weights
 from misstep.inspection.ties import check_tied_weights_are_equal
 from misstep.inspection.weight_files import Tensor, tensors_of, weight_files
@@ -47,7 +48,7 @@ class WeightsReport:
     embeddings: int
     """Rows of the embedding: token ids must be below."""
     unusual: tuple[str, ...]
-    """What works and may surprise, as sentences."""
+    """What works and may surprise, as sentences without a capital and a point."""
 
 
 def check_weights(folder: Path, field: str = MODEL) -> WeightsReport:
@@ -64,23 +65,34 @@ def check_weights(folder: Path, field: str = MODEL) -> WeightsReport:
     check_folder(folder, field)
     from misstep.generation.loading import load_config
 
-    config = load_config(folder)
-    model_class = causal_class(config, folder, field)
+    with named(field):
+        config = load_config(folder)
+    model_class, own = causal_model(config, folder, field)
     files = weight_files(folder, read_object(folder / "config.json", field), field)
     tensors = tensors_of(files, field)
     empty = _without_data(files, tensors, field)
-    whole = config
-    if model_class.config_class is not type(config):
-        config = config.get_text_config(decoder=True)
-    model = _fill(model_class, config, empty, folder, field)
+    model = _fill(model_class, own, empty, folder, field)
     check_tied_weights_are_equal(model, files, tensors, folder, field)
-    return _report(model, whole, files, empty)
+    return _report(model, config, files, empty)
 
 
 def _fill(
     model_class: type[Any], config: Any, tensors: dict[str, torch.Tensor], folder: Path, field: str
 ) -> PreTrainedModel:
     """Load tensors without data into a model without data. Raises BadInput where they do not fit."""
+    import torch
+    from huggingface_hub.errors import StrictDataclassError
+
+    invalid = (ValueError, TypeError, KeyError, AttributeError, IndexError, AssertionError, StrictDataclassError)
+    broken = (*invalid, RuntimeError, ImportError)
+    try:
+        with _quiet(), torch.device("meta"):
+            model_class(config)
+    except broken as error:
+        said = " ".join(str(error).split())
+        raise BadInput(
+            field, f"config.json builds no {model_class.__name__}: {said} ({folder})", "Correct config.json."
+        ) from error
     names = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     try:
         with _quiet():
@@ -93,7 +105,7 @@ def _fill(
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError, ImportError) as error:
+    except broken as error:
         mismatch = Mismatch(config=config, names=names, model_class=model_class.__name__)
         raise mismatch.refusal(folder, field, error) from error
     mismatch = Mismatch(
@@ -132,6 +144,8 @@ def _without_data(files: Sequence[Path], tensors: Mapping[str, Tensor], field: s
 def _report(
     model: PreTrainedModel, config: Any, files: Sequence[Path], tensors: Mapping[str, torch.Tensor]
 ) -> WeightsReport:
+    from misstep.generation.loading import declared_context_length
+
     dtypes: Counter[str] = Counter()
     for tensor in tensors.values():
         if tensor.is_floating_point():
@@ -152,16 +166,10 @@ def _report(
         dtypes=dict(dtypes.most_common()),
         bytes=sum(file.stat().st_size for file in files),
         files=tuple(file.name for file in files),
-        context=_context(config),
+        context=declared_context_length(config),
         embeddings=int(model.get_input_embeddings().weight.shape[0]),
         unusual=tuple(_unusual(model, config, dtypes)),
     )
-
-
-def _context(config: Any) -> int | None:
-    from misstep.generation.loading import declared_context_length
-
-    return declared_context_length(config)
 
 
 def _unusual(model: PreTrainedModel, config: Any, dtypes: Mapping[str, int]) -> Iterator[str]:
@@ -170,17 +178,17 @@ def _unusual(model: PreTrainedModel, config: Any, dtypes: Mapping[str, int]) -> 
     main = next(iter(dtypes), None)
     if len(dtypes) > 1:
         shares = ", ".join(f"{count:,} {dtype}" for dtype, count in dtypes.items())
-        yield f"The files hold numbers of several types: {shares}."
+        yield f"the files hold numbers of several types: {shares}"
     if spelt and main and spelt != main:
-        yield f"The files hold {main}, and config.json says {spelt}."
+        yield f"the files hold {main}, and config.json says {spelt}"
     if main == "float16":
-        yield "The files hold float16; Misstep samples in bfloat16 or float32."
+        yield "the files hold float16; Misstep samples in bfloat16 or float32"
     if model.config.model_type != config.model_type:
-        yield f"Of the multimodal model of type {config.model_type} only the language model is trained and written."
+        yield f"of the multimodal model of type {config.model_type} only the language model is trained and written"
     text = config.get_text_config(decoder=True)
     rows = int(model.get_input_embeddings().weight.shape[0])
     if isinstance(vocabulary := getattr(text, "vocab_size", None), int) and vocabulary != rows:
-        yield f"The embedding has {rows:,} rows, and config.json says a vocabulary of {vocabulary:,}."
+        yield f"the embedding has {rows:,} rows, and config.json says a vocabulary of {vocabulary:,}"
 
 
 @contextmanager

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from misstep.errors import BadInput
+from misstep.inspection.fields import MODEL, named
 from misstep.inspection.folder import check_folder
-from misstep.inspection.jsons import MODEL, read_object
+from misstep.inspection.jsons import read_object
+from misstep.inspection.kind import causal_model
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
@@ -40,13 +42,13 @@ class Rehearsal:
 
     @property
     def unusual(self) -> tuple[str, ...]:
-        """Sentences for a person."""
+        """Sentences for a person, without a capital and a point."""
         if not self.left_out:
             return ()
         fields = ", ".join(f"{name} {value!r}" for name, value in self.left_out.items())
         return (
             f"generation_config.json sets {fields} without the field that makes it act, such as do_sample: generate() "
-            "ignores it, and the written model leaves it out.",
+            "ignores it, and the written model leaves it out",
         )
 
 
@@ -62,11 +64,15 @@ def rehearse_writing(folder: Path, field: str = MODEL, tokenizer: Any = None) ->
         BadInput: what ``check_folder`` refuses; the configuration, the generation configuration or the tokenizer cannot
             be read or written, or comes back with other values. The error names them.
     """
+    from huggingface_hub.errors import StrictDataclassError
+
     from misstep.generation.loading import load_config, load_tokenizer
 
+    unwritable = (OSError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError, StrictDataclassError)
     check_folder(folder, field)
-    config = load_config(folder)
-    tokenizer = load_tokenizer(folder) if tokenizer is None else tokenizer
+    with named(field):
+        _, config = causal_model(load_config(folder), folder, field)
+        tokenizer = load_tokenizer(folder) if tokenizer is None else tokenizer
     generation_config, left_out = savable(_read_generation_config(folder, field), folder, field)
     with tempfile.TemporaryDirectory(prefix="misstep-rehearsal-") as name:
         written = Path(name)
@@ -77,17 +83,20 @@ def rehearse_writing(folder: Path, field: str = MODEL, tokenizer: Any = None) ->
         ):
             try:
                 settings.save_pretrained(written)
-            except (OSError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
+            except unwritable as error:
                 raise BadInput(
                     field,
                     f"{what} cannot be written after training: {_first_line(error)} ({folder})",
                     f"Correct it in the folder: {_rest(error)}",
                 ) from error
-        differences = [
-            *_different_config(config, load_config(written)),
-            *_different_values("generation_config.json", generation_config, _read_generation_config(written, field)),
-            *_different_tokenizer(tokenizer, load_tokenizer(written)),
-        ]
+        with named(field):
+            differences = [
+                *_different_config(config, load_config(written)),
+                *_different_values(
+                    "generation_config.json", generation_config, _read_generation_config(written, field)
+                ),
+                *_different_tokenizer(tokenizer, load_tokenizer(written)),
+            ]
     if differences:
         raise BadInput(
             field,
