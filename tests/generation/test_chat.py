@@ -18,10 +18,12 @@ TURNS = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_en
 ASK = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 CHATML = TURNS + ASK
 NO_HISTORY = "{% set m = messages[-1] %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n" + ASK
+BLOCK = "<think>\n\n</think>\n\n"
 THINK = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n"
-    "{% if m.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
-    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+    + ("{% if m.role == 'assistant' and loop.last %}" + BLOCK + "{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}")
+    + "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    + ("{% if enable_thinking is defined and not enable_thinking %}" + BLOCK + "{% endif %}{% endif %}")
 )
 OPEN_THINK = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content.split('</think>')[-1] }}<|im_end|>\n{% endfor %}"
@@ -162,7 +164,7 @@ def test_chance_is_refused():
          {"system": "Be brief."}, ("Be brief.", "system text", "not in")),
         (NO_HISTORY, {"examples": (("1 + 1", "2"),)}, ("1 + 1", "not in")),
         (CHATML.replace("m.content", "m.content | upper"), {}, ("What is", "question", "not in")),
-        (CHATML.replace("in messages", "in messages | reverse"), {"examples": (("1 + 1", "2"),)}, ("out of its place",)),
+        (CHATML.replace("messages", "messages | reverse"), {"examples": (("1 + 1", "2"),)}, ("out of its place",)),
     ],
     ids=["no system", "no history", "changed question", "reversed"],
 )  # fmt: skip

@@ -36,11 +36,17 @@ def load_model(folder: Path, dtype: str) -> tuple[PreTrainedModel, Any]:
     if dtype not in _DTYPES:
         raise BadInput("decoding.dtype", dtype, f"Use one of {', '.join(_DTYPES)}.")
     check_folder(folder, "model")
-    causal_model(load_config(folder), folder, "model")
+    config = load_config(folder)
+    causal_model(config, folder, "model")
     tokenizer = load_tokenizer(folder)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=_DTYPES[dtype], local_files_only=True, trust_remote_code=False, output_loading_info=True
+            folder,
+            config=config,
+            dtype=_DTYPES[dtype],
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
     except _UNLOADABLE as error:
         raise BadInput(
@@ -63,15 +69,26 @@ def load_model(folder: Path, dtype: str) -> tuple[PreTrainedModel, Any]:
 
 
 def load_config(folder: Path) -> Any:
-    """Load a model folder's configuration. Raises BadInput where there is none that transformers knows."""
+    """Load a model folder's configuration.
+
+    A padding id outside the embedding, which no model can be built with, is left out: padding is masked.
+
+    Raises:
+        BadInput: there is none that transformers knows.
+    """
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except StrictDataclassError as error:
         raise BadInput(
             "model", str(folder), f"Its config.json does not load: {' '.join(str(error).split())}"
         ) from error
     except _UNLOADABLE as error:
         raise BadInput("model", str(folder), f"Its config.json does not load: {first_line(error)}") from error
+    text = config.get_text_config(decoder=True)
+    padding, size = getattr(text, "pad_token_id", None), getattr(text, "vocab_size", None)
+    if isinstance(padding, int) and isinstance(size, int) and not 0 <= padding < size:
+        text.pad_token_id = None
+    return config
 
 
 def load_generation_config(folder: Path, field: str = "model") -> GenerationConfig:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from huggingface_hub.errors import StrictDataclassError
+
 from misstep.errors import BadInput
 from misstep.generation.text import PROBES, decode, encode
 
@@ -21,7 +23,7 @@ _log = logging.getLogger(__name__)
 FILE = "tokenizer.json"
 _LITERAL = "TokenizersBackend"
 """The class that takes ``tokenizer.json`` as it stands."""
-UNLOADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError)
+UNLOADABLE = (StrictDataclassError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError)
 """What transformers raises at folders that are not there, not whole or of an unknown kind."""
 
 

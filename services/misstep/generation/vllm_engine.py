@@ -22,6 +22,7 @@ from misstep.generation.stops import StopStrings
 from misstep.generation.text import decode_continuation
 from misstep.generation.tokenizers import load_tokenizer
 from misstep.generation.vllm_setup import close_vllm, open_vllm
+from misstep.inspection.folder import check_folder
 
 if TYPE_CHECKING:
     from misstep.plan.frozen import Resources
@@ -65,6 +66,7 @@ class VllmEngine:
     """
 
     def __init__(self, model_folder: Path, decoding: DecodingParams, resources: Resources) -> None:
+        check_folder(model_folder, "model")
         self._tokenizer = load_tokenizer(model_folder)
         check_end_token(self._tokenizer)
         if 0 < decoding.temperature < _LEAST_TEMPERATURE:

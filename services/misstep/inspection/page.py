@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from misstep.inspection.report import ModelReport, TextReport
 
+
 def page(report: ModelReport) -> str:
     """Write the page that a researcher reads before a run."""
     parts = [_model(report)]
@@ -47,7 +48,7 @@ def _text(text: TextReport) -> list[str]:
     return [
         _section(f"A prompt, {text.prompt_tokens} tokens", _quoted(text.prompt)),
         _section(f"A response, {text.response_tokens} tokens with the end token ⟦ ⟧", _quoted(response)),
-        _section("Its one step" if len(text.steps) == 1 else f"Its {len(text.steps)} steps", [f"{i}  {step!r}" for i, step in enumerate(text.steps, 1)]),
+        _section(f"Steps: {len(text.steps)}", [f"{i}  {step!r}" for i, step in enumerate(text.steps, 1)]),
     ]
 
 

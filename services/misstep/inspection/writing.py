@@ -66,14 +66,15 @@ def rehearse_writing(folder: Path, field: str = MODEL, tokenizer: Any = None) ->
     """
     from huggingface_hub.errors import StrictDataclassError
 
-    from misstep.generation.loading import load_config, load_tokenizer
+    from misstep.generation.loading import load_config, load_generation_config
+    from misstep.generation.tokenizers import load_tokenizer
 
     unwritable = (OSError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError, StrictDataclassError)
     check_folder(folder, field)
     with named(field):
         _, config = causal_model(load_config(folder), folder, field)
         tokenizer = load_tokenizer(folder) if tokenizer is None else tokenizer
-    generation_config, left_out = savable(_read_generation_config(folder, field), folder, field)
+    generation_config, left_out = savable(load_generation_config(folder, field), folder, field)
     with tempfile.TemporaryDirectory(prefix="misstep-rehearsal-") as name:
         written = Path(name)
         for what, settings in (
@@ -92,9 +93,7 @@ def rehearse_writing(folder: Path, field: str = MODEL, tokenizer: Any = None) ->
         with named(field):
             differences = [
                 *_different_config(config, load_config(written)),
-                *_different_values(
-                    "generation_config.json", generation_config, _read_generation_config(written, field)
-                ),
+                *_different_values("generation_config.json", generation_config, load_generation_config(written, field)),
                 *_different_tokenizer(tokenizer, load_tokenizer(written)),
             ]
     if differences:
@@ -136,26 +135,6 @@ def savable(
         else:
             break
     return cleaned, left_out
-
-
-def _read_generation_config(folder: Path, field: str) -> GenerationConfig:
-    """Read the generation configuration that loading the model would give it."""
-    from transformers import GenerationConfig
-
-    own = (folder / "generation_config.json").is_file()
-    file = "generation_config.json" if own else "config.json"
-    try:
-        found: GenerationConfig = GenerationConfig.from_pretrained(
-            folder, config_file_name=file, local_files_only=True, **({} if own else {"_from_model_config": True})
-        )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise _refusal(error, folder, field, file) from error
-    for name in ("eos_token_id", "pad_token_id", "bos_token_id"):
-        held = getattr(found, name)
-        ids = held if isinstance(held, list) else [] if held is None else [held]
-        if not all(isinstance(number, int) and not isinstance(number, bool) for number in ids):
-            raise BadInput(field, f"{name} in {file} is {held!r} ({folder})", "Write a token's id, or a list of ids.")
-    return found
 
 
 def _refusal(error: Exception, folder: Path, field: str, file: str = "generation_config.json") -> BadInput:
