@@ -146,8 +146,7 @@ class Accounts:
         assert job.running_since is not None
         if stage is None or job.attempt > 1:
             return
-        inputs = set(stage.inputs.values())
-        ends = [each.ended for each in seen.jobs if each.key in inputs and each.state is JobState.COMPLETE]
+        ends = [each.ended for each in seen.jobs if each.key in stage.needs and each.state is JobState.COMPLETE]
         last = max(filter(None, ends), default=0.0)
         if last >= book.since:  # else somebody has only just asked for what follows
             self._gaps.labels(_kind(job.key)).observe(max(0.0, job.running_since - last))

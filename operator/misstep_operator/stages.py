@@ -97,7 +97,7 @@ def _view(
     if attempt > base and (attempt - base >= seen.experiment.attempts or (last and last.reason == FAIL_JOB)):
         return StageView(stage, StageState.FAILED, attempt, base, last, message)
     message = message if attempt > base else ""
-    if not all(key in done for key in stage.inputs.values()):
+    if not all(key in done for key in stage.needs):
         return StageView(stage, StageState.WAITING, attempt, base, last, message)
     if stage.key in seen.taken:
         return StageView(stage, StageState.TAKEN, attempt, base, last, say.taken(stage.name, seen.taken[stage.key]))

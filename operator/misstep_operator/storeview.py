@@ -105,7 +105,7 @@ class Stores:
                 for stage in plan.stages
                 if stage.key not in committed
                 and stage.key not in absent
-                and (stage.key in running or committed.issuperset(stage.inputs.values()))
+                and (stage.key in running or committed.issuperset(stage.needs))
             ]:
                 found = watch.committed_among(asked)
                 committed |= found

@@ -137,6 +137,9 @@ class FrozenStage(BaseModel):
     params: dict[str, Any]
     inputs: dict[str, str] = Field(default_factory=dict)
     """role -> key of the stage that made it."""
+    after: tuple[str, ...] = ()
+    """Keys of stages that must have passed before this one starts, but which it does not read: checks. No part of the key,
+    so that a new version of a check re-keys no finished work."""
     externals: dict[str, External] = Field(default_factory=dict)
     storage: Storage
     shards: int = 1
@@ -146,6 +149,11 @@ class FrozenStage(BaseModel):
     resources: Resources = Resources()
     endpoint: Endpoint | None = None
     """For ``synthesize`` with a teacher behind an API."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Keys of all stages that must be done before this one starts."""
+        return frozenset(self.inputs.values()) | frozenset(self.after)
 
     def typed_params(self) -> p.Params:
         """Parse ``params`` by the stage's kind. Raises pydantic's ValidationError."""

@@ -41,7 +41,7 @@ class Plan(BaseModel):
 
     def dependencies(self, stage: FrozenStage) -> tuple[str, ...]:
         """Names of the stages that a stage waits for."""
-        return tuple(sorted({self.by_key[key].name for key in stage.inputs.values()}))
+        return tuple(sorted({self.by_key[key].name for key in stage.needs}))
 
 
 def plan(experiment: Experiment, externals: Mapping[str, External]) -> Plan:
@@ -103,6 +103,7 @@ class _Builder:
         params: p.Params,
         inputs: dict[str, str],
         externals: Mapping[str, External] | None = None,
+        after: tuple[str, ...] = (),
     ) -> str:
         """Add a stage unless it is there, and return its key."""
         outside = dict(externals or {})
@@ -116,6 +117,7 @@ class _Builder:
                 key=key,
                 params=frozen_params,
                 inputs=inputs,
+                after=after,
                 externals=outside,
                 storage=self.storage,
                 shards=given.shards,
@@ -131,16 +133,15 @@ class _Builder:
     def synthetic(self, sources: dict[str, External]) -> str:
         """Problems that a teacher writes from seeds; every later stage reads them as it would read ingested ones."""
         seeds = self.ingested("seeds", sources)
-        inputs = {"seeds": seeds}
+        # Before a teacher is paid: a policy that cannot be used, or the teacher itself.
+        checks = [self.add(StageKind.INSPECT, "inspect-policy", self.translate.inspect(), {}, self._base_model)]
         local = {role: e for role, e in self.externals.items() if role == "model_teacher"}
         if local:
-            params = self.translate.inspect_teacher()
-            model = {"model": local["model_teacher"]}
-            inputs["inspected"] = self.add(StageKind.INSPECT, "inspect-teacher", params, {}, model)
-        drafts = self.add(StageKind.SYNTHESIZE, "synthesize", self.translate.synthesize(), inputs, local)
-        return self.add(
-            StageKind.CURATE, "problems", self.translate.curate(), {"seeds": inputs["seeds"], "drafts": drafts}
-        )
+            params, model = self.translate.inspect_teacher(), {"model": local["model_teacher"]}
+            checks.append(self.add(StageKind.INSPECT, "inspect-teacher", params, {}, model))
+        params, inputs = self.translate.synthesize(), {"seeds": seeds}
+        drafts = self.add(StageKind.SYNTHESIZE, "synthesize", params, inputs, local, tuple(checks))
+        return self.add(StageKind.CURATE, "problems", self.translate.curate(), inputs | {"drafts": drafts})
 
     @property
     def _base_model(self) -> dict[str, External]:
@@ -156,9 +157,9 @@ class _Builder:
                 found["model"] = self.sft(name, arm, size, seed)
             case "rft":
                 found |= self.sampled(size, seed)
-                inputs = {"problems": self.problems, "inspected": self.inspected, **found}
+                inputs = {"problems": self.problems, **found}
                 params = self.translate.rft(arm, size, seed)
-                found["model"] = self.add(StageKind.RFT, name, params, inputs, self._base_model)
+                found["model"] = self.add(StageKind.RFT, name, params, inputs, self._base_model, (self.inspected,))
             case "dpo":
                 found |= self.sampled(size, seed)
                 if arm.pairs in ("shared-prefix", "whole-response"):
@@ -171,8 +172,8 @@ class _Builder:
 
     def sft(self, name: str, arm: Arm, size: int, seed: int) -> str:
         params = self.translate.sft(arm, size, seed)
-        inputs = {"problems": self.problems, "inspected": self.inspected}
-        return self.add(StageKind.SFT, name, params, inputs, self._base_model)
+        inputs = {"problems": self.problems}
+        return self.add(StageKind.SFT, name, params, inputs, self._base_model, (self.inspected,))
 
     def policy(self, size: int, seed: int) -> str:
         """pi_sft of one size and seed: the SFT arm's own model, also where that arm skips the size."""
