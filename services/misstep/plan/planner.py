@@ -137,10 +137,10 @@ class _Builder:
         checks = [self.add(StageKind.INSPECT, "inspect-policy", self.translate.inspect(), {}, self._base_model)]
         local = {role: e for role, e in self.externals.items() if role == "model_teacher"}
         if local:
-            params, model = self.translate.inspect_teacher(), {"model": local["model_teacher"]}
-            checks.append(self.add(StageKind.INSPECT, "inspect-teacher", params, {}, model))
-        params, inputs = self.translate.synthesize(), {"seeds": seeds}
-        drafts = self.add(StageKind.SYNTHESIZE, "synthesize", params, inputs, local, tuple(checks))
+            model = {"model": local["model_teacher"]}
+            checks.append(self.add(StageKind.INSPECT, "inspect-teacher", self.translate.inspect_teacher(), {}, model))
+        inputs = {"seeds": seeds}
+        drafts = self.add(StageKind.SYNTHESIZE, "synthesize", self.translate.synthesize(), inputs, local, tuple(checks))
         return self.add(StageKind.CURATE, "problems", self.translate.curate(), inputs | {"drafts": drafts})
 
     @property
