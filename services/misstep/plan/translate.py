@@ -249,10 +249,12 @@ def _prompt(prompt: Prompt) -> p.PromptParams:
 
 
 def _source(source: Source) -> p.SourceParams:
-    columns = {name: column for name, column in source.columns.model_dump().items() if column}
+    written = {name: text for name, text in source.columns.model_dump().items() if text}
+    marks = {name: text for name, text in written.items() if name.endswith(("_after", "_before"))}
     return p.SourceParams(
         format=source.format,
-        columns=columns if source.format == "table" else {},
+        columns={name: column for name, column in written.items() if name not in marks},
+        marks=marks,
         limit=source.limit,
         generator_seed=source.seed if source.format == "strides" else None,
     )

@@ -66,6 +66,8 @@ def find(values: Any, path: str) -> Any:
             return values[path]
         for dot in reversed([place for place, sign in enumerate(path) if sign == "."]):
             if path[:dot] in values:
+                if values[path[:dot]] is None:
+                    return None
                 found = find(values[path[:dot]], path[dot + 1 :])
                 if found is not ABSENT:
                     return found

@@ -78,7 +78,7 @@ def why_no_answer(gold: str) -> str | None:
         return "picture"
     bare = _bare(text)
     words = _WORD.findall(bare)
-    if "\\text" not in text and _PLACEHOLDER.fullmatch(bare):
+    if not bare or ("\\text" not in text and _PLACEHOLDER.fullmatch(bare)):
         return "placeholder"
     if _PROOF.fullmatch(bare):
         return "proof"
