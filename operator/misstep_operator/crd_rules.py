@@ -49,7 +49,8 @@ SOURCE = [
     Rule("self.format != 'strides' || has(self.limit)", "strides problems are generated: say how many with limit"),
     Rule("self.format != 'strides' || !has(self.columns)", problems.NO_COLUMNS),
     Rule(
-        "self.format != 'gsm8k' || !has(self.columns) || !(has(self.columns.solution) || has(self.columns.answerAfter))",
+        "self.format != 'gsm8k' || !has(self.columns) || "
+        "!(has(self.columns.solution) || has(self.columns.answerAfter))",
         problems.ONE_COLUMN["gsm8k"],
     ),
     Rule(

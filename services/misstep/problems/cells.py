@@ -182,7 +182,9 @@ def _content(value: Any) -> str | None:
         return ""
     if isinstance(value, str):
         return value.strip(_BLANK)
-    if isinstance(value, Sequence) and all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in value):
+    if isinstance(value, Sequence) and all(
+        isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in value
+    ):
         return "".join(part["text"] for part in value).strip(_BLANK)
     return None
 

@@ -75,7 +75,10 @@ def _gold_advice(split: str, reason: str, source: Reading | None) -> str:
         case "marker":
             return f"columns.answerAfter (and answerBefore) must name text that stands before every answer.{paste}"
         case "sentence":
-            known = " If the answer stands behind a mark in it, name that in columns.answerAfter."
+            known = (
+                " If the answer stands behind a mark in it, name that in columns.answerAfter. docs/datasets.md says "
+                "what to do with solutions in prose alone."
+            )
             return f"columns.answer must name a column of final answers.{paste or there + known}"
         case "empty":
             return f"columns.answer must name the column of final answers.{there}"
@@ -96,7 +99,9 @@ def solutions_complaint(
     """
     counts = [f"{none:,} without a solution"] if none else []
     counts += [f"{count:,} {_VERDICT_WORDS.get(verdict, verdict)}" for verdict, count in verdicts.items() if count]
-    shown = "".join(f" {_VERDICT_WORDS.get(verdict, verdict).capitalize()}: {said}." for verdict, said in examples.items())
+    shown = "".join(
+        f" {_VERDICT_WORDS.get(verdict, verdict).capitalize()}: {said}." for verdict, said in examples.items()
+    )
     undecided = verdicts.get(Verdict.UNPARSABLE.value, 0) + verdicts.get(Verdict.TIMEOUT.value, 0)
     wrong = verdicts.get(Verdict.WRONG.value, 0)
     there = f" The columns there are: {columns}." if columns else ""
@@ -107,8 +112,8 @@ def solutions_complaint(
         )
     elif undecided >= wrong:
         fix = (
-            f"spec.verification.answerFormat is {answer_format}, so a solution must end in {_ENDS[answer_format]}: set it "
-            "to the form in which these end, or name another column in columns.solution."
+            f"spec.verification.answerFormat is {answer_format}, so a solution must end in {_ENDS[answer_format]}: "
+            "set it to the form in which these end, or name another column in columns.solution."
         )
     else:
         fix = f"They reach other answers than columns.answer has: check that both columns belong together.{there}"

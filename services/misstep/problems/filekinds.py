@@ -103,8 +103,7 @@ def _refuse_binary(path: Path, head: bytes) -> None:
         raise BadInput(
             str(path),
             "an Arrow file",
-            "Write it as Parquet: with the datasets library, "
-            'load_from_disk("FOLDER").to_parquet("train.parquet").',
+            'Write it as Parquet: with the datasets library, load_from_disk("FOLDER").to_parquet("train.parquet").',
         )
     wide = next((name for mark, name in _WIDE if head.startswith(mark)), None)
     if wide is None and head[1:2] == b"\x00" and head[:1] in (b"{", b"["):
@@ -167,7 +166,11 @@ def wrapped_rows(value: dict[str, Any]) -> tuple[str, str] | None:
     (``{"question": {"0": ..}}``, or lists in place of the inner objects).
     """
     for name, inner in value.items():
-        if isinstance(inner, list) and len(inner) > 1 and all(isinstance(row, dict) and "role" not in row for row in inner):
+        if (
+            isinstance(inner, list)
+            and len(inner) > 1
+            and all(isinstance(row, dict) and "role" not in row for row in inner)
+        ):
             return f"one JSON object, whose {json.dumps(name)} holds the rows", _ROWS.format(f"d[{json.dumps(name)}]")
     inners = list(value.values())
     if len(inners) > 1 and all(isinstance(inner, dict) and inner.keys() == inners[0].keys() for inner in inners):

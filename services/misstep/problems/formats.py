@@ -15,7 +15,7 @@ from misstep.problems.cells import ABSENT, Cell, CellError, Role, cell, find
 from misstep.problems.files import Row, rows
 from misstep.problems.golds import Gold, between, gold_in
 from misstep.problems.raw import RawProblem
-from misstep.problems.suggest import columns_in, suggest
+from misstep.problems.suggest import columns_in, snippet, suggest
 
 ReadSplit = Literal["train", "validation", "test"]
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
@@ -36,13 +36,16 @@ class Reading:
     problems: Iterator[RawProblem]
     format: str
     sample: list[Mapping[str, Any]] = field(default_factory=list)
+    columns_read: Mapping[str, str] = field(default_factory=dict)
+    marks: Mapping[str, str] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[RawProblem]:
         return self.problems
 
     def advice(self) -> str | None:
         """Fields of a source that would read these rows better, as YAML to paste; None where none are known."""
-        return suggest(self.sample)
+        advice = suggest(self.sample)
+        return None if advice == snippet(self.format, self.columns_read, self.marks) else advice
 
     def columns(self) -> str:
         """The columns there are, for messages."""
@@ -69,7 +72,7 @@ def read_source(
     sample = [values for _, values in first]
     columns = DEFAULT_COLUMNS[params.format] | params.columns
     reader = _Reader(params.format, columns, params.marks, f"spec.problems.{split}.columns", path)
-    reading = Reading(map(reader.problem, chain(first, found)), params.format, sample)
+    reading = Reading(map(reader.problem, chain(first, found)), params.format, sample, columns, params.marks)
     if sample:
         _check_columns(reading, columns, split, path)
     return reading
@@ -94,8 +97,8 @@ def _check_columns(reading: Reading, columns: Mapping[str, str], split: str, pat
 class _Reader:
     """Makes a problem of a row.
 
-    ``gsm8k``: ``question``, and ``answer`` = the solution with calculator marks, then ``#### N``. ``math``: ``problem``,
-    and ``solution`` whose last ``\\boxed{..}`` is the answer. ``table``: as ``columns`` says.
+    ``gsm8k``: ``question``, and ``answer`` = the solution with calculator marks, then ``#### N``. ``math``:
+    ``problem``, and ``solution`` whose last ``\\boxed{..}`` is the answer. ``table``: as ``columns`` says.
     """
 
     format: str

@@ -1,4 +1,4 @@
-r"""The final answer in what a data set's column says: behind a mark, in a box, on a ``####`` line, or the text itself."""
+r"""The final answer in what a column says: behind a mark, in a box, on a ``####`` line, or the text itself."""
 
 from __future__ import annotations
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from misstep.errors import BadInput
 from misstep.problems.complaints import dropped_words, excerpt, gold_complaint
 from misstep.problems.formats import Reading
-from misstep.problems.non_answers import why_no_answer
+from misstep.problems.non_answers import WORDS, why_no_answer
 from misstep.problems.overlap import overlapping
 from misstep.problems.raw import RawProblem, normalised, problem_id
 
@@ -66,7 +66,9 @@ class Ingest:
     def by_split(self, name: str) -> dict[str, int]:
         """Return one count of each split that has any: ``duplicates``, ``rows``."""
         found = {split: getattr(counts, name) for split, counts in self.counts.items()}
-        return {split: count.total() if isinstance(count, Counter) else count for split, count in found.items() if count}
+        return {
+            split: count.total() if isinstance(count, Counter) else count for split, count in found.items() if count
+        }
 
 
 def check_split(
@@ -199,7 +201,9 @@ def hold_out(into: Ingest, count: int) -> None:
 
 def examples(into: Ingest, most: int = 20) -> list[str]:
     """Return examples of rows without a final answer, of every split and reason some."""
-    found: Sequence[str] = [
-        f"{split}, {reason}, {said}" for split, counts in into.counts.items() for reason, said in counts.examples
+    found = [
+        f"{split}, {said} ({WORDS[reason]})"
+        for split, counts in into.counts.items()
+        for reason, said in counts.examples
     ]
-    return list(found[:most])
+    return found[:most]

@@ -12,7 +12,7 @@ WORDS = {
     "empty": "empty",
     "placeholder": "a placeholder (such as N/A)",
     "proof": "a proof is asked for",
-    "elsewhere": "points to another text (such as \"see solution\")",
+    "elsewhere": 'points to another text (such as "see solution")',
     "picture": "a picture or a link",
     "parts": "answers of several parts",
     "sentence": "a sentence",
@@ -24,17 +24,17 @@ WORDS = {
 """Why a problem has no final answer -> how it is said."""
 
 _PLACEHOLDER = re.compile(
-    r"n\s?/\s?a|n\.\s?a\.?|na|nan|none|null|nil|<na>|nat|unknown|unsure|undetermined by text|tbd|tba|todo|missing|invalid"
+    r"n\s?/\s?a|n\.\s?a\.?|NA|na|nan|none|null|nil|<na>|unknown|unsure|tbd|tba|todo|missing"
     r"|(?:answer )?not[ _-]?(?:found|available|provided|given|specified|applicable|stated|known|sure)"
     r"|no[ _-]?(?:final )?answer(?: (?:found|given|provided|available))?|without answer|(?:final )?answer|answer here"
-    r"|(?:the )?answers? (?:may|will|can) vary|answers vary|varies|open[ -]?ended|various answers|omitted|略|无|無|无答案|未知"
-    r"|#n/a|#ref!|#value!|\[?(?:deleted|removed|blank|image|empty)\]?|error|x{3,}|_+|-+|\?+|\.{2,}|…+",
+    r"|(?:the )?answers? (?:may|will|can) vary|answers vary|open[ -]?ended|various answers|omitted"
+    r"|略|无|無|无答案|未知|#n/a|#ref!|#value!|deleted|removed|_+|-+|\?+|\.{2,}|…+",
     re.IGNORECASE,
 )
 _PROOF = re.compile(
-    r"(?:the |a |see )?proofs?(?: (?:is )?(?:omitted|required|needed|only|problem|question|below|above|complete|by \w+))?"
-    r"|(?:to )?(?:prove|show)(?: that)?|proven|proved|(?:as )?shown|has been proven|q\.?\s?e\.?\s?d\.?|hence proved|proof-?based"
-    r"|证明(?:题|略|见解析)?|証明|доказательство|démonstration",
+    r"(?:the |a |see )?proofs?(?: (?:is )?(?:omitted|required|needed|only|problem|question|below|above|complete))?"
+    r"|proof by \w+|(?:to )?(?:prove|show)(?: that)?|proven|proved|(?:as )?shown|has been proven|hence proved"
+    r"|proof-?based|q\.?\s?e\.?\s?d\.?|证明(?:题|略|见解析)?|証明|доказательство|démonstration",
     re.IGNORECASE,
 )
 _ELSEWHERE = re.compile(
@@ -57,12 +57,14 @@ _VERB = (
     "|needed|spends?|spent|pays?|paid|earns?|earned|costs?|buys?|bought|sells?|sold|eats?|ate|gives?|gave|leaves|equals?"
     "|becomes?|became|remains?|contains?|weighs?|runs?|ran|walks?|drives?|works?|uses?|used|finds?|found"
 )
-_OPENING = "we|he|she|it|they|you|there|this|that|let|suppose|assume|therefore|thus|hence|because|since|so|then|if|which|when"
+_OPENING = (
+    "we|he|she|it|they|you|there|this|that|let|suppose|assume|therefore|thus|hence|because|since|so|then|if|which|when"
+)
 _CLAUSE = re.compile(rf"\b(?:{_VERB}|{_OPENING}|{'|'.join(word.capitalize() for word in _OPENING.split('|'))})\b")
 """Words that make a clause of others. Verbs in small letters only: Will, Art and Grant are people."""
 _FULL_STOP = re.compile(r"[A-Z](?![ ,.])(?!ll\b|ny\b|very\b|ach\b).*[.!?]", re.DOTALL)
 _DENIAL = re.compile(
-    r"\b(?:no|not|none|never|cannot|can't|impossible|undefined|infinitely|always|does not|doesn't|diverges|converges)\b",
+    r"\b(?:no|not|none|never|cannot|can't|doesn't|impossible|undefined|infinitely|always|diverges|converges)\b",
     re.IGNORECASE,
 )
 _BOUNDARY = re.compile(r"[.!?。]\s+(?=[A-Z])")
@@ -78,7 +80,7 @@ def why_no_answer(gold: str) -> str | None:
         return "picture"
     bare = _bare(text)
     words = _WORD.findall(bare)
-    if not bare or ("\\text" not in text and _PLACEHOLDER.fullmatch(bare)):
+    if not bare or ("\\text" not in text and bare != "Na" and _PLACEHOLDER.fullmatch(bare)):
         return "placeholder"
     if _PROOF.fullmatch(bare):
         return "proof"

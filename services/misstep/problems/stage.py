@@ -14,6 +14,7 @@ from misstep.plan.params import ProblemsParams, SourceParams
 from misstep.problems.complaints import dropped_words, excerpt, solutions_complaint
 from misstep.problems.formats import Reading, ReadSplit, hub_rows, read_source
 from misstep.problems.ingest import Counts, Ingest, Problem, check_split, examples, hold_out, leave_out_overlap
+from misstep.problems.non_answers import WORDS
 from misstep.stages.context import Output, StageContext, Summary, Work
 from misstep.verification.verdict import Verdict
 from misstep.verification.verifier import AnswerFormat, Verifier
@@ -71,7 +72,7 @@ class _Problems:
 
     def _say(self, split: str, counts: Counts) -> None:
         for reason, said in counts.examples:
-            _log.info("%s: no final answer (%s), %s", split, reason, said)
+            _log.info("%s: no final answer (%s), %s", split, WORDS[reason], said)
         for what, rows in counts.changed.items():
             _log.warning("%s: %s in %d rows", split, what, rows)
         if counts.other_answers:
@@ -150,9 +151,13 @@ class _Problems:
             "duplicates": found.by_split("duplicates"),
             "duplicates_with_another_answer": found.by_split("other_answers"),
             "bad_gold": found.by_split("bad_gold"),
-            "bad_gold_reasons": {s: dict(c.bad_gold) for s, c in found.counts.items() if c.bad_gold},
+            "bad_gold_reasons": {
+                split: {WORDS[reason]: count for reason, count in counts.bad_gold.most_common()}
+                for split, counts in found.counts.items()
+                if counts.bad_gold
+            },
             "bad_gold_examples": examples(found),
-            "changed": {s: dict(c.changed) for s, c in found.counts.items() if c.changed},
+            "changed": {split: dict(counts.changed) for split, counts in found.counts.items() if counts.changed},
             "test_problems_in_training": found.held_out_in_training,
             "left_out_of_training": found.left_out_of_training,
             "without_solution": judged.without_solution,

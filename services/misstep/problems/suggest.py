@@ -26,6 +26,12 @@ _NAMES: dict[Role, tuple[str, ...]] = {
         "completion", "output", "answer", "messages", "conversations", "s",
     ),
 }  # fmt: skip
+_ROLES = ("question", "answer", "solution", "id")
+_OWN = {
+    "gsm8k": {"question": "question", "answer": "answer"},
+    "math": {"question": "problem", "solution": "solution"},
+}
+"""The columns that a format reads where none are named."""
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _YAML_WORDS = frozenset(("yes", "no", "on", "off", "true", "false", "null", "y", "n"))
 _SHORT = 60
@@ -55,19 +61,18 @@ def suggest(rows: Sequence[Mapping[str, Any]]) -> str | None:
     marked = _first(said, lambda text: mark_in(text) is not None and len(text) > len(mark_in(text) or "") + 12)
     answer = _named("answer", {path: said[path] for path in said if path != hashed and _are_answers(said[path])})
     if hashed is not None:
-        return _snippet("gsm8k", _renamed({"question": question, "answer": hashed}))
+        return snippet("gsm8k", {"question": question, "answer": hashed})
     if answer is not None:
         longer = {path: said[path] for path in said if path != answer and not _are_answers(said[path])}
         solution = boxed or marked or _named("solution", longer)
-        return _snippet("table", {"question": question, "answer": answer, "solution": solution})
+        columns = {"question": question, "answer": answer} | ({"solution": solution} if solution else {})
+        return snippet("table", columns)
     if boxed is not None:
-        return _snippet("math", _renamed({"question": question, "solution": boxed}, question="problem"))
+        return snippet("math", {"question": question, "solution": boxed})
     if marked is not None:
-        mark = Counter(found for text in said[marked] if (found := mark_in(text))).most_common(1)[0][0]
-        columns = {"question": question, "answer": marked, "answerAfter": mark}
-        if mark == "<answer>":
-            columns["answerBefore"] = "</answer>"
-        return _snippet("table", columns | {"solution": marked})
+        mark = Counter(known for text in said[marked] if (known := mark_in(text))).most_common(1)[0][0]
+        marks = {"answer_after": mark} | ({"answer_before": "</answer>"} if mark == "<answer>" else {})
+        return snippet("table", {"question": question, "answer": marked, "solution": marked}, marks)
     return None
 
 
@@ -108,7 +113,9 @@ def _first(texts: Mapping[str, list[str]], test: Any) -> str | None:
 def _are_answers(texts: Sequence[str]) -> bool:
     """Whether most of a column's texts may be bare final answers."""
     present = [text for text in texts if text]
-    bare = [text for text in present if len(text) <= _SHORT and why_no_answer(text) not in ("sentence", "parts", "picture")]
+    bare = [
+        text for text in present if len(text) <= _SHORT and why_no_answer(text) not in ("sentence", "parts", "picture")
+    ]
     return bool(present) and len(bare) * 2 > len(present)
 
 
@@ -116,13 +123,16 @@ def _is_chat(rows: Sequence[Mapping[str, Any]], path: str) -> bool:
     return any(isinstance(find(row, path), list) for row in rows[:_ROWS])
 
 
-def _renamed(columns: dict[str, str | None], **defaults: str) -> dict[str, str | None]:
-    return {role: name for role, name in columns.items() if name != defaults.get(role, role)}
-
-
-def _snippet(kind: str, columns: Mapping[str, str | None]) -> str:
-    named = ", ".join(f"{role}: {_yaml(name)}" for role, name in columns.items() if name is not None)
-    return f"format: {kind}, columns: {{{named}}}" if named else f"format: {kind}"
+def snippet(kind: str, columns: Mapping[str, str], marks: Mapping[str, str] | None = None) -> str:
+    """Return a source's fields as YAML, without columns that the format takes by itself."""
+    marks = marks or {}
+    written = {"answer_after": "answerAfter", "answer_before": "answerBefore"}
+    named = [
+        (role, columns[role]) for role in _ROLES if role in columns and _OWN.get(kind, {}).get(role) != columns[role]
+    ]
+    named += [(written[mark], marks[mark]) for mark in written if mark in marks]
+    inside = ", ".join(f"{name}: {_yaml(text)}" for name, text in named)
+    return f"format: {kind}, columns: {{{inside}}}" if inside else f"format: {kind}"
 
 
 def _yaml(name: str) -> str:

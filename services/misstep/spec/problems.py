@@ -28,8 +28,8 @@ class Columns(SpecModel):
     of that very name comes first."""
 
     question: ColumnPath | None = None
-    """Column with the problem's text, or with chat messages, of which the user's turn is taken and system turns are left
-    out. By default `question`, for `math` `problem`."""
+    """Column with the problem's text, or with chat messages, of which the user's turn is taken and system turns are
+    left out. By default `question`, for `math` `problem`."""
     question_after: Mark | None = None
     """Text in the question column before the problem, such as the last words of an instruction that stands in every
     row: all up to its first occurrence is cut off."""
@@ -39,8 +39,8 @@ class Columns(SpecModel):
     """Column with the final answer that responses are checked against. Of a text with a line `#### 4` or a
     `\\boxed{4}` what stands there is taken. By default `answer`."""
     answer_after: Mark | None = None
-    """For `table`: text in the answer column before the final answer, such as `The answer is:`, in capitals or not. What
-    follows its last occurrence, up to the end of the line, is the answer; a row without it has none."""
+    """For `table`: text in the answer column before the final answer, such as `The answer is:`, in capitals or not.
+    What follows its last occurrence, up to the end of the line, is the answer; a row without it has none."""
     answer_before: Mark | None = None
     """With `answerAfter`: text behind the final answer, such as `</answer>`, in place of the end of the line."""
     solution: ColumnPath | None = None
@@ -151,8 +151,8 @@ class Problems(SpecModel):
     """A training problem that shares a run of so many words with a test problem is left out of training, and
     counted in the report."""
     bad_gold_percent: Percent = 1
-    """Problems without a final answer that responses can be checked against (none, `proof`, a sentence, what the verifier
-    cannot read) are dropped and counted, and so are rows without a question; more of either than this stop the
+    """Problems without a final answer that responses can be checked against (none, `proof`, a sentence, what the
+    verifier cannot read) are dropped and counted, and so are rows without a question; more of either than this stop the
     experiment."""
 
     @model_validator(mode="after")
