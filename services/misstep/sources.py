@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from misstep.spec.experiment import Experiment
 from misstep.spec.models import ModelRef
 from misstep.spec.problems import APART, Problems, Source
 
-FILE_SUFFIXES = (".jsonl", ".parquet")
+FILE_SUFFIXES = (".jsonl", ".parquet", ".json")
+_PACKED = (".csv", ".tsv", ".gz", ".zst", ".bz2", ".xz", ".zip", ".arrow", ".txt")
 
 
 def resolve(
@@ -88,12 +90,7 @@ def _source(split: str, source: Source, override: str | None) -> External:
     path = _existing(Path(where).expanduser(), field, source.hub, f"--data {source.label}=FOLDER")
     found = split_path(path, source.split or split)
     if found is None:
-        raise BadInput(
-            field,
-            str(path),
-            f"The folder has no {source.split or split}.jsonl, {source.split or split}.parquet or "
-            f"folder {source.split or split}/; put one there, or name the split with split.",
-        )
+        raise BadInput(field, str(path), _no_split(path, source.split or split))
     return External(uri=str(found.resolve()), digest=digest_path(found))
 
 
@@ -105,6 +102,23 @@ def split_path(path: Path, split: str) -> Path | None:
         if candidate.exists():
             return candidate
     return None
+
+
+def _no_split(folder: Path, split: str) -> str:
+    """Say what a folder has in place of a split, and what to do."""
+    begin = f"The folder has no {split}.jsonl, {split}.parquet or folder {split}/"
+    names = sorted(f for f in folder.rglob("*") if f.is_file() and len(f.relative_to(folder).parts) <= 2)
+    data = [f for f in names if f.suffix in (*FILE_SUFFIXES, *_PACKED) and not f.name.startswith(".")]
+    here = ", ".join(str(f.relative_to(folder)) for f in data[:8]) + (", ..." if len(data) > 8 else "")
+    shards = [f for f in data if f.suffix in FILE_SUFFIXES and f.name.startswith((f"{split}-", f"{split}_"))]
+    quoted = shlex.quote(str(folder / split))
+    if len(shards) > 1 and len({f.parent for f in shards}) == 1:
+        pattern = f"{shlex.quote(str(shards[0].parent))}/{split}{shards[0].name[len(split)]}*"
+        move = f"mkdir {quoted} && mv {pattern} {quoted}/"
+        return f"{begin}. It has {here}. Put the parts of the split into a folder: {move}"
+    one = next(iter(shards or [f for f in data if f.stem.split(".")[0] == split] or data), None)
+    there = f". It has {here}: name one in path, for example path: {one}" if one is not None else "; put one there"
+    return f"{begin}{there}, or name the split with split."
 
 
 def _model(origin: str, ref: ModelRef, models: Mapping[str, str]) -> External:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -128,9 +127,9 @@ def number_text(value: float | Decimal) -> str:
     """Write a number as people do: 4.0 as 4, 1e3 as 1000, and 0.30 as it stands. Empty for NaN and infinity."""
     if isinstance(value, int):
         return str(value)
-    if not math.isfinite(value):
-        return ""
     exact = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
+    if not exact.is_finite():
+        return ""
     if abs(exact.adjusted()) > _DIGITS:
         return str(value)
     return str(int(exact)) if exact == exact.to_integral_value() else format(exact, "f")

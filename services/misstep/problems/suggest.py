@@ -90,9 +90,10 @@ def _question(found: Sequence[str], texts: Mapping[str, list[str]], others: Mapp
     by_name = _named("question", {path: texts[path] for path in found})
     if by_name is not None:
         return by_name
-    asked = [path for path in found if sum("?" in text for text in texts[path]) * 2 > len(texts[path])]
-    plain = [path for path in asked if not any("####" in text or "\\boxed" in text for text in others[path])]
-    return plain[0] if plain else None
+    plain = [path for path in found if not any("####" in text or "\\boxed" in text for text in others[path])]
+    asked = [path for path in plain if sum("?" in text for text in texts[path]) * 2 > len(texts[path])]
+    long = [path for path in plain if sum(map(len, texts[path])) > _SHORT * len(texts[path])]
+    return next(iter(asked or long), None)
 
 
 def _named(role: Role, texts: Mapping[str, list[str]]) -> str | None:
