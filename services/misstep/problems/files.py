@@ -51,7 +51,8 @@ def _jsonl(path: Path) -> Iterator[Row]:
                 text = line.strip("\ufeff \t\r\n")
                 if not text:
                     continue
-                row = (f"line {number}", _object(text, f"{path.name}, line {number}", whole=line.endswith("\n")))
+                whole = line.endswith("\n") or text.endswith("}")
+                row = (f"line {number}", _object(text, f"{path.name}, line {number}", whole=whole))
                 if first is not None:
                     yield first
                     yield row
@@ -75,7 +76,7 @@ def _object(text: str, where: str, *, whole: bool = True) -> Mapping[str, Any]:
     """Parse one object. Numbers with a fraction stay decimal, as they are written.
 
     Args:
-        whole: whether the line has its end; one without may be cut off.
+        whole: whether the line has its end; one without is cut off.
     """
     try:
         value = json.loads(text, parse_float=_decimal, object_pairs_hook=_once)

@@ -56,10 +56,12 @@ def suggest(rows: Sequence[Mapping[str, Any]]) -> str | None:
         return None
     rest = [path for path in found if path != question or any(texts["solution"][path])]
     said = {path: texts["answer"][path] for path in rest if path != question or _is_chat(rows, path)}
-    hashed = _first(said, lambda text: re.search(r"^#### *\S", text, re.MULTILINE) is not None)
-    boxed = _first(said, lambda text: "\\boxed" in text)
-    marked = _first(said, lambda text: mark_in(text) is not None and len(text) > len(mark_in(text) or "") + 12)
-    answer = _named("answer", {path: said[path] for path in said if path != hashed and _are_answers(said[path])})
+    hashed = _longest(said, lambda text: re.search(r"^#### *\S", text, re.MULTILINE) is not None)
+    boxed = _longest(said, lambda text: "\\boxed" in text)
+    marked = _longest(said, lambda text: mark_in(text) is not None and len(text) > len(mark_in(text) or "") + 12)
+    answer = _named(
+        "answer", {path: said[path] for path in said if path not in (hashed, boxed) and _are_answers(said[path])}
+    )
     if hashed is not None:
         return snippet("gsm8k", {"question": question, "answer": hashed})
     if answer is not None:
@@ -102,13 +104,14 @@ def _named(role: Role, texts: Mapping[str, list[str]]) -> str | None:
     return next((path for wanted in _NAMES[role] for path, name in names.items() if name == wanted), None)
 
 
-def _first(texts: Mapping[str, list[str]], test: Any) -> str | None:
-    """The first column of whose texts at least half pass a test."""
+def _longest(texts: Mapping[str, list[str]], test: Any) -> str | None:
+    """The column of whose texts at least half pass a test; of several the one with the longest texts."""
+    passing = []
     for path, said in texts.items():
         present = [text for text in said if text]
         if present and sum(map(test, present)) * 2 >= len(present):
-            return path
-    return None
+            passing.append(path)
+    return max(passing, key=lambda path: sum(map(len, texts[path])), default=None)
 
 
 def _are_answers(texts: Sequence[str]) -> bool:
