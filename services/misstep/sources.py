@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from misstep.spec.models import ModelRef
 from misstep.spec.problems import APART, Problems, Source
 
 FILE_SUFFIXES = (".jsonl", ".parquet", ".json")
+_NO_DATA = re.compile(r"^\.|config|tokenizer|info|state|^readme", re.IGNORECASE)
 _PACKED = (".csv", ".tsv", ".gz", ".zst", ".bz2", ".xz", ".zip", ".arrow", ".txt")
 
 
@@ -108,12 +110,13 @@ def _no_split(folder: Path, split: str) -> str:
     """Say what a folder has in place of a split, and what to do."""
     begin = f"The folder has no {split}.jsonl, {split}.parquet or folder {split}/"
     names = sorted(f for f in folder.rglob("*") if f.is_file() and len(f.relative_to(folder).parts) <= 2)
-    data = [f for f in names if f.suffix in (*FILE_SUFFIXES, *_PACKED) and not f.name.startswith(".")]
+    data = [f for f in names if f.suffix in (*FILE_SUFFIXES, *_PACKED) and not _NO_DATA.search(f.name)]
     here = ", ".join(str(f.relative_to(folder)) for f in data[:8]) + (", ..." if len(data) > 8 else "")
-    shards = [f for f in data if f.suffix in FILE_SUFFIXES and f.name.startswith((f"{split}-", f"{split}_"))]
+    part = re.compile(rf"{re.escape(split)}[-_.]\d\d+\b")
+    shards = [f for f in data if f.suffix in FILE_SUFFIXES and part.match(f.name)]
     quoted = shlex.quote(str(folder / split))
     if len(shards) > 1 and len({f.parent for f in shards}) == 1:
-        pattern = f"{shlex.quote(str(shards[0].parent))}/{split}{shards[0].name[len(split)]}*"
+        pattern = f"{shlex.quote(str(shards[0].parent))}/{split}{shards[0].name[len(split)]}[0-9]*"
         move = f"mkdir {quoted} && mv {pattern} {quoted}/"
         return f"{begin}. It has {here}. Put the parts of the split into a folder: {move}"
     one = next(iter(shards or [f for f in data if f.stem.split(".")[0] == split] or data), None)

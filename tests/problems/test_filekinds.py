@@ -1,4 +1,4 @@
-"""Files that are not what their name says: what each is called, and that the command in the fix makes a file that loads."""
+"""Files that are not what their name says: how each is called; the command in the fix makes a file that loads."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def converted(path: Path) -> list[dict[str, object]]:
         ("t.json", json.dumps(ROWS, indent=2), "one JSON array"),
         ("it's.jsonl", "\ufeff" + json.dumps(ROWS), "one JSON array"),
         ("t.jsonl", json.dumps({"data": ROWS}), 'one JSON object, whose "data" holds the rows'),
-        ("t.json", json.dumps({"version": "1", "train": ROWS}, indent=1), 'one JSON object, whose "train" holds the rows'),
-        ("t.json", json.dumps({c: {str(i): row[c] for i, row in enumerate(ROWS)} for c in ROWS[0]}), "a table by columns"),
+        ("t.json", json.dumps({"version": "1", "train": ROWS}, indent=1), 'whose "train" holds the rows'),
+        ("t.json", json.dumps({c: {i: row[c] for i, row in enumerate(ROWS)} for c in ROWS[0]}), "a table by columns"),
         ("t.json", json.dumps({c: [row[c] for row in ROWS] for c in ROWS[0]}, indent=1), "a table by columns"),
         ("t.jsonl", "\n".join(json.dumps(row, indent=2) for row in ROWS), "JSON objects over several lines each"),
         ("t.jsonl", "".join(f"{row}\n" for row in ROWS), "lines that Python printed"),
@@ -149,6 +149,16 @@ def test_the_cases_that_were_reported(name: str) -> None:
     if not folder.is_dir():
         pytest.skip(f"no cases at {folder}")
     assert ("Git LFS pointer" if "lfs" in name else "one JSON array") in refused(folder / name)
+
+
+def test_a_folder_that_the_datasets_library_saved_is_named(tmp_path: Path) -> None:
+    import datasets
+
+    datasets.Dataset.from_list(ROWS).save_to_disk(tmp_path / "train")
+    message = refused(tmp_path / "train")
+    assert "save_to_disk" in message
+    subprocess.run(["bash", "-ec", message[message.index("python3 -c") :]], check=True, timeout=120)
+    assert [dict(values) for _, values in rows(tmp_path / "train.parquet")] == ROWS
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "\ufeff"])

@@ -14,41 +14,44 @@ from misstep.verification.gold import gold_answer
 from tests.shared_data import shared_data
 
 ANSWERS = """
-4 | -3 | 3/4 | 1e5 | 12:30 PM | 3:4 | $12 per hour | 4 dollars and 50 cents | 6 inches by 4 inches
-2 hours and 30 minutes | 10 apples and 5 oranges | yes | No | True | unknown quantity | Tuesday | Evelyn Smith | Mr. Smith
-Will Smith and Art Grant | \\text{even} | \\text{None} | C | (C) 17 | C. 17 | B and D | A, C | (A) | I | II | XXX | Na
-no solution | There are no real solutions | cannot be determined | It cannot be determined from the information | DNE
-does not exist | undefined | infinitely many | never | all real numbers except 2 and 3 | All real numbers greater than 2.
-x=4 or x=5 | (1, 2) | (1)(2) | f(a) = 3, f(b) = 5 | P(a)=1 | a, b | x<2\\text{ or }x>3 | 2\\text{ if } x>0 | 1. 5 | 5 and 7
-red, green, blue, yellow, orange, purple, black, white | half past three | nine hundred and ninety-nine | invalid
-1.5\\text{ million} | \\{1, 2\\} | \\varnothing | an even number | the product of two primes | square root of 2 | Monday and Friday
+4 | -3 | 3/4 | 1e5 | 12:30 PM | 3:4 | $12 per hour | 4 dollars and 50 cents | 6 inches by 4 inches | 1. 5
+2 hours and 30 minutes | 10 apples and 5 oranges | yes | No | True | unknown quantity | Tuesday | Evelyn Smith
+Mr. Smith | Will Smith and Art Grant | \\text{even} | \\text{None} | C | (C) 17 | C. 17 | B and D | A, C | (A) | II
+XXX | Na | no solution | There are no real solutions | cannot be determined | DNE | does not exist | undefined
+It cannot be determined from the information | infinitely many | never | all real numbers except 2 and 3 | invalid
+All real numbers greater than 2. | x=4 or x=5 | (1, 2) | (1)(2) | f(a) = 3, f(b) = 5 | P(a)=1 | a, b | 5 and 7
+x<2\\text{ or }x>3 | 2\\text{ if } x>0 | half past three | nine hundred and ninety-nine | an even number
+red, green, blue, yellow, orange, purple, black, white | 1.5\\text{ million} | \\{1, 2\\} | \\varnothing
+the product of two primes | square root of 2 | Monday and Friday
 """
 NO_ANSWERS = {
-    "empty": ["", "  "],
-    "placeholder": "None | none. | N/A | n/a | NaN | null | notfound | Not Found | not-found | (not available) | unknown | -"
-    " | ? | ... | answers may vary | No answer | Answer not found | TBD",
-    "proof": r"proof | Proof. | \text{proof} | **proof** | To prove | Q.E.D. | Proof by induction | proof omitted | 证明略",
-    "elsewhere": "see solution | See the solution above. | see above | Refer to the solution | See explanation | above",
+    "placeholder": """None | none. | N/A | n/a | NaN | null | notfound | Not Found | not-found | (not available)
+        unknown | - | ? | ... | answers may vary | No answer | Answer not found | TBD""",
+    "proof": r"""proof | Proof. | \text{proof} | **proof** | To prove | Q.E.D. | Proof by induction | proof omitted
+        证明略""",
+    "elsewhere": """see solution | See the solution above. | see above | Refer to the solution | See explanation
+        above""",
     "picture": "![](https://cdn.example.org/a.png) | https://example.org/answer | <image>",
-    "parts": "(a) 4 (b) 5 | a) 4, b) 5 | 1) 3; 2) 5 | (i) 4; (ii) 5 | Part A: 4, Part B: 5 | (1) $x=3$ (2) $y=4$",
-    "sentence": "He has 3, buys 1 more, so he has 4 marbles in total. | Tom has 4 marbles left | Therefore, she earned $4."
-    " | The answer is that Tom has 4 apples | Tom walked three miles. | There are 4 marbles in the bag | The total is 4"
-    " | Janet sells 16 - 3 - 4 = 9 duck eggs a day. | 3+1=4. The answer is: 4 | So 4 marbles are left",
+    "parts": """(a) 4 (b) 5 | a) 4, b) 5 | 1) 3; 2) 5 | (i) 4; (ii) 5 | Part A: 4, Part B: 5 | (1) $x=3$ (2) $y=4$""",
+    "sentence": """He has 3, buys 1 more, so he has 4 marbles in total. | Tom has 4 marbles left | The total is 4
+        Therefore, she earned $4. | The answer is that Tom has 4 apples | Tom walked three miles.
+        There are 4 marbles in the bag | Janet sells 16 - 3 - 4 = 9 duck eggs a day. | 3+1=4. The answer is: 4
+        So 4 marbles are left""",
 }
 
 
-@pytest.mark.parametrize("gold", [text.strip() for line in ANSWERS.strip().splitlines() for text in line.split(" | ")])
+def split(listed: str) -> list[str]:
+    return [text.strip() for line in listed.strip().splitlines() for text in line.split(" | ")]
+
+
+@pytest.mark.parametrize("gold", split(ANSWERS))
 def test_answers_in_words_are_answers(gold: str) -> None:
     assert why_no_answer(gold) is None
 
 
 @pytest.mark.parametrize(
     ("reason", "gold"),
-    [
-        (reason, gold)
-        for reason, golds in NO_ANSWERS.items()
-        for gold in (golds if isinstance(golds, list) else golds.split(" | "))
-    ],
+    [("empty", ""), ("empty", "  "), *((why, gold) for why, golds in NO_ANSWERS.items() for gold in split(golds))],
 )
 def test_what_is_no_answer_is_told_by_its_reason(reason: str, gold: str) -> None:
     assert why_no_answer(gold) == reason

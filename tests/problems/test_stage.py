@@ -166,7 +166,7 @@ def test_a_nested_data_set_without_solutions_is_read_for_a_teacher(tmp_path: Pat
     )
     assert summary["problems"]["train"] == summary["without_solution"] == 28
     assert all(question.startswith("Tom number") for question in table["question"].to_pylist())
-    with pytest.raises(BadInput, match="of 28 problems 28 without a solution.*Set columns.solution"):
+    with pytest.raises(BadInput, match=r"of 28 problems 28 without a solution.*Set columns\.solution"):
         ingest(tmp_path, spec)
 
 

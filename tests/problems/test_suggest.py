@@ -44,7 +44,8 @@ SHAPES: list[tuple[str, dict[str, Any], str]] = [
     (
         "metamath",
         {"query": Q, "original_question": Q, "response": "1 + 1 gives {i}. The answer is: {i}", "type": "GSM"},
-        'format: table, columns: {question: query, answer: response, solution: response, answerAfter: "The answer is:"}',
+        "format: table, columns: {question: query, answer: response, solution: response, "
+        'answerAfter: "The answer is:"}',
     ),
     (
         "dapo",

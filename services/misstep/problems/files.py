@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -26,6 +27,11 @@ def rows(path: Path) -> Iterator[Row]:
         BadInput: another kind of file, or a row that cannot be read, by line.
     """
     if path.is_dir():
+        if any(path.glob("*.arrow")):
+            code = f"import datasets; datasets.load_from_disk({str(path)!r}).to_parquet({f'{path}.parquet'!r})"
+            raise BadInput(
+                str(path), "a folder that save_to_disk wrote", f"Write Parquet: python3 -c {shlex.quote(code)}"
+            )
         for file in sorted((f for f in path.rglob("*") if f.suffix in SUFFIXES and f.is_file()), key=_natural_order):
             name = str(file.relative_to(path))
             if file.suffix == ".json":

@@ -15,8 +15,8 @@ from misstep.problems.overlap import overlapping
 from misstep.problems.raw import RawProblem, normalised, problem_id
 
 EXAMPLES_OF_A_REASON = 3
-ROWS_TRIED = 8
-"""Rows of one problem whose solutions are tried, until one is correct."""
+ROWS_TRIED = 4
+"""Rows of one problem whose solutions are kept and tried until one is correct: each costs memory."""
 
 
 @dataclass(frozen=True, slots=True)
