@@ -13,6 +13,7 @@ from misstep.artifacts.store import file_uri_path, open_store
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.cost.architecture import Architecture, architecture_from, known_architecture
 from misstep.plan.frozen import External, Storage
+from misstep.problems.filekinds import refuse_other_kind
 from misstep.spec.experiment import Experiment
 from misstep.spec.models import ModelRef
 from misstep.spec.problems import APART, Problems, Source
@@ -38,8 +39,9 @@ def resolve(
         An uploaded copy enters with the digest that the experiment names, which stages check; nothing is fetched.
 
     Raises:
-        BadInput: a path that is missing, a source without origin, training problems that are all test problems, or a
-            NAME that the experiment does not use.
+        BadInput: a path that is missing, a source without origin, a file that is no data (a Git LFS pointer, a packed
+            file, one JSON array), training problems that are all test problems, or a NAME that the experiment does not
+            use.
     """
     data, models = dict(data or {}), dict(models or {})
     problems = experiment.spec.problems
@@ -93,6 +95,9 @@ def _source(split: str, source: Source, override: str | None) -> External:
     found = split_path(path, source.split or split)
     if found is None:
         raise BadInput(field, str(path), _no_split(path, source.split or split))
+    files = [found] if found.is_file() else [f for f in sorted(found.rglob("*")) if f.suffix in (".jsonl", ".parquet")]
+    for file in files:
+        refuse_other_kind(file)
     return External(uri=str(found.resolve()), digest=digest_path(found))
 
 

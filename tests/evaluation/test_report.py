@@ -107,7 +107,7 @@ def test_what_the_data_lost_is_said_where_it_is_much(report: Report) -> None:
     assert f"{lost}, and were left out: 99 a sentence, 1 empty." in text
     assert "2 train rows had no question and were left out." in text
     assert "1 train row repeats a problem with an answer that is spelled otherwise; the first was kept." in text
-    assert "System turn left out in 5 train rows: policy.prompt alone says how questions are put." in text
+    assert "In 5 train rows the system turn is left out." in text
     assert "6 training problems came without a solution of the teacher" in text
     assert "Without a final answer that responses can be checked against, of train: 99 a sentence, 1 empty." in text
     few = words(report(**SMALL).html)

@@ -188,7 +188,7 @@ class World:
             "bad_gold": {"train": self.bad_golds},
             "bad_gold_reasons": {"train": {"a sentence": self.bad_golds - 1, "empty": 1}},
             "bad_gold_examples": [f"train, line 7: 'forty'{self.hostile}"],
-            "changed": {"train": {"system turn left out": 5}},
+            "remarks": {"train": {"the system turn is left out": 5}},
             "without_solution": 6,
             "test_problems_in_training": 1,
             "left_out_of_training": 2,

@@ -98,6 +98,15 @@ def test_a_folder_with_a_split_in_parts_or_under_another_name_says_what_to_do(fo
         resolve(experiment(folder))
 
 
+def test_a_file_that_is_no_data_is_refused_before_anything_runs(folder: Path) -> None:
+    (folder / "data/train.jsonl").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+    with pytest.raises(BadInput, match=r"a Git LFS pointer, not the file itself\. .*lfs pull --include train\.jsonl"):
+        resolve(experiment(folder))
+    (folder / "data/train.jsonl").write_text('[{"question": "?", "answer": "#### 1"}]')
+    with pytest.raises(BadInput, match="one JSON array"):
+        resolve(experiment(folder))
+
+
 def test_one_set_of_problems_for_training_and_test_is_refused_wherever_it_comes_from(folder: Path) -> None:
     file = str(folder / "data/train.jsonl")
     hub = f"format: gsm8k, {PINNED}"

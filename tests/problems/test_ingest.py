@@ -59,10 +59,10 @@ def test_rows_without_a_question_are_counted_and_many_are_fatal() -> None:
         check(Ingest(), "train", raw("a", "", " "), {})
 
 
-def test_what_reading_left_out_is_counted() -> None:
+def test_remarks_are_counted() -> None:
     found = Ingest()
-    check(found, "train", [RawProblem(q, "1", None, "", changed=("system turn left out",)) for q in "ab"], {})
-    assert found.counts["train"].changed == {"system turn left out": 2}
+    check(found, "train", [RawProblem(q, "1", None, "", remarks=("it is odd",)) for q in "ab"], {})
+    assert found.counts["train"].remarks == {"it is odd": 2}
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab c"), st.sampled_from(["1", "2", "", "proof", "?"])), min_size=1))

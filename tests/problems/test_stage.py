@@ -115,7 +115,8 @@ def test_data_as_people_have_them_load_whole(tmp_path: Path, name: str, source: 
     assert summary["problems"] == {"test": 8, "train": 28, "validation": 4}
     assert summary["teacher_solutions"] == {"correct": 28}
     assert not summary["bad_gold"] and not summary["without_solution"]
-    assert not any("<<" in (solution or "") for solution in table["solution"].to_pylist()) or "list" in name
+    marks = any("<<" in solution for solution in table["solution"].to_pylist())
+    assert marks == bool(summary["remarks"]) == ("list" in name), "they stay where a table has them, and that is said"
 
 
 def test_golds_that_are_none_are_counted_with_their_reasons(tmp_path: Path) -> None:

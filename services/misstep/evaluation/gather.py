@@ -211,7 +211,7 @@ def _problems(ctx: StageContext) -> Problems:
         teacher=_teacher(summary["teacher"]) if "teacher" in summary else None,
         # Problems that were committed by an earlier version did not count these.
         **{name: dict(summary.get(name, {})) for name in ("rows", "no_question", "duplicates_with_another_answer")},
-        **{name: dict(summary.get(name, {})) for name in ("bad_gold_reasons", "changed")},
+        **{name: dict(summary.get(name, {})) for name in ("bad_gold_reasons", "remarks")},
         without_solution=summary.get("without_solution", 0),
     )
 

@@ -153,10 +153,9 @@ def _data(results: Results) -> Iterator[str]:
             f"{w.counted(other, f'{split} row')} {repeat} a problem with an answer that is "
             "spelled otherwise; the first was kept. Where they truly differ, one of them is wrong."
         )
-    for split, changes in data.changed.items():
-        for what, rows in changes.items():
-            where = w.counted(rows, f"{split} row")
-            yield f"{w.sentence(what)} in {where}: policy.prompt alone says how questions are put."
+    for split, remarks in data.remarks.items():
+        for remark, rows in remarks.items():
+            yield f"In {w.counted(rows, f'{split} row')} {remark}."
     if data.without_solution and data.teacher is None:
         yield (
             f"{w.counted(data.without_solution, 'training problem')} came without a solution of the teacher: the "

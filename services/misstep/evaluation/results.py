@@ -144,8 +144,8 @@ class Problems(_Record):
     bad_gold_reasons: dict[str, dict[str, int]] = Field(default_factory=dict)
     """Split -> why, in words -> problems."""
     bad_gold_examples: tuple[str, ...] = ()
-    changed: dict[str, dict[str, int]] = Field(default_factory=dict)
-    """Split -> what reading left out of rows that were kept -> rows."""
+    remarks: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """Split -> what reading left out or found odd, in words -> rows."""
     without_solution: int = 0
     """Training problems that come without a teacher's solution."""
     test_problems_in_training: int = 0

@@ -17,6 +17,7 @@ _TURNS = {
 }  # fmt: skip
 _BLANK = "\ufeff\u200b\u2060 \t\r\n\f\v\xa0\u3000"
 _NO_TEXT = frozenset(("nan", "none", "null", "<na>", "n/a", "nat"))
+_WHY_LEFT_OUT = "spec.policy.prompt says how questions are put"
 _DIGITS = 40
 """A number with more digits before or after its point than this is left as it is written."""
 
@@ -47,11 +48,11 @@ class Cell:
 
     Attributes:
         text: without white space at its ends; empty for null, NaN and nothing.
-        changed: what was left out or taken from it, for a count: ``system turn left out``.
+        remarks: what was left out, in words, for a count.
     """
 
     text: str
-    changed: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def find(values: Any, path: str) -> Any:
@@ -163,7 +164,8 @@ def _from_chat(messages: Sequence[Mapping[str, Any]], path: str, role: Role) -> 
             f"One is wanted. Name one by its position, for example {path}.{place}.{inside}, or leave the others out.",
         )
     dropped = dict.fromkeys(who for who, text in turns if text and who not in (wanted, "assistant"))
-    return Cell(taken[0], tuple(f"{who} turn left out" for who in dropped) if role == "question" else ())
+    remarks = tuple(f"the {who} turn of the question is left out ({_WHY_LEFT_OUT})" for who in dropped)
+    return Cell(taken[0], remarks if role == "question" else ())
 
 
 def _turn(message: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -29,6 +29,8 @@ _WIDE = (
 )
 _PAGE = re.compile(rb"<(?:!doctype|html|head|body|\?xml|script)\b", re.IGNORECASE)
 _ARRAY = re.compile(r"\[\s*(?:\{|\]\s*$)")
+_NAME = re.compile(r"[^\W\d][\w .-]{0,40}")
+"""A column in the first line of a CSV file."""
 _ROWS = "[print(json.dumps(r)) for r in {}]"
 _LOAD = 'json.load(open(sys.argv[1], encoding="utf-8-sig"))'
 
@@ -127,7 +129,8 @@ def _refuse_text(path: Path, text: str) -> None:
             f"This converts them: {_convert(path, rows, 'ast, ')}",
         )
     delimiter = next((sign for sign in ("\t", ";", ",") if sign in first), None)
-    if path.suffix in (".csv", ".tsv") or (delimiter and not first.startswith(("{", "["))):
+    names = first.split(delimiter) if delimiter else []
+    if path.suffix in (".csv", ".tsv") or (names and all(_NAME.fullmatch(name.strip('" ')) for name in names)):
         given = "" if delimiter in (None, ",") else f", delimiter={json.dumps(delimiter)}"
         rows = f'csv.DictReader(open(sys.argv[1], encoding="utf-8-sig", newline=""){given})'
         code = f"csv.field_size_limit(10**9); {_ROWS.format(rows)}"

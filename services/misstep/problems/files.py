@@ -21,7 +21,7 @@ SUFFIXES = (".jsonl", ".json", ".parquet")
 def rows(path: Path) -> Iterator[Row]:
     """Read a ``.jsonl`` or ``.parquet`` file, or all such files under a folder in the order of their names.
 
-    A ``.json`` file in a folder holds one problem, as MATH's do; one that is named itself is read as JSON lines.
+    A ``.json`` file in a folder may hold one problem, as MATH's do.
 
     Raises:
         BadInput: another kind of file, or a row that cannot be read, by line.
@@ -34,8 +34,9 @@ def rows(path: Path) -> Iterator[Row]:
             )
         for file in sorted((f for f in path.rglob("*") if f.suffix in SUFFIXES and f.is_file()), key=_natural_order):
             name = str(file.relative_to(path))
-            if file.suffix == ".json":
-                yield name, _one_object(file)
+            one = _one_object(file) if file.suffix == ".json" else None
+            if one is not None:
+                yield name, one
             else:
                 yield from ((f"{name}, {where}", values) for where, values in rows(file))
         return
@@ -117,11 +118,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _one_object(file: Path) -> Mapping[str, Any]:
+def _one_object(file: Path) -> Mapping[str, Any] | None:
+    """The object that is all of a file; None where it is something else, such as JSON lines."""
     try:
         return _object(file.read_text(encoding="utf-8-sig").strip(), str(file))
-    except UnicodeDecodeError as error:
-        raise BadInput(str(file), "not UTF-8 text", "Save the file as UTF-8.") from error
+    except (UnicodeDecodeError, BadInput):
+        return None
 
 
 def _natural_order(file: Path) -> tuple[str, int, str]:

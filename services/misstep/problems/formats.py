@@ -19,6 +19,7 @@ from misstep.problems.suggest import columns_in, snippet, suggest
 
 ReadSplit = Literal["train", "validation", "test"]
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
+MARKS_STAY = "calculator marks <<..>> stay in the solution (format gsm8k takes them out)"
 _LOOKED_AT = 200
 """Rows that say which columns there are: one that is in none of them is missing."""
 
@@ -110,9 +111,12 @@ class _Reader:
     def problem(self, row: Row) -> RawProblem:
         asked = self._cell(row, "question")
         question = between(asked.text, self.marks.get("question_after"), self.marks.get("question_before")) or ""
+        remarks: tuple[str, ...] = ()
         if self.format == "table":
             said = self._cell(row, "answer").text
             solution = self._cell(row, "solution").text
+            if _CALCULATOR.search(solution):
+                remarks = (MARKS_STAY,)
             gold = gold_in(said, self.marks.get("answer_after"), self.marks.get("answer_before"))
         elif self.format == "gsm8k":
             said = self._cell(row, "answer").text
@@ -129,7 +133,7 @@ class _Reader:
             source_id=self._cell(row, "id").text or None,
             reason=gold.reason,
             said=said,
-            changed=asked.changed,
+            remarks=(*asked.remarks, *remarks),
         )
 
     def _cell(self, row: Row, role: Role) -> Cell:

@@ -45,8 +45,8 @@ class Counts:
     """Reason, a key of ``non_answers.WORDS`` -> problems."""
     examples: list[tuple[str, str]] = field(default_factory=list)
     """(reason, where and what) of some of them, a few of each reason."""
-    changed: Counter[str] = field(default_factory=Counter)
-    """What reading left out -> rows."""
+    remarks: Counter[str] = field(default_factory=Counter)
+    """What reading left out or found odd, in words -> rows."""
 
     @property
     def dropped(self) -> int:
@@ -96,7 +96,7 @@ def check_split(
         if limit is not None and counts.rows >= limit:
             break
         counts.rows += 1
-        counts.changed.update(problem.changed)
+        counts.remarks.update(problem.remarks)
         text = normalised(problem.question)
         if not text:
             counts.no_question += 1

@@ -18,7 +18,7 @@ class RawProblem:
         source_id: the source's own id, where it has one.
         reason: why there is no gold, a key of ``non_answers.WORDS``; empty where the text itself decides.
         said: what the source says in place of a gold, for messages.
-        changed: what reading left out, for a count.
+        remarks: what reading left out or what looks odd, in words, for a count.
     """
 
     question: str
@@ -28,7 +28,7 @@ class RawProblem:
     source_id: str | None = None
     reason: str = ""
     said: str = ""
-    changed: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def normalised(text: str) -> str:

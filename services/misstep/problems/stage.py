@@ -73,8 +73,8 @@ class _Problems:
     def _say(self, split: str, counts: Counts) -> None:
         for reason, said in counts.examples:
             _log.info("%s: no final answer (%s), %s", split, WORDS[reason], said)
-        for what, rows in counts.changed.items():
-            _log.warning("%s: %s in %d rows", split, what, rows)
+        for remark, rows in counts.remarks.items():
+            _log.warning("%s: in %d rows %s", split, rows, remark)
         if counts.other_answers:
             _log.warning("%s: %d duplicates have another answer than the problem kept", split, counts.other_answers)
         _log.info("%s: %d problems kept%s", split, counts.rows - counts.dropped, dropped_words(counts))
@@ -142,7 +142,7 @@ class _Problems:
         return pa.table(columns, schema=PROBLEMS)
 
     def _summary(self, found: Ingest, judged: _Judged) -> Summary:
-        """Counts of all that was kept, dropped or changed; plain numbers stand in the run's line for this stage."""
+        """Counts of all that was kept, dropped or odd; plain numbers stand in the run's line for this stage."""
         return {
             "rows_dropped": sum(counts.dropped for counts in found.counts.values()) + found.left_out_of_training,
             "problems": dict(Counter(p.split for p in judged.problems)),
@@ -157,7 +157,7 @@ class _Problems:
                 if counts.bad_gold
             },
             "bad_gold_examples": examples(found),
-            "changed": {split: dict(counts.changed) for split, counts in found.counts.items() if counts.changed},
+            "remarks": {split: dict(counts.remarks) for split, counts in found.counts.items() if counts.remarks},
             "test_problems_in_training": found.held_out_in_training,
             "left_out_of_training": found.left_out_of_training,
             "without_solution": judged.without_solution,

@@ -24,7 +24,7 @@ DUPLICATE, NEAR, NEAR_SEED, HELD_OUT = "duplicate", "near-duplicate", "near-dupl
 near-duplicates of test and validation problems."""
 SOURCE = "teacher"
 HELD_OUT_COUNTS = (
-    "rows", "no_question", "duplicates", "duplicates_with_another_answer", "bad_gold", "bad_gold_reasons", "changed"
+    "rows", "no_question", "duplicates", "duplicates_with_another_answer", "bad_gold", "bad_gold_reasons", "remarks"
 )  # fmt: skip
 """What the problems stage counts by split, and says of held-out problems here too."""
 
