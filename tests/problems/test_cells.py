@@ -134,6 +134,24 @@ def test_of_a_chat_the_wanted_turn_is_taken(value: Any, role: Role, text: str, l
     assert [left_out in remark for remark in found.remarks] == ([True] if left_out else [])
 
 
+@pytest.mark.parametrize("text", [json.dumps(CHAT), str(CHAT), json.dumps(SHARE, indent=1)])
+def test_a_chat_that_is_written_out_as_text_is_one(text: str) -> None:
+    assert cell(text, "prompt", "question").text == "How many?"
+    assert cell(f"Read {text}", "prompt", "question").text.startswith("Read [")
+
+
+@pytest.mark.parametrize("text", ['{"truth": {"value": "4"}}', "{'truth': {'value': '4'}}"])
+def test_a_path_leads_into_an_object_that_is_written_out_as_text(text: str) -> None:
+    assert find({"rm": text}, "rm.truth.value") == "4"
+    assert find({"rm": "truth"}, "rm.truth.value") is ABSENT
+
+
+def test_hostile_text_is_no_object() -> None:
+    for text in ("[" * 100_000, "{" * 100_000, '[{"role": ' * 10_000, "(" * 100_000):
+        assert find({"a": text}, "a.b") is ABSENT
+        assert cell(text, "a", "question").text == text.strip()
+
+
 @pytest.mark.parametrize(
     ("value", "role", "said"),
     [

@@ -72,6 +72,8 @@ def test_jsonl_and_parquet_tables_are_the_same(tmp_path: Path) -> None:
         ('{"q": "x", "a": ' + "1" * 5000 + ', "s": ""}', "This is no JSON"),
         ('{"q": "x", "a": 1, "s": ""}\n{"q": "y", "a":', "The file ends in the middle of it"),
         ('{"q": "x", "a": "1", "s": ""}\n{broken', "t.jsonl, line 2: {broken. This is no JSON"),
+        ('{"q": "x", "a": 1},\n{"q": "y", "a": 2}]', "take the comma or bracket behind it away"),
+        ("Some words, and more of them follow\n", "This is no JSON"),
         ("[1]", "must be a JSON object"),
         ("[" * 100_000, "no JSON"),
     ],

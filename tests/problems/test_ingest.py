@@ -43,10 +43,11 @@ def test_further_rows_of_a_problem_bring_their_solutions_or_are_said_to_differ()
         RawProblem(" a", "1", "second", "line 3"),
         RawProblem("a", "2", "third", "line 4"),
         RawProblem("a", "proof", "fourth", "line 5"),
+        RawProblem("b", "1", None, "line 6"),
     ]
     found = Ingest()
     check(found, "train", rows, {})
-    [problem] = found.problems
+    problem = found.problems[0]
     assert (problem.solution, problem.further_solutions) == ("first", ("second",))
     assert found.by_split("duplicates") == {"train": 4} and found.by_split("other_answers") == {"train": 1}
 
@@ -68,8 +69,18 @@ def test_remarks_are_counted() -> None:
 @given(st.lists(st.tuples(st.sampled_from("ab c"), st.sampled_from(["1", "2", "", "proof", "?"])), min_size=1))
 def test_no_row_is_lost_without_a_count(rows: list[tuple[str, str]]) -> None:
     found = Ingest()
+    rows += [("y", "1"), ("z", "1")]
     check(found, "train", [RawProblem(q, gold, None, "") for q, gold in rows], {}, percent=100)
     assert len(found.problems) + found.counts["train"].dropped == len(rows)
+
+
+def test_one_question_in_all_rows_or_none_of_its_own_is_fatal() -> None:
+    with pytest.raises(BadInput, match='all 3 rows have the same question, "math"'):
+        check(Ingest(), "train", raw("math", "math", "math"), {})
+    found, seen = Ingest(), dict[str, int]()
+    check(found, "test", raw("a", "b"), seen)
+    with pytest.raises(BadInput, match="all 2 questions stand in held-out problems too"):
+        check(found, "train", raw("a", "b"), seen)
 
 
 def test_unreadable_gold_is_dropped_with_a_count_and_named() -> None:

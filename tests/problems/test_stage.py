@@ -120,7 +120,10 @@ def test_data_as_people_have_them_load_whole(tmp_path: Path, name: str, source: 
 
 
 def test_golds_that_are_none_are_counted_with_their_reasons(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"1 of 8 problems have no final answer .*\(1 a proof is asked for\)"):
+    with pytest.raises(
+        BadInput,
+        match=r"train \(its split test\): 1 of 8 problems have no final answer .*\(1 a proof is asked for\)",
+    ):
         of_case(tmp_path, "numina15.jsonl", NUMINA)
     table, summary = of_case(tmp_path, "numina15.jsonl", NUMINA, ", badGoldPercent: 13")
     assert summary["bad_gold"] == {"test": 1, "train": 5}

@@ -73,6 +73,11 @@ SHAPES: list[tuple[str, dict[str, Any], str]] = [
         'answerBefore: "</answer>"}',
     ),
     (
+        "short solutions",
+        {"question": Q, "response": "So. Answer: {i}"},
+        'format: table, columns: {question: question, answer: response, solution: response, answerAfter: "Answer:"}',
+    ),
+    (
         "chats",
         {
             "id": "x-{i}",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
@@ -18,6 +21,8 @@ _TURNS = {
 _BLANK = "\ufeff\u200b\u2060 \t\r\n\f\v\xa0\u3000"
 _NO_TEXT = frozenset(("nan", "none", "null", "<na>", "n/a", "nat"))
 _WHY_LEFT_OUT = "spec.policy.prompt says how questions are put"
+_CHAT_TEXT = re.compile(r"""\[\s*\{\s*["'](?:role|from|content|value)["']\s*:""")
+_LONGEST_TEXT = 1_000_000
 _DIGITS = 40
 """A number with more digits before or after its point than this is left as it is written."""
 
@@ -61,6 +66,8 @@ def find(values: Any, path: str) -> Any:
     A column of that very name comes first, dots in it or not. Otherwise the path's parts lead into objects by name and
     into lists by position (``reward_model.ground_truth``, ``answers.0``).
     """
+    if isinstance(values, str):
+        values = _parsed(values)
     if isinstance(values, Mapping):
         if path in values:
             return values[path]
@@ -101,6 +108,9 @@ def cell(value: Any, path: str, role: Role) -> Cell:
         return Cell("")
     if isinstance(value, str):
         text = value.strip(_BLANK)
+        inside = _parsed(text) if role != "id" and _CHAT_TEXT.match(text) else None
+        if isinstance(inside, list) and all(isinstance(item, Mapping) and _turn(item) is not None for item in inside):
+            return _from_chat(inside, path, role)
         return Cell("" if role in ("question", "solution") and text.casefold() in _NO_TEXT else text)
     if isinstance(value, bool):
         raise CellError(
@@ -122,6 +132,16 @@ def cell(value: Any, path: str, role: Role) -> Cell:
             return _from_chat(value, path, role)
         return _from_list(value, path, role)
     raise CellError(f"a {type(value).__name__}, which is no text", "Name a column that holds text or numbers.")
+
+
+def _parsed(text: str) -> Any:
+    """What a text holds that is an object or a list written out, in JSON or as Python prints it; None otherwise."""
+    if not text.lstrip().startswith(("{", "[")) or len(text) > _LONGEST_TEXT:
+        return None
+    for read in (json.loads, ast.literal_eval):
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            return read(text)
+    return None
 
 
 def number_text(value: float | Decimal) -> str:

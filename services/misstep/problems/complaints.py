@@ -42,7 +42,7 @@ def reason_words(reasons: Mapping[str, int]) -> str:
 
 
 def gold_complaint(
-    split: str, rows: int, reasons: Counter[str], examples: Sequence[tuple[str, str]], source: Reading | None
+    field: str, rows: int, reasons: Counter[str], examples: Sequence[tuple[str, str]], source: Reading | None
 ) -> BadInput:
     """Return the error for too many problems without a final answer. It advises only what acts on golds."""
     bad = reasons.total()
@@ -56,16 +56,16 @@ def gold_complaint(
         else ""
     )
     return BadInput(
-        f"spec.problems.{split}",
+        field,
         f"{bad:,} of {rows:,} problems have no final answer to check responses against ({reason_words(reasons)})",
-        f"Seen: {'; '.join(shown)}. {_gold_advice(split, chief, source)}{allow}",
+        f"Seen: {'; '.join(shown)}. {_gold_advice(chief, source)}{allow}",
     )
 
 
-def _gold_advice(split: str, reason: str, source: Reading | None) -> str:
+def _gold_advice(reason: str, source: Reading | None) -> str:
     advice = source.advice() if source is not None and source.sample else None
     there = f" The columns there are: {source.columns()}." if source is not None and source.sample else ""
-    paste = f" Write in spec.problems.{split}: {advice}" if advice else ""
+    paste = f" Write in {source.place}: {advice}" if source is not None and advice else ""
     match reason:
         case "hash":
             alone = f"If the column holds final answers alone, use format: table.{there}"
@@ -129,7 +129,8 @@ def dropped_words(counts: Counts, overlapping: int = 0) -> str:
     parts = [
         f"{count:,} {what}"
         for count, what in (
-            (counts.duplicates, "duplicates"),
+            (counts.duplicates - counts.held_out, "duplicates"),
+            (counts.held_out, "that are held out in another split"),
             (counts.no_question, "without a question"),
             (counts.bad_gold.total(), "without a final answer"),
             (overlapping, "that share a passage with a test problem"),

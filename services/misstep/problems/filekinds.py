@@ -29,7 +29,7 @@ _WIDE = (
 )
 _PAGE = re.compile(rb"<(?:!doctype|html|head|body|\?xml|script)\b", re.IGNORECASE)
 _ARRAY = re.compile(r"\[\s*(?:\{|\]\s*$)")
-_NAME = re.compile(r"[^\W\d][\w .-]{0,40}")
+_NAME = re.compile(r"[^\W\d][\w.-]{0,40}(?: [\w.-]{1,20}){0,2}")
 """A column in the first line of a CSV file."""
 _ROWS = "[print(json.dumps(r)) for r in {}]"
 _LOAD = 'json.load(open(sys.argv[1], encoding="utf-8-sig"))'

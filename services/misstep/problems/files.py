@@ -91,6 +91,10 @@ def _object(text: str, where: str, *, whole: bool = True) -> Mapping[str, Any]:
         raise BadInput(where, f"the column {error} stands twice with different values", "Keep one of them.") from error
     except (ValueError, RecursionError) as error:
         cut = "The file ends in the middle of it: copy or download it again, or remove this line."
+        if text.endswith(("},", "}]")):
+            raise BadInput(
+                where, text[:80], "A line is one object alone: take the comma or bracket behind it away."
+            ) from error
         fix = f"This is no JSON ({error}). Fix or remove it." if whole else f"This is no JSON. {cut}"
         raise BadInput(where, text[:80], fix) from error
     if not isinstance(value, dict):

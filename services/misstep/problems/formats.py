@@ -36,12 +36,20 @@ class Reading:
 
     problems: Iterator[RawProblem]
     format: str
+    split: ReadSplit
+    place: str
+    """Where the spec says how these are read: of a test split that is not given apart, ``spec.problems.train``."""
     sample: list[Mapping[str, Any]] = field(default_factory=list)
     columns_read: Mapping[str, str] = field(default_factory=dict)
     marks: Mapping[str, str] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[RawProblem]:
         return self.problems
+
+    @property
+    def field(self) -> str:
+        """The field that errors name."""
+        return self.place if self.place.endswith(f".{self.split}") else f"{self.place} (its split {self.split})"
 
     def advice(self) -> str | None:
         """Fields of a source that would read these rows better, as YAML to paste; None where none are known."""
@@ -54,40 +62,49 @@ class Reading:
 
 
 def read_source(
-    params: SourceParams, path: Path | None, split: ReadSplit, fetched: Iterable[Row] | None = None
+    params: SourceParams,
+    path: Path | None,
+    split: ReadSplit,
+    fetched: Iterable[Row] | None = None,
+    given: ReadSplit | None = None,
 ) -> Reading:
     """Read one source.
 
     Args:
         path: the file or folder, for sources that are files.
         fetched: rows that were fetched from the Hub, in place of `path`.
+        given: the split whose fields say how this one is read; itself by default.
 
     Raises:
         BadInput: a missing column or an unreadable row.
     """
+    place = f"spec.problems.{given or split}"
     if params.format == "strides":
-        return Reading(_strides(params, split), params.format)
+        return Reading(_strides(params, split), params.format, split, place)
     assert path is not None
     found = iter(rows(path) if fetched is None else fetched)
     first = list(islice(found, _LOOKED_AT))
     sample = [values for _, values in first]
     columns = DEFAULT_COLUMNS[params.format] | params.columns
-    reader = _Reader(params.format, columns, params.marks, f"spec.problems.{split}.columns", path)
-    reading = Reading(map(reader.problem, chain(first, found)), params.format, sample, columns, params.marks)
+    reader = _Reader(params.format, columns, params.marks, f"{place}.columns", path)
+    problems = map(reader.problem, chain(first, found))
+    reading = Reading(problems, params.format, split, place, sample, columns, params.marks)
     if sample:
-        _check_columns(reading, columns, split, path)
+        _check_columns(reading, path)
     return reading
 
 
-def _check_columns(reading: Reading, columns: Mapping[str, str], split: str, path: Path) -> None:
+def _check_columns(reading: Reading, path: Path) -> None:
     """Refuse columns that no row has, saying which there are and what would fit them."""
-    missing = [name for name in columns.values() if all(find(row, name) is ABSENT for row in reading.sample)]
+    missing = [
+        name for name in reading.columns_read.values() if all(find(row, name) is ABSENT for row in reading.sample)
+    ]
     if not missing:
         return
     advice = reading.advice()
-    fix = f" Write in spec.problems.{split}: {advice}" if advice else f" Name them in spec.problems.{split}.columns."
+    fix = f" Write in {reading.place}: {advice}" if advice else f" Name them in {reading.place}.columns."
     raise BadInput(
-        f"spec.problems.{split}",
+        reading.field,
         f"format {reading.format} reads the column{'s' if len(missing) > 1 else ''} {' and '.join(missing)}, which "
         f"{path.name} does not have",
         f"The columns there are: {reading.columns()}.{fix}",

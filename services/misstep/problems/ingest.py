@@ -39,6 +39,8 @@ class Counts:
     rows: int = 0
     no_question: int = 0
     duplicates: int = 0
+    held_out: int = 0
+    """Duplicates of problems of an earlier split, which holds them out."""
     other_answers: int = 0
     """Duplicates whose answer is spelled otherwise than that of the problem that was kept."""
     bad_gold: Counter[str] = field(default_factory=Counter)
@@ -113,7 +115,8 @@ def check_split(
             seen[text] = len(into.problems)
             name = problem.source_id or problem_id(problem.question)
             into.problems.append(Problem(name, split, problem.question, problem.gold, problem.solution))
-    _refuse_bad(into, split, counts, bad_gold_percent, raw if isinstance(raw, Reading) else None)
+    source = raw if isinstance(raw, Reading) else None
+    _refuse_bad(into, split, source.field if source else f"spec.problems.{split}", bad_gold_percent, source)
 
 
 def _why_no_gold(problem: RawProblem, readable: Callable[[str], bool]) -> str:
@@ -124,6 +127,7 @@ def _why_no_gold(problem: RawProblem, readable: Callable[[str], bool]) -> str:
 def _note_duplicate(into: Ingest, counts: Counts, at: int, split: str, problem: RawProblem) -> None:
     """Count what a further row of a kept problem says, and keep its solution for where the kept one is not correct."""
     kept = into.problems[at]
+    counts.held_out += kept.split != split
     if problem.gold != kept.gold:
         counts.other_answers += not (problem.reason or why_no_answer(problem.gold))
     elif kept.split == split == "train" and problem.solution:
@@ -133,24 +137,38 @@ def _note_duplicate(into: Ingest, counts: Counts, at: int, split: str, problem: 
             into.problems[at] = replace(kept, further_solutions=(*kept.further_solutions, problem.solution))
 
 
-def _refuse_bad(into: Ingest, split: str, counts: Counts, percent: int, source: Reading | None) -> None:
+def _refuse_bad(into: Ingest, split: str, field: str, percent: int, source: Reading | None) -> None:
+    counts = into.counts[split]
+    there = f" The columns there are: {source.columns()}." if source is not None and source.sample else ""
     if counts.rows == 0:
-        raise BadInput(f"spec.problems.{split}", "an empty data set", "Give a source that holds problems.")
+        raise BadInput(field, "an empty data set", "Give a source that holds problems.")
     if counts.no_question * 100 > percent * counts.rows:
-        there = f" The columns there are: {source.columns()}." if source is not None and source.sample else ""
         raise BadInput(
-            f"spec.problems.{split}",
+            field,
             f"{counts.no_question} of {counts.rows} rows have no question",
             f"Set columns.question to the column that holds it, and questionAfter and questionBefore to marks that are "
             f"in every row; or allow more with spec.problems.badGoldPercent.{there}",
         )
     if counts.bad_gold.total() * 100 > percent * counts.rows:
-        raise gold_complaint(split, counts.rows, counts.bad_gold, counts.examples, source)
+        raise gold_complaint(field, counts.rows, counts.bad_gold, counts.examples, source)
+    kept = [p for p in into.problems if p.split == split]
+    if len(kept) == 1 and counts.duplicates - counts.held_out == counts.rows - 1 > 1:
+        raise BadInput(
+            field,
+            f"all {counts.rows} rows have the same question, {excerpt(kept[0].question)}",
+            f"Set columns.question to the column of problems.{there}",
+        )
+    if counts.held_out == counts.rows:
+        raise BadInput(
+            field,
+            f"all {counts.rows} questions stand in held-out problems too",
+            "A problem that stands in both is held out. Give other problems to train on, or a limit for the others.",
+        )
     names = Counter(p.problem_id for p in into.problems)
     twice = next((name for name, count in names.items() if count > 1), None)
     if twice is not None:
         raise BadInput(
-            f"spec.problems.{split}",
+            field,
             f"the id {twice} stands twice",
             "Ids must be different, also between splits; name another column in columns.id, or leave it out.",
         )

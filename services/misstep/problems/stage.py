@@ -87,10 +87,17 @@ class _Problems:
         role = f"source_{split}"
         if not self.ctx.has(role):
             return read_source(source, None, split)
+        given = self._given(split)
         uri = self.ctx.stage.externals[role].uri
         if uri.startswith("hf://"):
-            return read_source(source, Path(uri), split, hub_rows(uri))
-        return read_source(source, self.ctx.external_path(role), split)
+            return read_source(source, Path(uri), split, hub_rows(uri), given)
+        return read_source(source, self.ctx.external_path(role), split, given=given)
+
+    def _given(self, split: ReadSplit) -> ReadSplit:
+        """Where the spec says how a split is read: a test split is read as the training problems where it is not given
+        apart, or is given alike."""
+        alike = self.params.test.model_copy(update={"limit": self.params.train.limit}) == self.params.train
+        return "train" if split == "test" and alike else split
 
     def _judge_solutions(self, problems: Sequence[Problem]) -> _Judged:
         """Judge the teacher's training solutions: only correct ones may be imitated.

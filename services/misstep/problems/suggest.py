@@ -58,7 +58,7 @@ def suggest(rows: Sequence[Mapping[str, Any]]) -> str | None:
     said = {path: texts["answer"][path] for path in rest if path != question or _is_chat(rows, path)}
     hashed = _longest(said, lambda text: re.search(r"^#### *\S", text, re.MULTILINE) is not None)
     boxed = _longest(said, lambda text: "\\boxed" in text)
-    marked = _longest(said, lambda text: mark_in(text) is not None and len(text) > len(mark_in(text) or "") + 12)
+    marked = _longest(said, _ends_in_marked_answer)
     answer = _named(
         "answer", {path: said[path] for path in said if path not in (hashed, boxed) and _are_answers(said[path])}
     )
@@ -76,6 +76,12 @@ def suggest(rows: Sequence[Mapping[str, Any]]) -> str | None:
         marks = {"answer_after": mark} | ({"answer_before": "</answer>"} if mark == "<answer>" else {})
         return snippet("table", {"question": question, "answer": marked, "solution": marked}, marks)
     return None
+
+
+def _ends_in_marked_answer(text: str) -> bool:
+    """Whether a known mark stands in a text, and something before it: ``Answer: 4`` alone needs no mark."""
+    mark = mark_in(text)
+    return mark is not None and (mark == "<answer>" or not text.casefold().startswith(mark.casefold()))
 
 
 def _texts(rows: Sequence[Mapping[str, Any]], path: str, role: Role) -> list[str]:
