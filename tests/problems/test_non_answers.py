@@ -22,6 +22,7 @@ It cannot be determined from the information | infinitely many | never | all rea
 All real numbers greater than 2. | x=4 or x=5 | (1, 2) | (1)(2) | f(a) = 3, f(b) = 5 | P(a)=1 | a, b | 5 and 7
 x<2\\text{ or }x>3 | 2\\text{ if } x>0 | half past three | nine hundred and ninety-nine | an even number
 red, green, blue, yellow, orange, purple, black, white | 1.5\\text{ million} | \\{1, 2\\} | \\varnothing
+1.5, 2.5 | 1: 2: 3 | 1 : 2 : 3 | 1:30, 2:30 | (1) and (2) | above | \\begin{cases} 1 & n \\text{ is even} \\end{cases}
 the product of two primes | square root of 2 | Monday and Friday
 """
 NO_ANSWERS = {
@@ -30,7 +31,7 @@ NO_ANSWERS = {
     "proof": r"""proof | Proof. | \text{proof} | **proof** | To prove | Q.E.D. | Proof by induction | proof omitted
         证明略""",
     "elsewhere": """see solution | See the solution above. | see above | Refer to the solution | See explanation
-        above""",
+        as above""",
     "picture": "![](https://cdn.example.org/a.png) | https://example.org/answer | <image>",
     "parts": """(a) 4 (b) 5 | a) 4, b) 5 | 1) 3; 2) 5 | (i) 4; (ii) 5 | Part A: 4, Part B: 5 | (1) $x=3$ (2) $y=4$""",
     "sentence": """He has 3, buys 1 more, so he has 4 marbles in total. | Tom has 4 marbles left | The total is 4

@@ -7,6 +7,7 @@ an answer in words (``yes``, ``Tuesday``, ``Evelyn Smith``, ``\text{even}``, ``n
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 WORDS = {
     "empty": "empty",
@@ -39,13 +40,14 @@ _PROOF = re.compile(
 )
 _ELSEWHERE = re.compile(
     r"(?:please )?(?:see|refer to|look at|cf\.?|check)\b.{0,60}"
-    r"|(?:as |given |explained |shown |described )?(?:in |see )?(?:the )?(?:solution|explanation|above|below)"
-    r"|(?:as )?(?:above|below|stated above|in the text)|(?:见|詳|详|参见)(?:解析|解答|上|下).{0,10}|见解析",
+    r"|(?:as |given |explained |shown |described )?(?:in )?(?:the )?(?:solution|explanation|text)"
+    r"|(?:as |as stated |given |explained |shown |described )(?:above|below)"
+    r"|(?:见|詳|详|参见)(?:解析|解答|上|下).{0,10}|见解析",
     re.IGNORECASE | re.DOTALL,
 )
 _PICTURE = re.compile(r"!\[[^\]]*\]\s*\(|<img\b|https?://|^\s*<image>|\\includegraphics", re.IGNORECASE)
 _LABELS = re.compile(
-    r"(?:^|(?<=[\s;,.:{]))(?:part\s+|\()?([a-e]|[1-5]|i{1,3}|iv)\s*[).:]\)?\s*(?=[-$\\\w√(])", re.IGNORECASE
+    r"(?:^|(?<=[\s;,.:{]))(?:part\s+|\()?([a-e]|[1-5]|i{1,3}|iv)(?:\)|[.:](?=\s))\s*(?=[-$\\\w√(])", re.IGNORECASE
 )
 _ORDERS = (("a", "b"), ("1", "2"), ("i", "ii"))
 _MARKUP = re.compile(r"\\(?:text|textbf|textit|mbox|mathrm)\s*\{([^{}]*)\}|\\\(|\\\)|\\[,;! ]|[*_`~]")
@@ -79,7 +81,6 @@ def why_no_answer(gold: str) -> str | None:
     if _PICTURE.search(text):
         return "picture"
     bare = _bare(text)
-    words = _WORD.findall(bare)
     if not bare or ("\\text" not in text and bare != "Na" and _PLACEHOLDER.fullmatch(bare)):
         return "placeholder"
     if _PROOF.fullmatch(bare):
@@ -88,7 +89,7 @@ def why_no_answer(gold: str) -> str | None:
         return "elsewhere"
     if _has_parts(text):
         return "parts"
-    return "sentence" if _is_sentence(text, bare, words) else None
+    return "sentence" if _is_sentence(text, bare) else None
 
 
 def _bare(text: str) -> str:
@@ -99,22 +100,26 @@ def _bare(text: str) -> str:
 
 
 def _has_parts(text: str) -> bool:
-    """Whether the text has labels of parts in their order, each with something behind: ``(a) 4 (b) 5``."""
-    labels = [found[1].lower() for found in _LABELS.finditer(text)]
-    return any(one in labels and two in labels[labels.index(one) :] for one, two in _ORDERS)
+    """Whether the text has labels of parts in their order, each with something behind: ``(a) 4 (b) 5``.
+
+    ``1: 2: 3`` is a ratio, and ``1.5, 2.5`` are two numbers.
+    """
+    labels = [(found[1].lower(), found.start(), found.end()) for found in _LABELS.finditer(text)]
+    return any(
+        (label, following) in _ORDERS and end < start and any(map(str.isalnum, text[end:start]))
+        for (label, _, end), (following, start, _) in pairwise(labels)
+    )
 
 
-def _is_sentence(text: str, bare: str, words: list[str]) -> bool:
+def _is_sentence(text: str, bare: str) -> bool:
+    if "\\begin{" in text:
+        return False  # "1 if n is even" stands in a table of cases
     if _ANSWER_IS.search(bare):
         return True
     plain = _MATH.sub(" ", bare)
-    if len(words) < 2 or len(_WORD.findall(plain)) < 2:
-        return False
-    if _DENIAL.search(plain) and len(words) <= 8:
+    words = len(_WORD.findall(plain))
+    if words < 3 or (words <= 8 and _DENIAL.search(plain)):
         return False  # "there is no solution", "it cannot be determined"
     longest = max(len(_WORD.findall(part)) for part in re.split(r"[,;]", plain))
-    if len(words) >= 3 and _BOUNDARY.search(plain):
-        return True
-    if longest >= 4 and _FULL_STOP.fullmatch(text):
-        return True
-    return bool(len(words) >= 3 and _CLAUSE.search(plain)) or longest >= _MANY_WORDS
+    ends = _BOUNDARY.search(plain) or (longest >= 4 and _FULL_STOP.fullmatch(text))
+    return bool(ends or _CLAUSE.search(plain)) or longest >= _MANY_WORDS
