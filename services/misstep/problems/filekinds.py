@@ -32,6 +32,7 @@ _ARRAY = re.compile(r"\[\s*(?:\{|\]\s*$)")
 _NAME = re.compile(r"[^\W\d][\w.-]{0,40}(?: [\w.-]{1,20}){0,2}")
 """A column in the first line of a CSV file."""
 _ROWS = "[print(json.dumps(r)) for r in {}]"
+_WANTED = "One object a line is wanted (JSON lines). This converts it: "
 _LOAD = 'json.load(open(sys.argv[1], encoding="utf-8-sig"))'
 
 
@@ -65,11 +66,7 @@ def refuse_other_kind(path: Path) -> None:
             raise BadInput(str(path), "JSON, not Parquet", f"Name it so: {_move(path, '.jsonl')}")
         return
     if _ARRAY.match(text):
-        raise BadInput(
-            str(path),
-            "one JSON array",
-            f"One object a line is wanted (JSON lines). This converts it: {_convert(path, _ROWS.format(_LOAD))}",
-        )
+        raise BadInput(str(path), "one JSON array", _WANTED + _convert(path, _ROWS.format(_LOAD)))
     _refuse_text(path, text)
 
 
@@ -141,14 +138,13 @@ def _refuse_text(path: Path, text: str) -> None:
 
 def _indented(path: Path) -> tuple[str, str]:
     """Say what a file is whose first line holds nothing but a brace: one object, or several, over many lines."""
-    wanted = "One object a line is wanted (JSON lines). This converts it: "
     value = _whole(path)
     if value is None:
         split = r're.split(r"(?<=^\})\s*(?=^\{)", open(sys.argv[1], encoding="utf-8-sig").read(), flags=re.M)'
         code = f"[print(json.dumps(json.loads(r))) for r in {split}]"
-        return "JSON objects over several lines each", wanted + _convert(path, code, "re, ")
+        return "JSON objects over several lines each", _WANTED + _convert(path, code, "re, ")
     what, code = wrapped_rows(value) or ("one JSON object over several lines", "[print(json.dumps(d))]")
-    return what, wanted + _convert(path, f"d = {_LOAD}; {code}")
+    return what, _WANTED + _convert(path, f"d = {_LOAD}; {code}")
 
 
 def _whole(path: Path) -> dict[str, Any] | None:
@@ -191,8 +187,7 @@ def refuse_wrapped(path: Path, value: dict[str, Any]) -> None:
     found = wrapped_rows(value)
     if found is not None:
         what, code = found
-        fix = f"One object a line is wanted (JSON lines). This converts it: {_convert(path, f'd = {_LOAD}; {code}')}"
-        raise BadInput(str(path), what, fix)
+        raise BadInput(str(path), what, _WANTED + _convert(path, f"d = {_LOAD}; {code}"))
 
 
 def _convert(path: Path, code: str, modules: str = "") -> str:

@@ -15,19 +15,13 @@ from misstep.problems.cells import ABSENT, Cell, CellError, Role, cell, find
 from misstep.problems.files import Row, rows
 from misstep.problems.golds import Gold, between, gold_in
 from misstep.problems.raw import RawProblem
-from misstep.problems.suggest import columns_in, snippet, suggest
+from misstep.problems.suggest import DEFAULT_COLUMNS, columns_in, snippet, suggest
 
 ReadSplit = Literal["train", "validation", "test"]
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 MARKS_STAY = "calculator marks <<..>> stay in the solution (format gsm8k takes them out)"
 _LOOKED_AT = 200
 """Rows that say which columns there are: one that is in none of them is missing."""
-
-DEFAULT_COLUMNS: dict[str, dict[str, str]] = {
-    "gsm8k": {"question": "question", "answer": "answer"},
-    "math": {"question": "problem", "solution": "solution"},
-    "table": {"question": "question", "answer": "answer"},
-}
 
 
 @dataclass

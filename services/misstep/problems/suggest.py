@@ -12,6 +12,12 @@ from misstep.problems.cells import CellError, Role, cell, find, paths
 from misstep.problems.golds import mark_in
 from misstep.problems.non_answers import why_no_answer
 
+DEFAULT_COLUMNS: dict[str, dict[str, str]] = {
+    "gsm8k": {"question": "question", "answer": "answer"},
+    "math": {"question": "problem", "solution": "solution"},
+    "table": {"question": "question", "answer": "answer"},
+}
+"""The columns that a format reads where none are named."""
 _NAMES: dict[Role, tuple[str, ...]] = {
     "question": (
         "question", "problem", "query", "prompt", "instruction", "input", "questiontext", "problemtext",
@@ -27,11 +33,6 @@ _NAMES: dict[Role, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 _ROLES = ("question", "answer", "solution", "id")
-_OWN = {
-    "gsm8k": {"question": "question", "answer": "answer"},
-    "math": {"question": "problem", "solution": "solution"},
-}
-"""The columns that a format reads where none are named."""
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _YAML_WORDS = frozenset(("yes", "no", "on", "off", "true", "false", "null", "y", "n"))
 _SHORT = 60
@@ -134,12 +135,11 @@ def _is_chat(rows: Sequence[Mapping[str, Any]], path: str) -> bool:
 
 
 def snippet(kind: str, columns: Mapping[str, str], marks: Mapping[str, str] | None = None) -> str:
-    """Return a source's fields as YAML, without columns that the format takes by itself."""
+    """Return a source's fields as YAML, without columns that the format takes by itself; a table names them all."""
     marks = marks or {}
+    own = DEFAULT_COLUMNS[kind] if kind != "table" else {}
     written = {"answer_after": "answerAfter", "answer_before": "answerBefore"}
-    named = [
-        (role, columns[role]) for role in _ROLES if role in columns and _OWN.get(kind, {}).get(role) != columns[role]
-    ]
+    named = [(role, columns[role]) for role in _ROLES if role in columns and own.get(role) != columns[role]]
     named += [(written[mark], marks[mark]) for mark in written if mark in marks]
     inside = ", ".join(f"{name}: {_yaml(text)}" for name, text in named)
     return f"format: {kind}, columns: {{{inside}}}" if inside else f"format: {kind}"
