@@ -47,8 +47,20 @@ SOURCE = [
         "strides problems are generated: remove path, hub and uri",
     ),
     Rule("self.format != 'strides' || has(self.limit)", "strides problems are generated: say how many with limit"),
+    Rule("self.format != 'strides' || !has(self.columns)", problems.NO_COLUMNS),
+    Rule(
+        "self.format != 'gsm8k' || !has(self.columns) || "
+        "!(has(self.columns.solution) || has(self.columns.answerAfter))",
+        problems.ONE_COLUMN["gsm8k"],
+    ),
+    Rule(
+        "self.format != 'math' || !has(self.columns) || !(has(self.columns.answer) || has(self.columns.answerAfter))",
+        problems.ONE_COLUMN["math"],
+    ),
     *_origin("data set"),
 ]
+
+COLUMNS = [Rule("!has(self.answerBefore) || has(self.answerAfter)", problems.BEFORE_NEEDS_AFTER)]
 
 _SAME = f"train and test are the same problems: {problems.APART}"
 
@@ -197,6 +209,7 @@ RULES: dict[type[BaseModel], list[Rule]] = {
         Rule("!self.url.matches('/completions/*$')", "url is the base address: leave /chat/completions away")
     ],
     problems.Source: SOURCE,
+    problems.Columns: COLUMNS,
     problems.Problems: PROBLEMS,
     training.SftTraining: _optimisation(training.SftTraining),
     training.RftTraining: _optimisation(training.RftTraining),

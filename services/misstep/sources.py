@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,11 +13,14 @@ from misstep.artifacts.store import file_uri_path, open_store
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.cost.architecture import Architecture, architecture_from, known_architecture
 from misstep.plan.frozen import External, Storage
+from misstep.problems.filekinds import refuse_other_kind
 from misstep.spec.experiment import Experiment
 from misstep.spec.models import ModelRef
 from misstep.spec.problems import APART, Problems, Source
 
-FILE_SUFFIXES = (".jsonl", ".parquet")
+FILE_SUFFIXES = (".jsonl", ".parquet", ".json")
+_NO_DATA = re.compile(r"^\.|config|tokenizer|info|state|^readme", re.IGNORECASE)
+_PACKED = (".csv", ".tsv", ".gz", ".zst", ".bz2", ".xz", ".zip", ".arrow", ".txt")
 
 
 def resolve(
@@ -34,8 +39,9 @@ def resolve(
         An uploaded copy enters with the digest that the experiment names, which stages check; nothing is fetched.
 
     Raises:
-        BadInput: a path that is missing, a source without origin, training problems that are all test problems, or a
-            NAME that the experiment does not use.
+        BadInput: a path that is missing, a source without origin, a file that is no data (a Git LFS pointer, a packed
+            file, one JSON array), training problems that are all test problems, or a NAME that the experiment does not
+            use.
     """
     data, models = dict(data or {}), dict(models or {})
     problems = experiment.spec.problems
@@ -88,12 +94,10 @@ def _source(split: str, source: Source, override: str | None) -> External:
     path = _existing(Path(where).expanduser(), field, source.hub, f"--data {source.label}=FOLDER")
     found = split_path(path, source.split or split)
     if found is None:
-        raise BadInput(
-            field,
-            str(path),
-            f"The folder has no {source.split or split}.jsonl, {source.split or split}.parquet or "
-            f"folder {source.split or split}/; put one there, or name the split with split.",
-        )
+        raise BadInput(field, str(path), _no_split(path, source.split or split))
+    files = [found] if found.is_file() else [f for f in sorted(found.rglob("*")) if f.suffix in (".jsonl", ".parquet")]
+    for file in files:
+        refuse_other_kind(file)
     return External(uri=str(found.resolve()), digest=digest_path(found))
 
 
@@ -105,6 +109,24 @@ def split_path(path: Path, split: str) -> Path | None:
         if candidate.exists():
             return candidate
     return None
+
+
+def _no_split(folder: Path, split: str) -> str:
+    """Say what a folder has in place of a split, and what to do."""
+    begin = f"The folder has no {split}.jsonl, {split}.parquet or folder {split}/"
+    names = sorted(f for f in folder.rglob("*") if f.is_file() and len(f.relative_to(folder).parts) <= 2)
+    data = [f for f in names if f.suffix in (*FILE_SUFFIXES, *_PACKED) and not _NO_DATA.search(f.name)]
+    here = ", ".join(str(f.relative_to(folder)) for f in data[:8]) + (", ..." if len(data) > 8 else "")
+    part = re.compile(rf"{re.escape(split)}[-_.]\d\d+\b")
+    shards = [f for f in data if f.suffix in FILE_SUFFIXES and part.match(f.name)]
+    quoted = shlex.quote(str(folder / split))
+    if len(shards) > 1 and len({f.parent for f in shards}) == 1:
+        pattern = f"{shlex.quote(str(shards[0].parent))}/{split}{shards[0].name[len(split)]}[0-9]*"
+        move = f"mkdir {quoted} && mv {pattern} {quoted}/"
+        return f"{begin}. It has {here}. Put the parts of the split into a folder: {move}"
+    one = next(iter(shards or [f for f in data if f.stem.split(".")[0] == split] or data), None)
+    there = f". It has {here}: name one in path, for example path: {one}" if one is not None else "; put one there"
+    return f"{begin}{there}, or name the split with split."
 
 
 def _model(origin: str, ref: ModelRef, models: Mapping[str, str]) -> External:

@@ -99,6 +99,21 @@ def test_the_page_says_what_was_found(report: Report) -> None:
     assert "Against random pairs (dpo-random)" in results.conclusion
 
 
+def test_what_the_data_lost_is_said_where_it_is_much(report: Report) -> None:
+    made = report(**SMALL, bad_golds=100)
+    text = words(made.html)
+    rows = made.results.problems.rows["train"]
+    lost = f"100 train problems of {rows:,} rows had no final answer that responses can be checked against"
+    assert f"{lost}, and were left out: 99 a sentence, 1 empty." in text
+    assert "2 train rows had no question and were left out." in text
+    assert "1 train row repeats a problem with an answer that is spelled otherwise; the first was kept." in text
+    assert "In 5 train rows the system turn is left out." in text
+    assert "6 training problems came without a solution of the teacher" in text
+    assert "Without a final answer that responses can be checked against, of train: 99 a sentence, 1 empty." in text
+    few = words(report(**SMALL).html)
+    assert lost[4:] not in few and "of train: 1 a sentence, 1 empty." in few
+
+
 def test_results_hold_every_figure_with_its_interval(report: Report) -> None:
     made = report(**SMALL)
     results = made.results

@@ -68,6 +68,8 @@ class World:
     """Put into every text that a model or a data set could have written."""
     dropped_percent: int = 0
     """Of each model's training rows, beside those that it was trained on."""
+    bad_golds: int = 2
+    """Training problems that were dropped since they have no final answer."""
     pass_at: tuple[int, ...] = (1, 4)
     bootstrap: int = 400
     examples: int = 3
@@ -181,9 +183,15 @@ class World:
         ]
         summary = {
             "problems": {"test": self.test_problems, "train": train, "validation": 500},
+            "rows": {"test": self.test_problems, "train": train + 9},
+            "no_question": {"train": 2},
             "duplicates": {"train": 3},
-            "bad_gold": {"train": 1},
+            "duplicates_with_another_answer": {"train": 1},
+            "bad_gold": {"train": self.bad_golds},
+            "bad_gold_reasons": {"train": {"a sentence": self.bad_golds - 1, "empty": 1}},
             "bad_gold_examples": [f"train, line 7: 'forty'{self.hostile}"],
+            "remarks": {"train": {"the system turn is left out": 5}},
+            "without_solution": 6,
             "test_problems_in_training": 1,
             "left_out_of_training": 2,
             "teacher_solutions": {"correct": train, "wrong": 4},

@@ -187,6 +187,30 @@ BAD = [
         {"problems.train": {"format": "strides"}, "problems.test": {"format": "strides", "limit": 9}},
         "say how many with limit",
     ),
+    Case(
+        "columns of generated problems",
+        {
+            "problems.train": {"format": "strides", "limit": 4000, "columns": {"question": "q"}},
+            "problems.test": {"format": "strides", "limit": 9},
+        },
+        "remove columns",
+    ),
+    Case("a solution apart for gsm8k", {"problems.train.columns": {"solution": "s"}}, "set columns.answer, or use"),
+    Case(
+        "a mark for gsm8k",
+        {"problems.train.columns": {"answerAfter": "The answer is:"}},
+        "gsm8k takes solution and answer from one column",
+    ),
+    Case(
+        "an answer apart for math",
+        {"problems.train.format": "math", "problems.train.columns": {"answer": "a"}},
+        "math takes the answer from the box of the solution",
+    ),
+    Case(
+        "an end of the answer without its beginning",
+        {"problems.train.format": "table", "problems.train.columns": {"answerBefore": "</answer>"}},
+        "answerBefore needs answerAfter",
+    ),
     Case("sizes that fall", {"problems.sizes": [2000, 1000]}, "sizes must be in rising order"),
     Case("a size twice", {"problems.sizes": [1000, 1000]}, "sizes must be in rising order"),
     Case(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,32 @@ def test_what_is_missing_is_named(
     with pytest.raises(BadInput) as caught:
         resolve(experiment(folder, train, model), **options)
     assert said in str(caught.value)
+
+
+def test_a_folder_with_a_split_in_parts_or_under_another_name_says_what_to_do(folder: Path) -> None:
+    (folder / "data/train.jsonl").rename(folder / "data/train-00000-of-00002.jsonl")
+    (folder / "data/train-00001-of-00002.jsonl").write_text('{"question": "??", "answer": "#### 3"}\n')
+    (folder / "data/train_1M-00000-of-00001.jsonl").write_text("{}")
+    with pytest.raises(BadInput) as caught:
+        resolve(experiment(folder))
+    said = str(caught.value)
+    subprocess.run(["bash", "-ec", said[said.index("mkdir ") :]], check=True, timeout=60)
+    found = resolve(experiment(folder))
+    assert found["source_train"].uri == str(folder / "data/train")
+    assert len(list((folder / "data/train").iterdir())) == 2
+    shutil.rmtree(folder / "data/train")
+    (folder / "data/deepscaler.json").write_text("{}")
+    with pytest.raises(BadInput, match=r"It has deepscaler\.json, test\.jsonl, .*name one in path"):
+        resolve(experiment(folder))
+
+
+def test_a_file_that_is_no_data_is_refused_before_anything_runs(folder: Path) -> None:
+    (folder / "data/train.jsonl").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+    with pytest.raises(BadInput, match=r"a Git LFS pointer, not the file itself\. .*lfs pull --include train\.jsonl"):
+        resolve(experiment(folder))
+    (folder / "data/train.jsonl").write_text('[{"question": "?", "answer": "#### 1"}]')
+    with pytest.raises(BadInput, match="one JSON array"):
+        resolve(experiment(folder))
 
 
 def test_one_set_of_problems_for_training_and_test_is_refused_wherever_it_comes_from(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -78,3 +79,135 @@ def test_solutions_that_never_reach_the_answer_stop_the_experiment(tmp_path: Pat
     with pytest.raises(BadInput, match="no teacher solution reaches"):
         ingest(tmp_path, f"{{train: {source}, sizes: [64]}}", "hash")
     assert not list((tmp_path / "store").rglob("*.parquet"))
+
+
+def cases(name: str) -> Path:
+    path = shared_data("gsm8k").parents[1] / "cases" / "data" / name
+    if not path.is_file():
+        pytest.skip(f"no cases at {path}")
+    return path
+
+
+def of_case(folder: Path, name: str, source: str, more: str = "") -> tuple[pa.Table, dict[str, Any]]:
+    """Ingest a file of cases, whose first 8 rows are the test."""
+    given = f"path: '{cases(name)}', {source}"
+    return ingest(folder, f"{{train: {{{given}}}, test: {{{given}, limit: 8}}, holdOut: 4, sizes: [8]{more}}}")
+
+
+TABLE = "format: table, columns: "
+NUMINA = TABLE + "{question: problem, answer: answer, solution: solution}"
+METAMATH = TABLE + "{question: query, answer: response, solution: response, answerAfter: 'The answer is:'}"
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("gsm8k_bom.jsonl", "format: gsm8k"),
+        ("metamath.jsonl", METAMATH),
+        ("list_answer.jsonl", TABLE + "{solution: solution}"),
+        ("math500.jsonl", NUMINA),
+        ("math500.jsonl", "format: math"),
+        ("capital_columns.jsonl", "format: gsm8k, columns: {question: Question, answer: Answer}"),
+    ],
+)
+def test_data_as_people_have_them_load_whole(tmp_path: Path, name: str, source: str) -> None:
+    table, summary = of_case(tmp_path, name, source)
+    assert summary["problems"] == {"test": 8, "train": 28, "validation": 4}
+    assert summary["teacher_solutions"] == {"correct": 28}
+    assert not summary["bad_gold"] and not summary["without_solution"]
+    marks = any("<<" in solution for solution in table["solution"].to_pylist())
+    assert marks == bool(summary["remarks"]) == ("list" in name), "they stay where a table has them, and that is said"
+
+
+def test_golds_that_are_none_are_counted_with_their_reasons(tmp_path: Path) -> None:
+    with pytest.raises(
+        BadInput,
+        match=r"train \(its split test\): 1 of 8 problems have no final answer .*\(1 a proof is asked for\)",
+    ):
+        of_case(tmp_path, "numina15.jsonl", NUMINA)
+    table, summary = of_case(tmp_path, "numina15.jsonl", NUMINA, ", badGoldPercent: 13")
+    assert summary["bad_gold"] == {"test": 1, "train": 5}
+    assert summary["bad_gold_reasons"]["train"] == {
+        "a proof is asked for": 2,
+        "a placeholder (such as N/A)": 2,
+        "empty": 1,
+    }
+    assert 'train, line 9: "notfound" (a placeholder (such as N/A))' in summary["bad_gold_examples"]
+    assert table.num_rows == 35 and summary["rows_dropped"] == 13
+
+
+def test_problems_without_a_solution_are_kept_and_counted(tmp_path: Path) -> None:
+    table, summary = of_case(tmp_path, "sol_null.jsonl", TABLE + "{solution: solution}")
+    assert summary["without_solution"] == 3 and summary["teacher_solutions"] == {"correct": 25}
+    train = table.filter(pa.compute.equal(table["split"], "train"))
+    assert train["solution"].null_count == train["solution_verdict"].null_count == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "said"),
+    [
+        ("orca.jsonl", TABLE + "{question: question}", "(8 a sentence)"),
+        ("orca.jsonl", TABLE + "{solution: answer}", "columns.answer must name a column of final answers"),
+        ("orca.jsonl", "format: gsm8k", '(8 without a line "#### ...")'),
+        ("gsm8k_no_hash.jsonl", "format: gsm8k", 'A GSM8K answer is a solution that ends in a line such as "#### 18"'),
+        ("metamath.jsonl", TABLE + "{question: query, answer: response}", 'answerAfter: "The answer is:"'),
+        ("dapo_nested.jsonl", "format: table", "columns: {question: prompt, answer: reward_model.ground_truth}"),
+    ],
+)
+def test_errors_about_golds_are_about_golds(tmp_path: Path, name: str, source: str, said: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        of_case(tmp_path, name, source)
+    assert said in str(caught.value)
+    assert "verification" not in str(caught.value) and "Fine-tuning" not in str(caught.value)
+
+
+def test_a_nested_data_set_without_solutions_is_read_for_a_teacher(tmp_path: Path) -> None:
+    source = TABLE + "{question: prompt, answer: reward_model.ground_truth}"
+    given = f"path: '{cases('dapo_nested.jsonl')}', {source}"
+    spec = f"{{train: {{{given}}}, test: {{{given}, limit: 8}}, holdOut: 4, sizes: [8]}}"
+    table, summary = ingest(
+        tmp_path, f"{spec}\n  teacher: {{kind: endpoint, endpoint: {{url: 'http://localhost:1/v1', model: m}}}}"
+    )
+    assert summary["problems"]["train"] == summary["without_solution"] == 28
+    assert all(question.startswith("Tom number") for question in table["question"].to_pylist())
+    with pytest.raises(BadInput, match=r"of 28 problems 28 without a solution.*Set columns\.solution"):
+        ingest(tmp_path, spec)
+
+
+def write_table(folder: Path, rows: list[tuple[str, str, str | None]]) -> str:
+    lines = [json.dumps({"question": q, "answer": a, "solution": s}) + "\n" for q, a, s in rows]
+    (folder / "train.jsonl").write_text("".join(lines))
+    (folder / "test.jsonl").write_text('{"question": "held out?", "answer": "1", "solution": "#### 1"}\n')
+    return f"{{train: {{format: table, path: {folder}, columns: {{solution: solution}}}}, holdOut: 0, sizes: [2]}}"
+
+
+def test_what_is_wrong_with_solutions_is_counted_and_shown(tmp_path: Path) -> None:
+    rows: list[tuple[str, str, str | None]] = [("a?", "1", "so\n#### 2"), ("b?", "2", None), ("c?", "3", "no idea")]
+    with pytest.raises(BadInput) as caught:
+        ingest(tmp_path, write_table(tmp_path, rows), "hash")
+    said = str(caught.value)
+    assert "of 3 problems 1 without a solution, 1 wrong, 1 undecided" in said
+    assert 'Wrong: answer "1", solution ends in "so #### 2".' in said
+    assert 'Undecided: answer "3", solution ends in "no idea".' in said
+    rows = [("a?", "1", "The answer is 1."), ("b?", "2", "The answer is 2.")]
+    with pytest.raises(BadInput, match="answerFormat is boxed, so a solution must end in a final answer in"):
+        ingest(tmp_path, write_table(tmp_path, rows), "boxed")
+    rows = [("a?", "1", "#### 3"), ("b?", "2", "#### 4")]
+    with pytest.raises(BadInput, match="check that both columns belong together"):
+        ingest(tmp_path, write_table(tmp_path, rows), "hash")
+
+
+def test_of_several_rows_of_a_problem_the_first_correct_solution_is_taken(tmp_path: Path) -> None:
+    rows: list[tuple[str, str, str | None]] = [
+        ("a?", "1", "#### 2"),
+        ("a?", "1", "none"),
+        ("a?", "1", "right\n#### 1"),
+        ("a?", "1", "later\n#### 1"),
+        ("b?", "2", "#### 3"),
+        ("b?", "2", "#### 4"),
+    ]
+    table, summary = ingest(tmp_path, write_table(tmp_path, rows), "hash")
+    kept = {row["question"]: (row["solution"], row["solution_verdict"]) for row in table.to_pylist()}
+    assert kept["a?"] == ("right\n#### 1", "correct") and kept["b?"] == ("#### 3", "wrong")
+    assert summary["solutions_from_later_rows"] == 1 and summary["duplicates"] == {"train": 4}
+    assert summary["teacher_solutions"] == {"correct": 1, "wrong": 1}

@@ -213,6 +213,10 @@ def _problems(ctx: StageContext) -> Problems:
         left_out_of_training=summary["left_out_of_training"],
         teacher_solutions=dict(summary["teacher_solutions"]),
         teacher=_teacher(summary["teacher"]) if "teacher" in summary else None,
+        # Problems that were committed by an earlier version did not count these.
+        **{name: dict(summary.get(name, {})) for name in ("rows", "no_question", "duplicates_with_another_answer")},
+        **{name: dict(summary.get(name, {})) for name in ("bad_gold_reasons", "remarks")},
+        without_solution=summary.get("without_solution", 0),
     )
 
 

@@ -12,6 +12,8 @@ from misstep.plan.params import FEW_STEPS, MANY_DROPPED, GridPoint
 FEW_PROBLEMS = 400
 """Below this an accuracy of one half is known to five points at best."""
 MANY_CUT_OFF = 0.1
+MANY_BAD_ROWS = 0.01
+"""A larger share of rows that a split lost is said, beside being counted."""
 
 
 def find_notes(results: Results, unsampled: Sequence[GridPoint]) -> list[str]:
@@ -27,6 +29,7 @@ def find_notes(results: Results, unsampled: Sequence[GridPoint]) -> list[str]:
         *_edges(results),
         *_cut_off(results),
         *_leaks(results),
+        *_data(results),
     ]
 
 
@@ -159,4 +162,33 @@ def _leaks(results: Results) -> Iterator[str]:
         yield (
             f"{w.counted(left_out, 'training problem')} shared a passage with a test problem and "
             f"{'was' if left_out == 1 else 'were'} left out."
+        )
+
+
+def _data(results: Results) -> Iterator[str]:
+    """What the data lost on the way from its files, where that is much or may be a mistake in them."""
+    data = results.problems
+    for split, bad in data.bad_gold.items():
+        read = data.rows.get(split, 0)
+        if bad > MANY_BAD_ROWS * read:
+            why = ", ".join(f"{count:,} {reason}" for reason, count in data.bad_gold_reasons.get(split, {}).items())
+            yield (
+                f"{w.counted(bad, f'{split} problem')} of {w.counted(read, 'row')} had no final answer that responses "
+                f"can be checked against, and {'was' if bad == 1 else 'were'} left out{f': {why}' if why else ''}."
+            )
+    for split, lost in data.no_question.items():
+        yield f"{w.counted(lost, f'{split} row')} had no question and {'was' if lost == 1 else 'were'} left out."
+    for split, other in data.duplicates_with_another_answer.items():
+        repeat = "repeats" if other == 1 else "repeat"
+        yield (
+            f"{w.counted(other, f'{split} row')} {repeat} a problem with an answer that is "
+            "spelled otherwise; the first was kept. Where they truly differ, one of them is wrong."
+        )
+    for split, remarks in data.remarks.items():
+        for remark, rows in remarks.items():
+            yield f"In {w.counted(rows, f'{split} row')} {remark}."
+    if data.without_solution and data.teacher is None:
+        yield (
+            f"{w.counted(data.without_solution, 'training problem')} came without a solution of the teacher: the "
+            "policy samples on them, and fine-tuning does without them."
         )

@@ -141,9 +141,20 @@ class Problems(_Record):
     """What the problems stage kept and left out, by split."""
 
     counts: dict[str, int]
+    rows: dict[str, int] = Field(default_factory=dict)
+    """Rows read. Validation problems that are set apart were read as training rows."""
+    no_question: dict[str, int] = Field(default_factory=dict)
     duplicates: dict[str, int] = Field(default_factory=dict)
+    duplicates_with_another_answer: dict[str, int] = Field(default_factory=dict)
     bad_gold: dict[str, int] = Field(default_factory=dict)
+    """Problems dropped since they have no final answer that responses can be checked against."""
+    bad_gold_reasons: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """Split -> why, in words -> problems."""
     bad_gold_examples: tuple[str, ...] = ()
+    remarks: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """Split -> what reading left out or found odd, in words -> rows."""
+    without_solution: int = 0
+    """Training problems that come without a teacher's solution."""
     test_problems_in_training: int = 0
     left_out_of_training: int = 0
     teacher_solutions: dict[str, int] = Field(default_factory=dict)

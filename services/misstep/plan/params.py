@@ -27,9 +27,12 @@ class SourceParams(Params):
 
     format: Literal["gsm8k", "math", "table", "strides"]
     columns: dict[str, str] = Field(default_factory=dict)
-    """For ``table``: which column holds ``question``, ``answer``, ``solution``, ``id``."""
+    """Which column holds ``question``, ``answer``, ``solution``, ``id``, where the format's own names do not hold."""
+    marks: dict[str, str] = Field(default_factory=dict)
+    """Text that stands before (``question_after``, ``answer_after``) or behind (``question_before``,
+    ``answer_before``) what is wanted of a column."""
     limit: int | None = None
-    """Keep the first so many rows (after parsing, before duplicates are dropped)."""
+    """Read the first so many rows (before any are dropped)."""
     generator_seed: int | None = None
     """For ``strides``."""
 

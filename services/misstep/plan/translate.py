@@ -28,9 +28,9 @@ class Translator:
     def problems(self) -> p.ProblemsParams:
         problems = self.spec.problems
         return p.ProblemsParams(
-            train=_source(problems.train),
-            test=_source(problems.test_source()),
-            validation=_source(problems.validation) if problems.validation else None,
+            train=source_params(problems.train),
+            test=source_params(problems.test_source()),
+            validation=source_params(problems.validation) if problems.validation else None,
             held_out=0 if problems.validation else problems.hold_out,
             answer_format=self.spec.verification.answer_format,
             overlap_ngram=problems.overlap_ngram,
@@ -255,11 +255,14 @@ def _prompt(prompt: Prompt) -> p.PromptParams:
     return PRESETS[prompt.preset].prompt.model_copy(update={name: getattr(own, name) for name in written})
 
 
-def _source(source: Source) -> p.SourceParams:
-    columns = {name: column for name, column in source.columns.model_dump().items() if column}
+def source_params(source: Source) -> p.SourceParams:
+    """One source of problems, with the columns and marks that are written."""
+    written = {name: text for name, text in source.columns.model_dump().items() if text}
+    marks = {name: text for name, text in written.items() if name.endswith(("_after", "_before"))}
     return p.SourceParams(
         format=source.format,
-        columns=columns if source.format == "table" else {},
+        columns={name: column for name, column in written.items() if name not in marks},
+        marks=marks,
         limit=source.limit,
         generator_seed=source.seed if source.format == "strides" else None,
     )

@@ -3,76 +3,161 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from misstep.errors import BadInput
 from misstep.plan.params import SourceParams
-from misstep.problems.files import Row, rows, text_column
+from misstep.problems.cells import ABSENT, Cell, CellError, Role, cell, find
+from misstep.problems.files import Row, rows
+from misstep.problems.golds import Gold, between, gold_in
 from misstep.problems.raw import RawProblem
-from misstep.verification.gold import gold_answer
+from misstep.problems.suggest import DEFAULT_COLUMNS, columns_in, snippet, suggest
 
 ReadSplit = Literal["train", "validation", "test"]
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
+MARKS_STAY = "calculator marks <<..>> stay in the solution (format gsm8k takes them out)"
+_LOOKED_AT = 200
+"""Rows that say which columns there are: one that is in none of them is missing."""
+
+
+@dataclass
+class Reading:
+    """The problems of one source, and the first rows that they come from, for advice."""
+
+    problems: Iterator[RawProblem]
+    format: str
+    split: ReadSplit
+    place: str
+    """Where the spec says how these are read: of a test split that is not given apart, ``spec.problems.train``."""
+    sample: list[Mapping[str, Any]] = field(default_factory=list)
+    columns_read: Mapping[str, str] = field(default_factory=dict)
+    marks: Mapping[str, str] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[RawProblem]:
+        return self.problems
+
+    @property
+    def field(self) -> str:
+        """The field that errors name."""
+        return self.place if self.place.endswith(f".{self.split}") else f"{self.place} (its split {self.split})"
+
+    def advice(self) -> str | None:
+        """Fields of a source that would read these rows better, as YAML to paste; None where none are known."""
+        advice = suggest(self.sample)
+        return None if advice == snippet(self.format, self.columns_read, self.marks) else advice
+
+    def columns(self) -> str:
+        """The columns there are, for messages."""
+        return ", ".join(columns_in(self.sample)) or "none"
 
 
 def read_source(
-    params: SourceParams, path: Path | None, split: ReadSplit, fetched: Iterable[Row] | None = None
-) -> Iterator[RawProblem]:
+    params: SourceParams,
+    path: Path | None,
+    split: ReadSplit,
+    fetched: Iterable[Row] | None = None,
+    given: ReadSplit | None = None,
+) -> Reading:
     """Read one source.
 
     Args:
         path: the file or folder, for sources that are files.
         fetched: rows that were fetched from the Hub, in place of `path`.
+        given: the split whose fields say how this one is read; itself by default.
 
     Raises:
         BadInput: a missing column or an unreadable row.
     """
+    place = f"spec.problems.{given or split}"
     if params.format == "strides":
-        return _strides(params, split)
+        return Reading(_strides(params, split), params.format, split, place)
     assert path is not None
-    found = rows(path) if fetched is None else fetched
-    match params.format:
-        case "gsm8k":
-            return (_gsm8k(row, path) for row in found)
-        case "math":
-            return (_math(row, path) for row in found)
-        case _:
-            return (_table(row, path, params.columns) for row in found)
+    found = iter(rows(path) if fetched is None else fetched)
+    first = list(islice(found, _LOOKED_AT))
+    sample = [values for _, values in first]
+    columns = DEFAULT_COLUMNS[params.format] | params.columns
+    reader = _Reader(params.format, columns, params.marks, f"{place}.columns", path)
+    problems = map(reader.problem, chain(first, found))
+    reading = Reading(problems, params.format, split, place, sample, columns, params.marks)
+    if sample:
+        _check_columns(reading, path)
+    return reading
 
 
-def _gsm8k(row: Row, path: Path) -> RawProblem:
-    """OpenAI's format: ``question``, and ``answer`` = the solution with calculator marks, then ``#### N``."""
-    answer = text_column(row, "answer", path)
-    return RawProblem(
-        question=text_column(row, "question", path),
-        gold=gold_answer(answer) if "####" in answer else "",
-        solution=_CALCULATOR.sub("", answer),
-        where=row[0],
+def _check_columns(reading: Reading, path: Path) -> None:
+    """Refuse columns that no row has, saying which there are and what would fit them."""
+    missing = [
+        name for name in reading.columns_read.values() if all(find(row, name) is ABSENT for row in reading.sample)
+    ]
+    if not missing:
+        return
+    advice = reading.advice()
+    fix = f" Write in {reading.place}: {advice}" if advice else f" Name them in {reading.place}.columns."
+    raise BadInput(
+        reading.field,
+        f"format {reading.format} reads the column{'s' if len(missing) > 1 else ''} {' and '.join(missing)}, which "
+        f"{path.name} does not have",
+        f"The columns there are: {reading.columns()}.{fix}",
     )
 
 
-def _math(row: Row, path: Path) -> RawProblem:
-    """Hendrycks' format: ``problem``, and ``solution`` whose last ``\\boxed{..}`` is the answer."""
-    solution = text_column(row, "solution", path)
-    return RawProblem(
-        question=text_column(row, "problem", path),
-        gold=gold_answer(solution) if "boxed" in solution else "",
-        solution=solution,
-        where=row[0],
-    )
+@dataclass(frozen=True)
+class _Reader:
+    """Makes a problem of a row.
 
+    ``gsm8k``: ``question``, and ``answer`` = the solution with calculator marks, then ``#### N``. ``math``:
+    ``problem``, and ``solution`` whose last ``\\boxed{..}`` is the answer. ``table``: as ``columns`` says.
+    """
 
-def _table(row: Row, path: Path, columns: dict[str, str]) -> RawProblem:
-    solution, own_id = columns.get("solution"), columns.get("id")
-    return RawProblem(
-        question=text_column(row, columns["question"], path),
-        gold=text_column(row, columns["answer"], path),
-        solution=text_column(row, solution, path) if solution else None,
-        where=row[0],
-        source_id=text_column(row, own_id, path) if own_id else None,
-    )
+    format: str
+    columns: Mapping[str, str]
+    marks: Mapping[str, str]
+    field: str
+    path: Path
+
+    def problem(self, row: Row) -> RawProblem:
+        asked = self._cell(row, "question")
+        question = between(asked.text, self.marks.get("question_after"), self.marks.get("question_before")) or ""
+        remarks: tuple[str, ...] = ()
+        if self.format == "table":
+            said = self._cell(row, "answer").text
+            solution = self._cell(row, "solution").text
+            if _CALCULATOR.search(solution):
+                remarks = (MARKS_STAY,)
+            gold = gold_in(said, self.marks.get("answer_after"), self.marks.get("answer_before"))
+        elif self.format == "gsm8k":
+            said = self._cell(row, "answer").text
+            solution = _CALCULATOR.sub("", said)
+            gold = gold_in(said) if "####" in said or not said else Gold("", "hash")
+        else:
+            said = solution = self._cell(row, "solution").text
+            gold = gold_in(said) if "boxed" in said or not said else Gold("", "box")
+        return RawProblem(
+            question=question,
+            gold=gold.text,
+            solution=solution or None,
+            where=row[0],
+            source_id=self._cell(row, "id").text or None,
+            reason=gold.reason,
+            said=said,
+            remarks=(*asked.remarks, *remarks),
+        )
+
+    def _cell(self, row: Row, role: Role) -> Cell:
+        where, values = row
+        name = self.columns.get(role)
+        if name is None:
+            return Cell("")
+        try:
+            return cell(find(values, name), name, role)
+        except CellError as error:
+            raise BadInput(
+                f"{self.field}.{role}", f"column {name} of {self.path.name} holds {error.seen} at {where}", error.fix
+            ) from error
 
 
 def _strides(params: SourceParams, split: ReadSplit) -> Iterator[RawProblem]:

@@ -11,11 +11,14 @@ class RawProblem:
     """One problem.
 
     Attributes:
-        question: the problem's text.
-        gold: final answer, as the source writes it.
+        question: the problem's text; empty where the source has none.
+        gold: final answer, as the source writes it; empty where it has none.
         solution: the teacher's step-by-step solution, where the source has one.
         where: file and line (or the like), for messages.
         source_id: the source's own id, where it has one.
+        reason: why there is no gold, a key of ``non_answers.WORDS``; empty where the text itself decides.
+        said: what the source says in place of a gold, for messages.
+        remarks: what reading left out or what looks odd, in words, for a count.
     """
 
     question: str
@@ -23,6 +26,9 @@ class RawProblem:
     solution: str | None
     where: str
     source_id: str | None = None
+    reason: str = ""
+    said: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 def normalised(text: str) -> str:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from misstep.artifacts.records import PROBLEMS
-from misstep.errors import BadInput
 from misstep.plan.params import ProblemsParams, SourceParams
-from misstep.problems.formats import ReadSplit, hub_rows, read_source
-from misstep.problems.ingest import Ingest, check_split, hold_out, leave_out_overlap
-from misstep.problems.raw import RawProblem
-from misstep.stages.context import Output, StageContext, Work
+from misstep.problems.complaints import dropped_words, excerpt, solutions_complaint
+from misstep.problems.formats import Reading, ReadSplit, hub_rows, read_source
+from misstep.problems.ingest import Counts, Ingest, Problem, check_split, examples, hold_out, leave_out_overlap
+from misstep.problems.non_answers import WORDS
+from misstep.stages.context import Output, StageContext, Summary, Work
 from misstep.verification.verdict import Verdict
 from misstep.verification.verifier import AnswerFormat, Verifier
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_log = logging.getLogger(__name__)
 
 
 def open_work(ctx: StageContext) -> Work:
@@ -41,7 +45,8 @@ class _Problems:
     def run(self, block: int) -> Output:
         params = self.params
         found = Ingest()
-        seen: set[str] = set()
+        seen: dict[str, int] = {}
+        columns = ""
         # Test first: a problem that stands in both is a test problem.
         sources: list[tuple[ReadSplit, SourceParams | None]] = [
             ("test", params.test),
@@ -49,65 +54,138 @@ class _Problems:
             ("train", params.train),
         ]
         for split, source in sources:
-            if source is not None:
-                raw = self._raw(split, source)
-                check_split(found, split, raw, self._readable, params.bad_gold_percent, source.limit, seen)
+            if source is None:
+                continue
+            raw = self._raw(split, source)
+            check_split(found, split, raw, self._readable, params.bad_gold_percent, source.limit, seen)
+            columns = raw.columns() if raw.sample else ""
+            self._say(split, found.counts[split])
         leave_out_overlap(found, params.overlap_ngram)
         hold_out(found, params.held_out)
-        table, solutions = self._with_solution_verdicts(found)
-        return Output(
-            tables={"problems": table},
-            summary={
-                "problems": dict(Counter(p.split for p in found.problems)),
-                "duplicates": dict(found.duplicates),
-                "bad_gold": dict(found.bad_gold),
-                "bad_gold_examples": found.bad_gold_examples,
-                "test_problems_in_training": found.held_out_in_training,
-                "left_out_of_training": found.left_out_of_training,
-                "teacher_solutions": dict(solutions),
-            },
-        )
+        judged = self._judge_solutions(found.problems)
+        if not judged.counts[Verdict.CORRECT] and not params.seeds:
+            without = judged.without_solution
+            raise solutions_complaint(
+                judged.counts.total() + without, without, judged.counts, judged.examples, params.answer_format, columns
+            )
+        return Output(tables={"problems": self._table(judged)}, summary=self._summary(found, judged))
+
+    def _say(self, split: str, counts: Counts) -> None:
+        for reason, said in counts.examples:
+            _log.info("%s: no final answer (%s), %s", split, WORDS[reason], said)
+        for remark, rows in counts.remarks.items():
+            _log.warning("%s: in %d rows %s", split, rows, remark)
+        if counts.other_answers:
+            _log.warning("%s: %d duplicates have another answer than the problem kept", split, counts.other_answers)
+        _log.info("%s: %d problems kept%s", split, counts.rows - counts.dropped, dropped_words(counts))
+        self.ctx.progress.update(counts.rows, counts.rows, f"{split} rows", dropped=counts.dropped)
 
     def _readable(self, gold: str) -> bool:
         return self.verifier.parse_gold(gold) is not None
 
-    def _raw(self, split: ReadSplit, source: SourceParams) -> Iterator[RawProblem]:
+    def _raw(self, split: ReadSplit, source: SourceParams) -> Reading:
         role = f"source_{split}"
         if not self.ctx.has(role):
             return read_source(source, None, split)
+        given = self._given(split)
         uri = self.ctx.stage.externals[role].uri
         if uri.startswith("hf://"):
-            return read_source(source, Path(uri), split, hub_rows(uri))
-        return read_source(source, self.ctx.external_path(role), split)
+            return read_source(source, Path(uri), split, hub_rows(uri), given)
+        return read_source(source, self.ctx.external_path(role), split, given=given)
 
-    def _with_solution_verdicts(self, found: Ingest) -> tuple[pa.Table, Counter[str]]:
-        """Judge the teacher's training solutions: only correct ones may be imitated."""
+    def _given(self, split: ReadSplit) -> ReadSplit:
+        """Where the spec says how a split is read: a test split is read as the training problems where it is not given
+        apart, or is given alike."""
+        alike = self.params.test.model_copy(update={"limit": self.params.train.limit}) == self.params.train
+        return "train" if split == "test" and alike else split
+
+    def _judge_solutions(self, problems: Sequence[Problem]) -> _Judged:
+        """Judge the teacher's training solutions: only correct ones may be imitated.
+
+        Where a problem stands in several rows, the first correct solution is taken.
+        """
+        found = _Judged(list(problems))
+        left = [i for i, p in enumerate(problems) if p.split == "train" and p.solution]
+        found.without_solution = sum(p.split == "train" and not p.solution for p in problems)
+        total, done, attempt = len(left), 0, 0
+        while left:
+            tried = [(i, _solution(problems[i], attempt)) for i in left]
+            items = ((solution, problems[i].gold) for i, solution in tried)
+            again = []
+            for (i, solution), judgement in zip(tried, self.verifier.judge(items), strict=True):
+                further = attempt < len(problems[i].further_solutions)
+                if judgement.verdict is Verdict.CORRECT or attempt == 0:
+                    found.verdicts[i] = judgement.verdict.value
+                    found.problems[i] = replace(problems[i], solution=solution)
+                    found.from_later_rows += attempt > 0
+                if judgement.verdict is not Verdict.CORRECT and further:
+                    again.append(i)
+                    continue
+                done += 1
+                if done % 256 == 0 or done == total:
+                    self.ctx.progress.update(done, total, "solutions", without_solution=found.without_solution)
+            left, attempt = again, attempt + 1
+        for i, verdict in found.verdicts.items():
+            found.counts[verdict] += 1
+            problem = found.problems[i]
+            if verdict != Verdict.CORRECT.value and verdict not in found.examples:
+                end = excerpt((problem.solution or "")[-80:])
+                found.examples[verdict] = f"answer {excerpt(problem.gold, 40)}, solution ends in {end}"
+        return found
+
+    def _table(self, judged: _Judged) -> pa.Table:
         import pyarrow as pa
 
-        problems = found.problems
-        judged = [i for i, p in enumerate(problems) if p.split == "train" and p.solution]
-        verdicts: list[str | None] = [None] * len(problems)
-        items = ((problems[i].solution or "", problems[i].gold) for i in judged)
-        counts: Counter[str] = Counter()
-        for done, (i, judgement) in enumerate(zip(judged, self.verifier.judge(items), strict=True), 1):
-            verdicts[i] = judgement.verdict.value
-            counts[judgement.verdict.value] += 1
-            if done % 256 == 0 or done == len(judged):
-                self.ctx.progress.update(done, len(judged), "solutions")
-        if not counts[Verdict.CORRECT] and not self.params.seeds:
-            raise BadInput(
-                "spec.problems.train",
-                f"no teacher solution reaches its problem's final answer ({dict(counts) or 'there are none'})",
-                "Fine-tuning needs correct solutions: set columns.solution, or verification.answerFormat to the "
-                "form in which they end.",
-            )
+        problems = judged.problems
         columns = {
             "problem_id": [p.problem_id for p in problems],
             "split": [p.split for p in problems],
             "question": [p.question for p in problems],
             "gold": [p.gold for p in problems],
             "solution": [p.solution for p in problems],
-            "solution_verdict": verdicts,
+            "solution_verdict": [judged.verdicts.get(i) for i in range(len(problems))],
             "source": [(getattr(self.params, p.split) or self.params.train).format for p in problems],
         }
-        return pa.table(columns, schema=PROBLEMS), counts
+        return pa.table(columns, schema=PROBLEMS)
+
+    def _summary(self, found: Ingest, judged: _Judged) -> Summary:
+        """Counts of all that was kept, dropped or odd; plain numbers stand in the run's line for this stage."""
+        return {
+            "rows_dropped": sum(counts.dropped for counts in found.counts.values()) + found.left_out_of_training,
+            "problems": dict(Counter(p.split for p in judged.problems)),
+            "rows": found.by_split("rows"),
+            "no_question": found.by_split("no_question"),
+            "duplicates": found.by_split("duplicates"),
+            "duplicates_with_another_answer": found.by_split("other_answers"),
+            "bad_gold": found.by_split("bad_gold"),
+            "bad_gold_reasons": {
+                split: {WORDS[reason]: count for reason, count in counts.bad_gold.most_common()}
+                for split, counts in found.counts.items()
+                if counts.bad_gold
+            },
+            "bad_gold_examples": examples(found),
+            "remarks": {split: dict(counts.remarks) for split, counts in found.counts.items() if counts.remarks},
+            "test_problems_in_training": found.held_out_in_training,
+            "left_out_of_training": found.left_out_of_training,
+            "without_solution": judged.without_solution,
+            "solutions_from_later_rows": judged.from_later_rows,
+            "teacher_solutions": dict(judged.counts),
+        }
+
+
+@dataclass
+class _Judged:
+    """Problems, and what the verifier said of the training problems' solutions."""
+
+    problems: list[Problem]
+    verdicts: dict[int, str] = field(default_factory=dict)
+    """Place in ``problems`` -> verdict."""
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    """Verdict other than correct -> what it was said of."""
+    without_solution: int = 0
+    from_later_rows: int = 0
+
+
+def _solution(problem: Problem, attempt: int) -> str:
+    return (problem.solution or "") if attempt == 0 else problem.further_solutions[attempt - 1]

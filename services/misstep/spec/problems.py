@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,17 +13,47 @@ _FILES = (".jsonl", ".json", ".parquet")
 """How the names of files end that hold one split."""
 
 
-class Columns(SpecModel):
-    """Which columns of a JSONL or Parquet file hold what."""
+ColumnPath = Annotated[str, Field(min_length=1, max_length=200)]
+Mark = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
+BEFORE_NEEDS_AFTER = "answerBefore needs answerAfter: say where the answer begins too"
+ONE_COLUMN = {
+    "gsm8k": "gsm8k takes solution and answer from one column: set columns.answer, or use format table",
+    "math": "math takes the answer from the box of the solution: set columns.solution, or use format table",
+}
+NO_COLUMNS = "strides problems are generated: remove columns"
 
-    question: str = "question"
-    """Column with the problem's text."""
-    answer: str = "answer"
-    """Column with the final answer that responses are checked against."""
-    solution: str | None = None
-    """Column with the teacher's step-by-step solution; without one there is nothing to fine-tune on."""
-    id: str | None = None
+
+class Columns(SpecModel):
+    """Which columns hold what. A dotted path leads into a column: `reward_model.ground_truth`, `answers.0`; a column
+    of that very name comes first."""
+
+    question: ColumnPath | None = None
+    """Column with the problem's text, or with chat messages, of which the user's turn is taken and system turns are
+    left out. By default `question`, for `math` `problem`."""
+    question_after: Mark | None = None
+    """Text in the question column before the problem, such as the last words of an instruction that stands in every
+    row: all up to its first occurrence is cut off."""
+    question_before: Mark | None = None
+    """Text in the question column behind the problem: all from its last occurrence on is cut off."""
+    answer: ColumnPath | None = None
+    """Column with the final answer that responses are checked against. Of a text with a line `#### 4` or a
+    `\\boxed{4}` what stands there is taken. By default `answer`."""
+    answer_after: Mark | None = None
+    """For `table`: text in the answer column before the final answer, such as `The answer is:`, in capitals or not.
+    What follows its last occurrence, up to the end of the line, is the answer; a row without it has none."""
+    answer_before: Mark | None = None
+    """With `answerAfter`: text behind the final answer, such as `</answer>`, in place of the end of the line."""
+    solution: ColumnPath | None = None
+    """Column with the teacher's step-by-step solution, or with chat messages, of which the assistant's turn is taken;
+    without one there is nothing to fine-tune on. For `math` by default `solution`."""
+    id: ColumnPath | None = None
     """Column with a stable id; by default ids are made from the question's text."""
+
+    @model_validator(mode="after")
+    def _marks_fit(self) -> Columns:
+        if self.answer_before is not None and self.answer_after is None:
+            raise ValueError(BEFORE_NEEDS_AFTER)
+        return self
 
 
 class Source(SpecModel):
@@ -31,8 +61,8 @@ class Source(SpecModel):
     `digest` for an uploaded copy; `misstep run --data NAME=DIR` puts a local folder in place of any."""
 
     format: Literal["gsm8k", "math", "table", "strides"]
-    """`gsm8k` and `math` read the official files; `table` reads any JSONL or Parquet file with named columns;
-    `strides` generates the quickstart's task."""
+    """`gsm8k` and `math` read files in the official form; `table` reads any JSONL or Parquet file with named columns;
+    `strides` generates the quickstart's task. docs/datasets.md has the fields for data sets that people use."""
     name: Name | None = None
     """What `--data NAME=DIR` calls this source; the format by default."""
     path: str | None = None
@@ -51,9 +81,9 @@ class Source(SpecModel):
     split: str | None = None
     """Split to read; by default the role (`train`, `test` or `validation`)."""
     columns: Columns = Columns()
-    """For `table`."""
+    """Which columns hold what, where the format's own names do not."""
     limit: Count | None = None
-    """Keep only the first so many problems. For `strides` this is how many are made, and needed."""
+    """Read only the first so many rows. For `strides` this is how many problems are made, and needed."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     """For `strides`: which problems are made."""
 
@@ -64,6 +94,8 @@ class Source(SpecModel):
                 raise ValueError("strides problems are generated: remove path, hub and uri")
             if self.limit is None:
                 raise ValueError("strides problems are generated: say how many with limit")
+            if self.columns != Columns():
+                raise ValueError(NO_COLUMNS)
         elif [bool(self.path), bool(self.hub), bool(self.uri)].count(True) > 1:
             raise ValueError("give path, hub or uri, only one of them")
         elif self.hub and not self.revision:
@@ -72,6 +104,9 @@ class Source(SpecModel):
                 f"git ls-remote https://huggingface.co/datasets/{self.hub} HEAD prints it"
             )
         refuse_half_copy(self.uri, self.digest)
+        foreign = {"gsm8k": ("solution", "answer_after"), "math": ("answer", "answer_after")}.get(self.format, ())
+        if any(getattr(self.columns, name) is not None for name in foreign):
+            raise ValueError(ONE_COLUMN[self.format])
         return self
 
     @property
@@ -116,8 +151,9 @@ class Problems(SpecModel):
     """A training problem that shares a run of so many words with a test problem is left out of training, and
     counted in the report."""
     bad_gold_percent: Percent = 1
-    """Problems whose final answer the verifier cannot read are dropped and counted; more of them than this stop
-    the experiment."""
+    """Problems without a final answer that responses can be checked against (none, `proof`, a sentence, what the
+    verifier cannot read) are dropped and counted, and so are rows without a question; more of either than this stop the
+    experiment."""
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Problems:

@@ -23,6 +23,10 @@ DUPLICATE, NEAR, NEAR_SEED, HELD_OUT = "duplicate", "near-duplicate", "near-dupl
 """Why a draft that the teacher brought to its end is left out all the same. ``test-overlap`` is also said of
 near-duplicates of test and validation problems."""
 SOURCE = "teacher"
+HELD_OUT_COUNTS = (
+    "rows", "no_question", "duplicates", "duplicates_with_another_answer", "bad_gold", "bad_gold_reasons", "remarks"
+)  # fmt: skip
+"""What the problems stage counts by split, and says of held-out problems here too."""
 
 Row = Mapping[str, Any]
 
@@ -93,12 +97,13 @@ class _Curate:
         problems = Counter(row["split"] for row in rows)
         of_held_out = {
             name: {split: count for split, count in ingested[name].items() if split != "train"}
-            for name in ("duplicates", "bad_gold")
+            for name in HELD_OUT_COUNTS
+            if name in ingested
         }
         return {
+            **of_held_out,
             "problems": dict(problems),
             "duplicates": of_held_out["duplicates"] | ({"train": doubles} if doubles else {}),
-            "bad_gold": of_held_out["bad_gold"],
             "bad_gold_examples": ingested["bad_gold_examples"],
             "test_problems_in_training": found.touched,
             "left_out_of_training": found.rejected.get(HELD_OUT, 0),
