@@ -12,26 +12,28 @@ from misstep.generation import engines
 from misstep.plan.frozen import StageKind
 from tests.generation.tiny import byte_tokenizer, tiny
 from tests.synthesis.running import experiment, planned, rows_of, run, seeds
-from tests.synthesis.scripted import Letters, ScriptedEngine
+from tests.synthesis.scripted import AS_JSON, WITHOUT_SYSTEM_TURNS, ScriptedEngine, json_tokenizer
 from tests.synthesis.server import GoodTeacher
 
 CHAT = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: "
+BEFORE = StageKind.PROBLEMS, StageKind.INSPECT
+"""What a local teacher waits for: its seeds, and that it was checked."""
 
 
 def local(folder: Path, more: str) -> str:
-    (folder / "teacher").mkdir(exist_ok=True)
-    (folder / "teacher/config.json").touch()
+    """Write `spec.teacher` for a model that runs here, and a real one of random weights."""
+    save_chat_model(folder / "teacher")
     return f"{{kind: model, model: {{model: {{path: teacher}}}}{more}}}"
 
 
-@pytest.mark.parametrize("tokenizer", [Letters(), Letters(system_turns=False)])
+@pytest.mark.parametrize("template", [AS_JSON, WITHOUT_SYSTEM_TURNS])
 def test_a_good_model_writes_what_a_good_endpoint_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: Letters
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: str
 ) -> None:
     opened: list[ScriptedEngine] = []
 
     def open_engine(*_: Any) -> ScriptedEngine:
-        opened.append(ScriptedEngine(GoodTeacher(), tokenizer))
+        opened.append(ScriptedEngine(GoodTeacher(), json_tokenizer(template)))
         return opened[-1]
 
     monkeypatch.setattr(engines, "open_engine", open_engine)
@@ -52,15 +54,15 @@ def test_a_good_model_writes_what_a_good_endpoint_writes(
 
 
 def test_a_prompt_beyond_the_context_is_refused_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "open_engine", lambda *_: ScriptedEngine(GoodTeacher(), Letters(), 1000))
+    monkeypatch.setattr(engines, "open_engine", lambda *_: ScriptedEngine(GoodTeacher(), json_tokenizer(), 1000))
     made = planned(experiment(tmp_path, local(tmp_path, ", solutions: 2"), seeds(4)))
-    assert run(made, StageKind.PROBLEMS, StageKind.SYNTHESIZE).summary["rejected"] == {"refused": 4}
+    assert run(made, *BEFORE, StageKind.SYNTHESIZE).summary["rejected"] == {"refused": 4}
 
 
 def test_a_model_without_a_chat_template_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "open_engine", lambda *_: ScriptedEngine(GoodTeacher(), Letters(None)))
+    monkeypatch.setattr(engines, "open_engine", lambda *_: ScriptedEngine(GoodTeacher(), json_tokenizer(None)))
     made = planned(experiment(tmp_path, local(tmp_path, ""), seeds(2)))
-    run(made, StageKind.PROBLEMS)
+    run(made, *BEFORE)
     with pytest.raises(BadInput, match="no chat template"):
         run(made, StageKind.SYNTHESIZE)
 
@@ -76,8 +78,7 @@ def save_chat_model(folder: Path) -> Path:
 
 def test_a_real_model_that_writes_rubbish_ends_the_stage_by_rule(tmp_path: Path) -> None:
     teacher = local(tmp_path, ", solutions: 2, maxNewTokens: 8")
-    save_chat_model(tmp_path / "teacher")
     made = planned(experiment(tmp_path, teacher, seeds(55), "  resources: {default: {batchRows: 32}}"))
-    run(made, StageKind.PROBLEMS)
+    run(made, *BEFORE)
     with pytest.raises(BadInput, match="of its last 50 answers are of no use"):
         run(made, StageKind.SYNTHESIZE)
