@@ -57,6 +57,7 @@ def test_the_grid_shares_what_it_can_and_no_more() -> None:
     # Per size: one policy, one set of its samples with verdicts and one credit, for all arms.
     assert kinds(made) == {
         StageKind.PROBLEMS: 1,
+        StageKind.INSPECT: 1,
         StageKind.SFT: 2,
         StageKind.SAMPLE: 2 + 10,
         StageKind.VERIFY: 2 + 10,
@@ -126,6 +127,7 @@ def test_a_teacher_puts_two_stages_before_all_others() -> None:
     seeds, drafts, problems = made.stages[:3]
     assert drafts.inputs == {"seeds": seeds.key} and problems.inputs == {"seeds": seeds.key, "drafts": drafts.key}
     assert {s.inputs["problems"] for s in made.stages[3:]} == {problems.key}
+    assert made.stages[3].kind is StageKind.INSPECT
 
 
 def test_a_teacher_keeps_the_keys_of_experiments_without_one() -> None:
@@ -148,6 +150,10 @@ def test_a_local_teacher_is_an_external_of_its_stage_alone() -> None:
     given = MODEL | {"model_teacher": External(uri="/models/big", digest="sha256:2")}
     made = plan(experiment(local), given)
     assert [s.name for s in made.stages if "model_teacher" in s.externals] == ["synthesize"]
+    assert {s.name for s in made.stages if given["model_teacher"] in s.externals.values()} == {
+        "inspect-teacher",
+        "synthesize",
+    }
     stage = made.stage("synthesize")
     assert (stage.resources.gpus, stage.shards, stage.endpoint) == (2, 3, None)
     remote = plan(experiment(TEACHER % "" + "resources: {default: {gpus: 2}}"), MODEL).stage("synthesize")
