@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from misstep.plan import render
 from misstep.plan.cost import plan_cost
 from misstep.plan.frozen import External, FrozenStage, StageKind
+from misstep.plan.params import InspectParams, PromptParams
 from misstep.plan.planner import Plan, plan
 from misstep.spec import Experiment, parse_experiment
 
@@ -40,6 +43,13 @@ ARMS = """arms:
 - {name: step, method: dpo, pairs: shared-prefix}
 - {name: whole, method: dpo, pairs: whole-response}
 """
+
+
+def with_prompt(prompt: str) -> Experiment:
+    """Return an Experiment whose policy is asked so."""
+    document = experiment(ARMS).model_dump(mode="json", by_alias=True, exclude_unset=True)
+    document["spec"]["policy"]["prompt"] = yaml.safe_load(prompt)
+    return parse_experiment(json.dumps(document))
 
 
 def kinds(made: Plan) -> dict[StageKind, int]:
@@ -117,6 +127,65 @@ def test_another_model_is_another_everything_but_problems() -> None:
     assert keys(before) & keys(after) == {before.stages[0].key}
 
 
+def test_a_model_is_checked_before_anything_is_trained() -> None:
+    made = plan(experiment(ARMS), MODEL)
+    check = made.stage("inspect")
+    assert check.inputs == {"problems": made.stage("problems").key} and check.externals == MODEL
+    assert check.typed_params() == InspectParams(prompt=PromptParams(style="plain", template="{question}\n"))
+    trained = {s.name for s in made.stages if s.kind in (StageKind.SFT, StageKind.RFT)}
+    assert {s.name for s in made.stages if check.key in s.inputs.values()} == trained
+    assert {s.inputs["inspected"] for s in made.stages if s.name in trained} == {check.key}
+    # Every other stage that runs a model runs one that was trained.
+    assert [s for s in made.stages if s.kind is StageKind.SAMPLE and "inspected" in s.inputs] == []
+    assert {s.name for s in made.stages if "model" in s.externals} == trained | {"inspect"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "credit: {rollouts: 8, maxSteps: 4, stepRule: sentences}",
+        'sampling: {samples: 8, temperature: "1", stop: [Problem], maxNewTokens: 64}',
+        'training: {sft: {learningRate: "1e-3", epochs: 9}, rft: {batchSize: 8}, dpo: {beta: "0.2"}}',
+        "evaluation: {samples: 7}\npairs: {perProblem: 2}\nseeds: [3]",
+        "resources: {inspect: {memory: 8Gi, cpus: 4}}",
+    ],
+    ids=lambda change: change.partition(":")[0],
+)
+def test_a_model_is_not_checked_again_for_what_its_check_does_not_read(change: str) -> None:
+    before, after = plan(experiment(), MODEL), plan(experiment(change), MODEL)
+    assert after.stage("inspect").key == before.stage("inspect").key
+    if change.startswith("credit"):
+        assert keys(after, StageKind.SFT, StageKind.RFT) == keys(before, StageKind.SFT, StageKind.RFT)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "{template: 'Q: {question}'}",
+        "{style: chat}",
+        "{examples: [{question: a, solution: b}]}",
+        "{preset: gsm8k-base}",
+        "{style: chat, templateArguments: {enable_thinking: false}}",
+    ],
+)
+def test_another_prompt_is_checked_and_trained_anew(prompt: str) -> None:
+    before, after = plan(experiment(ARMS), MODEL), plan(with_prompt(prompt), MODEL)
+    assert keys(before) & keys(after) == keys(before, StageKind.PROBLEMS)
+
+
+def test_template_arguments_are_part_of_every_key_that_has_a_prompt() -> None:
+    def planned(arguments: str) -> Plan:
+        return plan(with_prompt(f"{{style: chat, templateArguments: {arguments}}}"), MODEL)
+
+    off = planned("{enable_thinking: false}")
+    for other in ("{}", "{enable_thinking: true}", "{enable_thinking: 'false'}", "{enable_thinking: 0}"):
+        assert keys(off) & keys(planned(other)) == keys(off, StageKind.PROBLEMS), other
+    assert keys(off) == keys(planned("{'enable_thinking': no}")), "another spelling of false"
+    for kind in (StageKind.INSPECT, StageKind.SFT, StageKind.RFT, StageKind.SAMPLE, StageKind.DPO):
+        (prompt,) = {json.dumps(s.params["prompt"], sort_keys=True) for s in off.stages if s.kind is kind}
+        assert json.loads(prompt)["template_arguments"] == {"enable_thinking": False}
+
+
 TEACHER = "teacher: {kind: endpoint, endpoint: {url: 'http://localhost:8000/v1', model: m}%s}\n"
 
 
@@ -133,7 +202,7 @@ def test_a_teacher_puts_two_stages_before_all_others() -> None:
 def test_a_teacher_keeps_the_keys_of_experiments_without_one() -> None:
     made = plan(experiment(ARMS), MODEL)
     assert made.stages[0].key == "problems-3d53afc92b991594e1c7"
-    assert made.report.key == "report-d03e5ec1e734e8cef0f8"
+    assert made.report.key == "report-dfac9b7b6089bb9b294b"
     assert "seeds" not in made.stages[0].params
     assert plan(experiment(ARMS + "teacher: {kind: dataset}"), MODEL).report.key == made.report.key
 
@@ -154,6 +223,10 @@ def test_a_local_teacher_is_an_external_of_its_stage_alone() -> None:
         "inspect-teacher",
         "synthesize",
     }
+    check = made.stage("inspect-teacher")
+    assert check.inputs == {} and check.typed_params() == InspectParams(prompt=None)
+    assert made.stage("synthesize").inputs == {"seeds": made.stage("seeds").key, "inspected": check.key}
+    assert (check.resources.gpus, made.stage("inspect").resources.gpus, check.shards) == (0, 0, 1)
     stage = made.stage("synthesize")
     assert (stage.resources.gpus, stage.shards, stage.endpoint) == (2, 3, None)
     remote = plan(experiment(TEACHER % "" + "resources: {default: {gpus: 2}}"), MODEL).stage("synthesize")
@@ -161,7 +234,7 @@ def test_a_local_teacher_is_an_external_of_its_stage_alone() -> None:
 
 
 def test_keys_are_stable_across_releases() -> None:
-    """A change here re-keys users' finished work: raise RESULT_VERSION on purpose, or mend the change."""
+    """A change here re-keys users' finished work: raise RESULT_VERSION on purpose, or undo the change."""
     made = plan(experiment(ARMS), MODEL)
     frozen = FrozenStage.model_validate_json(made.report.model_dump_json())
     assert frozen == made.report
