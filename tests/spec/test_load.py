@@ -104,12 +104,11 @@ def with_prompt(fields: str) -> str:
 
 
 def test_template_arguments_keep_their_names_and_types() -> None:
-    given = "{enable_thinking: false, date_string: 26 Jul 2024, reasoning_effort: low, level: 3, text: '3', keepCase: b}"
+    given = "{enable_thinking: false, date_string: 26 Jul 2024, level: 3, text: '3', keepCase: b}"
     found = parse_experiment(with_prompt(f"templateArguments: {given}")).spec.policy.prompt
     expected = {
         "enable_thinking": False,
         "date_string": "26 Jul 2024",
-        "reasoning_effort": "low",
         "level": 3,
         "text": "3",
         "keepCase": "b",
