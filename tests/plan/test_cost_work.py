@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +24,10 @@ def smollm() -> Architecture:
     found = known_architecture("HuggingFaceTB/SmolLM2-135M-Instruct")
     assert found is not None
     return found
+
+
+def teacher() -> Architecture:
+    return smollm().model_copy(update={"name": "teacher"})
 
 
 def experiment(changes: str, size: int = 100) -> Experiment:
@@ -149,9 +151,7 @@ def with_teacher(changes: str) -> PlanCost:
     problems = made.spec.problems.model_copy(update={"train": limited})
     made = made.model_copy(update={"spec": made.spec.model_copy(update={"problems": problems})})
     sources = {f"source_{split}": External(uri="x", digest="sha256:2") for split in ("train", "test")}
-    return plan_cost(
-        plan(made, MODEL | sources | TEACHER), smollm(), made.spec.assumptions, replace(smollm(), name="teacher")
-    )
+    return plan_cost(plan(made, MODEL | sources | TEACHER), smollm(), made.spec.assumptions, teacher())
 
 
 def test_a_teacher_is_asked_for_each_problem_its_check_and_its_solutions() -> None:
@@ -183,7 +183,7 @@ def test_a_check_of_a_model_takes_no_time_and_the_memory_of_its_libraries_and_to
     assert found.memory.mib < found.stage.resources.memory_mib == 2048
     local = with_teacher("teacher: {kind: model, solutions: 5, model: {model: {path: big}}}")
     checked = {name: local.coster.model_of(local.stages[name].stage) for name in ("inspect", "inspect-teacher")}
-    assert checked == {"inspect": smollm(), "inspect-teacher": replace(smollm(), name="teacher")}
+    assert checked == {"inspect": smollm(), "inspect-teacher": teacher()}
 
 
 def test_no_more_is_expected_of_a_teacher_than_its_budget() -> None:

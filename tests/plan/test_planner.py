@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from misstep.plan import render
 from misstep.plan.cost import plan_cost
-from misstep.plan.frozen import External, FrozenStage, StageKind
+from misstep.plan.frozen import RESULT_VERSION, External, FrozenStage, StageKind
 from misstep.plan.params import InspectParams, PromptParams
 from misstep.plan.planner import Plan, plan
 from misstep.spec import Experiment, parse_experiment
@@ -133,11 +133,19 @@ def test_a_model_is_checked_before_anything_is_trained() -> None:
     assert check.inputs == {"problems": made.stage("problems").key} and check.externals == MODEL
     assert check.typed_params() == InspectParams(prompt=PromptParams(style="plain", template="{question}\n"))
     trained = {s.name for s in made.stages if s.kind in (StageKind.SFT, StageKind.RFT)}
-    assert {s.name for s in made.stages if check.key in s.inputs.values()} == trained
-    assert {s.inputs["inspected"] for s in made.stages if s.name in trained} == {check.key}
+    assert {s.name for s in made.stages if check.key in s.needs} == trained
+    assert {s.after for s in made.stages if s.name in trained} == {(check.key,)}
     # Every other stage that runs a model runs one that was trained.
-    assert [s for s in made.stages if s.kind is StageKind.SAMPLE and "inspected" in s.inputs] == []
     assert {s.name for s in made.stages if "model" in s.externals} == trained | {"inspect"}
+    assert made.dependencies(made.stage("sft-d125-s0")) == ("inspect", "problems")
+
+
+def test_another_version_of_the_check_checks_again_and_does_nothing_else_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = plan(experiment(ARMS), MODEL)
+    monkeypatch.setitem(RESULT_VERSION, StageKind.INSPECT, RESULT_VERSION[StageKind.INSPECT] + 1)
+    after = plan(experiment(ARMS), MODEL)
+    assert keys(before) - keys(after) == keys(before, StageKind.INSPECT)
+    assert after.stage("sft-d125-s0").after == (after.stage("inspect").key,)
 
 
 @pytest.mark.parametrize(
@@ -191,12 +199,18 @@ TEACHER = "teacher: {kind: endpoint, endpoint: {url: 'http://localhost:8000/v1',
 
 def test_a_teacher_puts_two_stages_before_all_others() -> None:
     made = plan(experiment(ARMS + TEACHER % ""), MODEL)
-    assert [s.name for s in made.stages[:3]] == ["seeds", "synthesize", "problems"]
-    assert [s.kind for s in made.stages[:3]] == [StageKind.PROBLEMS, StageKind.SYNTHESIZE, StageKind.CURATE]
-    seeds, drafts, problems = made.stages[:3]
+    assert [s.name for s in made.stages[:5]] == ["seeds", "inspect-policy", "synthesize", "problems", "inspect"]
+    seeds, policy, drafts, problems, _ = made.stages[:5]
+    assert [s.kind for s in (seeds, drafts, problems)] == [
+        StageKind.PROBLEMS,
+        StageKind.SYNTHESIZE,
+        StageKind.CURATE,
+    ]
     assert drafts.inputs == {"seeds": seeds.key} and problems.inputs == {"seeds": seeds.key, "drafts": drafts.key}
-    assert {s.inputs["problems"] for s in made.stages[3:]} == {problems.key}
-    assert made.stages[3].kind is StageKind.INSPECT
+    assert {s.inputs["problems"] for s in made.stages[4:]} == {problems.key}
+    # No teacher is paid for a policy that cannot be used.
+    assert drafts.after == (policy.key,) and policy.inputs == {} and policy.externals == MODEL
+    assert policy.params == made.stage("inspect").params
 
 
 def test_a_teacher_keeps_the_keys_of_experiments_without_one() -> None:
@@ -210,7 +224,7 @@ def test_a_teacher_keeps_the_keys_of_experiments_without_one() -> None:
 def test_curation_alone_reruns_where_only_it_changes() -> None:
     before = plan(experiment(TEACHER % ""), MODEL)
     after = plan(experiment(TEACHER % ", nearDuplicatePercent: 80"), MODEL)
-    assert [s.key for s in before.stages[:2]] == [s.key for s in after.stages[:2]]
+    assert [s.key for s in before.stages[:3]] == [s.key for s in after.stages[:3]]
     assert not keys(before, StageKind.CURATE, StageKind.SFT) & keys(after)
 
 
@@ -225,7 +239,8 @@ def test_a_local_teacher_is_an_external_of_its_stage_alone() -> None:
     }
     check = made.stage("inspect-teacher")
     assert check.inputs == {} and check.typed_params() == InspectParams(prompt=None)
-    assert made.stage("synthesize").inputs == {"seeds": made.stage("seeds").key, "inspected": check.key}
+    assert made.stage("synthesize").inputs == {"seeds": made.stage("seeds").key}
+    assert made.stage("synthesize").after == (made.stage("inspect-policy").key, check.key)
     assert (check.resources.gpus, made.stage("inspect").resources.gpus, check.shards) == (0, 0, 1)
     stage = made.stage("synthesize")
     assert (stage.resources.gpus, stage.shards, stage.endpoint) == (2, 3, None)
@@ -249,7 +264,7 @@ def test_every_plan_is_ordered_complete_and_uniquely_named(sizes: list[int], see
     made = plan(experiment(ARMS + f"seeds: {seeds}", sizes=str(sizes)), MODEL)
     seen: set[str] = set()
     for stage in made.stages:
-        assert set(stage.inputs.values()) <= seen, "a stage stands after its inputs"
+        assert stage.needs <= seen, "a stage stands after its inputs, and after the checks that it waits for"
         assert stage.typed_params().model_dump(mode="json") == stage.params
         seen.add(stage.key)
     assert len({s.name for s in made.stages}) == len(made.stages) == len(seen)

@@ -71,10 +71,9 @@ def stage_of(made: Plan, kind: StageKind) -> FrozenStage:
 
 
 def run(made: Plan, *kinds: StageKind) -> Manifest:
-    """Run the first stage of each of these kinds, by default all of a teacher, and return the last one's manifest."""
-    last = made.stages.index(stage_of(made, StageKind.CURATE))
-    for stage in [stage_of(made, kind) for kind in kinds] or made.stages[: last + 1]:
-        manifest = run_stage(stage).manifest
+    """Run stages of these kinds, by default those of a teacher, and return the last one's manifest."""
+    for kind in kinds or (StageKind.PROBLEMS, StageKind.SYNTHESIZE, StageKind.CURATE):
+        manifest = run_stage(stage_of(made, kind)).manifest
         assert manifest is not None
     return manifest
 
