@@ -216,7 +216,7 @@ def test_a_teacher_puts_two_stages_before_all_others() -> None:
 def test_a_teacher_keeps_the_keys_of_experiments_without_one() -> None:
     made = plan(experiment(ARMS), MODEL)
     assert made.stages[0].key == "problems-3d53afc92b991594e1c7"
-    assert made.report.key == "report-dfac9b7b6089bb9b294b"
+    assert made.report.key == "report-ef8d71f225132f21a338"
     assert "seeds" not in made.stages[0].params
     assert plan(experiment(ARMS + "teacher: {kind: dataset}"), MODEL).report.key == made.report.key
 

@@ -85,8 +85,9 @@ def test_a_teacher_is_checked_without_the_policys_prompt(tmp_path: Path) -> None
 
 
 def test_a_teacher_that_cannot_be_used_is_refused_by_its_field(tmp_path: Path) -> None:
-    made = planned(experiment(tmp_path, local(tmp_path, ""), seeds(2)))
+    given = local(tmp_path, "")
     (tmp_path / "teacher/model.safetensors").unlink()
+    made = planned(experiment(tmp_path, given, seeds(2)))
     with pytest.raises(BadInput, match=r"^spec\.teacher\.model\.model: "):
         run_stage(made.stage("inspect-teacher"))
 
