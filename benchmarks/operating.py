@@ -116,7 +116,7 @@ def main() -> None:
     """Start a control plane, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--idle", type=int, default=200, help="idle Experiments")
-    parser.add_argument("--runs", type=int, default=2, help="Experiments of fourteen stages, one after another")
+    parser.add_argument("--runs", type=int, default=2, help="Experiments of fifteen stages, one after another")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="misstep-operator-") as name:
         folder = Path(name)

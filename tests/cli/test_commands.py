@@ -170,7 +170,7 @@ def test_plan_groups_stages_and_explains_what_they_cost(run: Run) -> None:
     code, out, _ = run("plan", EXAMPLE, "--explain-cost")
     assert code == 0
     assert "12 x sample (test)" in out
-    assert "96 stages, 0 done" in out
+    assert "97 stages, 0 done" in out
     assert "quickstart-base: N = 318,720 parameters (exact)" in out
     assert "AdamW = 8 B x N" in out
     cost = json.loads(run("plan", EXAMPLE, "-o", "json")[1])["cost"]

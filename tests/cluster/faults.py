@@ -33,7 +33,7 @@ CHILDREN = "jobs,pods,configmaps,services"
 
 
 def small(world: Operating, name: str, endpoint: str = "", **changes: Any) -> dict[str, Any]:
-    """Six stages, one of two shards, in a store of their own: nothing of it is done before."""
+    """Seven stages, one of two shards, in a store of their own: nothing of it is done before."""
     uri = f"s3://{servers.BUCKET}/{name}"
     where = {"storage__uri": uri, "storage__endpoint": endpoint or world.endpoint}
     return world.experiment(name, **{**where, **SMALLER, **changes})

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("s3
 
 @pytest.mark.faults(seconds=45)
 def test_operators_are_killed_at_random_moments(ground: Operating, undisturbed: Undisturbed) -> None:
-    """At twenty moments of the stages of six seeds; in a sample, at four of the fourteen stages of one."""
+    """At twenty moments of the stages of six seeds; in a sample, at four of the fifteen stages of one."""
     uri = small(ground, "op-killed")["spec"]["storage"]["uri"]
     document = ground.experiment("op-killed", storage__uri=uri, seeds=list(range(6)) if ALL else [0])
     moments, chance = 20 if ALL else 4, random.Random(os.environ[SEED])

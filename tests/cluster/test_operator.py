@@ -130,7 +130,7 @@ def test_operators_killed_at_random_moments_compute_nothing_twice(world: Operati
         world.start_operator()
     jobs = Counter(map(stage_of, world.jobs("killed").values()))
     assert set(jobs.values()) == {1}, (kills, jobs)
-    assert len(jobs) >= STAGES - 1  # the problems are those of every Experiment here
+    assert len(jobs) >= STAGES - 2  # the problems and the model are those of every Experiment here
 
 
 def test_sigterm_ends_an_operator_at_once(world: Operating) -> None:

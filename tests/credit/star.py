@@ -15,24 +15,32 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from tokenizers import Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
+
 from misstep.credit.selection import CreditProblem, Negative
 from misstep.credit.values import Counts
 from misstep.generation.engine import Completion, Request
+from misstep.generation.text import decode
 from misstep.plan.params import CreditParams, DecodingParams
 from misstep.verification.verifier import Verifier
 
-PIECES = ["", "\n", "#### ", *map(str, range(100))]
+PIECES = ["<end>", "\n", "#### ", *map(str, range(100))]
 END, NEWLINE, ANSWER, ZERO = range(4)
-
-
 MANY_SAMPLES = Counts(16, 5, 0)
 
 
-class PieceTokenizer:
-    """Decodes by joining pieces; id 0 is the end token."""
+@cache
+def piece_tokenizer() -> PreTrainedTokenizerFast:
+    """Return a tokenizer with one token for each of PIECES, whose texts it joins; END ends a response."""
+    core = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(PIECES)}))
+    core.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(tokenizer_object=core, eos_token=PIECES[END])
 
-    def decode(self, ids: Sequence[int], **_: Any) -> str:
-        return "".join(PIECES[i] for i in ids)
+
+def text_of(ids: Sequence[int]) -> str:
+    """Return what a response's tokens say, without the end token."""
+    return decode(piece_tokenizer(), ids)
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,8 @@ class StarEngine:
         self.stars = stars
         self.requests: list[Request] = []
         self.context_length = 1024
-        self.tokenizer = PieceTokenizer()
+        self.tokenizer = piece_tokenizer()
+        self.end_ids = frozenset({END})
         self._limit = max_new_tokens
         self._queue: list[Request] = []
         self._order = random.Random(order_seed) if order_seed is not None else None
@@ -120,7 +129,7 @@ class StarEngine:
                 break
         ids = tuple(drawn[start:])
         reason = "stop" if ids[-1] == END else "length"
-        return Completion(ids, self.tokenizer.decode(ids), reason, 0.0)
+        return Completion(ids, text_of(ids), reason, 0.0)
 
 
 def credit_params(**changes: Any) -> CreditParams:
@@ -146,7 +155,7 @@ def star_problem(
     number: int, star: Star, walks: Sequence[tuple[int, ...]], samples: Counts = MANY_SAMPLES
 ) -> CreditProblem:
     """Return a problem of the star's with these walks as its negatives."""
-    negatives = tuple(Negative(n, ids, PieceTokenizer().decode(ids)) for n, ids in enumerate(walks))
+    negatives = tuple(Negative(n, ids, text_of(ids)) for n, ids in enumerate(walks))
     return CreditProblem(f"star-{number}", star.gold, (number,), samples, negatives)
 
 

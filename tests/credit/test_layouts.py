@@ -10,19 +10,18 @@ from rapidfuzz.distance import Levenshtein
 from misstep.credit.layouts import Answer, Blamed, ProblemAnswers, options
 from misstep.credit.pairing import pair_up
 from misstep.credit.scheduler import Scheduler
-from tests.credit.star import END, PieceTokenizer, Star, StarEngine, credit_params, judge, star_problem
+from tests.credit.star import END, Star, StarEngine, credit_params, judge, star_problem, text_of
 
 LAYOUTS = ["shared-prefix", "whole-response", "random", "edit-distance"]
 SLIPPERY = Star(odds=(0.5, 0.25, 0.25), length=4, slip=0.15)
-TEXT = PieceTokenizer().decode
 
 
 def sample(number, *ids):
-    return Answer(tuple(ids), TEXT([i % 90 for i in ids]), "sample", number)
+    return Answer(tuple(ids), text_of([i % 90 for i in ids]), "sample", number)
 
 
 def blamed(number, ids, ends, pit, reason=None):
-    texts = tuple(TEXT(ids[begin:end]) for begin, end in zip((0, *ends), ends, strict=False))
+    texts = tuple(text_of(ids[begin:end]) for begin, end in zip((0, *ends), ends, strict=False))
     names = tuple(str(ids[:end]) for end in (0, *ends))
     return Blamed(number, tuple(ids), tuple(ends), texts, names, pit, reason)
 
@@ -55,7 +54,7 @@ def credited_star():
     return ProblemAnswers(
         problem_id=source.problem_id,
         prompt_ids=(0,),
-        correct=[Answer(ids, TEXT(ids), "sample", 10 + n) for n, ids in enumerate(right)],
+        correct=[Answer(ids, text_of(ids), "sample", 10 + n) for n, ids in enumerate(right)],
         wrong=[Answer(n.token_ids, n.text, "sample", n.sample) for n in source.negatives],
         blamed=found,
         solved=solved,
@@ -76,10 +75,10 @@ def test_invariants_of_pairs(layout, seed):
         prefix = pair.prompt_ids[len(star.prompt_ids) :]
         assert pair.prompt_ids == star.prompt_ids + response[: len(prefix)]
         assert pair.rejected_ids == response[len(prefix) : len(prefix) + len(pair.rejected_ids)]
-        assert pair.rejected_text == TEXT(pair.rejected_ids)
-        assert pair.chosen.text == TEXT(pair.chosen.token_ids)
+        assert pair.rejected_text == text_of(pair.rejected_ids)
+        assert pair.chosen.text == text_of(pair.chosen.token_ids)
         whole = prefix + pair.chosen.token_ids
-        assert [j.verdict for j in judge([(TEXT(whole), SLIPPERY.gold)])] == ["correct"]
+        assert [j.verdict for j in judge([(text_of(whole), SLIPPERY.gold)])] == ["correct"]
         assert whole[-1] == END
         assert pair.chosen.token_ids[: len(pair.rejected_ids)] != pair.rejected_ids
         assert pair.rejected_complete == (prefix + pair.rejected_ids == response) == (pair.rejected_ids[-1] == END)

@@ -60,7 +60,7 @@ class Installed(World):
         self.helm.upgrade(CHART, RELEASE, {**self.values, **values}, namespace=SYSTEM, wait="watcher", timeout=180)
 
     def short(self, name: str, seed: int, **changes: Any) -> dict[str, Any]:
-        """Six stages: problems, SFT, its answers with verdicts and score, the report."""
+        """Seven stages: problems, the check of the model, SFT, its answers with verdicts and score, the report."""
         return self.experiment(name, seeds=[seed], arms=[{"name": "sft", "method": "sft"}], **changes)
 
     def log(self) -> str:

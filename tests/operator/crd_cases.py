@@ -142,6 +142,10 @@ GOOD = [
             ]
         },
     ),
+    Case(
+        "template arguments of every type",
+        {"policy.prompt": {"style": "chat", "templateArguments": {"enable_thinking": False, "level": 3, "day": "26"}}},
+    ),
     Case("suspended", {"suspend": True}),
 ]
 

@@ -159,6 +159,27 @@ def test_the_charts_settings_lie_beneath_an_experiments_own_and_change_no_key() 
         assert job["metadata"] == alone["metadata"], "its name and labels hold the stage's key"
 
 
+def test_a_model_is_checked_in_the_image_of_training_on_no_gpu() -> None:
+    plan = small_plan("""
+resources:
+  default: {gpus: 4, nodes: 2, shards: 3}
+  inspect: {cpus: 2, memory: 6Gi}
+""")
+    stage = stages(plan)[StageKind.INSPECT]
+    cluster = Cluster.model_validate({"inspect": {"nodeSelector": {"pool": "small"}, "modelCacheClaim": "models"}})
+    job = make_job(VIEW, stage, 1, cluster, [], SETTINGS, {})
+    assert (job["spec"]["completions"], make_service(VIEW, stage, 1)) == (1, None)
+    pod = job["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"pool": "small"}
+    assert {"claimName": "models"} in [volume.get("persistentVolumeClaim") for volume in pod["volumes"]]
+    (container,) = pod["containers"]
+    assert container["image"] == SETTINGS.images["training"]
+    assert container["resources"] == {"requests": {"cpu": "2", "memory": "6144Mi"}, "limits": {"memory": "6144Mi"}}
+    trained = make_job(VIEW, stages(plan)[StageKind.SFT], 1, cluster, [], SETTINGS, {})
+    limits = trained["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert limits["nvidia.com/gpu"] == "4", "what the check of the model goes before"
+
+
 def test_names_are_the_same_for_everyone_and_differ_between_experiments_and_attempts() -> None:
     names = {job_name(uid, "sft-0", attempt) for uid in ("a", "b") for attempt in (1, 2) for _ in range(2)}
     assert len(names) == 4

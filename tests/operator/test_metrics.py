@@ -46,7 +46,7 @@ def test_metrics_follow_statuses_and_go_with_their_experiment() -> None:
     text = generate_latest(metrics.registry).decode()
     assert 'misstep_experiments{state="Running"} 1.0' in text
     assert 'misstep_stage_progress_ratio{experiment="e",namespace="ns",stage="problems"} 0.0' in text
-    assert 'misstep_experiment_stages{experiment="e",namespace="ns",state="waiting"} 13.0' in text
+    assert 'misstep_experiment_stages{experiment="e",namespace="ns",state="waiting"} 14.0' in text
     assert 'misstep_store_readable{experiment="e",namespace="ns"} 1.0' in text
     reported = replace(seen, store=StoreView(accuracies={("dpo", "100"): 0.5}))
     metrics.saw(seen.experiment, world.status, reported)
@@ -129,10 +129,11 @@ def test_failures_have_the_reason_of_their_job() -> None:
 def test_a_gap_is_from_the_last_input_to_the_first_pod_unless_somebody_has_just_asked() -> None:
     metrics, world = Metrics(), World()
     step(world, metrics)
-    (problems,) = world.active()
-    end(world, problems, 60)
-    ended = world.now
-    step(world, metrics)
+    for _ in ("problems", "inspect"):
+        (before,) = world.active()
+        end(world, before, 60)
+        ended = world.now
+        step(world, metrics)
     (sft,) = [name for name in world.active() if name.startswith("sft-")]
     world.jobs[sft] = replace(world.jobs[sft], running_since=ended + 7)
     late = Metrics()
@@ -146,9 +147,10 @@ def test_a_gap_is_from_the_last_input_to_the_first_pod_unless_somebody_has_just_
 def test_gpu_time_is_that_of_pods_that_ran_while_somebody_looked() -> None:
     metrics, world = Metrics(), World(plan=GPUS)
     step(world, metrics)
-    end(world, world.active()[0], 60)
-    for _ in range(2):
-        step(world, metrics)
+    for _ in ("problems", "inspect"):
+        end(world, world.active()[0], 60)
+        for _ in range(2):
+            step(world, metrics)
     (sft,) = [name for name in world.active() if name.startswith("sft-")]
     world.jobs[sft] = replace(world.jobs[sft], started=world.now - 1000, running=2)
     after = Metrics()

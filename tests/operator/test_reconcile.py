@@ -16,7 +16,7 @@ from misstep_operator.stages import FAIL_JOB
 from misstep_operator.status import finished_status, is_idle
 from tests.operator.world import PLAN, World, small_plan
 
-FIRST = "problems"
+FIRST, SECOND = "problems", "inspect"
 
 
 def test_stages_start_as_their_inputs_are_there_until_the_report() -> None:
@@ -28,8 +28,10 @@ def test_stages_start_as_their_inputs_are_there_until_the_report() -> None:
     assert world.step() == Decision()
     world.finish(world.active()[0])
     second = world.step()
-    assert [start.stage.name for start in second.starts] == ["sft-d100-s0"]
+    assert [start.stage.name for start in second.starts] == [SECOND]
     assert [notice.reason.value for notice in second.notices] == ["StageDone", "StageStarted"]
+    world.finish(world.active()[0])
+    assert [start.stage.name for start in world.step().starts] == ["sft-d100-s0"]
     assert world.run_to_the_end() == "Succeeded"
     assert world.condition("Succeeded")["status"] == "True"
     assert world.status["report"] == f"s3://bucket/prefix/{PLAN.report.key}/report.html"
@@ -160,8 +162,8 @@ def test_suspension_ends_jobs_and_keeps_results_and_counts_no_failure() -> None:
     assert world.status["done"] == 1
     world.suspend, world.generation = False, 3
     world.step()
-    assert [(world.jobs[name].stage, world.jobs[name].attempt) for name in world.active()] == [("sft-d100-s0", 2)]
-    assert world.entry("sft-d100-s0")["base"] == 1
+    assert [(world.jobs[name].stage, world.jobs[name].attempt) for name in world.active()] == [(SECOND, 2)]
+    assert world.entry(SECOND)["base"] == 1
     assert world.run_to_the_end() == "Succeeded"
 
 
@@ -211,8 +213,9 @@ def test_an_edit_ends_what_is_no_longer_wanted_and_reuses_the_rest() -> None:
 def test_an_edit_while_a_stage_runs_ends_its_job_only_if_its_key_has_changed() -> None:
     world = World()
     world.step()
-    world.finish(world.active()[0])
-    world.step()
+    for _ in (FIRST, SECOND):
+        world.finish(world.active()[0])
+        world.step()
     running = world.active()
     world.plan, world.generation = small_plan("training: {dpo: {beta: '0.5'}}"), 2
     assert world.step().ends == ()

@@ -26,6 +26,10 @@ def smollm() -> Architecture:
     return found
 
 
+def teacher() -> Architecture:
+    return smollm().model_copy(update={"name": "teacher"})
+
+
 def experiment(changes: str, size: int = 100) -> Experiment:
     lines = "\n".join(f"  {line}" for line in changes.splitlines())
     return parse_experiment(f"""
@@ -147,7 +151,7 @@ def with_teacher(changes: str) -> PlanCost:
     problems = made.spec.problems.model_copy(update={"train": limited})
     made = made.model_copy(update={"spec": made.spec.model_copy(update={"problems": problems})})
     sources = {f"source_{split}": External(uri="x", digest="sha256:2") for split in ("train", "test")}
-    return plan_cost(plan(made, MODEL | sources | TEACHER), smollm(), made.spec.assumptions, smollm())
+    return plan_cost(plan(made, MODEL | sources | TEACHER), smollm(), made.spec.assumptions, teacher())
 
 
 def test_a_teacher_is_asked_for_each_problem_its_check_and_its_solutions() -> None:
@@ -169,6 +173,17 @@ def test_a_local_teacher_reads_a_problem_once_for_all_its_solutions_and_takes_me
         own.work.tokens
         > with_teacher(local.replace("{kind", "{newProblemsPerSeed: 0, kind")).stages["synthesize"].work.tokens
     )
+
+
+def test_a_check_of_a_model_takes_no_time_and_the_memory_of_its_libraries_and_tokenizer() -> None:
+    found = cost_of("").stages["inspect"]
+    assert (found.hours, found.work.tokens, found.on_gpu) == (None, 0, False)
+    assert found.memory is not None and found.memory == found.most_memory
+    assert found.memory.mib == pytest.approx(850 + smollm().vocabulary * 3500 / 2**20)
+    assert found.memory.mib < found.stage.resources.memory_mib == 2048
+    local = with_teacher("teacher: {kind: model, solutions: 5, model: {model: {path: big}}}")
+    checked = {name: local.coster.model_of(local.stages[name].stage) for name in ("inspect", "inspect-teacher")}
+    assert checked == {"inspect": smollm(), "inspect-teacher": teacher()}
 
 
 def test_no_more_is_expected_of_a_teacher_than_its_budget() -> None:

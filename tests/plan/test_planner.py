@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from misstep.plan import render
 from misstep.plan.cost import plan_cost
-from misstep.plan.frozen import External, FrozenStage, StageKind
+from misstep.plan.frozen import RESULT_VERSION, External, FrozenStage, StageKind
+from misstep.plan.params import InspectParams, PromptParams
 from misstep.plan.planner import Plan, plan
 from misstep.spec import Experiment, parse_experiment
 
@@ -42,6 +45,13 @@ ARMS = """arms:
 """
 
 
+def with_prompt(prompt: str) -> Experiment:
+    """Return an Experiment whose policy is asked so."""
+    document = experiment(ARMS).model_dump(mode="json", by_alias=True, exclude_unset=True)
+    document["spec"]["policy"]["prompt"] = yaml.safe_load(prompt)
+    return parse_experiment(json.dumps(document))
+
+
 def kinds(made: Plan) -> dict[StageKind, int]:
     return {
         kind: sum(s.kind is kind for s in made.stages) for kind in StageKind if kind in {s.kind for s in made.stages}
@@ -57,6 +67,7 @@ def test_the_grid_shares_what_it_can_and_no_more() -> None:
     # Per size: one policy, one set of its samples with verdicts and one credit, for all arms.
     assert kinds(made) == {
         StageKind.PROBLEMS: 1,
+        StageKind.INSPECT: 1,
         StageKind.SFT: 2,
         StageKind.SAMPLE: 2 + 10,
         StageKind.VERIFY: 2 + 10,
@@ -116,16 +127,90 @@ def test_another_model_is_another_everything_but_problems() -> None:
     assert keys(before) & keys(after) == {before.stages[0].key}
 
 
+def test_a_model_is_checked_before_anything_is_trained() -> None:
+    made = plan(experiment(ARMS), MODEL)
+    check = made.stage("inspect")
+    assert check.inputs == {"problems": made.stage("problems").key} and check.externals == MODEL
+    assert check.typed_params() == InspectParams(prompt=PromptParams(style="plain", template="{question}\n"))
+    trained = {s.name for s in made.stages if s.kind in (StageKind.SFT, StageKind.RFT)}
+    assert {s.name for s in made.stages if check.key in s.needs} == trained
+    assert {s.after for s in made.stages if s.name in trained} == {(check.key,)}
+    # Every other stage that runs a model runs one that was trained.
+    assert {s.name for s in made.stages if "model" in s.externals} == trained | {"inspect"}
+    assert made.dependencies(made.stage("sft-d125-s0")) == ("inspect", "problems")
+
+
+def test_another_version_of_the_check_checks_again_and_does_nothing_else_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = plan(experiment(ARMS), MODEL)
+    monkeypatch.setitem(RESULT_VERSION, StageKind.INSPECT, RESULT_VERSION[StageKind.INSPECT] + 1)
+    after = plan(experiment(ARMS), MODEL)
+    assert keys(before) - keys(after) == keys(before, StageKind.INSPECT)
+    assert after.stage("sft-d125-s0").after == (after.stage("inspect").key,)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "credit: {rollouts: 8, maxSteps: 4, stepRule: sentences}",
+        'sampling: {samples: 8, temperature: "1", stop: [Problem], maxNewTokens: 64}',
+        'training: {sft: {learningRate: "1e-3", epochs: 9}, rft: {batchSize: 8}, dpo: {beta: "0.2"}}',
+        "evaluation: {samples: 7}\npairs: {perProblem: 2}\nseeds: [3]",
+        "resources: {inspect: {memory: 8Gi, cpus: 4}}",
+    ],
+    ids=lambda change: change.partition(":")[0],
+)
+def test_a_model_is_not_checked_again_for_what_its_check_does_not_read(change: str) -> None:
+    before, after = plan(experiment(), MODEL), plan(experiment(change), MODEL)
+    assert after.stage("inspect").key == before.stage("inspect").key
+    if change.startswith("credit"):
+        assert keys(after, StageKind.SFT, StageKind.RFT) == keys(before, StageKind.SFT, StageKind.RFT)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "{template: 'Q: {question}'}",
+        "{style: chat}",
+        "{examples: [{question: a, solution: b}]}",
+        "{preset: gsm8k-base}",
+        "{style: chat, templateArguments: {enable_thinking: false}}",
+    ],
+)
+def test_another_prompt_is_checked_and_trained_anew(prompt: str) -> None:
+    before, after = plan(experiment(ARMS), MODEL), plan(with_prompt(prompt), MODEL)
+    assert keys(before) & keys(after) == keys(before, StageKind.PROBLEMS)
+
+
+def test_template_arguments_are_part_of_every_key_that_has_a_prompt() -> None:
+    def planned(arguments: str) -> Plan:
+        return plan(with_prompt(f"{{style: chat, templateArguments: {arguments}}}"), MODEL)
+
+    off = planned("{enable_thinking: false}")
+    for other in ("{}", "{enable_thinking: true}", "{enable_thinking: 'false'}", "{enable_thinking: 0}"):
+        assert keys(off) & keys(planned(other)) == keys(off, StageKind.PROBLEMS), other
+    assert keys(off) == keys(planned("{'enable_thinking': no}")), "another spelling of false"
+    for kind in (StageKind.INSPECT, StageKind.SFT, StageKind.RFT, StageKind.SAMPLE, StageKind.DPO):
+        (prompt,) = {json.dumps(s.params["prompt"], sort_keys=True) for s in off.stages if s.kind is kind}
+        assert json.loads(prompt)["template_arguments"] == {"enable_thinking": False}
+
+
 TEACHER = "teacher: {kind: endpoint, endpoint: {url: 'http://localhost:8000/v1', model: m}%s}\n"
 
 
 def test_a_teacher_puts_two_stages_before_all_others() -> None:
     made = plan(experiment(ARMS + TEACHER % ""), MODEL)
-    assert [s.name for s in made.stages[:3]] == ["seeds", "synthesize", "problems"]
-    assert [s.kind for s in made.stages[:3]] == [StageKind.PROBLEMS, StageKind.SYNTHESIZE, StageKind.CURATE]
-    seeds, drafts, problems = made.stages[:3]
+    assert [s.name for s in made.stages[:5]] == ["seeds", "inspect-policy", "synthesize", "problems", "inspect"]
+    seeds, policy, drafts, problems, _ = made.stages[:5]
+    assert [s.kind for s in (seeds, drafts, problems)] == [
+        StageKind.PROBLEMS,
+        StageKind.SYNTHESIZE,
+        StageKind.CURATE,
+    ]
     assert drafts.inputs == {"seeds": seeds.key} and problems.inputs == {"seeds": seeds.key, "drafts": drafts.key}
-    assert {s.inputs["problems"] for s in made.stages[3:]} == {problems.key}
+    assert {s.inputs["problems"] for s in made.stages[4:]} == {problems.key}
+    # No teacher is paid for a policy that cannot be used.
+    assert drafts.after == (policy.key,) and policy.inputs == {} and policy.externals == MODEL
+    assert policy.params == made.stage("inspect").params
 
 
 def test_a_teacher_keeps_the_keys_of_experiments_without_one() -> None:
@@ -139,7 +224,7 @@ def test_a_teacher_keeps_the_keys_of_experiments_without_one() -> None:
 def test_curation_alone_reruns_where_only_it_changes() -> None:
     before = plan(experiment(TEACHER % ""), MODEL)
     after = plan(experiment(TEACHER % ", nearDuplicatePercent: 80"), MODEL)
-    assert [s.key for s in before.stages[:2]] == [s.key for s in after.stages[:2]]
+    assert [s.key for s in before.stages[:3]] == [s.key for s in after.stages[:3]]
     assert not keys(before, StageKind.CURATE, StageKind.SFT) & keys(after)
 
 
@@ -148,6 +233,15 @@ def test_a_local_teacher_is_an_external_of_its_stage_alone() -> None:
     given = MODEL | {"model_teacher": External(uri="/models/big", digest="sha256:2")}
     made = plan(experiment(local), given)
     assert [s.name for s in made.stages if "model_teacher" in s.externals] == ["synthesize"]
+    assert {s.name for s in made.stages if given["model_teacher"] in s.externals.values()} == {
+        "inspect-teacher",
+        "synthesize",
+    }
+    check = made.stage("inspect-teacher")
+    assert check.inputs == {} and check.typed_params() == InspectParams(prompt=None)
+    assert made.stage("synthesize").inputs == {"seeds": made.stage("seeds").key}
+    assert made.stage("synthesize").after == (made.stage("inspect-policy").key, check.key)
+    assert (check.resources.gpus, made.stage("inspect").resources.gpus, check.shards) == (0, 0, 1)
     stage = made.stage("synthesize")
     assert (stage.resources.gpus, stage.shards, stage.endpoint) == (2, 3, None)
     remote = plan(experiment(TEACHER % "" + "resources: {default: {gpus: 2}}"), MODEL).stage("synthesize")
@@ -155,7 +249,7 @@ def test_a_local_teacher_is_an_external_of_its_stage_alone() -> None:
 
 
 def test_keys_are_stable_across_releases() -> None:
-    """A change here re-keys users' finished work: raise RESULT_VERSION on purpose, or mend the change."""
+    """A change here re-keys users' finished work: raise RESULT_VERSION on purpose, or undo the change."""
     made = plan(experiment(ARMS), MODEL)
     frozen = FrozenStage.model_validate_json(made.report.model_dump_json())
     assert frozen == made.report
@@ -170,7 +264,7 @@ def test_every_plan_is_ordered_complete_and_uniquely_named(sizes: list[int], see
     made = plan(experiment(ARMS + f"seeds: {seeds}", sizes=str(sizes)), MODEL)
     seen: set[str] = set()
     for stage in made.stages:
-        assert set(stage.inputs.values()) <= seen, "a stage stands after its inputs"
+        assert stage.needs <= seen, "a stage stands after its inputs, and after the checks that it waits for"
         assert stage.typed_params().model_dump(mode="json") == stage.params
         seen.add(stage.key)
     assert len({s.name for s in made.stages}) == len(made.stages) == len(seen)

@@ -56,6 +56,7 @@ def test_every_example_is_valid(path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
+        ("resources: {inspect: {memry: 8Gi}}", "spec.resources.inspect.memry: no such field. Did you mean memory?"),
         ("credit: {rollout: 5}", "spec.credit.rollout: no such field. Did you mean rollouts?"),
         ("credit: {rollouts: 3}", "rollouts, 3, must be at least bestOf, 5"),
         ("credit: {rollouts: many}", "spec.credit.rollouts: many. Write a whole number without quotes."),
@@ -96,6 +97,45 @@ def test_every_example_is_valid(path: Path) -> None:
 )
 def test_a_wrong_field_is_named_with_its_fix(lines: str, said: str) -> None:
     assert said in complaint(with_spec(lines))
+
+
+def with_prompt(fields: str) -> str:
+    return SHORT + f"    prompt: {{style: chat, {fields}}}\n"
+
+
+def test_template_arguments_keep_their_names_and_types() -> None:
+    given = "{enable_thinking: false, date_string: 26 Jul 2024, level: 3, text: '3', keepCase: b}"
+    found = parse_experiment(with_prompt(f"templateArguments: {given}")).spec.policy.prompt
+    expected = {
+        "enable_thinking": False,
+        "date_string": "26 Jul 2024",
+        "level": 3,
+        "text": "3",
+        "keepCase": "b",
+    }
+    assert found.template_arguments == expected
+    assert {name: type(value) for name, value in found.template_arguments.items()} == {
+        name: type(value) for name, value in expected.items()
+    }
+    assert found.model_dump(by_alias=True)["templateArguments"] == expected
+    assert parse_experiment(SHORT).spec.policy.prompt.template_arguments == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ("templateArguments: {tokenize: true}", "templateArguments: Misstep sets tokenize itself"),
+        ("templateArguments: {a: 1, messages: none}", "templateArguments: Misstep sets messages itself"),
+        ("templateArguments: {add_generation_prompt: false}", "Misstep sets add_generation_prompt itself"),
+        ("templateArguments: {a: [1]}", "templateArguments.a: [1]. Write true or false, a whole number, or text"),
+        ("templateArguments: {a: 0.5}", "templateArguments.a: 0.5. Write true or false, a whole number, or text"),
+        ("templateArguments: {a: {b: c}}", "spec.policy.prompt.templateArguments.a: "),
+        ("templateArguments: {a: null}", "spec.policy.prompt.templateArguments.a: "),
+        ("templateArguments: [a]", "spec.policy.prompt.templateArguments"),
+    ],
+)
+def test_wrong_template_arguments_are_refused(fields: str, said: str) -> None:
+    assert said in complaint(with_prompt(fields))
 
 
 def test_all_wrong_fields_are_named_at_once() -> None:
@@ -213,10 +253,12 @@ def test_a_model_has_one_origin(model: str, said: str) -> None:
     assert said in complaint(SHORT.replace("{path: models/base}", model))
 
 
-def test_settings_of_a_kinds_pods_stand_over_the_common_ones() -> None:
-    text = "cluster: {defaults: {priorityClass: low, labels: {a: b}}, sft: {priorityClass: high}}"
+@pytest.mark.parametrize("kind", ["sft", "inspect"])
+def test_settings_of_a_kinds_pods_stand_over_the_common_ones(kind: str) -> None:
+    text = f"cluster: {{defaults: {{priorityClass: low, labels: {{a: b}}}}, {kind}: {{priorityClass: high}}}}"
     cluster = parse_experiment(with_spec(text)).spec.cluster
-    assert cluster.pods("sft").priority_class == "high" and cluster.pods("sft").labels == {"a": "b"}
+    assert cluster.pods(kind).priority_class == "high" and cluster.pods(kind).labels == {"a": "b"}
+    assert cluster.pods("score").priority_class == "low"
     assert cluster.pods("dpo").priority_class == "low"
     beneath = PodSettings(priority_class="lowest", runtime_class="nvidia", labels={"c": "d"})
     assert cluster.pods("sft", beneath) == cluster.pods("sft").model_copy(update={"runtime_class": "nvidia"})

@@ -1,37 +1,36 @@
-"""An engine whose model is a Python function: characters are tokens, conversations are JSON."""
+"""An engine whose model is a Python function: conversations reach it as JSON, by a real tokenizer of bytes."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
 
-from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerFast
 
 from misstep.generation.engine import Completion, Request
+from misstep.generation.text import decode, encode
+from tests.generation.tiny import byte_tokenizer
 from tests.synthesis.server import Seen
 
+AS_JSON = "{{ messages | tojson }}"
+WITHOUT_SYSTEM_TURNS = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + AS_JSON
+)
 
-class Letters:
-    """A tokenizer with a token for each character."""
 
-    name_or_path = "letters"
-
-    def __init__(self, chat_template: str | None = "json", system_turns: bool = True) -> None:
-        self.chat_template, self.system_turns = chat_template, system_turns
-
-    def apply_chat_template(self, turns: list[dict[str, str]], **_: Any) -> str:
-        if not self.system_turns and turns[0]["role"] == "system":
-            raise TemplateError("System role not supported")
-        return json.dumps(turns)
-
-    def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
-        return {"input_ids": [ord(c) for c in text]}
+def json_tokenizer(chat_template: str | None = AS_JSON) -> PreTrainedTokenizerFast:
+    """Return a tokenizer with a token for each byte, whose chat template writes the messages as JSON."""
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = chat_template
+    return tokenizer
 
 
 class ScriptedEngine:
-    def __init__(self, teacher: Callable[[Seen], str], tokenizer: Letters, context_length: int = 10_000) -> None:
+    def __init__(
+        self, teacher: Callable[[Seen], str], tokenizer: PreTrainedTokenizerFast, context_length: int = 10_000
+    ) -> None:
         self.teacher, self.tokenizer, self.context_length = teacher, tokenizer, context_length
+        self.end_ids = frozenset({tokenizer.eos_token_id})
         self.queue: list[Request] = []
         self.batches: list[int] = []
         self.closed = False
@@ -43,12 +42,12 @@ class ScriptedEngine:
         self.batches.append(len(self.queue))
         while self.queue:
             request = self.queue.pop()
-            turns = json.loads("".join(map(chr, request.prompt_ids)))
+            turns = json.loads(decode(self.tokenizer, request.prompt_ids))
             if turns[0]["role"] != "system":
                 turns.insert(0, {"role": "system", "content": ""})
             seen = Seen(0.0, {"messages": turns}, {})
             texts = [self.teacher(seen) for _ in request.seeds]
-            yield request, tuple(Completion(tuple(map(ord, text)), text, "stop", 0.0) for text in texts)
+            yield request, tuple(Completion(tuple(encode(self.tokenizer, text)), text, "stop", 0.0) for text in texts)
 
     def close(self) -> None:
         self.closed = True

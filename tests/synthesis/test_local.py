@@ -10,28 +10,29 @@ import pytest
 from misstep.errors import BadInput
 from misstep.generation import engines
 from misstep.plan.frozen import StageKind
+from misstep.stages.shell import run_stage
 from tests.generation.tiny import byte_tokenizer, tiny
 from tests.synthesis.running import experiment, planned, rows_of, run, seeds
-from tests.synthesis.scripted import Letters, ScriptedEngine
+from tests.synthesis.scripted import AS_JSON, WITHOUT_SYSTEM_TURNS, ScriptedEngine, json_tokenizer
 from tests.synthesis.server import GoodTeacher
 
 CHAT = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: "
 
 
 def local(folder: Path, more: str) -> str:
-    (folder / "teacher").mkdir(exist_ok=True)
-    (folder / "teacher/config.json").touch()
+    """Write `spec.teacher` for a model that runs here, and a real one of random weights."""
+    save_chat_model(folder / "teacher")
     return f"{{kind: model, model: {{model: {{path: teacher}}}}{more}}}"
 
 
-@pytest.mark.parametrize("tokenizer", [Letters(), Letters(system_turns=False)])
+@pytest.mark.parametrize("template", [AS_JSON, WITHOUT_SYSTEM_TURNS])
 def test_a_good_model_writes_what_a_good_endpoint_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: Letters
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: str
 ) -> None:
     opened: list[ScriptedEngine] = []
 
     def open_engine(*_: Any) -> ScriptedEngine:
-        opened.append(ScriptedEngine(GoodTeacher(), tokenizer))
+        opened.append(ScriptedEngine(GoodTeacher(), json_tokenizer(template)))
         return opened[-1]
 
     monkeypatch.setattr(engines, "open_engine", open_engine)
@@ -52,13 +53,13 @@ def test_a_good_model_writes_what_a_good_endpoint_writes(
 
 
 def test_a_prompt_beyond_the_context_is_refused_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "open_engine", lambda *_: ScriptedEngine(GoodTeacher(), Letters(), 1000))
+    monkeypatch.setattr(engines, "open_engine", lambda *_: ScriptedEngine(GoodTeacher(), json_tokenizer(), 1000))
     made = planned(experiment(tmp_path, local(tmp_path, ", solutions: 2"), seeds(4)))
     assert run(made, StageKind.PROBLEMS, StageKind.SYNTHESIZE).summary["rejected"] == {"refused": 4}
 
 
 def test_a_model_without_a_chat_template_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "open_engine", lambda *_: ScriptedEngine(GoodTeacher(), Letters(None)))
+    monkeypatch.setattr(engines, "open_engine", lambda *_: ScriptedEngine(GoodTeacher(), json_tokenizer(None)))
     made = planned(experiment(tmp_path, local(tmp_path, ""), seeds(2)))
     run(made, StageKind.PROBLEMS)
     with pytest.raises(BadInput, match="no chat template"):
@@ -74,9 +75,25 @@ def save_chat_model(folder: Path) -> Path:
     return folder
 
 
+def test_a_teacher_is_checked_without_the_policys_prompt(tmp_path: Path) -> None:
+    made = planned(experiment(tmp_path, local(tmp_path, ""), seeds(2)))
+    manifest = run_stage(made.stage("inspect-teacher")).manifest
+    assert manifest is not None
+    model = manifest.summary["model"]
+    assert (model["architecture"], model["embeddings"], model["text"]) == ("LlamaForCausalLM", 258, None)
+    assert [part.path.rpartition("/")[2] for part in manifest.parts] == ["page.txt"]
+
+
+def test_a_teacher_that_cannot_be_used_is_refused_by_its_field(tmp_path: Path) -> None:
+    given = local(tmp_path, "")
+    (tmp_path / "teacher/model.safetensors").unlink()
+    made = planned(experiment(tmp_path, given, seeds(2)))
+    with pytest.raises(BadInput, match=r"^spec\.teacher\.model\.model: "):
+        run_stage(made.stage("inspect-teacher"))
+
+
 def test_a_real_model_that_writes_rubbish_ends_the_stage_by_rule(tmp_path: Path) -> None:
     teacher = local(tmp_path, ", solutions: 2, maxNewTokens: 8")
-    save_chat_model(tmp_path / "teacher")
     made = planned(experiment(tmp_path, teacher, seeds(55), "  resources: {default: {batchRows: 32}}"))
     run(made, StageKind.PROBLEMS)
     with pytest.raises(BadInput, match="of its last 50 answers are of no use"):

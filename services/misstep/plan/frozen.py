@@ -46,7 +46,19 @@ PARAMS: dict[StageKind, type[p.Params]] = {
     StageKind.REPORT: p.ReportParams,
 }
 
-RESULT_VERSION: dict[StageKind, int] = dict.fromkeys(StageKind, 1)
+_CHANGED = {
+    StageKind.PROBLEMS: 2,
+    StageKind.SYNTHESIZE: 2,
+    StageKind.CURATE: 2,
+    StageKind.SFT: 2,
+    StageKind.SAMPLE: 2,
+    StageKind.VERIFY: 2,
+    StageKind.RFT: 2,
+    StageKind.CREDIT: 2,
+    StageKind.DPO: 2,
+    StageKind.REPORT: 2,
+}
+RESULT_VERSION: dict[StageKind, int] = dict.fromkeys(StageKind, 1) | _CHANGED
 """Raised by hand where a change of code changes a kind's results; part of every key of that kind."""
 
 

@@ -88,7 +88,7 @@ def _annotation_name(annotation: Any) -> str:
     if origin is list:
         return f"list of {_annotation_name(args[0])}"
     if origin is dict:
-        return "mapping of text"
+        return f"mapping of {_annotation_name(args[1])}"
     if origin is typing.Annotated:
         for meta in args[1:]:
             schema = getattr(meta, "json_schema", None)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from misstep.spec.fields import Count, DecimalText, SpecModel
 from misstep.spec.models import EngineArgument, ModelRef
@@ -14,6 +14,16 @@ _OWN_ARGUMENTS = frozenset(
      "conversation", "padding", "truncation", "max_length", "return_tensors", "return_dict", "tokenizer_kwargs")
 )  # fmt: skip
 """What Misstep tells a tokenizer when it renders a chat, or what would change more than the text."""
+
+
+def _is_argument(value: object) -> object:
+    if not isinstance(value, bool | int | str):
+        raise ValueError("Write true or false, a whole number, or text.")
+    return value
+
+
+# One complaint for each wrong value, and not one for each type that it could have had.
+TemplateArgument = Annotated[bool | int | str, BeforeValidator(_is_argument)]
 
 
 class Example(SpecModel):
@@ -42,7 +52,7 @@ class Prompt(SpecModel):
     """System turn, for `chat`."""
     examples: list[Example] = Field(default=[], max_length=16)
     """Few-shot examples."""
-    template_arguments: dict[str, bool | int | str] = Field(default={}, max_length=32)
+    template_arguments: dict[str, TemplateArgument] = Field(default={}, max_length=32)
     """Further variables of the chat template, for `chat`: `{enable_thinking: false}` where a model would think first;
     `{date_string: "26 Jul 2024"}` or `{strftime_now: "2024-07-26"}` where a template writes the day."""
 

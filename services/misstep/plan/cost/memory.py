@@ -27,6 +27,10 @@ GENERATION_MIB = 880
 """A process with torch, transformers and the engine imported, and the allocator's rest; measured here."""
 TRAINING_MIB = 910
 """The same with TRL; measured here."""
+INSPECTION_MIB = 850
+"""A process with torch and transformers that checks a model; measured here."""
+TOKENIZER_BYTES = 3500
+"""Of memory for each token of a large vocabulary that is read; measured here on one of 262,145 tokens."""
 OTHER_MIB = 155
 """A process of a stage without a model; measured here."""
 _BUCKET = 100_000_000
@@ -77,6 +81,12 @@ def fixed(name: str, mib: float) -> Term:
 def other_memory() -> Memory:
     """Memory of a stage that neither generates nor trains."""
     return Memory((fixed("process", OTHER_MIB),))
+
+
+def inspection_memory(model: Architecture) -> Memory:
+    """Memory of the check of a model, which reads its tokenizer and no weights."""
+    tokenizer = term("tokenizer", f"{TOKENIZER_BYTES:,} B x vocabulary", TOKENIZER_BYTES * model.vocabulary)
+    return Memory((fixed("process with torch", INSPECTION_MIB), tokenizer))
 
 
 def generation_memory(

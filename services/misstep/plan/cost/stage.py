@@ -9,7 +9,7 @@ from misstep.plan import params as p
 from misstep.plan.cost.amounts import Work, prompt_tokens
 from misstep.plan.cost.architecture import Architecture
 from misstep.plan.cost.expectations import Expectations, expectations
-from misstep.plan.cost.memory import Memory, generation_memory, other_memory, training_memory
+from misstep.plan.cost.memory import Memory, generation_memory, inspection_memory, other_memory, training_memory
 from misstep.plan.cost.throughput import device_hours
 from misstep.plan.cost.work import work_of
 from misstep.plan.frozen import FrozenStage, StageKind
@@ -55,11 +55,17 @@ class Coster:
     """Mean tokens of a prompt."""
 
     def model_of(self, stage: FrozenStage) -> Architecture | None:
-        """Return the shape of the model that a stage runs; None where it is not known or there is none."""
-        return self.teacher if stage.kind is StageKind.SYNTHESIZE else self.model
+        """Return the shape of the model that a stage runs or checks; None where it is not known or there is none."""
+        of_teacher = stage.kind is StageKind.SYNTHESIZE or (
+            stage.kind is StageKind.INSPECT and stage.params["prompt"] is None
+        )
+        return self.teacher if of_teacher else self.model
 
     def cost(self, stage: FrozenStage, work: Work) -> StageCost:
         params, model = stage.typed_params(), self.model_of(stage)
+        if isinstance(params, p.InspectParams):
+            memory = inspection_memory(model) if model is not None else None
+            return StageCost(stage, work, None, memory, memory)
         runs_a_model = isinstance(params, p.SampleParams | p.CreditParams | p.SftParams | p.DpoParams)
         runs_a_model |= isinstance(params, p.SynthesizeParams) and params.endpoint_model is None
         if not runs_a_model:
