@@ -24,7 +24,8 @@ import numpy.typing as npt
 import torch
 
 from misstep import telemetry
-from misstep.generation.decoders import Decoder, decoder_for
+from misstep.generation.agreement import decoder_for
+from misstep.generation.decoders import Decoder
 from misstep.generation.draw import choose, uniforms
 from misstep.generation.engine import Completion, Request, Usage, token_limit
 from misstep.generation.loading import check_end_token, context_length_of, load_model

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from misstep.generation.decoders import positions_alone
+from misstep.generation.agreement import positions_alone
 from misstep.generation.row_cache import UnsupportedAttentionError
 from misstep.training.prefix_attention import Packing, use_shared_attention
 from misstep.training.prefix_layout import plan_layout
