@@ -10,12 +10,20 @@ import dataclasses
 from typing import Any
 
 import torch
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from tokenizers import Tokenizer, models
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 WORDS = 48
 END = 1
 WINDOW = 7
+CONTEXT = 256
 MODEL_TYPES = sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 _LARGEST = 60_000_000
 """Parameters. A larger model means that a size has a name that is missing below."""
@@ -25,7 +33,7 @@ _SIZES: tuple[tuple[int, str], ...] = (
     (
         32,
         "hidden_size d_model n_embd dim embedding_size input_embedding_size output_embedding_size emb_dim lru_width "
-        "backbone_hidden_size attention_hidden_size router_hidden_size word_embed_proj_dim ffn_out_dim hidden_dim",
+        "backbone_hidden_size router_hidden_size word_embed_proj_dim ffn_out_dim hidden_dim",
     ),
     (
         48,
@@ -54,7 +62,8 @@ _SIZES: tuple[tuple[int, str], ...] = (
     (
         8,
         "head_dim dim_head attention_head_size kv_channels swa_head_dim global_head_dim v_head_dim qk_nope_head_dim "
-        "index_head_dim linear_key_head_dim linear_value_head_dim linear_head_dim mamba_head_dim kv_lora_rank q_lora_rank "
+        "index_head_dim linear_key_head_dim linear_value_head_dim linear_head_dim mamba_head_dim kv_lora_rank "
+        "q_lora_rank "
         "o_lora_rank mamba_d_state mamba_d_head d_rel ssm_state_size state_size hidden_size_per_layer_input "
         "chunk_size mamba_chunk_size block_size pronunciation_embed_dim shape_embed_dim "
         "linear_chunk_size num_buckets local_attn_chunk_length lsh_attn_chunk_length block_multiple_of head_v_dim",
@@ -67,8 +76,8 @@ _SIZES: tuple[tuple[int, str], ...] = (
         "sliding_window attention_window_size attention_chunk_size window_size sliding_window_size "
         "local_attention floor_scale keep_window_size",
     ),
-    (256, "max_position_embeddings n_positions n_ctx max_seq_len context_length max_target_positions"),
-    (64, "max_source_positions pronunciation_vocab_size shape_vocab_size image_size rel_extent"),
+    (CONTEXT, "max_position_embeddings n_positions n_ctx max_seq_len context_length max_target_positions"),
+    (64, "hidden_size_global max_source_positions pronunciation_vocab_size shape_vocab_size image_size rel_extent"),
     (1, "n_shared_experts num_shared_experts moe_num_shared_experts first_k_dense_replace num_dense_layers"),
 )
 _ROLES = {"eos_token_id": END, "pad_token_id": 0, "bos_token_id": 2, "decoder_start_token_id": 2, "sep_token_id": 3}
@@ -84,8 +93,11 @@ _CHANGES: dict[str, dict[str, Any]] = {
     },
     "cohere_compass_text": {
         "layer_types": _BOTH,
-        "rope_parameters": {kind: {"rope_type": "default", "rope_theta": 10000.0} for kind in _BOTH},
+        "rope_parameters": {
+            kind: {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]} for kind in _BOTH
+        },
     },
+    "dbrx": {"attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 10000.0}},
     "gemma3n_text": {
         "layer_types": [*_BOTH, *_BOTH],
         "num_hidden_layers": 8,
@@ -96,6 +108,7 @@ _CHANGES: dict[str, dict[str, Any]] = {
     "granitemoehybrid": {"mamba_n_heads": 8, "layer_types": _HYBRID},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
+    "kimi_linear": {"layer_types": _HYBRID},
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
     "mamba2": {"num_heads": 8},
     "nemotron_h": {"layers_block_type": ["linear_attention", "moe", "full_attention", "mlp"], "n_groups": 2},
@@ -107,6 +120,8 @@ _CHANGES: dict[str, dict[str, Any]] = {
         "indexer_compress_ratio": 2,
     },
     "reformer": {"axial_pos_shape": [16, 16], "axial_pos_embds_dim": [16, 16]},
+    "xlm": {"causal": True},
+    "xlnet": {"attn_type": "uni"},
     "xmod": {"default_language": "en_XX"},
     "zamba": {
         "layers_block_type": ["linear_attention"] * 2 + ["hybrid", "linear_attention", "hybrid"],
@@ -120,6 +135,33 @@ _TEXT_PARTS = {"fuyu": "persimmon", "got_ocr2": "qwen2"}
 """Of types whose text part can be of several types, which it is here."""
 
 
+_ROPE = {"rope_theta": 1e4, "original_max_position_embeddings": 16}
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "falcon": [{"alibi": True}, {"new_decoder_architecture": True}, {"multi_query": False, "parallel_attn": False}],
+    "gemma3_text": [{"use_bidirectional_attention": False, "layer_types": ["sliding_attention"] * 4}],
+    "gpt_neox": [{"use_parallel_residual": False}],
+    "llama": [
+        {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}},
+        {"rope_parameters": _ROPE | {"rope_type": "yarn", "factor": 4.0}},
+        {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
+    ],
+    "mistral": [{"sliding_window": None}],
+    "opt": [{"do_layer_norm_before": False, "word_embed_proj_dim": 16}],
+    "phi3": [
+        {"sliding_window": None},
+        {
+            "original_max_position_embeddings": 16,
+            "rope_parameters": _ROPE | {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [4.0] * 4},
+        },
+    ],
+    "qwen2": [{"use_sliding_window": False}],
+    "qwen3": [{"use_sliding_window": False}],
+    "starcoder2": [{"sliding_window": None}],
+    "zaya": [{"layer_types": ["hybrid", "hybrid_sliding"] * 2}],
+}
+"""Further settings of some types that change what attention sees, each tried besides the small ones."""
+
+
 class NotBuiltError(Exception):
     """A tiny model of this type cannot be made; the text says why."""
 
@@ -131,23 +173,27 @@ def tiny_model(model_type: str, seed: int = 0, dtype: torch.dtype = torch.float3
         NotBuiltError: the small settings do not fit the type.
     """
     try:
-        config = tiny_config(model_type, **changes)
         with torch.device("meta"):
-            size = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
-        if size > _LARGEST:
-            raise NotBuiltError(f"{size:,} parameters with small settings")
+            shapes = AutoModelForCausalLM.from_config(tiny_config(model_type, **changes))
+        size = sum(weight.numel() for weight in shapes.parameters())
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(tiny_config(model_type, **changes))
-    except NotBuiltError:
-        raise
-    except Exception as error:
-        raise NotBuiltError(
-            f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
-        ) from error
+        model = None if size > _LARGEST else AutoModelForCausalLM.from_config(tiny_config(model_type, **changes))
+    except Exception as error:  # whatever a type raises at settings that it does not like
+        raise NotBuiltError(f"{type(error).__name__}: {' '.join(str(error).split())}"[:90]) from error
+    if model is None:
+        raise NotBuiltError(f"{size:,} parameters with small settings")
     with torch.no_grad():
         for name, weight in model.named_parameters():
             _enlarge(name, weight)
     return model.to(dtype).eval()
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """Return a tokenizer of ``<pad>``, ``<eos>`` and words, with the vocabulary and context of the tiny models."""
+    vocabulary = {"<pad>": 0, "<eos>": END} | {f"w{i}": i for i in range(2, WORDS)}
+    core = Tokenizer(models.WordLevel(vocabulary, None, "<pad>"))
+    roles = {"pad_token": "<pad>", "eos_token": "<eos>"}
+    return PreTrainedTokenizerFast(tokenizer_object=core, model_max_length=CONTEXT, **roles)
 
 
 def _enlarge(name: str, weight: torch.Tensor) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from misstep.generation.decoders import OrdinaryDecoder, RowDecoder, decoder_for
+from misstep.generation.agreement import decoder_for
+from misstep.generation.decoders import OrdinaryDecoder, RowDecoder
 from misstep.generation.engine import Request
 from misstep.generation.forward import LlamaForward, ModelForward
 from misstep.generation.row_cache import UnsupportedAttentionError, row_attention

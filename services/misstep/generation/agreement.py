@@ -43,13 +43,15 @@ def decoder_for(model: PreTrainedModel, rows: int) -> Decoder:
     """Choose the fastest way to run a model whose logits are those of full passes.
 
     Raises:
-        BadInput: a full pass over text alone fails, or what it says of a token depends on later ones.
+        BadInput: a full pass over text alone fails, or what it says of a text depends on more than the text so far.
     """
     known = known_way(model)
     with _narrow_windows(model):
         probe = Probe(model)
         if not probe.finite:
             return FullPassDecoder(model)  # drawing from such logits is an error that says so
+        if known == "refused":
+            raise probe.refusal(architectures.NOTES[model.config.model_type])
         seen = f"models of type {model.config.model_type} say other tokens" if known == "full" else None
         for way in _ways(model, known):
             found = probe.disagreement(way.make)
@@ -87,7 +89,7 @@ def _ordinary(model: PreTrainedModel, settings: dict[str, bool], _rows: int) -> 
 
 
 def known_way(model: PreTrainedModel) -> str | None:
-    """Return the fastest way that the table has for models of this type; None where it was not made for them."""
+    """Return the fastest way by which models of this type were right; None where the table does not say."""
     if transformers.__version__ != architectures.TRANSFORMERS:
         return None
     return architectures.WAYS.get(model.config.model_type)

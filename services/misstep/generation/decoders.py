@@ -121,7 +121,7 @@ class OrdinaryDecoder:
 
     def __init__(self, model: PreTrainedModel, *, positions: bool = False, own_cache: bool = False) -> None:
         self._model = model
-        name = next((name for name in ("past_key_values", "cache_params", "state") if takes(model, name)), None)
+        name = next((name for name in ("past_key_values", "cache_params") if takes(model, name)), None)
         if name is None or (positions and not takes(model, "position_ids")):
             raise ValueError("its forward takes no cache, or no positions")
         self._name = name
@@ -164,9 +164,7 @@ class OrdinaryDecoder:
     def _select(self, index: Ints) -> None:
         with torch.inference_mode():
             rows = torch.from_numpy(index).to(self._model.device)
-            if isinstance(self._cache, list):  # RWKV's: tensors of (rows, size, layers)
-                self._cache = [state.index_select(0, rows) for state in self._cache]
-            elif self._own_cache:
+            if self._own_cache:
                 self._cache.batch_select_indices(rows)
             else:
                 self._cache.reorder_cache(rows)

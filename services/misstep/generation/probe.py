@@ -41,32 +41,38 @@ class Probe:
     """What full passes say after each token of four random texts, the third of which begins like the first.
 
     Raises:
-        BadInput: a full pass over text alone fails, or what it says of a token depends on later ones.
+        BadInput: a full pass over text alone fails, or what it says of a text depends on more than the text so far.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
-        vocabulary = model.config.get_text_config(decoder=True).vocab_size
-        self._texts: Ints = np.random.default_rng(0).integers(0, vocabulary, (4, _TOKENS))
+        self._texts: Ints = np.random.default_rng(0).choice(_ordinary_ids(model), (4, _TOKENS))
         self._texts[2, :_SHARED] = self._texts[0, :_SHARED]
         try:
             self._expected = [self._all_logits(text) for text in self._texts]
             # Of the last token alone, as the definition has it, at some lengths.
-            ends = {length: full_pass(model, self._texts[:1, :length]) for length in (1, 4, 7, 10)}
+            ends = {length: full_pass(model, self._texts[:1, :length])[0] for length in (1, 4, 7, 10)}
+            together = full_pass(model, self._texts)
         except torch.OutOfMemoryError:
             raise
         except FAULTS as error:
-            raise self._refusal(f"A forward pass over text alone fails: {_said(error)}.") from error
+            raise self.refusal(f"A forward pass over text alone fails: {_said(error)}.") from error
         self.finite = all(bool(logits.isfinite().all()) for logits in self._expected)
         if not self.finite:
             return
         self._exact = model.dtype in _TOLERANCE
         self._tolerance = _TOLERANCE.get(model.dtype, _HALF_TOLERANCE)
-        errors = [self.error(logits[0], 0, length - 1) for length, logits in ends.items()]
+        errors = [self.error(logits, 0, length - 1) for length, logits in ends.items()]
         if median(errors) > 10 * self._tolerance:
-            raise self._refusal(
+            raise self.refusal(
                 "What it says after a token depends on the tokens behind that: it is no causal language model as it is "
                 f"configured (logits differ by {median(errors):.1g} of their spread)."
+            )
+        errors = [self.error(logits, text, _TOKENS - 1) for text, logits in enumerate(together)]
+        if median(errors) > 10 * self._tolerance:
+            raise self.refusal(
+                "What it says of a text depends on chance or on the texts beside it (logits differ by "
+                f"{median(errors):.1g} of their spread)."
             )
 
     def disagreement(self, make: Callable[[int], Decoder]) -> str | None:
@@ -126,7 +132,8 @@ class Probe:
             raise ValueError(f"it returns logits of shape {tuple(logits.shape)} for {_TOKENS} tokens")
         return logits[0]
 
-    def _refusal(self, seen: str) -> BadInput:
+    def refusal(self, seen: str) -> BadInput:
+        """Return the error that refuses the model, for what was seen of it."""
         config = self._model.config
         fix = f"{seen} Name a causal language model for text, or sample with spec.sampling.engine: vllm."
         return BadInput("spec.policy.model", f"{config.name_or_path} ({config.model_type})".lstrip(), fix)
@@ -169,6 +176,15 @@ class _Rows:
             errors += [self._probe.error(*row) for row in zip(logits, self._texts, self._at, strict=True)]
             self._at = [i + 1 for i in self._at]
         return errors
+
+
+def _ordinary_ids(model: PreTrainedModel) -> Ints:
+    """Return the ids without a role: padding has no position in some models, and an image's token stands for one."""
+    config = model.config.get_text_config(decoder=True)
+    roles = [vars(owner).items() for owner in (model.config, config)]
+    special = [ids for items in roles for name, ids in items if name.endswith(("_token_id", "_token_index"))]
+    ordinary = np.setdiff1d(np.arange(config.vocab_size), np.array([i for i in special if isinstance(i, int)]))
+    return ordinary if len(ordinary) else np.arange(config.vocab_size)
 
 
 def _said(error: BaseException) -> str:

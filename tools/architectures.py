@@ -1,0 +1,187 @@
+"""Try the transformers engine with a tiny random model of every causal type, against full passes without a cache.
+
+python -m tools.architectures            the whole sweep (some ten minutes of a core); writes the table that the engine
+                                         reads, services/misstep/generation/architectures.py, from which `make docs`
+                                         writes docs/architectures.md
+python -m tools.architectures TYPE ...   print what comes out for some types; writes nothing
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from tools.tiny_models import MODEL_TYPES, VARIANTS, WORDS, NotBuiltError, tiny_model, tiny_tokenizer
+from transformers import PreTrainedModel
+
+from misstep.errors import BadInput
+from misstep.generation import architectures
+from misstep.generation.decoders import CachedWhileShort, FullPassDecoder, OrdinaryDecoder, RowDecoder, full_pass
+from misstep.generation.engine import Request
+from misstep.generation.transformers_engine import TransformersEngine
+from misstep.plan.params import DecodingParams
+
+ROOT = Path(__file__).parents[1]
+TABLE = ROOT / "services/misstep/generation/architectures.py"
+WAYS = ("rows", "cache", "full")
+SEEDS = (0, 1)
+_TIE = 1e-4
+"""Where the two likeliest tokens are closer than this in their logits, either is right."""
+_NEW_TOKENS = 30
+_LENGTHS = (1, 2, 3, 3, 5, 8, 13, 13, 21)
+"""Of the prompts. With five rows, and one to three samples of each, rows leave at different times and others join."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What came out for a type."""
+
+    way: str
+    """rows, cache, full or refused."""
+    tokens: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """An engine's greedy tokens against full passes."""
+
+    way: str
+    tokens: int
+    wrong: int
+    """Tokens whose logit is not within a tie of the largest."""
+    distinct: int
+    """Of the tokens: a model that says one token for ever would show nothing."""
+
+
+def sweep_type(model_type: str) -> Seen:
+    """Find the fastest way by which all tiny models of a type are right.
+
+    Raises:
+        NotBuiltError: the small settings do not fit the type.
+    """
+    models: list[tuple[int, dict[str, Any]]] = [(seed, {}) for seed in SEEDS]
+    models += [(0, changes) for changes in VARIANTS.get(model_type, [])]
+    note = ""
+    for allowed in WAYS:
+        tokens, ways = 0, []
+        for seed, changes in models:
+            try:
+                compared = compare(tiny_model(model_type, seed, **changes), allowed)
+            except BadInput as refused:
+                return Seen("refused", 0, refused.fix.split(" Name a")[0])
+            tokens += compared.tokens
+            ways.append(compared.way)
+            if compared.wrong:
+                note = f"By {compared.way}, {compared.wrong} of {compared.tokens} tokens were others."
+                break
+        else:
+            return Seen(max(ways, key=WAYS.index), tokens, note)
+    return Seen("refused", 0, "Full passes of one text say now this and now that: its attention draws at random.")
+
+
+def compare(model: PreTrainedModel, allowed: str) -> Compared:
+    """Sample greedily with the engine, and ask full passes for each token's logit.
+
+    Args:
+        allowed: the fastest way that the engine may choose.
+    """
+    decoding = DecodingParams(
+        engine="transformers", dtype="float32", temperature=0.0, top_p=1.0, max_new_tokens=_NEW_TOKENS
+    )
+    with table_says(model.config.model_type, allowed):
+        engine = TransformersEngine(model, tiny_tokenizer(), decoding, batch_rows=5)
+    rng = np.random.default_rng(1)
+    prompts = [rng.integers(5, WORDS, length).tolist() for length in _LENGTHS]
+    for number, prompt in enumerate(prompts):
+        engine.submit(Request(number, prompt, [0] * (1 + number % 3)))
+    texts = {
+        (*prompts[request.request_id], *completion.token_ids[:count], token)
+        for request, completions in engine.results()
+        for completion in completions
+        for count, token in enumerate(completion.token_ids)
+    }
+    wrong = sum(_gap(model, text) >= _TIE for text in texts)
+    return Compared(_way_of(engine), len(texts), wrong, len({text[-1] for text in texts}))
+
+
+def _gap(model: PreTrainedModel, text: tuple[int, ...]) -> float:
+    """Return how far the last token's logit is below the largest, after the others."""
+    logits = full_pass(model, np.array([text[:-1]]))[0].double()
+    return float(logits.max() - logits[text[-1]])
+
+
+def _way_of(engine: TransformersEngine) -> str:
+    decoder = engine._decoder._cached if isinstance(engine._decoder, CachedWhileShort) else engine._decoder
+    return {RowDecoder: "rows", OrdinaryDecoder: "cache", FullPassDecoder: "full"}[type(decoder)]
+
+
+@contextmanager
+def table_says(model_type: str, way: str) -> Iterator[None]:
+    """Let the engine's table say, inside the block, that a type runs in a way, and nothing of others."""
+    before = architectures.TRANSFORMERS, architectures.WAYS
+    architectures.TRANSFORMERS, architectures.WAYS = transformers.__version__, {model_type: way}
+    try:
+        yield
+    finally:
+        architectures.TRANSFORMERS, architectures.WAYS = before
+
+
+def table_text(seen: dict[str, Seen], not_built: dict[str, str]) -> str:
+    """Return the module that the engine reads."""
+    parts = {
+        "WAYS": ("By type: rows, cache, full, or refused.", {name: one.way for name, one in seen.items()}),
+        "TOKENS": ("By type: tokens compared.", {name: one.tokens for name, one in seen.items() if one.tokens}),
+        "NOTES": (
+            "What was seen of the types that do not simply work.",
+            {n: o.note for n, o in seen.items() if o.note},
+        ),
+        "NOT_BUILT": ("Why no tiny model of a type could be made.", not_built),
+    }
+    lines = [
+        '"""How each architecture of transformers runs: made by tools/architectures.py, not edited by hand."""',
+        "",
+    ]
+    lines += [f'TRANSFORMERS = "{transformers.__version__}"']
+    for name, (about, table) in parts.items():
+        kind = "int" if name == "TOKENS" else "str"
+        lines += [f"{name}: dict[str, {kind}] = {{"]
+        lines += [f"    {json.dumps(key)}: {json.dumps(value)}," for key, value in sorted(table.items())]
+        lines += ["}", f'"""{about}"""']
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: list[str]) -> int:
+    """Sweep; returns the exit code."""
+    logging.disable(logging.WARNING)
+    warnings.filterwarnings("ignore")
+    transformers.logging.set_verbosity_error()
+    torch.set_num_threads(1)
+    seen: dict[str, Seen] = {}
+    not_built: dict[str, str] = {}
+    for model_type in argv or MODEL_TYPES:
+        try:
+            seen[model_type] = sweep_type(model_type)
+            print(f"{model_type}: {seen[model_type]}", flush=True)
+        except NotBuiltError as error:
+            not_built[model_type] = str(error)
+            print(f"{model_type}: not built, {error}", flush=True)
+    if argv:
+        return 0
+    TABLE.write_text(table_text(seen, not_built))
+    print(f"wrote {TABLE.relative_to(ROOT)}; `make docs` writes the page")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
