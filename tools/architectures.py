@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from misstep.errors import BadInput
 from misstep.generation import architectures
 from misstep.generation.decoders import CachedWhileShort, FullPassDecoder, OrdinaryDecoder, RowDecoder, full_pass
 from misstep.generation.engine import Request
+from misstep.generation.probe import Probe
 from misstep.generation.transformers_engine import TransformersEngine
 from misstep.plan.params import DecodingParams
 
@@ -76,8 +78,9 @@ def sweep_type(model_type: str) -> Seen:
     for allowed in WAYS:
         tokens, ways = 0, []
         for seed, changes in models:
+            model = tiny_model(model_type, seed, **changes)
             try:
-                compared = compare(tiny_model(model_type, seed, **changes), allowed)
+                compared = compare(model, allowed)
             except BadInput as refused:
                 return Seen("refused", 0, refused.fix.split(" Name a")[0])
             tokens += compared.tokens
@@ -86,7 +89,11 @@ def sweep_type(model_type: str) -> Seen:
                 note = f"By {compared.way}, {compared.wrong} of {compared.tokens} tokens were others."
                 break
         else:
-            return Seen(max(ways, key=WAYS.index), tokens, note)
+            way = max(ways, key=WAYS.index)
+            if way == "full" and not note:
+                seen = Probe(model).disagreement(partial(_ordinary, model))
+                note = f"With its cache, {seen}."
+            return Seen(way, tokens, note)
     return Seen("refused", 0, "Full passes of one text say now this and now that: its attention draws at random.")
 
 
@@ -113,6 +120,10 @@ def compare(model: PreTrainedModel, allowed: str) -> Compared:
     }
     wrong = sum(_gap(model, text) >= _TIE for text in texts)
     return Compared(_way_of(engine), len(texts), wrong, len({text[-1] for text in texts}))
+
+
+def _ordinary(model: PreTrainedModel, _rows: int) -> OrdinaryDecoder:
+    return OrdinaryDecoder(model)
 
 
 def _gap(model: PreTrainedModel, text: tuple[int, ...]) -> float:

@@ -191,7 +191,7 @@ def tiny_model(model_type: str, seed: int = 0, dtype: torch.dtype = torch.float3
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """Return a tokenizer of ``<pad>``, ``<eos>`` and words, with the vocabulary and context of the tiny models."""
     vocabulary = {"<pad>": 0, "<eos>": END} | {f"w{i}": i for i in range(2, WORDS)}
-    core = Tokenizer(models.WordLevel(vocabulary, None, "<pad>"))
+    core = Tokenizer(models.WordLevel(vocabulary, next(iter(vocabulary))))
     roles = {"pad_token": "<pad>", "eos_token": "<eos>"}
     return PreTrainedTokenizerFast(tokenizer_object=core, model_max_length=CONTEXT, **roles)
 
