@@ -2,7 +2,8 @@
 """Write the generated pages, or check that they are current.
 
 python tools/generate.py           write docs/{architectures,experiment}.md, the tables in docs/{artifacts,cost,
-                                   operations,running}.md, the CustomResourceDefinition, and the chart's schema and README
+                                   operations,running}.md, the CustomResourceDefinition, and the chart's schema
+                                   and README
 python tools/generate.py --check   exit 1, naming the file, where one differs; also checks locks/ against pyproject
 """
 
@@ -106,8 +107,8 @@ def architectures_page() -> str:
         "# Architectures",
         "",
         f"Made with transformers {architectures.TRANSFORMERS} by `python -m tools.architectures && make docs`. The "
-        "sweep takes some ten minutes of a core, and `make check` does not run it: it compares this page with the table that "
-        "the sweep left. Tests compare the version with the one installed, and try some types again.",
+        "sweep takes some ten minutes of a core, and `make check` does not run it: it compares this page with the "
+        "table that the sweep left. Tests compare the version with the one installed, and try some types again.",
         "",
         "For each causal type a few tiny random models are made, with windows, chunks and top-k so small that texts "
         "run past them. The transformers engine samples greedily from prompts of unlike length, in five rows: they "

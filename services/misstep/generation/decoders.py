@@ -153,7 +153,8 @@ class OrdinaryDecoder:
                 at = torch.arange(self._length, self._length + ids.shape[1], device=tokens.device)
                 arguments["position_ids"] = at.expand(ids.shape)
             out = self._model(input_ids=tokens, use_cache=True, **arguments)
-            self._cache = out[self._name]
+            if self._own_cache:
+                self._cache = out[self._name]
         self._length += ids.shape[1]
         logits: torch.Tensor = out.logits[:, -1]
         return logits

@@ -21,7 +21,7 @@ _STEPS = 3
 """Of each phase."""
 _TOLERANCE = {torch.float32: 2e-3, torch.float64: 1e-6}
 """Of logits, as a part of their spread: of the largest error in a phase."""
-_HALF_TOLERANCE = 0.25
+_HALF_TOLERANCE = 0.1
 """The same in half precision, of the median: a rounding may send single tokens to another expert."""
 FAULTS = (
     AttributeError,
