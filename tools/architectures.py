@@ -92,7 +92,7 @@ def sweep_type(model_type: str) -> Seen:
             way = min(ways, key=WAYS.index)  # a model that is to run slower than others is found when loaded
             if way == "full" and not note:
                 seen = Probe(model).disagreement(partial(_ordinary, model))
-                note = f"With its cache, {seen}."
+                note = f"With its cache, {str(seen).rstrip('.')}."
             return Seen(way, tokens, note)
     return Seen("refused", 0, "Full passes of one text say now this and now that: its attention draws at random.")
 

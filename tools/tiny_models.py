@@ -137,7 +137,11 @@ _TEXT_PARTS = {"fuyu": "persimmon", "got_ocr2": "qwen2"}
 
 _ROPE = {"rope_theta": 1e4, "original_max_position_embeddings": 16}
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "falcon": [{"alibi": True}, {"new_decoder_architecture": True}, {"multi_query": False, "parallel_attn": False}],
+    "falcon": [
+        {"alibi": True},
+        {"new_decoder_architecture": True, "parallel_attn": True},
+        {"multi_query": False, "num_kv_heads": 4},
+    ],
     "gemma3_text": [{"use_bidirectional_attention": False, "layer_types": ["sliding_attention"] * 4}],
     "gpt_neox": [{"use_parallel_residual": False}],
     "llama": [

@@ -3,7 +3,7 @@
 This is measured on the model that was loaded, with a few short random texts that meet all that the engine does to
 rows: rows share a prompt, leave, change places, and join. Windows and chunks of attention are narrowed meanwhile, so
 that a dozen tokens run past them. What short texts cannot show stands in the table of `architectures`, which
-tools/architectures.py makes: there the same is done with longer texts and tiny models of every type.
+`tools.architectures` makes: there the same is done with longer texts and tiny models of every type.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def decoder_for(model: PreTrainedModel, rows: int) -> Decoder:
                 return _while_positions_hold(model, way.make(rows))
             if way.name == "rows":
                 _log.info("%s does not run by rows of any length: %s", _name_of(model), found)
-            seen = seen or found
+            else:
+                seen = seen or found
     _log.warning(
         "%s runs without a cache, which is right and slow: each token reads its whole text again. With its cache, %s. "
         "spec.sampling.engine: vllm, or a model of another type, is faster.",
@@ -121,9 +122,10 @@ def _while_positions_hold(model: PreTrainedModel, decoder: Decoder) -> Decoder:
     config = model.config.get_text_config(decoder=True)
     if positions_alone(config):
         return decoder
+    assert isinstance(decoder, OrdinaryDecoder)  # rows need positions that hold
     limits = [part.get("original_max_position_embeddings") for part in _rotary_of(config)]
     limits += [getattr(config, f"{which}max_position_embeddings", None) for which in ("original_", "")]
-    return CachedWhileShort(decoder, FullPassDecoder(model), min(int(limit) for limit in limits if limit))
+    return CachedWhileShort(decoder, FullPassDecoder(model), min((int(n) for n in limits if n), default=0))
 
 
 def _windows_of(model: PreTrainedModel) -> list[tuple[Any, str, int]]:

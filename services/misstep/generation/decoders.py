@@ -194,10 +194,14 @@ class FullPassDecoder:
         self._texts = self._texts[_after_fork(sources, targets)]
 
     def step(self, tokens: Ints, positions: Ints) -> torch.Tensor:
-        self._texts = np.concatenate([self._texts, tokens[:, None]], axis=1)
+        self.append(tokens)
         rows = max(1, _PREFILL_TOKENS // self._texts.shape[1])
         parts = [self._texts[start : start + rows] for start in range(0, len(self._texts), rows)]
         return torch.cat([full_pass(self._model, part) for part in parts])
+
+    def append(self, tokens: Ints) -> None:
+        """Append a token to each row, and read nothing."""
+        self._texts = np.concatenate([self._texts, tokens[:, None]], axis=1)
 
     def move(self, sources: Ints, targets: Ints, lengths: Ints, rows: int) -> None:
         self._texts = self._texts[_after_move(sources, targets, rows)]
@@ -207,35 +211,38 @@ class FullPassDecoder:
 
 
 class CachedWhileShort:
-    """Keep a cache for texts up to a length, and read longer ones in full passes.
+    """Keep a cache while texts are short, and read longer ones in full passes.
 
-    For rotary positions that change with the longest text: beyond that length a cache holds keys that were turned by
+    For rotary positions that change with the longest text: beyond some length a cache holds keys that were turned by
     positions which no longer hold.
     """
 
     joins = False
 
-    def __init__(self, cached: Decoder, full: Decoder, tokens: int) -> None:
+    def __init__(self, cached: OrdinaryDecoder, full: FullPassDecoder, tokens: int) -> None:
         self._cached, self._full, self._tokens = cached, full, tokens
-        self._now = cached
 
     def prefill(self, first: int, prompts: Sequence[Sequence[int]], columns: int) -> None:
-        self.clear()
-        self._now = self._cached if columns <= self._tokens else self._full
-        self._now.prefill(first, prompts, columns)
+        for decoder in (self._cached, self._full):
+            decoder.prefill(first, prompts, columns)
 
     def fork(self, sources: Ints, targets: Ints, lengths: Ints) -> None:
-        self._now.fork(sources, targets, lengths)
+        for decoder in (self._cached, self._full):
+            decoder.fork(sources, targets, lengths)
 
     def step(self, tokens: Ints, positions: Ints) -> torch.Tensor:
-        return self._now.step(tokens, positions)
+        if positions.max() >= self._tokens:
+            return self._full.step(tokens, positions)
+        self._full.append(tokens)
+        return self._cached.step(tokens, positions)
 
     def move(self, sources: Ints, targets: Ints, lengths: Ints, rows: int) -> None:
-        self._now.move(sources, targets, lengths, rows)
+        for decoder in (self._cached, self._full):
+            decoder.move(sources, targets, lengths, rows)
 
     def clear(self) -> None:
-        self._cached.clear()
-        self._full.clear()
+        for decoder in (self._cached, self._full):
+            decoder.clear()
 
 
 def full_pass(model: PreTrainedModel, texts: Ints) -> torch.Tensor:

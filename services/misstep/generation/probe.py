@@ -23,6 +23,8 @@ _TOLERANCE = {torch.float32: 2e-3, torch.float64: 1e-6}
 """Of logits, as a part of their spread: of the largest error in a phase."""
 _HALF_TOLERANCE = 0.1
 """The same in half precision, of the median: a rounding may send single tokens to another expert."""
+_REFUSED, _HALF_REFUSED = 0.02, 0.3
+"""From which median error of full passes among themselves a model is refused; the second in half precision."""
 FAULTS = (
     AttributeError,
     AssertionError,
@@ -62,14 +64,15 @@ class Probe:
             return
         self._exact = model.dtype in _TOLERANCE
         self._tolerance = _TOLERANCE.get(model.dtype, _HALF_TOLERANCE)
+        refused_from = _REFUSED if self._exact else _HALF_REFUSED
         errors = [self.error(logits, 0, length - 1) for length, logits in ends.items()]
-        if median(errors) > 10 * self._tolerance:
+        if median(errors) > refused_from:
             raise self.refusal(
                 "What it says after a token depends on the tokens behind that: it is no causal language model as it is "
                 f"configured (logits differ by {median(errors):.1g} of their spread)."
             )
         errors = [self.error(logits, text, _TOKENS - 1) for text, logits in enumerate(together)]
-        if median(errors) > 10 * self._tolerance:
+        if median(errors) > refused_from:
             raise self.refusal(
                 "What it says of a text depends on chance or on the texts beside it (logits differ by "
                 f"{median(errors):.1g} of their spread)."
