@@ -160,7 +160,9 @@ def table_text(seen: dict[str, Seen], not_built: dict[str, str]) -> str:
         "NOT_BUILT": ("Why no tiny model of a type could be made.", not_built),
     }
     lines = [
-        '"""How each architecture of transformers runs: made by tools/architectures.py, not edited by hand."""',
+        '"""How each architecture of transformers runs: made by tools.architectures, not edited by hand."""',
+        "",
+        "# ruff: noqa: E501",
         "",
     ]
     lines += [f'TRANSFORMERS = "{transformers.__version__}"']

@@ -133,7 +133,7 @@ def architectures_page() -> str:
         "",
         "## Not tried",
         "",
-        "No tiny model of these types could be made. They are checked when loaded, as types unknown.",
+        "No tiny model of these types could be made. They are checked when they are loaded.",
         "",
     ]
     lines += ["| type | why |\n|---|---|", *(f"| `{name}` | {cell(why)} |" for name, why in not_built.items())]

@@ -1,4 +1,6 @@
-"""How each architecture of transformers runs: made by tools/architectures.py, not edited by hand."""
+"""How each architecture of transformers runs: made by tools.architectures, not edited by hand."""
+
+# ruff: noqa: E501
 
 TRANSFORMERS = "5.19.0"
 WAYS: dict[str, str] = {
