@@ -165,6 +165,26 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 }
 """Further settings of some types that change what attention sees, each tried besides the small ones."""
 
+RECURRENT = [
+    "bamba",
+    "falcon_h1",
+    "falcon_mamba",
+    "granitemoehybrid",
+    "jamba",
+    "kimi_linear",
+    "lfm2",
+    "mamba",
+    "mamba2",
+    "minimax",
+    "nemotron_h",
+    "qwen3_next",
+    "recurrent_gemma",
+    "rwkv",
+    "zamba",
+    "zamba2",
+]
+"""Types, or some of them, that carry a state from token to token."""
+
 
 class NotBuiltError(Exception):
     """A tiny model of this type cannot be made; the text says why."""

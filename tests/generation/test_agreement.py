@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 from tools.architectures import compare, sweep_type, table_says
-from tools.tiny_models import VARIANTS, WINDOW, WORDS, tiny_model, tiny_tokenizer
+from tools.tiny_models import RECURRENT, VARIANTS, WINDOW, WORDS, tiny_model, tiny_tokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from misstep.errors import EXIT_BAD_INPUT, BadInput
@@ -21,24 +21,6 @@ from misstep.generation.engine import Request
 from misstep.generation.transformers_engine import TransformersEngine, load_engine
 from tests.generation.tiny import decoding, tiny, word_tokenizer
 
-RECURRENT = [
-    "bamba",
-    "falcon_h1",
-    "falcon_mamba",
-    "granitemoehybrid",
-    "jamba",
-    "kimi_linear",
-    "lfm2",
-    "mamba",
-    "mamba2",
-    "minimax",
-    "nemotron_h",
-    "qwen3_next",
-    "recurrent_gemma",
-    "rwkv",
-    "zamba",
-    "zamba2",
-]
 RUNNING = sorted(name for name, way in architectures.WAYS.items() if way != "refused")
 
 

@@ -52,7 +52,7 @@ def decoder_for(model: PreTrainedModel, rows: int) -> Decoder:
             return FullPassDecoder(model)  # drawing from such logits is an error that says so
         if known == "refused":
             raise probe.refusal(architectures.NOTES[model.config.model_type])
-        seen = f"models of type {model.config.model_type} say other tokens" if known == "full" else None
+        seen = None
         for way in _ways(model, known):
             found = probe.disagreement(way.make)
             if found is None:
@@ -61,11 +61,14 @@ def decoder_for(model: PreTrainedModel, rows: int) -> Decoder:
                 _log.info("%s does not run by rows of any length: %s", _name_of(model), found)
             else:
                 seen = seen or found
+    kind = model.config.model_type
     _log.warning(
-        "%s runs without a cache, which is right and slow: each token reads its whole text again. With its cache, %s. "
+        "%s runs without a cache, which is right and slow: each token reads its whole text again. %s "
         "spec.sampling.engine: vllm, or a model of another type, is faster.",
         _name_of(model),
-        seen,
+        f"Of models of type {kind} was seen: {architectures.NOTES[kind]}"
+        if seen is None
+        else f"With its cache, {seen}.",
     )
     return FullPassDecoder(model)
 
