@@ -63,8 +63,7 @@ _SIZES: tuple[tuple[int, str], ...] = (
         8,
         "head_dim dim_head attention_head_size kv_channels swa_head_dim global_head_dim v_head_dim qk_nope_head_dim "
         "index_head_dim linear_key_head_dim linear_value_head_dim linear_head_dim mamba_head_dim kv_lora_rank "
-        "q_lora_rank "
-        "o_lora_rank mamba_d_state mamba_d_head d_rel ssm_state_size state_size hidden_size_per_layer_input "
+        "q_lora_rank o_lora_rank mamba_d_state mamba_d_head d_rel ssm_state_size state_size hidden_size_per_layer_input "
         "chunk_size mamba_chunk_size block_size pronunciation_embed_dim shape_embed_dim "
         "linear_chunk_size num_buckets local_attn_chunk_length lsh_attn_chunk_length block_multiple_of head_v_dim",
     ),
@@ -107,9 +106,9 @@ _CHANGES: dict[str, dict[str, Any]] = {
     "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
     "granitemoehybrid": {"mamba_n_heads": 8, "layer_types": _HYBRID},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
-    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "kimi_linear": {"layer_types": _HYBRID},
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "mamba2": {"num_heads": 8},
     "nemotron_h": {"layers_block_type": ["linear_attention", "moe", "full_attention", "mlp"], "n_groups": 2},
     "qwen4_exp_text": {

@@ -261,6 +261,7 @@ def _after_fork(sources: Ints, targets: Ints) -> Ints:
 
 
 def _after_move(sources: Ints, targets: Ints, rows: int) -> Ints:
+    """Return which row each of the rows that stay is a copy of, after a move."""
     index = np.arange(rows)
     index[targets] = sources
     return index

@@ -55,7 +55,8 @@ class TransformersEngine:
             requests are queued.
 
     Raises:
-        BadInput: the tokenizer has no end token, or the context length is unknown.
+        BadInput: the tokenizer has no end token, the context length is unknown, or the model cannot be asked for a
+            text's next token (`misstep.generation.agreement`).
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: Any, decoding: DecodingParams, *, batch_rows: int) -> None:
