@@ -39,6 +39,7 @@ WAYS = ("rows", "cache", "full")
 SEEDS = (0, 1)
 _TIE = 1e-4
 """Where the two likeliest tokens are closer than this in their logits, either is right."""
+_DRIFT = 0.02
 _NEW_TOKENS = 30
 _LENGTHS = (1, 2, 3, 3, 5, 8, 13, 13, 21)
 """Of the prompts. With five rows, and one to three samples of each, rows leave at different times and others join."""
@@ -62,8 +63,13 @@ class Compared:
     tokens: int
     wrong: int
     """Tokens whose logit is not within a tie of the largest."""
-    distinct: int
-    """Of the tokens: a model that says one token for ever would show nothing."""
+    drift: float
+    """The largest difference of a response's log-probability, nats: of a model that says one token for ever, tokens
+    alone would show nothing."""
+
+    @property
+    def right(self) -> bool:
+        return not self.wrong and self.drift < _DRIFT
 
 
 def sweep_type(model_type: str) -> Seen:
@@ -85,8 +91,9 @@ def sweep_type(model_type: str) -> Seen:
                 return Seen("refused", 0, refused.fix.split(" Name a")[0])
             tokens += compared.tokens
             ways.append(compared.way)
-            if compared.wrong:
-                note = f"By {compared.way}, {compared.wrong} of {compared.tokens} tokens were others."
+            if not compared.right:
+                note = f"By {compared.way}, {compared.wrong} of {compared.tokens} tokens were others"
+                note += f", and log-probabilities of responses differed by up to {compared.drift:.2g}."
                 break
         else:
             way = min(ways, key=WAYS.index)  # a model that is to run slower than others is found when loaded
@@ -112,24 +119,22 @@ def compare(model: PreTrainedModel, allowed: str | None) -> Compared:
     prompts = [rng.integers(5, WORDS, length).tolist() for length in _LENGTHS]
     for number, prompt in enumerate(prompts):
         engine.submit(Request(number, prompt, [0] * (1 + number % 3)))
-    texts = {
-        (*prompts[request.request_id], *completion.token_ids[:count], token)
-        for request, completions in engine.results()
-        for completion in completions
-        for count, token in enumerate(completion.token_ids)
-    }
-    wrong = sum(_gap(model, text) >= _TIE for text in texts)
-    return Compared(_way_of(engine), len(texts), wrong, len({text[-1] for text in texts}))
+    tokens, wrong, drift = 0, 0, 0.0
+    for request, completions in engine.results():
+        for completion in {completion.token_ids: completion for completion in completions}.values():
+            text, logprob = list(prompts[request.request_id]), 0.0
+            for token in completion.token_ids:
+                logits = full_pass(model, np.array([text]))[0].double()
+                wrong += bool(logits.max() - logits[token] >= _TIE)
+                logprob += float(logits.log_softmax(-1)[token])
+                text.append(token)
+            tokens += len(completion.token_ids)
+            drift = max(drift, abs(logprob - completion.logprob))
+    return Compared(_way_of(engine), tokens, wrong, drift)
 
 
 def _ordinary(model: PreTrainedModel, _rows: int) -> OrdinaryDecoder:
     return OrdinaryDecoder(model)
-
-
-def _gap(model: PreTrainedModel, text: tuple[int, ...]) -> float:
-    """Return how far the last token's logit is below the largest, after the others."""
-    logits = full_pass(model, np.array([text[:-1]]))[0].double()
-    return float(logits.max() - logits[text[-1]])
 
 
 def _way_of(engine: TransformersEngine) -> str:

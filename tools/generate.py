@@ -113,7 +113,8 @@ def architectures_page() -> str:
         "For each causal type a few tiny random models are made, with windows, chunks and top-k so small that texts "
         "run past them. The transformers engine samples greedily from prompts of unlike length, in five rows: they "
         "share prompts, leave at different times and others join. Each token is then looked up in a full pass over "
-        "the text so far, without a cache: its logit must be the largest, or within 0.0001 of it.",
+        "the text so far, without a cache: its logit must be the largest, or within 0.0001 of it; "
+        "and a response's log-probability must be that of full passes.",
         "",
         f"| way | types | what it is |\n|---|---|---|\n"
         f"| rows | {counts['rows']} | rows of any length side by side, in buffers: the fastest |\n"

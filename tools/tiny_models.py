@@ -63,8 +63,8 @@ _SIZES: tuple[tuple[int, str], ...] = (
         8,
         "head_dim dim_head attention_head_size kv_channels swa_head_dim global_head_dim v_head_dim qk_nope_head_dim "
         "index_head_dim linear_key_head_dim linear_value_head_dim linear_head_dim mamba_head_dim kv_lora_rank "
-        "q_lora_rank o_lora_rank mamba_d_state mamba_d_head d_rel ssm_state_size state_size hidden_size_per_layer_input "
-        "chunk_size mamba_chunk_size block_size pronunciation_embed_dim shape_embed_dim "
+        "q_lora_rank o_lora_rank mamba_d_state mamba_d_head d_rel ssm_state_size state_size "
+        "hidden_size_per_layer_input chunk_size mamba_chunk_size block_size pronunciation_embed_dim shape_embed_dim "
         "linear_chunk_size num_buckets local_attn_chunk_length lsh_attn_chunk_length block_multiple_of head_v_dim",
     ),
     (6, "index_topk"),
