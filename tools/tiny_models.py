@@ -149,6 +149,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
     ],
     "mistral": [{"sliding_window": None}],
+    "nemotron_h": [{"time_step_min": 0.05}],
     "opt": [{"do_layer_norm_before": False, "word_embed_proj_dim": 16}],
     "phi3": [
         {"sliding_window": None},
@@ -160,9 +161,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "qwen2": [{"use_sliding_window": False}],
     "qwen3": [{"use_sliding_window": False}],
     "starcoder2": [{"sliding_window": None}],
+    "zamba2": [{"time_step_min": 0.05}],
     "zaya": [{"layer_types": ["hybrid", "hybrid_sliding"] * 2}],
 }
-"""Further settings of some types that change what attention sees, each tried besides the small ones."""
+"""Further settings of some types that change what is computed, each tried besides the small ones. The least time step
+of recurrent layers is raised where transformers keeps to it in whole texts, and not in single tokens."""
 
 RECURRENT = [
     "bamba",

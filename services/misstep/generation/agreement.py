@@ -66,7 +66,7 @@ def decoder_for(model: PreTrainedModel, rows: int) -> Decoder:
         "%s runs without a cache, which is right and slow: each token reads its whole text again. %s "
         "spec.sampling.engine: vllm, or a model of another type, is faster.",
         _name_of(model),
-        f"Of models of type {kind} was seen: {architectures.NOTES[kind]}"
+        f"Of models of type {kind} was seen: {architectures.NOTES.get(kind, 'other tokens with one.')}"
         if seen is None
         else f"With its cache, {seen}.",
     )
