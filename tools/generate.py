@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Write the generated pages, or check that they are current.
 
-python tools/generate.py           write docs/experiment.md, the tables in docs/{artifacts,cost,operations,running}.md,
-                                   the CustomResourceDefinition, and the chart's schema and README
+python tools/generate.py           write docs/{architectures,experiment}.md, the tables in docs/{artifacts,cost,
+                                   operations,running}.md, the CustomResourceDefinition, and the chart's schema
+                                   and README
 python tools/generate.py --check   exit 1, naming the file, where one differs; also checks locks/ against pyproject
 """
 
@@ -21,6 +22,7 @@ from pydantic import BaseModel
 from misstep import telemetry
 from misstep.artifacts.records import TABLES
 from misstep.errors import BadInput
+from misstep.generation import architectures
 from misstep.generation.presets import PRESETS
 from misstep.plan.cost.architecture import KNOWN, known_architecture
 from misstep.plan.cost.expectations import DEFAULTS
@@ -42,6 +44,7 @@ def main(argv: list[str]) -> int:
     chart = chart_values.CHART / "README.md"
     pages = {
         ROOT / "docs/experiment.md": experiment_page(),
+        ROOT / "docs/architectures.md": architectures_page(),
         artifacts: between_marks(artifacts.read_text(), schema_tables()),
         cost: between_marks(cost.read_text(), cost_tables()),
         operations: between_marks(operations.read_text(), metric_tables()),
@@ -94,6 +97,48 @@ def experiment_page() -> str:
 def doc(model: type[BaseModel]) -> str:
     """A type's docstring on one line."""
     return " ".join((model.__doc__ or "").split())
+
+
+def architectures_page() -> str:
+    """How each architecture runs, from the table that the sweep has left."""
+    ways, notes, not_built = architectures.WAYS, architectures.NOTES, architectures.NOT_BUILT
+    counts = {way: sum(one == way for one in ways.values()) for way in ("rows", "cache", "full", "refused")}
+    lines = [
+        "# Architectures",
+        "",
+        f"Made with transformers {architectures.TRANSFORMERS} by `python -m tools.architectures && make docs`. The "
+        "sweep takes some ten minutes of a core, and `make check` does not run it: it compares this page with the "
+        "table that the sweep left. Tests compare the version with the one installed, and try some types again.",
+        "",
+        "For each causal type a few tiny random models are made, with windows, chunks and top-k so small that texts "
+        "run past them. The transformers engine samples greedily from prompts of unlike length, in five rows: they "
+        "share prompts, leave at different times and others join. Each token is then looked up in a full pass over "
+        "the text so far, without a cache: its logit must be the largest, or within 0.0001 of it; "
+        "and a response's log-probability must be that of full passes.",
+        "",
+        f"| way | types | what it is |\n|---|---|---|\n"
+        f"| rows | {counts['rows']} | rows of any length side by side, in buffers: the fastest |\n"
+        f"| cache | {counts['cache']} | the model's own cache, over prompts of one length at a time |\n"
+        f"| full | {counts['full']} | no cache: each token reads its whole text again; slow, and the log says so |\n"
+        f"| refused | {counts['refused']} | no full pass gives a text's next token |",
+        "",
+        "A model is checked when it is loaded, whatever its type: a few short random texts must come out as full "
+        "passes have them, by the fastest way that this table allows. With another version of transformers nothing is "
+        "taken as known, and only models without windows run by rows. vLLM is not concerned: it has code of its own.",
+        "",
+        "| type | way | tokens compared | what was seen |\n|---|---|---|---|",
+    ]
+    for name, way in ways.items():
+        lines.append(f"| `{name}` | {way} | {architectures.TOKENS.get(name, '')} | {cell(notes.get(name, ''))} |")
+    lines += [
+        "",
+        "## Not tried",
+        "",
+        "No tiny model of these types could be made. They are checked when they are loaded.",
+        "",
+    ]
+    lines += ["| type | why |\n|---|---|", *(f"| `{name}` | {cell(why)} |" for name, why in not_built.items())]
+    return "\n".join(lines) + "\n"
 
 
 def schema_tables() -> str:

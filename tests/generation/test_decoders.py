@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from misstep.generation.decoders import OrdinaryDecoder, RowDecoder, decoder_for
+from misstep.generation.agreement import decoder_for
+from misstep.generation.decoders import CachedWhileShort, OrdinaryDecoder, RowDecoder
 from misstep.generation.engine import Request
 from misstep.generation.forward import LlamaForward, ModelForward
 from misstep.generation.row_cache import UnsupportedAttentionError, row_attention
@@ -39,7 +40,7 @@ MODELS = {
 
 
 def way(decoder: object) -> str:
-    if isinstance(decoder, OrdinaryDecoder):
+    if isinstance(decoder, OrdinaryDecoder | CachedWhileShort):
         return ORDINARY
     assert isinstance(decoder, RowDecoder)
     return {LlamaForward: OWN, ModelForward: MODULES}[type(decoder._run)]

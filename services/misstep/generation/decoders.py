@@ -1,6 +1,7 @@
-"""Two ways to run a causal language model over rows: by row buffers (fast), or as transformers does (any model).
+"""Three ways to run a causal language model over rows: by row buffers (fast), with transformers' own cache (most
+models), or by full passes without a cache (slow, and right by definition). `agreement` chooses among them.
 
-Both fill a row with all of its prompt but the last token; that token is the row's first decoding step, so logits
+Each fills a row with all of its prompt but the last token; that token is the row's first decoding step, so logits
 are only ever computed for one position a row, and rows that share a prompt share its prefill.
 """
 
@@ -14,18 +15,11 @@ import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from misstep.generation.forward import Forward, LlamaForward, ModelForward
-from misstep.generation.row_cache import Ints, RowCache, UnsupportedAttentionError
+from misstep.generation.forward import Forward
+from misstep.generation.row_cache import Ints, RowCache
 
 _PREFILL_TOKENS = 1024
 """Prompt tokens in one forward pass: bounds its activations, whatever the prompts' number and length."""
-_LAYERS = {"full_attention", "sliding_attention"}
-_ROTARY = {"default", "linear", "llama3", "yarn"}
-"""Rotary positions that depend on the position alone; others also look at the longest row."""
-_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
-"""Relative error of logits that a check allows."""
-_HALF_TOLERANCE = 0.1
-"""As transformers' own attentions differ among each other in half precision; a real difference is larger."""
 
 
 class Decoder(Protocol):
@@ -109,27 +103,44 @@ class RowDecoder:
 
 
 class OrdinaryDecoder:
-    """Run any decoder-only model with its own attention and cache, over rows that stand at one position together."""
+    """Run a model with its own attention and cache, over rows that stand at one position together.
+
+    No row is padded: padding in front of a text would enter a recurrent state.
+
+    Args:
+        model: one whose forward takes a cache.
+        positions: whether positions are given. Some models count from 0 in every pass if they are not; others count
+            otherwise than from 0.
+        own_cache: whether the model makes the cache, of a kind of its own.
+
+    Raises:
+        ValueError: the model takes no cache in a form that is known here.
+    """
 
     joins = False
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, *, positions: bool = False, own_cache: bool = False) -> None:
         self._model = model
+        name = next((name for name in ("past_key_values", "cache_params") if takes(model, name)), None)
+        if name is None or (positions and not takes(model, "position_ids")):
+            raise ValueError("its forward takes no cache, or no positions")
+        self._name = name
+        self._positions, self._own_cache = positions, own_cache
         self._cache: Any = None
-        self._keep = {"logits_to_keep": 1} if _takes(model, "logits_to_keep") else {}
+        self._length = 0
+        self._keep = _last_only(model)
 
     def prefill(self, first: int, prompts: Sequence[Sequence[int]], columns: int) -> None:
         assert first == 0 and len({len(prompt) for prompt in prompts}) == 1
-        self._cache = DynamicCache(config=self._model.config)
+        self._cache = None if self._own_cache else DynamicCache(config=self._model.config)
+        self._length = 0
         ids = np.array([prompt[:-1] for prompt in prompts], dtype=np.int64)
         if ids.size:
             self._forward(ids)
 
     def fork(self, sources: Ints, targets: Ints, lengths: Ints) -> None:
         if lengths[0]:
-            index = np.arange(targets.max() + 1)
-            index[targets] = sources
-            self._select(index)
+            self._select(_after_fork(sources, targets))
 
     def step(self, tokens: Ints, positions: Ints) -> torch.Tensor:
         return self._forward(tokens[:, None])
@@ -137,78 +148,131 @@ class OrdinaryDecoder:
     def _forward(self, ids: Ints) -> torch.Tensor:
         with torch.inference_mode():
             tokens = torch.from_numpy(ids).to(self._model.device)
-            out = self._model(input_ids=tokens, past_key_values=self._cache, use_cache=True, **self._keep)
-            return out.logits[:, -1]
+            arguments = {self._name: self._cache, **self._keep}
+            if self._positions:
+                at = torch.arange(self._length, self._length + ids.shape[1], device=tokens.device)
+                arguments["position_ids"] = at.expand(ids.shape)
+            out = self._model(input_ids=tokens, use_cache=True, **arguments)
+            if self._own_cache:
+                self._cache = out[self._name]
+        self._length += ids.shape[1]
+        logits: torch.Tensor = out.logits[:, -1]
+        return logits
 
     def move(self, sources: Ints, targets: Ints, lengths: Ints, rows: int) -> None:
-        index = np.arange(rows)
-        index[targets] = sources
-        self._select(index)
+        self._select(_after_move(sources, targets, rows))
 
     def _select(self, index: Ints) -> None:
         with torch.inference_mode():
-            self._cache.reorder_cache(torch.from_numpy(index).to(self._model.device))
+            rows = torch.from_numpy(index).to(self._model.device)
+            if self._own_cache:
+                self._cache.batch_select_indices(rows)
+            else:
+                self._cache.reorder_cache(rows)
 
     def clear(self) -> None:
         self._cache = None
 
 
-def decoder_for(model: PreTrainedModel, rows: int) -> Decoder:
-    """Choose the fastest way by which the model's logits come out the same, checked on a few random tokens."""
-    if _fits_rows(model):
-        if LlamaForward.fits(model) and rows_agree(model, LlamaForward(model)):
-            return RowDecoder(model, rows, LlamaForward(model))
-        if rows_agree(model, ModelForward(model)):
-            return RowDecoder(model, rows, ModelForward(model))
-    return OrdinaryDecoder(model)
+class FullPassDecoder:
+    """Read every row's whole text again for each of its tokens, without a cache and without padding.
+
+    It does what defines the right answer, and its cost grows with the square of a text's length.
+    """
+
+    joins = False
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
+        self._texts: Ints = np.empty((0, 0), dtype=np.int64)
+
+    def prefill(self, first: int, prompts: Sequence[Sequence[int]], columns: int) -> None:
+        assert first == 0 and len({len(prompt) for prompt in prompts}) == 1
+        self._texts = np.array([prompt[:-1] for prompt in prompts], dtype=np.int64)
+
+    def fork(self, sources: Ints, targets: Ints, lengths: Ints) -> None:
+        self._texts = self._texts[_after_fork(sources, targets)]
+
+    def step(self, tokens: Ints, positions: Ints) -> torch.Tensor:
+        self.append(tokens)
+        rows = max(1, _PREFILL_TOKENS // self._texts.shape[1])
+        parts = [self._texts[start : start + rows] for start in range(0, len(self._texts), rows)]
+        return torch.cat([full_pass(self._model, part) for part in parts])
+
+    def append(self, tokens: Ints) -> None:
+        """Append a token to each row, and read nothing."""
+        self._texts = np.concatenate([self._texts, tokens[:, None]], axis=1)
+
+    def move(self, sources: Ints, targets: Ints, lengths: Ints, rows: int) -> None:
+        self._texts = self._texts[_after_move(sources, targets, rows)]
+
+    def clear(self) -> None:
+        self._texts = np.empty((0, 0), dtype=np.int64)
 
 
-def _fits_rows(model: PreTrainedModel) -> bool:
-    """Tell whether rows of unlike length may stand side by side: nothing in the model looks across them."""
-    config = model.config.get_text_config(decoder=True)
-    return (
-        set(getattr(config, "layer_types", None) or ()) <= _LAYERS
-        and positions_alone(config)
-        and getattr(model, "_supports_attention_backend", False)
-        and _takes(model, "logits_to_keep")
-    )
+class CachedWhileShort:
+    """Keep a cache while texts are short, and read longer ones in full passes.
+
+    For rotary positions that change with the longest text: beyond some length a cache holds keys that were turned by
+    positions which no longer hold.
+    """
+
+    joins = False
+
+    def __init__(self, cached: OrdinaryDecoder, full: FullPassDecoder, tokens: int) -> None:
+        self._cached, self._full, self._tokens = cached, full, tokens
+
+    def prefill(self, first: int, prompts: Sequence[Sequence[int]], columns: int) -> None:
+        for decoder in (self._cached, self._full):
+            decoder.prefill(first, prompts, columns)
+
+    def fork(self, sources: Ints, targets: Ints, lengths: Ints) -> None:
+        for decoder in (self._cached, self._full):
+            decoder.fork(sources, targets, lengths)
+
+    def step(self, tokens: Ints, positions: Ints) -> torch.Tensor:
+        if positions.max() >= self._tokens:
+            return self._full.step(tokens, positions)
+        self._full.append(tokens)
+        return self._cached.step(tokens, positions)
+
+    def move(self, sources: Ints, targets: Ints, lengths: Ints, rows: int) -> None:
+        for decoder in (self._cached, self._full):
+            decoder.move(sources, targets, lengths, rows)
+
+    def clear(self) -> None:
+        for decoder in (self._cached, self._full):
+            decoder.clear()
 
 
-def positions_alone(config: Any) -> bool:
-    """Tell whether a token's rotary position depends on its place alone, not on the longest row beside it."""
-    rotary = getattr(config, "rope_parameters", None) or {}
-    kinds = {part["rope_type"] for part in (rotary, *rotary.values()) if isinstance(part, dict) and "rope_type" in part}
-    return kinds <= _ROTARY
-
-
-def rows_agree(model: PreTrainedModel, forward: Forward) -> bool:
-    """Compare `RowDecoder` with plain forward passes, over two rows of unlike length and two decoding steps."""
-    vocabulary = model.config.get_text_config(decoder=True).vocab_size
-    ids = np.random.default_rng(0).integers(0, vocabulary, (2, 8))
-    lengths = np.array([6, 3])
-    decoder = RowDecoder(model, 2, forward)
-    try:
-        decoder.prefill(0, [ids[0, :6].tolist(), ids[1, :3].tolist()], 8)
-        for step in range(2):
-            at = lengths - 1 + step
-            logits = decoder.step(ids[[0, 1], at], at).float()
-            for row in range(2):
-                expected = _plain_logits(model, ids[row : row + 1, : at[row] + 1])
-                error = (logits[row] - expected).norm() / expected.norm().clamp_min(1e-9)
-                if not error < _TOLERANCE.get(model.dtype, _HALF_TOLERANCE):
-                    return False
-    except UnsupportedAttentionError:
-        return False
-    return True
-
-
-def _plain_logits(model: PreTrainedModel, ids: Ints) -> torch.Tensor:
+def full_pass(model: PreTrainedModel, texts: Ints) -> torch.Tensor:
+    """Return the logits after texts of one length, (rows, vocabulary), from a pass without a cache."""
     with torch.inference_mode():
-        out = model(input_ids=torch.from_numpy(ids).to(model.device), use_cache=False, logits_to_keep=1)
-    logits: torch.Tensor = out.logits[0, -1].float()
-    return logits
+        ids = torch.from_numpy(texts).to(model.device)
+        logits: torch.Tensor = model(input_ids=ids, use_cache=False, **_last_only(model)).logits
+        return logits[:, -1]
 
 
-def _takes(model: PreTrainedModel, argument: str) -> bool:
+def _after_fork(sources: Ints, targets: Ints) -> Ints:
+    """Return which row each row is a copy of, after a fork."""
+    index = np.arange(targets.max() + 1)
+    index[targets] = sources
+    return index
+
+
+def _after_move(sources: Ints, targets: Ints, rows: int) -> Ints:
+    """Return which row each of the rows that stay is a copy of, after a move."""
+    index = np.arange(rows)
+    index[targets] = sources
+    return index
+
+
+def _last_only(model: PreTrainedModel) -> dict[str, Any]:
+    """Ask for the last position's logits alone, where the model can do that."""
+    return {"logits_to_keep": 1} if takes(model, "logits_to_keep") else {}
+
+
+def takes(model: PreTrainedModel, argument: str) -> bool:
+    """Return whether a model's forward has an argument of that name."""
     forward = getattr(model, "get_base_model", lambda: model)().forward
     return argument in inspect.signature(forward).parameters

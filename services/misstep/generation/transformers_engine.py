@@ -24,7 +24,8 @@ import numpy.typing as npt
 import torch
 
 from misstep import telemetry
-from misstep.generation.decoders import Decoder, decoder_for
+from misstep.generation.agreement import decoder_for
+from misstep.generation.decoders import Decoder
 from misstep.generation.draw import choose, uniforms
 from misstep.generation.ends import end_ids
 from misstep.generation.engine import Completion, Request, Usage, token_limit
@@ -56,7 +57,8 @@ class TransformersEngine:
             requests are queued.
 
     Raises:
-        BadInput: the tokenizer has no end token, or the context length is unknown.
+        BadInput: the tokenizer has no end token, the context length is unknown, or the model cannot be asked for a
+            text's next token (`misstep.generation.agreement`).
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: Any, decoding: DecodingParams, *, batch_rows: int) -> None:

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from misstep.generation.decoders import positions_alone
-from misstep.generation.row_cache import UnsupportedAttentionError
+from misstep.generation.agreement import positions_alone
+from misstep.generation.probe import FAULTS
 from misstep.training.prefix_attention import Packing, use_shared_attention
 from misstep.training.prefix_layout import plan_layout
 
@@ -156,6 +156,8 @@ def why_not(model: PreTrainedModel) -> str | None:
         return f"its attention, {config._attn_implementation}, cannot be replaced"
     if windows or (getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)):
         return "its attention does not see the whole text"
+    if getattr(model, "_is_stateful", False):
+        return "it carries a state from token to token"
     if getattr(config, "attention_dropout", 0):
         return "its attention has dropout"
     if not positions_alone(config):
@@ -177,8 +179,10 @@ def difference(model: Callable[..., Any], inner: PreTrainedModel) -> str | None:
     try:
         with use_shared_attention(inner):
             shared = PairForward(model, always)(**batch, use_cache=False, fused_lm_head=True).log_probs.float()
-    except UnsupportedAttentionError as refused:
-        return str(refused)
+    except torch.OutOfMemoryError:
+        raise
+    except FAULTS as refused:
+        return str(refused) or type(refused).__name__
     device = inner.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else inner.dtype
     error = float((shared - plain).norm() / plain.norm().clamp_min(1e-9))

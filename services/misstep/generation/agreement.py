@@ -1,0 +1,155 @@
+"""Choose how a model is run: the fastest way whose logits are those of full passes without a cache.
+
+This is measured on the model that was loaded, with a few short random texts that meet all that the engine does to
+rows: rows share a prompt, leave, change places, and join. Windows and chunks of attention are narrowed meanwhile, so
+that a dozen tokens run past them. What short texts cannot show stands in the table of `architectures`, which
+`tools.architectures` makes: there the same is done with longer texts and tiny models of every type.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import transformers
+from transformers import PreTrainedModel
+
+from misstep.generation import architectures
+from misstep.generation.decoders import CachedWhileShort, Decoder, FullPassDecoder, OrdinaryDecoder, RowDecoder, takes
+from misstep.generation.forward import Forward, LlamaForward, ModelForward
+from misstep.generation.probe import Probe
+
+_log = logging.getLogger(__name__)
+
+_LAYERS = {"full_attention", "sliding_attention"}
+_ROTARY = {"default", "linear", "llama3", "yarn", "proportional"}
+"""Rotary positions that depend on the position alone; others also look at the longest row."""
+_WINDOWS = ("sliding_window", "attention_chunk_size", "attention_window_size")
+_NARROW = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    name: str
+    make: Callable[[int], Decoder]
+    """Makes the decoder, given the number of its rows."""
+
+
+def decoder_for(model: PreTrainedModel, rows: int) -> Decoder:
+    """Choose the fastest way to run a model whose logits are those of full passes.
+
+    Raises:
+        BadInput: a full pass over text alone fails, or what it says of a text depends on more than the text so far.
+    """
+    known = known_way(model)
+    with _narrow_windows(model):
+        probe = Probe(model)
+        if not probe.finite:
+            return FullPassDecoder(model)  # drawing from such logits is an error that says so
+        if known == "refused":
+            raise probe.refusal(architectures.NOTES[model.config.model_type])
+        seen = None
+        for way in _ways(model, known):
+            found = probe.disagreement(way.make)
+            if found is None:
+                return _while_positions_hold(model, way.make(rows))
+            if way.name == "rows":
+                _log.info("%s does not run by rows of any length: %s", _name_of(model), found)
+            else:
+                seen = seen or found
+    kind = model.config.model_type
+    _log.warning(
+        "%s runs without a cache, which is right and slow: each token reads its whole text again. %s "
+        "spec.sampling.engine: vllm, or a model of another type, is faster.",
+        _name_of(model),
+        f"Of models of type {kind} was seen: {architectures.NOTES.get(kind, 'other tokens with one.')}"
+        if seen is None
+        else f"With its cache, {seen}.",
+    )
+    return FullPassDecoder(model)
+
+
+def _ways(model: PreTrainedModel, known: str | None) -> list[_Way]:
+    """Return the ways to try, the fastest first."""
+    if known == "full":
+        return []
+    ways = []
+    # Whether a type that is not known tells the attention of its windows was not tried with long texts.
+    if _fits_rows(model) and (known == "rows" or (known is None and not _windows_of(model))):
+        forwards: list[Forward] = [LlamaForward(model)] if LlamaForward.fits(model) else []
+        for forward in (*forwards, ModelForward(model)):
+            ways.append(_Way("rows", partial(RowDecoder, model, forward=forward)))
+    for settings in ({}, {"positions": True}, {"own_cache": True}):
+        ways.append(_Way("cache", partial(_ordinary, model, settings)))
+    return ways
+
+
+def _ordinary(model: PreTrainedModel, settings: dict[str, bool], _rows: int) -> Decoder:
+    return OrdinaryDecoder(model, **settings)
+
+
+def known_way(model: PreTrainedModel) -> str | None:
+    """Return the fastest way by which models of this type were right; None where the table does not say."""
+    if transformers.__version__ != architectures.TRANSFORMERS:
+        return None
+    return architectures.WAYS.get(model.config.model_type)
+
+
+def _fits_rows(model: PreTrainedModel) -> bool:
+    """Return whether rows of unlike length may stand side by side: nothing in the model looks across them."""
+    config = model.config.get_text_config(decoder=True)
+    return (
+        set(getattr(config, "layer_types", None) or ()) <= _LAYERS
+        and positions_alone(config)
+        and getattr(model, "_supports_attention_backend", False)
+        and takes(model, "logits_to_keep")
+    )
+
+
+def positions_alone(config: Any) -> bool:
+    """Return whether a token's rotary position depends on its place alone, not on the longest row beside it."""
+    return {part["rope_type"] for part in _rotary_of(config)} <= _ROTARY
+
+
+def _rotary_of(config: Any) -> list[dict[str, Any]]:
+    rotary = getattr(config, "rope_parameters", None) or {}
+    return [part for part in (rotary, *rotary.values()) if isinstance(part, dict) and "rope_type" in part]
+
+
+def _while_positions_hold(model: PreTrainedModel, decoder: Decoder) -> Decoder:
+    """Limit a decoder to the lengths at which cached keys stay as they were turned."""
+    config = model.config.get_text_config(decoder=True)
+    if positions_alone(config):
+        return decoder
+    assert isinstance(decoder, OrdinaryDecoder)  # rows need positions that hold
+    limits = [part.get("original_max_position_embeddings") for part in _rotary_of(config)]
+    limits += [getattr(config, f"{which}max_position_embeddings", None) for which in ("original_", "")]
+    return CachedWhileShort(decoder, FullPassDecoder(model), min((int(n) for n in limits if n), default=0))
+
+
+def _windows_of(model: PreTrainedModel) -> list[tuple[Any, str, int]]:
+    """Return (owner, attribute, tokens) of all that limits what a token sees, in the configuration and in modules."""
+    owners = [model.config, model.config.get_text_config(decoder=True), *model.modules()]
+    found = [(owner, name, vars(owner).get(name)) for owner in owners for name in _WINDOWS]
+    return [(owner, name, size) for owner, name, size in found if isinstance(size, int) and not isinstance(size, bool)]
+
+
+@contextmanager
+def _narrow_windows(model: PreTrainedModel) -> Iterator[None]:
+    """Let no token see further back than a few tokens inside the block, where the model has windows at all."""
+    windows = _windows_of(model)
+    for owner, name, size in windows:
+        setattr(owner, name, min(size, _NARROW))
+    try:
+        yield
+    finally:
+        for owner, name, size in windows:
+            setattr(owner, name, size)
+
+
+def _name_of(model: PreTrainedModel) -> str:
+    return str(model.config.name_or_path or f"The {model.config.model_type} model")
