@@ -8,9 +8,12 @@ any length and exponents of any size cost little.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from fractions import Fraction
+
+from misstep.verification.numerals import SCALES, number_in_words
+from misstep.verification.units import Unit, is_generic, ratio, read_unit
 
 MAX_DIGITS = 1000
 MAX_BITS = 20_000
@@ -33,19 +36,26 @@ class Exact:
         value: the number in front of a percent sign or unit; for a numeral with a base, its digits read as decimal.
         decimals: digits after the point of a decimal numeral, None for every other form.
         percent: whether a percent sign or the word follows.
-        unit: lower-case unit words that follow, empty without any.
+        unit: what it counts or measures, None without any.
         base: the subscript of a numeral such as ``1202_3``.
+        other: what the numeral is where commas and points are used the other way round (``1.234``), else None.
+        joined: whether the unit is one letter without a space before it, as a variable would be (``5m``).
     """
 
     value: Fraction
     decimals: int | None = None
     percent: bool = False
-    unit: str = ""
+    unit: Unit | None = None
     base: int | None = None
+    other: Fraction | None = None
+    joined: bool = False
 
 
-_INTEGER = r"\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?:[ ]\d{3})+(?!\d)|\d+"
-_DECIMAL = rf"(?:{_INTEGER})(?:\.\d*)?|\.\d+"
+_INTEGER = (
+    r"\d{1,3}(?:,\d{3})+(?!\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d{1,3}(?:[ ]\d{3})+(?!\d)"
+    r"|\d{1,3}(?:_\d{3})+(?![\d_])|\d{1,3}(?:'\d{3})+(?!\d)|\d{1,3}(?:\.\d{3}){2,}(?![\d.])|\d+"
+)
+_DECIMAL = rf"\d{{1,3}}(?:\.\d{{3}})+,\d{{1,2}}(?!\d)|(?:{_INTEGER})(?:\.\d*)?|\.\d+"
 _NUMBER = re.compile(
     rf"""
     (?P<sign>(?:[+-]\s?){{0,2}})
@@ -53,8 +63,9 @@ _NUMBER = re.compile(
         (?:(?P<whole>\d+)\s*)?
         \\frac\s*\{{\s*(?P<num>-?\s?(?:{_DECIMAL}))\s*\}}\s*\{{\s*(?P<den>-?\s?(?:{_DECIMAL}))\s*\}}
       | (?:(?P<mixed>\d+)\s+)? (?P<over>{_DECIMAL})\s*/\s*(?P<under>{_DECIMAL})
-      | (?P<base_digits>\d+)\s*_\s*(?:\{{\s*(?P<base>\d{{1,2}})\s*\}}|(?P<base_digit>\d{{1,2}}))
+      | (?P<base_digits>\d+)\s*_\s*(?:\{{\s*(?P<base>\d{{1,2}})\s*\}}|(?P<base_digit>\d{{1,2}})(?!\d))
       | (?P<fixed>\d*\.\d*)\s*\\overline\s*\{{\s*(?P<repeating>\d+)\s*\}}
+      | (?P<begun>\d*\.\d+)\s*(?:\.\.\.|\\[lc]?dots(?![a-zA-Z]))
       | (?P<decimal>{_DECIMAL})
         (?:\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*(?:\{{\s*(?P<exp_braced>[+-]?\d{{1,9}})\s*\}}|(?P<exp>[+-]?\d{{1,9}})(?!\d))
           | [eE](?P<e>[+-]?\d{{1,9}})(?![\d.])
@@ -64,63 +75,128 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE,
 )
-_PERCENT = re.compile(r"\s*(?:%|(?:\\text\s*\{\s*)?(?:percent(?:age)?|pct)\b\s*\}?)")
-_WORD = r"[A-Za-z]{2,}\.?"
-_UNIT = re.compile(
-    rf"""
-    \s*(?:
-        \^\\circ\s?(?P<degree>[CF]?)
-      | (?:\\text\s*\{{\s*(?P<text>[A-Za-z][^{{}}]{{0,60}}?)\s*\}}
-          | (?P<short>cm|mm|km|dm|kg|mg|ft|in|lbs?|oz|hrs?|mins?|mph|mi|ml|yd)
-          | \s(?P<words>{_WORD}(?:[ -]{_WORD}){{0,4}}) )
-        (?:\s*\^\s*\{{?\s*(?P<unit_power>[2-9])\s*\}}?)?
-    )\s*
-    """,
-    re.VERBOSE,
-)
-_NOT_UNITS = frozenset(
-    re.findall(
-        r"\w+",
-        """and or to plus minus times over mod if when where is are was with by not pi sqrt sin cos tan cot sec csc
-        log ln exp inf infinity max min lim in of xor hundred thousand million billion trillion half halves third
-        thirds quarter quarters dozen""",
-    )
-)
-_NUMBER_WORDS = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_PERCENT = re.compile(r"\s*(?:%|(?:\\text\s*\{\s*)?(?:per\s?cent(?:age)?|percentage points?|pct)\b\s*\}?)")
+_OPENING_TEXT = re.compile(r"\s*\\text\s*\{\s*(?=[A-Za-z])")
+_SCALE = re.compile(rf"\s*(\\text\s*\{{\s*)?({'|'.join(sorted(SCALES, key=len, reverse=True))})\b", re.IGNORECASE)
+_AND_PART = re.compile(r"\s+and\s+((?:an?|one|two|three)[ -](?:half|halves|thirds?|quarters?|fourths?))\b")
+_SIGNED_WORD = re.compile(r"(?:\\text\s*\{)?\s*(minus|negative)\s*\}?\s+(?=[\d.])", re.IGNORECASE)
+_FEET_AND_INCHES = re.compile(r"(\d+)\s*'\s*(\d+(?:\.\d+)?)\s*(?:''|\"|\u201d)?")
+_ARC = re.compile(r"\s*(\d+(?:\.\d+)?)\s*'(?!')(?:\s*(\d+(?:\.\d+)?)\s*(?:''|\"))?\s*")
+_NEXT_PART = re.compile(r"\s*(?:,|and|\\text\s*\{\s*(?:and|,)\s*\})?\s*(?=\d)")
+_POINTS = re.compile(r"-?\s?[1-9]\d{0,2}\.\d{3}")
+_COMMAS = re.compile(r"-?\s?[1-9]\d{0,2},\d{3}")
 _CONVERSIONS = frozenset({3, 7, 8, 10, 12, 16, 24, 30, 36, 52, 60, 100, 144, 365, 1000, 1760, 3600, 5280, 10_000})
+_MAX_PARTS = 4
+_NEARLY = Fraction(1, 50)
 
 
 def parse_exact(tidied: str) -> Exact | None:
     """Read an answer (as ``normal.tidy`` writes it) as one number, or return None."""
     if not tidied or len(tidied) > MAX_DIGITS + 200:
         return None
+    if tidied[0] == "(" and tidied[-1] == ")" and "," not in tidied and tidied.count("(") == 1:
+        tidied = tidied[1:-1].strip()
+    if signed := _SIGNED_WORD.match(tidied):
+        tidied = "-" + tidied[signed.end() :]
     match = _NUMBER.match(tidied)
     if match is None:
-        return None
+        return _in_words(tidied)
     number = _value(match)
     if number is None:
         return None
     value, decimals, base = number
-    rest = tidied[match.end() :]
-    scale = _NUMBER_WORDS.get(rest.strip().lower().split(" ")[0]) if rest else None
-    if scale is not None:
-        value, decimals = value * scale, None
-        rest = rest.strip().partition(" ")[2]
-        rest = f" {rest}" if rest else ""
+    written, rest = match[0], tidied[match.end() :]
+    if not rest:
+        return Exact(value, decimals, base=base, other=_other_value(written))
+    return _with_rest(Exact(value, decimals, base=base, other=_other_value(written)), tidied, rest)
+
+
+def _with_rest(number: Exact, tidied: str, rest: str) -> Exact | None:
+    """Add what stands behind a number: a word such as "million", a percent sign, a unit, a second part."""
+    if feet := _FEET_AND_INCHES.fullmatch(tidied):
+        inches = int(feet[1]) * 12 + Fraction(feet[2])
+        return Exact(inches, unit=read_unit(" inches"))
+    if part := _AND_PART.match(rest):
+        number = replace(number, value=number.value + (number_in_words(part[1]) or 0), decimals=None)
+        rest = rest[part.end() :]
+    if scale := _SCALE.match(rest):
+        number = replace(number, value=number.value * SCALES[scale[2].lower()], decimals=None, other=None)
+        rest = (r"\text{" if scale[1] else "") + rest[scale.end() :]
+        rest = "" if rest.replace(" ", "") == r"\text{}" else rest
     percent = _PERCENT.match(rest)
     if percent is not None:
-        rest = rest[percent.end() :]
-    unit = ""
-    if rest.strip():
-        found = _UNIT.fullmatch(rest)
-        if found is None:
+        if opened := _OPENING_TEXT.match(rest):
+            rest = rest[: opened.start()] + rest[percent.end() :].lstrip("}")
+        else:
+            rest = rest[percent.end() :]
+        number = replace(number, percent=True)
+        return number if not rest.strip(" }") or read_unit(rest) or rest.strip().startswith("of ") else None
+    if not rest.strip():
+        return number
+    unit = read_unit(rest)
+    if unit is not None:
+        joined = unit.letter and not rest[:1].isspace()
+        return replace(number, unit=unit, joined=joined)
+    return _compound(number, rest)
+
+
+def _compound(first: Exact, rest: str) -> Exact | None:
+    r"""Read the rest of a number in parts: ``2 hours 30 minutes``, ``5 ft 8 in``, ``60^\circ 30'``."""
+    total, unit = first.value, None
+    for _ in range(_MAX_PARTS):
+        following = re.search(r"(?<!\^)(?<!\^\{)(?<!\d)\d", rest)
+        text = rest[: following.start()] if following else rest
+        text, rest = (_cut_conjunction(text), rest[len(text) :])
+        own = read_unit(text if text.count("{") == text.count("}") else "")
+        if own is None or not own.dimensions:
             return None
-        unit = _unit_name(found)
-        if set(unit.split()) & _NOT_UNITS and not found["short"] and not found["text"]:
+        if unit is None:
+            unit = own
+        else:
+            factor = ratio(own, unit)
+            if factor is None or factor >= 1:
+                return None
+            total += value * factor if first.value >= 0 else -value * factor
+        if not rest:
+            return Exact(total, unit=unit)
+        if own.dimensions == (("degree", 1),) and (arc := _ARC.fullmatch(rest)):
+            parts = Fraction(arc[1]) / 60 + Fraction(arc[2] or 0) / 3600
+            return Exact(total + parts if first.value >= 0 else total - parts, unit=unit)
+        match = _NUMBER.match(rest)
+        number = _value(match) if match else None
+        if match is None or number is None or number[2] is not None:
             return None
-        if set(unit.split()) & {"and", "or", "to"}:
-            return None
-    return Exact(value, decimals, percent is not None, unit, base)
+        value, rest = number[0], rest[match.end() :]
+    return None
+
+
+def _cut_conjunction(text: str) -> str:
+    return re.sub(r"(?:,|\band|\\text\s*\{\s*(?:and|,)\s*\})\s*$|,?\s+and\s*(?=\}\s*$)", "", text)
+
+
+def _in_words(tidied: str) -> Exact | None:
+    text = tidied.removeprefix(r"\text").strip().removeprefix("{").removesuffix("}").strip()
+    value = number_in_words(text) if text[:1].isalpha() and "\\" not in text else None
+    if value is not None:
+        return Exact(value)
+    words = text.split()
+    for count in range(len(words) - 1, 0, -1):
+        value = number_in_words(" ".join(words[:count])) if len(words) <= _MAX_PARTS + 2 else None
+        if value is not None:
+            rest = " " + " ".join(words[count:]).removeprefix("of ").removeprefix("a ").removeprefix("an ")
+            percent = _PERCENT.fullmatch(rest) is not None
+            unit = None if percent else read_unit(rest)
+            return Exact(value, percent=percent, unit=unit) if percent or unit else None
+    return None
+
+
+def _other_value(written: str) -> Fraction | None:
+    """What a numeral is where the other half of the world wrote it: 1.234 is 1234, and 1,234 is 1.234."""
+    if _POINTS.fullmatch(written):
+        return Fraction(written.replace(".", "").replace(" ", ""))
+    if _COMMAS.fullmatch(written):
+        return Fraction(written.replace(",", ".").replace(" ", ""))
+    return None
 
 
 def compare_exact(pred: Exact, gold: Exact) -> Match:
@@ -128,20 +204,44 @@ def compare_exact(pred: Exact, gold: Exact) -> Match:
 
     - A percent sign reads as the number itself or as hundredths, since golds drop the sign as often as they keep
       it: ``50%`` equals both ``50`` and ``0.5``, but ``0.5`` never equals ``50``.
-    - Units count only where they could explain a difference: unlike units on both sides, or a unit on one side
-      and a ratio of the two numbers that converts units, make the comparison UNKNOWN.
+    - Units of one kind are converted. A unit on one side only is let pass, unless the numbers differ by a ratio that
+      converts units: UNKNOWN. Units that do not convert: UNKNOWN.
     - A decimal that is the other number rounded or cut off is UNKNOWN below six decimals, EQUAL from six on.
     - A base on one side only: equal digits are EQUAL, equal values UNKNOWN.
+    - ``1.234`` and ``1234`` are UNKNOWN: the point may separate thousands.
     """
     if pred.base is not None or gold.base is not None:
         return _compare_bases(pred, gold)
-    if pred.value == gold.value and _clashing_powers(pred.unit, gold.unit):
+    if is_generic(pred.unit) or is_generic(gold.unit):
+        return _compare_values(pred, gold)
+    assert pred.unit is not None and gold.unit is not None
+    factor = ratio(gold.unit, pred.unit)
+    if factor is None:
         return Match.UNKNOWN
-    if pred.value == gold.value or (pred.percent != gold.percent and _true(pred) == _true(gold)):
+    if factor == 1:
+        return _compare_values(replace(pred, unit=None), replace(gold, unit=None))
+    return _compare_converted(pred, gold, factor)
+
+
+def _compare_converted(pred: Exact, gold: Exact, factor: Fraction) -> Match:
+    """Compare numbers whose units convert: one of gold's is ``factor`` of pred's."""
+    here, there = gold.value * factor, pred.value / factor
+    if pred.value == here:
         return Match.EQUAL
-    if (pred.unit and gold.unit and pred.unit != gold.unit) or (
-        (pred.unit or gold.unit) and _is_conversion(pred.value, gold.value)
-    ):
+    if Match.DIFFERENT not in (rounded(pred, here), rounded(gold, there)):
+        return Match.UNKNOWN
+    matches = {rounded(pred, here), rounded(gold, there)} - {Match.DIFFERENT}
+    nearly = abs(pred.value - here) <= _NEARLY * max(abs(here), abs(pred.value))
+    return Match.UNKNOWN if matches or nearly else Match.DIFFERENT
+
+
+def _compare_values(pred: Exact, gold: Exact) -> Match:
+    if pred.value == gold.value or (pred.percent != gold.percent and _true(pred) == _true(gold)):
+        # "5m" against "5": metres, or a variable.
+        return Match.UNKNOWN if (pred.joined and not gold.unit) or (gold.joined and not pred.unit) else Match.EQUAL
+    if (pred.unit or gold.unit) and _is_conversion(pred.value, gold.value):
+        return Match.UNKNOWN
+    if pred.other == gold.value or gold.other == pred.value:
         return Match.UNKNOWN
     return _compare_rounded(pred, gold)
 
@@ -180,11 +280,6 @@ def _in_base(number: Exact) -> Fraction:
         return Fraction(-1)  # not a numeral of its base: equal to nothing
 
 
-def _clashing_powers(a: str, b: str) -> bool:
-    """Whether one unit is another to a different power: square against cubic centimetres."""
-    return "^" in a and "^" in b and a[-1] != b[-1]
-
-
 def _true(number: Exact) -> Fraction:
     return number.value / 100 if number.percent else number.value
 
@@ -194,14 +289,6 @@ def _is_conversion(a: Fraction, b: Fraction) -> bool:
         return False
     ratio = a / b if abs(a) > abs(b) else b / a
     return ratio.denominator == 1 and ratio.numerator in _CONVERSIONS
-
-
-def _unit_name(found: re.Match[str]) -> str:
-    if found["degree"] is not None:
-        return f"degree {found['degree'].lower()}".strip()
-    name = (found["text"] or found["short"] or found["words"] or "").lower()
-    words = [word.strip(".").removesuffix("s") for word in name.split()]
-    return " ".join(words + ([f"^{found['unit_power']}"] if found["unit_power"] else []))
 
 
 def _value(match: re.Match[str]) -> tuple[Fraction, int | None, int | None] | None:
@@ -219,8 +306,12 @@ def _value(match: re.Match[str]) -> tuple[Fraction, int | None, int | None] | No
         places = len(match["fixed"].partition(".")[2])
         tail = Fraction(int(match["repeating"]), 10 ** len(match["repeating"]) - 1) / 10**places
         return sign * (_plain(f"0{match['fixed']}0") + tail), None, None
+    if match["begun"] is not None:
+        value = _continued(match["begun"])
+        return None if value is None else (sign * value, None, None)
     numeral = match["decimal"]
-    value, decimals = _plain(numeral), len(numeral.partition(".")[2]) if "." in numeral else None
+    value = _plain(numeral)
+    decimals = len(numeral.partition(".")[2]) if numeral.count(".") == 1 and "," not in numeral.partition(".")[2] else None
     exponent = match["exp_braced"] or match["exp"] or match["e"]
     if exponent is not None:
         scale = _power(Fraction(10), int(exponent))
@@ -243,8 +334,27 @@ def _fraction(sign: int, whole: str | None, over: str, under: str) -> tuple[Frac
 
 
 def _plain(numeral: str) -> Fraction:
-    text = numeral.replace(",", "").replace(" ", "")
+    """The value of a numeral with its separators; a European one has a comma behind its points."""
+    if "," in numeral and "." in numeral and numeral.rindex(",") > numeral.rindex("."):
+        numeral = numeral.replace(".", "").replace(",", ".")
+    text = re.sub(r"[,_' ]", "", numeral)
+    if text.count(".") > 1:
+        text = text.replace(".", "")
     return Fraction(text + "0" if text.endswith(".") else text)
+
+
+_CYCLE = re.compile(r"(\d*?)(?:(\d)\2{2,}|(\d{2,6})\3+)")
+
+
+def _continued(begun: str) -> Fraction | None:
+    """The value of ``0.1666...``, None where the digits do not show which of them come again."""
+    whole, _, digits = begun.partition(".")
+    cycle = _CYCLE.fullmatch(digits)
+    if cycle is None:
+        return None
+    block = cycle[2] or cycle[3]
+    tail = Fraction(int(block), 10 ** len(block) - 1) / 10 ** len(cycle[1])
+    return Fraction(f"{whole or 0}.{cycle[1]}0") + tail
 
 
 def _power(base: Fraction, exponent: int) -> Fraction | None:
