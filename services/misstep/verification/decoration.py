@@ -25,7 +25,8 @@ _MATH = re.compile(r"[\\^_+=<>/*]")
 _MATH_IN_ROMAN = re.compile(r"[\\_+=<>*]|^\s*[ei]\s*\^")
 _ROMAN = ("mathrm", "operatorname")
 _ONE_TOKEN = re.compile(r"\s*(?:[A-Za-z]|\d[\d.,]*)\s*")
-_NEEDS_BRACES = re.compile(r"(?:[\^_]|\\[a-zA-Z]+|\d)\s*$")
+_NEEDS_BRACES = re.compile(r"(?:[\^_]|\\(?:[dtc]?frac|sqrt|binom)\s*(?:\{[^{}]*\})?|\d)\s*$")
+_COMMAND_BEFORE = re.compile(r"\\[a-zA-Z]+$")
 _MAX_FONTS = 60
 
 
@@ -76,5 +77,5 @@ def _bare(content: str, before: str) -> str:
     if not content.strip():
         return " "
     if _ONE_TOKEN.fullmatch(content) and not _NEEDS_BRACES.search(before):
-        return content
+        return f" {content}" if _COMMAND_BEFORE.search(before) else content
     return f"{{{content}}}" if before.strip() or _MATH.search(content) else content

@@ -40,6 +40,7 @@ class Exact:
         base: the subscript of a numeral such as ``1202_3``.
         other: what the numeral is where commas and points are used the other way round (``1.234``), else None.
         joined: whether the unit is one letter without a space before it, as a variable would be (``5m``).
+        digits: the digits of a numeral with letters (``2A_{16}``), whose ``value`` is only another than that of others.
     """
 
     value: Fraction
@@ -49,6 +50,7 @@ class Exact:
     base: int | None = None
     other: Fraction | None = None
     joined: bool = False
+    digits: str = ""
 
 
 _INTEGER = (
@@ -63,7 +65,7 @@ _NUMBER = re.compile(
         (?:(?P<whole>\d+)\s*)?
         \\frac\s*\{{\s*(?P<num>-?\s?(?:{_DECIMAL}))\s*\}}\s*\{{\s*(?P<den>-?\s?(?:{_DECIMAL}))\s*\}}
       | (?:(?P<mixed>\d+)\s+)? (?P<over>{_DECIMAL})\s*/\s*(?P<under>{_DECIMAL})
-      | (?P<base_digits>\d+)\s*_\s*(?:\{{\s*(?P<base>\d{{1,2}})\s*\}}|(?P<base_digit>\d{{1,2}})(?!\d))
+      | (?P<base_digits>\d+)\s*_\s*(?:\{{\s*\(?(?P<base>\d{{1,2}})\)?\s*\}}|(?P<base_digit>\d{{1,2}})(?!\d))
       | (?P<fixed>\d*\.\d*)\s*\\overline\s*\{{\s*(?P<repeating>\d+)\s*\}}
       | (?P<begun>\d*\.\d+)\s*(?:\.\.\.|\\[lc]?dots(?![a-zA-Z]))
       | (?P<decimal>{_DECIMAL})
@@ -98,6 +100,8 @@ def parse_exact(tidied: str) -> Exact | None:
         tidied = tidied[1:-1].strip()
     if signed := _SIGNED_WORD.match(tidied):
         tidied = "-" + tidied[signed.end() :]
+    if "_" in tidied and (numeral := _in_some_base(tidied)):
+        return numeral
     match = _NUMBER.match(tidied)
     if match is None:
         return _in_words(tidied)
@@ -190,6 +194,22 @@ def _in_words(tidied: str) -> Exact | None:
     return None
 
 
+_NUMERAL = re.compile(r"([0-9A-Fa-f]{1,60}?)\s*_\s*\{?\s*(?:\\text\s*\{)?\s*\(?\s*(\d{1,2}|[a-z]{3,12})\s*\)?\s*\}*")
+_TEXT_LETTER = re.compile(r"\\text\s*\{\s*([A-Fa-f])\s*\}")
+
+
+def _in_some_base(tidied: str) -> Exact | None:
+    r"""Read a numeral with letters or with its base in words: ``2A_{16}``, ``52_{\text{eight}}``."""
+    found = _NUMERAL.fullmatch(_TEXT_LETTER.sub(r"\1", tidied))
+    if found is None:
+        return None
+    named = Fraction(found[2]) if found[2].isdigit() else number_in_words(found[2])
+    if named is None or not 2 <= named <= 36 or not found[1][0].isdigit():  # noqa: PLR2004
+        return None
+    digits, base = found[1].upper(), int(named)
+    return Exact(Fraction(int(digits, 36) if not digits.isdigit() else int(digits)), base=base, digits=digits)
+
+
 def _other_value(written: str) -> Fraction | None:
     """What a numeral is where the other half of the world wrote it: 1.234 is 1234, and 1,234 is 1.234."""
     if _POINTS.fullmatch(written):
@@ -239,7 +259,7 @@ def _compare_values(pred: Exact, gold: Exact) -> Match:
     if pred.value == gold.value or (pred.percent != gold.percent and _true(pred) == _true(gold)):
         # "5m" against "5": metres, or a variable.
         return Match.UNKNOWN if (pred.joined and not gold.unit) or (gold.joined and not pred.unit) else Match.EQUAL
-    if (pred.unit or gold.unit) and _is_conversion(pred.value, gold.value):
+    if (pred.unit or gold.unit) and is_conversion(pred.value, gold.value):
         return Match.UNKNOWN
     if pred.other == gold.value or gold.other == pred.value:
         return Match.UNKNOWN
@@ -275,7 +295,7 @@ def _in_base(number: Exact) -> Fraction:
     if number.base is None or number.base == 10:
         return number.value
     try:
-        return Fraction(int(str(number.value), number.base))
+        return Fraction(int(number.digits or str(number.value), number.base))
     except ValueError:
         return Fraction(-1)  # not a numeral of its base: equal to nothing
 
@@ -284,7 +304,8 @@ def _true(number: Exact) -> Fraction:
     return number.value / 100 if number.percent else number.value
 
 
-def _is_conversion(a: Fraction, b: Fraction) -> bool:
+def is_conversion(a: Fraction, b: Fraction) -> bool:
+    """Whether two numbers differ by a ratio that converts one unit to another, such as 60."""
     if not a or not b:
         return False
     ratio = a / b if abs(a) > abs(b) else b / a

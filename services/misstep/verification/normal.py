@@ -34,6 +34,7 @@ _SPELLINGS = [
         (r"\\(?:gt)(?![a-zA-Z])", ">"),
         (r"\\varnothing(?![a-zA-Z])", r"\\emptyset"),
         (r"\\colon(?![a-zA-Z])", ":"),
+        (r"\{\s*([^{}\\]{1,20}?)\s*\\choose(?![a-zA-Z])\s*([^{}\\]{1,20}?)\s*\}", r"\\binom{\1}{\2}"),
         (r"\\div(?![a-zA-Z])", "/"),
         (r"\\vert(?![a-zA-Z])|\\[lr]vert(?![a-zA-Z])", "|"),
         (r"\\\{\s*\\\}", r"\\emptyset"),

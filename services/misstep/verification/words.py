@@ -88,7 +88,7 @@ def compare_words(pred: tuple[str, ...], gold: tuple[str, ...]) -> Match:
         return Match.EQUAL
     if set(meanings) == {"no solution", EMPTY}:
         return Match.EQUAL
-    lists = _members(a), _members(b)
+    lists = _members(pred), _members(gold)
     if lists[0] and lists[1] and len(lists[0]) > 1 and sorted(lists[0]) == sorted(lists[1]):
         return Match.EQUAL
     if len(a) == len(b) == 1:
@@ -121,12 +121,12 @@ def _folded(words: tuple[str, ...]) -> list[str]:
     return [word for word in lowered if word not in _ARTICLES] or lowered
 
 
-def _members(words: list[str]) -> list[str]:
-    """The names of a list: words but "and"; empty where a word shows a sentence."""
-    if _NEGATIONS & set(words) or "and" not in words:
+def _members(words: tuple[str, ...]) -> list[str]:
+    """The names of a list, in lower case; empty where a word shows a sentence."""
+    lowered = [word.lower() for word in words]
+    if _NEGATIONS & set(lowered):
         return []
-    text = " ".join(words)
-    return [part.strip() for part in text.split(" and ")]
+    return [part.strip() for part in re.split(r"\s,\s(?:and\s)?|\sand\s", " ".join(lowered))]
 
 
 def _singular(word: str) -> str:
