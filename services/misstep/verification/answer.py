@@ -73,6 +73,8 @@ _CONJUNCTION = re.compile(r",?\s*\\text\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}\s*|,?\s
 _BRACKETS = (("(", ")"), ("[", "]"), ("(", "]"), ("[", ")"), ("\\{", "\\}"), ("\\langle", "\\rangle"))
 _MATRIX = re.compile(r"\\begin\s*\{([pbB]?(?:small)?matrix)\}(.*)\\end\s*\{\1\}", re.DOTALL)
 _LINES = re.compile(r"\\begin\s*\{(aligned|align\*?|gathered|split|cases|array)\}(?:\{[lcr| ]*\})?(.*)\\end\s*\{\1\}", re.DOTALL)
+_PLUS_MINUS = re.compile(r"\\pm(?![a-zA-Z])\s*")
+_MINUS_PLUS = re.compile(r"\\mp(?![a-zA-Z])\s*")
 _GROUPED = re.compile(r"-?\d{1,3}(?:,\d{3})+|-?\d{1,2}(?:,\d{2})+,\d{3}")
 _CURRENCY = re.compile(
     r"^[-\u2212+(]?\s?(?:(\\?US)?(\\\$|\$)|(\u20ac)|(\u00a3)|(\u20b9)|(\u00a5))\s?-?(?=[\d.])|^(?:(Rs\.?|INR)|(USD|US\s?\\?\$)|(EUR))\s*(?=[\d.])"
@@ -173,6 +175,8 @@ def _elements(body: str, depth: int) -> tuple[str, tuple[Answer, ...] | None]:
     if lines := _LINES.fullmatch(body):
         body = re.sub(r",?\s*\\\\(?:\[[^\]]*\])?\s*", ", ", lines[2].replace("&", " ").strip().rstrip("\\")).strip(" ,")
     brackets, parts = _split(body)
+    if r"\pm" in body or r"\mp" in body:
+        parts = [sign for part in parts or [body] for sign in _both_signs(part)]
     if parts is None or len(parts) > _COMPLEX_ELEMENTS:
         return brackets, None
     elements = tuple(read_tidied(part, depth + 1) for part in parts)
@@ -182,6 +186,15 @@ def _elements(body: str, depth: int) -> tuple[str, tuple[Answer, ...] | None]:
             cells = tuple(cell for element in elements for cell in element.elements or ())
             return f"matrix {len(elements)}x{widths.pop()}", cells
     return brackets, elements
+
+
+def _both_signs(part: str) -> list[str]:
+    r"""Write ``3 \pm \sqrt{5}`` out as two answers."""
+    if r"\pm" not in part and r"\mp" not in part:
+        return [part]
+    upper = _PLUS_MINUS.sub("+", _MINUS_PLUS.sub("-", part))
+    lower = _PLUS_MINUS.sub("-", _MINUS_PLUS.sub("+", part))
+    return [upper.removeprefix("+").strip(), lower]
 
 
 def _split(body: str) -> tuple[str, list[str] | None]:

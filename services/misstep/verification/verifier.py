@@ -116,21 +116,22 @@ class Verifier:
         return answer if ticket.verdict is Verdict.CORRECT else None
 
     def _begin(self, response: str, gold: str) -> Judgement | _Undecided:
-        answer = gold_answer(gold)
-        if not answer or len(answer) > MAX_ANSWER_CHARS:
+        gold = gold_answer(gold)
+        if not gold or len(gold) > MAX_ANSWER_CHARS:
             return Judgement(Verdict.UNPARSABLE, None, "gold")
         found = extract_answer(response, self.answer_format)
         if found.answer is not None and len(found.answer) > MAX_ANSWER_CHARS:
             return Judgement(Verdict.UNPARSABLE, None, "too-long")
-        target = read_answer(answer)
+        target = read_answer(gold)
         if found.answer is None:
             return self._begin_prose(found, target)
-        decision = decide(read_answer(found.answer), target)
+        answer = found.sign + found.answer
+        decision = decide(read_answer(answer), target)
         if decision is not None:
             return self._settle(found, target, *decision)
         if found.prose and found.rule != "stated":
             return self._begin_prose(found, target)
-        return _Undecided(found, target, self._submit("answer", found.answer, target.tidied))
+        return _Undecided(found, target, self._submit("answer", answer, target.tidied))
 
     def _begin_prose(self, found: Extraction, gold: Answer) -> Judgement | _Undecided:
         if not found.prose:
