@@ -75,9 +75,10 @@ _MATRIX = re.compile(r"\\begin\s*\{([pbB]?(?:small)?matrix)\}(.*)\\end\s*\{\1\}"
 _LINES = re.compile(r"\\begin\s*\{(aligned|align\*?|gathered|split|cases|array)\}(?:\{[lcr| ]*\})?(.*)\\end\s*\{\1\}", re.DOTALL)
 _PLUS_MINUS = re.compile(r"\\pm(?![a-zA-Z])\s*")
 _MINUS_PLUS = re.compile(r"\\mp(?![a-zA-Z])\s*")
+_SEPARATED = re.compile(r",|;|\\text|\b(?:and|or)\b")
 _GROUPED = re.compile(r"-?\d{1,3}(?:,\d{3})+|-?\d{1,2}(?:,\d{2})+,\d{3}")
 _CURRENCY = re.compile(
-    r"^[-\u2212+(]?\s?(?:(\\?US)?(\\\$|\$)|(\u20ac)|(\u00a3)|(\u20b9)|(\u00a5))\s?-?(?=[\d.])|^(?:(Rs\.?|INR)|(USD|US\s?\\?\$)|(EUR))\s*(?=[\d.])"
+    r"^[-\u2212+(]?\s?(?:(\\?US)?(\\\$|\$)|(\u20ac)|(\u00a3)|(\u20b9)|(\u00a5))\s?-?(?=[\d.])|\\(pounds)\s*(?=[\d.])|^(?:(Rs\.?|INR)|(USD|US\s?\\?\$)|(EUR))\s*(?=[\d.])"
 )
 _CURRENCY_BEHIND = re.compile(r"\d\s?(?:(\\\$)|(\u20ac)|(\u00a3)|(\u20b9)|(\u00a5))\s*$")
 _LETTER_PREFIX = re.compile(r"^(?:Rs\.?|INR|USD|US(?=\s?\\?\$)|EUR)\s*(?=[\d.\\$])")
@@ -104,7 +105,9 @@ def _currency(answer: str) -> Unit | None:
     if found[2] == "$" and answer.count("$") > 1:
         return None
     names = zip(
-        ("", "dollars", "euros", "gbp", "rupees", "yen", "rupees", "dollars", "euros"), found.groups(), strict=True
+        ("", "dollars", "euros", "gbp", "rupees", "yen", "gbp", "rupees", "dollars", "euros"),
+        found.groups(),
+        strict=True,
     )
     return next((read_unit(f" {name}") for name, sign in names if name and sign), None)
 
@@ -119,14 +122,16 @@ def read_tidied(tidied: str, depth: int = 0, currency: Unit | None = None) -> An
             return Answer(tidied, key, body=tidied, number=_with_unit(number, currency))
     choice = read_choice(tidied)
     variable, body = _take_variable(tidied)
+    if variable and "=" in body and _SEPARATED.search(body):
+        variable, body = "", tidied  # "x=1, y=2" names its parts, not itself
     only_text = _TEXT.fullmatch(body)
     plain = only_text[1].strip() if only_text else body
     clock = read_clock(body)
-    number = parse_exact(plain) if clock is None else None
+    date = read_date(plain) if clock is None else None
+    number = parse_exact(plain) if clock is None and date is None else None
     if number is not None:
         listed = _listed(body, depth) if "," in body else None
         return Answer(tidied, key, variable, body, number, choice=choice, listed=listed)
-    date = read_date(plain)
     if clock is not None or date is not None:
         return Answer(tidied, key, variable, body, clock=clock, date=date, choice=choice)
     words = None if variable else read_words(body)
@@ -176,7 +181,7 @@ def _elements(body: str, depth: int) -> tuple[str, tuple[Answer, ...] | None]:
         body = re.sub(r",?\s*\\\\(?:\[[^\]]*\])?\s*", ", ", lines[2].replace("&", " ").strip().rstrip("\\")).strip(" ,")
     brackets, parts = _split(body)
     if r"\pm" in body or r"\mp" in body:
-        parts = [sign for part in parts or [body] for sign in _both_signs(part)]
+        parts = [sign for part in parts or [body] for sign in both_signs(part)]
     if parts is None or len(parts) > _COMPLEX_ELEMENTS:
         return brackets, None
     elements = tuple(read_tidied(part, depth + 1) for part in parts)
@@ -188,7 +193,7 @@ def _elements(body: str, depth: int) -> tuple[str, tuple[Answer, ...] | None]:
     return brackets, elements
 
 
-def _both_signs(part: str) -> list[str]:
+def both_signs(part: str) -> list[str]:
     r"""Write ``3 \pm \sqrt{5}`` out as two answers."""
     if r"\pm" not in part and r"\mp" not in part:
         return [part]

@@ -40,7 +40,7 @@ def decide(pred: Answer, gold: Answer) -> Decision | None:
     """Compare two answers by the rules that need no algebra; None where they cannot tell."""
     if not pred.key or not gold.key:
         return Verdict.UNPARSABLE, "empty"
-    if pred.key == gold.key:
+    if pred.key == gold.key and not _in_other_currency(pred, gold):
         return Verdict.CORRECT, "string"
     if pred.number is not None and gold.number is not None:
         return _decide_numbers(pred, gold)
@@ -64,6 +64,12 @@ def decide(pred: Answer, gold: Answer) -> Decision | None:
 
 def _verdict(match: Match) -> Verdict:
     return {Match.EQUAL: Verdict.CORRECT, Match.DIFFERENT: Verdict.WRONG, Match.UNKNOWN: Verdict.UNPARSABLE}[match]
+
+
+def _in_other_currency(pred: Answer, gold: Answer) -> bool:
+    """Whether equal digits stood behind unlike signs of currency, which the key does not hold."""
+    a, b = pred.number, gold.number
+    return a is not None and b is not None and a.unit != b.unit and a.unit is not None and b.unit is not None
 
 
 def _decide_numbers(pred: Answer, gold: Answer) -> Decision | None:
@@ -142,7 +148,7 @@ def _decide_words(pred: Answer, gold: Answer) -> Verdict:
 def _decide_word_lists(words: tuple[str, ...], elements: tuple[Answer, ...]) -> bool:
     """Whether ``Ann and Bo`` names the parts of a list, in any order."""
     parts = [part.split() for part in re.split(r"\s+and\s+|\s*,\s*(?:and\s+)?", " ".join(words).lower())]
-    others = [[word.lower() for word in element.words or ()] for element in elements]
+    others = [[word.lower() for word in element.words or (element.key,)] for element in elements]
     return len(parts) > 1 and sorted(parts) == sorted(others)
 
 

@@ -268,8 +268,8 @@ def _from_prose(text: str) -> Extraction:
     statements = list(_STATEMENT.finditer(tail))
     if statements:
         return _stated(tail, tail[statements[-1].end() :].lstrip(" \t:"), closing)
-    whole = unwrap(text.strip().lstrip("> "))
-    if len(whole) <= _MAX_WHOLE and "\n" not in whole and is_answer(whole):
+    whole = unwrap(text.strip().lstrip("> ")) if len(text) <= 2 * _MAX_WHOLE else ""
+    if whole and len(whole) <= _MAX_WHOLE and "\n" not in whole and is_answer(whole):
         return Extraction(whole, "whole", sign=_sign(text.strip(), whole))
     return _from_closing(tail, closing)
 

@@ -135,6 +135,8 @@ _DATES = [
         r"(?P<year>\d{4})/(?P<number>\d{1,2})/(?P<day>\d{1,2})",
     )
 ]
+_LONGEST_DATE = 60
+_MAY_BE_DATE = re.compile(r"\d.*[A-Za-z]{3}|[A-Za-z]{3}.*\d|\d[-/.]\d{1,2}[-/.]\d")
 _ORDERLESS = re.compile(r"(\d{1,2})[/.](\d{1,2})[/.](\d{4})")
 
 
@@ -149,6 +151,8 @@ class Date:
 
 def read_date(body: str) -> Date | None:
     """Read a date; None for anything else."""
+    if len(body) > _LONGEST_DATE or not _MAY_BE_DATE.search(body):
+        return None
     text = re.sub(r"\^?\s*\{?\s*\\text\s*\{([^{}]*)\}\s*\}?", r"\1", body).strip(" .")
     text = " ".join(text.replace(" ,", ",").split())
     text = text[match.end() :] if (match := _WEEKDAY.match(text)) else text

@@ -23,7 +23,7 @@ _SPELLINGS = [
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\{\s*,\s*\}", ","),
         (r"\\%", "%"),
-        (r"\\\$|\$|[€£¥₹]", ""),
+        (r"\\\$|\$|[€£¥₹]|\\pounds(?![a-zA-Z])\s*|\\euro(?![a-zA-Z])\s*", ""),
         (r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))|\s*\\degrees?(?![a-zA-Z])", r"^\\circ "),
         (r"\\leq(?![a-zA-Z])", r"\\le "),
         (r"\\geq(?![a-zA-Z])", r"\\ge "),

@@ -55,9 +55,12 @@ def other_reading(tidied: str) -> str | None:
     return _spell_out(tidied) if _SLASH[0].search(tidied) else None
 
 
+def spell_complex(tidied: str) -> str:
+    r"""Write conjugates and ``\text{cis}`` with the imaginary unit, as sums that the parser knows."""
+    return _CIS.sub(_cis, _CONJUGATE.sub(_conjugate, tidied)) if "i" in tidied else tidied
+
+
 def _spell_out(text: str) -> str:
-    if "i" in text:
-        text = _CIS.sub(_cis, _CONJUGATE.sub(_conjugate, text))
     for _ in range(_MAX_NESTED_FUNCTIONS):  # from the outermost in
         text = _BRACED_ARGUMENT.sub(r"\1(\2)", text)
     for pattern, replacement in _RULES:

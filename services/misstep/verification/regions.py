@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import sympy
 from sympy import Basic, FiniteSet, Interval, Set, Union
 
-from misstep.verification.answer import without_outer_braces
+from misstep.verification.answer import both_signs, without_outer_braces
 from misstep.verification.braces import is_one_group, split_top
 
 Parser = Callable[[str], Basic | None]
@@ -28,6 +28,7 @@ _BUILDER = re.compile(
 )
 _LINE = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?|\\text\s*\{\s*(?:all\s+)?real numbers\s*\}|(?:all\s+)?real numbers")
 _WITHOUT = re.compile(r"(.*?)\s*(?:\\setminus(?![a-zA-Z])|\\backslash(?![a-zA-Z])|(?<=\})\s*-)\s*(\\\{.*\\\})")
+_EXCLUDED = re.compile(rf"({_VARIABLE})\s*(?:\\ne(?![a-zA-Z])|\\not\s*=)\s*([^<>=]*)")
 _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
@@ -81,6 +82,10 @@ class _Reader:
         return found[0] if len(found) == 1 else sympy.Intersection(*found)
 
     def commas(self, text: str) -> Set:
+        if excluded := _EXCLUDED.fullmatch(text):
+            self.variables.add(excluded[1])
+            points = [self.number(sign) for part in split_top(excluded[2], ",") for sign in both_signs(part)]
+            return sympy.S.Reals - FiniteSet(*points)
         if member := _MEMBER.match(text):
             parts = split_top(text, ",")
         else:

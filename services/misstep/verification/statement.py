@@ -32,8 +32,9 @@ class Statement:
 
 
 NUMBER = re.compile(
-    r"(?<![\w.,/])(?:(?<![)\]}])[-\u2212])?(?:(?:\\?\$|[€£¥₹])\s?-?)?"
-    r"(?:\d+(?:[.,]\d+)*|\.\d+)(?![A-Za-z]\w*\d)(?:/\d+(?![\d/]))?(?:\s?\\?%)?"
+    r"(?<![\w.,/:^])(?:(?<![)\]}])[-\u2212])?(?:(?:\\?\$|[€£¥₹])\s?-?)?"
+    r"(?:\d{1,4}(?::\d{1,4})+(?:\s?[ap]\.?m\b\.?)?|\d{1,2}\s?[ap]\.?m\b\.?|\d+(?:[.,]\d+)*|\.\d+)(?![A-Za-z]\w*\d)(?:/\d+(?![\d/]))?(?:\s?\\?%)?(?!\s*\^)",
+    re.IGNORECASE,
 )
 MATH = re.compile(
     r"\$\$(?P<a>[^$]+)\$\$|(?<![\\$\w])\$(?P<b>(?![\s$])(?:[^$\\]|\\.)*?(?<![\s\\]))\$(?!\d)|\\\((?P<c>.+?)\\\)|\\\[(?P<d>.+?)\\\]",
@@ -180,7 +181,7 @@ def _number_with_unit(text: str, end: int, tidied: str) -> str | None:
     if not words:
         return number
     if NUMBER.search(behind) or re.search(r"\d", behind):
-        return text if _is_expression(text) and not _WORD.search(text) else None
+        return text if "=" not in text and _is_expression(text) and not _WORD.search(text) else None
     if _UNSURE.search(behind) or set(words.lower().split()) & (NUMBER_WORDS - {"second", "seconds", "quarters", "quarter"}):
         return None
     if re.fullmatch(r"[,\s]*(?:[A-Za-z][A-Za-z'-]*[.,]?\s*){1,8}", behind) and behind[:1] in " ,-":
@@ -256,14 +257,17 @@ def last_number(sentence: str) -> str | None:
     return _with_measure(unwrap(last[0]), behind)
 
 
+_NO_UNITS = ("in", "a", "m", "s", "g", "h")
+
+
 def _with_measure(number: str, behind: str) -> str:
     """The number with the known unit that follows, so that cents are no dollars."""
     found = _BEHIND.match(behind)
     words = found[0].strip() if found and not behind[:1].isalnum() else ""
     for count in range(min(len(words.split()), 4), 0, -1):
         phrase = " ".join(words.split()[:count]).strip(" .")
-        unit = read_unit(f" {phrase}")
-        if unit is not None and unit.dimensions and phrase not in ("in", "a", "m", "s", "g", "h"):
+        read = parse_exact(tidy(f"{number} {phrase}")) if phrase not in _NO_UNITS else None
+        if read is not None and (read.unit is None or read.unit.dimensions):
             return f"{number} {phrase}"
     return number
 

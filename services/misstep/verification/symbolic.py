@@ -24,7 +24,7 @@ from misstep.verification.exact import Exact, Match, is_conversion, parse_exact,
 from misstep.verification.grammar import is_understood
 from misstep.verification.measured import in_unit_of, without_unit
 from misstep.verification.normal import tidy
-from misstep.verification.reading import other_reading, spell_out
+from misstep.verification.reading import other_reading, spell_complex, spell_out
 from misstep.verification.regions import read_region, same_region
 from misstep.verification.verdict import Verdict
 
@@ -108,7 +108,7 @@ def _compare_measured(pred: Answer, gold: Answer) -> Outcome:
     r"""Take units off expressions: ``2\pi cm`` against ``2\pi`` or ``0.02\pi m``."""
     (a, a_unit), (b, b_unit) = without_unit(pred.tidied), without_unit(gold.tidied)
     if a_unit is None and b_unit is None:
-        return _compare_whole(pred.tidied, gold.tidied)
+        return _compare_named(pred, gold)
     if a_unit is not None and b_unit is not None:
         converted = in_unit_of(b, b_unit, a_unit)
         if converted is None:
@@ -118,6 +118,14 @@ def _compare_measured(pred: Answer, gold: Answer) -> Outcome:
     if verdict is Verdict.WRONG and _differ_by_conversion(a, b):
         return Verdict.UNPARSABLE, "unit"
     return verdict, rule
+
+
+def _compare_named(pred: Answer, gold: Answer) -> Outcome:
+    """Take a name off (``z = 2-3i``) where the other side is a value without one."""
+    sides = [side.body if side.variable else side.tidied for side in (pred, gold)]
+    if (pred.variable != gold.variable) and not (pred.variable and gold.variable) and "=" not in "".join(sides):
+        return _compare_whole(*sides)
+    return _compare_whole(pred.tidied, gold.tidied)
 
 
 def _differ_by_conversion(pred: str, gold: str) -> bool:
@@ -158,6 +166,7 @@ def _compare_elements(pred: Answer, gold: Answer) -> Outcome | None:
 
 
 def _compare_whole(pred: str, gold: str) -> Outcome:
+    pred, gold = spell_complex(pred), spell_complex(gold)
     gold_value = _parse(gold)
     if gold_value is None:
         return Verdict.UNPARSABLE, "gold"

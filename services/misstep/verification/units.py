@@ -196,9 +196,8 @@ def _read(text: str, marked: bool) -> Unit | None:
                 return Unit(words=(*unknown, "per", *text[position:].split()[:3]))
             sign, last = -1, None
         elif token["per"]:
-            if token["per"] == "/":
-                return None
-            return Unit(words=("per", *text[position:].split()[:2]))
+            rest = text[position:].split()[:2]
+            return Unit(words=("per", *rest)) if rest and rest[0].isalpha() and len(rest[0]) > 1 else None
         elif token["dot"]:
             last = None
         elif token["degree"]:
