@@ -8,13 +8,13 @@ from misstep.verification.braces import closing
 
 _FONTS = re.compile(
     r"\\(text|textbf|textit|textrm|textsf|texttt|textnormal|textup|mbox|hbox|emph|mathrm|mathbf|mathit|mathsf|mathtt|"
-    r"mathnormal|operatorname\*?|mathop|boldsymbol|bm|pmb|underline|ensuremath|textcolor\s*\{[^{}]*\}|vec|hat|"
+    r"mathnormal|operatorname\*?|mathop|boldsymbol|bm|pmb|underline|ensuremath|textcolor\s*\{[^{}]*\}|colorbox\s*\{[^{}]*\}|vec|hat|"
     r"fbox|boxed|enclose\s*\{box\})(?![a-zA-Z])\s*(?=\{)"
 )
 _WORDS = ("text", "mbox", "hbox", "emph", "mathrm", "mathbf", "mathit", "mathsf", "mathtt", "mathnormal", "operatorname")
 _LETTER_FONTS = ("mathbf", "mathit", "mathsf", "mathtt", "mathnormal")
 _REMOVED = re.compile(
-    r"\\(?:color|colour)\s*(?:\[[^\[\]]*\])?\s*\{[^{}]*\}"
+    r"\\[hv]space\*?\s*\{[^{}]*\}|\\(?:color|colour)\s*(?:\[[^\[\]]*\])?\s*\{[^{}]*\}"
     r"|\\(?:displaystyle|textstyle|scriptstyle|tiny|small|normalsize|large|Large|LARGE|huge|Huge|bf|rm|it|sf|tt|"
     r"bfseries|limits|nolimits|strut|null|relax|centering|checkmark|blacksquare|qed)(?![a-zA-Z])"
     r"|\\(?:square|Box)\s*$|\\#"

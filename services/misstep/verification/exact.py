@@ -258,7 +258,11 @@ def _compare_converted(pred: Exact, gold: Exact, factor: Fraction) -> Match:
 def _compare_values(pred: Exact, gold: Exact) -> Match:
     if pred.value == gold.value or (pred.percent != gold.percent and _true(pred) == _true(gold)):
         # "5m" against "5": metres, or a variable.
+        if pred.percent != gold.percent and not (is_generic(pred.unit) and is_generic(gold.unit)):
+            return Match.UNKNOWN
         return Match.UNKNOWN if (pred.joined and not gold.unit) or (gold.joined and not pred.unit) else Match.EQUAL
+    if (pred.percent and not is_generic(gold.unit)) or (gold.percent and not is_generic(pred.unit)):
+        return Match.UNKNOWN
     if (pred.unit or gold.unit) and is_conversion(pred.value, gold.value):
         return Match.UNKNOWN
     if pred.other == gold.value or gold.other == pred.value:

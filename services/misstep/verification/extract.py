@@ -239,6 +239,12 @@ _STATEMENT = re.compile(
 )
 _SENTENCE_END = re.compile(r"[.!?](?=[\s*]|$)|\n|\u3002")
 _ABBREVIATED = re.compile(r"(?:\b(?:Rs|approx|Mr|Mrs|Ms|Dr|St|a\.m|p\.m|i\.e|e\.g|vs|sq|cu|ft|in|oz|lb)|^[\s*(]*[A-J])$", re.IGNORECASE)
+_CONTINUED = re.compile(r"\s*[-+*/=<>)]")
+_SUPPOSED = re.compile(
+    r"\b(?:thought|(?:might|may|could|would) (?:think|say|guess)|supposed?|assum\w+|claims?|if)\s+(?:that\s+)?(?:the\s+)?(?:final\s+|correct\s+)?$",
+    re.IGNORECASE,
+)
+_TAKEN_BACK = re.compile(rf"{RETRACTION.pattern}|\b(?:actually|in reality)\b|\bit (?:should|must) be\b", re.IGNORECASE)
 _FINISHED = re.compile(r"(?:[.!?`\"\u201d\u3002]|\S\*\*|\\[\])])$")
 _MAX_WHOLE = 80
 
@@ -267,9 +273,11 @@ def _from_prose(text: str) -> Extraction:
     closing = paragraphs[-1]
     statements = list(_STATEMENT.finditer(tail))
     if statements:
+        if _SUPPOSED.search(tail[: statements[-1].start()]):
+            return Extraction(None, "unclear")
         return _stated(tail, tail[statements[-1].end() :].lstrip(" \t:"), closing)
     whole = unwrap(text.strip().lstrip("> ")) if len(text) <= 2 * _MAX_WHOLE else ""
-    if whole and len(whole) <= _MAX_WHOLE and "\n" not in whole and is_answer(whole):
+    if whole and len(whole) <= _MAX_WHOLE and "\n" not in whole and is_answer(whole, words=False):
         return Extraction(whole, "whole", sign=_sign(text.strip(), whole))
     return _from_closing(tail, closing)
 
@@ -313,7 +321,8 @@ def _end_of_sentence(text: str) -> int:
     """Where the first sentence ends; behind at least one character."""
     position = 1
     while found := _SENTENCE_END.search(text, position):
-        if found[0] != "." or not _ABBREVIATED.search(text[: found.start()]):
+        factorial = found[0] == "!" and _CONTINUED.match(text, found.end())
+        if not factorial and (found[0] != "." or not _ABBREVIATED.search(text[: found.start()])):
             return found.start()
         position = found.end()
     return max(len(text), 1)
@@ -329,7 +338,7 @@ def _stated(tail: str, rest: str, closing: str) -> Extraction:
     inside = len(rest) - len(rest.lstrip("*_ ")) + opened.end() if opened else 0
     end = inside + _end_of_sentence(rest[inside:]) if rest[inside:] else len(rest)
     sentence, after = rest[:end], rest[end:]
-    if RETRACTION.search(after[:400]):
+    if _TAKEN_BACK.search(after[:400]) or after.startswith("?"):
         return Extraction(None, "retracted")
     statement = read_statement(sentence)
     others = (*statement.others, *numbers_in(rest[:400]), *numbers_in(closing))

@@ -34,6 +34,8 @@ _SPELLINGS = [
         (r"\\(?:gt)(?![a-zA-Z])", ">"),
         (r"\\varnothing(?![a-zA-Z])", r"\\emptyset"),
         (r"\\colon(?![a-zA-Z])", ":"),
+        (r"^\\text\s*\{\s*(?:[Ff]inal\s+)?[Aa]nswer\s*[:=]\s*([^{}]*)\}", r"\\text{\1}"),
+        (r"\\text\s*\{[\s.,]*\}", " "),
         (r"\{\s*([^{}\\]{1,20}?)\s*\\choose(?![a-zA-Z])\s*([^{}\\]{1,20}?)\s*\}", r"\\binom{\1}{\2}"),
         (r"\\div(?![a-zA-Z])", "/"),
         (r"\\vert(?![a-zA-Z])|\\[lr]vert(?![a-zA-Z])", "|"),

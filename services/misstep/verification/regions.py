@@ -29,6 +29,9 @@ _BUILDER = re.compile(
 _LINE = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?|\\text\s*\{\s*(?:all\s+)?real numbers\s*\}|(?:all\s+)?real numbers")
 _WITHOUT = re.compile(r"(.*?)\s*(?:\\setminus(?![a-zA-Z])|\\backslash(?![a-zA-Z])|(?<=\})\s*-)\s*(\\\{.*\\\})")
 _EXCLUDED = re.compile(rf"({_VARIABLE})\s*(?:\\ne(?![a-zA-Z])|\\not\s*=)\s*([^<>=]*)")
+_ABSOLUTE = re.compile(
+    rf"\|\s*(?P<variable>{_VARIABLE})\s*(?P<shift>[-+]\s*[^|<>=]+)?\|\s*(?P<sign><=|>=|<|>|\\[lg]e(?![a-zA-Z]))\s*(?P<size>[^<>=|]+)"
+)
 _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
@@ -133,7 +136,9 @@ class _Reader:
         return Interval(left, right, text[0] == "(", text[-1] == ")")
 
     def chain(self, text: str) -> Set:
-        """``2 < x``, ``5 > x > 2``, ``x \\ne 4``: one variable between numbers."""
+        """``2 < x``, ``5 > x > 2``, ``x \\ne 4``, ``|x| < 3``: one variable between numbers."""
+        if absolute := _ABSOLUTE.fullmatch(text):
+            return self.distance(absolute)
         parts = [part.strip() for part in _SIGN.split(text)]
         sides, signs = parts[::2], [_plain_sign(sign) for sign in parts[1::2]]
         named = [side for side in sides if re.fullmatch(_VARIABLE, side)]
@@ -152,6 +157,16 @@ class _Reader:
         if len(found) == 2 and "ne" in signs:  # noqa: PLR2004
             raise _NoRegion
         return found[0] if len(found) == 1 else sympy.Intersection(*found)
+
+    def distance(self, found: re.Match[str]) -> Set:
+        """The numbers whose distance from a point is bounded: ``|x - 1| < 3``."""
+        self.variables.add(found["variable"])
+        size, sign = self.number(found["size"]), _plain_sign(found["sign"])
+        center = -self.number(found["shift"].replace(" ", "")) if found["shift"] else sympy.Integer(0)
+        if not size > 0 or sign not in _TURNED:
+            raise _NoRegion
+        inside = Interval(center - size, center + size, sign in ("<", ">="), sign in ("<", ">="))
+        return inside if sign in ("<", "<=") else sympy.S.Reals - inside
 
     def number(self, text: str) -> Basic:
         value = self.parse(re.sub(r"\+\s*\\infty", r"\\infty", text.strip()))

@@ -73,6 +73,7 @@ _UNSURE = re.compile(
     r"|n't\b",
     re.IGNORECASE,
 )
+_WHICH = re.compile(r",\s+which\b", re.IGNORECASE)
 _REMARK = re.compile(r"\s+\([^()]*\)\s*$|\s+\[[^\[\]]*\]\s*$")
 _DENIED = re.compile(r",?\s+(?:and\s+|but\s+)?(?:not|rather than|instead of|as opposed to)\s+[^,;]{1,60}$", re.IGNORECASE)
 _THAT_CLAUSE = re.compile(
@@ -81,7 +82,9 @@ _THAT_CLAUSE = re.compile(
     r"|eats?|ate|weighs?|reads?|ran|runs|walks?|walked|drives?|drove|baked?|bakes)\s+(?P<rest>[^,;]+)$",
     re.IGNORECASE,
 )
-_EXPRESSION = re.compile(r"[-+*/^().,=\d\sA-Za-z\u2212√π²³{}|!%°]*")
+_NEGATIVE = re.compile(r"^(?:minus|negative)\s+", re.IGNORECASE)
+_NUMBERS_ALONE = re.compile(r"-?\d+(?:\.\d+)?(?:,\s+-?\d+(?:\.\d+)?)*,?\s+(?:and|or)\s+-?\d+(?:\.\d+)?")
+_EXPRESSION = re.compile(r"[-+*/^()\[\].,=<>\u2264\u2265\u2260\d\sA-Za-z\u2212√π²³{}|!%°]*")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _NAME = re.compile(r"(?:the\s+|an?\s+)?[A-Za-z][\w'-]*(?:\s+[A-Za-z][\w'-]*){0,2}", re.IGNORECASE)
 _BEHIND = re.compile(r"\s*(?:[a-z][a-z'-]*\.?(?:[ -]+|$)){1,6}", re.IGNORECASE)
@@ -103,10 +106,10 @@ def read_statement(sentence: str) -> Statement:
     return Statement(answer, (plain, *others))
 
 
-def is_answer(text: str) -> bool:
-    """Whether a short text is an answer by itself: a number, an option, a name of one word, mathematics."""
-    if len(text.split()) > 1 and _NAME.fullmatch(text) and not (_is_choice(text) or parse_exact(tidy(text))):
-        return False
+def is_answer(text: str, *, words: bool = True) -> bool:
+    """Whether a short text is an answer by itself: a number, an option, mathematics, and with ``words`` a name."""
+    if _NAME.fullmatch(text) and not (_is_choice(text) or parse_exact(tidy(text))):
+        return words and len(text.split()) == 1
     return MATH.fullmatch(text) is not None or _whole_answer(text) is not None
 
 
@@ -154,9 +157,11 @@ def _whole_answer(text: str) -> str | None:
     if read_clock(tidied) or read_date(tidied) or number_in_words(text.strip()) is not None:
         return text
     number = NUMBER.match(text)
-    if number:
+    if number and not _NUMBERS_ALONE.fullmatch(text):
         return _number_with_unit(text, number.end(), tidied)
-    if parse_exact(tidied) is not None and not _UNSURE.search(text):
+    if parse_exact(tidied) is not None and not _UNSURE.search(_NEGATIVE.sub("", text)):
+        return text
+    if _NUMBERS_ALONE.fullmatch(text):
         return text
     if _UNSURE.search(text) or RETRACTION.search(text):
         return None
@@ -204,6 +209,10 @@ _SHORT_WORDS = frozenset("is are the and for has had was per of in by to it he s
 
 def _answer_with_reason(text: str) -> str | None:
     """The answer before a reason, a remark or a denial of another: ``18 because 30 - 12 = 18``, ``12, not 15``."""
+    if which := _WHICH.search(text):
+        head, told = _whole_answer(text[: which.start()]), _concluded(text[which.start() :])
+        if head is not None:
+            return head if told is None or told == head else None
     for cut in (_REASON, _REMARK, _DENIED):
         found = cut.search(text)
         if found is not None and found.start() > 0:

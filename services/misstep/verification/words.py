@@ -11,6 +11,7 @@ _PLAIN = re.compile(r"[A-Za-z][A-Za-z'.-]*(?:(?:[ ,]+|\s*,\s*)[A-Za-z0-9][A-Za-z
 _LETTER = re.compile(r"\(\s*([A-Z])\s*\)")
 _ARTICLES = frozenset({"a", "an", "the"})
 _MIN_LETTERS = 4
+_SHORT_NAME = re.compile(r"[A-Z][a-z]{1,2}")
 _NAME = re.compile(r"[A-Z][a-z]{2,}")
 
 EMPTY = "empty set"
@@ -63,7 +64,10 @@ def read_words(body: str) -> tuple[str, ...] | None:
     text, marked = _TEXT.subn(r" \1 ", body)
     text = " ".join(_LETTER.sub(r"\1", text).split()).strip(" .!")
     letter = _LETTER.fullmatch(body.strip()) is not None
-    if not _PLAIN.fullmatch(text) or not (marked or letter or sum(map(str.isalpha, text)) >= _MIN_LETTERS):
+    if not _PLAIN.fullmatch(text):
+        return None
+    short = _SHORT_NAME.fullmatch(text) or text.lower() in _SAME
+    if not (marked or letter or short or sum(map(str.isalpha, text)) >= _MIN_LETTERS):
         return None
     return tuple(word.strip(".'") for word in text.replace(" ,", ",").replace(",", " , ").split())
 
