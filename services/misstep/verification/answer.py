@@ -9,9 +9,10 @@ from functools import lru_cache
 
 from misstep.verification.braces import closing, is_one_group, split_top
 from misstep.verification.choice import Choice, read_choice
-from misstep.verification.exact import Exact, parse_exact
+from misstep.verification.exact import Exact
 from misstep.verification.moments import Clock, Date, read_clock, read_date
 from misstep.verification.normal import MAX_ANSWER_CHARS, compact, tidy
+from misstep.verification.quantity import parse_exact
 from misstep.verification.units import Unit, read_unit
 from misstep.verification.words import read_words
 
@@ -62,23 +63,29 @@ _LABEL = (
 )
 _NAME = (
     r"(?:\\(?:angle|triangle|vec|overline|overrightarrow|overleftrightarrow|widehat|hat|operatorname)|m\s*\\angle)\s*"
-    r"(?:\{[A-Za-z ]{1,12}\}|[A-Za-z]{1,4})|\\text\s*\{[A-Za-z][^{}]{0,40}\}(?:\s*\([A-Za-z]\))?|[A-Z]{2,4}|[A-Z][a-z]{2,20}"
+    r"(?:\{[A-Za-z ]{1,12}\}|[A-Za-z]{1,4})|\\text\s*\{[A-Za-z][^{}]{0,40}\}(?:\s*\([A-Za-z]\))?|[A-Z]{2,4}"
+    r"|[A-Z][a-z]{2,20}"
     r"|\(\s*[a-z]\s*(?:,\s*[a-z]\s*){1,3}\)"
 )
 _ASSIGNMENT = re.compile(rf"({_LABEL}|{_NAME}|)\s*(?:=|\\approx(?![a-zA-Z])|:=|\\in(?![a-zA-Z]))\s*(?=[^=\s])")
 _REVERSED = re.compile(rf"([^=<>]+?)\s*=\s*({_LABEL})")
 PLAIN_VARIABLE = re.compile(r"[A-Za-z](?:_\w+|_\{\w+\})?|\\[a-z]+")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
-_CONJUNCTION = re.compile(r",?\s*\\text\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}\s*|,?\s+(?:and|or)\s+|\s*;\s*|,?\s*\\(?:lor|land)(?![a-zA-Z])\s*")
+_CONJUNCTION = re.compile(
+    r",?\s*\\text\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}\s*|,?\s+(?:and|or)\s+|\s*;\s*|,?\s*\\(?:lor|land)(?![a-zA-Z])\s*"
+)
 _BRACKETS = (("(", ")"), ("[", "]"), ("(", "]"), ("[", ")"), ("\\{", "\\}"), ("\\langle", "\\rangle"))
 _MATRIX = re.compile(r"\\begin\s*\{([pbB]?(?:small)?matrix)\}(.*)\\end\s*\{\1\}", re.DOTALL)
-_LINES = re.compile(r"\\begin\s*\{(aligned|align\*?|gathered|split|cases|array)\}(?:\{[lcr| ]*\})?(.*)\\end\s*\{\1\}", re.DOTALL)
+_LINES = re.compile(
+    r"\\begin\s*\{(aligned|align\*?|gathered|split|cases|array)\}(?:\{[lcr| ]*\})?(.*)\\end\s*\{\1\}", re.DOTALL
+)
 _PLUS_MINUS = re.compile(r"\\pm(?![a-zA-Z])\s*")
 _MINUS_PLUS = re.compile(r"\\mp(?![a-zA-Z])\s*")
 _SEPARATED = re.compile(r",|;|\\text|\b(?:and|or)\b")
 _GROUPED = re.compile(r"-?\d{1,3}(?:,\d{3})+|-?\d{1,2}(?:,\d{2})+,\d{3}")
 _CURRENCY = re.compile(
-    r"^[-\u2212+(]?\s?(?:(\\?US)?(\\\$|\$)|(\u20ac)|(\u00a3)|(\u20b9)|(\u00a5))\s?-?(?=[\d.])|\\(pounds)\s*(?=[\d.])|^(?:(Rs\.?|INR)|(USD|US\s?\\?\$)|(EUR))\s*(?=[\d.])"
+    r"^[-\u2212+(]?\s?(?:(\\?US)?(\\\$|\$)|(\u20ac)|(\u00a3)|(\u20b9)|(\u00a5))\s?-?(?=[\d.])"
+    r"|\\(pounds)\s*(?=[\d.])|^(?:(Rs\.?|INR)|(USD|US\s?\\?\$)|(EUR))\s*(?=[\d.])"
 )
 _CURRENCY_BEHIND = re.compile(r"\d\s?(?:(\\\$)|(\u20ac)|(\u00a3)|(\u20b9)|(\u00a5))\s*$")
 _LETTER_PREFIX = re.compile(r"^(?:Rs\.?|INR|USD|US(?=\s?\\?\$)|EUR)\s*(?=[\d.\\$])")
@@ -214,5 +221,5 @@ def _split(body: str) -> tuple[str, list[str] | None]:
     if r"\begin" in body:
         return brackets, None
     parts = split_top(_CONJUNCTION.sub(",", body), ",")
-    alone = len(parts) < 2 and brackets not in ("\\{\\}", "[]")  # noqa: PLR2004
+    alone = len(parts) < 2 and brackets not in ("\\{\\}", "[]")
     return brackets, None if alone or not all(parts) else parts

@@ -24,7 +24,10 @@ _SIGNS = {
 _GREEK = dict(
     zip(
         "\u03b1\u03b2\u03b3\u03b4\u03b5\u03b8\u03bb\u03bc\u03c0\u03c1\u03c3\u03c4\u03c6\u03d5\u03c9\u0394\u03a9",
-        "alpha beta gamma delta epsilon theta lambda mu pi rho sigma tau phi phi omega Delta Omega".split(),
+        re.findall(
+            r"\w+",
+            """alpha beta gamma delta epsilon theta lambda mu pi rho sigma tau phi phi omega Delta Omega""",
+        ),
         strict=True,
     )
 )
@@ -43,7 +46,9 @@ _TABLE = str.maketrans(
     | {letter: rf"\{name} " for letter, name in _GREEK.items()}
     | {sign: rf"\frac{{{over}}}{{{under}}}" for sign, (over, under) in _FRACTIONS.items()}
 )
-_RAISED = str.maketrans("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b\u207a\u207f\u2071", "0123456789-+ni")
+_RAISED = str.maketrans(
+    "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b\u207a\u207f\u2071", "0123456789-+ni"
+)
 _LOWERED = str.maketrans("\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089", "0123456789")
 _RAISED_RUN = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b\u207a\u207f\u2071]+")
 _LOWERED_RUN = re.compile("[\u2080-\u2089]+")

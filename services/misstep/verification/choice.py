@@ -35,7 +35,7 @@ class Choice:
 
 def read_choice(tidied: str) -> Choice | None:
     """Read an answer (as ``normal.tidy`` writes it) as an option; None for anything else."""
-    if len(tidied) > 400 or not tidied:  # noqa: PLR2004
+    if len(tidied) > 400 or not tidied:
         return None
     if named := _NAMED.fullmatch(tidied):
         return Choice(named["letter"].upper())
@@ -47,9 +47,10 @@ def read_choice(tidied: str) -> Choice | None:
     found = _MARKED.fullmatch(text)
     if found is None:
         return None
-    letter, content = found["round"] or found["square"] or found["bare"], found["content"].strip()
+    option: str = found["round"] or found["square"] or found["bare"]
+    content = found["content"].strip()
     if _OTHER_LETTER.fullmatch(content) or (_CONTINUES.match(content) and not _BEGINS.match(content)):
         return None  # a ratio of letters, a product, a sum
-    if letter.islower():
-        return None if content else Choice(letter.upper(), sure=False)
-    return Choice(letter, content)
+    if option.islower():
+        return None if content else Choice(option.upper(), sure=False)
+    return Choice(option, content)

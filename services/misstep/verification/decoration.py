@@ -11,7 +11,19 @@ _FONTS = re.compile(
     r"mathnormal|operatorname\*?|mathop|boldsymbol|bm|pmb|underline|ensuremath|textcolor\s*\{[^{}]*\}|colorbox\s*\{[^{}]*\}|vec|hat|"
     r"fbox|boxed|enclose\s*\{box\})(?![a-zA-Z])\s*(?=\{)"
 )
-_WORDS = ("text", "mbox", "hbox", "emph", "mathrm", "mathbf", "mathit", "mathsf", "mathtt", "mathnormal", "operatorname")
+_WORDS = (
+    "text",
+    "mbox",
+    "hbox",
+    "emph",
+    "mathrm",
+    "mathbf",
+    "mathit",
+    "mathsf",
+    "mathtt",
+    "mathnormal",
+    "operatorname",
+)
 _LETTER_FONTS = ("mathbf", "mathit", "mathsf", "mathtt", "mathnormal")
 _REMOVED = re.compile(
     r"\\[hv]space\*?\s*\{[^{}]*\}|\\(?:color|colour)\s*(?:\[[^\[\]]*\])?\s*\{[^{}]*\}"
@@ -74,7 +86,7 @@ def _written(command: str, content: str, before: str) -> tuple[str, bool]:
 
 def _bare(content: str, before: str) -> str:
     """The content alone; in braces where TeX or a reader needs them."""
-    if not content.strip():
+    if not content.strip(" .,;:"):
         return " "
     if _ONE_TOKEN.fullmatch(content) and not _NEEDS_BRACES.search(before):
         return f" {content}" if _COMMAND_BEFORE.search(before) else content

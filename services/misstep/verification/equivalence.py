@@ -13,8 +13,9 @@ from fractions import Fraction
 
 from misstep.verification.answer import PLAIN_VARIABLE, Answer, read_answer, read_tidied
 from misstep.verification.choice import Choice
-from misstep.verification.exact import Match, compare_exact, parse_exact
+from misstep.verification.exact import Match, compare_exact
 from misstep.verification.moments import compare_clocks, compare_dates, compare_ratio
+from misstep.verification.quantity import parse_exact
 from misstep.verification.verdict import Verdict
 from misstep.verification.words import EMPTY, REALS, compare_words, meaning
 
@@ -124,7 +125,7 @@ def _decide_clocks(pred: Answer, gold: Answer) -> Verdict:
     number = other.number
     if number is None:
         return Verdict.UNPARSABLE
-    if clock.half and clock.parts == (number.value, 0) and number.unit is None:
+    if clock.half and clock.parts[0] == number.value and not any(clock.parts[1:]) and number.unit is None:
         return Verdict.CORRECT  # "7" and "7 PM"
     return _verdict(compare_ratio(clock, number.value, whole=number.value.denominator == 1))
 
@@ -270,7 +271,7 @@ def _decide_brackets(pred: Answer, gold: Answer) -> Decision | None:
         return (Verdict.UNPARSABLE if same else Verdict.WRONG), "matrix"
     pairs = _decide_pairs(pred.elements, gold.elements) if len(pred.elements) == len(gold.elements) else None
     equal = pairs is not None and pairs[0] is Verdict.CORRECT
-    if "[]" in (a, b) and (a in _BARE or b in _BARE or len(pred.elements) > 2):  # noqa: PLR2004
+    if "[]" in (a, b) and (a in _BARE or b in _BARE or len(pred.elements) > 2):
         return (Verdict.CORRECT, "list") if equal else None
     if equal and {a, b} == {"[]", "()"}:
         return Verdict.UNPARSABLE, "brackets"
@@ -282,7 +283,7 @@ def _decide_kinds(elements: tuple[Answer, ...], answer: Answer, number: Answer) 
     assert number.number is not None
     if len(elements) == 1 and answer.brackets in ("[]", "\\{\\}"):
         return decide(elements[0], number)
-    if len(set(_keys(elements))) < 2:  # noqa: PLR2004
+    if len(set(_keys(elements))) < 2:
         return None
     if any(element.variable for element in elements) and number.number.value in _values(elements):
         return Verdict.UNPARSABLE, "kind"
@@ -300,5 +301,3 @@ def _values(elements: tuple[Answer, ...]) -> list[Fraction]:
 def _value_of(answer: Answer) -> tuple[Fraction, str]:
     assert answer.number is not None
     return answer.number.value, answer.key
-
-

@@ -6,7 +6,9 @@ import re
 
 from misstep.verification.units import Unit, is_generic, ratio, read_unit
 
-_TEXT_UNIT = re.compile(r"(?P<body>.*?[\w)}\]!|'])\s*(?P<unit>(?:\\text\s*\{[^{}]*\}\s*(?:\^\s*\{?\s*-?\d\s*\}?)?\s*/?\s*)+)$", re.DOTALL)
+_TEXT_UNIT = re.compile(
+    r"(?P<body>.*?[\w)}\]!|'])\s*(?P<unit>(?:\\text\s*\{[^{}]*\}\s*(?:\^\s*\{?\s*-?\d\s*\}?)?\s*/?\s*)+)$", re.DOTALL
+)
 _BARE_UNIT = re.compile(
     r"(?P<body>.*?(?:[\d)}\]!]|\\pi|(?<![A-Za-z])[a-z]))(?P<unit>\s+(?:sq\.? |cu\.? |square |cubic )?[A-Za-z]+\.?"
     r"(?:\s*\^\s*\{?\s*-?\d\s*\}?)?(?:\s*(?:/|\s)\s*[A-Za-z]+\.?(?:\s*\^\s*\{?\s*-?\d\s*\}?)?){0,4})$",
@@ -17,7 +19,7 @@ _DEGREES = re.compile(r"\^\\circ\s*$")
 
 def without_unit(tidied: str) -> tuple[str, Unit | None]:
     """Split an expression (as ``normal.tidy`` writes it) from the unit behind it; None where there is none."""
-    if len(tidied) > 400:  # noqa: PLR2004
+    if len(tidied) > 400:
         return tidied, None
     for pattern in (_TEXT_UNIT, _BARE_UNIT):
         found = pattern.fullmatch(tidied)

@@ -76,7 +76,7 @@ def compare_clocks(pred: Clock, gold: Clock) -> Match:
 
 def compare_ratio(ratio: Clock, value: Fraction, *, whole: bool) -> Match:
     """Compare a ratio with a number: ``3:4`` is 3/4 as a fraction; a whole number is UNKNOWN."""
-    if not ratio.is_ratio or len(ratio.parts) != 2 or not ratio.parts[1] or whole:  # noqa: PLR2004
+    if not ratio.is_ratio or len(ratio.parts) != 2 or not ratio.parts[1] or whole:
         return Match.UNKNOWN
     return Match.EQUAL if Fraction(*ratio.parts) == value else Match.UNKNOWN
 
@@ -91,14 +91,14 @@ def _compare_times(pred: Clock, gold: Clock) -> Match:
         return Match.DIFFERENT
     # Equal on a dial: "3:45" may be "3:45 PM", but "15:45" is never "3:45 AM".
     said, bare = (pred, gold) if pred.half else (gold, pred)
-    if said.half and 1 <= bare.parts[0] <= 12:  # noqa: PLR2004
+    if said.half and 1 <= bare.parts[0] <= 12:
         return Match.EQUAL
     return Match.DIFFERENT if said.half else Match.UNKNOWN
 
 
 def _seconds(clock: Clock) -> int:
     hours, *rest = clock.parts
-    if clock.half and hours <= 12:  # noqa: PLR2004
+    if clock.half and hours <= 12:
         hours = hours % 12 + (12 if clock.half == "p" else 0)
     minutes, seconds = (*rest, 0, 0)[:2]
     return hours * 3600 + minutes * 60 + seconds
@@ -161,7 +161,7 @@ def read_date(body: str) -> Date | None:
             fields = found.groupdict()
             month = _MONTHS[fields["month"].lower()] if fields.get("month") else int(fields["number"])
             day = int(fields["day"])
-            if not (1 <= month <= 12 and 1 <= day <= 31):  # noqa: PLR2004
+            if not (1 <= month <= 12 and 1 <= day <= 31):
                 return None
             return Date(int(fields["year"]) if fields.get("year") else None, month, day)
     if found := _ORDERLESS.fullmatch(text):

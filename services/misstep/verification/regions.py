@@ -18,8 +18,12 @@ from misstep.verification.braces import is_one_group, split_top
 Parser = Callable[[str], Basic | None]
 
 _MAX_PIECES = 12
-_OR = re.compile(r"\s*,?\s*(?:\\text\s*\{\s*,?\s*or\s*\}|(?<![A-Za-z\\])or(?![A-Za-z])|\\lor(?![a-zA-Z])|\\cup(?![a-zA-Z]))\s*")
-_AND = re.compile(r"\s*,?\s*(?:\\text\s*\{\s*,?\s*and\s*\}|(?<![A-Za-z\\])and(?![A-Za-z])|\\land(?![a-zA-Z])|\\cap(?![a-zA-Z]))\s*")
+_OR = re.compile(
+    r"\s*,?\s*(?:\\text\s*\{\s*,?\s*or\s*\}|(?<![A-Za-z\\])or(?![A-Za-z])|\\lor(?![a-zA-Z])|\\cup(?![a-zA-Z]))\s*"
+)
+_AND = re.compile(
+    r"\s*,?\s*(?:\\text\s*\{\s*,?\s*and\s*\}|(?<![A-Za-z\\])and(?![A-Za-z])|\\land(?![a-zA-Z])|\\cap(?![a-zA-Z]))\s*"
+)
 _VARIABLE = r"(?:[A-Za-z]|\\(?:theta|alpha|beta|lambda|phi|mu|omega))"
 _MEMBER = re.compile(rf"({_VARIABLE})\s*\\in(?![a-zA-Z])\s*")
 _SIGN = re.compile(r"(<=|>=|<|>|=|\\(?:le|ge|ne)(?![a-zA-Z])|\\not\s*=)")
@@ -58,7 +62,7 @@ def read_region(tidied: str, parse: Parser) -> Region | None:
     return Region(next(iter(reader.variables), ""), numbers)
 
 
-class _NoRegion(Exception):  # noqa: N818 - never leaves this module
+class _NoRegion(Exception):
     pass
 
 
@@ -128,7 +132,7 @@ class _Reader:
         ends = split_top(text[1:-1], ",")
         if len(ends) == 1:
             return self.union(text[1:-1])
-        if len(ends) != 2:  # noqa: PLR2004
+        if len(ends) != 2:
             raise _NoRegion
         left, right = (self.number(end) for end in ends)
         if not (left < right):
@@ -142,7 +146,7 @@ class _Reader:
         parts = [part.strip() for part in _SIGN.split(text)]
         sides, signs = parts[::2], [_plain_sign(sign) for sign in parts[1::2]]
         named = [side for side in sides if re.fullmatch(_VARIABLE, side)]
-        if len(named) != 1 or not signs or len(signs) > 2:  # noqa: PLR2004
+        if len(named) != 1 or not signs or len(signs) > 2:
             raise _NoRegion
         place = sides.index(named[0])
         self.variables.add(named[0])
@@ -154,7 +158,7 @@ class _Reader:
                 found.append(_ray(_TURNED.get(sign, sign), self.number(sides[position])))
             else:
                 raise _NoRegion
-        if len(found) == 2 and "ne" in signs:  # noqa: PLR2004
+        if len(found) == 2 and "ne" in signs:
             raise _NoRegion
         return found[0] if len(found) == 1 else sympy.Intersection(*found)
 

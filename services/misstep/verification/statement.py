@@ -1,8 +1,8 @@
 r"""Read the answer out of a sentence: "The answer is 5 times 12, which is 60." says 60, not 5.
 
-A sentence states its answer where it is nothing but an answer (with a unit, a reason, a remark in brackets), or where it
-concludes ("so 72", "which equals 42", "= 7"). Anything else states none for sure: a bound, a denial, a sum not carried
-out, two answers for two people.
+A sentence states its answer where it is nothing but an answer (with a unit, a reason, a remark in brackets), or
+where it concludes ("so 72", "which equals 42", "= 7"). Anything else states none for sure: a bound, a denial, a sum
+not carried out, two answers for two people.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import re
 from dataclasses import dataclass
 
 from misstep.verification.choice import read_choice
-from misstep.verification.exact import parse_exact
 from misstep.verification.moments import read_clock, read_date
 from misstep.verification.normal import tidy, unwrap
 from misstep.verification.numerals import NUMBER_WORDS, number_in_words
+from misstep.verification.quantity import parse_exact
 from misstep.verification.units import read_unit
 
 
@@ -33,52 +33,68 @@ class Statement:
 
 NUMBER = re.compile(
     r"(?<![\w.,/:^])(?:(?<![)\]}])[-\u2212])?(?:(?:\\?\$|[€£¥₹])\s?-?)?"
-    r"(?:\d{1,4}(?::\d{1,4})+(?:\s?[ap]\.?m\b\.?)?|\d{1,2}\s?[ap]\.?m\b\.?|\d+(?:[.,]\d+)*|\.\d+)(?![A-Za-z]\w*\d)(?:/\d+(?![\d/]))?(?:\s?\\?%)?(?!\s*\^)",
+    r"(?:\d{1,4}(?::\d{1,4})+(?:\s?[ap]\.?m\b\.?)?|\d{1,2}\s?[ap]\.?m\b\.?|\d+(?:[.,]\d+)*"
+    r"|\.\d+)(?![A-Za-z]\w*\d)(?:/\d+(?![\d/]))?(?:\s?\\?%)?(?!\s*\^)",
     re.IGNORECASE,
 )
 MATH = re.compile(
-    r"\$\$(?P<a>[^$]+)\$\$|(?<![\\$\w])\$(?P<b>(?![\s$])(?:[^$\\]|\\.)*?(?<![\s\\]))\$(?!\d)|\\\((?P<c>.+?)\\\)|\\\[(?P<d>.+?)\\\]",
+    r"\$\$(?P<a>[^$]+)\$\$|(?<![\\$\w])\$(?P<b>(?![\s$])(?:[^$\\]|\\.)*?(?<![\s\\]))\$(?!\d)|\\\((?P<c>.+?)\\\)"
+    r"|\\\[(?P<d>.+?)\\\]",
     re.DOTALL,
 )
 BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*|__([^_\n]{1,80})__")
 RETRACTION = re.compile(
     r"\b(?:wait|hmm+|oops|sorry|contradict\w*|incorrect|mistaken?|(?:an?|the|my) error|that(?: is|'s| was) wrong"
     r"|(?:is|was|seems) (?:wrong|impossible|not (?:right|correct|possible|valid))|let me (?:re|check|try)\w*"
-    r"|no such|on second thought|scratch that|does(?: not|n't) (?:work|fit|satisfy|match)|(?:cannot|can't|can not) be)\b",
+    r"|no such|on second thought|scratch that|does(?: not|n't) (?:work|fit|satisfy|match)|(?:cannot|can't"
+    r"|can not) be)\b",
     re.IGNORECASE,
 )
 _FILLER = re.compile(
     r"(?:(?:therefore|thus|simply|just|exactly|approximately|approx\.?|about|around|roughly|nearly|then|hence|indeed"
     r"|clearly|actually|obviously|finally|also|only|precisely|equal to|equals|given by|found to be|seen to be"
-    r"|(?:a |the )?(?:total|sum|value|number|amount) of|(?:the )?(?:number|value|integer|fraction|expression|point)|now|still|definitely"
+    r"|(?:a |the )?(?:total|value|number|amount) of|(?:the )?(?:number|value|integer|fraction|expression"
+    r"|point)|now|still|definitely"
     r"|certainly|of course|in fact|again|option|choice|indeed|\u2248|~|=|:)\s*,?:?\s+|[=:\u2248~]\s*)+",
     re.IGNORECASE,
 )
 _REASON = re.compile(
-    r"[,;]?\s+(?:because|since|as\s+(?:[a-z]+\s+)?(?=[\w$]+\s*(?:[-+*/=]|\\times))|given that|due to|when|if|where|after|for a total"
+    r"[,;]?\s+(?:because|since|as\s+(?:[a-z]+\s+)?(?=[\w$]+\s*(?:[-+*/=]|\\times))|given that|due to|when|if|where"
+    r"|after|for a total"
     r"|(?:and|but|so|while|with|meaning|leaving)\s+(?:s?he|it|they|we|i|you|there|that|this|the|her|his|their|none)\b)",
     re.IGNORECASE,
 )
 _CONCLUSION = re.compile(
-    r"(?:,\s*|\s+|^)(?:so|thus|hence|therefore|which\s+(?:is|equals|gives|makes|comes to|means|yields|totals|results in)"
-    r"|that\s+is|i\.e\.|giving|making|yielding|(?:in order )?to\s+(?:get|give|obtain|make|yield|reach)|for\s+a\s+total\s+of"
-    r"|or\s+simply|equals|is\s+equal\s+to|gives|makes|yields|resulting\s+in|leaving|and\s+(?:get|obtain)|which\s+simplifies\s+to"
-    r"|simplifies\s+to|which\s+reduces\s+to|(?<![<>!=])=)(?:\s*,)?\s*(?:that\s+|the\s+answer\s+is\s+|it\s+is\s+|it's\s+|we\s+get\s+|we\s+have\s+|(?:a|the)\s+total\s+(?:is|of)\s+)?",
+    r"(?:,\s*|\s+|^)(?:so|thus|hence|therefore|which\s+(?:is|equals|gives|makes|comes to|means|yields|totals"
+    r"|results in)"
+    r"|that\s+is|i\.e\.|giving|making|yielding|(?:in order )?to\s+(?:get|give|obtain|make|yield|reach)"
+    r"|for\s+a\s+total\s+of"
+    r"|or\s+simply|equals|is\s+equal\s+to|gives|makes|yields|resulting\s+in|leaving|and\s+(?:get|obtain)"
+    r"|which\s+simplifies\s+to"
+    r"|simplifies\s+to|which\s+reduces\s+to|(?<![<>!=])=)(?:\s*,)?\s*(?:that\s+|the\s+answer\s+is\s+|it\s+is\s+"
+    r"|it's\s+|we\s+get\s+|we\s+have\s+|(?:a|the)\s+total\s+(?:is|of)\s+)?",
     re.IGNORECASE,
 )
 _UNSURE = re.compile(
-    r"\b(?:not|never|cannot|can't|n't|isn't|won't|either|neither|between|range|at least|at most|up to|no (?:more|less|fewer|greater)"
-    r"|(?:more|less|fewer|greater|smaller|larger|bigger|higher|lower) than|over|under|above|below|almost|unknown|maybe|perhaps"
-    r"|or|to|times|plus|minus|multiplied|divided|twice|double|triple|half of|squared|cubed|product|difference|quotient|remainder|sum|less|fewer|from|until)\b"
+    r"\b(?:not|never|cannot|can't|n't|isn't|won't|either|neither|between|range|at least|at most|up to|no (?:more"
+    r"|less|fewer|greater)"
+    r"|(?:more|less|fewer|greater|smaller|larger|bigger|higher|lower) than|over|under|above|below|almost|unknown"
+    r"|maybe|perhaps"
+    r"|or|to|times|plus|minus|multiplied|divided|twice|double|triple|half of|squared|cubed|product|difference"
+    r"|quotient|remainder|sum|less|fewer|from|until)\b"
     r"|n't\b",
     re.IGNORECASE,
 )
 _WHICH = re.compile(r",\s+which\b", re.IGNORECASE)
 _REMARK = re.compile(r"\s+\([^()]*\)\s*$|\s+\[[^\[\]]*\]\s*$")
-_DENIED = re.compile(r",?\s+(?:and\s+|but\s+)?(?:not|rather than|instead of|as opposed to)\s+[^,;]{1,60}$", re.IGNORECASE)
+_DENIED = re.compile(
+    r",?\s+(?:and\s+|but\s+)?(?:not|rather than|instead of|as opposed to)\s+[^,;]{1,60}$", re.IGNORECASE
+)
 _THAT_CLAUSE = re.compile(
-    r"(?:that\s+)[^\d,;]*?\b(?:has|have|had|is|are|was|were|gets?|got|needs?|makes?|made|earns?|earned|spends?|spent|costs?|sold"
-    r"|sells|paid|pays|bought|buys|saves?|saved|received?|receives|must\s+\w+|will\s+\w+|can\s+\w+|takes?|took|uses?|used"
+    r"(?:that\s+)[^\d,;]*?\b(?:has|have|had|is|are|was|were|gets?|got|needs?|makes?|made|earns?|earned|spends?"
+    r"|spent|costs?|sold"
+    r"|sells|paid|pays|bought|buys|saves?|saved|received?|receives|must\s+\w+|will\s+\w+|can\s+\w+|takes?|took"
+    r"|uses?|used"
     r"|eats?|ate|weighs?|reads?|ran|runs|walks?|walked|drives?|drove|baked?|bakes)\s+(?P<rest>[^,;]+)$",
     re.IGNORECASE,
 )
@@ -87,7 +103,6 @@ _NUMBERS_ALONE = re.compile(r"-?\d+(?:\.\d+)?(?:,\s+-?\d+(?:\.\d+)?)*,?\s+(?:and
 _EXPRESSION = re.compile(r"[-+*/^()\[\].,=<>\u2264\u2265\u2260\d\sA-Za-z\u2212√π²³{}|!%°]*")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _NAME = re.compile(r"(?:the\s+|an?\s+)?[A-Za-z][\w'-]*(?:\s+[A-Za-z][\w'-]*){0,2}", re.IGNORECASE)
-_BEHIND = re.compile(r"\s*(?:[a-z][a-z'-]*\.?(?:[ -]+|$)){1,6}", re.IGNORECASE)
 _MULTIPLE = re.compile(r"(?<![<>!=])=")
 _MAX_SENTENCE = 400
 
@@ -99,11 +114,14 @@ def read_statement(sentence: str) -> Statement:
     if math := MATH.match(text.lstrip("*_ ")):
         rest = text.lstrip("*_ ")[math.end() :]
         return _stated_math(next(part for part in math.groups() if part), rest, others)
-    plain = unwrap(_unformatted(text))
+    plain = unwrap(unformatted(text))
     if not plain:
         return Statement(None)
-    answer = _whole_answer(plain) or _answer_with_reason(plain) or _concluded(plain) or _clause(plain)
-    return Statement(answer, (plain, *others))
+    for read in (_whole_answer, _answer_with_reason, _concluded, _clause):
+        answer = read(plain)
+        if answer is not None:
+            return Statement(answer or None, (plain, *others))
+    return Statement(None, (plain, *others))
 
 
 def is_answer(text: str, *, words: bool = True) -> bool:
@@ -113,7 +131,17 @@ def is_answer(text: str, *, words: bool = True) -> bool:
     return MATH.fullmatch(text) is not None or _whole_answer(text) is not None
 
 
-def _unformatted(text: str) -> str:
+def is_unsure(text: str) -> bool:
+    """Whether a text bounds, denies, or reckons with a number rather than giving it."""
+    return _UNSURE.search(text) is not None
+
+
+def before_reason(text: str) -> str:
+    """What stands before a reason, without a denial of another answer."""
+    return _DENIED.sub("", _REASON.split(text, maxsplit=1)[0])
+
+
+def unformatted(text: str) -> str:
     """The sentence without marks of bold type and of mathematics, so that a number in them reads as any other."""
     text = BOLD.sub(lambda mark: mark[1] or mark[2], text)
     return MATH.sub(lambda found: next(part for part in found.groups() if part), text)
@@ -127,7 +155,7 @@ def numbers_in(text: str) -> tuple[str, ...]:
 def _stated_math(content: str, rest: str, others: tuple[str, ...]) -> Statement:
     """An answer in mathematics at the start of the sentence, which the rest of it must not take back."""
     last = content if _is_several(content) else content.rsplit("=", 1)[-1].strip()
-    concluded = _concluded(_unformatted(rest)) if NUMBER.search(rest) else None
+    concluded = _concluded(unformatted(rest)) if NUMBER.search(rest) else None
     if concluded is not None and concluded != last:
         return Statement(concluded if not _REASON.match(rest) else last, (content, last, *others))
     before = _REASON.split(rest, maxsplit=1)[0]
@@ -135,7 +163,7 @@ def _stated_math(content: str, rest: str, others: tuple[str, ...]) -> Statement:
     if doubtful or (NUMBER.search(_DENIED.sub("", _REMARK.sub("", before)))):
         return Statement(None, (content, last, *others))
     behind = before.strip(" .,*_")
-    unit = read_unit(f" {behind}") if behind and len(behind) < 40 else None  # noqa: PLR2004
+    unit = read_unit(f" {behind}") if behind and len(behind) < 40 else None
     if unit is not None and unit.dimensions:
         last = rf"{last} \text{{ {behind}}}" if behind.isascii() and not set(behind) & set("\\{}$") else last
     return Statement(last, (content, *others))
@@ -149,7 +177,7 @@ def _is_several(content: str) -> bool:
 def _whole_answer(text: str) -> str | None:
     """The text where it is an answer and no more; its filling words and its unit may be left out."""
     text = unwrap(_FILLER.sub("", text, count=1) if _FILLER.match(text) else text)
-    if not text or len(text) > 200:  # noqa: PLR2004
+    if not text or len(text) > 200:
         return None
     tidied = tidy(text)
     if _is_choice(text):
@@ -187,7 +215,9 @@ def _number_with_unit(text: str, end: int, tidied: str) -> str | None:
         return number
     if NUMBER.search(behind) or re.search(r"\d", behind):
         return text if "=" not in text and _is_expression(text) and not _WORD.search(text) else None
-    if _UNSURE.search(behind) or set(words.lower().split()) & (NUMBER_WORDS - {"second", "seconds", "quarters", "quarter"}):
+    if _UNSURE.search(behind) or set(words.lower().split()) & (
+        NUMBER_WORDS - {"second", "seconds", "quarters", "quarter"}
+    ):
         return None
     if re.fullmatch(r"[,\s]*(?:[A-Za-z][A-Za-z'-]*[.,]?\s*){1,8}", behind) and behind[:1] in " ,-":
         unit = read_unit(" " + words.partition(",")[0])
@@ -201,18 +231,26 @@ def _is_expression(text: str) -> bool:
         return _WORD.search(re.sub(r"\\[a-zA-Z]+|\{[^{}]*\}", " ", text)) is None
     if re.search(r"\d\s+\d", text) or not _EXPRESSION.fullmatch(text) or len(_MULTIPLE.findall(text)) > 1:
         return False
-    return all(len(word) <= 3 and word.lower() not in _SHORT_WORDS for word in _WORD.findall(text))  # noqa: PLR2004
+    return all(len(word) <= 3 and word.lower() not in _SHORT_WORDS for word in _WORD.findall(text))
 
 
-_SHORT_WORDS = frozenset("is are the and for has had was per of in by to it he she his her not or we as at on an be so".split())
+_SHORT_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        """is are the and for has had was per of in by to it he she his her not or we as at on an be so""",
+    )
+)
 
 
 def _answer_with_reason(text: str) -> str | None:
-    """The answer before a reason, a remark or a denial of another: ``18 because 30 - 12 = 18``, ``12, not 15``."""
+    """The answer before a reason, a remark or a denial of another: ``18 because 30 - 12 = 18``, ``12, not 15``.
+
+    Empty where two answers are given, of which either may be meant.
+    """
     if which := _WHICH.search(text):
         head, told = _whole_answer(text[: which.start()]), _concluded(text[which.start() :])
         if head is not None:
-            return head if told is None or told == head else None
+            return head if told in (None, head) else ""
     for cut in (_REASON, _REMARK, _DENIED):
         found = cut.search(text)
         if found is not None and found.start() > 0:
@@ -244,51 +282,3 @@ def _clause(text: str) -> str | None:
     if found is None or _UNSURE.search(text) or len(numbers_in(text)) != 1:
         return None
     return _whole_answer(found["rest"])
-
-
-def last_number(sentence: str) -> str | None:
-    """The number that the last sentence of a free text ends on; None where it may be another of its numbers."""
-    text = unwrap(_unformatted(sentence))
-    numbers = list(NUMBER.finditer(text))
-    if not numbers or RETRACTION.search(text):
-        return None
-    last = numbers[-1]
-    before, behind = text[: last.start()], text[last.end() :]
-    if _UNSURE_ENDING.search(before) or _UNSURE.search(_DENIED.sub("", _REASON.split(behind, maxsplit=1)[0])):
-        return None
-    if len({unwrap(number[0]) for number in numbers}) == 1:
-        return _with_measure(unwrap(last[0]), behind)
-    concludes = [found for found in _ENDING.finditer(text) if found.end() <= last.start() + 1]
-    if not concludes or concludes[-1].end() < last.start() - 1 or len(behind.split()) > 6:  # noqa: PLR2004
-        return None
-    if re.search(r"\band\b", before[numbers[0].end() :]) and not _STRONG.search(before[numbers[0].end() :]):
-        return None
-    return _with_measure(unwrap(last[0]), behind)
-
-
-_NO_UNITS = ("in", "a", "m", "s", "g", "h")
-
-
-def _with_measure(number: str, behind: str) -> str:
-    """The number with the known unit that follows, so that cents are no dollars."""
-    found = _BEHIND.match(behind)
-    words = found[0].strip() if found and not behind[:1].isalnum() else ""
-    for count in range(min(len(words.split()), 4), 0, -1):
-        phrase = " ".join(words.split()[:count]).strip(" .")
-        read = parse_exact(tidy(f"{number} {phrase}")) if phrase not in _NO_UNITS else None
-        if read is not None and (read.unit is None or read.unit.dimensions):
-            return f"{number} {phrase}"
-    return number
-
-
-_ENDING = re.compile(
-    r"(?:=|:|\b(?:is|are|was|were|be|equals?|gives?|makes?|get|gets|obtain|totals?|total of|so|thus|therefore|leaves|left with|earns?|earned|has|have|had"
-    r"|costs?|spends?|spent|needs?|pays?|paid|saves?|saved|takes?|took|becomes?|comes to|amounts to|to|of|about|approximately|exactly))"
-    r"\s*(?:\\?\$)?\s*(?:about |approximately |exactly |a total of |only |now )?(?=[-\u2212.\d$€£₹¥])",
-    re.IGNORECASE,
-)
-_STRONG = re.compile(r"=|\b(?:so|thus|therefore|hence|which|total|altogether|sum|together|giving|leaving)\b", re.IGNORECASE)
-_UNSURE_ENDING = re.compile(
-    r"\b(?:not|never|cannot|either|neither|between|at least|at most|up to|(?:more|less|fewer|greater) than|or|maybe|perhaps)\b[^.]{0,30}$|n't\b[^.]{0,30}$",
-    re.IGNORECASE,
-)

@@ -20,10 +20,11 @@ from sympy.core.relational import Relational
 
 from misstep.verification.answer import Answer, read_tidied
 from misstep.verification.equivalence import decide, is_region, order_of, read_answer
-from misstep.verification.exact import Exact, Match, is_conversion, parse_exact, rounded
+from misstep.verification.exact import Exact, Match, is_conversion, rounded
 from misstep.verification.grammar import is_understood
 from misstep.verification.measured import in_unit_of, without_unit
 from misstep.verification.normal import tidy
+from misstep.verification.quantity import parse_exact
 from misstep.verification.reading import other_reading, spell_complex, spell_out
 from misstep.verification.regions import read_region, same_region
 from misstep.verification.verdict import Verdict
@@ -90,7 +91,7 @@ def _compare_answers(pred: Answer, gold: Answer) -> Outcome:
 
 
 def _compare_regions(pred: Answer, gold: Answer) -> Outcome:
-    """Compare sets of numbers; what cannot be read as one is equal only where math-verify says so."""
+    """Compare sets of numbers; what cannot be read as one is equal where math-verify says so, and never different."""
     a, b = read_region(pred.tidied, _parse), read_region(gold.tidied, _parse)
     if a is not None and b is not None:
         if a.variable and b.variable and a.variable != b.variable:
@@ -99,9 +100,7 @@ def _compare_regions(pred: Answer, gold: Answer) -> Outcome:
         if same is not None:
             return (Verdict.CORRECT if same else Verdict.WRONG), "region"
     outcome = _compare_elements(pred, gold) or _compare_whole(pred.tidied, gold.tidied)
-    both = is_region(pred) and is_region(gold)
-    return outcome if outcome[0] is not Verdict.WRONG or both and a is None and b is None else (
-        Verdict.UNPARSABLE, "region")
+    return (Verdict.UNPARSABLE, "region") if outcome[0] is Verdict.WRONG else outcome
 
 
 def _compare_measured(pred: Answer, gold: Answer) -> Outcome:
@@ -130,7 +129,9 @@ def _compare_named(pred: Answer, gold: Answer) -> Outcome:
 
 def _differ_by_conversion(pred: str, gold: str) -> bool:
     a, b = _parse(pred), _parse(gold)
-    if not (_is_quantity(a) and _is_quantity(b)) or a.free_symbols or b.free_symbols or not b:
+    if a is None or b is None or not (_is_quantity(a) and _is_quantity(b)):
+        return False
+    if a.free_symbols or b.free_symbols or not b:
         return False
     quotient = sympy.nsimplify((a / b).evalf(_DIGITS), rational=True, tolerance=1e-20)
     return isinstance(quotient, Rational) and is_conversion(Fraction(int(quotient.p), int(quotient.q)), Fraction(1))

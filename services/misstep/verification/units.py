@@ -34,117 +34,127 @@ class Unit:
 
 
 _INCH = Fraction(254, 10_000)
+_FOOT = 12 * _INCH
+_MILE = 5280 * _FOOT
 _POUND = Fraction(45_359_237, 100_000)  # grams
 _GALLON = 231 * _INCH**3
 
 
-def _table() -> dict[str, tuple[Dimensions, Fraction]]:
-    table: dict[str, tuple[Dimensions, Fraction]] = {}
-
-    def add(names: str, base: str, factor: Fraction | int = 1, power: int = 1) -> None:
-        for name in names.split():
-            table[name] = (((base, power),), Fraction(factor))
-
-    add("m meter metre", "m")
-    add("in inch inche", "m", _INCH)
-    add("ft foot feet", "m", 12 * _INCH)
-    add("yd yard", "m", 36 * _INCH)
-    add("mi mile", "m", 63_360 * _INCH)
-    add("g gram gramme gm", "g")
-    add("t tonne", "g", 10**6)
-    add("ton", "ton")
-    add("lb pound", "g", _POUND)
-    add("oz ounce", "g", _POUND / 16)
-    for prefix, names, factor in (
-        ("k", "kilo", 1000), ("c", "centi", Fraction(1, 100)), ("m", "milli", Fraction(1, 1000)),
-        ("d", "deci", Fraction(1, 10)),
-    ):  # fmt: skip
-        add(f"{prefix}m {names}meter {names}metre", "m", factor)
-        if prefix != "d":
-            add(f"{prefix}g {names}gram {names}gramme", "g", factor)
-    add("\u03bcm um micrometer micron", "m", Fraction(1, 10**6))
-    add("nm nanometer", "m", Fraction(1, 10**9))
-    add("mcg microgram", "g", Fraction(1, 10**6))
-    add("kilo", "g", 1000)
-    add("s sec second", "s")
-    add("min minute", "s", 60)
-    add("h hr hour", "s", 3600)
-    add("day", "s", 86_400)
-    add("wk week", "s", 604_800)
-    add("ms millisecond", "s", Fraction(1, 1000))
-    add("month", "month")
-    add("yr year", "month", 12)
-    add("decade", "month", 120)
-    add("century centurie", "month", 1200)
-    add("L l liter litre", "m", Fraction(1, 1000), 3)
-    add("ml mL milliliter millilitre cc", "m", Fraction(1, 10**6), 3)
-    add("cl cL centiliter", "m", Fraction(1, 10**5), 3)
-    add("dl dL deciliter", "m", Fraction(1, 10**4), 3)
-    add("gal gallon", "m", _GALLON, 3)
-    add("qt quart", "m", _GALLON / 4, 3)
-    add("pt pint", "m", _GALLON / 8, 3)
-    add("cup", "m", _GALLON / 16, 3)
-    add("tbsp tablespoon", "m", _GALLON / 256, 3)
-    add("tsp teaspoon", "m", _GALLON / 768, 3)
-    add("floz", "m", _GALLON / 128, 3)
-    add("acre", "m", 43_560 * (12 * _INCH) ** 2, 2)
-    add("ha hectare", "m", 10_000, 2)
-    add("dollar usd buck \\$", "dollar")
-    add("cent penny pennie \u00a2", "dollar", Fraction(1, 100))
-    add("euro eur", "euro")
-    add("rupee inr r", "rupee")
-    add("yen jpy", "yen")
-    add("yuan rmb", "yuan")
-    add("gbp", "gbp")
-    add("peso", "peso")
-    add("degree deg \u00b0", "degree")
-    add("arcmin arcminute", "degree", Fraction(1, 60))
-    add("arcsec arcsecond", "degree", Fraction(1, 3600))
-    add("radian rad", "radian")
-    add("unit", "unit")
-    add("bit", "bit")
-    add("byte", "bit", 8)
-    add("N newton", "newton")
-    add("J joule", "joule")
-    add("kJ kilojoule", "joule", 1000)
-    add("W watt", "watt")
-    add("kW kilowatt", "watt", 1000)
-    add("V volt", "volt")
-    add("Pa pascal", "pascal")
-    add("kPa kilopascal", "pascal", 1000)
-    add("Hz hertz", "hertz")
-    add("kHz kilohertz", "hertz", 1000)
-    add("MHz megahertz", "hertz", 10**6)
-    add("mol mole", "mole")
-    add("cal calorie", "calorie")
-    add("kcal kilocalorie", "calorie", 1000)
-    add("\\ohm ohm", "ohm")
-    for name, base, factor in (
-        ("mph", "m", 63_360 * _INCH / 3600), ("kph", "m", Fraction(1000, 3600)), ("kmh", "m", Fraction(1000, 3600)),
-        ("kmph", "m", Fraction(1000, 3600)), ("fps", "m", 12 * _INCH), ("mps", "m", Fraction(1)),
-    ):  # fmt: skip
-        table[name] = (((base, 1), ("s", -1)), factor)
-    table["bps"] = ((("bit", 1), ("s", -1)), Fraction(1))
-    table["rpm"] = ((("revolution", 1), ("s", -1)), Fraction(1, 60))
-    add("revolution rev", "revolution")
-    table["celsius"] = ((("celsius", 1),), Fraction(1))
-    table["fahrenheit"] = ((("fahrenheit", 1),), Fraction(1))
-    return table
+_SPEED = _MILE / 3600
+_ROWS: tuple[tuple[str, str, Fraction | int], ...] = (
+    # Names in singular, base units with their powers, factor.
+    ("m meter metre", "m", 1),
+    ("km kilometer kilometre", "m", 1000),
+    ("dm decimeter decimetre", "m", Fraction(1, 10)),
+    ("cm centimeter centimetre", "m", Fraction(1, 100)),
+    ("mm millimeter millimetre", "m", Fraction(1, 1000)),
+    ("um micrometer micron \u03bcm", "m", Fraction(1, 10**6)),
+    ("nm nanometer", "m", Fraction(1, 10**9)),
+    ("in inch inche", "m", _INCH),
+    ("ft foot feet", "m", _FOOT),
+    ("yd yard", "m", 3 * _FOOT),
+    ("mi mile", "m", _MILE),
+    ("acre", "m^2", 43_560 * _FOOT**2),
+    ("ha hectare", "m^2", 10_000),
+    ("L l liter litre", "m^3", Fraction(1, 1000)),
+    ("dl dL deciliter", "m^3", Fraction(1, 10**4)),
+    ("cl cL centiliter", "m^3", Fraction(1, 10**5)),
+    ("ml mL milliliter millilitre cc", "m^3", Fraction(1, 10**6)),
+    ("gal gallon", "m^3", _GALLON),
+    ("qt quart", "m^3", _GALLON / 4),
+    ("pt pint", "m^3", _GALLON / 8),
+    ("cup", "m^3", _GALLON / 16),
+    ("floz", "m^3", _GALLON / 128),
+    ("tbsp tablespoon", "m^3", _GALLON / 256),
+    ("tsp teaspoon", "m^3", _GALLON / 768),
+    ("g gram gramme gm", "g", 1),
+    ("kg kilogram kilogramme kilo", "g", 1000),
+    ("cg centigram", "g", Fraction(1, 100)),
+    ("mg milligram milligramme", "g", Fraction(1, 1000)),
+    ("mcg microgram", "g", Fraction(1, 10**6)),
+    ("t tonne", "g", 10**6),
+    ("ton", "ton", 1),
+    ("lb pound", "g", _POUND),
+    ("oz ounce", "g", _POUND / 16),
+    ("s sec second", "s", 1),
+    ("ms millisecond", "s", Fraction(1, 1000)),
+    ("min minute", "s", 60),
+    ("h hr hour", "s", 3600),
+    ("day", "s", 86_400),
+    ("wk week", "s", 604_800),
+    ("month", "month", 1),
+    ("yr year", "month", 12),
+    ("decade", "month", 120),
+    ("century centurie", "month", 1200),
+    ("mph", "m s^-1", _SPEED),
+    ("kph kmh kmph", "m s^-1", Fraction(1000, 3600)),
+    ("fps", "m s^-1", _FOOT),
+    ("mps", "m s^-1", 1),
+    ("dollar usd buck \\$", "dollar", 1),
+    ("cent penny pennie \u00a2", "dollar", Fraction(1, 100)),
+    ("euro eur", "euro", 1),
+    ("rupee inr", "rupee", 1),
+    ("yen jpy", "yen", 1),
+    ("yuan rmb", "yuan", 1),
+    ("gbp", "gbp", 1),
+    ("peso", "peso", 1),
+    ("degree deg \u00b0", "degree", 1),
+    ("arcmin arcminute", "degree", Fraction(1, 60)),
+    ("arcsec arcsecond", "degree", Fraction(1, 3600)),
+    ("radian rad", "radian", 1),
+    ("celsius", "celsius", 1),
+    ("fahrenheit", "fahrenheit", 1),
+    ("unit", "unit", 1),
+    ("bit", "bit", 1),
+    ("byte", "bit", 8),
+    ("bps", "bit s^-1", 1),
+    ("revolution rev", "revolution", 1),
+    ("rpm", "revolution s^-1", Fraction(1, 60)),
+    ("N newton", "newton", 1),
+    ("J joule", "joule", 1),
+    ("kJ kilojoule", "joule", 1000),
+    ("W watt", "watt", 1),
+    ("kW kilowatt", "watt", 1000),
+    ("V volt", "volt", 1),
+    ("Pa pascal", "pascal", 1),
+    ("kPa kilopascal", "pascal", 1000),
+    ("Hz hertz", "hertz", 1),
+    ("kHz kilohertz", "hertz", 1000),
+    ("MHz megahertz", "hertz", 10**6),
+    ("mol mole", "mole", 1),
+    ("cal calorie", "calorie", 1),
+    ("kcal kilocalorie", "calorie", 1000),
+    ("ohm", "ohm", 1),
+)
 
 
-_UNITS = _table()
+def _dimensions(bases: str) -> Dimensions:
+    pairs = (base.partition("^") for base in bases.split())
+    return tuple(sorted((name, int(power or 1)) for name, _, power in pairs))
+
+
+_UNITS: dict[str, tuple[Dimensions, Fraction]] = {
+    name: (_dimensions(bases), Fraction(factor)) for names, bases, factor in _ROWS for name in names.split()
+}
 _CASED = frozenset(name for name in _UNITS if name != name.lower()) | {"m", "g", "s", "h", "l", "t"}
 _BARE_LETTERS = frozenset("mgshLJWVN")
 """One letter behind a number and a space that is more likely a unit than a variable."""
 _NOISE = frozenset(
-    """left remaining total altogether overall all each tall long wide deep high thick away old apart later earlier ago
-    worth only exactly now again extra combined longer""".split()
+    re.findall(
+        r"\w+",
+        """left remaining total altogether overall all each tall long wide deep high thick away old apart later
+        earlier ago worth only exactly now again extra combined longer""",
+    )
 )
 _NOT_NOUNS = frozenset(
-    """and or to plus minus times over mod modulo if when where is are was were with by not pi sqrt sin cos tan cot sec
-    csc log ln exp inf infinity max min lim of xor multiplied divided more less fewer than greater smaller between
-    until squared cubed factorial twice double choose but so which then because since that for from as equals equal
-    percent half halves third thirds quarter quarters add added subtract subtracted per the""".split()
+    re.findall(
+        r"\w+",
+        """and or to plus minus times over mod modulo if when where is are was were with by not pi sqrt sin cos
+        tan cot sec csc log ln exp inf infinity max min lim of xor multiplied divided more less fewer than
+        greater smaller between until squared cubed factorial twice double choose but so which then because
+        since that for from as equals equal percent half halves third thirds quarter quarters add added
+        subtract subtracted per the""",
+    )
 )
 _TOKEN = re.compile(
     r"\s*(?:(?P<power>\^\s*\{?\s*(?P<exponent>-?\d)\s*\}?)|(?P<per>/|\bper\b|\ban?\b|\bevery\b|\bin\b(?=\s+(?:an?|one)\b))"
@@ -258,7 +268,7 @@ def _word(word: str, powers: dict[str, int]) -> str | int | tuple[Dimensions, Fr
 
 
 def _lookup(word: str) -> tuple[Dimensions, Fraction] | None:
-    if word in _UNITS and word not in ("r",):
+    if word in _UNITS:
         return _UNITS[word]
     lowered = word.lower()
     if word in _CASED or len(word) == 1:
@@ -278,9 +288,7 @@ def _known(name: str, letter: bool) -> Unit | None:
     return None if found is None else Unit(found[0], found[1], letter=letter)
 
 
-def _multiply(
-    powers: dict[str, int], factor: Fraction, unit: tuple[Dimensions, Fraction], power: int
-) -> Fraction:
+def _multiply(powers: dict[str, int], factor: Fraction, unit: tuple[Dimensions, Fraction], power: int) -> Fraction:
     for name, own in unit[0]:
         powers[name] = powers.get(name, 0) + own * power
     return factor * unit[1] ** power

@@ -1,0 +1,199 @@
+"""The answer of a free text: what it states, or the number that it ends on."""
+
+from __future__ import annotations
+
+import re
+
+from misstep.verification.characters import WIDE
+from misstep.verification.extraction import NUMBER_LINE, Extraction, sign_of
+from misstep.verification.normal import tidy, unwrap
+from misstep.verification.quantity import parse_exact
+from misstep.verification.statement import (
+    BOLD,
+    MATH,
+    NUMBER,
+    RETRACTION,
+    before_reason,
+    is_answer,
+    is_unsure,
+    numbers_in,
+    read_statement,
+    unformatted,
+)
+
+TAIL_CHARS = 2000
+"""How much of the end of a free text is read."""
+_STATEMENT = re.compile(
+    r"\b(?:answer|correct (?:choice|option|letter)|right (?:choice|option))\b[*_\s]*(?:to\s+(?:the"
+    r"|this)\s+[^.:=\n]{1,40}?\s*)?"
+    r"(?:\b(?:is|are|was|must be|should be|would be|will be|equals|comes to)\b|[:=])(?:\s*[:=])?[*_]*"
+    r"|答案\s*(?:是|为|[:：])[:：]?|(?:la réponse|la respuesta|la risposta|a resposta|die antwort)\s*(?:est|es|è|é|ist"
+    r"|:)\s*:?",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(r"[.!?](?=[\s*]|$)|\n|\u3002")
+_ABBREVIATED = re.compile(
+    r"(?:\b(?:Rs|approx|Mr|Mrs|Ms|Dr|St|a\.m|p\.m|i\.e|e\.g|vs|sq|cu|ft|in|oz|lb)|^[\s*(]*[A-J])$", re.IGNORECASE
+)
+_CONTINUED = re.compile(r"\s*[-+*/=<>)]")
+_SUPPOSED = re.compile(
+    r"\b(?:thought|(?:might|may|could|would) (?:think|say|guess)|supposed?|assum\w+|claims?"
+    r"|if)\s+(?:that\s+)?(?:the\s+)?(?:final\s+|correct\s+)?$",
+    re.IGNORECASE,
+)
+_TAKEN_BACK = re.compile(rf"{RETRACTION.pattern}|\b(?:actually|in reality)\b|\bit (?:should|must) be\b", re.IGNORECASE)
+_FINISHED = re.compile(r"(?:[.!?`\"\u201d\u3002]|\S\*\*|\\[\])])$")
+_MAX_WHOLE = 80
+_TAGGED = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL | re.IGNORECASE)
+_BEHIND = re.compile(r"\s*(?:[a-z][a-z'-]*\.?(?:[ -]+|$)){1,6}", re.IGNORECASE)
+
+
+def from_tag(text: str) -> Extraction | None:
+    """The content of the last ``<answer>`` element."""
+    found = list(_TAGGED.finditer(text[-TAIL_CHARS:]))
+    if not found:
+        return None
+    content = unwrap(found[-1][1])
+    if not content:
+        return Extraction(None, "unfinished")
+    if is_answer(content):
+        return Extraction(content, "tag", sign=sign_of(found[-1][1], content))
+    return from_prose(content)
+
+
+def from_prose(text: str) -> Extraction:
+    """The closing statement of a free text: after "the answer is", in bold, or the number that it ends on."""
+    tail = text[-TAIL_CHARS:].rstrip()
+    if not tail.isascii():
+        tail = tail.translate(WIDE)
+    paragraphs = [part for part in re.split(r"\n\s*\n", tail) if part.strip()]
+    if not paragraphs:
+        return Extraction(None, "no-answer")
+    closing = paragraphs[-1]
+    statements = list(_STATEMENT.finditer(tail))
+    if statements:
+        if _SUPPOSED.search(tail[: statements[-1].start()]):
+            return Extraction(None, "unclear")
+        return _stated(tail, tail[statements[-1].end() :].lstrip(" \t:"), closing)
+    whole = unwrap(text.strip().lstrip("> ")) if len(text) <= 2 * _MAX_WHOLE else ""
+    if whole and len(whole) <= _MAX_WHOLE and "\n" not in whole and is_answer(whole, words=False):
+        return Extraction(whole, "whole", sign=sign_of(text.strip(), whole))
+    return _from_closing(tail, closing)
+
+
+def _from_closing(tail: str, closing: str) -> Extraction:
+    """The last paragraph of a text that does not say which is its answer."""
+    numbers = numbers_in(closing)
+    retracted = RETRACTION.search(closing) is not None
+    bold = [unwrap(match[1] or match[2]) for match in BOLD.finditer(closing)]
+    bold = [part for part in bold if NUMBER_LINE.fullmatch(part)]
+    if bold and not retracted:
+        return Extraction(bold[-1], "bold", numbers, tail, sign=sign_of(closing, bold[-1]))
+    ends_on_answer = re.search(r"(?:[=:]|^)\s*\S*\d\S*$", closing.rsplit("\n", 1)[-1]) is not None
+    closes_math = tail.endswith("$") and closing.count("$") % 2 == 0
+    if not (_FINISHED.search(tail) or closes_math or ends_on_answer):
+        return Extraction(None, "unfinished")
+    if retracted:
+        return Extraction(None, "retracted")
+    if "\\" in closing or not numbers:
+        return Extraction(None, "no-answer", (), tail)
+    sentence = _last_sentence(closing)
+    number = _last_number(sentence)
+    if number is None:
+        return Extraction(None, "unclear")
+    others = tuple(other for other in numbers if other != number)
+    return Extraction(number, "last-number", others, tail, sign=sign_of(sentence, number))
+
+
+def _last_sentence(paragraph: str) -> str:
+    """The last sentence that holds a number."""
+    found, rest = "", paragraph
+    while rest:
+        end = _end_of_sentence(rest)
+        sentence, rest = rest[:end], rest[end:].lstrip(".!?\n\u3002 \t*")
+        if NUMBER.search(sentence):
+            found = sentence
+    return found
+
+
+def _end_of_sentence(text: str) -> int:
+    """Where the first sentence ends; behind at least one character."""
+    position = 1
+    while found := _SENTENCE_END.search(text, position):
+        factorial = found[0] == "!" and _CONTINUED.match(text, found.end())
+        if not factorial and (found[0] != "." or not _ABBREVIATED.search(text[: found.start()])):
+            return found.start()
+        position = found.end()
+    return max(len(text), 1)
+
+
+def _stated(tail: str, rest: str, closing: str) -> Extraction:
+    """Read what follows "the answer is"."""
+    while rest.startswith("\n"):
+        rest = rest.lstrip()  # the answer stands on the next line
+    if not unwrap(rest):
+        return Extraction(None, "unfinished")
+    opened = MATH.match(rest.lstrip("*_ "))
+    inside = len(rest) - len(rest.lstrip("*_ ")) + opened.end() if opened else 0
+    end = inside + _end_of_sentence(rest[inside:]) if rest[inside:] else len(rest)
+    sentence, after = rest[:end], rest[end:]
+    if _TAKEN_BACK.search(after[:400]) or after.startswith("?"):
+        return Extraction(None, "retracted")
+    statement = read_statement(sentence)
+    others = (*statement.others, *numbers_in(rest[:400]), *numbers_in(closing))
+    if statement.answer is None:
+        return Extraction(None, "unclear")
+    return Extraction(statement.answer, "stated", others, tail, sign=sign_of(sentence, statement.answer))
+
+
+def _last_number(sentence: str) -> str | None:
+    """The number that the last sentence of a free text ends on; None where it may be another of its numbers."""
+    text = unwrap(unformatted(sentence))
+    numbers = list(NUMBER.finditer(text))
+    if not numbers or RETRACTION.search(text):
+        return None
+    last = numbers[-1]
+    before, behind = text[: last.start()], text[last.end() :]
+    if _UNSURE_ENDING.search(before) or is_unsure(before_reason(behind)):
+        return None
+    if len({unwrap(number[0]) for number in numbers}) == 1:
+        return _with_measure(unwrap(last[0]), behind)
+    concludes = [found for found in _ENDING.finditer(text) if found.end() <= last.start() + 1]
+    if not concludes or concludes[-1].end() < last.start() - 1 or len(behind.split()) > 6:
+        return None
+    if re.search(r"\band\b", before[numbers[0].end() :]) and not _STRONG.search(before[numbers[0].end() :]):
+        return None
+    return _with_measure(unwrap(last[0]), behind)
+
+
+_NO_UNITS = ("in", "a", "m", "s", "g", "h")
+
+
+def _with_measure(number: str, behind: str) -> str:
+    """The number with the known unit that follows, so that cents are no dollars."""
+    found = _BEHIND.match(behind)
+    words = found[0].strip() if found and not behind[:1].isalnum() else ""
+    for count in range(min(len(words.split()), 4), 0, -1):
+        phrase = " ".join(words.split()[:count]).strip(" .")
+        read = parse_exact(tidy(f"{number} {phrase}")) if phrase not in _NO_UNITS else None
+        if read is not None and (read.unit is None or read.unit.dimensions):
+            return f"{number} {phrase}"
+    return number
+
+
+_ENDING = re.compile(
+    r"(?:=|:|\b(?:is|are|was|were|be|equals?|gives?|makes?|get|gets|obtain|totals?|total of|so|thus|therefore"
+    r"|leaves|left with|earns?|earned|has|have|had"
+    r"|costs?|spends?|spent|needs?|pays?|paid|saves?|saved|takes?|took|becomes?|comes to|amounts to|to|of|about"
+    r"|approximately|exactly))"
+    r"\s*(?:\\?\$)?\s*(?:about |approximately |exactly |a total of |only |now )?(?=[-\u2212.\d$€£₹¥])",
+    re.IGNORECASE,
+)
+_STRONG = re.compile(
+    r"=|\b(?:so|thus|therefore|hence|which|total|altogether|sum|together|giving|leaving)\b", re.IGNORECASE
+)
+_UNSURE_ENDING = re.compile(
+    r"\b(?:not|never|cannot|either|neither|between|at least|at most|up to|(?:more|less|fewer|greater) than|or"
+    r"|maybe|perhaps)\b[^.]{0,30}$|n't\b[^.]{0,30}$",
+    re.IGNORECASE,
+)
