@@ -77,7 +77,8 @@ def from_prose(text: str) -> Extraction:
         return _stated(tail, tail[statements[-1].end() :].lstrip(" \t:"), closing)
     whole = unwrap(text.strip().lstrip("> ")) if len(text) <= 2 * _MAX_WHOLE else ""
     if whole and len(whole) <= _MAX_WHOLE and "\n" not in whole and is_answer(whole, words=False):
-        return Extraction(whole, "whole", sign=sign_of(text.strip(), whole))
+        answer = read_statement(whole).answer or whole
+        return Extraction(answer, "whole", sign=sign_of(text.strip(), answer))
     return _from_closing(tail, closing)
 
 
@@ -153,7 +154,11 @@ def _last_number(sentence: str) -> str | None:
     if not numbers or RETRACTION.search(text):
         return None
     last = numbers[-1]
+    if len(set(_UNKNOWN.findall(text))) > 1:
+        return None
     before, behind = text[: last.start()], text[last.end() :]
+    if _SUBJECT.match(behind) and not _IS_ANSWER.match(behind):
+        return None
     if _UNSURE_ENDING.search(before) or is_unsure(before_reason(behind)):
         return None
     if len({unwrap(number[0]) for number in numbers}) == 1:
@@ -188,6 +193,11 @@ _ENDING = re.compile(
     r"|approximately|exactly))"
     r"\s*(?:\\?\$)?\s*(?:about |approximately |exactly |a total of |only |now )?(?=[-\u2212.\d$€£₹¥])",
     re.IGNORECASE,
+)
+_UNKNOWN = re.compile(r"\b([A-Za-z])\s*=")
+_SUBJECT = re.compile(r"\s*(?:is|are|was|were|does|do|did|has|have|had|must|would|will|can|could|should|may|might)\b")
+_IS_ANSWER = re.compile(
+    r"\s*(?:is|are|was|were)\s+(?:the|our|her|his|its|my|your)\s+(?:\w+\s+)?(?:answer|total|sum|result)\b"
 )
 _STRONG = re.compile(
     r"=|\b(?:so|thus|therefore|hence|which|total|altogether|sum|together|giving|leaving)\b", re.IGNORECASE

@@ -97,7 +97,8 @@ def _with_rest(number: Exact, tidied: str, rest: str) -> Exact | None:
         else:
             rest = rest[percent.end() :]
         number = replace(number, percent=True)
-        return number if not rest.strip(" }") or read_unit(rest) or rest.strip().startswith("of ") else None
+        part = rest.strip().startswith("of ") and not re.search(r"\d", rest)
+        return number if part or not rest.strip(" }") or read_unit(rest) else None
     if not rest.strip():
         return number
     unit = read_unit(rest)
@@ -246,7 +247,7 @@ def _continued(begun: str) -> Fraction | None:
     if cycle is None:
         return None
     block = cycle[2] or cycle[3]
-    tail = Fraction(int(block), 10 ** len(block) - 1) / 10 ** len(cycle[1])
+    tail: Fraction = Fraction(int(block), 10 ** len(block) - 1) / 10 ** len(cycle[1])
     return Fraction(f"{whole or 0}.{cycle[1]}0") + tail
 
 

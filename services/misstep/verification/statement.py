@@ -80,7 +80,8 @@ _UNSURE = re.compile(
     r"|less|fewer|greater)"
     r"|(?:more|less|fewer|greater|smaller|larger|bigger|higher|lower) than|over|under|above|below|almost|unknown"
     r"|maybe|perhaps"
-    r"|or|to|times|plus|minus|multiplied|divided|twice|double|triple|half of|squared|cubed|product|difference"
+    r"|or|to|times|plus|minus|multiplied|divided|twice|double|triple|half of|squared|cubed|factorial|wrong|incorrect|short of"
+    r"|root of|power of|product|difference"
     r"|quotient|remainder|sum|less|fewer|from|until)\b"
     r"|n't\b",
     re.IGNORECASE,
@@ -100,6 +101,8 @@ _THAT_CLAUSE = re.compile(
 )
 _NEGATIVE = re.compile(r"^(?:minus|negative)\s+", re.IGNORECASE)
 _NUMBERS_ALONE = re.compile(r"-?\d+(?:\.\d+)?(?:,\s+-?\d+(?:\.\d+)?)*,?\s+(?:and|or)\s+-?\d+(?:\.\d+)?")
+_RECKONING = re.compile(r"[-+*/^()!.,\d\s\u00d7\u00f7\u2212$]+|[^=]*\\(?:times|cdot|frac|div)[^=A-Za-z]*")
+_CONDITION = re.compile(r"\b(?:when|if|unless|where|until|after|before)\b", re.IGNORECASE)
 _EXPRESSION = re.compile(r"[-+*/^()\[\].,=<>\u2264\u2265\u2260\d\sA-Za-z\u2212√π²³{}|!%°]*")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _NAME = re.compile(r"(?:the\s+|an?\s+)?[A-Za-z][\w'-]*(?:\s+[A-Za-z][\w'-]*){0,2}", re.IGNORECASE)
@@ -117,7 +120,7 @@ def read_statement(sentence: str) -> Statement:
     plain = unwrap(unformatted(text))
     if not plain:
         return Statement(None)
-    for read in (_whole_answer, _answer_with_reason, _concluded, _clause):
+    for read in (whole_answer, _answer_with_reason, _concluded, _clause, _worked_out):
         answer = read(plain)
         if answer is not None:
             return Statement(answer or None, (plain, *others))
@@ -128,7 +131,7 @@ def is_answer(text: str, *, words: bool = True) -> bool:
     """Whether a short text is an answer by itself: a number, an option, mathematics, and with ``words`` a name."""
     if _NAME.fullmatch(text) and not (_is_choice(text) or parse_exact(tidy(text))):
         return words and len(text.split()) == 1
-    return MATH.fullmatch(text) is not None or _whole_answer(text) is not None
+    return MATH.fullmatch(text) is not None or whole_answer(text) is not None
 
 
 def is_unsure(text: str) -> bool:
@@ -174,7 +177,7 @@ def _is_several(content: str) -> bool:
     return len(_MULTIPLE.findall(content)) > 1 and "," in content
 
 
-def _whole_answer(text: str) -> str | None:
+def whole_answer(text: str) -> str | None:
     """The text where it is an answer and no more; its filling words and its unit may be left out."""
     text = unwrap(_FILLER.sub("", text, count=1) if _FILLER.match(text) else text)
     if not text or len(text) > 200:
@@ -248,13 +251,13 @@ def _answer_with_reason(text: str) -> str | None:
     Empty where two answers are given, of which either may be meant.
     """
     if which := _WHICH.search(text):
-        head, told = _whole_answer(text[: which.start()]), _concluded(text[which.start() :])
+        head, told = whole_answer(text[: which.start()]), _concluded(text[which.start() :])
         if head is not None:
             return head if told in (None, head) else ""
     for cut in (_REASON, _REMARK, _DENIED):
         found = cut.search(text)
         if found is not None and found.start() > 0:
-            head = _whole_answer(text[: found.start()])
+            head = whole_answer(text[: found.start()])
             if head is not None:
                 return head
             remarkless = text[: found.start()] if cut is _REMARK else ""
@@ -270,10 +273,20 @@ def _concluded(text: str) -> str | None:
     markers = list(_CONCLUSION.finditer(text))
     if not markers:
         return None
+    if _CONDITION.search(text[: markers[-1].start()]):
+        return None
     after = text[markers[-1].end() :]
     if markers[-1].start() == 0 and len(markers) == 1 and "=" not in markers[-1][0]:
-        return _whole_answer(after)
-    return _whole_answer(after) or _answer_with_reason(after)
+        return whole_answer(after)
+    return whole_answer(after) or _answer_with_reason(after)
+
+
+def _worked_out(text: str) -> str | None:
+    """The number before the sum that makes it: ``21 = 3 * 7``."""
+    number, _, reckoning = text.partition("=")
+    if parse_exact(tidy(number)) is None or "=" in reckoning or not _RECKONING.fullmatch(reckoning):
+        return None
+    return unwrap(number)
 
 
 def _clause(text: str) -> str | None:
@@ -281,4 +294,4 @@ def _clause(text: str) -> str | None:
     found = _THAT_CLAUSE.fullmatch(text)
     if found is None or _UNSURE.search(text) or len(numbers_in(text)) != 1:
         return None
-    return _whole_answer(found["rest"])
+    return whole_answer(found["rest"])

@@ -153,7 +153,9 @@ _NOT_NOUNS = frozenset(
         tan cot sec csc log ln exp inf infinity max min lim of xor multiplied divided more less fewer than
         greater smaller between until squared cubed factorial twice double choose but so which then because
         since that for from as equals equal percent half halves third thirds quarter quarters add added
-        subtract subtracted per the""",
+        subtract subtracted per the
+        be been am do does did has have had will would can could may might must should wrong right correct
+        incorrect too very""",
     )
 )
 _TOKEN = re.compile(
