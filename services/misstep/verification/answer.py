@@ -53,7 +53,8 @@ class Answer:
         """Say whether no algebra is needed to understand this answer."""
         if self.elements is not None:
             return all(element.is_plain() for element in self.elements)
-        return not (self.number is None and self.words is None and self.clock is None and self.date is None)
+        read = (self.number, self.words, self.clock, self.date, self.choice)
+        return any(reading is not None for reading in read)
 
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")

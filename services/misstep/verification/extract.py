@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from misstep.verification.extraction import AMOUNT, NUMBER_LINE, AnswerFormat, Extraction, sign_of
 from misstep.verification.normal import MAX_ANSWER_CHARS, tidy, unwrap, without_special_tokens
+from misstep.verification.phrases import RETRACTION
 from misstep.verification.prose import TAIL_CHARS, from_prose, from_tag
 from misstep.verification.quantity import parse_exact
-from misstep.verification.statement import RETRACTION, numbers_in, read_statement
+from misstep.verification.statement import numbers_in, read_statement
 
 __all__ = ["AnswerFormat", "Extraction", "extract_answer", "without_thoughts"]
 

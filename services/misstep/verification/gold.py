@@ -13,6 +13,7 @@ _LABEL = re.compile(
     r"[*_\s]*(?:so\s+|thus\s+|therefore\s*,?\s*)?(?:the\s+)?(?:final\s+|correct\s+)?answer(?:\s+is\s*:?|\s*[:=])[*_\s]*",
     re.IGNORECASE,
 )
+_MAX_IN_WORDS = 200
 _IN_WORDS = re.compile(r"(.*\S)\s*\(([a-z -]+)\)", re.IGNORECASE | re.DOTALL)
 
 
@@ -33,6 +34,7 @@ def gold_answer(text: str) -> str:
         return ""
     if label := _LABEL.match(answer):
         answer = unwrap(answer[label.end() :])
-    if (twice := _IN_WORDS.fullmatch(answer)) and number_in_words(twice[2]) is not None:
+    short = len(answer) <= _MAX_IN_WORDS and answer.endswith(")")
+    if short and (twice := _IN_WORDS.fullmatch(answer)) and number_in_words(twice[2]) is not None:
         return twice[1].strip()
     return answer

@@ -7,12 +7,19 @@ import re
 from misstep.verification.characters import WIDE
 from misstep.verification.extraction import NUMBER_LINE, Extraction, sign_of
 from misstep.verification.normal import tidy, unwrap
+from misstep.verification.phrases import (
+    CONCLUDES,
+    LEADS_TO_LAST,
+    RETRACTION,
+    SUPPOSED,
+    TAKEN_BACK,
+    UNSURE_BEFORE,
+)
 from misstep.verification.quantity import parse_exact
 from misstep.verification.statement import (
     BOLD,
     MATH,
     NUMBER,
-    RETRACTION,
     before_reason,
     is_answer,
     is_unsure,
@@ -36,12 +43,6 @@ _ABBREVIATED = re.compile(
     r"(?:\b(?:Rs|approx|Mr|Mrs|Ms|Dr|St|a\.m|p\.m|i\.e|e\.g|vs|sq|cu|ft|in|oz|lb)|^[\s*(]*[A-J])$", re.IGNORECASE
 )
 _CONTINUED = re.compile(r"\s*[-+*/=<>)]")
-_SUPPOSED = re.compile(
-    r"\b(?:thought|(?:might|may|could|would) (?:think|say|guess)|supposed?|assum\w+|claims?"
-    r"|if)\s+(?:that\s+)?(?:the\s+)?(?:final\s+|correct\s+)?$",
-    re.IGNORECASE,
-)
-_TAKEN_BACK = re.compile(rf"{RETRACTION.pattern}|\b(?:actually|in reality)\b|\bit (?:should|must) be\b", re.IGNORECASE)
 _FINISHED = re.compile(r"(?:[.!?`\"\u201d\u3002]|\S\*\*|\\[\])])$")
 _MAX_WHOLE = 80
 _TAGGED = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL | re.IGNORECASE)
@@ -72,7 +73,7 @@ def from_prose(text: str) -> Extraction:
     closing = paragraphs[-1]
     statements = list(_STATEMENT.finditer(tail))
     if statements:
-        if _SUPPOSED.search(tail[: statements[-1].start()]):
+        if SUPPOSED.search(tail[: statements[-1].start()]):
             return Extraction(None, "unclear")
         return _stated(tail, tail[statements[-1].end() :].lstrip(" \t:"), closing)
     whole = unwrap(text.strip().lstrip("> ")) if len(text) <= 2 * _MAX_WHOLE else ""
@@ -138,7 +139,7 @@ def _stated(tail: str, rest: str, closing: str) -> Extraction:
     inside = len(rest) - len(rest.lstrip("*_ ")) + opened.end() if opened else 0
     end = inside + _end_of_sentence(rest[inside:]) if rest[inside:] else len(rest)
     sentence, after = rest[:end], rest[end:]
-    if _TAKEN_BACK.search(after[:400]) or after.startswith("?"):
+    if TAKEN_BACK.search(after[:400]) or after.startswith("?"):
         return Extraction(None, "retracted")
     statement = read_statement(sentence)
     others = (*statement.others, *numbers_in(rest[:400]), *numbers_in(closing))
@@ -159,14 +160,14 @@ def _last_number(sentence: str) -> str | None:
     before, behind = text[: last.start()], text[last.end() :]
     if _SUBJECT.match(behind) and not _IS_ANSWER.match(behind):
         return None
-    if _UNSURE_ENDING.search(before) or is_unsure(before_reason(behind)):
+    if UNSURE_BEFORE.search(before) or is_unsure(before_reason(behind)):
         return None
     if len({unwrap(number[0]) for number in numbers}) == 1:
         return _with_measure(unwrap(last[0]), behind)
-    concludes = [found for found in _ENDING.finditer(text) if found.end() <= last.start() + 1]
+    concludes = [found for found in LEADS_TO_LAST.finditer(text) if found.end() <= last.start() + 1]
     if not concludes or concludes[-1].end() < last.start() - 1 or len(behind.split()) > 6:
         return None
-    if re.search(r"\band\b", before[numbers[0].end() :]) and not _STRONG.search(before[numbers[0].end() :]):
+    if re.search(r"\band\b", before[numbers[0].end() :]) and not CONCLUDES.search(before[numbers[0].end() :]):
         return None
     return _with_measure(unwrap(last[0]), behind)
 
@@ -186,24 +187,8 @@ def _with_measure(number: str, behind: str) -> str:
     return number
 
 
-_ENDING = re.compile(
-    r"(?:=|:|\b(?:is|are|was|were|be|equals?|gives?|makes?|get|gets|obtain|totals?|total of|so|thus|therefore"
-    r"|leaves|left with|earns?|earned|has|have|had"
-    r"|costs?|spends?|spent|needs?|pays?|paid|saves?|saved|takes?|took|becomes?|comes to|amounts to|to|of|about"
-    r"|approximately|exactly))"
-    r"\s*(?:\\?\$)?\s*(?:about |approximately |exactly |a total of |only |now )?(?=[-\u2212.\d$€£₹¥])",
-    re.IGNORECASE,
-)
 _UNKNOWN = re.compile(r"\b([A-Za-z])\s*=")
 _SUBJECT = re.compile(r"\s*(?:is|are|was|were|does|do|did|has|have|had|must|would|will|can|could|should|may|might)\b")
 _IS_ANSWER = re.compile(
     r"\s*(?:is|are|was|were)\s+(?:the|our|her|his|its|my|your)\s+(?:\w+\s+)?(?:answer|total|sum|result)\b"
-)
-_STRONG = re.compile(
-    r"=|\b(?:so|thus|therefore|hence|which|total|altogether|sum|together|giving|leaving)\b", re.IGNORECASE
-)
-_UNSURE_ENDING = re.compile(
-    r"\b(?:not|never|cannot|either|neither|between|at least|at most|up to|(?:more|less|fewer|greater) than|or"
-    r"|maybe|perhaps)\b[^.]{0,30}$|n't\b[^.]{0,30}$",
-    re.IGNORECASE,
 )

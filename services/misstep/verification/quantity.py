@@ -97,8 +97,8 @@ def _with_rest(number: Exact, tidied: str, rest: str) -> Exact | None:
         else:
             rest = rest[percent.end() :]
         number = replace(number, percent=True)
-        part = rest.strip().startswith("of ") and not re.search(r"\d", rest)
-        return number if part or not rest.strip(" }") or read_unit(rest) else None
+        of_what = rest.strip().startswith("of ") and not re.search(r"\d", rest)
+        return number if of_what or not rest.strip(" }") or read_unit(rest) else None
     if not rest.strip():
         return number
     unit = read_unit(rest)

@@ -14,6 +14,16 @@ from misstep.verification.choice import read_choice
 from misstep.verification.moments import read_clock, read_date
 from misstep.verification.normal import tidy, unwrap
 from misstep.verification.numerals import NUMBER_WORDS, number_in_words
+from misstep.verification.phrases import (
+    CONCLUSION,
+    CONDITION,
+    DENIED,
+    FILLER,
+    REASON,
+    RETRACTION,
+    THAT_CLAUSE,
+    UNSURE,
+)
 from misstep.verification.quantity import parse_exact
 from misstep.verification.units import read_unit
 
@@ -43,66 +53,11 @@ MATH = re.compile(
     re.DOTALL,
 )
 BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*|__([^_\n]{1,80})__")
-RETRACTION = re.compile(
-    r"\b(?:wait|hmm+|oops|sorry|contradict\w*|incorrect|mistaken?|(?:an?|the|my) error|that(?: is|'s| was) wrong"
-    r"|(?:is|was|seems) (?:wrong|impossible|not (?:right|correct|possible|valid))|let me (?:re|check|try)\w*"
-    r"|no such|on second thought|scratch that|does(?: not|n't) (?:work|fit|satisfy|match)|(?:cannot|can't"
-    r"|can not) be)\b",
-    re.IGNORECASE,
-)
-_FILLER = re.compile(
-    r"(?:(?:therefore|thus|simply|just|exactly|approximately|approx\.?|about|around|roughly|nearly|then|hence|indeed"
-    r"|clearly|actually|obviously|finally|also|only|precisely|equal to|equals|given by|found to be|seen to be"
-    r"|(?:a |the )?(?:total|value|number|amount) of|(?:the )?(?:number|value|integer|fraction|expression"
-    r"|point)|now|still|definitely"
-    r"|certainly|of course|in fact|again|option|choice|indeed|\u2248|~|=|:)\s*,?:?\s+|[=:\u2248~]\s*)+",
-    re.IGNORECASE,
-)
-_REASON = re.compile(
-    r"[,;]?\s+(?:because|since|as\s+(?:[a-z]+\s+)?(?=[\w$]+\s*(?:[-+*/=]|\\times))|given that|due to|when|if|where"
-    r"|after|for a total"
-    r"|(?:and|but|so|while|with|meaning|leaving)\s+(?:s?he|it|they|we|i|you|there|that|this|the|her|his|their|none)\b)",
-    re.IGNORECASE,
-)
-_CONCLUSION = re.compile(
-    r"(?:,\s*|\s+|^)(?:so|thus|hence|therefore|which\s+(?:is|equals|gives|makes|comes to|means|yields|totals"
-    r"|results in)"
-    r"|that\s+is|i\.e\.|giving|making|yielding|(?:in order )?to\s+(?:get|give|obtain|make|yield|reach)"
-    r"|for\s+a\s+total\s+of"
-    r"|or\s+simply|equals|is\s+equal\s+to|gives|makes|yields|resulting\s+in|leaving|and\s+(?:get|obtain)"
-    r"|which\s+simplifies\s+to"
-    r"|simplifies\s+to|which\s+reduces\s+to|(?<![<>!=])=)(?:\s*,)?\s*(?:that\s+|the\s+answer\s+is\s+|it\s+is\s+"
-    r"|it's\s+|we\s+get\s+|we\s+have\s+|(?:a|the)\s+total\s+(?:is|of)\s+)?",
-    re.IGNORECASE,
-)
-_UNSURE = re.compile(
-    r"\b(?:not|never|cannot|can't|n't|isn't|won't|either|neither|between|range|at least|at most|up to|no (?:more"
-    r"|less|fewer|greater)"
-    r"|(?:more|less|fewer|greater|smaller|larger|bigger|higher|lower) than|over|under|above|below|almost|unknown"
-    r"|maybe|perhaps"
-    r"|or|to|times|plus|minus|multiplied|divided|twice|double|triple|half of|squared|cubed|factorial|wrong|incorrect|short of"
-    r"|root of|power of|product|difference"
-    r"|quotient|remainder|sum|less|fewer|from|until)\b"
-    r"|n't\b",
-    re.IGNORECASE,
-)
 _WHICH = re.compile(r",\s+which\b", re.IGNORECASE)
 _REMARK = re.compile(r"\s+\([^()]*\)\s*$|\s+\[[^\[\]]*\]\s*$")
-_DENIED = re.compile(
-    r",?\s+(?:and\s+|but\s+)?(?:not|rather than|instead of|as opposed to)\s+[^,;]{1,60}$", re.IGNORECASE
-)
-_THAT_CLAUSE = re.compile(
-    r"(?:that\s+)[^\d,;]*?\b(?:has|have|had|is|are|was|were|gets?|got|needs?|makes?|made|earns?|earned|spends?"
-    r"|spent|costs?|sold"
-    r"|sells|paid|pays|bought|buys|saves?|saved|received?|receives|must\s+\w+|will\s+\w+|can\s+\w+|takes?|took"
-    r"|uses?|used"
-    r"|eats?|ate|weighs?|reads?|ran|runs|walks?|walked|drives?|drove|baked?|bakes)\s+(?P<rest>[^,;]+)$",
-    re.IGNORECASE,
-)
 _NEGATIVE = re.compile(r"^(?:minus|negative)\s+", re.IGNORECASE)
 _NUMBERS_ALONE = re.compile(r"-?\d+(?:\.\d+)?(?:,\s+-?\d+(?:\.\d+)?)*,?\s+(?:and|or)\s+-?\d+(?:\.\d+)?")
 _RECKONING = re.compile(r"[-+*/^()!.,\d\s\u00d7\u00f7\u2212$]+|[^=]*\\(?:times|cdot|frac|div)[^=A-Za-z]*")
-_CONDITION = re.compile(r"\b(?:when|if|unless|where|until|after|before)\b", re.IGNORECASE)
 _EXPRESSION = re.compile(r"[-+*/^()\[\].,=<>\u2264\u2265\u2260\d\sA-Za-z\u2212√π²³{}|!%°]*")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _NAME = re.compile(r"(?:the\s+|an?\s+)?[A-Za-z][\w'-]*(?:\s+[A-Za-z][\w'-]*){0,2}", re.IGNORECASE)
@@ -136,12 +91,12 @@ def is_answer(text: str, *, words: bool = True) -> bool:
 
 def is_unsure(text: str) -> bool:
     """Whether a text bounds, denies, or reckons with a number rather than giving it."""
-    return _UNSURE.search(text) is not None
+    return UNSURE.search(text) is not None
 
 
 def before_reason(text: str) -> str:
     """What stands before a reason, without a denial of another answer."""
-    return _DENIED.sub("", _REASON.split(text, maxsplit=1)[0])
+    return DENIED.sub("", REASON.split(text, maxsplit=1)[0])
 
 
 def unformatted(text: str) -> str:
@@ -160,10 +115,10 @@ def _stated_math(content: str, rest: str, others: tuple[str, ...]) -> Statement:
     last = content if _is_several(content) else content.rsplit("=", 1)[-1].strip()
     concluded = _concluded(unformatted(rest)) if NUMBER.search(rest) else None
     if concluded is not None and concluded != last:
-        return Statement(concluded if not _REASON.match(rest) else last, (content, last, *others))
-    before = _REASON.split(rest, maxsplit=1)[0]
-    doubtful = _UNSURE.search(_DENIED.sub("", _REMARK.sub("", before))) or re.match(r"\s*[-+*/^=<>]", rest)
-    if doubtful or (NUMBER.search(_DENIED.sub("", _REMARK.sub("", before)))):
+        return Statement(concluded if not REASON.match(rest) else last, (content, last, *others))
+    before = REASON.split(rest, maxsplit=1)[0]
+    doubtful = UNSURE.search(DENIED.sub("", _REMARK.sub("", before))) or re.match(r"\s*[-+*/^=<>]", rest)
+    if doubtful or (NUMBER.search(DENIED.sub("", _REMARK.sub("", before)))):
         return Statement(None, (content, last, *others))
     behind = before.strip(" .,*_")
     unit = read_unit(f" {behind}") if behind and len(behind) < 40 else None
@@ -179,7 +134,7 @@ def _is_several(content: str) -> bool:
 
 def whole_answer(text: str) -> str | None:
     """The text where it is an answer and no more; its filling words and its unit may be left out."""
-    text = unwrap(_FILLER.sub("", text, count=1) if _FILLER.match(text) else text)
+    text = unwrap(FILLER.sub("", text, count=1) if FILLER.match(text) else text)
     if not text or len(text) > 200:
         return None
     tidied = tidy(text)
@@ -190,11 +145,11 @@ def whole_answer(text: str) -> str | None:
     number = NUMBER.match(text)
     if number and not _NUMBERS_ALONE.fullmatch(text):
         return _number_with_unit(text, number.end(), tidied)
-    if parse_exact(tidied) is not None and not _UNSURE.search(_NEGATIVE.sub("", text)):
+    if parse_exact(tidied) is not None and not UNSURE.search(_NEGATIVE.sub("", text)):
         return text
     if _NUMBERS_ALONE.fullmatch(text):
         return text
-    if _UNSURE.search(text) or RETRACTION.search(text):
+    if UNSURE.search(text) or RETRACTION.search(text):
         return None
     if not NUMBER.search(text) and _NAME.fullmatch(text) and not set(text.lower().split()) & NUMBER_WORDS:
         return text
@@ -210,15 +165,15 @@ def _number_with_unit(text: str, end: int, tidied: str) -> str | None:
     number, behind = text[:end], text[end:]
     if not behind.strip(" .*_"):
         return text
-    if parse_exact(tidied) is not None and not _UNSURE.search(behind):
+    if parse_exact(tidied) is not None and not UNSURE.search(behind):
         return text
-    behind = _DENIED.sub("", _REMARK.sub("", behind))
+    behind = DENIED.sub("", _REMARK.sub("", behind))
     words = behind.strip(" .,*_")
     if not words:
         return number
     if NUMBER.search(behind) or re.search(r"\d", behind):
         return text if "=" not in text and _is_expression(text) and not _WORD.search(text) else None
-    if _UNSURE.search(behind) or set(words.lower().split()) & (
+    if UNSURE.search(behind) or set(words.lower().split()) & (
         NUMBER_WORDS - {"second", "seconds", "quarters", "quarter"}
     ):
         return None
@@ -254,7 +209,7 @@ def _answer_with_reason(text: str) -> str | None:
         head, told = whole_answer(text[: which.start()]), _concluded(text[which.start() :])
         if head is not None:
             return head if told in (None, head) else ""
-    for cut in (_REASON, _REMARK, _DENIED):
+    for cut in (REASON, _REMARK, DENIED):
         found = cut.search(text)
         if found is not None and found.start() > 0:
             head = whole_answer(text[: found.start()])
@@ -270,10 +225,10 @@ def _concluded(text: str) -> str | None:
     """The answer behind the last word that concludes: "so", "which is", an equals sign."""
     if _is_several(text):
         return text if "=" in text and not re.search(r"[a-z]{3}", text) else None
-    markers = list(_CONCLUSION.finditer(text))
+    markers = list(CONCLUSION.finditer(text))
     if not markers:
         return None
-    if _CONDITION.search(text[: markers[-1].start()]):
+    if CONDITION.search(text[: markers[-1].start()]):
         return None
     after = text[markers[-1].end() :]
     if markers[-1].start() == 0 and len(markers) == 1 and "=" not in markers[-1][0]:
@@ -291,7 +246,7 @@ def _worked_out(text: str) -> str | None:
 
 def _clause(text: str) -> str | None:
     """``that Ann has 40 stamps``: one number, of which the clause speaks."""
-    found = _THAT_CLAUSE.fullmatch(text)
-    if found is None or _UNSURE.search(text) or len(numbers_in(text)) != 1:
+    found = THAT_CLAUSE.fullmatch(text)
+    if found is None or UNSURE.search(text) or len(numbers_in(text)) != 1:
         return None
     return whole_answer(found["rest"])

@@ -65,7 +65,7 @@ def parsable(answer: str) -> bool:
 
 
 def _is_parsable(answer: Answer) -> bool:
-    if answer.is_plain() or answer.choice is not None:
+    if answer.is_plain():
         return True
     if answer.elements is not None and all(_is_parsable(element) for element in answer.elements):
         return True

@@ -7,7 +7,7 @@ import re
 from misstep.verification.exact import Match
 
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z'.-]*(?:(?:[ ,]+|\s*,\s*)[A-Za-z0-9][A-Za-z0-9'.-]*)*")
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z'.-]*(?:[ ,]+[A-Za-z0-9][A-Za-z0-9'.-]*)*")
 _LETTER = re.compile(r"\(\s*([A-Z])\s*\)")
 _ARTICLES = frozenset({"a", "an", "the"})
 _MIN_LETTERS = 4
