@@ -187,6 +187,8 @@ def _elements(body: str, depth: int) -> tuple[str, tuple[Answer, ...] | None]:
         return f"matrix {len(rows)}x{len(rows[0])}", cells
     if lines := _LINES.fullmatch(body):
         body = re.sub(r",?\s*\\\\(?:\[[^\]]*\])?\s*", ", ", lines[2].replace("&", " ").strip().rstrip("\\")).strip(" ,")
+    if body.startswith("(") and body.endswith(")") and r"\begin" in body and is_one_group(body):
+        return _elements(body[1:-1].strip(), depth)
     brackets, parts = _split(body)
     if r"\pm" in body or r"\mp" in body:
         parts = [sign for part in parts or [body] for sign in both_signs(part)]

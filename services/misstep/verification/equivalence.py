@@ -194,8 +194,9 @@ def _decide_lists(pred: Answer, gold: Answer) -> Decision | None:
     if order is None:
         return _decide_brackets(pred, gold)
     if len(p) != len(g):
-        settled = all(element.is_plain() for element in (*p, *g))
-        return (Verdict.WRONG, "list") if settled and len(set(_keys(p))) == len(p) else None
+        settled = all(element.is_plain() and not element.variable for element in (*p, *g))
+        alike = len({element.elements is None for element in (*p, *g)}) == 1
+        return (Verdict.WRONG, "list") if settled and alike and len(set(_keys(p))) == len(p) else None
     if order == "unordered":
         if Counter(_keys(p)) == Counter(_keys(g)):
             return Verdict.CORRECT, "list"

@@ -7,12 +7,12 @@ none. Everything runs in time linear in the response.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from misstep.verification.extraction import AMOUNT, NUMBER_LINE, AnswerFormat, Extraction, sign_of
 from misstep.verification.normal import MAX_ANSWER_CHARS, tidy, unwrap, without_special_tokens
 from misstep.verification.phrases import RETRACTION
-from misstep.verification.prose import TAIL_CHARS, from_prose, from_tag
+from misstep.verification.prose import TAIL_CHARS, from_prose, from_tag, stated_in
 from misstep.verification.quantity import parse_exact
 from misstep.verification.statement import numbers_in, read_statement
 
@@ -25,7 +25,10 @@ _PLAIN_NUMBER = re.compile(r"-?\d+(?:,\d{3})*")
 _STARTING_NUMBER = re.compile(AMOUNT)
 _HEADING = re.compile(r"(?:step|part|case|stage|solution|question|problem)\b|\d+[.)]\s+[A-Za-z]", re.IGNORECASE)
 _LABEL = re.compile(r"[*_\s]*(?:the\s+)?(?:final\s+)?answer(?:\s+is)?\s*[:=]?[*_\s]*", re.IGNORECASE)
-_CONNECTOR = re.compile(r"[\s$.,;]*(?:\\text\s*\{)?[\s,]*(?:and|or|,|;|&)[\s,]*\}?[\s$]*(?:[a-zA-Z]\s*=\s*)?[\s$]*")
+_GAP = r"(?:[\s$.,;]|\\q?quad(?![a-zA-Z])|\\[,;: ()\[\]])*"
+_CONNECTOR = re.compile(
+    rf"{_GAP}(?:\\text\s*\{{)?[\s,]*(?:and|or|,|;|&)[\s,]*\}}?{_GAP}(?:[a-zA-Z](?:_\{{?\w{{1,9}}\}}?)?\s*=\s*)?[\s$]*"
+)
 _SENTENCE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}[,:]?\s+[A-Za-z]{2,}")
 _RECKONS = re.compile(r"\b(?:times|plus|minus|multiplied|divided|or|to|more|less|fewer|than|not)\b", re.IGNORECASE)
 _BARE_BOX = re.compile(r"\s+([^\s{}$\\]+)")
@@ -40,7 +43,18 @@ def extract_answer(response: str, answer_format: AnswerFormat) -> Extraction:
         return _from_hash(text, strict=True) or Extraction(None, "no-answer")
     if answer_format is AnswerFormat.BOXED:
         return _from_box(text) or Extraction(None, "no-answer")
-    return _from_hash(text, strict=False) or _from_box(text) or from_tag(text) or from_prose(text)
+    return _from_hash(text, strict=False) or _from_box_or_after(text) or from_tag(text) or from_prose(text)
+
+
+def _from_box_or_after(text: str) -> Extraction | None:
+    """The last box; an answer stated behind it in so many words comes first, for the box may hold a step."""
+    found = _from_box(text)
+    if found is None or found.answer is None:
+        return found
+    after = stated_in(text[text.rfind(found.answer) + len(found.answer) :])
+    if after is None or after.answer is None or unwrap(after.answer) == unwrap(found.answer):
+        return found
+    return replace(after, others=(found.answer, *found.others, *after.others))
 
 
 def without_thoughts(text: str) -> str:
@@ -151,7 +165,18 @@ def _from_box(text: str) -> Extraction | None:
         boxes.insert(0, previous)
     contents = [box.content.strip() for box in boxes]
     others = (", ".join(contents), *contents[:-1]) if len(boxes) > 1 else ()
-    return Extraction(contents[-1], "boxed", others)
+    return Extraction(contents[-1], "boxed", others, all_boxes=_apart(text, boxes))
+
+
+def _apart(text: str, boxes: list[_Box]) -> str:
+    """The boxes of a response that do not stand in a row: those of its parts, or a step and the answer."""
+    contents = [box.content.strip() for box in boxes]
+    start = boxes[0].start
+    while len(contents) < _MAX_BOXES and (box := _last_box(text, start)) is not None and box.end >= 0:
+        contents.insert(0, box.content.strip())
+        start = box.start
+    distinct = list(dict.fromkeys(contents))
+    return ", ".join(distinct) if len(contents) > len(boxes) and len(distinct) > 1 else ""
 
 
 def _last_box(text: str, before: int) -> _Box | None:

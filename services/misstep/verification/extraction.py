@@ -30,6 +30,7 @@ class Extraction:
             sentence). A response is not ``wrong`` while one of them equals the gold.
         prose: the end of a free text whose closing statement needs a parser, empty otherwise.
         sign: the sign of dollars that stood before the answer.
+        all_boxes: all boxes of a response as a list, where they do not stand in a row and hold different things.
     """
 
     answer: str | None
@@ -37,6 +38,7 @@ class Extraction:
     others: tuple[str, ...] = ()
     prose: str = ""
     sign: str = ""
+    all_boxes: str = ""
 
 
 AMOUNT = r"[-\u2212+]?\s?(?:\\?\$|[€£¥₹])?\s?-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)"

@@ -17,6 +17,17 @@ _MAX_IN_WORDS = 200
 _IN_WORDS = re.compile(r"(.*\S)\s*\(([a-z -]+)\)", re.IGNORECASE | re.DOTALL)
 
 
+def gold_list(text: str) -> str:
+    """Return all boxes of a gold solution as a list; empty where it has one, or is no solution.
+
+    Its answer may be the last of them, as in MATH, or all.
+    """
+    if text.count("boxed") + text.count(r"\fbox") < 2 or "####" in text:
+        return ""
+    found = extract_answer(text, AnswerFormat.BOXED)
+    return found.others[0] if found.others else found.all_boxes
+
+
 def gold_answer(text: str) -> str:
     r"""Return the final answer of a gold solution (GSM8K's ``#### 18``, MATH's last ``\boxed{18}``).
 

@@ -83,6 +83,15 @@ def from_prose(text: str) -> Extraction:
     return _from_closing(tail, closing)
 
 
+def stated_in(text: str) -> Extraction | None:
+    """What the end of a text states in so many words, None where it states nothing."""
+    tail = text[-TAIL_CHARS:].rstrip()
+    statements = list(_STATEMENT.finditer(tail))
+    if not statements or SUPPOSED.search(tail[: statements[-1].start()]):
+        return None
+    return _stated(tail, tail[statements[-1].end() :].lstrip(" \t:"), "")
+
+
 def _from_closing(tail: str, closing: str) -> Extraction:
     """The last paragraph of a text that does not say which is its answer."""
     numbers = numbers_in(closing)
