@@ -30,6 +30,7 @@ _REGION = re.compile(
 _EMPTY = r"\emptyset"
 _REAL_LINES = frozenset({r"\mathbb{R}", r"(-\infty,\infty)", r"(-\infty,+\infty)", r"x\in\mathbb{R}"})
 _BARE = ("", "\\{\\}")
+_INTERVALS = {"()", "[]", "(]", "[)"}
 
 
 def is_region(answer: Answer) -> bool:
@@ -113,7 +114,7 @@ def _compare_choices(pred: Choice, gold: Choice) -> Verdict:
         decision = decide(read_tidied(pred.content), read_tidied(gold.content))
         same_content = decision[0] if decision else Verdict.UNPARSABLE
     if pred.letter == gold.letter:
-        return Verdict.UNPARSABLE if same_content is Verdict.WRONG else Verdict.CORRECT
+        return Verdict.CORRECT if same_content in (None, Verdict.CORRECT) else Verdict.UNPARSABLE
     return Verdict.UNPARSABLE if same_content is Verdict.CORRECT else Verdict.WRONG
 
 
@@ -270,13 +271,17 @@ def _decide_brackets(pred: Answer, gold: Answer) -> Decision | None:
     if "matrix" in a and "matrix" in b:
         same = sorted(_keys(pred.elements)) == sorted(_keys(gold.elements))
         return (Verdict.UNPARSABLE if same else Verdict.WRONG), "matrix"
-    pairs = _decide_pairs(pred.elements, gold.elements) if len(pred.elements) == len(gold.elements) else None
-    equal = pairs is not None and pairs[0] is Verdict.CORRECT
-    if "[]" in (a, b) and (a in _BARE or b in _BARE or len(pred.elements) > 2):
-        return (Verdict.CORRECT, "list") if equal else None
-    if equal and {a, b} == {"[]", "()"}:
-        return Verdict.UNPARSABLE, "brackets"
+    if len(pred.elements) == len(gold.elements) == 2 and {a, b} & {"(]", "[)"} and {a, b} <= _INTERVALS:
+        return Verdict.WRONG, "brackets"  # an interval with and without an end
     return None
+
+
+def may_differ_in_brackets(pred: Answer, gold: Answer) -> bool:
+    """Whether two lists of equal parts are equal in spite of their brackets: ``1,2`` for ``(1,2)``, ``[1,2,3]``."""
+    a, b = pred.brackets, gold.brackets
+    if {a, b} == {"()", ""}:
+        return True
+    return "[]" in (a, b) and (a in _BARE or b in _BARE or len(pred.elements or ()) > 2)
 
 
 def _decide_kinds(elements: tuple[Answer, ...], answer: Answer, number: Answer) -> Decision | None:

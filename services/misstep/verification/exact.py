@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from fractions import Fraction
 
-from misstep.verification.units import Unit, is_generic, ratio
+from misstep.verification.units import Unit, generic_clash, is_generic, ratio
 
 
 class Match(Enum):
@@ -62,6 +62,8 @@ def compare_exact(pred: Exact, gold: Exact) -> Match:
     """
     if pred.base is not None or gold.base is not None:
         return _compare_bases(pred, gold)
+    if generic_clash(pred.unit, gold.unit):
+        return Match.UNKNOWN
     if is_generic(pred.unit) or is_generic(gold.unit):
         return _compare_values(pred, gold)
     assert pred.unit is not None and gold.unit is not None

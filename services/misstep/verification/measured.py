@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from misstep.verification.units import Unit, is_generic, ratio, read_unit
+from misstep.verification.units import Unit, generic_clash, is_generic, ratio, read_unit
 
 _TEXT_UNIT = re.compile(
     r"(?P<body>.*?[\w)}\]!|'])\s*(?P<unit>(?:\\text\s*\{[^{}]*\}\s*(?:\^\s*\{?\s*-?\d\s*\}?)?\s*/?\s*)+)$", re.DOTALL
@@ -36,6 +36,8 @@ def without_unit(tidied: str) -> tuple[str, Unit | None]:
 
 def in_unit_of(body: str, unit: Unit, wanted: Unit) -> str | None:
     """Write an expression in another unit; None where the units do not convert."""
+    if generic_clash(unit, wanted):
+        return None
     if is_generic(unit) or is_generic(wanted):
         return body
     factor = ratio(unit, wanted)

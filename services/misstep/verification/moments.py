@@ -76,7 +76,7 @@ def compare_clocks(pred: Clock, gold: Clock) -> Match:
 
 def compare_ratio(ratio: Clock, value: Fraction, *, whole: bool) -> Match:
     """Compare a ratio with a number: ``3:4`` is 3/4 as a fraction; a whole number is UNKNOWN."""
-    if not ratio.is_ratio or len(ratio.parts) != 2 or not ratio.parts[1] or whole:
+    if not ratio.is_ratio or ratio.is_time or len(ratio.parts) != 2 or not ratio.parts[1] or whole:
         return Match.UNKNOWN
     return Match.EQUAL if Fraction(*ratio.parts) == value else Match.UNKNOWN
 

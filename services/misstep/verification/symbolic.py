@@ -19,7 +19,7 @@ from sympy import Basic, Expr, Float, MatrixBase, Rational, Symbol
 from sympy.core.relational import Relational
 
 from misstep.verification.answer import Answer, read_tidied
-from misstep.verification.equivalence import decide, is_region, order_of, read_answer
+from misstep.verification.equivalence import decide, is_region, may_differ_in_brackets, order_of, read_answer
 from misstep.verification.exact import Exact, Match, is_conversion, rounded
 from misstep.verification.grammar import is_understood
 from misstep.verification.measured import in_unit_of, without_unit
@@ -87,7 +87,7 @@ def _compare_answers(pred: Answer, gold: Answer) -> Outcome:
         return decision
     if is_region(pred) or is_region(gold):
         return _compare_regions(pred, gold)
-    return _compare_elements(pred, gold) or _compare_measured(pred, gold)
+    return _compare_elements(pred, gold) or _compare_brackets(pred, gold) or _compare_measured(pred, gold)
 
 
 def _compare_regions(pred: Answer, gold: Answer) -> Outcome:
@@ -135,6 +135,25 @@ def _differ_by_conversion(pred: str, gold: str) -> bool:
         return False
     quotient = sympy.nsimplify((a / b).evalf(_DIGITS), rational=True, tolerance=1e-20)
     return isinstance(quotient, Rational) and is_conversion(Fraction(int(quotient.p), int(quotient.q)), Fraction(1))
+
+
+def _compare_brackets(pred: Answer, gold: Answer) -> Outcome | None:
+    """Compare lists in unlike brackets: a point, an interval, a set or a vector; None where that is not the case.
+
+    math-verify takes the point (1,2) for the set of 1 and 2.
+    """
+    if pred.elements is None or gold.elements is None or order_of(pred, gold) is not None:
+        return None
+    if len(pred.elements) == 1 or len(gold.elements) == 1:
+        return None
+    if len(pred.elements) != len(gold.elements):
+        return Verdict.UNPARSABLE, "brackets"
+    verdicts = [_compare_answers(p, g)[0] for p, g in zip(pred.elements, gold.elements, strict=True)]
+    if all(verdict is Verdict.CORRECT for verdict in verdicts):
+        alike = may_differ_in_brackets(pred, gold)
+        return (Verdict.CORRECT, "list") if alike else (Verdict.UNPARSABLE, "brackets")
+    interval = {pred.brackets, gold.brackets} == {"()", "[]"}
+    return (Verdict.WRONG if interval and Verdict.WRONG in verdicts else Verdict.UNPARSABLE), "brackets"
 
 
 def _compare_elements(pred: Answer, gold: Answer) -> Outcome | None:

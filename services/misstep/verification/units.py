@@ -305,6 +305,15 @@ def ratio(unit: Unit, other: Unit) -> Fraction | None:
     return None
 
 
+def generic_clash(unit: Unit | None, other: Unit | None) -> bool:
+    """Whether "square units" stand against a unit that is no area, and the like."""
+    if unit is None or other is None or is_generic(unit) == is_generic(other):
+        return False
+    generic, known = (unit, other) if is_generic(unit) else (other, unit)
+    power = generic.dimensions[0][1]
+    return power > 1 and known.dimensions != (("m", power),)
+
+
 def is_generic(unit: Unit | None) -> bool:
     """Whether nothing, or only the word "units", stands behind a number."""
     return unit is None or {name for name, _ in unit.dimensions} == {"unit"}
