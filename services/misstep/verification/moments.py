@@ -28,12 +28,14 @@ class Clock:
         half: ``a`` or ``p`` for a time before or after noon, empty where it is not said.
         is_time: whether it can be a time of day.
         is_ratio: whether it can be a ratio.
+        in_words: whether it is written ``3 to 4``, which may be a range too.
     """
 
     parts: tuple[int, ...]
     half: str = ""
     is_time: bool = True
     is_ratio: bool = True
+    in_words: bool = False
 
 
 def read_clock(body: str) -> Clock | None:
@@ -50,7 +52,7 @@ def read_clock(body: str) -> Clock | None:
     if found := _HOUR.fullmatch(text):
         return Clock((int(found["hour"]), 0), found["half"].lower(), True, False) if int(found["hour"]) < 24 else None
     if found := _WORD_RATIO.fullmatch(text):
-        return Clock((int(found[1]), int(found[2])), "", False, True)
+        return Clock((int(found[1]), int(found[2])), is_time=False, in_words=True)
     named = " ".join(re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", text).strip(" .").lower().split())
     if named in _NAMED:
         return Clock((12, 0), "p" if _NAMED[named] else "a", True, False)
@@ -76,7 +78,7 @@ def compare_clocks(pred: Clock, gold: Clock) -> Match:
 
 def compare_ratio(ratio: Clock, value: Fraction, *, whole: bool) -> Match:
     """Compare a ratio with a number: ``3:4`` is 3/4 as a fraction; a whole number is UNKNOWN."""
-    if not ratio.is_ratio or ratio.is_time or len(ratio.parts) != 2 or not ratio.parts[1] or whole:
+    if not ratio.is_ratio or ratio.is_time or ratio.in_words or len(ratio.parts) != 2 or not ratio.parts[1] or whole:
         return Match.UNKNOWN
     return Match.EQUAL if Fraction(*ratio.parts) == value else Match.UNKNOWN
 

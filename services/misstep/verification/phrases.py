@@ -88,8 +88,8 @@ THAT_CLAUSE = re.compile(rf"(?:that\s+)[^\d,;]*?\b(?:{_VERBS})\s+(?P<rest>[^,;]+
 
 _LEADS = _any_of(
     """is|are|was|were|be|equals?|gives?|makes?|gets?|obtain|totals?|total of|so|thus|therefore|leaves|left with|earns?
-    |earned|has|have|had|costs?|spends?|spent|needs?|pays?|paid|saves?|saved|takes?|took|becomes?|comes to|amounts to|to
-    |of|about|approximately|exactly"""
+    |earned|has|have|had|costs?|spends?|spent|needs?|pays?|paid|saves?|saved|takes?|took|becomes?|comes to|amounts to|of
+    |about|approximately|exactly"""
 )
 LEADS_TO_LAST = re.compile(
     rf"(?:=|:|\b(?:{_LEADS}))\s*(?:\\?\$)?\s*(?:(?:about|approximately|exactly|a\s+total\s+of|only|now)\s+)?"
