@@ -63,9 +63,11 @@ DENIED = re.compile(
 """Another answer that the sentence rules out: "and not 15"."""
 
 _RETRACTIONS = _any_of(
-    r"""wait|hmm+|oops|sorry|contradict\w*|incorrect|mistaken?|(?:an?|the|my) error|that(?: is|'s| was) wrong
+    r"""wait(?=[,.!:]| no\b| a (?:second|minute|moment)\b| that\b| i\b)|hmm+|oops|sorry|contradict\w*|incorrect|mistaken
+    |made an? (?:\w+ )?(?:error|mistake)|my (?:error|mistake)|that(?: is|'s| was) wrong
     |(?:is|was|seems) (?:wrong|impossible|not (?:right|correct|possible|valid))|let me (?:re|check|try)\w*|no such
-    |on second thought|scratch that|does(?: not|n't) (?:work|fit|satisfy|match)|(?:cannot|can't|can not) be"""
+    |on second thought|scratch that|(?:this|that|it|which) does(?: not|n't) (?:work|fit|satisfy|match)
+    |(?:cannot|can't|can not) be"""
 )
 RETRACTION = re.compile(rf"\b(?:{_RETRACTIONS})\b", re.IGNORECASE)
 """Words that take back what was said."""

@@ -75,7 +75,7 @@ def from_prose(text: str) -> Extraction:
     if statements:
         if SUPPOSED.search(tail[: statements[-1].start()]):
             return Extraction(None, "unclear")
-        return _stated(tail, tail[statements[-1].end() :].lstrip(" \t:"), closing)
+        return _stated(tail, statements[-1], closing)
     whole = unwrap(text.strip().lstrip("> ")) if len(text) <= 2 * _MAX_WHOLE else ""
     if whole and len(whole) <= _MAX_WHOLE and "\n" not in whole and is_answer(whole, words=False):
         answer = read_statement(whole).answer or whole
@@ -89,7 +89,7 @@ def stated_in(text: str) -> Extraction | None:
     statements = list(_STATEMENT.finditer(tail))
     if not statements or SUPPOSED.search(tail[: statements[-1].start()]):
         return None
-    return _stated(tail, tail[statements[-1].end() :].lstrip(" \t:"), "")
+    return _stated(tail, statements[-1], "")
 
 
 def _from_closing(tail: str, closing: str) -> Extraction:
@@ -138,8 +138,10 @@ def _end_of_sentence(text: str) -> int:
     return max(len(text), 1)
 
 
-def _stated(tail: str, rest: str, closing: str) -> Extraction:
-    """Read what follows "the answer is"."""
+def _stated(tail: str, found: re.Match[str], closing: str) -> Extraction:
+    """Read what follows "the answer is", or the label "Answer:"."""
+    labelled = found[0].rstrip("*_ ").endswith(":")
+    rest = tail[found.end() :].lstrip(" \t:")
     while rest.startswith("\n"):
         rest = rest.lstrip()  # the answer stands on the next line
     if not unwrap(rest):
@@ -150,7 +152,7 @@ def _stated(tail: str, rest: str, closing: str) -> Extraction:
     sentence, after = rest[:end], rest[end:]
     if TAKEN_BACK.search(after[:400]) or after.startswith("?"):
         return Extraction(None, "retracted")
-    statement = read_statement(sentence)
+    statement = read_statement(sentence, labelled=labelled)
     others = (*statement.others, *numbers_in(rest[:400]), *numbers_in(closing))
     if statement.answer is None:
         return Extraction(None, "unclear")

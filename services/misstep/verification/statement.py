@@ -65,8 +65,13 @@ _MULTIPLE = re.compile(r"(?<![<>!=])=")
 _MAX_SENTENCE = 400
 
 
-def read_statement(sentence: str) -> Statement:
-    """Read what stands behind "the answer is", up to the end of the sentence."""
+def read_statement(sentence: str, *, labelled: bool = False) -> Statement:
+    """Read what stands behind "the answer is", up to the end of the sentence.
+
+    Args:
+        sentence: the rest of it.
+        labelled: whether a label stands before it ("Answer: The largest n is 34."), not a verb.
+    """
     text = sentence.strip()[:_MAX_SENTENCE]
     others = numbers_in(text)
     if math := MATH.match(text.lstrip("*_ ")):
@@ -79,7 +84,7 @@ def read_statement(sentence: str) -> Statement:
         answer = read(plain)
         if answer is not None:
             return Statement(answer or None, (plain, *others))
-    return Statement(None, (plain, *others))
+    return Statement(_clause(f"that {plain}") if labelled else None, (plain, *others))
 
 
 def is_answer(text: str, *, words: bool = True) -> bool:
@@ -247,6 +252,6 @@ def _worked_out(text: str) -> str | None:
 def _clause(text: str) -> str | None:
     """``that Ann has 40 stamps``: one number, of which the clause speaks."""
     found = THAT_CLAUSE.fullmatch(text)
-    if found is None or UNSURE.search(text) or len(numbers_in(text)) != 1:
+    if found is None or UNSURE.search(text) or numbers_in(text[: found.start("rest")]):
         return None
-    return whole_answer(found["rest"])
+    return whole_answer(found["rest"]) if len(numbers_in(found["rest"])) == 1 or "\\" in found["rest"] else None
