@@ -40,7 +40,7 @@ _STATEMENT = re.compile(
 )
 _SENTENCE_END = re.compile(r"[.!?](?=[\s*]|$)|\n|\u3002")
 _ABBREVIATED = re.compile(
-    r"(?:\b(?:Rs|approx|Mr|Mrs|Ms|Dr|St|a\.m|p\.m|i\.e|e\.g|vs|sq|cu|ft|in|oz|lb)|^[\s*(]*[A-J])$", re.IGNORECASE
+    r"(?:\b(?:Rs|approx|Mr|Mrs|Ms|Dr|St|a\.m|p\.m|i\.e|e\.g|vs|sq|cu)|^[\s*(]*[A-J])$", re.IGNORECASE
 )
 _CONTINUED = re.compile(r"\s*[-+*/=<>)]")
 _FINISHED = re.compile(r"(?:[.!?`\"\u201d\u3002]|\S\*\*|\\[\])])$")
@@ -96,10 +96,9 @@ def _from_closing(tail: str, closing: str) -> Extraction:
     """The last paragraph of a text that does not say which is its answer."""
     numbers = numbers_in(closing)
     retracted = RETRACTION.search(closing) is not None
-    bold = [unwrap(match[1] or match[2]) for match in BOLD.finditer(closing)]
-    bold = [part for part in bold if NUMBER_LINE.fullmatch(part)]
+    bold = [match for match in BOLD.finditer(closing) if NUMBER_LINE.fullmatch(unwrap(match[1] or match[2]))]
     if bold and not retracted:
-        return Extraction(bold[-1], "bold", numbers, tail, sign=sign_of(closing, bold[-1]))
+        return _from_bold(closing, bold, numbers, tail)
     ends_on_answer = re.search(r"(?:[=:]|^)\s*\S*\d\S*$", closing.rsplit("\n", 1)[-1]) is not None
     closes_math = tail.endswith("$") and closing.count("$") % 2 == 0
     if not (_FINISHED.search(tail) or closes_math or ends_on_answer):
@@ -107,7 +106,8 @@ def _from_closing(tail: str, closing: str) -> Extraction:
     if retracted:
         return Extraction(None, "retracted")
     if "\\" in closing or not numbers:
-        return Extraction(None, "no-answer", (), tail)
+        unsure = is_unsure(MATH.sub(" ", _sentences(closing)[-1]))
+        return Extraction(None, "unclear") if unsure else Extraction(None, "no-answer", (), tail)
     sentence = _last_sentence(closing)
     number = _last_number(sentence)
     if number is None:
@@ -116,15 +116,31 @@ def _from_closing(tail: str, closing: str) -> Extraction:
     return Extraction(number, "last-number", others, tail, sign=sign_of(sentence, number))
 
 
-def _last_sentence(paragraph: str) -> str:
-    """The last sentence that holds a number."""
-    found, rest = "", paragraph
+def _from_bold(closing: str, bold: list[re.Match[str]], numbers: tuple[str, ...], tail: str) -> Extraction:
+    """The last number in bold, unless it is denied, or one of two that stand side by side."""
+    last, earlier = bold[-1], bold[:-1]
+    answer = unwrap(last[1] or last[2])
+    beside = [other for other in earlier if not re.search(r"[.!?]\s|\n", closing[other.end() : last.start()])]
+    if UNSURE_BEFORE.search(closing[: last.start()]):
+        return Extraction(None, "unclear")
+    if beside and beside[-1][0] != last[0] and not CONCLUDES.search(closing[beside[-1].end() : last.start()]):
+        return Extraction(None, "unclear")
+    return Extraction(answer, "bold", numbers, tail, sign=sign_of(closing, answer))
+
+
+def _sentences(paragraph: str) -> list[str]:
+    """The sentences of a paragraph; at least one."""
+    found, rest = [], paragraph
     while rest:
         end = _end_of_sentence(rest)
-        sentence, rest = rest[:end], rest[end:].lstrip(".!?\n\u3002 \t*")
-        if NUMBER.search(sentence):
-            found = sentence
-    return found
+        found.append(rest[:end])
+        rest = rest[end:].lstrip(".!?\n\u3002 \t*")
+    return found or [""]
+
+
+def _last_sentence(paragraph: str) -> str:
+    """The last sentence that holds a number."""
+    return next((sentence for sentence in reversed(_sentences(paragraph)) if NUMBER.search(sentence)), "")
 
 
 def _end_of_sentence(text: str) -> int:
