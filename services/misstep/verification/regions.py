@@ -24,7 +24,7 @@ _OR = re.compile(
 _AND = re.compile(
     r"\s*,?\s*(?:\\text\s*\{\s*,?\s*and\s*\}|(?<![A-Za-z\\])and(?![A-Za-z])|\\land(?![a-zA-Z])|\\cap(?![a-zA-Z]))\s*"
 )
-_VARIABLE = r"(?:[A-Za-z]|\\(?:theta|alpha|beta|lambda|phi|mu|omega))"
+_VARIABLE = r"(?:[A-Za-z](?:\([a-z]\))?|\\(?:theta|alpha|beta|lambda|phi|mu|omega))"
 _MEMBER = re.compile(rf"({_VARIABLE})\s*\\in(?![a-zA-Z])\s*")
 _SIGN = re.compile(r"(<=|>=|<|>|=|\\(?:le|ge|ne)(?![a-zA-Z])|\\not\s*=)")
 _BUILDER = re.compile(

@@ -154,8 +154,7 @@ _NOT_NOUNS = frozenset(
         greater smaller between until squared cubed factorial twice double choose but so which then because
         since that for from as equals equal percent half halves third thirds quarter quarters add added
         subtract subtracted per the
-        be been am do does did has have had will would can could may might must should wrong right correct
-        incorrect too very""",
+        be been am do does did has have had will would can could may might must should         too very""",
     )
 )
 _TOKEN = re.compile(
