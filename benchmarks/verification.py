@@ -1,11 +1,12 @@
 """Verdicts per second against bare math-verify, on GSM8K and MATH.
 
-    python -m benchmarks.verification [--data FOLDER] [--items N] [--rows N]
+    python -m benchmarks.verification [--data FOLDER] [--items N] [--rows N] [--cases FILE]
 
 Both judge the same responses against the same golds in one run, taking turns every hundred: math-verify by
 ``parse`` and ``verify`` with its own time-outs, in this process, Misstep with one worker, whose start is not timed.
 Responses are the official solutions, once against their own gold and once against that of another problem.
-``--rows`` also writes a file of so many rows, scores it as
+``--cases`` also judges pairs of which is known whether they are equal (by default those of the tests), and counts by
+kind what was judged otherwise. ``--rows`` also writes a file of so many rows, scores it as
 ``misstep verify`` does, and prints rows per second and the peak memory.
 """
 
@@ -33,6 +34,7 @@ from misstep.verification.verifier import Verifier
 
 Pairs = list[tuple[str, str]]
 TURN = 100
+PAIRS = Path(__file__).parents[1] / "tests" / "verification" / "pairs.jsonl"
 
 
 def main() -> None:
@@ -42,12 +44,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("MISSTEP_TEST_DATA") or beside))
     parser.add_argument("--items", type=int, default=1000, help="responses of each kind (default 1000)")
     parser.add_argument("--rows", type=int, default=0, help="rows of a file to score as well, e.g. 1000000")
+    parser.add_argument("--cases", type=Path, default=PAIRS, help="JSONL of response, gold, expected, kind")
     options = parser.parse_args()
 
     print(f"{VERIFIER_VERSION}, up to {options.items} responses of each kind")
     print(f"{'responses':<34}{'math-verify':>14}{'misstep':>14}{'ratio':>8}   verdicts (misstep), agreement on correct")
     for name, answer_format, pairs in workloads(options.data, options.items):
         compare(name, answer_format, pairs)
+    judge_cases(options.cases)
     if options.rows:
         score_file(options.data, options.rows)
 
@@ -99,6 +103,24 @@ def compare(name: str, answer_format: AnswerFormat, pairs: Pairs) -> None:
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
     rates = f"{len(pairs) / slow:>12,.0f}/s{len(pairs) / fast:>12,.0f}/s{slow / fast:>7.1f}x"
     print(f"{name:<34}{rates}   {said}; {agreed}/{len(pairs)}", flush=True)
+
+
+def judge_cases(path: Path) -> None:
+    """Count what is judged otherwise than it must be, in both directions."""
+    cases = rows(path)
+    with Verifier(AnswerFormat.AUTO) as verifier:
+        verdicts = [j.verdict for j in verifier.judge((case["response"], case["gold"]) for case in cases)]
+    counts: Counter[tuple[str, str]] = Counter()
+    for case, verdict in zip(cases, verdicts, strict=True):
+        if case["expected"] and verdict is not Verdict.CORRECT:
+            counts["right ones judged wrong" if verdict is Verdict.WRONG else "right ones undecided", case["kind"]] += 1
+        elif not case["expected"] and verdict is Verdict.CORRECT:
+            counts["wrong ones accepted", case["kind"]] += 1
+    right = sum(case["expected"] for case in cases)
+    print(f"{len(cases):,} pairs of {path.name}, {right:,} of them equal:")
+    for outcome in ("wrong ones accepted", "right ones judged wrong", "right ones undecided"):
+        kinds = {kind: count for (what, kind), count in counts.items() if what == outcome}
+        print(f"  {outcome}: {sum(kinds.values())}" + (f" {kinds}" if kinds else ""))
 
 
 def score_file(data: Path, count: int) -> None:

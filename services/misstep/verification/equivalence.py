@@ -1,250 +1,309 @@
 """Compare two final answers without a computer algebra system; say so where one is needed.
 
-In this order: one spelling, exact numbers, clock times and ratios, plain words, lists of exact numbers. The
-first that can decide does. Where two answers differ in a way that notation may explain, the outcome is
-``unparsable`` (evidence of neither), because a right answer judged wrong would teach the policy against it.
+``correct`` only where both are understood and equal, ``wrong`` only where both are understood and differ. Anything else
+is ``unparsable`` (evidence of neither), because a right answer judged wrong would teach the policy against it, and
+a wrong one accepted would teach the mistake.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 
-from misstep.verification.exact import Exact, Match, compare_exact, parse_exact
-from misstep.verification.normal import MAX_ANSWER_CHARS, compact, tidy
+from misstep.verification.answer import PLAIN_VARIABLE, Answer, read_answer, read_tidied
+from misstep.verification.choice import Choice
+from misstep.verification.exact import Match, compare_exact
+from misstep.verification.moments import compare_clocks, compare_dates, compare_ratio
+from misstep.verification.quantity import parse_exact
 from misstep.verification.verdict import Verdict
+from misstep.verification.words import EMPTY, REALS, compare_words, meaning
+
+__all__ = ["Answer", "Decision", "decide", "is_region", "read_answer"]
 
 Decision = tuple[Verdict, str]
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A final answer and what could be read from it without algebra.
-
-    Attributes:
-        tidied: the answer in plain LaTeX of one spelling.
-        key: spelling without spaces; equal keys are equal answers.
-        number: the answer as one number, its variable (``x = 4``) taken off.
-        variable: the name left of the equals sign (or of the signs for "about" and "in"), empty without one.
-        clock: the parts of ``12:00`` or ``3:1``.
-        words: lower-case words of an answer that is plain text.
-        brackets: opening and closing bracket around a list, empty for a bare list.
-        elements: the parts of a list, None where the answer is not one.
-    """
-
-    tidied: str
-    key: str
-    number: Exact | None
-    variable: str
-    clock: tuple[int, ...] | None
-    words: tuple[str, ...] | None
-    brackets: str
-    elements: tuple[Answer, ...] | None
-
-    def is_plain(self) -> bool:
-        """Say whether no algebra is needed to understand this answer."""
-        if self.elements is not None:
-            return all(element.is_plain() for element in self.elements)
-        return self.number is not None or self.words is not None or self.clock is not None
-
-
-_INTEGER = re.compile(r"-?[0-9]{1,18}")
-_ASSIGNMENT = re.compile(
-    r"([A-Za-z](?:\s*_\s*(?:\w|\{\w+\}))?(?:\s*\([a-zA-Z0-9]\))?|)\s*(?:=|\\approx|\\in(?![a-zA-Z]))\s*(?=[^=\s])"
+_ELLIPSIS = re.compile(r"\\[lcv]?dots(?![a-zA-Z])|\.\.\.")
+_REGION = re.compile(
+    r"[<>]|\\(?:le|ge|ne|lt|gt|cup|cap|setminus|infty|mathbb|mid|emptyset|in)(?![a-zA-Z])|\\not(?![a-zA-Z])"
 )
-_CLOCK = re.compile(r"(\d{1,9}(?:\s*:\s*\d{1,9}){1,5})(\s*(?:\\text\s*\{\s*)?[ap]\.?\s?m\.?\s*\}?)?", re.IGNORECASE)
-_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
-_PLAIN_WORDS = re.compile(r"[A-Za-z][A-Za-z'.-]*(?:[ ,]+[A-Za-z0-9][A-Za-z0-9'.-]*)*")
-_LETTER = re.compile(r"\(\s*([A-Z])\s*\)")
-_CONJUNCTION = re.compile(r",?\s*\\text\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}\s*|,?\s+(?:and|or)\s+|\s*;\s*")
-_BRACKETS = {"(": ")", "[": "]", "\\{": "\\}"}
-_ELLIPSIS = re.compile(r"\\[lc]?dots(?![a-zA-Z])|\.\.\.")
+_EMPTY = r"\emptyset"
+_REAL_LINES = frozenset({r"\mathbb{R}", r"(-\infty,\infty)", r"(-\infty,+\infty)", r"x\in\mathbb{R}"})
+_BARE = ("", "\\{\\}")
+_INTERVALS = {"()", "[]", "(]", "[)"}
 
 
-@lru_cache(maxsize=8192)
-def read_answer(answer: str) -> Answer:
-    """Read an extracted or gold answer; at most ``MAX_ANSWER_CHARS`` characters of it are looked at."""
-    if _INTEGER.fullmatch(answer):
-        return Answer(answer, answer, Exact(Fraction(int(answer))), "", None, None, "", None)
-    return _read(tidy(answer[:MAX_ANSWER_CHARS]))
+def is_region(answer: Answer) -> bool:
+    """Whether an answer is written as a set of numbers: an inequality, an interval to infinity, a union."""
+    return _REGION.search(answer.tidied) is not None
 
 
 def decide(pred: Answer, gold: Answer) -> Decision | None:
     """Compare two answers by the rules that need no algebra; None where they cannot tell."""
     if not pred.key or not gold.key:
         return Verdict.UNPARSABLE, "empty"
-    if pred.key == gold.key:
+    if pred.key == gold.key and not _in_other_currency(pred, gold):
         return Verdict.CORRECT, "string"
-    if _ELLIPSIS.search(pred.tidied) or _ELLIPSIS.search(gold.tidied):
+    if pred.number is not None and gold.number is not None:
+        return _decide_numbers(pred, gold)
+    if any(side.number is None and _ELLIPSIS.search(side.tidied) for side in (pred, gold)):
         return Verdict.UNPARSABLE, "ellipsis"
-    if pred.number is not None and gold.number is not None and _same_variable(pred, gold):
-        return _verdict(compare_exact(pred.number, gold.number)), "exact"
+    if pred.choice is not None or gold.choice is not None:
+        decision = _decide_choices(pred, gold)
+        if decision is not None:
+            return decision
+    if pred.date is not None or gold.date is not None:
+        match = compare_dates(pred.date, gold.date) if pred.date and gold.date else Match.UNKNOWN
+        return _verdict(match), "date"
     if pred.clock is not None or gold.clock is not None:
-        return _decide_clock(pred, gold), "clock"
+        return _decide_clocks(pred, gold), "clock"
     if pred.words is not None or gold.words is not None:
         return _decide_words(pred, gold), "words"
-    if pred.elements is not None and gold.elements is not None and _same_variable(pred, gold):
-        return _decide_lists(pred, gold)
-    if pred.elements is not None and gold.number is not None:
-        return _decide_kinds(pred.elements, pred, gold.number)
-    if gold.elements is not None and pred.number is not None:
-        return _decide_kinds(gold.elements, gold, pred.number)
-    return None
+    if is_region(pred) or is_region(gold):
+        return None
+    return _decide_shapes(pred, gold)
 
 
 def _verdict(match: Match) -> Verdict:
     return {Match.EQUAL: Verdict.CORRECT, Match.DIFFERENT: Verdict.WRONG, Match.UNKNOWN: Verdict.UNPARSABLE}[match]
 
 
-def _same_variable(pred: Answer, gold: Answer) -> bool:
-    return not pred.variable or not gold.variable or pred.variable == gold.variable
+def _in_other_currency(pred: Answer, gold: Answer) -> bool:
+    """Whether equal digits stood behind unlike signs of currency, which the key does not hold."""
+    a, b = pred.number, gold.number
+    return a is not None and b is not None and a.unit != b.unit and a.unit is not None and b.unit is not None
 
 
-def _read(tidied: str, nested: bool = False) -> Answer:
-    assigned = _ASSIGNMENT.match(tidied)
-    variable = compact(assigned[1]) if assigned else ""
-    body = tidied[assigned.end() :] if assigned else tidied
-    while body.startswith("{") and body.endswith("}") and _closes_at_end(body):
-        body = body[1:-1].strip()
-    only_text = _TEXT.fullmatch(body)
-    number = parse_exact(only_text[1].strip() if only_text else body)
-    clock = None if number is not None else _read_clock(body)
-    words = None if number is not None or clock is not None or assigned else _read_words(body)
-    brackets, elements = "", None
-    if number is None and clock is None and words is None and not nested:
-        brackets, parts = _split(body)
-        if parts is not None:
-            elements = tuple(_read(part, nested=True) for part in parts)
-    return Answer(tidied, compact(tidied), number, variable, clock, words, brackets, elements)
+def _decide_numbers(pred: Answer, gold: Answer) -> Decision | None:
+    assert pred.number is not None
+    assert gold.number is not None
+    if pred.variable and gold.variable and pred.variable != gold.variable:
+        plain = PLAIN_VARIABLE.fullmatch(pred.variable) and PLAIN_VARIABLE.fullmatch(gold.variable)
+        match = compare_exact(pred.number, gold.number)
+        return (Verdict.WRONG if plain or match is Match.DIFFERENT else Verdict.UNPARSABLE), "variable"
+    if pred.number.joined and gold.number.joined:
+        return None  # "3s" and "3t" are variables more likely than units
+    match = compare_exact(pred.number, gold.number)
+    if match is not Match.EQUAL and (pred.listed or gold.listed):
+        # "100,200" is a number to some and a list to others: two of them are equal if either reading is.
+        lists = _decide_lists(pred.listed or pred, gold.listed or gold) if pred.listed and gold.listed else None
+        if lists is not None and lists[0] is Verdict.CORRECT:
+            return lists
+    return _verdict(match), "exact"
 
 
-def _closes_at_end(body: str) -> bool:
-    depth = 0
-    for position, character in enumerate(body):
-        depth += {"{": 1, "}": -1}.get(character, 0)
-        if depth == 0:
-            return position == len(body) - 1
-    return False
+def _decide_choices(pred: Answer, gold: Answer) -> Decision | None:
+    a, b = pred.choice, gold.choice
+    if a is not None and b is not None:
+        return _compare_choices(a, b), "choice"
+    chosen, other = (a, gold) if a is not None else (b, pred)
+    assert chosen is not None
+    if chosen.content:
+        # The option's text against an answer that names no option.
+        if other.words is not None and len(other.words) == 1 and len(other.words[0]) == 1:
+            return Verdict.UNPARSABLE, "choice"
+        content = read_tidied(chosen.content)
+        return (decide(content, other) if a is not None else decide(other, content)) or (Verdict.UNPARSABLE, "choice")
+    plain = other.number is not None or other.words is not None or other.clock is not None or other.elements is not None
+    return (Verdict.UNPARSABLE, "choice") if chosen.sure or plain else None
 
 
-def _read_clock(body: str) -> tuple[int, ...] | None:
-    found = _CLOCK.fullmatch(body)
-    return tuple(int(part) for part in found[1].split(":")) if found else None
+def _compare_choices(pred: Choice, gold: Choice) -> Verdict:
+    same_content: Verdict | None = None
+    if pred.content and gold.content:
+        decision = decide(read_tidied(pred.content), read_tidied(gold.content))
+        same_content = decision[0] if decision else Verdict.UNPARSABLE
+    if pred.letter == gold.letter:
+        return Verdict.CORRECT if same_content in (None, Verdict.CORRECT) else Verdict.UNPARSABLE
+    return Verdict.UNPARSABLE if same_content is Verdict.CORRECT else Verdict.WRONG
 
 
-def _read_words(body: str) -> tuple[str, ...] | None:
-    """The words of a plain text answer. Bare letters count from four on: ``xy`` may be a product."""
-    text, marked = _TEXT.subn(r" \1 ", body)
-    text = " ".join(_LETTER.sub(r"\1", text).split()).strip(" .")
-    letter = _LETTER.fullmatch(body.strip()) is not None
-    if not _PLAIN_WORDS.fullmatch(text) or not (marked or letter or sum(map(str.isalpha, text)) >= 4):
-        return None
-    return tuple(word.strip(".'").lower() for word in text.replace(",", " ").split())
-
-
-def _split(body: str) -> tuple[str, list[str] | None]:
-    """Take a list apart: its brackets and its parts, None where there is only one."""
-    brackets = ""
-    for opening, closing in (("(", ")"), ("[", "]"), ("(", "]"), ("[", ")"), ("\\{", "\\}")):
-        if body.startswith(opening) and body.endswith(closing) and _one_group(body):
-            brackets, body = opening + closing, body[len(opening) : -len(closing)]
-            break
-    if r"\begin" in body:
-        return brackets, None
-    parts, depth, start = [], 0, 0
-    body = _CONJUNCTION.sub(",", body)
-    for position, character in enumerate(body):
-        depth += (character in "([{") - (character in ")]}")
-        if character == "," and depth == 0:
-            parts.append(body[start:position].strip())
-            start = position + 1
-    parts.append(body[start:].strip())
-    if (len(parts) < 2 and brackets != "\\{\\}") or not all(parts):
-        return brackets, None
-    return brackets, parts
-
-
-def _one_group(body: str) -> bool:
-    """Whether the first bracket closes only at the end: ``(1,2)`` but not ``(1,2),(3,4)``."""
-    depth = 0
-    for position, character in enumerate(body):
-        depth += (character in "([{") - (character in ")]}")
-        if depth == 0 and character in ")]}":
-            return position == len(body) - 1
-    return False
-
-
-def _decide_clock(pred: Answer, gold: Answer) -> Verdict:
-    """Times and ratios: the same parts, or not; what only has an equal quotient is not decided."""
-    if pred.clock is None or gold.clock is None:
+def _decide_clocks(pred: Answer, gold: Answer) -> Verdict:
+    if pred.clock is not None and gold.clock is not None:
+        return _verdict(compare_clocks(pred.clock, gold.clock))
+    clock, other = (pred.clock, gold) if pred.clock is not None else (gold.clock, pred)
+    assert clock is not None
+    number = other.number
+    if number is None:
         return Verdict.UNPARSABLE
-    if pred.clock == gold.clock:
-        return Verdict.CORRECT
-    if ("m" in pred.key.lower()) != ("m" in gold.key.lower()):
-        return Verdict.UNPARSABLE  # 8:34 p.m. is 20:34
-    if len(pred.clock) == len(gold.clock) and _proportional(pred.clock, gold.clock):
-        return Verdict.UNPARSABLE
-    return Verdict.WRONG
-
-
-def _proportional(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    return all((*a, *b)) and all(x * b[0] == y * a[0] for x, y in zip(a, b, strict=True))
+    if clock.half and clock.parts[0] == number.value and not any(clock.parts[1:]) and number.unit is None:
+        return Verdict.CORRECT  # "7" and "7 PM"
+    return _verdict(compare_ratio(clock, number.value, whole=number.value.denominator == 1))
 
 
 def _decide_words(pred: Answer, gold: Answer) -> Verdict:
     p, g = pred.words, gold.words
-    if p is None or g is None:
-        # One side is text: the other may still spell the same letters as a product of variables.
-        letters = [re.sub(r"\\text|[^a-zA-Z]", "", side.key).lower() for side in (pred, gold)]
-        bare = [re.fullmatch(r"[a-zA-Z\s.]+", side.tidied) is not None for side in (pred, gold)]
-        same = letters[0] == letters[1] != "" and (p is not None or bare[0]) and (g is not None or bare[1])
-        return Verdict.CORRECT if same else Verdict.UNPARSABLE
-    if "".join(p) == "".join(g):
+    if p is not None and g is not None:
+        return _verdict(compare_words(p, g))
+    words, other = (p, gold) if p is not None else (g, pred)
+    assert words is not None
+    said = meaning(words)
+    if (said in (EMPTY, "no solution") and other.key == _EMPTY) or (said == REALS and other.key in _REAL_LINES):
         return Verdict.CORRECT
-    if set(p) <= set(g) or set(g) <= set(p):
-        return Verdict.UNPARSABLE  # "even" and "the function is even"
-    return Verdict.WRONG
+    if other.elements is not None and _decide_word_lists(words, other.elements):
+        return Verdict.CORRECT
+    # The other may still spell the same letters as a product of variables.
+    letters = [re.sub(r"\\text|[^a-zA-Z]", "", side.key).lower() for side in (pred, gold)]
+    bare = [re.fullmatch(r"[a-zA-Z\s.]+", side.tidied) is not None for side in (pred, gold)]
+    same = letters[0] == letters[1] != "" and (p is not None or bare[0]) and (g is not None or bare[1])
+    return Verdict.CORRECT if same else Verdict.UNPARSABLE
+
+
+def _decide_word_lists(words: tuple[str, ...], elements: tuple[Answer, ...]) -> bool:
+    """Whether ``Ann and Bo`` names the parts of a list, in any order."""
+    parts = [part.split() for part in re.split(r"\s+and\s+|\s*,\s*(?:and\s+)?", " ".join(words).lower())]
+    others = [[word.lower() for word in element.words or (element.key,)] for element in elements]
+    return len(parts) > 1 and sorted(parts) == sorted(others)
+
+
+def _decide_shapes(pred: Answer, gold: Answer) -> Decision | None:
+    """Lists, matrices, and a list against a number."""
+    if pred.elements is not None and gold.elements is not None:
+        return _decide_lists(pred, gold)
+    if pred.listed is not None and gold.elements is not None:
+        return _decide_lists(pred.listed, gold) if gold.brackets in _BARE else None
+    if gold.listed is not None and pred.elements is not None:
+        return _decide_lists(pred, gold.listed) if pred.brackets in _BARE else None
+    if pred.elements is not None and gold.number is not None:
+        return _decide_kinds(pred.elements, pred, gold)
+    if gold.elements is not None and pred.number is not None:
+        return _decide_kinds(gold.elements, gold, pred)
+    return None
+
+
+def order_of(pred: Answer, gold: Answer) -> str | None:
+    """Say how the parts of two lists correspond: ``ordered``, ``unordered``, or None where it is not known."""
+    a, b = pred.brackets, gold.brackets
+    if a in _BARE and b in _BARE:
+        return "unordered"
+    if a == b or {a, b} == {"<>", "()"}:
+        return "ordered"
+    if "<>" in (a, b) and any(side == f"matrix {len(pred.elements or ())}x1" for side in (a, b)):
+        return "ordered"
+    return None
 
 
 def _decide_lists(pred: Answer, gold: Answer) -> Decision | None:
-    assert pred.elements is not None and gold.elements is not None
-    unordered = pred.brackets in ("", "\\{\\}") and gold.brackets in ("", "\\{\\}")
-    if not unordered and pred.brackets != gold.brackets:
+    assert pred.elements is not None
+    assert gold.elements is not None
+    if pred.variable and gold.variable and pred.variable != gold.variable:
         return None
     p, g = pred.elements, gold.elements
-    if any(element.number is None or element.variable for element in (*p, *g)):
-        if [element.key for element in p] == [element.key for element in g]:
-            return Verdict.CORRECT, "list"
-        if unordered and Counter(element.key for element in p) == Counter(element.key for element in g):
-            return Verdict.CORRECT, "list"
-        pairs = [(a.number, b.number) for a, b in zip(p, g, strict=False) if a.number and b.number]
-        if not unordered and len(p) == len(g) and Match.DIFFERENT in (compare_exact(a, b) for a, b in pairs):
-            return Verdict.WRONG, "list"
-        return None
+    order = order_of(pred, gold)
+    if named := _by_name(pred, gold):
+        p, g, order = *named, "ordered"
+    if order is None:
+        return _decide_brackets(pred, gold)
     if len(p) != len(g):
-        return Verdict.WRONG, "list"
-    if unordered:
+        settled = all(element.is_plain() and not element.variable for element in (*p, *g))
+        alike = len({element.elements is None for element in (*p, *g)}) == 1
+        return (Verdict.WRONG, "list") if settled and alike and len(set(_keys(p))) == len(p) else None
+    if order == "unordered":
+        if Counter(_keys(p)) == Counter(_keys(g)):
+            return Verdict.CORRECT, "list"
+        if any(element.number is None or element.variable for element in (*p, *g)):
+            return _decide_unordered(p, g)
         p, g = (tuple(sorted(side, key=_value_of)) for side in (p, g))
-    matches = {compare_exact(a.number, b.number) for a, b in zip(p, g, strict=True) if a.number and b.number}
-    for match in (Match.DIFFERENT, Match.UNKNOWN):
-        if match in matches:
-            return _verdict(match), "list"
-    return Verdict.CORRECT, "list"
+    return _decide_pairs(p, g)
 
 
-def _decide_kinds(elements: tuple[Answer, ...], answer: Answer, number: Exact) -> Decision | None:
-    """A list of several different things is not a number, but ``3,5`` may be a decimal."""
-    if len({element.key for element in elements}) < 2:
+def _keys(elements: tuple[Answer, ...]) -> list[str]:
+    return [element.key for element in elements]
+
+
+def _by_name(pred: Answer, gold: Answer) -> tuple[tuple[Answer, ...], tuple[Answer, ...]] | None:
+    """Pair ``x=1, y=2`` with ``y=2, x=1`` and with ``(1,2)``: the parts in the order of their names."""
+    assert pred.elements is not None
+    assert gold.elements is not None
+    sides = []
+    for side in (pred, gold):
+        elements = side.elements or ()
+        names = [element.variable for element in elements]
+        if all(names) and len(set(names)) == len(names) and side.brackets in (*_BARE, "()"):
+            sides.append((tuple(names), sorted(elements, key=lambda element: element.variable)))
+        elif side.brackets == "()" and not any(names):
+            sides.append(((), list(elements)))
+        else:
+            return None
+    (a, p), (b, g) = sides
+    if not (a or b) or (a and b and set(a) != set(b)) or len(p) != len(g):
         return None
-    as_decimal = parse_exact(answer.tidied.replace(",", ".", 1))
-    if as_decimal is not None and as_decimal.value == number.value:
+    bodies = [tuple(read_tidied(element.body) if element.variable else element for element in s) for s in (p, g)]
+    return bodies[0], bodies[1]
+
+
+def _decide_pairs(p: tuple[Answer, ...], g: tuple[Answer, ...]) -> Decision | None:
+    """Compare parts in their order: one that differs decides, else all must be equal."""
+    decisions = [decide(a, b) for a, b in zip(p, g, strict=True)]
+    verdicts = {decision[0] if decision else None for decision in decisions}
+    if Verdict.WRONG in verdicts:
+        return Verdict.WRONG, "list"
+    if None in verdicts:
+        return None
+    return (Verdict.UNPARSABLE if Verdict.UNPARSABLE in verdicts else Verdict.CORRECT), "list"
+
+
+def _decide_unordered(p: tuple[Answer, ...], g: tuple[Answer, ...]) -> Decision | None:
+    """Pair each part with an equal one of the other list; ``wrong`` where one is unlike every other."""
+    left = list(g)
+    unknown = False
+    for a in p:
+        decisions = [decide(a, b) for b in left]
+        verdicts = [decision[0] if decision else None for decision in decisions]
+        if Verdict.CORRECT in verdicts:
+            left.pop(verdicts.index(Verdict.CORRECT))
+        elif None in verdicts:
+            return None
+        elif all(verdict is Verdict.WRONG for verdict in verdicts):
+            return Verdict.WRONG, "list"
+        else:
+            unknown = True
+    return (Verdict.UNPARSABLE if unknown or left else Verdict.CORRECT), "list"
+
+
+def _decide_brackets(pred: Answer, gold: Answer) -> Decision | None:
+    """Lists in unlike brackets: a square bracket may be a list's, an interval's, or that of a point."""
+    assert pred.elements is not None
+    assert gold.elements is not None
+    a, b = pred.brackets, gold.brackets
+    if len(pred.elements) == 1 or len(gold.elements) == 1:
+        return None
+    if "matrix" in a and "matrix" in b:
+        same = sorted(_keys(pred.elements)) == sorted(_keys(gold.elements))
+        return (Verdict.UNPARSABLE if same else Verdict.WRONG), "matrix"
+    if len(pred.elements) == len(gold.elements) == 2 and {a, b} & {"(]", "[)"} and {a, b} <= _INTERVALS:
+        return Verdict.WRONG, "brackets"  # an interval with and without an end
+    return None
+
+
+def may_differ_in_brackets(pred: Answer, gold: Answer) -> bool:
+    """Whether two lists of equal parts are equal in spite of their brackets: ``1,2`` for ``(1,2)``, ``[1,2,3]``."""
+    a, b = pred.brackets, gold.brackets
+    if {a, b} == {"()", ""}:
+        return True
+    return "[]" in (a, b) and (a in _BARE or b in _BARE or len(pred.elements or ()) > 2)
+
+
+def _decide_kinds(elements: tuple[Answer, ...], answer: Answer, number: Answer) -> Decision | None:
+    """A list of several different things is not a number, but ``3,5`` may be a decimal."""
+    assert number.number is not None
+    if len(elements) == 1 and answer.brackets in ("[]", "\\{\\}"):
+        return decide(elements[0], number)
+    if len(set(_keys(elements))) < 2:
+        return None
+    if any(element.variable for element in elements) and number.number.value in _values(elements):
+        return Verdict.UNPARSABLE, "kind"
+    written = answer.tidied.replace(",", "")
+    readings = [parse_exact(answer.tidied.replace(",", ".", 1)), parse_exact(written)]
+    if any(reading is not None and reading.value == number.number.value for reading in readings):
         return Verdict.UNPARSABLE, "kind"
     return Verdict.WRONG, "kind"
 
 
-def _value_of(answer: Answer) -> Fraction:
+def _values(elements: tuple[Answer, ...]) -> list[Fraction]:
+    return [element.number.value for element in elements if element.number is not None]
+
+
+def _value_of(answer: Answer) -> tuple[Fraction, str]:
     assert answer.number is not None
-    return answer.number.value
+    return answer.number.value, answer.key

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import re
 
+from misstep.verification.braces import closing
+from misstep.verification.characters import plain_characters
+from misstep.verification.decoration import without_decoration
+
 MAX_ANSWER_CHARS = 4096
 """A longer final answer is not one (the longest gold of MATH has 159 characters)."""
-
-_UNICODE = str.maketrans(
-    {
-        "\u2212": "-", "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\ufe63": "-", "\uff0d": "-",
-        "\u00a0": " ", "\u2007": " ", "\u2009": " ", "\u200a": " ", "\u202f": " ", "\u3000": " ",
-        "\u200b": "", "\u2060": "", "\ufeff": "",
-        "\u00d7": r"\times ", "\u00f7": "/", "\u00b7": r"\cdot ", "\u2044": "/", "\u2236": ":",
-        "\u03c0": r"\pi ", "\u221e": r"\infty ", "\u00b0": r"^\circ ", "\u00b1": r"\pm ", "\u221a": r"\sqrt",
-        "\u00b2": "^2", "\u00b3": "^3", "\u2264": r"\le ", "\u2265": r"\ge ", "\u2260": r"\ne ",
-        "\u222a": r"\cup ", "\u2208": r"\in ", "\u2026": r"\ldots ", "\uff0c": ",", "\uff05": "%",
-        "\u00bd": r"\frac{1}{2}", "\u00bc": r"\frac{1}{4}", "\u00be": r"\frac{3}{4}",
-        "\u2153": r"\frac{1}{3}", "\u2154": r"\frac{2}{3}",
-    }
-)  # fmt: skip
 
 _SPECIAL_TOKEN = re.compile(r"<\|[^<>|\n]{1,40}\|>|</?s>|<(?:eos|bos|pad|end_of_turn)>")
 
@@ -31,18 +21,37 @@ _SPELLINGS = [
         (r"\\[hv]?phantom\s*(?:\{[^{}]*\}|[^a-zA-Z{\\])|\\displaystyle(?![a-zA-Z])|(?<!\\)\\!", ""),
         (r"(?<!\\)\\[,;: ]|~|\\q?quad(?![a-zA-Z])|\\(?:thin)?space(?![a-zA-Z])", " "),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
-        (r"\\(?:mathrm|mathbf|mathit|textbf|textit|textrm|textnormal|mbox)\s*(?=\{)", r"\\text"),
         (r"\{\s*,\s*\}", ","),
         (r"\\%", "%"),
-        (r"\\\$|\$|[€£¥]", ""),
+        (r"\\\$|\$|[€£¥₹]|\\pounds(?![a-zA-Z])\s*|\\euro(?![a-zA-Z])\s*", ""),
         (r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))|\s*\\degrees?(?![a-zA-Z])", r"^\\circ "),
         (r"\\leq(?![a-zA-Z])", r"\\le "),
         (r"\\geq(?![a-zA-Z])", r"\\ge "),
         (r"\\neq(?![a-zA-Z])", r"\\ne "),
+        (r"\\geqslant(?![a-zA-Z])", r"\\ge "),
+        (r"\\leqslant(?![a-zA-Z])", r"\\le "),
+        (r"\\(?:lt)(?![a-zA-Z])", "<"),
+        (r"\\(?:gt)(?![a-zA-Z])", ">"),
+        (r"\\varnothing(?![a-zA-Z])", r"\\emptyset"),
+        (r"\\colon(?![a-zA-Z])", ":"),
+        (r"^\\text\s*\{\s*(?:[Ff]inal\s+)?[Aa]nswer\s*[:=]\s*([^{}]*)\}", r"\\text{\1}"),
+        (r"\\text\s*\{[\s.,]*\}", " "),
+        (r"\{\s*([^{}\\]{1,20}?)\s*\\choose(?![a-zA-Z])\s*([^{}\\]{1,20}?)\s*\}", r"\\binom{\1}{\2}"),
+        (r"\\div(?![a-zA-Z])", "/"),
+        (r"\\vert(?![a-zA-Z])|\\[lr]vert(?![a-zA-Z])", "|"),
+        (r"\\\{\s*\\\}", r"\\emptyset"),
+        (r"\*\*", "^"),
+        (r"\^\s*(-\d+|\d{2,})(?![\d.])", r"^{\1}"),
+        (r"\^\s*\((-?\d+)\)", r"^{\1}"),
+        (r"(\.\d*)\s*\\(?:bar|dot|overline)\s*(?:\{\s*(\d+)\s*\}|(\d))", r"\1\\overline{\2\3}"),
+        (r"(\.)\((\d+)\)", r"\1\\overline{\2}"),
+        (r"\\prime(?![a-zA-Z])", "'"),
+        (r"\^\s*\{?\s*('+)\s*\}?", r"\1"),
         (r"(?<![a-zA-Z\\])sqrt(?=\s*[({])", r"\\sqrt"),
         (r"\s+", " "),
     ]
 ]
+_CONTINUED = re.compile(r"(\.\d+)\s?\.\.\.")
 _OPENERS = ("**", "$", "\\(", "\\[", "`", "*", "_", '"', "\u201c")
 _CLOSERS = ("**", "$", "\\)", "\\]", "`", "*", "_", '"', "\u201d", ".", ",", ";", ":", "\\\\", "\\")
 
@@ -70,7 +79,9 @@ def unwrap(text: str) -> str:
 
 def tidy(text: str) -> str:
     """Return the answer in plain LaTeX of one spelling, with single spaces; its value stays the same."""
-    text = unwrap(text.translate(_UNICODE))
+    if "..." in text:
+        text = _CONTINUED.sub(r"\1\\ldots ", text)
+    text = unwrap(without_decoration(plain_characters(unwrap(text))))
     for pattern, replacement in _SPELLINGS:
         text = pattern.sub(replacement, text)
     return _brace_arguments(_brace_roots(unwrap(text)))
@@ -114,22 +125,12 @@ def _brace_arguments(text: str) -> str:
                 if bare[1] in (r"\frac", r"\sqrt"):
                     break
                 head, rest = f"{head}{{{bare[1]}}}", rest[bare.end() :]
-            elif rest.lstrip().startswith("{") and (end := _closing(rest.lstrip())) > 0:
+            elif rest.lstrip().startswith("{") and (end := closing(rest.lstrip())) > 0:
                 head, rest = head + rest.lstrip()[:end], rest.lstrip()[end:]
             else:
                 break
         text = head + rest
     return text
-
-
-def _closing(text: str) -> int:
-    """Where the group that opens a text ends, -1 if it does not."""
-    depth = 0
-    for position, character in enumerate(text):
-        depth += (character == "{") - (character == "}")
-        if depth == 0:
-            return position + 1
-    return -1
 
 
 _LONE_BRACES = re.compile(r"([\^_])\{([0-9A-Za-z])\}")

@@ -37,10 +37,9 @@ _IN_BRACES = r"(?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*"
 _BRACED_ARGUMENT = re.compile(rf"({_FUNCTION})\s*\{{({_IN_BRACES})\}}")
 _MAX_NESTED_FUNCTIONS = 4
 _BEFORE_FRACTION = re.compile(r"(?<=\d)\s*\\frac\{(\d{1,18})\}\{(\d{1,18})\}")
-_UNIT = re.compile(
-    r"(?<=[\w})])\s*(?:\\text\s*\{[^{}]*\}|(?<![\\A-Za-z])\s[A-Za-z]{4,}(?:\s[A-Za-z]{2,}){0,3})"
-    r"\s*(?:\^\s*\{?\d\}?)?$"
-)
+_CONJUGATE = re.compile(r"\\overline\s*\{([^{}\\]*(?<![a-zA-Z])\d*i(?![a-zA-Z])[^{}\\]*)\}")
+_OTHER_LETTERS = re.compile(r"[a-hj-zA-Z]")
+_CIS = re.compile(r"\\text\s*\{\s*cis\s*\}\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+\s*(?:\^\\circ)?|\\pi(?![a-zA-Z])))")
 
 
 def spell_out(tidied: str) -> str:
@@ -56,12 +55,26 @@ def other_reading(tidied: str) -> str | None:
     return _spell_out(tidied) if _SLASH[0].search(tidied) else None
 
 
+def spell_complex(tidied: str) -> str:
+    r"""Write conjugates and ``\text{cis}`` with the imaginary unit, as sums that the parser knows."""
+    return _CIS.sub(_cis, _CONJUGATE.sub(_conjugate, tidied)) if "i" in tidied else tidied
+
+
 def _spell_out(text: str) -> str:
     for _ in range(_MAX_NESTED_FUNCTIONS):  # from the outermost in
         text = _BRACED_ARGUMENT.sub(r"\1(\2)", text)
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
-    return _UNIT.sub("", _BEFORE_FRACTION.sub(_product, text))
+    return _BEFORE_FRACTION.sub(_product, text)
+
+
+def _conjugate(line: re.Match[str]) -> str:
+    return line[0] if _OTHER_LETTERS.search(line[1]) else f"({line[1].replace('i', '(-i)')})"
+
+
+def _cis(written: re.Match[str]) -> str:
+    angle = written[1] or written[2] or written[3]
+    return rf"(\cos({angle})+i\sin({angle}))"
 
 
 def _product(fraction: re.Match[str]) -> str:

@@ -18,10 +18,15 @@ from math_verify import LatexExtractionConfig, parse, verify
 from sympy import Basic, Expr, Float, MatrixBase, Rational, Symbol
 from sympy.core.relational import Relational
 
-from misstep.verification.equivalence import Answer, decide, read_answer
-from misstep.verification.exact import Exact, Match, parse_exact, rounded
+from misstep.verification.answer import Answer, read_tidied
+from misstep.verification.equivalence import decide, is_region, may_differ_in_brackets, order_of, read_answer
+from misstep.verification.exact import Exact, Match, is_conversion, rounded
+from misstep.verification.grammar import is_understood
+from misstep.verification.measured import in_unit_of, without_unit
 from misstep.verification.normal import tidy
-from misstep.verification.reading import other_reading, spell_out
+from misstep.verification.quantity import parse_exact
+from misstep.verification.reading import other_reading, spell_complex, spell_out
+from misstep.verification.regions import read_region, same_region
 from misstep.verification.verdict import Verdict
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)
@@ -55,8 +60,17 @@ def warm_up() -> None:
 
 
 def parsable(answer: str) -> bool:
-    """Say whether the answer parses to an expression."""
-    return _parse(tidy(answer)) is not None
+    """Say whether the answer is understood: it parses to an expression or to a set, or each part of it does."""
+    return _is_parsable(read_answer(answer))
+
+
+def _is_parsable(answer: Answer) -> bool:
+    if answer.is_plain():
+        return True
+    if answer.elements is not None and all(_is_parsable(element) for element in answer.elements):
+        return True
+    body, _ = without_unit(answer.tidied)
+    return _parse(body) is not None or read_region(answer.tidied, _parse) is not None
 
 
 def compare(pred: str, gold: str) -> Outcome:
@@ -64,24 +78,115 @@ def compare(pred: str, gold: str) -> Outcome:
 
     Raises whatever sympy raises: the worker reports that as ``unparsable``.
     """
-    return _compare_elements(read_answer(pred), read_answer(gold)) or _compare_whole(tidy(pred), tidy(gold))
+    return _compare_answers(read_answer(pred), read_answer(gold))
+
+
+def _compare_answers(pred: Answer, gold: Answer) -> Outcome:
+    decision = decide(pred, gold)
+    if decision is not None:
+        return decision
+    if is_region(pred) or is_region(gold):
+        return _compare_regions(pred, gold)
+    return _compare_elements(pred, gold) or _compare_brackets(pred, gold) or _compare_measured(pred, gold)
+
+
+def _compare_regions(pred: Answer, gold: Answer) -> Outcome:
+    """Compare sets of numbers; what cannot be read as one is equal where math-verify says so, and never different."""
+    a, b = read_region(pred.tidied, _parse), read_region(gold.tidied, _parse)
+    if a is not None and b is not None:
+        if a.variable and b.variable and a.variable != b.variable:
+            return Verdict.UNPARSABLE, "variable"
+        same = same_region(a.numbers, b.numbers)
+        if same is not None:
+            return (Verdict.CORRECT if same else Verdict.WRONG), "region"
+    outcome = _compare_elements(pred, gold) or _compare_whole(pred.tidied, gold.tidied)
+    return (Verdict.UNPARSABLE, "region") if outcome[0] is Verdict.WRONG else outcome
+
+
+def _compare_measured(pred: Answer, gold: Answer) -> Outcome:
+    r"""Take units off expressions: ``2\pi cm`` against ``2\pi`` or ``0.02\pi m``."""
+    (a, a_unit), (b, b_unit) = without_unit(pred.tidied), without_unit(gold.tidied)
+    if a_unit is None and b_unit is None:
+        return _compare_named(pred, gold)
+    if a_unit is not None and b_unit is not None:
+        converted = in_unit_of(b, b_unit, a_unit)
+        if converted is None:
+            return Verdict.UNPARSABLE, "unit"
+        return _compare_whole(a, converted)
+    verdict, rule = decide(read_tidied(a), read_tidied(b)) or _compare_whole(a, b)
+    if verdict is Verdict.WRONG and _differ_by_conversion(a, b):
+        return Verdict.UNPARSABLE, "unit"
+    return verdict, rule
+
+
+def _compare_named(pred: Answer, gold: Answer) -> Outcome:
+    """Take a name off (``z = 2-3i``) where the other side is a value without one."""
+    sides = [side.body if side.variable else side.tidied for side in (pred, gold)]
+    if (pred.variable != gold.variable) and not (pred.variable and gold.variable) and "=" not in "".join(sides):
+        return _compare_whole(*sides)
+    return _compare_whole(pred.tidied, gold.tidied)
+
+
+def _differ_by_conversion(pred: str, gold: str) -> bool:
+    a, b = _parse(pred), _parse(gold)
+    if a is None or b is None or not (_is_quantity(a) and _is_quantity(b)):
+        return False
+    if a.free_symbols or b.free_symbols or not b:
+        return False
+    quotient = sympy.nsimplify((a / b).evalf(_DIGITS), rational=True, tolerance=1e-20)
+    return isinstance(quotient, Rational) and is_conversion(Fraction(int(quotient.p), int(quotient.q)), Fraction(1))
+
+
+def _compare_brackets(pred: Answer, gold: Answer) -> Outcome | None:
+    """Compare lists in unlike brackets: a point, an interval, a set or a vector; None where that is not the case.
+
+    math-verify takes the point (1,2) for the set of 1 and 2.
+    """
+    if pred.elements is None or gold.elements is None or order_of(pred, gold) is not None:
+        return None
+    if len(pred.elements) == 1 or len(gold.elements) == 1:
+        return None
+    if len(pred.elements) != len(gold.elements):
+        return Verdict.UNPARSABLE, "brackets"
+    verdicts = [_compare_answers(p, g)[0] for p, g in zip(pred.elements, gold.elements, strict=True)]
+    if all(verdict is Verdict.CORRECT for verdict in verdicts):
+        alike = may_differ_in_brackets(pred, gold)
+        return (Verdict.CORRECT, "list") if alike else (Verdict.UNPARSABLE, "brackets")
+    interval = {pred.brackets, gold.brackets} == {"()", "[]"}
+    return (Verdict.WRONG if interval and Verdict.WRONG in verdicts else Verdict.UNPARSABLE), "brackets"
 
 
 def _compare_elements(pred: Answer, gold: Answer) -> Outcome | None:
     """Compare two lists part by part, which parses some fifty times faster than the whole; None if undecided."""
-    if pred.elements is None or gold.elements is None or len(pred.elements) != len(gold.elements):
+    if pred.elements is None or gold.elements is None or pred.variable != gold.variable:
         return None
-    if pred.brackets != gold.brackets or pred.variable != gold.variable:
+    order = order_of(pred, gold)
+    if order is None or (order == "ordered" and len(pred.elements) != len(gold.elements)):
         return None
-    ordered = gold.brackets not in ("", "\\{\\}")
-    for p, g in zip(pred.elements, gold.elements, strict=True):
-        verdict, _ = decide(p, g) or compare(p.tidied, g.tidied)
-        if verdict is not Verdict.CORRECT:
-            return (Verdict.WRONG, "elements") if ordered and verdict is Verdict.WRONG else None
-    return Verdict.CORRECT, "elements"
+    left, unknown = list(gold.elements), False
+    for p in pred.elements:
+        candidates = left[:1] if order == "ordered" else left
+        verdicts = []
+        for g in candidates:
+            verdicts.append(_compare_answers(p, g)[0])
+            if verdicts[-1] is Verdict.CORRECT:
+                break
+        if Verdict.CORRECT in verdicts:
+            left.pop(len(verdicts) - 1)
+        elif all(verdict is Verdict.WRONG for verdict in verdicts):
+            return (Verdict.WRONG, "elements") if order == "ordered" else None
+        elif order == "ordered":
+            unknown = True
+            left.pop(0)
+        else:
+            return None
+    if unknown:
+        return Verdict.UNPARSABLE, "elements"
+    return (Verdict.CORRECT, "elements") if not left else None
 
 
 def _compare_whole(pred: str, gold: str) -> Outcome:
+    pred, gold = spell_complex(pred), spell_complex(gold)
     gold_value = _parse(gold)
     if gold_value is None:
         return Verdict.UNPARSABLE, "gold"
@@ -91,9 +196,11 @@ def _compare_whole(pred: str, gold: str) -> Outcome:
     if bool(_LOGIC.search(pred)) != bool(_LOGIC.search(gold)):
         return Verdict.UNPARSABLE, "logic"  # math-verify drops quantifiers
     outcome = _compare_values(gold_value, pred_value)
-    if outcome[0] is not Verdict.WRONG:
-        return outcome
-    return _explain_difference(pred, pred_value, gold, gold_value) or outcome
+    if outcome[0] is Verdict.WRONG:
+        outcome = _explain_difference(pred, pred_value, gold, gold_value) or outcome
+    if outcome[0] is not Verdict.UNPARSABLE and not (is_understood(pred) and is_understood(gold)):
+        return Verdict.UNPARSABLE, "not-understood"
+    return outcome
 
 
 def compare_prose(text: str, gold: str) -> Outcome:
@@ -119,7 +226,14 @@ def _parse(tidied: str) -> Basic | MatrixBase | None:
 def _parse_latex(latex: str) -> Basic | MatrixBase | None:
     if not latex or _nesting(latex) > MAX_NESTING:
         return None
-    return _first_expression(parse(f"\\boxed{{{latex}}}", _BOXED, parsing_timeout=None))
+    return _with_imaginary_unit(_first_expression(parse(f"\\boxed{{{latex}}}", _BOXED, parsing_timeout=None)))
+
+
+def _with_imaginary_unit(value: Basic | MatrixBase | None) -> Basic | MatrixBase | None:
+    """Put the imaginary unit for the letter i, unless it is the index of a sum or product."""
+    if value is None or value.has(sympy.Sum, sympy.Product):
+        return value
+    return value.subs({symbol: sympy.I for symbol in value.free_symbols if str(symbol) == "i"})
 
 
 def _first_expression(parsed: list[object]) -> Basic | MatrixBase | None:

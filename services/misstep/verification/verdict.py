@@ -8,7 +8,7 @@ from importlib import metadata
 
 from misstep.errors import MisstepError
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Raised by hand whenever a change here can change a verdict."""
 
 

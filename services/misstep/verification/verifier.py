@@ -10,7 +10,7 @@ from typing import Self
 
 from misstep.verification.equivalence import Answer, decide, read_answer
 from misstep.verification.extract import AnswerFormat, Extraction, extract_answer
-from misstep.verification.gold import gold_answer
+from misstep.verification.gold import gold_answer, gold_list
 from misstep.verification.normal import MAX_ANSWER_CHARS
 from misstep.verification.pool import Ticket, WorkerPool
 from misstep.verification.verdict import Judgement, Verdict, check_installed
@@ -32,6 +32,7 @@ class _Undecided:
     extraction: Extraction
     gold: Answer
     ticket: Ticket
+    gold_boxes: str = ""
 
 
 class Verifier:
@@ -116,21 +117,23 @@ class Verifier:
         return answer if ticket.verdict is Verdict.CORRECT else None
 
     def _begin(self, response: str, gold: str) -> Judgement | _Undecided:
-        answer = gold_answer(gold)
-        if not answer or len(answer) > MAX_ANSWER_CHARS:
+        boxes = gold_list(gold)
+        gold = gold_answer(gold)
+        if not gold or len(gold) > MAX_ANSWER_CHARS:
             return Judgement(Verdict.UNPARSABLE, None, "gold")
         found = extract_answer(response, self.answer_format)
         if found.answer is not None and len(found.answer) > MAX_ANSWER_CHARS:
             return Judgement(Verdict.UNPARSABLE, None, "too-long")
-        target = read_answer(answer)
+        target = read_answer(gold)
         if found.answer is None:
             return self._begin_prose(found, target)
-        decision = decide(read_answer(found.answer), target)
+        answer = found.sign + found.answer
+        decision = decide(read_answer(answer), target)
         if decision is not None:
-            return self._settle(found, target, *decision)
+            return self._settle(found, target, *decision, boxes)
         if found.prose and found.rule != "stated":
             return self._begin_prose(found, target)
-        return _Undecided(found, target, self._submit("answer", found.answer, target.tidied))
+        return _Undecided(found, target, self._submit("answer", answer, target.tidied), boxes)
 
     def _begin_prose(self, found: Extraction, gold: Answer) -> Judgement | _Undecided:
         if not found.prose:
@@ -148,10 +151,10 @@ class Verifier:
             self._pool.wait(whole_list)
             if whole_list.verdict is Verdict.CORRECT:
                 return Judgement(Verdict.CORRECT, found.others[0], whole_list.rule)
-        return self._settle(found, entry.gold, ticket.verdict, ticket.rule)
+        return self._settle(found, entry.gold, ticket.verdict, ticket.rule, entry.gold_boxes)
 
-    def _settle(self, found: Extraction, gold: Answer, verdict: Verdict, rule: str) -> Judgement:
-        """Turn a comparison into a judgement: not ``wrong`` while another reading of the response is right."""
+    def _settle(self, found: Extraction, gold: Answer, verdict: Verdict, rule: str, gold_boxes: str = "") -> Judgement:
+        """Turn a comparison into a judgement: not ``wrong`` while another reading of response or gold is right."""
         if verdict is not Verdict.CORRECT:
             for position, other in enumerate(found.others):
                 if len(other) > MAX_ANSWER_CHARS:
@@ -161,7 +164,24 @@ class Verifier:
                     if found.rule == "boxed" and position == 0:
                         return Judgement(Verdict.CORRECT, other, decision[1])
                     return Judgement(Verdict.UNPARSABLE, found.answer, "ambiguous")
+        if verdict is Verdict.WRONG and found.all_boxes and self._may_be_list(found.all_boxes, gold):
+            return Judgement(Verdict.UNPARSABLE, found.answer, "ambiguous")
+        if verdict is Verdict.WRONG and gold_boxes and found.answer is not None:
+            wanted = read_answer(gold_boxes[:MAX_ANSWER_CHARS])
+            if self._may_be_list(found.others[0] if found.others else found.answer, wanted):
+                return Judgement(Verdict.UNPARSABLE, found.answer, "gold-boxes")
         return Judgement(verdict, found.answer, rule)
+
+    def _may_be_list(self, boxes: str, gold: Answer) -> bool:
+        """Whether a response's boxes, taken together, may be a gold that is a list."""
+        if gold.elements is None or len(boxes) > MAX_ANSWER_CHARS:
+            return False
+        decision = decide(read_answer(boxes), gold)
+        if decision is None:
+            ticket = self._submit("answer", boxes, gold.tidied)
+            self._pool.wait(ticket)
+            return ticket.verdict is not Verdict.WRONG
+        return decision[0] is not Verdict.WRONG
 
     def _submit(self, kind: str, pred: str, gold: str) -> Ticket:
         """Queue a comparison, or join an equal one: samples of one problem repeat the same few answers."""

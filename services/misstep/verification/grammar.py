@@ -1,0 +1,53 @@
+r"""Which expressions the parser reads as people do: every letter, word and command in them is known.
+
+math-verify drops or reinterprets what it does not know (``12x km`` is ``12*x`` to it), so a comparison says something
+only where nothing of the kind stands in either answer.
+"""
+
+from __future__ import annotations
+
+import re
+
+_COMMANDS = frozenset(
+    re.findall(
+        r"\w+",
+        """frac sqrt pi alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu
+        nu xi rho sigma tau phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega cdot
+        times sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log lg exp binom choose infty
+        le ge ne lt gt cup cap setminus lfloor rfloor lceil rceil pm mp circ emptyset mathbb in sum prod int
+        lim to max min gcd lcm begin end det deg mid lor land forall exists implies iff Rightarrow equiv
+        pmod bmod mod dfrac tfrac left right over vec cdots langle rangle lvert rvert approx quad ell""",
+    )
+)
+_NAMES = frozenset(
+    re.findall(
+        r"\w+",
+        """sin cos tan cot sec csc ln log lg exp sqrt pi gcd lcm max min mod arcsin arccos arctan sinh cosh
+        tanh pmatrix bmatrix matrix vmatrix cis""",
+    )
+)
+_UNIT_LIKE = frozenset(
+    re.findall(
+        r"\w+",
+        """cm mm km dm kg mg ft yd mi ml hr hrs min sec mph oz lb lbs am pm""",
+    )
+)
+_MAX_VARIABLES = 3
+_COMMAND = re.compile(r"\\([a-zA-Z]+)")
+_LETTERS = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}")
+_ENVIRONMENT = re.compile(
+    r"\\(?:begin|end)\s*\{[a-zA-Z]*\}|\\mathbb\s*\{[A-Z]\}|\\overline\s*\{\d+\}|\\vec\s*\{[a-z]\}"
+)
+_STRANGE = re.compile(r"[^\x20-\x7e]|[?@`~$#%\"]|\\text")
+_OPERATOR_PAIRS = re.compile(r"[*/^]\s*[*/^]|[-+*/^=]\s*$|\(\s*\)")
+
+
+def is_understood(tidied: str) -> bool:
+    """Whether an answer (as ``normal.tidy`` writes it) holds nothing but mathematics that the parser knows."""
+    if _STRANGE.search(tidied) or _OPERATOR_PAIRS.search(tidied):
+        return False
+    text = _ENVIRONMENT.sub(" ", tidied)
+    if any(name not in _COMMANDS for name in _COMMAND.findall(text)):
+        return False
+    words = _LETTERS.findall(_COMMAND.sub(" ", text))
+    return all(word in _NAMES or (len(word) <= _MAX_VARIABLES and word not in _UNIT_LIKE) for word in words)

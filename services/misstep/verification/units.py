@@ -1,0 +1,318 @@
+r"""Units of measurement: which words are units, what they measure, and how they convert.
+
+A unit is a product of powers of base units with an exact factor: ``km/h`` is ``m^1 s^-1`` with factor 5/18. Words that
+are no known unit (``12 apples``) are kept as words.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+
+from misstep.verification.numerals import NUMBER_WORDS
+
+Dimensions = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What stands behind a number; in front of it, where it is a sign of currency.
+
+    Attributes:
+        dimensions: base units with their powers, sorted; empty for words that are no known unit.
+        factor: how many of the base units one of this unit is.
+        words: the nouns of what is no known unit, in singular.
+        letter: whether it is one bare letter, which may as well be a variable.
+    """
+
+    dimensions: Dimensions = ()
+    factor: Fraction = Fraction(1)
+    words: tuple[str, ...] = ()
+    letter: bool = False
+
+
+_INCH = Fraction(254, 10_000)
+_FOOT = 12 * _INCH
+_MILE = 5280 * _FOOT
+_POUND = Fraction(45_359_237, 100_000)  # grams
+_GALLON = 231 * _INCH**3
+
+
+_SPEED = _MILE / 3600
+_ROWS: tuple[tuple[str, str, Fraction | int], ...] = (
+    # Names in singular, base units with their powers, factor.
+    ("m meter metre", "m", 1),
+    ("km kilometer kilometre", "m", 1000),
+    ("dm decimeter decimetre", "m", Fraction(1, 10)),
+    ("cm centimeter centimetre", "m", Fraction(1, 100)),
+    ("mm millimeter millimetre", "m", Fraction(1, 1000)),
+    ("um micrometer micron \u03bcm", "m", Fraction(1, 10**6)),
+    ("nm nanometer", "m", Fraction(1, 10**9)),
+    ("in inch inche", "m", _INCH),
+    ("ft foot feet", "m", _FOOT),
+    ("yd yard", "m", 3 * _FOOT),
+    ("mi mile", "m", _MILE),
+    ("acre", "m^2", 43_560 * _FOOT**2),
+    ("ha hectare", "m^2", 10_000),
+    ("L l liter litre", "m^3", Fraction(1, 1000)),
+    ("dl dL deciliter", "m^3", Fraction(1, 10**4)),
+    ("cl cL centiliter", "m^3", Fraction(1, 10**5)),
+    ("ml mL milliliter millilitre cc", "m^3", Fraction(1, 10**6)),
+    ("gal gallon", "m^3", _GALLON),
+    ("qt quart", "m^3", _GALLON / 4),
+    ("pt pint", "m^3", _GALLON / 8),
+    ("cup", "m^3", _GALLON / 16),
+    ("floz", "m^3", _GALLON / 128),
+    ("tbsp tablespoon", "m^3", _GALLON / 256),
+    ("tsp teaspoon", "m^3", _GALLON / 768),
+    ("g gram gramme gm", "g", 1),
+    ("kg kilogram kilogramme kilo", "g", 1000),
+    ("cg centigram", "g", Fraction(1, 100)),
+    ("mg milligram milligramme", "g", Fraction(1, 1000)),
+    ("mcg microgram", "g", Fraction(1, 10**6)),
+    ("t tonne", "g", 10**6),
+    ("ton", "ton", 1),
+    ("lb pound", "g", _POUND),
+    ("oz ounce", "g", _POUND / 16),
+    ("s sec second", "s", 1),
+    ("ms millisecond", "s", Fraction(1, 1000)),
+    ("min minute", "s", 60),
+    ("h hr hour", "s", 3600),
+    ("day", "s", 86_400),
+    ("wk week", "s", 604_800),
+    ("month", "month", 1),
+    ("yr year", "month", 12),
+    ("decade", "month", 120),
+    ("century centurie", "month", 1200),
+    ("mph", "m s^-1", _SPEED),
+    ("kph kmh kmph", "m s^-1", Fraction(1000, 3600)),
+    ("fps", "m s^-1", _FOOT),
+    ("mps", "m s^-1", 1),
+    ("dollar usd buck \\$", "dollar", 1),
+    ("cent penny pennie \u00a2", "dollar", Fraction(1, 100)),
+    ("euro eur", "euro", 1),
+    ("rupee inr", "rupee", 1),
+    ("yen jpy", "yen", 1),
+    ("yuan rmb", "yuan", 1),
+    ("gbp", "gbp", 1),
+    ("peso", "peso", 1),
+    ("degree deg \u00b0", "degree", 1),
+    ("arcmin arcminute", "degree", Fraction(1, 60)),
+    ("arcsec arcsecond", "degree", Fraction(1, 3600)),
+    ("radian rad", "radian", 1),
+    ("celsius", "celsius", 1),
+    ("fahrenheit", "fahrenheit", 1),
+    ("unit", "unit", 1),
+    ("bit", "bit", 1),
+    ("byte", "bit", 8),
+    ("bps", "bit s^-1", 1),
+    ("revolution rev", "revolution", 1),
+    ("rpm", "revolution s^-1", Fraction(1, 60)),
+    ("N newton", "newton", 1),
+    ("J joule", "joule", 1),
+    ("kJ kilojoule", "joule", 1000),
+    ("W watt", "watt", 1),
+    ("kW kilowatt", "watt", 1000),
+    ("V volt", "volt", 1),
+    ("Pa pascal", "pascal", 1),
+    ("kPa kilopascal", "pascal", 1000),
+    ("Hz hertz", "hertz", 1),
+    ("kHz kilohertz", "hertz", 1000),
+    ("MHz megahertz", "hertz", 10**6),
+    ("mol mole", "mole", 1),
+    ("cal calorie", "calorie", 1),
+    ("kcal kilocalorie", "calorie", 1000),
+    ("ohm", "ohm", 1),
+)
+
+
+def _dimensions(bases: str) -> Dimensions:
+    pairs = (base.partition("^") for base in bases.split())
+    return tuple(sorted((name, int(power or 1)) for name, _, power in pairs))
+
+
+_UNITS: dict[str, tuple[Dimensions, Fraction]] = {
+    name: (_dimensions(bases), Fraction(factor)) for names, bases, factor in _ROWS for name in names.split()
+}
+_CASED = frozenset(name for name in _UNITS if name != name.lower()) | {"m", "g", "s", "h", "l", "t"}
+_BARE_LETTERS = frozenset("mgshLJWVN")
+"""One letter behind a number and a space that is more likely a unit than a variable."""
+_NOISE = frozenset(
+    re.findall(
+        r"\w+",
+        """left remaining total altogether overall all each tall long wide deep high thick away old apart later
+        earlier ago worth only exactly now again extra combined longer""",
+    )
+)
+_NOT_NOUNS = frozenset(
+    re.findall(
+        r"\w+",
+        """and or to plus minus times over mod modulo if when where is are was were with by not pi sqrt sin cos
+        tan cot sec csc log ln exp inf infinity max min lim of xor multiplied divided more less fewer than
+        greater smaller between until squared cubed factorial twice double choose but so which then because
+        since that for from as equals equal percent half halves third thirds quarter quarters add added
+        subtract subtracted per the
+        be been am do does did has have had will would can could may might must should         too very""",
+    )
+)
+_TOKEN = re.compile(
+    r"\s*(?:(?P<power>\^\s*\{?\s*(?P<exponent>-?\d)\s*\}?)|(?P<per>/|\bper\b|\ban?\b|\bevery\b|\bin\b(?=\s+(?:an?|one)\b))"
+    r"|(?P<degree>\^\\circ\s?(?P<scale>[CF](?![a-z]))?)|(?P<dot>\\cdot|\*|-)"
+    r"|(?P<word>\\\$|[A-Za-z\u03bc\u00a2]+)\.?)"
+)
+_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_POWER_OF_LETTER = re.compile(r"[A-Za-z]\s*\^\s*\{?\s*-?\d\s*\}?")
+_PHRASES = re.compile(r"\bin (?:total|all|the end|sum)\b|\bon average\b", re.IGNORECASE)
+_FLUID = re.compile(r"\b(?:fluid (?:ounces?|oz)|fl\.? ?oz)\b", re.IGNORECASE)
+_MAX_CHARS = 80
+
+
+@lru_cache(maxsize=4096)
+def read_unit(behind: str) -> Unit | None:
+    r"""Read what stands behind a number (as ``normal.tidy`` writes it); None where it is no unit and no noun.
+
+    ``\text{ cm}^2``, `` km/h``, `` dollars per hour``, ``^\circ C``, `` apples left``.
+    """
+    if len(behind) > _MAX_CHARS:
+        return None
+    marked = r"\text" in behind
+    text = " ".join(_TEXT.sub(r" \1 ", behind).replace("{", "{ ").split())
+    bare = text.strip(" .")
+    if len(bare) == 1 and not marked:
+        return _known(bare, letter=True) if bare in _BARE_LETTERS else None
+    unit = _read(_FLUID.sub("floz", _PHRASES.sub(" ", text)).strip(), marked)
+    if unit is not None and not marked and _POWER_OF_LETTER.fullmatch(bare):
+        return replace(unit, letter=True) if bare[0] in _BARE_LETTERS else None
+    return unit
+
+
+def _read(text: str, marked: bool) -> Unit | None:
+    position, powers, factor = 0, dict[str, int](), Fraction(1)
+    sign, next_power, last = 1, 1, None
+    unknown: list[str] = []
+    while position < len(text.rstrip(" .")):
+        token = _TOKEN.match(text, position)
+        if token is None or token.end() == position:
+            return None
+        position = token.end()
+        if token["power"]:
+            if last is None:
+                return None
+            factor = _multiply(powers, factor, last, sign * (int(token["exponent"]) - 1))
+            last = None
+        elif token["per"] and (powers or unknown):
+            if unknown:
+                return Unit(words=(*unknown, "per", *text[position:].split()[:3]))
+            sign, last = -1, None
+        elif token["per"]:
+            rest = text[position:].split()[:2]
+            return Unit(words=("per", *rest)) if rest and rest[0].isalpha() and len(rest[0]) > 1 else None
+        elif token["dot"]:
+            last = None
+        elif token["degree"]:
+            name = {"C": "celsius", "F": "fahrenheit", None: "degree"}[token["scale"]]
+            last, factor = _UNITS[name], _multiply(powers, factor, _UNITS[name], sign)
+        else:
+            outcome = _word(token["word"], powers)
+            if outcome == "noise":
+                continue
+            if outcome == "stop":
+                return None
+            if outcome == "rest":
+                break
+            if isinstance(outcome, int):
+                if last is not None and token["word"].lower().endswith("ed"):
+                    factor, last = _multiply(powers, factor, last, sign * (outcome - 1)), None
+                else:
+                    next_power = outcome
+            elif isinstance(outcome, tuple):
+                if unknown:
+                    continue
+                factor = _multiply(powers, factor, outcome, sign * next_power)
+                last, next_power = outcome, 1
+            elif not powers:
+                unknown.append(outcome)
+            else:
+                break  # "cups of flour", "dollars earned": what is measured, not how
+    if powers.get("degree") and len(powers) > 1:
+        for scale in ("celsius", "fahrenheit"):
+            if powers.pop(scale, 0):
+                powers = {scale: 1}
+    if powers:
+        return Unit(tuple(sorted((name, power) for name, power in powers.items() if power)), factor)
+    if unknown and (marked or text[:1].isalpha() or unknown):
+        return Unit(words=tuple(unknown))
+    return None
+
+
+def _word(word: str, powers: dict[str, int]) -> str | int | tuple[Dimensions, Fraction]:
+    """What a word is: a power, a known unit, a noun, ``noise``, the ``rest`` of a known unit, or ``stop``."""
+    lowered = word.lower()
+    if lowered in ("square", "sq", "squared"):
+        return 2
+    if lowered in ("cubic", "cu", "cubed"):
+        return 3
+    if lowered == "of" and powers:
+        return "rest"
+    if lowered in _NOT_NOUNS or lowered in NUMBER_WORDS:
+        return _lookup(word) or "stop"
+    found = _lookup(word)
+    if found is not None:
+        return found
+    if lowered in _NOISE or lowered in ("in", "per", "us", "u", "s", "about"):
+        return "noise"
+    if len(word) < 2:
+        return "stop"
+    return _singular(lowered)
+
+
+def _lookup(word: str) -> tuple[Dimensions, Fraction] | None:
+    if word in _UNITS:
+        return _UNITS[word]
+    lowered = word.lower()
+    if word in _CASED or len(word) == 1:
+        return None
+    if lowered in _UNITS:
+        return _UNITS[lowered]
+    singular = _singular(lowered)
+    return _UNITS.get(singular) if len(singular) > 1 and singular not in _CASED else None
+
+
+def _singular(word: str) -> str:
+    return word[:-1] if len(word) > 2 and word.endswith("s") and not word.endswith("ss") else word
+
+
+def _known(name: str, letter: bool) -> Unit | None:
+    found = _UNITS.get(name)
+    return None if found is None else Unit(found[0], found[1], letter=letter)
+
+
+def _multiply(powers: dict[str, int], factor: Fraction, unit: tuple[Dimensions, Fraction], power: int) -> Fraction:
+    for name, own in unit[0]:
+        powers[name] = powers.get(name, 0) + own * power
+    return factor * unit[1] ** power
+
+
+def ratio(unit: Unit, other: Unit) -> Fraction | None:
+    """Return how many of the other unit one of this is; None where they do not convert."""
+    if unit.dimensions and unit.dimensions == other.dimensions:
+        return unit.factor / other.factor
+    if unit.words and set(unit.words) & set(other.words):
+        return Fraction(1)
+    return None
+
+
+def generic_clash(unit: Unit | None, other: Unit | None) -> bool:
+    """Whether "square units" stand against a unit that is no area, and the like."""
+    if unit is None or other is None or is_generic(unit) == is_generic(other):
+        return False
+    generic, known = (unit, other) if is_generic(unit) else (other, unit)
+    power = generic.dimensions[0][1]
+    return power > 1 and known.dimensions != (("m", power),)
+
+
+def is_generic(unit: Unit | None) -> bool:
+    """Whether nothing, or only the word "units", stands behind a number."""
+    return unit is None or {name for name, _ in unit.dimensions} == {"unit"}
