@@ -9,6 +9,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from misstep.credit.steps import StepCutter
 from misstep.errors import BadInput
+from misstep.generation.fingerprint import fingerprint
 from misstep.generation.prompts import check_taught_end
 from misstep.plan.params import PromptParams
 from tests.tokenizers.models import RealTokenizer
@@ -24,6 +25,7 @@ CHATS = {
 def page(real: RealTokenizer) -> Iterator[str]:
     reading, builder = real.reading, real.plain
     yield f"read by {reading.by}; class {reading.class_name}; used as {type(real.tokenizer).__name__}"
+    yield f"fingerprint {fingerprint(real.tokenizer)}"
     yield from (f"note: {note}" for note in reading.notes)
     yield f"ends: {', '.join(f'{token} ({i})' for i, token in _named(real))}"
     check_taught_end(builder, real.ends)
@@ -32,7 +34,7 @@ def page(real: RealTokenizer) -> Iterator[str]:
     yield f"response: {' '.join(real.tokens(response))}"
     for rule in ("lines", "sentences"):
         steps = StepCutter(real.pieces, rule, 16).cut(response)
-        yield f"steps by {rule}: {' | '.join(f'{text!r} to {end}' for text, end in zip(steps.texts, steps.ends))}"
+        yield f"steps by {rule}: {' | '.join(f'{text!r} to {end}' for text, end in zip(steps.texts, steps.ends, strict=True))}"
     for name, arguments in CHATS.items():
         yield f"chat, {name}: {_chat(real, PromptParams(style='chat', template='{question}', **arguments))}"
 

@@ -16,8 +16,9 @@ from misstep.credit.layouts import Answer, Blamed, ProblemAnswers, options
 from misstep.credit.steps import StepCutter, StepRule
 from misstep.generation.text import decode, decode_continuation
 from misstep.plan.params import PromptParams
-from tests.tokenizers.models import RealTokenizer
+from tests.tokenizers.models import DISTINCT, RealTokenizer
 
+pytestmark = pytest.mark.parametrize("real", DISTINCT, indirect=True, scope="session")
 RULES = get_args(StepRule)
 CHAT = PromptParams(style="chat", template="{question}")
 HOSTILE = [
@@ -41,6 +42,9 @@ HOSTILE = [
     "ĠaĊb",
     "<0x0A> <0xFF>",
     "<b>bold</b> a<b>c",
+    "0<s>1 <unk> <pad> <bos>",
+    "<|im_start|>user\n<think> <start_of_turn> <|start|>",
+    "<|begin_of_text|><|start_header_id|> <｜begin▁of▁sentence｜><｜User｜>",
     "###\n####",
     "x.\n/y.\n//z",
     "\u2028\u2029\x0b\x0c\x85",
@@ -55,12 +59,15 @@ TEXT = st.one_of(
     st.tuples(st.sampled_from(HOSTILE), st.sampled_from(HOSTILE)).map("".join),
 )
 BORDERS = ["Question: {question}\nAnswer:\n", "{question}", "{question} ", "{question}:", "Q {question}\n\nA\t"]
-many = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+many = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def kept(real: RealTokenizer, text: str) -> str:
-    """A text as the tokenizer's own normalisation leaves it: Qwen's composes letters and their marks."""
-    return unicodedata.normalize("NFC", text) if real.case.startswith("qwen") else text
+    """A text as the tokenizer's own rules leave it: Qwen's composes letters and their marks, and SentencePiece has one
+    token for a space and the sign that stands for it."""
+    if real.case.startswith("qwen"):
+        return unicodedata.normalize("NFC", text)
+    return text.replace("▁", " ") if real.case.startswith(("llama2", "gemma")) else text
 
 
 def prompts(real: RealTokenizer) -> Sequence[PromptParams]:
@@ -147,7 +154,7 @@ def test_the_rejected_side_is_an_exact_slice(
         correct=[Answer(tuple(right), text, "sample", 0)],
         wrong=[],
         blamed=[Blamed(1, tuple(response), steps.ends, steps.texts, names, pit, None)],
-        solved={name: [answer] for name in names},
+        solved={name: [answer] for name in names[:pit]},  # more would refute the pit
     )
     ((pair, *_),) = options(layout, problem, seed=0)  # type: ignore[arg-type]
     whole = [*prompt, *response]
