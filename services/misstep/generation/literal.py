@@ -27,11 +27,15 @@ class LiteralText:
 
     Args:
         tokenizer: a Hugging Face tokenizer.
+        more: ids of added tokens that count as special here, though the tokenizer does not mark them so. White space is
+            never special.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, more: Collection[int] = ()) -> None:
         self._tokenizer = tokenizer
-        self._special = {str(token): i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+        added = {int(i): token for i, token in tokenizer.added_tokens_decoder.items()}
+        chosen = {i: str(token) for i, token in added.items() if token.special or i in more}
+        self._special = {name: i for i, name in chosen.items() if name.strip()}
         names = sorted(self._special, key=len, reverse=True)  # of two that begin at one place, the longer is meant
         self._found = re.compile("|".join(map(re.escape, names)) or r"(?!)")
         self._hidden = re.compile(f"{_MARK}-([0-9]+)-{_MARK}")
@@ -77,7 +81,7 @@ class LiteralText:
             )
         form = json.loads(self._tokenizer.backend_tokenizer.to_str())
         for token in form["added_tokens"]:
-            if token["special"]:
+            if token["content"] in self._special:
                 token["content"] = _respelled(token["content"])
         model = form["model"]
         model["vocab"] = self._vocabulary(model["vocab"])

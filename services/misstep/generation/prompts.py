@@ -8,6 +8,7 @@ from typing import Any
 
 from misstep.errors import BadInput
 from misstep.generation.chat import ChatTemplate, Layout, Message
+from misstep.generation.ends import special_ids
 from misstep.generation.literal import LiteralText
 from misstep.generation.text import encode
 from misstep.plan.params import PromptParams
@@ -23,8 +24,9 @@ class PromptBuilder:
     ``plain`` puts the question into the template, after worked examples if there are any; ``chat`` makes it the user's
     turn of the tokenizer's chat template. A beginning-of-sequence token stands once where the tokenizer wants one.
 
-    What a question holds is text, also where it spells a special token; so is what a response holds, but for the spelling
-    of an end token, which is that token: training drops such a row.
+    What a question holds is text, also where it spells a special token or one that the chat template writes. So is what a
+    response holds, but for end tokens, since training drops a row with one inside, and for what the template writes that
+    is not marked special, since a model may write a think block.
 
     Args:
         tokenizer: a Hugging Face tokenizer.
@@ -70,10 +72,9 @@ class PromptBuilder:
     def continuation_ids(self, text: str) -> list[int]:
         """Return the token ids of a text that a model wrote after a prompt, with the end token: as ``response_ids``,
         but for the space that a chat template puts before an answer, which the model wrote itself."""
-        ends = self._ends | {self.end_id}
-        if self._literal.concerns(text, but=ends):
-            literal = self._literal
-            shown = literal.show(literal.respell(literal.hide(text, but=ends)))
+        literal, meant = self._literal, self._own_tokens
+        if literal.concerns(text, but=meant):
+            shown = literal.show(literal.respell(literal.hide(text, but=meant)))
             return [*_behind(literal.tokenizer, literal.respell(self._before), shown), self.end_id]
         return [*_behind(self.tokenizer, self._before, text), self.end_id]
 
@@ -99,7 +100,13 @@ class PromptBuilder:
 
     @cached_property
     def _literal(self) -> LiteralText:
-        return LiteralText(self.tokenizer)
+        return LiteralText(self.tokenizer, self._own_tokens)
+
+    @cached_property
+    def _own_tokens(self) -> frozenset[int]:
+        """The end tokens, and what the chat template writes that is not marked special, such as ``<think>``."""
+        written = encode(self.tokenizer, self._before) if self._chat is not None else []
+        return self._ends | {self.end_id} | (frozenset(written) - special_ids(self.tokenizer))
 
     @cached_property
     def _beginning(self) -> list[int]:
