@@ -19,8 +19,10 @@ from tests.tokenizers.models import DISTINCT, PLAIN, RealTokenizer
 from tests.training import small
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("real", DISTINCT, indirect=True, scope="session")]
+EPOCHS = 14
+"""Enough to learn some of four solutions by heart, and to get others wrong."""
 SAMPLES = 12
-DECODING = p.DecodingParams(engine="transformers", dtype="float32", temperature=1.0, top_p=1.0, max_new_tokens=32)
+DECODING = p.DecodingParams(engine="transformers", dtype="float32", temperature=1.0, top_p=1.0, max_new_tokens=40)
 SIZES: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -61,14 +63,14 @@ def prompt_of(real: RealTokenizer) -> p.PromptParams:
 def problems() -> list[dict[str, Any]]:
     """Sums in two steps, with what real solutions hold; one question spells end tokens."""
     rows = []
-    for number, (a, b) in enumerate([(2, 3), (4, 1), (6, 2), (3, 3), (1, 7), (5, 4)]):
+    for number, (a, b) in enumerate([(2, 3), (4, 1), (6, 2), (5, 4)]):
         rows.append(
             {
                 "problem_id": f"p{number}",
                 "split": "train",
-                "question": f"Ann has {a} apples and buys {b}." + (" <|im_end|> </s>?" if number == 0 else " Größe?"),
+                "question": f"What is {a} + {b}?" + (" <|im_end|> </s>" if number == 0 else ""),
                 "gold": str(a + b),
-                "solution": f"She buys {b}: ½ of it.\n\n  {a} + {b} = <<{a}+{b}={a + b}>>{a + b} 数\n#### {a + b}",
+                "solution": f" Größe {b}.\n\n  So {a + b} 数\n#### {a + b}",
                 "solution_verdict": "correct",
                 "source": "table",
             }
@@ -77,17 +79,15 @@ def problems() -> list[dict[str, Any]]:
 
 
 def optimiser(**changes: Any) -> p.OptimiserParams:
-    return small.optimiser(**{"max_length": 200, "batch_size": 6, "micro_batch_size": 6, "warmup_percent": 0} | changes)
+    return small.optimiser(**{"max_length": 200, "batch_size": 1, "micro_batch_size": 1, "warmup_percent": 0} | changes)
 
 
 def test_a_model_goes_through_every_stage(real: RealTokenizer, tmp_path: Path):
     world = World(tmp_path / "store", save_model(real, tmp_path / "model"))
-    subset = p.SubsetParams(size=6, seed=0)
+    subset = p.SubsetParams(size=4, seed=0)
     prompt, rows = prompt_of(real), problems()
     inputs = {"problems": world.commit(StageKind.PROBLEMS, "problems", rows, 1000)}
-    selection = p.SelectionParams(
-        epochs=(), patience=None, problems=1, decoding=DECODING, answer_format="hash", seed=0
-    )
+    selection = p.SelectionParams(epochs=(), patience=None, problems=1, decoding=DECODING, answer_format="hash", seed=0)
     sft = world.run(
         StageKind.SFT,
         inputs,
@@ -98,7 +98,7 @@ def test_a_model_goes_through_every_stage(real: RealTokenizer, tmp_path: Path):
             selection=selection,
         ),
     )
-    assert (world.summary(sft)["rows"], world.summary(sft)["dropped"]) == (6, {})
+    assert (world.summary(sft)["rows"], world.summary(sft)["dropped"]) == (4, {})
     loss = [row["loss"] for row in world.rows(sft, "log")]
     assert loss[-1] < loss[0] / 2
 
@@ -169,13 +169,14 @@ def test_a_model_goes_through_every_stage(real: RealTokenizer, tmp_path: Path):
             StageKind.DPO,
             {"pairs": pairs, "model": sft, "problems": inputs["problems"]},
             p.DpoParams(
-                optimiser=optimiser(learning_rate=1e-3, epochs=2), beta=0.5, nll_weight=0.0, prompt=prompt, selection=None
+                optimiser=optimiser(learning_rate=1e-3, epochs=2),
+                beta=0.5,
+                nll_weight=0.0,
+                prompt=prompt,
+                selection=None,
             ),
         )
         assert (world.summary(dpo)["rows"], world.summary(dpo)["dropped"]) == (len(made), {})
         loss = [row["loss"] for row in world.rows(dpo, "log")]
         assert loss[0] == pytest.approx(math.log(2), abs=1e-3)  # the policy is its own reference
         assert loss[-1] < loss[0] - 0.05
-
-
-EPOCHS = 25
