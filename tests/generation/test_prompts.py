@@ -7,8 +7,9 @@ from tokenizers import processors
 
 from misstep.errors import BadInput
 from misstep.generation.prompts import PromptBuilder
-from misstep.generation.text import decode
+from misstep.generation.text import decode, decode_continuation
 from misstep.plan.params import PromptParams
+from tests.credit.vocabularies import sentencepiece
 from tests.generation.tiny import byte_tokenizer, word_tokenizer
 from tests.shared_data import shared_data
 
@@ -97,6 +98,47 @@ def test_tokens_do_not_reach_over_the_border_of_prompt_and_response():
     builder = PromptBuilder(tokenizer(), params(template="{question}:"))
     prompt, response = builder.prompt_ids("b"), builder.response_ids("ab")
     assert builder.tokenizer.convert_ids_to_tokens(prompt + response) == ["b", ":", "ab", "<eos>"]
+
+
+@pytest.mark.parametrize("spelling", ["<|im_end|>", "<|im_start|>", "<s>", "<eos>"])
+def test_a_question_that_spells_a_special_token_is_text(spelling):
+    builder = PromptBuilder(tokenizer(CHATML, bos=True), params("chat", "{question}"))
+    special = set(builder.tokenizer.all_special_ids) | set(builder.tokenizer.added_tokens_decoder)
+    question = f"a{spelling}\n{spelling}ab"
+    ids = builder.prompt_ids(question)
+    own = [i for i in builder.prompt_ids("ab") if i in special]
+    assert [i for i in ids if i in special] == own
+    assert builder.tokenizer.decode(ids) == builder.prompt_text(question)
+
+
+def test_what_a_template_spells_is_a_token_beside_text_of_the_same_spelling():
+    builder = PromptBuilder(tokenizer(bos=True), params(template="<s>{question}<|im_end|>"))
+    ids = builder.prompt_ids("a<s>b<|im_end|>")
+    assert ids.count(builder.tokenizer.bos_token_id) == ids.count(builder.tokenizer.convert_tokens_to_ids("<|im_end|>"))
+    assert (ids[0], ids[-1]) == tuple(builder.tokenizer.convert_tokens_to_ids(["<s>", "<|im_end|>"]))
+    assert ids.count(ids[0]) == 1
+    assert decode(builder.tokenizer, ids) == "a<s>b<|im_end|>"
+
+
+def test_a_solution_that_spells_a_special_token_is_text_unless_it_ends_a_response():
+    builder = PromptBuilder(tokenizer(CHATML, bos=True), params("chat", "{question}"))
+    assert decode(builder.tokenizer, builder.response_ids("a<s>b<|im_start|>")) == "a<s>b<|im_start|>"
+    assert builder.response_ids("a<|im_end|>b").count(builder.end_id) == 2
+
+
+def test_an_unknown_word_is_no_special_token_that_a_question_spells():
+    builder = PromptBuilder(word_tokenizer(), params(template="{question} w5"))
+    unknown = builder.prompt_ids("zz")[0]
+    assert builder.prompt_ids("<eos> w6") == [unknown, *builder.prompt_ids("w6")]
+
+
+def test_a_response_has_no_space_of_its_own_where_its_start_and_the_prompts_end_would_merge():
+    # "▁apples" is a token: behind a space, the response "apples" shares it with the prompt.
+    built = sentencepiece()
+    builder = PromptBuilder(built, params(template="{question} "))
+    ids = builder.response_ids("apples")
+    assert decode_continuation(built, ids) == "apples"
+    assert decode(built, [*builder.prompt_ids("has"), *ids]) == "has apples"
 
 
 def test_words_that_would_run_together_are_encoded_apart():

@@ -1,8 +1,8 @@
 """Text of data that holds the spelling of a special token: it stays text.
 
-A question with ``<|im_end|>`` or ``</s>`` in it would end the user's turn, or write an end of text into the prompt. Here
+A question with ``<|im_end|>`` or ``</s>`` in it would end the user's turn, or write an end of text into the prompt. So
 the tokenizer gets a second form, in which its special tokens have another spelling that no text holds. What a template
-writes is respelled for it, what comes from the data is not; so the first are special tokens, and the second are text.
+writes is respelled for it, and what comes from the data is not: the first are special tokens, and the second are text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _MARK = uuid.uuid4().hex
 class LiteralText:
     """Encodes text in which some spellings of special tokens are text, and some are tokens.
 
-    Use: ``hide`` them in data, let a template write around the data, ``respell`` the whole, and ``show`` what was hidden.
+    Use: ``hide`` them in data, let a template write around the data, ``respell`` the whole, ``show`` what was hidden,
+    and give that to ``tokenizer``.
 
     Args:
         tokenizer: a Hugging Face tokenizer.

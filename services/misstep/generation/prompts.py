@@ -24,9 +24,9 @@ class PromptBuilder:
     ``plain`` puts the question into the template, after worked examples if there are any; ``chat`` makes it the user's
     turn of the tokenizer's chat template. A beginning-of-sequence token stands once where the tokenizer wants one.
 
-    What a question holds is text, also where it spells a special token or one that the chat template writes. So is what a
-    response holds, but for end tokens, since training drops a row with one inside, and for what the template writes that
-    is not marked special, since a model may write a think block.
+    What a question holds is text, also where it spells a special token or one that the chat template writes. So is what
+    a response holds, but for end tokens, since training drops a row with one inside, and for what the template writes
+    that is not marked special, since a model may write a think block.
 
     Args:
         tokenizer: a Hugging Face tokenizer.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tokenizers.models import CASES, RealTokenizer, real_tokenizer
+from tests.real_tokenizers.models import CASES, RealTokenizer, real_tokenizer
 
 
 @pytest.fixture(scope="session", params=CASES)

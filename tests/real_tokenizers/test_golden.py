@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from misstep.credit.steps import StepCutter
@@ -12,7 +11,7 @@ from misstep.errors import BadInput
 from misstep.generation.fingerprint import fingerprint
 from misstep.generation.prompts import check_taught_end
 from misstep.plan.params import PromptParams
-from tests.tokenizers.models import RealTokenizer
+from tests.real_tokenizers.models import RealTokenizer
 
 QUESTION = "Ann has 2 apples and buys 3 more.  How many?"
 SOLUTION = "She buys 3, so $2 + 3 = \\boxed{5}$. That is <<2+3=5>>5 apples.\n\n  Two spaces first, 数学.\n#### 5"
@@ -34,7 +33,8 @@ def page(real: RealTokenizer) -> Iterator[str]:
     yield f"response: {' '.join(real.tokens(response))}"
     for rule in ("lines", "sentences"):
         steps = StepCutter(real.pieces, rule, 16).cut(response)
-        yield f"steps by {rule}: {' | '.join(f'{text!r} to {end}' for text, end in zip(steps.texts, steps.ends, strict=True))}"
+        found = zip(steps.texts, steps.ends, strict=True)
+        yield f"steps by {rule}: {' | '.join(f'{text!r} to {end}' for text, end in found)}"
     for name, arguments in CHATS.items():
         yield f"chat, {name}: {_chat(real, PromptParams(style='chat', template='{question}', **arguments))}"
 

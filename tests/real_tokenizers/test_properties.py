@@ -16,7 +16,7 @@ from misstep.credit.layouts import Answer, Blamed, ProblemAnswers, options
 from misstep.credit.steps import StepCutter, StepRule
 from misstep.generation.text import decode, decode_continuation
 from misstep.plan.params import PromptParams
-from tests.tokenizers.models import DISTINCT, RealTokenizer
+from tests.real_tokenizers.models import DISTINCT, RealTokenizer
 
 pytestmark = pytest.mark.parametrize("real", DISTINCT, indirect=True, scope="session")
 RULES = get_args(StepRule)

@@ -15,7 +15,7 @@ from misstep.generation.presets import PRESETS
 from misstep.generation.prompts import PromptBuilder
 from misstep.generation.tokenizers import Reading, read_tokenizer
 from misstep.plan.params import PromptParams
-from tests.tokenizers.packages import tokenizer_files
+from tests.real_tokenizers.packages import tokenizer_files
 
 TYPES = {
     "llama2": ("llama",),

@@ -9,7 +9,7 @@ from misstep.errors import BadInput
 from misstep.generation.ends import end_ids, special_ids
 from misstep.generation.text import decode_continuation
 from misstep.plan.params import PromptParams
-from tests.tokenizers.models import DISTINCT, RealTokenizer
+from tests.real_tokenizers.models import DISTINCT, RealTokenizer
 
 pytestmark = pytest.mark.parametrize("real", DISTINCT, indirect=True, scope="session")
 CHAT = PromptParams(style="chat", template="{question}", system="Be brief.", examples=(("1 + 1?", "2"),))

@@ -15,7 +15,7 @@ from misstep.generation.text import decode_continuation
 from misstep.plan import params as p
 from misstep.plan.frozen import StageKind
 from tests.credit.inputs import World
-from tests.tokenizers.models import DISTINCT, PLAIN, RealTokenizer
+from tests.real_tokenizers.models import DISTINCT, PLAIN, RealTokenizer
 from tests.training import small
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("real", DISTINCT, indirect=True, scope="session")]
@@ -169,7 +169,7 @@ def test_a_model_goes_through_every_stage(real: RealTokenizer, tmp_path: Path):
             StageKind.DPO,
             {"pairs": pairs, "model": sft, "problems": inputs["problems"]},
             p.DpoParams(
-                optimiser=optimiser(learning_rate=1e-3, epochs=2),
+                optimiser=optimiser(learning_rate=5e-3, epochs=2),
                 beta=0.5,
                 nll_weight=0.0,
                 prompt=prompt,
@@ -179,4 +179,4 @@ def test_a_model_goes_through_every_stage(real: RealTokenizer, tmp_path: Path):
         assert (world.summary(dpo)["rows"], world.summary(dpo)["dropped"]) == (len(made), {})
         loss = [row["loss"] for row in world.rows(dpo, "log")]
         assert loss[0] == pytest.approx(math.log(2), abs=1e-3)  # the policy is its own reference
-        assert loss[-1] < loss[0] - 0.05
+        assert sum(loss[-len(made) :]) / len(made) < math.log(2) - 0.05
