@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import processors
+from tokenizers import Tokenizer, decoders, models, normalizers, processors
+from transformers import PreTrainedTokenizerFast
 
 from misstep.errors import BadInput
 from misstep.generation.prompts import PromptBuilder
 from misstep.generation.text import decode, decode_continuation
 from misstep.plan.params import PromptParams
-from tests.credit.vocabularies import sentencepiece
 from tests.generation.tiny import byte_tokenizer, word_tokenizer
 from tests.shared_data import shared_data
 
@@ -133,12 +133,16 @@ def test_an_unknown_word_is_no_special_token_that_a_question_spells():
 
 
 def test_a_response_has_no_space_of_its_own_where_its_start_and_the_prompts_end_would_merge():
-    # "▁apples" is a token: behind a space, the response "apples" shares it with the prompt.
-    built = sentencepiece()
-    builder = PromptBuilder(built, params(template="{question} "))
-    ids = builder.response_ids("apples")
-    assert decode_continuation(built, ids) == "apples"
-    assert decode(built, [*builder.prompt_ids("has"), *ids]) == "has apples"
+    # Llama-2's way, with one merge: behind a space, the response "ab" shares the token "▁a" with the prompt.
+    built = Tokenizer(
+        models.BPE({"<eos>": 0, "<unk>": 1, "▁": 2, "a": 3, "b": 4, "▁a": 5}, [("▁", "a")], unk_token="<unk>")
+    )
+    built.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    built.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    spaced = PreTrainedTokenizerFast(tokenizer_object=built, eos_token="<eos>", unk_token="<unk>")
+    builder = PromptBuilder(spaced, params(template="{question} "))
+    assert decode_continuation(spaced, builder.response_ids("ab")) == "ab"
+    assert decode(spaced, builder.prompt_ids("b") + builder.response_ids("ab")) == "b ab"
 
 
 def test_words_that_would_run_together_are_encoded_apart():
