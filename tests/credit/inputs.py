@@ -1,4 +1,4 @@
-"""Artifacts for the credit and pairs stages: strides problems, answered by the quickstart's base model."""
+"""Artifacts for the credit and pairs stages: strides problems, answered by the quickstart's base model or another."""
 
 from __future__ import annotations
 
@@ -67,8 +67,9 @@ def open_prepared(ctx: StageContext) -> Work:
 class World:
     """Problems, samples and verdicts in a store, and the credit and pairs stages run on them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, model: Path = BASE) -> None:
         self.storage = Storage(uri=folder.as_uri())
+        self._model = External(uri=str(model), digest="base")
         self._count = 0
 
     def commit(
@@ -94,8 +95,10 @@ class World:
         }
 
     def run(self, kind: StageKind, inputs: dict[str, str], params: p.Params, block_rows: int = 16) -> str:
-        """Run a stage with its real code; return its key."""
+        """Run a stage with its real code; return its key. The model is the external one, unless it is among the
+        inputs."""
         self._count += 1
+        without = kind in {StageKind.PAIRS, StageKind.VERIFY} or "model" in inputs
         key = f"{kind.value}-{self._count:04d}"
         stage = FrozenStage(
             kind=kind,
@@ -103,7 +106,7 @@ class World:
             key=key,
             params=params.model_dump(),
             inputs=inputs,
-            externals={} if kind is StageKind.PAIRS else {"model": External(uri=str(BASE), digest="base")},
+            externals={} if without else {"model": self._model},
             storage=self.storage,
             block_rows=block_rows,
             resources=Resources(memory_mib=1600, batch_rows=128),

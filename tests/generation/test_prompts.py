@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import processors
+from tokenizers import Tokenizer, decoders, models, normalizers, processors
+from transformers import PreTrainedTokenizerFast
 
 from misstep.errors import BadInput
 from misstep.generation.prompts import PromptBuilder
-from misstep.generation.text import decode
+from misstep.generation.text import decode, decode_continuation
 from misstep.plan.params import PromptParams
 from tests.generation.tiny import byte_tokenizer, word_tokenizer
 from tests.shared_data import shared_data
@@ -97,6 +98,51 @@ def test_tokens_do_not_reach_over_the_border_of_prompt_and_response():
     builder = PromptBuilder(tokenizer(), params(template="{question}:"))
     prompt, response = builder.prompt_ids("b"), builder.response_ids("ab")
     assert builder.tokenizer.convert_ids_to_tokens(prompt + response) == ["b", ":", "ab", "<eos>"]
+
+
+@pytest.mark.parametrize("spelling", ["<|im_end|>", "<|im_start|>", "<s>", "<eos>"])
+def test_a_question_that_spells_a_special_token_is_text(spelling):
+    builder = PromptBuilder(tokenizer(CHATML, bos=True), params("chat", "{question}"))
+    special = set(builder.tokenizer.all_special_ids) | set(builder.tokenizer.added_tokens_decoder)
+    question = f"a{spelling}\n{spelling}ab"
+    ids = builder.prompt_ids(question)
+    own = [i for i in builder.prompt_ids("ab") if i in special]
+    assert [i for i in ids if i in special] == own
+    assert builder.tokenizer.decode(ids) == builder.prompt_text(question)
+
+
+def test_what_a_template_spells_is_a_token_beside_text_of_the_same_spelling():
+    builder = PromptBuilder(tokenizer(bos=True), params(template="<s>{question}<|im_end|>"))
+    ids = builder.prompt_ids("a<s>b<|im_end|>")
+    assert ids.count(builder.tokenizer.bos_token_id) == ids.count(builder.tokenizer.convert_tokens_to_ids("<|im_end|>"))
+    assert (ids[0], ids[-1]) == tuple(builder.tokenizer.convert_tokens_to_ids(["<s>", "<|im_end|>"]))
+    assert ids.count(ids[0]) == 1
+    assert decode(builder.tokenizer, ids) == "a<s>b<|im_end|>"
+
+
+def test_a_solution_that_spells_a_special_token_is_text_unless_it_ends_a_response():
+    builder = PromptBuilder(tokenizer(CHATML, bos=True), params("chat", "{question}"))
+    assert decode(builder.tokenizer, builder.response_ids("a<s>b<|im_start|>")) == "a<s>b<|im_start|>"
+    assert builder.response_ids("a<|im_end|>b").count(builder.end_id) == 2
+
+
+def test_an_unknown_word_is_no_special_token_that_a_question_spells():
+    builder = PromptBuilder(word_tokenizer(), params(template="{question} w5"))
+    unknown = builder.prompt_ids("zz")[0]
+    assert builder.prompt_ids("<eos> w6") == [unknown, *builder.prompt_ids("w6")]
+
+
+def test_a_response_has_no_space_of_its_own_where_its_start_and_the_prompts_end_would_merge():
+    # Llama-2's way, with one merge: behind a space, the response "ab" shares the token "▁a" with the prompt.
+    built = Tokenizer(
+        models.BPE({"<eos>": 0, "<unk>": 1, "▁": 2, "a": 3, "b": 4, "▁a": 5}, [("▁", "a")], unk_token="<unk>")
+    )
+    built.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    built.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    spaced = PreTrainedTokenizerFast(tokenizer_object=built, eos_token="<eos>", unk_token="<unk>")
+    builder = PromptBuilder(spaced, params(template="{question} "))
+    assert decode_continuation(spaced, builder.response_ids("ab")) == "ab"
+    assert decode(spaced, builder.prompt_ids("b") + builder.response_ids("ab")) == "b ab"
 
 
 def test_words_that_would_run_together_are_encoded_apart():

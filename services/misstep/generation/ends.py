@@ -65,5 +65,9 @@ def first_end(tokenizer: Any, tail: str, ends: frozenset[int]) -> int | None:
 
 
 def _is_text(tokenizer: Any, number: int) -> bool:
-    """Return whether a token is an ordinary piece of text, neither special nor added."""
-    return number not in tokenizer.added_tokens_decoder and number not in tokenizer.all_special_ids
+    """Return whether a token is an ordinary piece of text: neither special nor added, or added and white space (Gemma's
+    runs of newlines)."""
+    if number in special_ids(tokenizer):
+        return False
+    added = tokenizer.added_tokens_decoder.get(number)
+    return added is None or not str(added).strip()

@@ -8,6 +8,8 @@ from typing import Any
 
 from misstep.errors import BadInput
 from misstep.generation.chat import ChatTemplate, Layout, Message
+from misstep.generation.ends import special_ids
+from misstep.generation.literal import LiteralText
 from misstep.generation.text import encode
 from misstep.plan.params import PromptParams
 
@@ -22,6 +24,10 @@ class PromptBuilder:
     ``plain`` puts the question into the template, after worked examples if there are any; ``chat`` makes it the user's
     turn of the tokenizer's chat template. A beginning-of-sequence token stands once where the tokenizer wants one.
 
+    What a question holds is text, also where it spells a special token or one that the chat template writes. So is what
+    a response holds, but for end tokens, since training drops a row with one inside, and for what the template writes
+    that is not marked special, since a model may write a think block.
+
     Args:
         tokenizer: a Hugging Face tokenizer.
         ends: the tokens at which sampling stops (``ends.end_ids``), beside those that are special.
@@ -33,6 +39,7 @@ class PromptBuilder:
 
     def __init__(self, tokenizer: Any, params: PromptParams, ends: Collection[int] = ()) -> None:
         self.tokenizer, self.params = tokenizer, params
+        self._ends = frozenset(ends)
         if QUESTION not in params.template:
             raise BadInput("spec.policy.prompt.template", params.template, f"Write {QUESTION} where the question goes.")
         if tokenizer.eos_token_id is None:
@@ -51,7 +58,11 @@ class PromptBuilder:
 
     def prompt_ids(self, question: str) -> list[int]:
         """Return the token ids that stand before a response to this question."""
-        ids = encode(self.tokenizer, self.prompt_text(question))
+        if self._literal.concerns(question):
+            text = self._literal.respell(self.prompt_text(self._literal.hide(question)))
+            ids = encode(self._literal.tokenizer, self._literal.show(text))
+        else:
+            ids = encode(self.tokenizer, self.prompt_text(question))
         return ids if self._chat is not None or ids[:1] == self._beginning else self._beginning + ids
 
     def response_ids(self, solution: str) -> list[int]:
@@ -61,8 +72,11 @@ class PromptBuilder:
     def continuation_ids(self, text: str) -> list[int]:
         """Return the token ids of a text that a model wrote after a prompt, with the end token: as ``response_ids``,
         but for the space that a chat template puts before an answer, which the model wrote itself."""
-        ids = self._behind(self._before, text)
-        return [*(encode(self.tokenizer, text) if ids is None else ids), self.end_id]
+        literal, meant = self._literal, self._own_tokens
+        if literal.concerns(text, but=meant):
+            shown = literal.show(literal.respell(literal.hide(text, but=meant)))
+            return [*_behind(literal.tokenizer, literal.respell(self._before), shown), self.end_id]
+        return [*_behind(self.tokenizer, self._before, text), self.end_id]
 
     @property
     def end_id(self) -> int:
@@ -83,6 +97,16 @@ class PromptBuilder:
     @cached_property
     def _before(self) -> str:
         return self.prompt_text(_ANY)
+
+    @cached_property
+    def _literal(self) -> LiteralText:
+        return LiteralText(self.tokenizer, self._own_tokens)
+
+    @cached_property
+    def _own_tokens(self) -> frozenset[int]:
+        """The end tokens, and what the chat template writes that is not marked special, such as ``<think>``."""
+        written = encode(self.tokenizer, self._before) if self._chat is not None else []
+        return self._ends | {self.end_id} | (frozenset(written) - special_ids(self.tokenizer))
 
     @cached_property
     def _beginning(self) -> list[int]:
@@ -106,18 +130,22 @@ class PromptBuilder:
         # Not str.format: problems are full of braces.
         return self.params.template.replace(QUESTION, question)
 
-    def _behind(self, before: str, text: str) -> list[int] | None:
-        """Encode a text behind another, or return None where no token begins at the border between them.
 
-        Some tokenizers mark the start of a text with a space of its own, which a response must not have.
-        """
-        if not self.tokenizer.is_fast:
-            return None
-        encoded = self.tokenizer(before + text, add_special_tokens=False, return_offsets_mapping=True)
-        ids, spans = list(encoded["input_ids"]), encoded["offset_mapping"]
-        first = next((i for i, (_, end) in enumerate(spans) if end > len(before)), len(ids))
-        crosses = first < len(ids) and spans[first][0] < len(before)
-        return None if crosses or ids[:first] != encode(self.tokenizer, before) else ids[first:]
+def _behind(tokenizer: Any, before: str, text: str) -> list[int]:
+    """Encode a text behind another. Where a token would reach over the border between them, it is encoded behind a new
+    line instead, and alone where that is no better.
+
+    Some tokenizers mark the start of a text with a space of its own, which a response must not have.
+    """
+    if tokenizer.is_fast:
+        for other in (before, "\n"):
+            encoded = tokenizer(other + text, add_special_tokens=False, return_offsets_mapping=True)
+            ids, spans = list(encoded["input_ids"]), encoded["offset_mapping"]
+            first = next((i for i, (_, end) in enumerate(spans) if end > len(other)), len(ids))
+            crosses = first < len(ids) and spans[first][0] < len(other)
+            if not crosses and ids[:first] == encode(tokenizer, other):
+                return ids[first:]
+    return encode(tokenizer, text)
 
 
 def check_taught_end(builder: PromptBuilder, ends: Collection[int]) -> None:
