@@ -150,8 +150,8 @@ class FrozenStage(BaseModel):
     inputs: dict[str, str] = Field(default_factory=dict)
     """role -> key of the stage that made it."""
     after: tuple[str, ...] = ()
-    """Keys of stages that must have passed before this one starts, but which it does not read: checks. No part of the key,
-    so that a new version of a check re-keys no finished work."""
+    """Keys of stages that must have passed before this one starts, but which it does not read: checks. No part of the
+    key, so that a new version of a check re-keys no finished work."""
     externals: dict[str, External] = Field(default_factory=dict)
     storage: Storage
     shards: int = 1
