@@ -21,7 +21,7 @@ _DIFFER_ROUNDED = sympy.Float("1e-3", 30)
 
 
 def is_quantity(value: object) -> bool:
-    """Return whether this is an expression with a value at each point: no relation, set, tuple, matrix, or undefined function."""
+    """Return whether an expression has a value at each point: no relation, set, matrix or undefined function."""
     return (
         isinstance(value, Expr)
         and not isinstance(value, MatrixBase)
