@@ -141,6 +141,8 @@ def test_the_parser_reads_what_was_written(rng: Random, depth: int) -> None:
         ("2(3)", "6", Verdict.CORRECT),
         ("2(3)", "5", Verdict.WRONG),
         ("(2)(3)", "6", Verdict.CORRECT),
+        (r"(\binom{3}{1})(\binom{3}{1})", "9", Verdict.CORRECT),
+        (r"\binom{3}{1}\binom{4}{1}", "12", Verdict.CORRECT),
         (r"2\frac{3}{2}", "3", Verdict.CORRECT),
         (r"2\frac{1}{2}", r"\frac{5}{2}", Verdict.CORRECT),
         (r"3\binom{8}{1}", "24", Verdict.CORRECT),

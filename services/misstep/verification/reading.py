@@ -28,8 +28,8 @@ _RULES = [
     for pattern, replacement in (
         (r"(?<![\d./_^])(\d+) (\d+)/(\d+)(?![\d/])", r"\1\\frac{\2}{\3}"),
         (r"(?<![_^\d.])(\d[\d.]*|\\pi)\s*\((?=\s*-?\s*[\d\\.])", r"\1 \\cdot ("),
-        (r"(\(\s*-?[\d.]+\s*\))\s*(?=\()", r"\1 \\cdot "),
-        (r"(?<=\d)\s*(?=\\binom)", r" \\cdot "),
+        (r"\)\s*(?=\()", r") \\cdot "),
+        (r"(?<=[\d)!}])\s*(?=\\binom(?![a-zA-Z]))", r" \\cdot "),
         (rf"({_FUNCTION})\s*({_BARE})(?=\s*\\(?:cdot|times)(?![a-zA-Z]))", r"\1(\2)"),
     )
 ]

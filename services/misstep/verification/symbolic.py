@@ -7,7 +7,6 @@ any time and memory, and nothing here limits either (math-verify's own time-outs
 from __future__ import annotations
 
 import logging
-import random
 import re
 from dataclasses import replace
 from fractions import Fraction
@@ -15,15 +14,15 @@ from functools import lru_cache
 
 import sympy
 from math_verify import LatexExtractionConfig, parse, verify
-from sympy import Basic, Expr, Float, MatrixBase, Rational, Symbol
-from sympy.core.relational import Relational
+from sympy import Basic, MatrixBase, Rational
 
 from misstep.verification.answer import Answer, read_tidied
 from misstep.verification.equivalence import decide, is_region, may_differ_in_brackets, order_of, read_answer
-from misstep.verification.exact import Exact, Match, is_conversion, rounded
+from misstep.verification.exact import is_conversion
 from misstep.verification.grammar import is_understood
 from misstep.verification.measured import in_unit_of, without_unit
 from misstep.verification.normal import tidy
+from misstep.verification.numeric import DIGITS, Outcome, compare_numerically, confirm, is_quantity, is_rounded
 from misstep.verification.quantity import parse_exact
 from misstep.verification.reading import other_reading, spell_complex, spell_out
 from misstep.verification.regions import read_region, same_region
@@ -31,14 +30,8 @@ from misstep.verification.verdict import Verdict
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 
-Outcome = tuple[Verdict, str]
-
 MAX_NESTING = 60
 """Deeper brackets exhaust the parser's stack, and math-verify reports that as "not equal"."""
-_DIGITS = 60
-_AGREE = sympy.Float("1e-45", 30)
-_DIFFER = sympy.Float("1e-9", 30)
-_DIFFER_ROUNDED = sympy.Float("1e-3", 30)
 _LOGIC = re.compile(r"\\(?:forall|exists|implies|Rightarrow|iff|mod|pmod|equiv)(?![a-zA-Z])")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?|[a-zA-Z]|\([^()]*\))\s*\^\s*\\circ\s*")
 _SPELLING = replace(LatexExtractionConfig().normalization_config, units=False, boxed="last")
@@ -129,11 +122,11 @@ def _compare_named(pred: Answer, gold: Answer) -> Outcome:
 
 def _differ_by_conversion(pred: str, gold: str) -> bool:
     a, b = _parse(pred), _parse(gold)
-    if a is None or b is None or not (_is_quantity(a) and _is_quantity(b)):
+    if a is None or b is None or not (is_quantity(a) and is_quantity(b)):
         return False
     if a.free_symbols or b.free_symbols or not b:
         return False
-    quotient = sympy.nsimplify((a / b).evalf(_DIGITS), rational=True, tolerance=1e-20)
+    quotient = sympy.nsimplify((a / b).evalf(DIGITS), rational=True, tolerance=1e-20)
     return isinstance(quotient, Rational) and is_conversion(Fraction(int(quotient.p), int(quotient.q)), Fraction(1))
 
 
@@ -253,12 +246,12 @@ def _nesting(text: str) -> int:
 
 
 def _compare_values(gold: Basic | MatrixBase, pred: Basic | MatrixBase) -> Outcome:
-    quick = _compare_numerically(gold, pred)
+    quick = compare_numerically(gold, pred)
     if quick is not None:
         return quick
     if not _verify(gold, pred):
         return Verdict.WRONG, "symbolic"
-    return _confirm(gold, pred)
+    return confirm(gold, pred)
 
 
 def _verify(gold: Basic | MatrixBase, pred: Basic | MatrixBase) -> bool:
@@ -267,88 +260,13 @@ def _verify(gold: Basic | MatrixBase, pred: Basic | MatrixBase) -> bool:
     return same
 
 
-def _is_quantity(value: object) -> bool:
-    """An expression with a value at each point: no relation, set, tuple, matrix, or undefined function."""
-    return (
-        isinstance(value, Expr)
-        and not isinstance(value, MatrixBase)
-        and not value.has(sympy.core.function.AppliedUndef, Relational, sympy.oo, -sympy.oo)
-        and not value.has(sympy.Integral, sympy.Sum, sympy.Product, sympy.Limit, sympy.Derivative)
-    )
-
-
-def _compare_numerically(gold: Basic | MatrixBase, pred: Basic | MatrixBase) -> Outcome | None:
-    """Decide by evaluating both sides at a few points; None where that proves nothing.
-
-    Far cheaper than simplifying the difference, and free of math-verify's absolute tolerance, under which
-    1/2004! equals 1/2006!.
-    """
-    if not (_is_quantity(gold) and _is_quantity(pred)):
-        kinds = {_is_quantity(side): side for side in (gold, pred)}
-        if True in kinds and isinstance(kinds.get(False), sympy.Interval | sympy.Union | sympy.Tuple):
-            return Verdict.WRONG, "kind"
-        return None
-    if isinstance(gold, Symbol) or isinstance(pred, Symbol):
-        return None  # words come as symbols too
-    symbols = sorted(gold.free_symbols | pred.free_symbols, key=str)
-    if not symbols and gold.is_rational and pred.is_rational:
-        a, b = gold.doit(), pred.doit()
-        if isinstance(a, Rational) and isinstance(b, Rational):
-            return (Verdict.CORRECT if a == b else Verdict.WRONG), "rational"
-    rng = random.Random(0)
-    # At a positive integer, at a positive fraction, and at fractions of either sign: roots and logarithms are
-    # real at the first two, and what holds for whole numbers only holds at the first.
-    points = [
-        {symbol: sympy.Integer(rng.randrange(2, 12)) for symbol in symbols},
-        {symbol: Rational(rng.randrange(20, 90), 41) for symbol in symbols},
-        {symbol: Rational(-rng.randrange(20, 90), 43) for symbol in symbols},
-        {symbol: Rational(rng.choice((-1, 1)) * rng.randrange(20, 90), 47) for symbol in symbols},
-    ]
-    agreements = [_agree_at(gold, pred, point) for point in (points if symbols else points[:1])]
-    if all(agreements):
-        return Verdict.CORRECT, "numeric"
-    if not any(agreements) and False in agreements[:2]:
-        return Verdict.WRONG, "numeric"
-    if symbols and agreements[0] and agreements[1]:
-        return Verdict.UNPARSABLE, "numeric"  # equal for positive variables: sqrt(1/n) and 1/sqrt(n)
-    return None
-
-
-def _agree_at(gold: Expr, pred: Expr, point: dict[Symbol, Rational]) -> bool | None:
-    a, b = (side.subs(point).doit().evalf(_DIGITS) for side in (gold, pred))
-    if not (a.is_number and b.is_number and a.is_finite and b.is_finite):
-        return None
-    differ = _DIFFER if not (gold.has(Float) or pred.has(Float)) else _DIFFER_ROUNDED
-    size = max(abs(a), abs(b)).evalf(_DIGITS)
-    gap = abs(a - b).evalf(_DIGITS)
-    if not (size.is_Float or size.is_Rational) or not (gap.is_Float or gap.is_Rational):
-        return None
-    if size == 0:
-        return True
-    if size < sympy.Float("1e-40") and not (gold.is_zero is False and pred.is_zero is False):
-        return None  # may be a zero that rounding hides
-    if gap <= _AGREE * size:
-        return True
-    return False if gap > differ * size else None
-
-
-def _confirm(gold: Basic | MatrixBase, pred: Basic | MatrixBase) -> Outcome:
-    """Accept math-verify's "equal", unless only its absolute tolerance made it so."""
-    if _is_quantity(gold) and _is_quantity(pred) and not (gold.free_symbols or pred.free_symbols):
-        a, b = (side.doit().evalf(_DIGITS) for side in (gold, pred))
-        tolerance = sympy.Float("1e-5") if gold.has(Float) or pred.has(Float) else sympy.Float("1e-20")
-        if a.is_number and b.is_number and not abs(a - b) <= tolerance * max(abs(a), abs(b)):
-            return Verdict.UNPARSABLE, "tolerance"
-    return Verdict.CORRECT, "symbolic"
-
-
 def _explain_difference(
     pred: str, pred_value: Basic | MatrixBase, gold: str, gold_value: Basic | MatrixBase
 ) -> Outcome | None:
     """Find what notation may explain a difference: rounding, a vector as a tuple, degrees, the reach of a slash."""
     for text, other in ((pred, gold_value), (gold, pred_value)):
         number = parse_exact(text)
-        if number is not None and _is_rounded(number, other):
+        if number is not None and is_rounded(number, other):
             return Verdict.UNPARSABLE, "rounded"
     if isinstance(pred_value, MatrixBase) != isinstance(gold_value, MatrixBase):
         a, b = (sympy.Tuple(*v) if isinstance(v, MatrixBase) else v for v in (gold_value, pred_value))
@@ -364,10 +282,3 @@ def _explain_difference(
         if a is not None and b is not None and _compare_values(a, b)[0] is Verdict.CORRECT:
             return Verdict.UNPARSABLE, "slash"
     return None
-
-
-def _is_rounded(number: Exact, other: Basic | MatrixBase) -> bool:
-    if number.decimals is None or not _is_quantity(other) or other.free_symbols:
-        return False
-    value = other.doit().evalf(_DIGITS)
-    return bool(value.is_Float) and rounded(number, Fraction(str(value))) is not Match.DIFFERENT
