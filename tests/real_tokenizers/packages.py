@@ -53,7 +53,7 @@ def _pack(package: str, scratch: Path) -> str | None:
         return "npm is not installed"
     try:
         run = subprocess.run(
-            [npm, "pack", "--silent", package],
+            [npm, "pack", "--loglevel=error", package],
             cwd=scratch,
             env=os.environ | _QUICK,
             capture_output=True,

