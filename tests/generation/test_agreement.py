@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import random
+import weakref
 
 import numpy as np
 import pytest
@@ -80,11 +82,10 @@ def test_in_half_precision_the_same_way_is_chosen(name):
 
 
 def test_a_cache_that_spoils_rows_is_not_used_and_the_log_says_what_was_seen(monkeypatch, caplog):
-    model = tiny_model("mamba")
-    assert isinstance(decoder_for(model, 2), OrdinaryDecoder)
+    assert isinstance(decoder_for(tiny_model("mamba"), 2), OrdinaryDecoder)
     monkeypatch.setattr(OrdinaryDecoder, "move", lambda self, *_: self._select(np.arange(2)))  # the wrong rows
     with caplog.at_level(logging.WARNING):
-        assert isinstance(decoder_for(model, 2), FullPassDecoder)
+        assert isinstance(decoder_for(tiny_model("mamba"), 2), FullPassDecoder)
     (record,) = caplog.records
     assert "without a cache" in record.getMessage()
     assert "after a row left, logits differ by" in record.getMessage()
@@ -114,7 +115,18 @@ def test_a_window_that_is_wider_than_the_probe_is_looked_at(monkeypatch):
     attend = row_cache.row_attention
     blind = lambda *args, sliding_window=None, **rest: attend(*args, **rest)  # noqa: E731
     monkeypatch.setitem(row_cache.AttentionInterface._global_mapping, row_cache.ATTENTION, blind)
-    assert isinstance(decoder_for(model, 2), OrdinaryDecoder)
+    assert isinstance(decoder_for(tiny_model("mistral", sliding_window=100), 2), OrdinaryDecoder)
+
+
+def test_a_model_is_looked_at_once(monkeypatch):
+    model = tiny_model("mistral")
+    kind = type(decoder_for(model, 2))
+    monkeypatch.setattr(agreement, "Probe", None)
+    assert type(decoder_for(model, 3)) is kind
+    reference = weakref.ref(model)
+    del model
+    gc.collect()
+    assert reference() is None
 
 
 def test_models_with_windows_run_by_rows_only_where_the_type_is_known(monkeypatch):

@@ -183,7 +183,7 @@ def test_the_stage_keeps_the_page_and_refuses_before_anything_is_trained(tmp_pat
     run_stage(good, 0)
     manifest = read_manifest(open_store(storage), good.key)
     assert manifest.summary["model"]["text"]["end"] == "<|im_end|>"
-    assert "folder" not in manifest.summary["model"]
+    assert manifest.summary["model"]["folder"] == "unchecked"
     (folder / "chat_template.jinja").write_text(OPEN_THINK)
     with pytest.raises(BadInput, match=r"spec\.policy\.prompt"):
         run_stage(stage(PromptParams(style="chat", template="{question}")), 0)

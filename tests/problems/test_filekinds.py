@@ -6,8 +6,10 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -157,7 +159,8 @@ def test_a_folder_that_the_datasets_library_saved_is_named(tmp_path: Path) -> No
     datasets.Dataset.from_list(ROWS).save_to_disk(tmp_path / "train")
     message = refused(tmp_path / "train")
     assert "save_to_disk" in message
-    subprocess.run(["bash", "-ec", message[message.index("python3 -c") :]], check=True, timeout=120)
+    with_datasets = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    subprocess.run(["bash", "-ec", message[message.index("python3 -c") :]], check=True, timeout=120, env=with_datasets)
     assert [dict(values) for _, values in rows(tmp_path / "train.parquet")] == ROWS
 
 

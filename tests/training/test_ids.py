@@ -31,7 +31,10 @@ def int32(*values: int) -> np.ndarray:
 def add_token(folder: Path, **special: str) -> int:
     """Give a model folder's tokenizer a token that the model has no embedding for; return its id."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.add_special_tokens(special or {"additional_special_tokens": ["<|new|>"]})
+    if special:
+        tokenizer.add_special_tokens(special)
+    else:  # not marked special, for a special token that a question spells stays text
+        tokenizer.add_tokens(["<|new|>"])
     tokenizer.save_pretrained(folder)
     return KNOWN
 

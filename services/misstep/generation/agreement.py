@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import transformers
 from transformers import PreTrainedModel
@@ -30,6 +31,10 @@ _ROTARY = {"default", "linear", "llama3", "yarn", "proportional"}
 """Rotary positions that depend on the position alone; others also look at the longest row."""
 _WINDOWS = ("sliding_window", "attention_chunk_size", "attention_window_size")
 _NARROW = 5
+_FULL = -1
+"""Full passes without a cache."""
+_chosen: WeakKeyDictionary[PreTrainedModel, int] = WeakKeyDictionary()
+"""How models of this process run: a place among ``_ways``, or ``_FULL``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +51,34 @@ def decoder_for(model: PreTrainedModel, rows: int) -> Decoder:
         BadInput: a full pass over text alone fails, or what it says of a text depends on more than the text so far.
     """
     known = known_way(model)
+    # A training scores its checkpoints by one model again and again: how it runs does not change with its weights.
+    chosen = _chosen.get(model)
+    if chosen is None:
+        chosen = _choose(model, known)
+        if chosen is None:
+            return FullPassDecoder(model)  # drawing from logits that are not finite is an error that says so
+        _chosen[model] = chosen
+    if chosen == _FULL:
+        return FullPassDecoder(model)
+    with _narrow_windows(model):
+        way = _ways(model, known)[chosen]
+    return _while_positions_hold(model, way.make(rows))
+
+
+def _choose(model: PreTrainedModel, known: str | None) -> int | None:
+    """Return the place of the fastest way that agrees among ``_ways``, or ``_FULL``; None where logits are not
+    finite."""
     with _narrow_windows(model):
         probe = Probe(model)
         if not probe.finite:
-            return FullPassDecoder(model)  # drawing from such logits is an error that says so
+            return None
         if known == "refused":
             raise probe.refusal(architectures.NOTES[model.config.model_type])
         seen = None
-        for way in _ways(model, known):
+        for place, way in enumerate(_ways(model, known)):
             found = probe.disagreement(way.make)
             if found is None:
-                return _while_positions_hold(model, way.make(rows))
+                return place
             if way.name == "rows":
                 _log.info("%s does not run by rows of any length: %s", _name_of(model), found)
             else:
@@ -70,7 +92,7 @@ def decoder_for(model: PreTrainedModel, rows: int) -> Decoder:
         if seen is None
         else f"With its cache, {seen}.",
     )
-    return FullPassDecoder(model)
+    return _FULL
 
 
 def _ways(model: PreTrainedModel, known: str | None) -> list[_Way]:

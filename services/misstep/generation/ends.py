@@ -34,9 +34,10 @@ def end_ids(tokenizer: Any, generation_config: Any) -> frozenset[int]:
     configured = configured_ends(generation_config)
     for number in configured:
         if number < len(tokenizer) and _is_text(tokenizer, number):
+            text = tokenizer.decode([number])
             raise BadInput(
                 "spec.policy.model",
-                f"eos_token_id {number} in generation_config.json is the text {tokenizer.decode([number])!r}",
+                f"eos_token_id {number} (generation_config.json, else config.json) is the text {text!r}",
                 "Sampling would stop inside a response, at the first such token. Remove it there; a text that ends a "
                 "response belongs into spec.sampling.stop.",
             )

@@ -100,8 +100,15 @@ def _difference(tokenizer: Any, file: Any) -> str | None:
         except Exception as error:  # noqa: BLE001
             return f"{text!r} fails: {first_line(error)}"
         if by_class != by_file or (text_by_class != text == file.decode(by_file)):
-            return f"{text!r} is {len(by_class)} tokens that read {text_by_class!r}, not {len(by_file)}"
+            return _parted(text, by_class, text_by_class, by_file, file.decode(by_file))
     return None
+
+
+def _parted(text: str, by_class: list[int], text_by_class: str, by_file: list[int], text_by_file: str) -> str:
+    if text_by_class != text_by_file:
+        return f"{text!r} comes back as {text_by_class!r} from the class, and as {text_by_file!r} from the file"
+    at = next((i for i, (a, b) in enumerate(zip(by_class, by_file, strict=False)) if a != b), 0)
+    return f"{text!r} is {len(by_class)} tokens by the class and {len(by_file)} by the file, another one at place {at}"
 
 
 def _begin_as_configured(tokenizer: Any, folder: Path) -> bool:

@@ -65,6 +65,7 @@ def inspect_model(
 def _inspect(
     folder: Path, prompt: PromptParams | None, problems: Sequence[tuple[str, str]], model_field: str, steps: Steps
 ) -> ModelReport:
+    from misstep.generation.chat import ChatTemplate
     from misstep.generation.ends import end_ids
     from misstep.generation.loading import check_end_token, load_generation_config
     from misstep.generation.prompts import PromptBuilder, check_taught_end
@@ -83,6 +84,11 @@ def _inspect(
     ends = end_ids(tokenizer, load_generation_config(folder))
     text, counts = None, {}
     builder = None
+    if prompt is None:
+        if not tokenizer.chat_template:
+            fix = "A teacher follows instructions: use a model made for chat."
+            raise BadInput(model_field, f"its tokenizer has no chat template ({folder})", fix)
+        ChatTemplate(tokenizer, field=model_field).text([{"role": "user", "content": QUESTION}], answer_follows=True)
     if prompt is not None:
         builder = PromptBuilder(tokenizer, prompt, ends)
         check_taught_end(builder, ends)

@@ -21,7 +21,7 @@ def _model(report: ModelReport) -> str:
     context = "not said by config.json" if report.context is None else f"{report.context:,} tokens"
     tied = f", {report.tied} of the weights shared" if report.tied else ""
     rows = {
-        "folder": report.folder,
+        "model": report.folder,
         "architecture": f"{report.architecture} ({report.model_type})",
         "parameters": f"{report.parameters:,}{tied}",
         "weights": f"{types}, {size(report.bytes)} in {report.files} file{'s' if report.files != 1 else ''}",

@@ -31,14 +31,16 @@ class _Inspect:
         problems = self._problems() if ctx.has("problems") else []
         ctx.progress.update(0, 1, "models")
         report = inspect_model(
-            ctx.model_folder("model"), self._params.prompt, problems, POLICY if self._params.prompt else _TEACHER
+            ctx.model_folder("model"),
+            self._params.prompt,
+            problems,
+            POLICY if self._params.prompt else _TEACHER,
+            shown_as=ctx.stage.externals["model"].digest,  # where it lies differs between machines
         )
         ctx.progress.update(1, 1, "models")
         file = ctx.scratch / "page.txt"
         file.write_text(page(report), encoding="utf-8")
-        summary = report.as_json()
-        del summary["folder"]  # where it lay on this machine is nobody's concern
-        return Output(files={"page.txt": file}, summary={"model": summary})
+        return Output(files={"page.txt": file}, summary={"model": report.as_json()})
 
     def _problems(self) -> list[tuple[str, str]]:
         """Questions and correct solutions of the training problems: what is trained on."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from misstep.errors import BadInput
 from misstep.generation.chat import ChatTemplate
 from misstep.generation.engine import Engine, Request
+from misstep.generation.literal import LiteralText
 from misstep.generation.seeds import sample_seed
 from misstep.generation.text import encode
 from misstep.synthesis.asks import Answer, Ask, Message, NoReply, Reply
@@ -36,6 +37,7 @@ class LocalTeacher:
             fix = "The tokenizer has no chat template: a teacher follows instructions, so use a model made for chat."
             raise BadInput(FIELD, str(engine.tokenizer.name_or_path), fix)
         self._chat = ChatTemplate(engine.tokenizer, field=FIELD)
+        self._literal = LiteralText(engine.tokenizer)
 
     def close(self) -> None:
         self._engine.close()
@@ -91,13 +93,16 @@ class LocalTeacher:
         return found
 
     def _prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        turns = [{"role": role, "content": content} for role, content in messages]
+        literal = self._literal
+        spelled = any(literal.concerns(content) for _, content in messages)
+        turns = [{"role": role, "content": literal.hide(content) if spelled else content} for role, content in messages]
         try:
             text = self._chat.text(turns, answer_follows=True)
         except BadInput:
             # Some templates know no system turn: its text then opens the first user's turn.
-            (_, system), (_, first), *rest = messages
-            turns = [{"role": "user", "content": f"{system}\n\n{first}"}]
-            turns += [{"role": role, "content": content} for role, content in rest]
-            text = self._chat.text(turns, answer_follows=True)
+            system, first, *rest = turns
+            opened = {"role": "user", "content": f"{system['content']}\n\n{first['content']}"}
+            text = self._chat.text([opened, *rest], answer_follows=True)
+        if spelled:
+            return encode(literal.tokenizer, literal.show(literal.respell(text)))
         return encode(self._engine.tokenizer, text)
