@@ -135,6 +135,31 @@ def test_an_open_think_block_is_refused_unless_an_argument_closes_it():
     refused(kept, "<think>", "leaves it open")
 
 
+@pytest.mark.parametrize(
+    ("opened", "closed"),
+    [
+        ("<think>", "</think>"), ("<thinking>\n", "</thinking>"), ("[THINK]", "[/THINK]"),
+        ("<seed:think>", "</seed:think>"),
+        ("<|thinking|>", "<|/thinking|>"), ("<|START_THINKING|>", "<|END_THINKING|>"), ("◁think▷", "◁/think▷"),
+        ("<|begin_of_thought|>", "<|end_of_thought|>"), ("<reasoning>", "</reasoning>"),
+    ],
+)  # fmt: skip
+def test_think_blocks_of_every_spelling(opened, closed):
+    template = CHATML.replace("assistant\n{% endif", "assistant\n" + opened + "{% endif")
+    refused(template, "leaves it open")
+    # Closed at once, and written before answers of the conversation too.
+    block = opened + closed
+    answers = "{% if m.role == 'assistant' %}" + block + "{% endif %}{{ m.content }}"
+    shut = CHATML.replace("assistant\n{% endif", "assistant\n" + block + "{% endif").replace("{{ m.content }}", answers)
+    assert builder(shut).prompt_text("?").endswith(block)
+
+
+def test_what_only_a_chat_template_reads_is_refused_elsewhere():
+    for name, given in (("system", "Be brief."), ("templateArguments", {"a": 1})):
+        key = "system" if name == "system" else "template_arguments"
+        refused(CHATML, f"spec.policy.prompt.{name}", "style: chat", style="plain", **{key: given})
+
+
 def test_a_question_may_speak_of_thinking():
     assert builder(CHATML, template="What does <think> mean? {question}").prompt_text("?")
 

@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Regex, normalizers
 from transformers import AutoTokenizer
 
 from misstep.errors import BadInput
@@ -14,6 +15,7 @@ from misstep.generation.fingerprint import fingerprint
 from misstep.generation.prompts import PromptBuilder
 from misstep.generation.text import PROBES, decode, decode_continuation, encode, first_loss, is_closed, survives
 from misstep.generation.tokenizers import load_tokenizer, read_tokenizer
+from misstep.inspection.text import check_probe
 from misstep.plan.params import PromptParams
 from tests.credit.vocabularies import atoms, byte_level, sentencepiece
 from tests.generation.tiny import byte_tokenizer, word_tokenizer
@@ -112,6 +114,32 @@ def test_texts_of_consecutive_pieces_join(build, first, second):
         head, tail = decode_continuation(tokenizer, response[:cut]), decode_continuation(tokenizer, response[cut:])
         if "\ufffd" not in head + tail:  # a cut inside a character
             assert head + tail == first + second
+
+
+@pytest.mark.parametrize(
+    "normalizer", [normalizers.Lowercase(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Replace("#", "")]
+)
+def test_a_file_that_loses_text_is_refused(normalizer):
+    tokenizer = byte_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizer
+    assert not is_closed(tokenizer)
+    with pytest.raises(BadInput, match=r"spec\.policy\.model: its tokenizer .* loses text: .* becomes"):
+        check_probe(tokenizer, "spec.policy.model")
+
+
+def test_a_length_that_is_written_into_the_file_cuts_nothing(folder):
+    file = folder / "tokenizer.json"
+    held = json.loads(file.read_text())
+    held["truncation"] = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+    held["padding"] = {
+        "strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": None,
+        "pad_id": 0, "pad_type_id": 0, "pad_token": "<pad>",
+    }  # fmt: skip
+    file.write_text(json.dumps(held))
+    tokenizer = load_tokenizer(folder)
+    assert first_loss(tokenizer) is None
+    builder = PromptBuilder(tokenizer, PromptParams(style="plain", template="{question}"))
+    assert decode(tokenizer, builder.prompt_ids("a" * 100)) == "a" * 100
 
 
 def test_a_response_may_begin_with_a_space():

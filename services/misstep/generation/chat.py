@@ -22,8 +22,12 @@ _ANSWER = "misstep answers here"
 _OTHER_ANSWER = "42 is another answer, and a longer one"
 _DAYS = (datetime.date(2001, 2, 3), datetime.date(2024, 11, 30))
 _THINKING = r"(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|reason|scratchpad)"
-_OPENS = re.compile(rf"<\|?{_THINKING}\|?>|\[{_THINKING}\]|◁think▷|<\|begin_of_thought\|>", re.IGNORECASE)
-_CLOSES = re.compile(rf"</\|?{_THINKING}\|?>|\[/{_THINKING}\]|◁/think▷|<\|end_of_thought\|>", re.IGNORECASE)
+_OPENS = re.compile(
+    rf"<\|?{_THINKING}\|?>|\[{_THINKING}\]|◁think▷|<\|?(?:begin|start)(?:_of)?_{_THINKING}\|?>", re.IGNORECASE
+)
+_CLOSES = re.compile(
+    rf"</\|?{_THINKING}\|?>|<\|/{_THINKING}\|>|\[/{_THINKING}\]|◁/think▷|<\|?end(?:_of)?_{_THINKING}\|?>", re.IGNORECASE
+)
 _HOW_TO_AVOID_THINKING = (
     "Misstep credits steps of the answer, and a thought that the prompt opens would be sampled but never trained. "
     "Where the template has an argument for it, declare it: templateArguments: {enable_thinking: false}; else use a "

@@ -33,8 +33,9 @@ class PromptBuilder:
         ends: the tokens at which sampling stops (``ends.end_ids``), beside those that are special.
 
     Raises:
-        BadInput: style ``chat`` with a chat template that cannot be used (``chat.ChatTemplate``), a prompt template
-            without its placeholder, or a tokenizer without an end token.
+        BadInput: style ``chat`` with a chat template that cannot be used (``chat.ChatTemplate``), style ``plain`` with
+            what only a chat template reads, a prompt template without its placeholder, or a tokenizer without an end
+            token.
     """
 
     def __init__(self, tokenizer: Any, params: PromptParams, ends: Collection[int] = ()) -> None:
@@ -44,6 +45,13 @@ class PromptBuilder:
             raise BadInput("spec.policy.prompt.template", params.template, f"Write {QUESTION} where the question goes.")
         if tokenizer.eos_token_id is None:
             raise BadInput("tokenizer", "no end token", "Use a model whose tokenizer names its eos_token.")
+        if params.style == "plain" and (params.system is not None or params.template_arguments):
+            name = "system" if params.system is not None else "templateArguments"
+            raise BadInput(
+                f"spec.policy.prompt.{name}",
+                params.system or params.template_arguments,
+                "Only a chat template reads it: write style: chat, or leave it out.",
+            )
         self._chat: ChatTemplate | None = None
         self._layout = Layout(prompt_block="", space="", end_id=None)
         if params.style == "chat":

@@ -73,7 +73,10 @@ def read_tokenizer(folder: Path) -> Reading:
     file = folder / FILE
     if tokenizer.is_fast and file.is_file() and class_name != _LITERAL:
         try:
-            lost = _difference(tokenizer, Tokenizer.from_file(str(file)))
+            as_it_stands = Tokenizer.from_file(str(file))
+            as_it_stands.no_truncation()
+            as_it_stands.no_padding()
+            lost = _difference(tokenizer, as_it_stands)
             if lost is not None:
                 tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
                 by = "file"
