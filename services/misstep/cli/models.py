@@ -73,7 +73,8 @@ def inspect_model(
 
 
 def check_models(plan: Plan, experiment: Experiment, store: Store) -> list[str]:
-    """Check the models of a plan before anything is spent, and return notes about what was not checked here.
+    """Check the models of a plan before anything is spent, and return notes: what is unusual, and what was not checked
+    here.
 
     Models whose check is committed in the store are known to pass, and cost nothing.
 
@@ -95,13 +96,16 @@ def check_models(plan: Plan, experiment: Experiment, store: Store) -> list[str]:
         if importlib.util.find_spec("transformers") is None:
             notes.append(f"{later} (transformers is not installed here)")
             continue
+        request = _of_stage(stage, experiment)
         try:
-            inspect_apart(_of_stage(stage, experiment))
+            found = inspect_apart(request)
         except BadInput:
             raise
         except MisstepError as error:
             notes.append(f"{later} (not here: {error})")
-    return notes
+        else:
+            notes += [f"{request['model_field']}: {sentence}" for sentence in found["report"]["unusual"]]
+    return list(dict.fromkeys(notes))
 
 
 def _of_stage(stage: FrozenStage, experiment: Experiment) -> dict[str, Any]:
