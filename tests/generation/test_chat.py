@@ -178,7 +178,35 @@ def test_the_day_is_declared_or_refused(day):
     refused(DATE, "YYYY-MM-DD", template_arguments={"strftime_now": "yesterday"})
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "It is {{ strftime_now('%A') }}.\n" + CHATML,
+        "It is {{ strftime_now('%H:%M') }}.\n" + CHATML,
+        "{% if strftime_now('%Y') | int > 2030 %}Late{% else %}Early{% endif %}.\n" + CHATML,
+        CHATML + "{% if strftime_now('%A') == 'Tuesday' %}Well{% endif %}",  # one text is the beginning of the other
+    ],
+    ids=["day of the week", "time", "years to come", "at the end"],
+)
+def test_all_that_a_clock_shows_is_declared_or_refused(template):
+    refused(template, "templateArguments", "strftime_now")
+    builder(template, template_arguments={"strftime_now": "2024-07-26"})
+
+
+@pytest.mark.parametrize(
+    "change", ["| e", "[:200]", "| replace('\\n', ' ')", "| tojson", "| truncate(200)"], ids=lambda text: text[:9]
+)
+def test_a_template_that_changes_what_a_question_or_an_answer_may_hold_is_refused(change):
+    refused(CHATML.replace("m.content", f"m.content {change}"), "not in the prompt")
+
+
+def test_a_template_that_changes_what_an_answer_may_hold_is_refused():
+    escaped = "{% if m.role == 'assistant' %}{{ m.content | e }}{% else %}{{ m.content }}{% endif %}"
+    refused(CHATML.replace("{{ m.content }}", escaped), "leaves out the answer")
+
+
 def test_chance_is_refused():
+    refused("{{ ['a', 'b'] | random }}" + CHATML, "another text each time")
     refused("{{ range(100000) | random }}{{ range(100000) | random }}" + CHATML, "another text each time")
 
 

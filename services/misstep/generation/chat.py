@@ -19,8 +19,13 @@ Message = Mapping[str, str]
 DATE = "strftime_now"
 """The function by which templates ask for the date; a declared argument of this name fixes it (YYYY-MM-DD)."""
 _ANSWER = "misstep answers here"
-_OTHER_ANSWER = "42 is another answer, and a longer one"
-_DAYS = (datetime.date(2001, 2, 3), datetime.date(2024, 11, 30))
+_OTHER_ANSWER = (
+    "42 is another answer:\n  6 * 7 = <<6*7=42>>42, \"so\" $40 < x & x > 'a'$\n\n#### \\frac{84}{2} {{ 42 }}"
+)
+_AGAIN = 12
+"""Times that a template is rendered, to see chance: one in 4,096 that a coin falls alike each time."""
+_MOMENTS = (datetime.datetime(2001, 2, 3, 4, 5, 6), datetime.datetime(2049, 11, 30, 17, 28, 39))
+"""They differ in all that a clock shows, the day of the week included; one is past, and one to come."""
 _THINKING = r"(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|reason|scratchpad)"
 _OPENS = re.compile(
     rf"<\|?{_THINKING}\|?>|\[{_THINKING}\]|◁think▷|<\|?(?:begin|start)(?:_of)?_{_THINKING}\|?>", re.IGNORECASE
@@ -138,16 +143,16 @@ class ChatTemplate:
         return Layout(block, space, self._end(behind))
 
     def _same_each_time(self, messages: Sequence[Message], prompt: str) -> None:
-        if self.text(messages, answer_follows=True) != prompt:
+        if any(self.text(messages, answer_follows=True) != prompt for _ in range(_AGAIN)):
             raise BadInput(
                 self._field,
                 "chat",
                 "The chat template writes another text each time. Use style plain, or a model with another template.",
             )
         if DATE not in self._arguments:
-            days = [self.text(messages, answer_follows=True, **{DATE: _clock(day)}) for day in _DAYS]
-            if days[0] != days[1]:
-                at = next(i for i, (a, b) in enumerate(zip(*days, strict=False)) if a != b)
+            texts = [self.text(messages, answer_follows=True, **{DATE: _clock(moment)}) for moment in _MOMENTS]
+            if texts[0] != texts[1]:
+                at = next((i for i, (a, b) in enumerate(zip(*texts, strict=False)) if a != b), min(map(len, texts)))
                 line = prompt[prompt.rfind("\n", 0, at) + 1 :].partition("\n")[0]
                 raise BadInput(
                     f"{self._field}.templateArguments",

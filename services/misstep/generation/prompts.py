@@ -16,6 +16,12 @@ from misstep.plan.params import PromptParams
 QUESTION = "{question}"
 _ANY = "What is 60418 + 27359?"
 """Stands for a question where only what comes after it matters."""
+_HARD = (
+    'What is x, if 60418 < x & x > "27359"?\n\n  1. It\'s $\\frac{1}{2}$ of {{ x }} <b>.\n'
+    + "Of that a part. " * 40
+    + "So?"
+)
+"""A question that a chat template changes if it cuts, escapes or reformats anything at all."""
 
 
 class PromptBuilder:
@@ -56,7 +62,7 @@ class PromptBuilder:
         self._layout = Layout(prompt_block="", space="", end_id=None)
         if params.style == "chat":
             self._chat = ChatTemplate(tokenizer, params.template_arguments, frozenset(ends))
-            self._layout = self._chat.layout(self._turns(_ANY))
+            self._layout = self._chat.layout(self._turns(_HARD))
 
     def prompt_text(self, question: str) -> str:
         """Return the text before a response to this question, as the template writes it."""
