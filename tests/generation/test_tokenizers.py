@@ -87,6 +87,25 @@ def test_the_beginning_that_the_folder_asks_for_is_kept_when_written(tmp_path):
     assert saved("ab")["input_ids"] == reading.tokenizer("ab")["input_ids"]
 
 
+@pytest.mark.parametrize("name", ["T5TokenizerFast", "XLMRobertaTokenizer", "CamembertTokenizer"])
+def test_a_class_that_cannot_be_made_of_the_file_gives_way_to_it(folder, name):
+    say(folder, tokenizer_class=name)
+    with pytest.raises((TypeError, ValueError)):
+        AutoTokenizer.from_pretrained(folder)
+    reading = read_tokenizer(folder)
+    assert reading.by == "file" and name in reading.notes[0] and "it fails" in reading.notes[0]
+    assert fingerprint(reading.tokenizer) == fingerprint(byte_tokenizer())
+
+
+@pytest.mark.parametrize("name", ["RobertaTokenizerFast", "WhisperTokenizer"])
+def test_a_class_that_brings_special_tokens_of_its_own_gives_way_to_the_file(folder, name):
+    say(folder, tokenizer_class=name)
+    assert AutoTokenizer.from_pretrained(folder)("a")["input_ids"][0] >= len(byte_tokenizer())
+    reading = read_tokenizer(folder)
+    assert reading.by == "file" and "around a text" in reading.notes[0]
+    assert reading.tokenizer("a")["input_ids"] == byte_tokenizer()("a")["input_ids"]
+
+
 def test_what_does_not_load_is_refused(folder):
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(BadInput, match="tokenizer"):

@@ -23,7 +23,17 @@ _log = logging.getLogger(__name__)
 FILE = "tokenizer.json"
 _LITERAL = "TokenizersBackend"
 """The class that takes ``tokenizer.json`` as it stands."""
-UNLOADABLE = (StrictDataclassError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError)
+UNLOADABLE = (
+    StrictDataclassError,
+    ArithmeticError,
+    AttributeError,
+    ImportError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 """What transformers raises at folders that are not there, not whole or of an unknown kind."""
 
 
@@ -63,20 +73,25 @@ def read_tokenizer(folder: Path) -> Reading:
     from tokenizers import Tokenizer
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except UNLOADABLE as error:
-        raise BadInput("model", str(folder), f"It holds no tokenizer that loads: {first_line(error)}") from error
-    class_name = type(tokenizer).__name__
+    config = _config(folder)
     notes: list[str] = []
     by: Literal["class", "file"] = "class"
     file = folder / FILE
-    if tokenizer.is_fast and file.is_file() and class_name != _LITERAL:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        class_name = type(tokenizer).__name__
+        lost = None
+    # The tokenizers library raises bare Exception. A class that cannot be made of the file gives way to it.
+    except Exception as error:
+        tokenizer, class_name, lost = None, str(config.get("tokenizer_class")), f"it fails, {first_line(error)}"
+        if "tokenizer_class" not in config or not file.is_file():
+            raise BadInput("model", str(folder), f"It holds no tokenizer that loads: {first_line(error)}") from error
+    if tokenizer is None or (tokenizer.is_fast and file.is_file() and class_name != _LITERAL):
         try:
             as_it_stands = Tokenizer.from_file(str(file))
             as_it_stands.no_truncation()
             as_it_stands.no_padding()
-            lost = _difference(tokenizer, as_it_stands)
+            lost = lost or _difference(tokenizer, as_it_stands, config)
             if lost is not None:
                 tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
                 by = "file"
@@ -84,7 +99,7 @@ def read_tokenizer(folder: Path) -> Reading:
         # The tokenizers library raises bare Exception at a file that is not one.
         except Exception as error:
             raise BadInput("model", str(folder), f"Its {FILE} does not load: {first_line(error)}") from error
-    if _begin_as_configured(tokenizer, folder):
+    if _begin_as_configured(tokenizer, config):
         notes.append(
             f"a text begins with {tokenizer.bos_token}, as add_bos_token in tokenizer_config.json says; {FILE} alone "
             "would leave it out"
@@ -92,7 +107,16 @@ def read_tokenizer(folder: Path) -> Reading:
     return Reading(tokenizer, by, class_name, tuple(notes))
 
 
-def _difference(tokenizer: Any, file: Any) -> str | None:
+def _config(folder: Path) -> dict[str, Any]:
+    """Return what tokenizer_config.json holds; nothing where it cannot be read."""
+    try:
+        held = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return held if isinstance(held, dict) else {}
+
+
+def _difference(tokenizer: Any, file: Any, config: dict[str, Any]) -> str | None:
     """Say for the first probe that class and file read differently what each makes of it."""
     for text in PROBES:
         by_file = file.encode(text, add_special_tokens=False).ids
@@ -104,6 +128,11 @@ def _difference(tokenizer: Any, file: Any) -> str | None:
             return f"{text!r} fails: {first_line(error)}"
         if by_class != by_file or (text_by_class != text == file.decode(by_file)):
             return _parted(text, by_class, text_by_class, by_file, file.decode(by_file))
+    # A class may bring special tokens of its own, with ids for which the model has no embedding.
+    around = [number for number in tokenizer("a")["input_ids"] if file.id_to_token(number) is None]
+    for token in tokenizer.convert_ids_to_tokens(around):
+        if json.dumps(token) not in json.dumps(config):
+            return f"it puts {token!r} around a text, which neither {FILE} nor tokenizer_config.json holds"
     return None
 
 
@@ -114,7 +143,7 @@ def _parted(text: str, by_class: list[int], text_by_class: str, by_file: list[in
     return f"{text!r} is {len(by_class)} tokens by the class and {len(by_file)} by the file, another one at place {at}"
 
 
-def _begin_as_configured(tokenizer: Any, folder: Path) -> bool:
+def _begin_as_configured(tokenizer: Any, config: dict[str, Any]) -> bool:
     """Put the beginning-of-sequence token before a text where the folder says so and the file forgets it.
 
     transformers 5 drops ``add_bos_token`` where there is a ``tokenizer.json``; version 4, with which most models were
@@ -123,12 +152,8 @@ def _begin_as_configured(tokenizer: Any, folder: Path) -> bool:
     Returns:
         Whether anything was changed.
     """
-    try:
-        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
-        return False
     bos = tokenizer.bos_token_id
-    if not isinstance(config, dict) or config.get("add_bos_token") is not True or bos is None or not tokenizer.is_fast:
+    if config.get("add_bos_token") is not True or bos is None or not tokenizer.is_fast:
         return False
     if tokenizer("a")["input_ids"][:1] == [bos]:
         return False
