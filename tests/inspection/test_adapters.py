@@ -36,6 +36,12 @@ def test_an_adapter_alone_names_its_base(folder, adapter):
     refused(check_folder, adapter, "LORA adapter", str(folder), "merge_and_unload")
 
 
+def test_an_adapter_in_a_folder_inside(adapter, tmp_path):
+    (tmp_path / "outer").mkdir()
+    adapter.rename(tmp_path / "outer" / "adapter")
+    refused(check_folder, tmp_path / "outer", "LORA", "merge_and_unload", "outer/adapter")
+
+
 def test_an_adapter_beside_its_base(folder, adapter):
     refused(check_folder, beside(folder, adapter), "LORA adapter", "beside the base", "merge_and_unload")
 

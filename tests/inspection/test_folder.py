@@ -50,7 +50,7 @@ def test_a_folder_around_the_model_names_the_one_inside(folder):
     assert "tiny" in refused(check_folder, folder.parent, "no config.json")
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", ""])
+@pytest.mark.parametrize("text", ["{", "[1]", "", "[" * 100_000])
 def test_a_config_that_is_no_object(folder, text):
     (folder / "config.json").write_text(text)
     refused(check_folder, folder, "config.json")

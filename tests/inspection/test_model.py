@@ -76,8 +76,22 @@ def test_a_teacher_has_no_prompt_of_ours(tmp_path):
         (lambda f: edit(f / "generation_config.json", eos_token_id=[1, 20]), "spec.policy.model", "eos_token_id 20"),
         (lambda f: (f / "chat_template.jinja").write_text(OPEN_THINK), "spec.policy.prompt", "<think>"),
         (lambda f: edit(f / "config.json", intermediate_size=40), "spec.policy.model", "mlp"),
+        (lambda f: edit(f / "generation_config.json", eos_token_id=[1, -1]), "spec.policy.model", "[1, -1]"),
+        (lambda f: edit(f / "config.json", hidden_size="x"), "spec.policy.model", "config.json does not load"),
+        (lambda f: edit(f / "config.json", num_attention_heads=0), "spec.policy.model", "config.json does not load"),
+        (lambda f: edit(f / "config.json", head_dim=0), "spec.policy.model", "config.json builds no"),
     ],
-    ids=["no config", "no end token", "end id is text", "open think", "misshapen"],
+    ids=[
+        "no config",
+        "no end token",
+        "end id is text",
+        "open think",
+        "misshapen",
+        "end id below zero",
+        "a size that is no number",
+        "no heads",
+        "heads of no size",
+    ],
 )
 def test_refusals_name_the_field(tmp_path, break_it, field, word):
     folder = byte_folder(tmp_path, CHATML)
@@ -86,6 +100,16 @@ def test_refusals_name_the_field(tmp_path, break_it, field, word):
         inspect_model(folder, CHAT)
     assert caught.value.field.startswith(field)
     assert word in str(caught.value)
+
+
+def test_an_ordinary_prompt_without_embeddings_is_refused_and_single_tokens_are_told(tmp_path):
+    folder = byte_folder(tmp_path)
+    tiny(vocab_size=100, eos_token_id=None, pad_token_id=None).save_pretrained(folder)
+    with pytest.raises(BadInput, match="and the model has 100 embeddings"):
+        inspect_model(folder, PLAIN)
+    tokens = len(byte_tokenizer()) + 2
+    tiny(vocab_size=tokens - 1, eos_token_id=None, pad_token_id=None).save_pretrained(folder)
+    assert f"{tokens} tokens, and the model {tokens - 1} embeddings" in " ".join(inspect_model(folder, PLAIN).unusual)
 
 
 def test_an_end_token_without_an_embedding_is_refused(tmp_path):

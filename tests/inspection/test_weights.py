@@ -186,6 +186,17 @@ def test_a_configuration_that_does_not_fit(folder, config, words):
     refused(check_weights, with_config(folder, config), *words)
 
 
+def test_weights_of_double_precision_are_not_called_quantized(folder):
+    edit_weights(folder, lambda tensors: {name: value.double() for name, value in tensors.items()})
+    assert check_weights(folder).dtypes.keys() == {"float64"}
+
+
+def test_a_file_of_torch_that_holds_no_weights_by_name(folder):
+    (folder / "model.safetensors").unlink()
+    torch.save([1, 2], folder / "pytorch_model.bin")
+    refused(check_weights, folder, "list", "not weights by name")
+
+
 def test_a_configuration_that_builds_no_model(folder):
     with_config(folder, {"hidden_act": "no-such-function"})
     refused(check_weights, folder, "config.json builds no LlamaForCausalLM", "no-such-function")

@@ -111,7 +111,9 @@ def load_generation_config(folder: Path, field: str = "model") -> GenerationConf
     for name in ("eos_token_id", "pad_token_id", "bos_token_id"):
         held = getattr(found, name)
         ids = held if isinstance(held, list) else [] if held is None else [held]
-        if not all(isinstance(number, int) and not isinstance(number, bool) for number in ids):
+        whole = all(isinstance(number, int) and not isinstance(number, bool) for number in ids)
+        # -1 stands for no token in some folders: harmless for padding, and no token at which sampling could stop.
+        if not whole or (name == "eos_token_id" and any(number < 0 for number in ids)):
             raise BadInput(field, f"{name} in {file} is {held!r} ({folder})", "Write a token's id, or a list of ids.")
     return found
 

@@ -63,6 +63,9 @@ def _config(folder: Path, field: str) -> dict[str, Any]:
     if config := read_object(folder / "config.json", field):
         return config
     inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
+    if not inside:
+        for adapter in sorted(folder.glob("*/adapter_config.json")):
+            check_no_adapter(adapter.parent, field)
     if inside:
         fix = f"Name the folder that holds it: here are {', '.join(inside[:3])}."
     elif forms := sorted(FORMS_OF_WEIGHTS[path.suffix] for path in folder.iterdir() if path.suffix in FORMS_OF_WEIGHTS):

@@ -22,7 +22,7 @@ def read_object(file: Path, field: str = MODEL) -> dict[str, Any]:
     check_no_pointer(file, field)
     try:
         held = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(
             field, f"{file.name} is no JSON: {error} ({file})", "Fetch it again, or correct it by hand."
         ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,7 @@ def _inspect(
 ) -> ModelReport:
     from misstep.generation.chat import ChatTemplate
     from misstep.generation.ends import end_ids
-    from misstep.generation.loading import check_end_token, load_generation_config
+    from misstep.generation.loading import check_end_token, load_config, load_generation_config
     from misstep.generation.prompts import PromptBuilder, check_taught_end
     from misstep.generation.tokenizers import read_tokenizer
     from misstep.inspection.folder import check_folder
@@ -75,6 +75,7 @@ def _inspect(
     from misstep.inspection.writing import rehearse_writing
 
     check_folder(folder, model_field)
+    load_config(folder)  # a tokenizer's class reads it too, and would be blamed for what is wrong with it
     reading = read_tokenizer(folder)
     tokenizer = reading.tokenizer
     check_end_token(tokenizer)
@@ -106,6 +107,13 @@ def _inspect(
             }
     weights = check_weights(folder, model_field)
     _check_ids(tokenizer, ends, weights.embeddings, model_field)
+    if builder is not None:
+        _check_prompt(builder, problems[:1] if closed else [(QUESTION, SOLUTION)], weights.embeddings, model_field)
+    if len(tokenizer) > weights.embeddings:
+        unusual.append(
+            f"the tokenizer has {len(tokenizer):,} tokens, and the model {weights.embeddings:,} embeddings: a text "
+            "with one of the others is refused"
+        )
     unusual += weights.unusual
     if tokenizer.pad_token_id == tokenizer.eos_token_id:
         unusual.append("the padding token is the end token: padding is masked in training, and the end is trained")
@@ -141,6 +149,19 @@ def _check_ids(tokenizer: Any, ends: frozenset[int], embeddings: int, model_fiel
         )
     if not any(number < embeddings for number in ends):
         raise BadInput(model_field, f"end ids {sorted(ends)}", f"None is among the model's {embeddings} embeddings.")
+
+
+def _check_prompt(builder: PromptBuilder, pairs: Iterable[tuple[str, str]], embeddings: int, model_field: str) -> None:
+    """Refuse a model that has no embedding for a token of an ordinary prompt or response. Raises BadInput."""
+    for question, solution in pairs:
+        for number in (*builder.prompt_ids(question), *builder.response_ids(solution)):
+            if number >= embeddings:
+                raise BadInput(
+                    model_field,
+                    f"its tokenizer writes {_token(builder.tokenizer, number)!r} with id {number}, and the model has "
+                    f"{embeddings} embeddings",
+                    "The tokenizer is not the one that the model was made with: give the model's own.",
+                )
 
 
 def _text_report(

@@ -13,7 +13,7 @@ from misstep.inspection.weight_files import Tensor
 _FIX = "Quantized weights cannot be trained: give the folder with the full weights (bfloat16, float16 or float32)."
 _FLOAT8 = "Some models, such as gpt-oss and DeepSeek-V3, are published in {method} only: use a copy in bfloat16."
 _LOW_PRECISION = ("fp8", "mxfp4", "fbgemm_fp8", "nvfp4", "modelopt")
-_NARROW = re.compile(r"F[48]|F6")
+_NARROW = re.compile(r"F[468](_|$)")
 """Types of numbers in safetensors of eight bits or fewer, such as F8_E4M3 and F4."""
 _PACKED = re.compile(
     r"\.(qweight|qzeros|g_idx|weight_packed|weight_scale|weight_scale_inv|absmax|quant_map|SCB|W_q|scales)$"

@@ -83,8 +83,8 @@ def _fill(
     import torch
     from huggingface_hub.errors import StrictDataclassError
 
-    invalid = (ValueError, TypeError, KeyError, AttributeError, IndexError, AssertionError, StrictDataclassError)
-    broken = (*invalid, RuntimeError, ImportError)
+    invalid = (ValueError, TypeError, KeyError, AttributeError, IndexError, ArithmeticError, AssertionError)
+    broken = (*invalid, RuntimeError, ImportError, StrictDataclassError)
     try:
         with _quiet(), torch.device("meta"):
             model_class(config)
@@ -137,6 +137,9 @@ def _without_data(files: Sequence[Path], tensors: Mapping[str, Tensor], field: s
             except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
                 seen = f"{file.name} holds more than weights, or is damaged ({file})"
                 raise BadInput(field, seen, "Fetch it again, or give the weights as safetensors.") from error
+            if not isinstance(held, dict):
+                seen = f"{file.name} holds a {type(held).__name__}, not weights by name ({file})"
+                raise BadInput(field, seen, "Fetch it again, or give the weights as safetensors.")
             made.update({name: value.to("meta") for name, value in held.items() if isinstance(value, torch.Tensor)})
     return made
 
