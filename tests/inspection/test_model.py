@@ -155,6 +155,17 @@ def test_a_process_apart_reports_refuses_and_fails(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_folder_without_a_given_prompt_is_judged_before_its_tokenizer(tmp_path):
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "org/base"}')
+    guess = {"model_field": "spec.policy.model", "guess_prompt": True}
+    with pytest.raises(BadInput, match=r"spec\.policy\.model: a LORA adapter of org/base"):
+        inspect_apart({"uri": str(tmp_path), **guess})
+    with pytest.raises(BadInput, match=r"spec\.policy\.model: no such folder"):
+        inspect_apart({"uri": f"{tmp_path}/nothing", **guess})
+    with pytest.raises(BadInput, match="misstep plan"):
+        inspect_apart({"uri": "s3://bucket/model", **guess})
+
+
 def test_a_template_that_never_ends_costs_its_process_alone(tmp_path, monkeypatch):
     folder = byte_folder(tmp_path)
     loops = "{% for i in range(99999) %}" * 4 + "{% endfor %}" * 4

@@ -25,6 +25,8 @@ def main() -> int:
 
 def _answer(request: dict[str, Any], scratch: Path) -> tuple[dict[str, Any], int]:
     from misstep.errors import BadInput, MisstepError
+    from misstep.inspection.fields import named
+    from misstep.inspection.folder import check_folder
     from misstep.inspection.model import Steps, inspect_model
     from misstep.inspection.page import page
     from misstep.inspection.skeleton import fetch_skeleton
@@ -37,7 +39,9 @@ def _answer(request: dict[str, Any], scratch: Path) -> tuple[dict[str, Any], int
         folder = fetch_skeleton(field, request["uri"], storage, scratch / "model")
         prompt = PromptParams.model_validate(request["prompt"]) if request.get("prompt") else None
         if prompt is None and request.get("guess_prompt"):
-            prompt = _usual_prompt(folder)
+            check_folder(folder, field)  # says what is wrong with a folder, where a tokenizer would only not load
+            with named(field):
+                prompt = _usual_prompt(folder)
         report = inspect_model(folder, prompt, (), field, Steps(**request.get("steps", {})), shown_as=request["uri"])
     except BadInput as error:
         value = error.value if isinstance(error.value, str) else repr(error.value)

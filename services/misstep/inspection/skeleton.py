@@ -41,7 +41,9 @@ def fetch_skeleton(field: str, uri: str, storage: Storage | None, folder: Path) 
     if uri.startswith("hf://"):
         return _from_hub(field, uri, folder)
     if uri.startswith("s3://"):
-        assert storage is not None
+        if storage is None:
+            fix = "How S3 is reached stands in an Experiment: write the model there, and misstep plan checks it."
+            raise BadInput(field, uri, fix)
         return _from_store(field, uri, storage, folder)
     from misstep.artifacts.store import file_uri_path
 
