@@ -39,12 +39,17 @@ _ENVIRONMENT = re.compile(
     r"\\(?:begin|end)\s*\{[a-zA-Z]*\}|\\mathbb\s*\{[A-Z]\}|\\overline\s*\{\d+\}|\\vec\s*\{[a-z]\}"
 )
 _STRANGE = re.compile(r"[^\x20-\x7e]|[?@`~$#%\"]|\\text")
+_APPLIED = re.compile(
+    r"(?:(?<![A-Za-z\\_^{])(?![ei]\s*\()[A-Za-z]|\\(?:(?:var)?phi|tau|sigma|mu|omega|Omega|zeta|Lambda))\s*"
+    r"\(\s*-?\d+(?:\s*,\s*-?\d+)*\s*\)|\d[A-Za-z]\d"
+)
+"""Functions of numbers, which would be read as products: ``C(5,2)``, ``f(3)``, ``\\phi(10)``, ``5C2``, ``0x1F``."""
 _OPERATOR_PAIRS = re.compile(r"[*/^]\s*[*/^]|[-+*/^=]\s*$|\(\s*\)")
 
 
 def is_understood(tidied: str) -> bool:
     """Whether an answer (as ``normal.tidy`` writes it) holds nothing but mathematics that the parser knows."""
-    if _STRANGE.search(tidied) or _OPERATOR_PAIRS.search(tidied):
+    if _STRANGE.search(tidied) or _OPERATOR_PAIRS.search(tidied) or _APPLIED.search(tidied):
         return False
     text = _ENVIRONMENT.sub(" ", tidied)
     if any(name not in _COMMANDS for name in _COMMAND.findall(text)):
