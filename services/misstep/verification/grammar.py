@@ -40,7 +40,7 @@ _ENVIRONMENT = re.compile(
 )
 _STRANGE = re.compile(r"[^\x20-\x7e]|[?@`~$#%\"]|\\text")
 _APPLIED = re.compile(
-    r"(?:(?<![A-Za-z\\_^{])(?![ei]\s*\()[A-Za-z]|\\(?:(?:var)?phi|tau|sigma|mu|omega|Omega|zeta|Lambda))\s*"
+    r"(?:(?<![A-Za-z\\^{])(?![ei]\s*\()[A-Za-z]|\\(?:(?:var)?phi|tau|sigma|mu|omega|Omega|zeta|Lambda))\s*"
     r"\(\s*-?\d+(?:\s*,\s*-?\d+)*\s*\)|\d[A-Za-z]\d"
 )
 """Functions of numbers, which would be read as products: ``C(5,2)``, ``f(3)``, ``\\phi(10)``, ``5C2``, ``0x1F``."""
@@ -49,10 +49,15 @@ _OPERATOR_PAIRS = re.compile(r"[*/^]\s*[*/^]|[-+*/^=]\s*$|\(\s*\)")
 
 def is_understood(tidied: str) -> bool:
     """Whether an answer (as ``normal.tidy`` writes it) holds nothing but mathematics that the parser knows."""
-    if _STRANGE.search(tidied) or _OPERATOR_PAIRS.search(tidied) or _APPLIED.search(tidied):
+    if _STRANGE.search(tidied) or _OPERATOR_PAIRS.search(tidied):
         return False
     text = _ENVIRONMENT.sub(" ", tidied)
     if any(name not in _COMMANDS for name in _COMMAND.findall(text)):
         return False
     words = _LETTERS.findall(_COMMAND.sub(" ", text))
     return all(word in _NAMES or (len(word) <= _MAX_VARIABLES and word not in _UNIT_LIKE) for word in words)
+
+
+def may_apply_function(tidied: str) -> bool:
+    r"""Whether an answer may hold a function of numbers, such as ``C(5,2)``: that it differs from another says nothing."""
+    return _APPLIED.search(tidied) is not None

@@ -19,7 +19,7 @@ from sympy import Basic, MatrixBase, Rational
 from misstep.verification.answer import Answer, read_tidied
 from misstep.verification.equivalence import decide, is_region, may_differ_in_brackets, order_of, read_answer
 from misstep.verification.exact import is_conversion
-from misstep.verification.grammar import is_understood
+from misstep.verification.grammar import is_understood, may_apply_function
 from misstep.verification.measured import in_unit_of, without_unit
 from misstep.verification.normal import tidy
 from misstep.verification.numeric import DIGITS, Outcome, compare_numerically, confirm, is_quantity, is_rounded
@@ -195,6 +195,8 @@ def _compare_whole(pred: str, gold: str) -> Outcome:
     outcome = _compare_values(gold_value, pred_value)
     if outcome[0] is Verdict.WRONG:
         outcome = _explain_difference(pred, pred_value, gold, gold_value) or outcome
+    if outcome[0] is Verdict.WRONG and (may_apply_function(pred) or may_apply_function(gold)):
+        return Verdict.UNPARSABLE, "function"
     if outcome[0] is not Verdict.UNPARSABLE and not (is_understood(pred) and is_understood(gold)):
         return Verdict.UNPARSABLE, "not-understood"
     return outcome
