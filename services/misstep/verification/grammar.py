@@ -59,5 +59,5 @@ def is_understood(tidied: str) -> bool:
 
 
 def may_apply_function(tidied: str) -> bool:
-    r"""Whether an answer may hold a function of numbers, such as ``C(5,2)``: that it differs from another says nothing."""
+    """Whether an answer may hold a function of numbers, as ``C(5,2)``: that it differs from another says nothing."""
     return _APPLIED.search(tidied) is not None
