@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from misstep.printable import printable
+
 EXIT_BAD_INPUT = 64
 """sysexits' EX_USAGE: the input is wrong, so running again cannot help (Jobs never retry it)."""
 EXIT_FAILED = 1
@@ -14,7 +16,9 @@ class MisstepError(Exception):
 
 
 class BadInput(MisstepError):
-    """Something from outside is wrong: say which field, what it holds, and how to mend it.
+    """Something from outside is wrong: say which field, what it holds, and how to fix it.
+
+    The text may quote data and models: control characters in it are replaced, for terminals would obey them.
 
     Args:
         field: path of the offending field, file or column, e.g. ``spec.credit.rollouts``.
@@ -28,7 +32,7 @@ class BadInput(MisstepError):
         self.field = field
         self.value = value
         self.fix = fix
-        super().__init__(f"{field}: {_shorten(value)}. {fix}".strip())
+        super().__init__(printable(f"{field}: {_shorten(value)}. {fix}".strip()))
 
 
 def _shorten(value: object, limit: int = 200) -> str:

@@ -108,7 +108,7 @@ def test_the_words_for_nothing_are_no_solution_and_no_question(word: str) -> Non
         ({"truth": "4", "style": "rule"}, "an object with truth, style", "for example a.truth"),
         ({"x": {"y": 1}}, "an object with x", "for example a.x.y"),
         (True, "true, which is no text", "yes or no"),
-        (b"4", "a bytes", "text or numbers"),
+        (b"\xff", "a bytes", "text or numbers"),
     ],
 )
 def test_what_is_no_text_is_named_with_the_fix(value: Any, seen: str, fix: str) -> None:

@@ -168,3 +168,16 @@ def test_a_folder_that_the_datasets_library_saved_is_named(tmp_path: Path) -> No
 def test_an_empty_file_has_no_rows(tmp_path: Path, content: str) -> None:
     (tmp_path / "t.jsonl").write_text(content)
     assert list(rows(tmp_path / "t.jsonl")) == []
+
+
+def test_tables_that_are_neither_rows_nor_columns_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps({"columns": ["question", "answer"], "index": [0, 1], "data": [["a", "1"], ["b", "2"]]}))
+    assert "a table with its columns apart" in refused(path)
+    assert converted(path) == [{"question": "a", "answer": "1"}, {"question": "b", "answer": "2"}]
+    book = tmp_path / "t.xlsx"
+    book.write_bytes(b"PK\x03\x04")
+    assert "an Excel workbook" in refused(book) and "CSV" in refused(book)
+    table = tmp_path / "t.parquet"
+    table.write_text("question,answer\na,1\n")
+    assert "CSV" in refused(table)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from misstep.artifacts.reader import Reader
@@ -211,3 +212,53 @@ def test_of_several_rows_of_a_problem_the_first_correct_solution_is_taken(tmp_pa
     assert kept["a?"] == ("right\n#### 1", "correct") and kept["b?"] == ("#### 3", "wrong")
     assert summary["solutions_from_later_rows"] == 1 and summary["duplicates"] == {"train": 4}
     assert summary["teacher_solutions"] == {"correct": 1, "wrong": 1}
+
+
+def test_half_a_character_is_named_by_its_line(tmp_path: Path) -> None:
+    source = write_table(tmp_path, [("a?", "1", "#### 1"), ("b\ud83d?", "2", "#### 2")])
+    with pytest.raises(
+        BadInput, match=r"columns.question: column question .* half a character \(\\ud83d\) at .*line 2"
+    ):
+        ingest(tmp_path, source)
+
+
+def test_numbers_of_32_bits_and_bytes_of_parquet_are_read_as_written(tmp_path: Path) -> None:
+    numbers = [0.1, 17.1, 3.0, None, float("nan"), 2.5]
+    table = pa.table(
+        {
+            "question": pa.array([f"{n}?".encode() for n in range(6)], pa.binary()),
+            "answer": pa.array(numbers, pa.float32()),
+            "solution": [f"#### {number}" for number in numbers],
+        }
+    )
+    for split, part in (("train", table), ("test", table.slice(5))):
+        pq.write_table(part, tmp_path / f"{split}.parquet")
+    source = f"{{format: table, path: {tmp_path}, columns: {{solution: solution}}}}"
+    found, _ = ingest(tmp_path, f"{{train: {source}, holdOut: 0, sizes: [2], badGoldPercent: 40}}", "hash")
+    train = found.filter(pa.compute.equal(found["split"], "train"))
+    assert train["gold"].to_pylist() == ["0.1", "17.1", "3"]
+    assert train["question"].to_pylist() == ["0?", "1?", "2?"]
+
+
+def test_where_answers_are_missing_the_column_that_has_them_is_named(tmp_path: Path) -> None:
+    lines = [{"question": f"{n}?", "answer": None, "solution": f"so\n#### {n}"} for n in range(9)]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(text.replace("?", f" in {split}?"))
+    with pytest.raises(BadInput, match=r"9 empty.*Write in .*: format: gsm8k, columns: \{answer: solution\}"):
+        ingest(tmp_path, f"{{train: {{format: table, path: {tmp_path}}}, sizes: [2]}}")
+
+
+def test_what_data_say_does_not_reach_the_terminal_as_commands(tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as caught:
+        ingest(tmp_path, write_table(tmp_path, [("a?", "see \x1b[2J solution", "#### 1")]))
+    assert "\ufffd[2J" in str(caught.value) and "\x1b" not in str(caught.value)
+    with pytest.raises(BadInput) as caught:
+        ingest(tmp_path, f"{{train: {{format: gsm8k, path: {write_names(tmp_path)}}}, sizes: [2]}}")
+    assert "columns there are: \ufffd[31mq" in str(caught.value)
+
+
+def write_names(folder: Path) -> Path:
+    for split in ("train", "test"):
+        (folder / f"{split}.jsonl").write_text(json.dumps({"\x1b[31mq": split, "b": "1"}) + "\n")
+    return folder

@@ -85,6 +85,15 @@ def test_the_sample(auto: Verifier) -> None:
         (r"\boxed{3/5/2024}", "2024-05-03"),
         (r"\boxed{\text{decreasing}}", r"\text{it falls}"),
         (r"\boxed{B}", "12"),
+        (r"\boxed{C(5,2)}", "10"),  # a function, or a product
+        (r"\boxed{5P2}", "20"),
+        (r"\boxed{\varphi(10)}", "4"),
+        (r"\boxed{f(2)}", "5"),
+        (r"\boxed{12k}", "12000"),  # thousands, or a variable
+        (r"\boxed{2k\pi}", r"2n\pi"),
+        ("#### 12 cats and dogs", "12"),
+        ("The answer is 10 if it rains and 15 if it does not.", "10"),
+        ("Is the answer 9?", "9"),
         (r"\boxed{12x \foo}", "12x"),
         ("The answer is 7 times 8.", "56"),
         ("The answer is either 3 or 4.", "7"),

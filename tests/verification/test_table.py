@@ -119,7 +119,7 @@ def test_a_missing_column_is_named_with_those_that_exist(
         ('{"out": "#### 1", "answer": ', r"in.jsonl, line 3: \{.*This is not JSON"),
         ("[1, 2]", "in.jsonl, line 3.*must be a JSON object"),
         ('{"out": "#### 1"}', "--gold: answer. .*in.jsonl, line 3 has no such column; its columns are: out"),
-        ('{"out": ["#### 1"], "answer": "1"}', "--response: out.*no text"),
+        ('{"out": ["#### 1", "#### 2"], "answer": "1"}', "--response: out.*no text"),
         ('{"out": "x", "answer": {"a": 1}}', "--gold: answer.*no text"),
         ('{"out": "x", "answer": "1", "verdict": ""}', "FILE: verdict.*already has a column"),
         ('{"out": "\xff"', "line 3"),
@@ -209,3 +209,50 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, suffix: str) -> None
     correct, mebibytes = map(int, ran.stdout.split())
     assert correct == count
     assert mebibytes < 300
+
+
+NESTED: list[dict[str, Any]] = [
+    {
+        "chat": [{"role": "user", "content": "?"}, {"role": "assistant", "content": f"#### {n}"}],
+        "output": {"text": f"#### {n}"},
+        "reward_model": {"ground_truth": str(n)},
+        "list": [str(n)],
+    }
+    for n in range(3)
+]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+@pytest.mark.parametrize(
+    ("response", "gold"),
+    [("output.text", "reward_model.ground_truth"), ("chat", "list"), ("chat.1.content", "list.0")],
+)
+def test_columns_inside_others_and_chats(tmp_path: Path, suffix: str, response: str, gold: str) -> None:
+    source = tmp_path / f"in{suffix}"
+    if suffix == ".jsonl":
+        write_jsonl(source, NESTED)
+    else:
+        pq.write_table(pa.Table.from_pylist(NESTED), source)
+    assert verify_file(source, response, gold, tmp_path / f"out{suffix}") == {Verdict.CORRECT: 3}
+    with pytest.raises(BadInput, match=r"--response: output\.txt.*its columns are: chat, output.text, reward_model"):
+        verify_file(source, "output.txt", gold, tmp_path / f"other{suffix}")
+    with pytest.raises(BadInput, match=r"--response: chat\.7\.content"):
+        verify_file(source, "chat.7.content", gold, tmp_path / f"other{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("in.jsonl", json.dumps(ROWS).encode(), "one JSON array.*python3 -c"),
+        ("in.json", json.dumps(ROWS).encode(), "one JSON array.*python3 -c"),
+        ("in.parquet", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer.*lfs pull"),
+        ("in.jsonl", b"\x1f\x8b123", "gzip-compressed.*gunzip"),
+        ("in.csv", b"out,answer\n1,2\n", "CSV.*python3 -c"),
+        ("in.parquet", b"out,answer\n1,2\n", "CSV.*python3 -c"),
+        ("in.jsonl", b'{"out": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n", "line 1.*recursion"),
+    ],
+)
+def test_a_file_of_another_kind_is_named_with_the_fix(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInput, match=said):
+        verify_file(tmp_path / name, "out", "answer", (tmp_path / "out").with_suffix(Path(name).suffix))

@@ -106,6 +106,9 @@ def cell(value: Any, path: str, role: Role) -> Cell:
     """
     if value is None or value is ABSENT:
         return Cell("")
+    if isinstance(value, bytes):  # how some programs write text to Parquet
+        with suppress(UnicodeDecodeError):
+            value = value.decode()
     if isinstance(value, str):
         text = value.strip(_BLANK)
         inside = _parsed(text) if role != "id" and _CHAT_TEXT.match(text) else None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from misstep.errors import BadInput
+from misstep.printable import printable
 from misstep.problems.non_answers import WORDS
 from misstep.verification.verdict import Verdict
 
@@ -33,7 +34,7 @@ def excerpt(text: str, most: int = 80) -> str:
     text = " ".join(text.split())
     if len(text) > most:
         text = f"{text[: most // 2]} ... {text[-most // 2 :]}"
-    return f'"{text}"'
+    return f'"{printable(text)}"'
 
 
 def reason_words(reasons: Mapping[str, int]) -> str:
@@ -81,9 +82,9 @@ def _gold_advice(reason: str, source: Reading | None) -> str:
             )
             return f"columns.answer must name a column of final answers.{paste or there + known}"
         case "empty":
-            return f"columns.answer must name the column of final answers.{there}"
+            return f"columns.answer must name the column of final answers.{paste or there}"
         case _:
-            return f"Correct or remove these rows.{there}"
+            return f"Correct or remove these rows{f', or take other answers.{paste}' if paste else f'.{there}'}"
 
 
 def solutions_complaint(

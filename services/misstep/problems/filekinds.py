@@ -64,7 +64,8 @@ def refuse_other_kind(path: Path) -> None:
     if path.suffix == ".parquet":
         if text.startswith("{"):
             raise BadInput(str(path), "JSON, not Parquet", f"Name it so: {_move(path, '.jsonl')}")
-        return
+        if "\ufffd" in text or "\x00" in text:
+            return  # bytes, of which the reader says what is wrong
     if _ARRAY.match(text):
         raise BadInput(str(path), "one JSON array", _WANTED + _convert(path, _ROWS.format(_LOAD)))
     _refuse_text(path, text)
@@ -89,6 +90,10 @@ def _refuse_pointer(path: Path, head: bytes) -> None:
 
 
 def _refuse_packed(path: Path, head: bytes) -> None:
+    if head.startswith(b"PK\x03\x04") and path.suffix in (".xlsx", ".xlsm"):
+        raise BadInput(
+            str(path), "an Excel workbook", "Save its sheet as CSV, and name that file: the error has a command."
+        )
     for magic, what, command in _PACKED:
         if head.startswith(magic):
             packed = path.suffix in (".gz", ".zst", ".bz2", ".xz", ".zip")
@@ -161,8 +166,9 @@ def _whole(path: Path) -> dict[str, Any] | None:
 def wrapped_rows(value: dict[str, Any]) -> tuple[str, str] | None:
     """Say how one object holds rows, and the Python that prints them from ``d``; None where it is a row itself.
 
-    Known are a list of rows under a name (``{"data": [{..}, ..]}``) and a table by columns, as pandas writes it
-    (``{"question": {"0": ..}}``, or lists in place of the inner objects).
+    Known are a table whose columns are named apart (pandas' ``split``), a list of rows under a name
+    (``{"data": [{..}, ..]}``) and a table by columns, as pandas writes it (``{"question": {"0": ..}}``, or lists in
+    place of the inner objects).
     """
     for name, inner in value.items():
         if (
@@ -171,6 +177,11 @@ def wrapped_rows(value: dict[str, Any]) -> tuple[str, str] | None:
             and all(isinstance(row, dict) and "role" not in row for row in inner)
         ):
             return f"one JSON object, whose {json.dumps(name)} holds the rows", _ROWS.format(f"d[{json.dumps(name)}]")
+    if value.keys() >= {"columns", "data"} and isinstance(value["columns"], list) and isinstance(value["data"], list):
+        return (
+            "a table with its columns apart, as pandas' to_json(orient='split') writes it",
+            '[print(json.dumps(dict(zip(d["columns"], r)))) for r in d["data"]]',
+        )
     inners = list(value.values())
     if len(inners) > 1 and all(isinstance(inner, dict) and inner.keys() == inners[0].keys() for inner in inners):
         return (
@@ -198,7 +209,7 @@ def _convert(path: Path, code: str, modules: str = "") -> str:
 def _into(command: str, source: Path, target: Path) -> str:
     """Write a command's output to a file, which may be the one that it reads."""
     if source != target:
-        return f"{command} > {_quoted(target)} (then name that file in path)"
+        return f"{command} > {_quoted(target)} (then name that file)"
     new = target.with_name(f"{target.name}.new")
     return f"{command} > {_quoted(new)} && mv {_quoted(new)} {_quoted(target)}"
 

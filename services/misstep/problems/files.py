@@ -7,10 +7,13 @@ import shlex
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from misstep.errors import BadInput
 from misstep.problems.filekinds import refuse_other_kind, refuse_wrapped
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Row = tuple[str, Mapping[str, Any]]
 """(where it stands, columns)"""
@@ -146,9 +149,21 @@ def _parquet(path: Path) -> Iterator[Row]:
             if twice is not None:
                 raise BadInput(str(path), f"two columns named {twice}", "Rename or drop one of them.")
             for batch in file.iter_batches(batch_size=1024):
-                for values in batch.to_pylist(maps_as_pydicts="lossy"):
+                for values in _with_short_floats(batch).to_pylist(maps_as_pydicts="lossy"):
                     number += 1
                     yield f"row {number}", values
     except (pa.ArrowException, OSError) as error:
-        fix = f"{str(error).splitlines()[0]}. Copy or download it again."
+        fix = f"{str(error).splitlines()[0].rstrip('.')}. Copy or download it again."
         raise BadInput(str(path), "not a Parquet file that can be read", fix) from error
+
+
+def _with_short_floats(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Read numbers of 32 bits as they are written: 17.1, not 17.100000381469727."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for place, field in enumerate(batch.schema):
+        if pa.types.is_float32(field.type):
+            written = pc.cast(batch.column(place), pa.string())
+            batch = batch.set_column(place, field.name, pc.cast(written, pa.float64()))
+    return batch

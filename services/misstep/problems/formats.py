@@ -153,11 +153,21 @@ class _Reader:
         if name is None:
             return Cell("")
         try:
-            return cell(find(values, name), name, role)
+            found = cell(find(values, name), name, role)
         except CellError as error:
             raise BadInput(
                 f"{self.field}.{role}", f"column {name} of {self.path.name} holds {error.seen} at {where}", error.fix
             ) from error
+        try:
+            found.text.encode()
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(error.object[error.start]):04x}"
+            raise BadInput(
+                f"{self.field}.{role}",
+                f"column {name} of {self.path.name} holds half a character ({half}) at {where}",
+                "Text was cut in the middle of a character there. Remove it, or the row.",
+            ) from error
+        return found
 
 
 def _strides(params: SourceParams, split: ReadSplit) -> Iterator[RawProblem]:

@@ -53,6 +53,9 @@ _LOWERED = str.maketrans("\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088
 _RAISED_RUN = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b\u207a\u207f\u2071]+")
 _LOWERED_RUN = re.compile("[\u2080-\u2089]+")
 _ROOT = re.compile(r"([\u221a\u221b\u221c])\s*(\d+(?:\.\d+)?|[A-Za-z](?![A-Za-z])|\\pi\b)?")
+_RAISED_ROOT = re.compile("(?<![\\w)}\\]])([\u00b3\u2074])\u221a")
+_HIGHER_ROOTS = {"\u00b3": "\u221b", "\u2074": "\u221c"}
+"""The index of a root as a raised digit; behind a number or a letter that digit is a power."""
 _ROOTS = {"\u221a": r"\sqrt", "\u221b": r"\sqrt[3]", "\u221c": r"\sqrt[4]"}
 
 
@@ -64,6 +67,7 @@ def plain_characters(text: str) -> str:
     """
     if text.isascii():
         return text
+    text = _RAISED_ROOT.sub(lambda sign: _HIGHER_ROOTS[sign[1]], text)
     text = _RAISED_RUN.sub(lambda run: f"^{{{run[0].translate(_RAISED)}}}", text)
     text = _LOWERED_RUN.sub(lambda run: f"_{{{run[0].translate(_LOWERED)}}}", text)
     text = text.translate(_TABLE)

@@ -30,6 +30,7 @@ _REGION = re.compile(
 _EMPTY = r"\emptyset"
 _REAL_LINES = frozenset({r"\mathbb{R}", r"(-\infty,\infty)", r"(-\infty,+\infty)", r"x\in\mathbb{R}"})
 _BARE = ("", "\\{\\}")
+_OPTIONS = re.compile(r"[A-J]{2,6}")
 _INTERVALS = {"()", "[]", "(]", "[)"}
 
 
@@ -160,6 +161,8 @@ def _decide_shapes(pred: Answer, gold: Answer) -> Decision | None:
     """Lists, matrices, and a list against a number."""
     if pred.elements is not None and gold.elements is not None:
         return _decide_lists(pred, gold)
+    if options := _decide_options(pred, gold):
+        return options
     if pred.listed is not None and gold.elements is not None:
         return _decide_lists(pred.listed, gold) if gold.brackets in _BARE else None
     if gold.listed is not None and pred.elements is not None:
@@ -168,6 +171,19 @@ def _decide_shapes(pred: Answer, gold: Answer) -> Decision | None:
         return _decide_kinds(pred.elements, pred, gold)
     if gold.elements is not None and pred.number is not None:
         return _decide_kinds(gold.elements, gold, pred)
+    return None
+
+
+def _decide_options(pred: Answer, gold: Answer) -> Decision | None:
+    """Compare ``AC`` with ``A, C``: several options of one question, or a product of two letters."""
+    for run, several in ((pred, gold), (gold, pred)):
+        if several.elements is None or several.brackets not in _BARE or not _OPTIONS.fullmatch(run.key):
+            continue
+        choices = [element.choice for element in several.elements]
+        letters = [choice.letter for choice in choices if choice is not None and not choice.content]
+        if len(letters) == len(choices):
+            same = sorted(letters) == sorted(run.key)
+            return (Verdict.CORRECT if same else Verdict.UNPARSABLE), "choice"
     return None
 
 
@@ -291,6 +307,10 @@ def _decide_kinds(elements: tuple[Answer, ...], answer: Answer, number: Answer) 
         return decide(elements[0], number)
     if len(set(_keys(elements))) < 2:
         return None
+    if answer.brackets == "" and all(_verdict_of(decide(element, number)) is Verdict.CORRECT for element in elements):
+        return Verdict.CORRECT, "kind"  # one number in two spellings: "3/4 or 75%"
+    if any(element.words is not None for element in elements):
+        return Verdict.UNPARSABLE, "kind"  # "12 cats and dogs"
     if any(element.variable for element in elements) and number.number.value in _values(elements):
         return Verdict.UNPARSABLE, "kind"
     written = answer.tidied.replace(",", "")
@@ -298,6 +318,10 @@ def _decide_kinds(elements: tuple[Answer, ...], answer: Answer, number: Answer) 
     if any(reading is not None and reading.value == number.number.value for reading in readings):
         return Verdict.UNPARSABLE, "kind"
     return Verdict.WRONG, "kind"
+
+
+def _verdict_of(decision: Decision | None) -> Verdict | None:
+    return decision[0] if decision else None
 
 
 def _values(elements: tuple[Answer, ...]) -> list[Fraction]:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 from misstep.verification.extraction import AMOUNT, NUMBER_LINE, AnswerFormat, Extraction, sign_of
 from misstep.verification.normal import MAX_ANSWER_CHARS, tidy, unwrap, without_special_tokens
-from misstep.verification.phrases import RETRACTION
+from misstep.verification.phrases import FILLER, RETRACTION
 from misstep.verification.prose import TAIL_CHARS, from_prose, from_tag, stated_in
 from misstep.verification.quantity import parse_exact
-from misstep.verification.statement import numbers_in, read_statement
+from misstep.verification.statement import is_answer, numbers_in, read_statement
 
 __all__ = ["AnswerFormat", "Extraction", "extract_answer", "without_thoughts"]
 
@@ -30,6 +30,8 @@ _CONNECTOR = re.compile(
     rf"{_GAP}(?:\\text\s*\{{)?[\s,]*(?:and|or|,|;|&)[\s,]*\}}?{_GAP}(?:[a-zA-Z](?:_\{{?\w{{1,9}}\}}?)?\s*=\s*)?[\s$]*"
 )
 _SENTENCE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}[,:]?\s+[A-Za-z]{2,}")
+_ANOTHER = re.compile(rf"\s*(?:(?:out )?of|per|in|and|,|&)\s+{AMOUNT}(?!\s+of\b)")
+"""A second number right behind the first: a list, or a part of something."""
 _RECKONS = re.compile(r"\b(?:times|plus|minus|multiplied|divided|or|to|more|less|fewer|than|not)\b", re.IGNORECASE)
 _BARE_BOX = re.compile(r"\s+([^\s{}$\\]+)")
 _THOUGHTS = ("think", "thinking", "thought", "thoughts", "reasoning", "reflection", "scratchpad")
@@ -131,8 +133,12 @@ def _hash_content(content: str, strict: bool, closed: bool, last: bool) -> str:
 
 def _hash_text(content: str) -> str:
     """The answer on a line that holds more than a number."""
+    if (filler := FILLER.match(content)) and NUMBER_LINE.fullmatch(content, filler.end()):
+        return content[filler.end() :]  # "about 12"
     starting = _STARTING_NUMBER.match(content)
     if starting and re.match(r"\s+[A-Za-z(]", content[starting.end() :]):
+        if _ANOTHER.match(content, starting.end()):
+            return content if is_answer(content) else ""
         if not _RECKONS.search(content):
             return starting[0]  # "18 eggs, 3 of them brown"
         return read_statement(content).answer or ""

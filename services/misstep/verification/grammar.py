@@ -39,6 +39,11 @@ _ENVIRONMENT = re.compile(
     r"\\(?:begin|end)\s*\{[a-zA-Z]*\}|\\mathbb\s*\{[A-Z]\}|\\overline\s*\{\d+\}|\\vec\s*\{[a-z]\}"
 )
 _STRANGE = re.compile(r"[^\x20-\x7e]|[?@`~$#%\"]|\\text")
+_APPLIED = re.compile(
+    r"(?:(?<![A-Za-z\\^{])(?![ei]\s*\()[A-Za-z]|\\(?:(?:var)?phi|tau|sigma|mu|omega|Omega|zeta|Lambda))\s*"
+    r"\(\s*-?\d+(?:\s*,\s*-?\d+)*\s*\)|\d[A-Za-z]\d"
+)
+"""Functions of numbers, which would be read as products: ``C(5,2)``, ``f(3)``, ``\\phi(10)``, ``5C2``, ``0x1F``."""
 _OPERATOR_PAIRS = re.compile(r"[*/^]\s*[*/^]|[-+*/^=]\s*$|\(\s*\)")
 
 
@@ -51,3 +56,8 @@ def is_understood(tidied: str) -> bool:
         return False
     words = _LETTERS.findall(_COMMAND.sub(" ", text))
     return all(word in _NAMES or (len(word) <= _MAX_VARIABLES and word not in _UNIT_LIKE) for word in words)
+
+
+def may_apply_function(tidied: str) -> bool:
+    """Whether an answer may hold a function of numbers, as ``C(5,2)``: that it differs from another says nothing."""
+    return _APPLIED.search(tidied) is not None

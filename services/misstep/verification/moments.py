@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from math import gcd
+from math import gcd, lcm
 
 from misstep.verification.exact import Match
 
@@ -15,6 +15,8 @@ _COLONS = re.compile(
     rf"(?:\\text\s*\{{\s*)?(?P<parts>\d{{1,9}}(?:\s*:\s*\d{{1,9}}){{1,5}})\s*(?:{_MERIDIEM})?\s*\}}?", re.IGNORECASE
 )
 _HOUR = re.compile(rf"(?:\\text\s*\{{\s*)?(?P<hour>\d{{1,2}})\s*(?:o'clock\s*)?{_MERIDIEM}\s*\}}?", re.IGNORECASE)
+_PART = r"\d{1,9}(?:\.\d{1,9})?|\\frac\s*\{\d{1,9}\}\s*\{\d{1,9}\}"
+_FRACTIONS = re.compile(rf"(?:{_PART})(?:\s*:\s*(?:{_PART})){{1,5}}")
 _NAMED = {"noon": 12, "midday": 12, "midnight": 0, "12 noon": 12, "12:00 noon": 12, "12 midnight": 0}
 _WORD_RATIO = re.compile(r"(\d{1,9})\s*(?:\\text\s*\{\s*)?\s*to\s*\}?\s*(\d{1,9})")
 
@@ -53,10 +55,23 @@ def read_clock(body: str) -> Clock | None:
         return Clock((int(found["hour"]), 0), found["half"].lower(), True, False) if int(found["hour"]) < 24 else None
     if found := _WORD_RATIO.fullmatch(text):
         return Clock((int(found[1]), int(found[2])), is_time=False, in_words=True)
+    if _FRACTIONS.fullmatch(text) and (whole := _whole_parts(text)):
+        return Clock(whole, is_time=False)
     named = " ".join(re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", text).strip(" .").lower().split())
     if named in _NAMED:
         return Clock((12, 0), "p" if _NAMED[named] else "a", True, False)
     return None
+
+
+def _whole_parts(text: str) -> tuple[int, ...] | None:
+    r"""Write a ratio of decimals or fractions in whole numbers: ``0.5:1`` and ``\frac12:1`` are 1:2."""
+    pieces = [re.sub(r"\\frac\s*\{(\d+)\}\s*\{(\d+)\}", r"\1/\2", piece.strip()) for piece in text.split(":")]
+    try:
+        parts = [Fraction(piece) for piece in pieces]
+    except ZeroDivisionError:
+        return None
+    common = lcm(*(part.denominator for part in parts))
+    return tuple(int(part * common) for part in parts)
 
 
 def compare_clocks(pred: Clock, gold: Clock) -> Match:

@@ -84,7 +84,21 @@ def tidy(text: str) -> str:
     text = unwrap(without_decoration(plain_characters(unwrap(text))))
     for pattern, replacement in _SPELLINGS:
         text = pattern.sub(replacement, text)
-    return _brace_arguments(_brace_roots(unwrap(text)))
+    text = _brace_arguments(_brace_roots(unwrap(text)))
+    return _intervals(text) if text[:1] == "]" or text[-1:] == "[" else text
+
+
+def _intervals(text: str) -> str:
+    """Write intervals as ``(2,5]`` whose open ends are brackets turned round: ``]2,5]``."""
+    pieces = re.split(r"(\s*\\cup(?![a-zA-Z])\s*)", text)
+    found = [_TURNED.fullmatch(piece) for piece in pieces[::2]]
+    if not all(found):
+        return text
+    pieces[::2] = [f"{'(['[f[1] == '[']}{f[2]}{')]'[f[3] == ']']}" for f in found if f]
+    return "".join(pieces)
+
+
+_TURNED = re.compile(r"([\[\]])([^\[\]]*,[^\[\]]*)([\[\]])")
 
 
 def _brace_roots(text: str) -> str:

@@ -52,6 +52,8 @@ def number_in_words(text: str) -> Fraction | None:
 def _positive(words: list[str]) -> Fraction | None:
     if not words:
         return None
+    if words[0] == "half" and len(words) == 3 and words[1] in ("a", "an") and words[2] in SCALES:
+        return Fraction(SCALES[words[2]], 2)  # "half a dozen"
     if words[-1] in _PARTS:
         return _with_part(words)
     return _whole(words)

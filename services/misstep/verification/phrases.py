@@ -56,6 +56,11 @@ _DOUBTS_BEFORE = _any_of(
 UNSURE_BEFORE = re.compile(rf"(?:\b(?:{_DOUBTS_BEFORE})\b|n't\b)[^.]{{0,30}}$", re.IGNORECASE)
 """The same shortly before the last number of a sentence."""
 
+OTHER_CASE = re.compile(
+    r"[,;]?\s+(?:if|when|where|unless)\b.*?(?:(?:[,;]|\b(?:and|or|but))\s+\\?[$€£¥₹]?-?\d|\b(?:otherwise|else)\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A condition of an answer, and the answer without it: " if it rains, and 15 if it does not"."""
 CONDITION = re.compile(r"\b(?:when|if|unless|where|until|after|before)\b", re.IGNORECASE)
 DENIED = re.compile(
     r",?\s+(?:and\s+|but\s+)?(?:not|rather than|instead of|as opposed to)\s+[^,;]{1,60}$", re.IGNORECASE

@@ -38,6 +38,13 @@ _STATEMENT = re.compile(
     r"|:)\s*:?",
     re.IGNORECASE,
 )
+_CHOSEN = re.compile(
+    r"\s*(?:[*_]*(?:so|thus|hence|therefore|then|only|this means(?: that)?|we conclude that)\b[,:]?\s*)?"
+    r"[*_]*(?:the\s+)?(?:(?:option|choice|answer|letter)\s+[*_]*\(?((?-i:[A-J]))\)?|\(((?-i:[A-J]))\))[*_]*"
+    r"\s+is\s+(?:therefore\s+|thus\s+)?(?:the\s+)?(?:correct|right)\b",
+    re.IGNORECASE,
+)
+"""``Option C is correct``, ``(C) is the right answer``."""
 _SENTENCE_END = re.compile(r"[.!?](?=[\s*]|$)|\n|\u3002")
 _ABBREVIATED = re.compile(
     r"(?:\b(?:Rs|approx|Mr|Mrs|Ms|Dr|St|a\.m|p\.m|i\.e|e\.g|vs|sq|cu)|^[\s*(]*[A-J])$", re.IGNORECASE
@@ -76,11 +83,22 @@ def from_prose(text: str) -> Extraction:
         if SUPPOSED.search(tail[: statements[-1].start()]):
             return Extraction(None, "unclear")
         return _stated(tail, statements[-1], closing)
+    if chosen := _chosen(closing):
+        return Extraction(chosen, "stated", numbers_in(closing))
     whole = unwrap(text.strip().lstrip("> ")) if len(text) <= 2 * _MAX_WHOLE else ""
     if whole and len(whole) <= _MAX_WHOLE and "\n" not in whole and is_answer(whole, words=False):
         answer = read_statement(whole).answer or whole
         return Extraction(answer, "whole", sign=sign_of(text.strip(), answer))
     return _from_closing(tail, closing)
+
+
+def _chosen(closing: str) -> str:
+    """The option of which the last sentence says that it is the correct one; empty where there is none."""
+    sentence = _sentences(closing)[-1]
+    found = _CHOSEN.match(sentence)
+    if found is None or is_unsure(before_reason(sentence)) or RETRACTION.search(sentence):
+        return ""
+    return found[1] or found[2]
 
 
 def stated_in(text: str) -> Extraction | None:
@@ -109,7 +127,8 @@ def _from_closing(tail: str, closing: str) -> Extraction:
         unsure = is_unsure(MATH.sub(" ", _sentences(closing)[-1]))
         return Extraction(None, "unclear") if unsure else Extraction(None, "no-answer", (), tail)
     sentence = _last_sentence(closing)
-    number = _last_number(sentence)
+    asked = closing[closing.rfind(sentence) + len(sentence) :].startswith("?")
+    number = None if asked else _last_number(sentence)
     if number is None:
         return Extraction(None, "unclear")
     others = tuple(other for other in numbers if other != number)

@@ -19,6 +19,7 @@ from misstep.verification.phrases import (
     CONDITION,
     DENIED,
     FILLER,
+    OTHER_CASE,
     REASON,
     RETRACTION,
     THAT_CLAUSE,
@@ -121,6 +122,8 @@ def _stated_math(content: str, rest: str, others: tuple[str, ...]) -> Statement:
     concluded = _concluded(unformatted(rest)) if NUMBER.search(rest) else None
     if concluded is not None and concluded != last:
         return Statement(concluded if not REASON.match(rest) else last, (content, last, *others))
+    if OTHER_CASE.match(unformatted(rest)):
+        return Statement(None, (content, last, *others))
     before = REASON.split(rest, maxsplit=1)[0]
     doubtful = UNSURE.search(DENIED.sub("", _REMARK.sub("", before))) or re.match(r"\s*[-+*/^=<>]", rest)
     if doubtful or (NUMBER.search(DENIED.sub("", _REMARK.sub("", before)))):
@@ -219,7 +222,7 @@ def _answer_with_reason(text: str) -> str | None:
         if found is not None and found.start() > 0:
             head = whole_answer(text[: found.start()])
             if head is not None:
-                return head
+                return "" if OTHER_CASE.match(text, found.start()) else head
             remarkless = text[: found.start()] if cut is _REMARK else ""
             if remarkless and (concluded := _concluded(remarkless)):
                 return concluded

@@ -19,7 +19,7 @@ from sympy import Basic, MatrixBase, Rational
 from misstep.verification.answer import Answer, read_tidied
 from misstep.verification.equivalence import decide, is_region, may_differ_in_brackets, order_of, read_answer
 from misstep.verification.exact import is_conversion
-from misstep.verification.grammar import is_understood
+from misstep.verification.grammar import is_understood, may_apply_function
 from misstep.verification.measured import in_unit_of, without_unit
 from misstep.verification.normal import tidy
 from misstep.verification.numeric import DIGITS, Outcome, compare_numerically, confirm, is_quantity, is_rounded
@@ -34,6 +34,10 @@ MAX_NESTING = 60
 """Deeper brackets exhaust the parser's stack, and math-verify reports that as "not equal"."""
 _LOGIC = re.compile(r"\\(?:forall|exists|implies|Rightarrow|iff|mod|pmod|equiv)(?![a-zA-Z])")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?|[a-zA-Z]|\([^()]*\))\s*\^\s*\\circ\s*")
+_SHORT_SCALE = re.compile(r"(-?\s?\d[\d.,]*)\s*([kKMB])")
+_SCALES = {"k": 1000, "m": 10**6, "b": 10**9}
+_PARAMETERS = (set("klmn"), set("cCkK"))
+"""Letters that people use for any integer, and for any constant."""
 _SPELLING = replace(LatexExtractionConfig().normalization_config, units=False, boxed="last")
 # LaTeX alone: its extraction of plain numbers would take the last one out of whatever cannot be parsed.
 _BOXED = [LatexExtractionConfig(boxed_match_priority=0, normalization_config=_SPELLING)]
@@ -191,6 +195,8 @@ def _compare_whole(pred: str, gold: str) -> Outcome:
     outcome = _compare_values(gold_value, pred_value)
     if outcome[0] is Verdict.WRONG:
         outcome = _explain_difference(pred, pred_value, gold, gold_value) or outcome
+    if outcome[0] is Verdict.WRONG and (may_apply_function(pred) or may_apply_function(gold)):
+        return Verdict.UNPARSABLE, "function"
     if outcome[0] is not Verdict.UNPARSABLE and not (is_understood(pred) and is_understood(gold)):
         return Verdict.UNPARSABLE, "not-understood"
     return outcome
@@ -268,6 +274,10 @@ def _explain_difference(
         number = parse_exact(text)
         if number is not None and is_rounded(number, other):
             return Verdict.UNPARSABLE, "rounded"
+    if any(_in_thousands(text) == number for text, number in ((pred, gold_value), (gold, pred_value))):
+        return Verdict.UNPARSABLE, "scale"
+    if _differ_by_parameter(pred_value, gold_value):
+        return Verdict.UNPARSABLE, "parameter"
     if isinstance(pred_value, MatrixBase) != isinstance(gold_value, MatrixBase):
         a, b = (sympy.Tuple(*v) if isinstance(v, MatrixBase) else v for v in (gold_value, pred_value))
         if not any(isinstance(v, MatrixBase) and 1 not in v.shape for v in (gold_value, pred_value)) and _verify(a, b):
@@ -282,3 +292,24 @@ def _explain_difference(
         if a is not None and b is not None and _compare_values(a, b)[0] is Verdict.CORRECT:
             return Verdict.UNPARSABLE, "slash"
     return None
+
+
+def _in_thousands(text: str) -> Rational | None:
+    """What ``12k`` and ``1.2M`` are if their letter is no variable."""
+    found = _SHORT_SCALE.fullmatch(text)
+    number = parse_exact(found[1]) if found else None
+    if found is None or number is None:
+        return None
+    value = number.value * _SCALES[found[2].lower()]
+    return Rational(value.numerator, value.denominator)
+
+
+def _differ_by_parameter(pred: Basic | MatrixBase, gold: Basic | MatrixBase) -> bool:
+    r"""Whether only the name of a parameter differs: ``2k\pi`` and ``2n\pi``, any integer each."""
+    a, b = pred.free_symbols - gold.free_symbols, gold.free_symbols - pred.free_symbols
+    if len(a) != 1 or len(b) != 1:
+        return False
+    (one,), (other,) = a, b
+    if not any({str(one), str(other)} <= names for names in _PARAMETERS):
+        return False
+    return _compare_values(gold, pred.subs({one: other}))[0] is Verdict.CORRECT

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from misstep.errors import BadInput
+from misstep.problems.cells import ABSENT, CellError, cell, find, paths
+from misstep.problems.filekinds import refuse_other_kind
 from misstep.verification.extract import AnswerFormat
 from misstep.verification.verdict import VERIFIER_VERSION, Judgement, Verdict
 from misstep.verification.verifier import Verifier
@@ -42,8 +44,10 @@ def verify_file(
 
     Args:
         path: JSONL or Parquet, told apart by the suffix.
-        response: name of the column with the responses; a null in it is judged ``unparsable``.
-        gold: name of the column with the gold answers: bare ones, numbers, or whole GSM8K or MATH solutions.
+        response: name of the column with the responses, or a dotted path to one (``output.text``); of chat messages
+            the assistant's turn is judged, and a null is ``unparsable``.
+        gold: name of the column with the gold answers, or a dotted path to one (``reward_model.ground_truth``): bare
+            answers, numbers, lists of one, or whole GSM8K or MATH solutions.
         out: file to write, of the same kind; it must not exist yet.
         answer_format: how the responses state their answer.
         workers: symbolic comparisons at a time.
@@ -81,19 +85,24 @@ class _Job:
     writing: Callable[[], AbstractContextManager[None]]
     counts: Counter[Verdict]
 
-    def check_columns(self, names: Iterable[str], where: str) -> None:
-        names = list(names)
+    def check_columns(self, row: Mapping[str, Any], where: str) -> None:
+        """Refuse a row that lacks a column, or has one of the name that is added."""
         for option, name in (("--response", self.response), ("--gold", self.gold)):
-            if name not in names:
-                raise BadInput(option, name, f"{where} has no such column; its columns are: {', '.join(names)}.")
+            if name not in row and find(row, name) is ABSENT:
+                there = ", ".join(paths(row))
+                raise BadInput(option, name, f"{where} has no such column; its columns are: {there}.")
         for name in ADDED:
-            if name in names:
+            if name in row:
                 raise BadInput("FILE", name, f"{where} already has a column of the name that is added; rename it.")
+
+    def score_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str | None]]:
+        """The added columns of each row of a batch."""
+        return self.score([find(row, self.response) for row in rows], [find(row, self.gold) for row in rows])
 
     def score(self, responses: Sequence[object], golds: Sequence[object]) -> list[dict[str, str | None]]:
         """The added columns of each row of a batch."""
         texts = (
-            (_as_text("--response", self.response, r, str), _as_text("--gold", self.gold, g, object))
+            (_as_text("--response", self.response, r), _as_text("--gold", self.gold, g))
             for r, g in zip(responses, golds, strict=True)
         )
         judgements = list(self.verifier.judge(texts))
@@ -105,16 +114,27 @@ def _added(judgement: Judgement) -> dict[str, str | None]:
     return {"verdict": judgement.verdict.value, "extracted": judgement.extracted, "verifier": VERIFIER_VERSION}
 
 
-def _as_text(option: str, column: str, value: object, kind: type) -> str:
+def _as_text(option: str, column: str, value: object) -> str:
     """A cell as text: golds may be numbers; null is an empty text, in which there is no answer."""
+    if value is ABSENT:
+        raise BadInput(option, column, "A row has nothing there; name a column that every row has.")
     if value is None:
         return ""
-    if isinstance(value, list | dict) or not isinstance(value, kind):
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | dict):
+        try:
+            return cell(value, column, "answer").text
+        except CellError as error:
+            raise BadInput(option, column, f"It holds {error.seen}, which is no text. {error.fix}") from error
+    if option == "--response" or isinstance(value, bytes):
         raise BadInput(option, column, f"It holds {value!r:.60}, which is no text; name a column of single texts.")
     return str(value)
 
 
 def _check_paths(path: Path, out: Path) -> None:
+    if path.is_file():
+        refuse_other_kind(path)
     for name, file in (("FILE", path), ("--out", out)):
         if file.suffix not in _JSONL + _PARQUET:
             raise BadInput(name, str(file), "Name a file that ends in .jsonl or .parquet.")
@@ -155,7 +175,7 @@ def _scan_jsonl(job: _Job, unfinished: Path) -> None:
     with job.path.open("rb") as source, _sink(job, lambda: unfinished.open("xb")) as sink:
         rows = _rows(job, source)
         while batch := list(islice(rows, _BATCH_ROWS)):
-            added = job.score([row[job.response] for _, row in batch], [row[job.gold] for _, row in batch])
+            added = job.score_rows([row for _, row in batch])
             with job.writing():
                 sink.writelines(_extended(line, more) for (line, _), more in zip(batch, added, strict=True))
         with job.writing():
@@ -172,8 +192,8 @@ def _rows(job: _Job, source: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str,
         start = text[:80].decode(errors="replace")
         try:
             row = json.loads(text, parse_float=str)  # a gold of 0.10 keeps its digits
-        except ValueError as error:
-            raise BadInput(where, start, f"This is not JSON ({error}); mend the line.") from error
+        except (ValueError, RecursionError) as error:
+            raise BadInput(where, start, f"This is not JSON ({error}); fix or remove the line.") from error
         if not isinstance(row, dict):
             raise BadInput(where, start, "Each line must be a JSON object.")
         job.check_columns(row, where)
@@ -200,12 +220,15 @@ def _scan_parquet(job: _Job, unfinished: Path) -> None:
         raise BadInput("FILE", str(job.path), f"It cannot be read as Parquet ({error}); check it.") from error
     with source:
         schema = source.schema_arrow
-        job.check_columns(schema.names, str(job.path))
+        empty = {field.name: _empty(field.type) for field in schema}
+        job.check_columns(empty, str(job.path))
+        asked = (f"{job.response}.", f"{job.gold}.")
+        wanted = [name for name in schema.names if any(path.startswith(f"{name}.") for path in asked)]
         for name in ADDED:
             schema = schema.append(pa.field(name, pa.string()))
         with _sink(job, lambda: pq.ParquetWriter(unfinished, schema, compression="zstd")) as sink:
             for batch in _batches(job, source):
-                added = job.score(batch.column(job.response).to_pylist(), batch.column(job.gold).to_pylist())
+                added = job.score_rows(batch.select(wanted).to_pylist(maps_as_pydicts="lossy"))
                 columns = [pa.array([row[name] for row in added], pa.string()) for name in ADDED]
                 with job.writing():
                     sink.write_batch(pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema))
@@ -218,3 +241,10 @@ def _batches(job: _Job, source: Any) -> Iterator[pa.RecordBatch]:
         yield from source.iter_batches(batch_size=_BATCH_ROWS)
     except (pa.ArrowException, OSError) as error:
         raise BadInput("FILE", str(job.path), f"Its data cannot be read ({error}); write it again.") from error
+
+
+def _empty(kind: pa.DataType) -> Any:
+    """The fields of a struct without their values, None for a column of another type."""
+    import pyarrow as pa
+
+    return {field.name: _empty(field.type) for field in kind} if pa.types.is_struct(kind) else None
