@@ -69,7 +69,9 @@ def test_every_query_of_the_dashboards_has_data(run: Run) -> None:
 def test_counts_are_those_of_the_experiment(run: Run) -> None:
     ask = run.prometheus.now
     done = {labels["kind"]: value for labels, value in ask("misstep_stage_duration_seconds_count > 0")}
-    assert sum(done.values()) == len(run.world.status("measured")["stages"])
+    # The refused Experiment has a prompt of its own, so that its model was checked too.
+    assert sum(done.values()) == len(run.world.status("measured")["stages"]) + 1
+    assert done["inspect"] == 2
     assert ask("misstep_stage_failures_total > 0") == [
         (
             {

@@ -158,7 +158,7 @@ def test_a_stage_that_refuses_its_input_says_so_in_the_status(world: Operating) 
     world.apply(document)
     status = world.wait_for_state("refused", "Failed", 120)
     assert status["why"].startswith("sft-d32-s10: ")
-    assert "maxLength" in status["why"]
+    assert "no training row is left of 32" in status["why"]
     assert [c["reason"] for c in status["conditions"] if c["type"] == "Failed"] == ["BadInput"]
 
 

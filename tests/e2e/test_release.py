@@ -94,7 +94,7 @@ def later_operator(world: Installed) -> str:
     """Load an operator whose keys are those of later results: what a new release may bring. Return its tag."""
     tag = "later"
     file = world.folder / "Dockerfile"
-    change = "s/dict.fromkeys(StageKind, 1)/dict.fromkeys(StageKind, 2)/"
+    change = "s/dict.fromkeys(StageKind, 1) | _CHANGED/dict.fromkeys(StageKind, 99)/"
     file.write_text(
         f"FROM {image('operator')}\nUSER 0\n"
         f"RUN sed -i '{change}' /opt/misstep/lib/python3*/site-packages/misstep/plan/frozen.py"

@@ -72,4 +72,6 @@ def test_cut_off_responses_are_neither_positive_nor_negative_anywhere(tmp_path: 
         assert not ids & sides
 
     score = made.summary("score-sft-d60-s0")
-    assert score["cut_off"] == score["verdicts"]["unparsable"] > 0
+    verified = made.rows("verify-test-sft-d60-s0", "verdicts")
+    assert score["cut_off"] == sum(row["rule"] == "cut-off" for row in verified) > 0
+    assert score["verdicts"]["unparsable"] == sum(row["verdict"] == "unparsable" for row in verified)

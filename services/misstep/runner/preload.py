@@ -32,6 +32,7 @@ _MODEL = (
     "misstep.generation.prompts",
     "misstep.generation.transformers_engine",
 )
+_INSPECTION = ("sentencepiece", "misstep.inspection.model", "misstep.inspection.weights", "misstep.inspection.writing")
 _HTTP = ("httpx2", "tenacity")
 _CREDIT = ("misstep.credit.block", "misstep.credit.scheduler")
 _TRAINER = (
@@ -47,7 +48,7 @@ _FIGURES = ("scipy.optimize", "scipy.stats", "matplotlib.style", "matplotlib.bac
 
 _LIBRARIES: dict[StageKind, tuple[str, ...]] = {
     StageKind.PROBLEMS: (),
-    StageKind.INSPECT: _MODEL,
+    StageKind.INSPECT: _MODEL + _INSPECTION,
     StageKind.SYNTHESIZE: _HTTP,
     StageKind.CURATE: _DISTANCE,
     StageKind.SFT: _MODEL + _DISTANCE + _TRAINER,
@@ -60,7 +61,7 @@ _LIBRARIES: dict[StageKind, tuple[str, ...]] = {
     StageKind.SCORE: (),
     StageKind.REPORT: _FIGURES,
 }
-_ORDER = (*_SHELL, *_S3, *_HTTP, *_DISTANCE, *_MODEL, *_TRAINER, *_CREDIT, *_FIGURES)
+_ORDER = (*_SHELL, *_S3, *_HTTP, *_DISTANCE, *_MODEL, *_INSPECTION, *_TRAINER, *_CREDIT, *_FIGURES)
 
 
 def modules_of_parent(*, s3: bool = False) -> tuple[str, ...]:
