@@ -27,7 +27,10 @@ FORMS_OF_WEIGHTS = {
 }
 """File extension -> what such a file is; none of them is read."""
 _SHARD = re.compile(r"(.+)-(\d+)-of-(\d+)\.(safetensors|bin)$")
-_READ = "Read are model.safetensors or its shards with model.safetensors.index.json, and pytorch_model.bin likewise."
+_READ = (
+    "Misstep reads model.safetensors, or its shards with model.safetensors.index.json, or pytorch_model.bin with its "
+    "shards."
+)
 
 
 @dataclass(frozen=True)
