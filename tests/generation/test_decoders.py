@@ -70,12 +70,11 @@ def test_attention_that_is_not_known_is_refused_not_approximated():
 
 
 def test_a_rewrite_that_differs_from_the_model_is_not_used(monkeypatch):
-    model = tiny()
-    assert way(decoder_for(model, 2)) == OWN
+    assert way(decoder_for(tiny(), 2)) == OWN
     monkeypatch.setattr("misstep.generation.forward._turned", lambda x, turn: x)
-    assert way(decoder_for(model, 2)) == MODULES
+    assert way(decoder_for(tiny(), 2)) == MODULES
     monkeypatch.setattr(ModelForward, "step", lambda self, ids, *rest: torch.zeros(len(ids), WORDS))
-    assert way(decoder_for(model, 2)) == ORDINARY
+    assert way(decoder_for(tiny(), 2)) == ORDINARY
 
 
 def test_adapters_are_computed_with():
