@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from misstep.errors import BadInput
 from misstep.generation.fingerprint import fingerprint
 from misstep.generation.prompts import PromptBuilder
-from misstep.generation.text import PROBES, decode, decode_continuation, encode, first_loss, is_closed, survives
+from misstep.generation.text import PROBES, decode, decode_continuation, encode, first_loss, is_closed
 from misstep.generation.tokenizers import load_tokenizer, read_tokenizer
 from misstep.inspection.text import check_probe
 from misstep.plan.params import PromptParams
@@ -119,7 +119,7 @@ def test_probes_survive_bytes_and_not_words():
     assert first_loss(byte_tokenizer()) is None
     assert not is_closed(byte_tokenizer())
     assert is_closed(word_tokenizer()) and is_closed(atoms())
-    assert survives(byte_tokenizer(), "é\n  x")
+    assert first_loss(byte_tokenizer(), ["é\n  x"]) is None
 
 
 @pytest.mark.parametrize("build", [byte_level, sentencepiece], ids=["bytes", "sentencepiece"])

@@ -71,11 +71,6 @@ def _strips(decoder: dict[str, Any]) -> bool:
     return decoder.get("type") == "Metaspace" or (decoder.get("type") == "Strip" and decoder.get("start", 0) > 0)
 
 
-def survives(tokenizer: Any, text: str) -> bool:
-    """Return whether a text's ids decode to that text."""
-    return decode(tokenizer, encode(tokenizer, text)) == text
-
-
 def first_loss(tokenizer: Any, texts: Sequence[str] = PROBES) -> tuple[str, str] | None:
     """Return the first text that does not decode to itself, and what it becomes; None where all of them do."""
     for text in texts:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from misstep.errors import BadInput
+from misstep.generation.tokenizers import first_line
 from misstep.inspection.fields import MODEL, named
 from misstep.inspection.folder import check_folder
 from misstep.inspection.jsons import read_object
@@ -87,7 +88,7 @@ def rehearse_writing(folder: Path, field: str = MODEL, tokenizer: Any = None) ->
             except unwritable as error:
                 raise BadInput(
                     field,
-                    f"{what} cannot be written after training: {_first_line(error)} ({folder})",
+                    f"{what} cannot be written after training: {first_line(error)} ({folder})",
                     f"Correct it in the folder: {_rest(error)}",
                 ) from error
         with named(field):
@@ -140,7 +141,7 @@ def savable(
 def _refusal(error: Exception, folder: Path, field: str, file: str = "generation_config.json") -> BadInput:
     named = next((name for name in read_object(folder / file, field) if f"`{name}`" in str(error)), None)
     what = file if named is None else f"{named} in {file}"
-    return BadInput(field, f"{what}: {_first_line(error)} ({folder})", "Correct it or remove it there.")
+    return BadInput(field, f"{what}: {first_line(error)} ({folder})", "Correct it or remove it there.")
 
 
 def _different_config(before: Any, after: Any) -> Iterator[str]:
@@ -195,11 +196,6 @@ def _added(tokenizer: Any) -> dict[int, str]:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:59]}…"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].strip() if lines else type(error).__name__
 
 
 def _rest(error: BaseException) -> str:

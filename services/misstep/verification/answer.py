@@ -121,7 +121,7 @@ def _currency(answer: str) -> Unit | None:
 
 
 def read_tidied(tidied: str, depth: int = 0, currency: Unit | None = None) -> Answer:
-    """Read an answer that has its one spelling already; a list's parts are read likewise."""
+    """Read an answer that has its one spelling already, and the parts of a list in the same way."""
     tidied = without_outer_braces(tidied)
     key = compact(tidied)
     if currency is not None:
