@@ -118,7 +118,10 @@ SELECTION = _schema(
     ("step", pa.int32()),
     ("problems", pa.int32()),
     ("correct", pa.int32()),
+    ("train_problems", pa.int32()),
+    ("train_correct", pa.int32()),
     ("chosen", pa.bool_()),
+    ("policy", pa.bool_()),
 )
 OUTCOMES = _schema(
     ("problem_id", pa.string()),
@@ -146,5 +149,6 @@ TABLES: dict[str, dict[str, pa.Schema]] = {
     "score": {"outcomes": OUTCOMES},
     "report": {},
 }
-"""Stage kind -> table -> schema. Models (``sft``, ``rft``, ``dpo``) also hold the files ``model/*``; ``report`` holds
+"""Stage kind -> table -> schema. Models (``sft``, ``rft``, ``dpo``) also hold the files ``model/*``, and
+``sft`` those of the policy, ``policy/*``, where it is another checkpoint; ``report`` holds
 ``report.html``, ``results.json`` and ``results.csv``, ``inspect`` holds ``page.txt``."""

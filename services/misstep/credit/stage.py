@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def open_work(ctx: StageContext) -> Work:
-    """Open the credit stage (inputs ``problems``, ``samples``, ``verdicts``, ``model``).
+    """Open the credit stage (inputs ``problems``, ``samples``, ``verdicts``, ``policy``).
 
     Raises:
         BadInput: fewer rollouts than the prover's K.
@@ -152,7 +152,7 @@ class _Credit:
                 timeout_seconds=self._params.timeout_seconds,
             )
             self._to_close.append(verifier)
-            engine = open_engine(self._ctx.model_folder(), self._params.decoding, self._ctx.stage.resources)
+            engine = open_engine(self._ctx.model_folder("policy"), self._params.decoding, self._ctx.stage.resources)
             self._to_close.append(engine)
             check_tokenizer(engine.tokenizer, "samples", self._ctx.manifest_summary("samples"))
 

@@ -56,10 +56,15 @@ class _Sample:
             self._engine.close()
 
     @property
+    def role(self) -> str:
+        """Of the input that answers: the policy, or a model that is tested."""
+        return "policy" if self.ctx.has("policy") else "model"
+
+    @property
     def engine(self) -> Engine:
         """Loaded with the first block that is really run."""
         if self._engine is None:
-            self._engine = open_engine(self.ctx.model_folder(), self.params.decoding, self.ctx.stage.resources)
+            self._engine = open_engine(self.ctx.model_folder(self.role), self.params.decoding, self.ctx.stage.resources)
         return self._engine
 
     def expect(self, block: int | None) -> None:

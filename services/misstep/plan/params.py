@@ -165,7 +165,7 @@ class SubsetParams(Params):
 
 
 class SampleParams(Params):
-    """Inputs: ``problems``, ``model`` (or external ``model``)."""
+    """Inputs: ``problems``; ``policy``, or ``model`` for a model that is tested (or external ``model``)."""
 
     split: Literal["train", "test"]
     subset: SubsetParams | None
@@ -222,6 +222,19 @@ class SelectionParams(Params):
     seed: int
 
 
+class PolicyParams(Params):
+    """Choice of the checkpoint that is sampled, credited and the start of DPO, among those that are scored.
+
+    Each of them also answers its own training problems, in the way of ``SelectionParams``.
+    """
+
+    max_gap_points: int
+    """Most percentage points by which its accuracy on its own training problems may be above that on validation
+    problems; of those that stay below, the most accurate on validation problems is taken."""
+    epoch: int | None
+    """Take the checkpoint of this epoch instead."""
+
+
 class SftParams(Params):
     """Inputs: ``problems``; external ``model``."""
 
@@ -229,6 +242,8 @@ class SftParams(Params):
     prompt: PromptParams
     optimiser: OptimiserParams
     selection: SelectionParams
+    policy: PolicyParams | None = None
+    """None: the policy is the checkpoint that stands for the arm itself."""
 
 
 class PositivesParams(Params):
@@ -247,7 +262,7 @@ class RftParams(SftParams):
 
 
 class CreditParams(Params):
-    """Inputs: ``problems``, ``samples``, ``verdicts``, ``model``."""
+    """Inputs: ``problems``, ``samples``, ``verdicts``, ``policy``."""
 
     estimator: Literal["full-scan", "sequential", "bisection"]
     rollouts: int
@@ -273,7 +288,7 @@ class PairsParams(Params):
 
 
 class DpoParams(Params):
-    """Inputs: ``pairs``, ``model``, ``problems`` (for the validation score)."""
+    """Inputs: ``pairs``, ``policy``, ``problems`` (for the validation score)."""
 
     optimiser: OptimiserParams
     beta: float

@@ -164,9 +164,9 @@ class _Builder:
                 found |= self.sampled(size, seed)
                 if arm.pairs in ("shared-prefix", "whole-response"):
                     found["credit"] = self.credit(size, seed)
-                inputs = {"problems": self.problems, "model": self.policy(size, seed), **found}
+                inputs = {"problems": self.problems, "policy": self.policy(size, seed), **found}
                 found["pairs"] = self.add(StageKind.PAIRS, f"pairs-{name}", self.translate.pairs(arm, seed), inputs)
-                inputs = {k: inputs[k] for k in ("problems", "model")} | {"pairs": found["pairs"]}
+                inputs = {k: inputs[k] for k in ("problems", "policy")} | {"pairs": found["pairs"]}
                 found["model"] = self.add(StageKind.DPO, name, self.translate.dpo(arm, seed), inputs)
         return found | {"score": self.score(name, found["model"], seed)}
 
@@ -176,20 +176,22 @@ class _Builder:
         return self.add(StageKind.SFT, name, params, inputs, self._base_model, (self.inspected,))
 
     def policy(self, size: int, seed: int) -> str:
-        """pi_sft of one size and seed: the SFT arm's own model, also where that arm skips the size."""
+        """The run that pi_sft of one size and seed comes from: the SFT arm's own, also where that arm skips the size.
+
+        As an input it has the role ``policy``, which stands for the checkpoint that `PolicyParams` chose."""
         arm = next(a for a in self.spec.arms if a.method == "sft")
         return self.sft(f"{arm.name}-d{size}-s{seed}", arm, size, seed)
 
     def sampled(self, size: int, seed: int) -> dict[str, str]:
         suffix = f"d{size}-s{seed}"
-        inputs = {"problems": self.problems, "model": self.policy(size, seed)}
+        inputs = {"problems": self.problems, "policy": self.policy(size, seed)}
         samples = self.add(StageKind.SAMPLE, f"sample-{suffix}", self.translate.sample(size, seed), inputs)
         inputs = {"problems": self.problems, "samples": samples}
         verdicts = self.add(StageKind.VERIFY, f"verify-{suffix}", self.translate.verify(), inputs)
         return {"samples": samples, "verdicts": verdicts}
 
     def credit(self, size: int, seed: int) -> str:
-        inputs = {"problems": self.problems, "model": self.policy(size, seed), **self.sampled(size, seed)}
+        inputs = {"problems": self.problems, "policy": self.policy(size, seed), **self.sampled(size, seed)}
         return self.add(StageKind.CREDIT, f"credit-d{size}-s{seed}", self.translate.credit(seed), inputs)
 
     def score(self, name: str, model: str, seed: int) -> str:

@@ -159,6 +159,7 @@ class Translator:
             prompt=self.prompt,
             optimiser=_optimiser(training, seed),
             selection=self._selection(training.selection, seed),
+            policy=p.PolicyParams(max_gap_points=training.policy.max_gap_points, epoch=training.policy.epoch),
         )
 
     def rft(self, arm: Arm, size: int, seed: int) -> p.RftParams:

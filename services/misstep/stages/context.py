@@ -90,7 +90,10 @@ class StageContext(Protocol):
         """Return a local copy of one file of an input artifact."""
 
     def model_folder(self, role: str = "model") -> Path:
-        """Return a local Hugging Face model folder: an input's ``model/``, or an external model."""
+        """Return a local Hugging Face model folder: an input's ``model/``, or an external model.
+
+        For the role ``policy`` it is the input's ``policy/`` where it has one: another checkpoint of the same run.
+        """
 
     def external_path(self, role: str) -> Path:
         """Return a local path of external data."""

@@ -81,7 +81,9 @@ class Runtime:
 
     def model_folder(self, role: str = "model") -> Path:
         if role in self._stage.inputs:
-            return self._reader.folder(self._key(role), "model/")
+            key = self._key(role)
+            own_policy = role == "policy" and self._reader.manifest(key).files("policy/")
+            return self._reader.folder(key, "policy/" if own_policy else "model/")
         path = self.external_path(role)
         if not path.is_dir():
             raise BadInput(f"external {role}", str(path), "Name the folder of a Hugging Face model.")

@@ -55,12 +55,15 @@ def own_examples(
 
 def questions(problems: pa.Table, limit: int, builder: PromptBuilder) -> list[Question]:
     """Return the first ``limit`` validation problems."""
-    found: list[Question] = []
-    columns = (problems[name].to_pylist() for name in ("problem_id", "split", "question", "gold"))
-    for problem_id, split, question, gold in zip(*columns, strict=True):
-        if split == "validation" and len(found) < limit:
-            found.append(Question(problem_id, builder.prompt_ids(question), gold))
-    return found
+    import pyarrow.compute as pc
+
+    return as_questions(problems.filter(pc.equal(problems["split"], "validation")), limit, builder)
+
+
+def as_questions(problems: pa.Table, limit: int, builder: PromptBuilder) -> list[Question]:
+    """Return the first ``limit`` problems of a table."""
+    columns = (problems[name].slice(0, limit).to_pylist() for name in ("problem_id", "question", "gold"))
+    return [Question(i, builder.prompt_ids(question), gold) for i, question, gold in zip(*columns, strict=True)]
 
 
 def _verified_samples(ctx: StageContext, ends: Collection[int], builder: PromptBuilder) -> Iterator[Sample]:

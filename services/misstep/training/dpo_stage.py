@@ -1,4 +1,4 @@
-"""The stage ``dpo``: the SFT policy, taught to prefer the chosen side of each pair; it is its own reference."""
+"""The stage ``dpo``: the policy, taught to prefer the chosen side of each pair; it is its own reference."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def open_work(ctx: StageContext) -> Work:
-    """Open a ``dpo`` stage (inputs ``pairs``, ``model``, ``problems``): one block."""
+    """Open a ``dpo`` stage (inputs ``pairs``, ``policy``, ``problems``): one block."""
     return _Dpo(ctx)
 
 
@@ -42,7 +42,7 @@ class _Dpo:
         from misstep.training.trainers import DpoOnRows
 
         params = self._params
-        start = Start.load(self._ctx.model_folder("model"))
+        start = Start.load(self._ctx.model_folder("policy"))
         check_tokenizer(start.tokenizer, "pairs", self._ctx.manifest_summary("pairs"))
         limit = Limit(params.optimiser.max_length, context_length_of(start.config, start.tokenizer))
         rows = pair_rows(pair_ids(self._ctx), limit.tokens)

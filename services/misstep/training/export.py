@@ -77,7 +77,7 @@ def export_model(start: Start, model: Any, dtype: str, probe: Sequence[Sequence[
         folder: where to write; must not be there yet.
 
     Returns:
-        Path inside the artifact (``model/...``) -> file. Same weights, same bytes.
+        Path inside the artifact, under the folder's name (``model/...``) -> file. Same weights, same bytes.
 
     Raises:
         BadInput: the weights are not finite: training diverged in its last step.
@@ -108,7 +108,7 @@ def export_model(start: Start, model: Any, dtype: str, probe: Sequence[Sequence[
     if not torch.allclose(found, expected, rtol=1e-4, atol=1e-4):
         worst = (found - expected).abs().max().item()
         raise MisstepError(f"the model written to {folder} is another when loaded again: logits differ by {worst:.3g}")
-    return {f"model/{file.relative_to(folder)}": file for file in sorted(folder.rglob("*")) if file.is_file()}
+    return {f"{folder.name}/{file.relative_to(folder)}": file for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
 def _logits(model: PreTrainedModel, probe: Sequence[Sequence[int]]) -> torch.Tensor:

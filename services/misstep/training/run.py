@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from misstep.errors import MisstepError
 from misstep.plan.frozen import StageKind
-from misstep.plan.params import FEW_STEPS, OptimiserParams, SelectionParams
+from misstep.plan.params import FEW_STEPS, OptimiserParams, PolicyParams, SelectionParams
 from misstep.stages.context import Output, StageContext
 from misstep.stages.heartbeat import beat
 from misstep.training.arguments import lora_config
@@ -27,7 +28,7 @@ from misstep.training.memory import out_of_memory_is_noted
 from misstep.training.ranks import barrier, world
 from misstep.training.rows import PairRow, Rows, SftRow
 from misstep.training.schedule import Schedule, make_schedule
-from misstep.training.selection import Question, Scorer, Selection
+from misstep.training.selection import Question, Score, Scorer, Selection
 from misstep.training.shown import shown_rows
 from misstep.training.tables import log_table, selection_table
 from misstep.training.watch import Keep, Watch
@@ -52,6 +53,10 @@ class Run:
     """One of ``misstep.training.trainers``."""
     arguments: Callable[[Schedule, Path], Any]
     nothing: str
+    policy: PolicyParams | None = None
+    """How the policy is chosen; None where only the best model is kept."""
+    own: Sequence[Question] = ()
+    """Training problems, for that choice."""
     sources: Mapping[str, int] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
 
@@ -101,7 +106,7 @@ def _train(ctx: StageContext, start: Start, run: Run, folder: Path) -> Output:
     scorer = None
     if run.selection is not None and run.questions:
         batch_rows = ctx.stage.resources.batch_rows
-        scorer = Scorer(run.questions, run.selection, start.tokenizer, batch_rows, ctx.threads)
+        scorer = Scorer(run.questions, run.selection, start.tokenizer, batch_rows, ctx.threads, run.own)
     longest = max(row.length for row in run.rows.rows)
     try:
         with out_of_memory_is_noted(ctx.checkpoints, schedule.micro_batch, longest):
@@ -110,14 +115,18 @@ def _train(ctx: StageContext, start: Start, run: Run, folder: Path) -> Output:
         if scorer is not None:
             scorer.close()
     beat("writing")
-    trained = _trained_model(start, trainer, keep)
-    if trained is None:
-        return Output()
+    best, policy = keep.selection.best, keep.selection.policy
+    files: dict[str, Path] = {}
     probe = _probe(start, run)
-    files = export_model(start, trained, run.optimiser.dtype, probe, folder / "model")
+    if policy is not None and policy is not best:
+        beside = _model_with(keep.policy_file, start, trainer, spare=True)
+        files |= export_model(start, beside, run.optimiser.dtype, probe, folder / "policy") if world().first else {}
+    trained = _model_with(_weights_to_keep(trainer, keep), start, trainer)
+    if not world().first:
+        return Output()
+    files |= export_model(start, trained, run.optimiser.dtype, probe, folder / "model")
     log = log_table(trainer.state.log_history)
     scores = keep.selection.scores
-    best = keep.selection.best
     steps = trainer.state.global_step
     summary = {
         "trained": True,
@@ -130,20 +139,24 @@ def _train(ctx: StageContext, start: Start, run: Run, folder: Path) -> Output:
         "best_epoch": best.epoch if best else None,
         "best_correct": best.correct if best else None,
         "validation_problems": len(run.questions),
+        **({} if policy is None else {"policy": _about_policy(policy)}),
         "shown": shown_rows(run.rows.rows, start.tokenizer),
     }
-    return Output(tables={"log": log, "selection": selection_table(scores, best)}, files=files, summary=summary)
+    return Output(tables={"log": log, "selection": selection_table(scores, best, policy)}, files=files, summary=summary)
 
 
 def _fit(
     ctx: StageContext, start: Start, run: Run, schedule: Schedule, scorer: Scorer | None, folder: Path
 ) -> tuple[Any, Keep]:
-    keep = Keep(folder, Selection(run.selection.patience if run.selection else None))
+    keep = Keep(folder, Selection(run.selection.patience if run.selection else None, run.policy))
     found = ctx.checkpoints.newest()
     if found is not None:
         _log.info("resuming at step %d of %d", found[0], schedule.steps)
         keep.restore(found[1])
-    scoring = schedule.scoring_steps(run.selection.epochs) if run.selection else frozenset()
+    scoring: frozenset[int] = frozenset()
+    if run.selection is not None:
+        named = run.policy.epoch if run.policy else None
+        scoring = schedule.scoring_steps([*run.selection.epochs, *([] if named is None else [named])])
     tokenizer = start.trainers_tokenizer()
     pad_inside(start.model, tokenizer)
     with cheaper_steps(start.model):
@@ -178,23 +191,38 @@ def _fit(
     return trainer, keep
 
 
-def _trained_model(start: Start, trainer: Any, keep: Keep) -> Any:
-    """Return the model with the weights to keep; None on every rank but the first."""
-    if not world().sharded:
-        if not world().first:
-            return None
-        if keep.selection.best is not None:
-            load_trained(trainer.model, keep.best_file)
-        return trainer.model
-    weights = keep.best_file
-    if keep.selection.best is None:
-        weights = keep.folder / "last.safetensors"
-        save_trained(trainer.model, weights)
+def _weights_to_keep(trainer: Any, keep: Keep) -> Path:
+    """Return a file with the best weights, or with the last ones where no checkpoint was scored."""
+    if keep.selection.best is not None:
+        return keep.best_file
+    last = keep.folder / "last.safetensors"
+    save_trained(trainer.model, last)
+    return last
+
+
+def _model_with(weights: Path, start: Start, trainer: Any, *, spare: bool = False) -> Any:
+    """Return the trained model with the weights of a file; None on every rank but the first.
+
+    Exporting a model with adapters merges them and ends it; with ``spare`` a copy is returned of such a model.
+    """
     if not world().first:
         return None
-    whole = start.load_whole()
-    load_trained(whole, weights)
-    return whole
+    model = start.load_whole() if world().sharded else trainer.model
+    if spare and hasattr(model, "merge_and_unload"):
+        model = copy.deepcopy(model)
+    load_trained(model, weights)
+    return model
+
+
+def _about_policy(policy: Score) -> dict[str, Any]:
+    """Say which checkpoint the policy is, and how well it knows its own training problems."""
+    return {
+        "epoch": policy.epoch,
+        "validation_problems": policy.problems,
+        "validation_correct": policy.correct,
+        "train_problems": policy.train_problems,
+        "train_correct": policy.train_correct,
+    }
 
 
 def _leave_as_it_is(start: Start, run: Run, folder: Path) -> Output:

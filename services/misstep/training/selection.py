@@ -1,7 +1,12 @@
-"""Choice of a checkpoint by the accuracy of sampled answers to validation problems.
+"""Choice of checkpoints by the accuracy of sampled answers.
 
-By sampling and not by loss: the loss goes on falling while a policy becomes over-trained, and credit drawn from an
-over-trained policy carries no signal (arXiv 2406.14532, section 6).
+The best one on validation problems stands for the method. By sampling and not by loss: the loss goes on falling while
+a model becomes over-trained.
+
+The policy, which is sampled, credited and the start of DPO, is a choice of its own: an over-trained policy makes few
+mistakes on its training problems, and credit drawn from it carries no signal (arXiv 2406.14532, section 6). So each
+scoring also asks the model its own training problems, and the policy is the most accurate checkpoint on validation
+problems among those that have not begun to know their training problems by heart.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from misstep.plan.params import SelectionParams
+from misstep.plan.params import PolicyParams, SelectionParams
 from misstep.stages.heartbeat import beat
 from misstep.training.ranks import total, whole_weights, world
 
@@ -22,19 +27,45 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One scoring: of ``problems`` answers, so many were ``correct``."""
+    """One scoring: of ``problems`` answers to validation problems so many were ``correct``, and likewise for the
+    model's own training problems where a policy is chosen."""
 
     epoch: int
     step: int
     problems: int
     correct: int
+    train_problems: int = 0
+    train_correct: int = 0
+
+    @property
+    def gap(self) -> float:
+        """Accuracy on its own training problems less that on validation problems; 0 where either was not asked."""
+        if not self.train_problems or not self.problems:
+            return 0.0
+        return self.train_correct / self.train_problems - self.correct / self.problems
+
+
+def choose_policy(scores: Sequence[Score], params: PolicyParams) -> Score | None:
+    """Return the scoring of the checkpoint that becomes the policy, None where nothing was scored.
+
+    Of the checkpoints whose gap is at most ``max_gap_points``, the most accurate on validation problems; where there
+    is none, the one with the smallest gap. Of equals the earliest. With ``epoch`` set, the last scored up to it.
+    """
+    if params.epoch is not None:
+        return max((s for s in scores if s.epoch <= params.epoch), key=lambda s: s.step, default=None)
+    most = params.max_gap_points / 100
+    within = [s for s in scores if s.gap <= most]
+    if within:
+        return max(within, key=lambda s: (s.correct, -s.step))
+    return min(scores, key=lambda s: (s.gap, s.step), default=None)
 
 
 class Selection:
-    """The scorings so far, and what they say: which is best, and whether to go on."""
+    """The scorings so far, and what they say: which is best, which is the policy, and whether to go on."""
 
-    def __init__(self, patience: int | None, scores: Sequence[Score] = ()) -> None:
+    def __init__(self, patience: int | None, policy: PolicyParams | None = None, scores: Sequence[Score] = ()) -> None:
         self._patience = patience
+        self._policy = policy
         self.scores = list(scores)
 
     @property
@@ -43,16 +74,23 @@ class Selection:
         return max(self.scores, key=lambda score: (score.correct, -score.step), default=None)
 
     @property
+    def policy(self) -> Score | None:
+        """The scoring of the checkpoint that is the policy, by what is known so far."""
+        return None if self._policy is None else choose_policy(self.scores, self._policy)
+
+    @property
     def exhausted(self) -> bool:
-        """Tell whether the last ``patience`` scorings were all no better than the best before them."""
+        """Whether the last ``patience`` scorings were all no better than the best before them. Never before the
+        policy's epoch, where one is named."""
         if self._patience is None or self.best is None:
+            return False
+        if self._policy is not None and self._policy.epoch is not None and self.scores[-1].epoch < self._policy.epoch:
             return False
         return len(self.scores) - 1 - self.scores.index(self.best) >= self._patience
 
-    def add(self, score: Score) -> bool:
-        """Add a scoring; tell whether it is the best."""
+    def add(self, score: Score) -> None:
+        """Add a scoring."""
         self.scores.append(score)
-        return self.best is score
 
     def as_json(self) -> list[dict[str, int]]:
         return [asdict(score) for score in self.scores]
@@ -60,7 +98,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A validation problem, ready to be asked."""
+    """A problem, ready to be asked."""
 
     problem_id: str
     prompt_ids: Sequence[int]
@@ -68,36 +106,52 @@ class Question:
 
 
 class Scorer:
-    """Samples one answer to each validation problem and counts the correct ones."""
+    """Samples one answer to each problem and counts the correct ones.
+
+    Args:
+        questions: validation problems.
+        own: training problems, asked for the choice of a policy.
+    """
 
     def __init__(
-        self, questions: Sequence[Question], params: SelectionParams, tokenizer: Any, batch_rows: int, threads: int
+        self,
+        questions: Sequence[Question],
+        params: SelectionParams,
+        tokenizer: Any,
+        batch_rows: int,
+        threads: int,
+        own: Sequence[Question] = (),
     ) -> None:
         from misstep.verification.extract import AnswerFormat
         from misstep.verification.verifier import Verifier
 
-        self.questions = questions
+        self._questions, self._own = questions, own
         self._params = params
         self._tokenizer = tokenizer
         self._batch_rows = batch_rows
         self._verifier = Verifier(AnswerFormat(params.answer_format), workers=threads)
 
-    def correct(self, model: PreTrainedModel, engine: Any = None) -> int:
-        """Count the correct answers of a model. Its mode and every generator of random numbers are left as they were.
+    def score(self, model: PreTrainedModel, epoch: int, step: int, engine: Any = None) -> Score:
+        """Score a model. Its mode and every generator of random numbers are left as they were.
 
         An answer that the token limit cut off is never correct. Ranks call this together: each asks its share of the
-        problems, and all return the same sum. ``engine`` is DeepSpeed's, where the weights are spread.
+        problems, and all return the same sums. ``engine`` is DeepSpeed's, where the weights are spread.
         """
+        correct, train_correct = self._count_correct(model, engine)
+        return Score(epoch, step, len(self._questions), correct, len(self._own), train_correct)
+
+    def _count_correct(self, model: PreTrainedModel, engine: Any) -> tuple[int, int]:
         from misstep.generation.engine import Request
         from misstep.generation.seeds import sample_seed
         from misstep.generation.transformers_engine import TransformersEngine
 
         ranks = world()
+        asked = [("validation", q) for q in self._questions] + [("train", q) for q in self._own]
         with _same_random_state(), _same_mode(model), _without_wrappers(model), whole_weights(model, engine):
             engine = TransformersEngine(model, self._tokenizer, self._params.decoding, batch_rows=self._batch_rows)
-            for index in range(ranks.rank, len(self.questions), ranks.processes):
-                question = self.questions[index]
-                seed = sample_seed(self._params.seed, "validation", question.problem_id, 0)
+            for index in range(ranks.rank, len(asked), ranks.processes):
+                split, question = asked[index]
+                seed = sample_seed(self._params.seed, split, question.problem_id, 0)
                 engine.submit(Request(index, question.prompt_ids, (seed,)))
             finished = {}
             for request, (completion,) in engine.results():
@@ -105,8 +159,12 @@ class Scorer:
                 if completion.finish_reason == "stop":
                     finished[request.request_id] = completion.text
             engine.close()
-        answers = ((text, self.questions[index].gold) for index, text in sorted(finished.items()))
-        return total(sum(judgement.verdict == "correct" for judgement in self._verifier.judge(answers)))[0]
+        answers = ((text, asked[index][1].gold) for index, text in sorted(finished.items()))
+        counts = {"validation": 0, "train": 0}
+        for index, judgement in zip(sorted(finished), self._verifier.judge(answers), strict=True):
+            counts[asked[index][0]] += judgement.verdict == "correct"
+        correct, train_correct = total(counts["validation"], counts["train"])
+        return correct, train_correct
 
     def close(self) -> None:
         self._verifier.close()

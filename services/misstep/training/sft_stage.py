@@ -32,7 +32,7 @@ class _Sft:
         from misstep.generation.prompts import PromptBuilder, check_taught_end
         from misstep.generation.subset import train_subset, without_correct_solution
         from misstep.training.arguments import sft_arguments
-        from misstep.training.data import own_examples, questions, teacher_examples
+        from misstep.training.data import as_questions, own_examples, questions, teacher_examples
         from misstep.training.dropped import Limit, check_dropped, refuse_no_rows
         from misstep.training.export import Start
         from misstep.training.rows import sft_rows
@@ -49,7 +49,8 @@ class _Sft:
         builder = PromptBuilder(start.tokenizer, params.prompt, ends)
         check_taught_end(builder, ends)
         from_teacher = positives is None or positives.with_teacher
-        teacher = teacher_examples(train_subset(problems, params.subset), builder) if from_teacher else []
+        trained_on = train_subset(problems, params.subset)
+        teacher = teacher_examples(trained_on, builder) if from_teacher else []
         own, left_out = own_examples(self._ctx, positives, builder, ends, teacher) if positives else ([], {})
         limit = Limit(params.optimiser.max_length, context_length_of(start.config, start.tokenizer))
         rows = sft_rows([*teacher, *own], ends, limit.tokens)
@@ -61,6 +62,8 @@ class _Sft:
             optimiser=params.optimiser,
             selection=params.selection,
             questions=questions(problems, params.selection.problems, builder),
+            policy=params.policy,
+            own=as_questions(trained_on, params.selection.problems, builder) if params.policy else (),
             trainer=SftOnRows,
             arguments=partial(sft_arguments, params.optimiser),
             sources={"teacher": len(teacher), "own": len(own)},

@@ -29,15 +29,18 @@ def log_table(history: Iterable[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=TRAINING_LOG)
 
 
-def selection_table(scores: Iterable[Score], chosen: Score | None) -> pa.Table:
-    """Turn the scorings into a table, the chosen one marked."""
+def selection_table(scores: Iterable[Score], chosen: Score | None, policy: Score | None = None) -> pa.Table:
+    """Turn the scorings into a table, the chosen one and the policy marked."""
     rows = [
         {
             "epoch": score.epoch,
             "step": score.step,
             "problems": score.problems,
             "correct": score.correct,
+            "train_problems": score.train_problems,
+            "train_correct": score.train_correct,
             "chosen": score == chosen,
+            "policy": score == policy,
         }
         for score in scores
     ]

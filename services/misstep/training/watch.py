@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT_SECONDS = 30.0
 """A killed run loses at most about so much. ``MISSTEP_CHECKPOINT_SECONDS`` replaces it, however long a save takes."""
+_BEST, _POLICY = "best.safetensors", "policy.safetensors"
 _CHECKPOINT_SHARE = 40
 """A checkpoint that takes long waits so many times as long for the next: they cost 2.5% of the time at most."""
 
@@ -43,13 +44,27 @@ class Keep:
     @property
     def best_file(self) -> Path:
         """Weights of the best scoring so far, where there is one."""
-        return self.folder / "best.safetensors"
+        return self.folder / _BEST
+
+    @property
+    def policy_file(self) -> Path:
+        """Weights of the policy so far, where one is chosen; there also where they are the best."""
+        return self.folder / _POLICY
+
+    def note(self, score: Score, model: Any) -> None:
+        """Add a scoring of the model, and keep its weights where it is the best so far or the policy."""
+        self.selection.add(score)
+        if self.selection.best is score:
+            save_trained(model, self.best_file)
+        if self.selection.policy is score:
+            save_trained(model, self.policy_file)
 
     def save(self, checkpoint: Path) -> None:
         """Add to a checkpoint; the first rank does, for all."""
         (checkpoint / "selection.json").write_text(json.dumps(self.selection.as_json()))
-        if self.selection.best is not None:
-            shutil.copyfile(self.best_file, checkpoint / "best.safetensors")
+        for kept, file in ((self.selection.best, _BEST), (self.selection.policy, _POLICY)):
+            if kept is not None:
+                shutil.copyfile(self.folder / file, checkpoint / file)
         if self.reference is not None:
             chosen, rejected = self.reference
             save_file({"chosen": chosen, "rejected": rejected}, checkpoint / "reference.safetensors")
@@ -58,8 +73,9 @@ class Keep:
         scores = json.loads((checkpoint / "selection.json").read_text())
         for score in scores:
             self.selection.add(Score(**score))
-        if self.selection.best is not None and world().first:
-            shutil.copyfile(checkpoint / "best.safetensors", self.best_file)
+        for kept, file in ((self.selection.best, _BEST), (self.selection.policy, _POLICY)):
+            if kept is not None and world().first:
+                shutil.copyfile(checkpoint / file, self.folder / file)
         reference = checkpoint / "reference.safetensors"
         if reference.is_file():
             saved = load_file(reference)
@@ -140,11 +156,11 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         if self._scorer is None:
             return
         policy = model.get_base_model() if hasattr(model, "get_base_model") else model
-        correct, problems = self._scorer.correct(policy, self._engine()), len(self._scorer.questions)
-        best = self._keep.selection.add(Score(step // self._schedule.steps_per_epoch, step, problems, correct))
-        if best:
-            save_trained(model, self._keep.best_file)
-        self._detail["validation"] = correct / problems
+        score = self._scorer.score(policy, step // self._schedule.steps_per_epoch, step, self._engine())
+        self._keep.note(score, model)
+        self._detail["validation"] = score.correct / score.problems
+        if score.train_problems:
+            self._detail["train"] = score.train_correct / score.train_problems
 
     def on_log(
         self,
