@@ -98,7 +98,7 @@ class World:
         """Run a stage with its real code; return its key. The model is the external one, unless it is among the
         inputs."""
         self._count += 1
-        without = kind in {StageKind.PAIRS, StageKind.VERIFY} or "model" in inputs
+        without = kind in {StageKind.PAIRS, StageKind.VERIFY} or "model" in inputs or "policy" in inputs
         key = f"{kind.value}-{self._count:04d}"
         stage = FrozenStage(
             kind=kind,
@@ -106,7 +106,7 @@ class World:
             key=key,
             params=params.model_dump(),
             inputs=inputs,
-            externals={} if without else {"model": self._model},
+            externals={} if without else {"policy" if kind is StageKind.CREDIT else "model": self._model},
             storage=self.storage,
             block_rows=block_rows,
             resources=Resources(memory_mib=1600, batch_rows=128),

@@ -83,7 +83,7 @@ def test_the_grid_shares_what_it_can_and_no_more() -> None:
 def test_samples_are_never_shared_between_sizes_or_seeds() -> None:
     made = plan(experiment(ARMS + "seeds: [0, 1]"), MODEL)
     drawn = [s for s in made.stages if s.name.startswith("sample-")]
-    assert len({s.inputs["model"] for s in drawn}) == len(drawn) == 4
+    assert len({s.inputs["policy"] for s in drawn}) == len(drawn) == 4
 
 
 def test_changing_beta_reruns_dpo_and_what_follows_and_nothing_else() -> None:
@@ -216,7 +216,7 @@ def test_a_teacher_puts_two_stages_before_all_others() -> None:
 def test_a_teacher_keeps_the_keys_of_experiments_without_one() -> None:
     made = plan(experiment(ARMS), MODEL)
     assert made.stages[0].key == "problems-43a6553b9d48a1ae8b50"
-    assert made.report.key == "report-2cf39594ff8d9a732e96"
+    assert made.report.key == "report-789839f8641dca9d15d6"
     assert "seeds" not in made.stages[0].params
     assert plan(experiment(ARMS + "teacher: {kind: dataset}"), MODEL).report.key == made.report.key
 

@@ -17,7 +17,15 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from misstep.plan.frozen import FrozenStage, Resources, StageKind, Storage
-from misstep.plan.params import DecodingParams, DpoParams, OptimiserParams, Params, PromptParams, SelectionParams
+from misstep.plan.params import (
+    DecodingParams,
+    DpoParams,
+    OptimiserParams,
+    Params,
+    PolicyParams,
+    PromptParams,
+    SelectionParams,
+)
 from misstep.stages.context import Output
 from misstep.training.arguments import dpo_arguments, sft_arguments
 from misstep.training.rows import PairRow, Rows, SftRow
@@ -215,12 +223,24 @@ def bytes_of(files: Mapping[str, Path]) -> dict[str, bytes]:
     return {name: path.read_bytes() for name, path in files.items()}
 
 
-def sft_run(rows: list[SftRow], params: OptimiserParams, chosen_by: SelectionParams | None = None, ask: int = 0) -> Run:
+def policy(max_gap_points: int = 10, epoch: int | None = None) -> PolicyParams:
+    return PolicyParams(max_gap_points=max_gap_points, epoch=epoch)
+
+
+def sft_run(
+    rows: list[SftRow],
+    params: OptimiserParams,
+    chosen_by: SelectionParams | None = None,
+    ask: int = 0,
+    policy: PolicyParams | None = None,
+) -> Run:
     return Run(
         rows=Rows(rows),
         optimiser=params,
         selection=chosen_by,
         questions=[Question(f"q{i}", ids(q), answer) for i, (q, _, answer) in enumerate(questions(ask, seed=7))],
+        policy=policy,
+        own=[Question(f"t{i}", ids(q), a) for i, (q, _, a) in enumerate(questions(10, seed=0))] if policy else (),
         trainer=SftOnRows,
         arguments=partial(sft_arguments, params),
         nothing="no correct teacher solutions",

@@ -130,7 +130,7 @@ def stage(folder: Path, model: Path, params: Params, **tables: pa.Table) -> smal
     held = {"problems": of, "samples": drawn, "verdicts": judged, "pairs": pairs()} | tables
     kind = {SftParams: StageKind.SFT, RftParams: StageKind.RFT, DpoParams: StageKind.DPO}[type(params)]
     named = {(name, name): table for name, table in held.items()}
-    return small.FolderContext(folder, kind, params, named, {"model": model})
+    return small.FolderContext(folder, kind, params, named, {"model": model, "policy": model})
 
 
 def main() -> None:

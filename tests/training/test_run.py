@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import resource
 from collections.abc import Iterator
@@ -55,17 +56,24 @@ def checkpoint_always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "_CHECKPOINT_SHARE", 0)
 
 
+COUNT = "misstep.training.selection.Scorer._count_correct"
+
+
 @pytest.fixture
 def quick_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Score by what the weights are, not by what they say: the verifier's processes take seconds to start."""
 
-    def correct(self: Any, model: Any, engine: Any) -> int:
-        return int(1e6 * sum(weight.abs().sum().item() for weight in model.parameters())) % 17
+    def count(self: Any, model: Any, engine: Any) -> tuple[int, int]:
+        seen = int(1e6 * sum(weight.abs().sum().item() for weight in model.parameters()))
+        return seen % 17, seen % 7
 
-    monkeypatch.setattr("misstep.training.selection.Scorer.correct", correct)
+    monkeypatch.setattr(COUNT, count)
 
 
 RUNS = {
+    "sft-policy": lambda: small.sft_run(
+        small.sft_examples(30), small.optimiser(), small.selection(), ask=16, policy=small.policy(epoch=2)
+    ),
     "sft": lambda: small.sft_run(small.sft_examples(30), small.optimiser(), small.selection(), ask=16),
     "sft-patience": lambda: small.sft_run(
         small.sft_examples(30), small.optimiser(epochs=9), small.selection(patience=2, epochs=tuple(range(9))), ask=16
@@ -138,12 +146,12 @@ def test_the_best_weights_are_kept_and_the_earliest_of_equals(
     scores = iter([3, 7, 7, 2, 5])
     seen: list[dict[str, torch.Tensor]] = []
 
-    def correct(self: Any, model: Any, engine: Any) -> int:
+    def count(self: Any, model: Any, engine: Any) -> tuple[int, int]:
         assert isinstance(model, LlamaForCausalLM)
         seen.append({name: weight.clone() for name, weight in model.state_dict().items()})
-        return next(scores)
+        return next(scores), 0
 
-    monkeypatch.setattr("misstep.training.selection.Scorer.correct", correct)
+    monkeypatch.setattr(COUNT, count)
     params, asked = small.optimiser(epochs=5), small.selection(epochs=(1, 2, 3, 4))
     output, _ = finish(tmp_path, base, small.sft_run(small.sft_examples(30), params, asked, ask=10))
     table = output.tables["selection"].to_pylist()
@@ -161,9 +169,64 @@ def test_the_best_weights_are_kept_and_the_earliest_of_equals(
     assert not torch.equal(seen[4]["model.norm.weight"], seen[1]["model.norm.weight"])
 
 
+@pytest.mark.parametrize("changes", [{}, {"lora_rank": 4}, {"dtype": "bfloat16"}], ids=["all", "lora", "bfloat16"])
+def test_the_policy_is_kept_beside_the_best(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+):
+    scores = iter([(3, 3), (5, 6), (8, 8), (9, 10), (7, 10)])
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def count(self: Any, model: Any, engine: Any) -> tuple[int, int]:
+        merged = copy.deepcopy(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model
+        seen.append({name: weight.clone() for name, weight in merged.state_dict().items()})
+        return next(scores)
+
+    monkeypatch.setattr(COUNT, count)
+    params, asked = small.optimiser(epochs=5, learning_rate=1e-2, **changes), small.selection(epochs=(1, 2, 3, 4))
+    run = small.sft_run(small.sft_examples(30), params, asked, ask=20, policy=small.policy(max_gap_points=5))
+    output, context = finish(tmp_path, base, run)
+    assert output.summary["best_epoch"] == 4
+    assert output.summary["policy"] == {
+        "epoch": 1,  # of 20 and 10 problems: 15% and 30% would be a gap of 15 points, as at all later ones
+        "validation_problems": 20,
+        "validation_correct": 3,
+        "train_problems": 10,
+        "train_correct": 3,
+    }
+    table = output.tables["selection"].to_pylist()
+    assert [(row["epoch"], row["train_correct"], row["chosen"], row["policy"]) for row in table] == [
+        (1, 3, False, True),
+        (2, 6, False, False),
+        (3, 8, False, False),
+        (4, 10, True, False),
+        (5, 10, False, False),
+    ]
+    folders = {name: context.scratch / "training" / name for name in ("model", "policy")}
+    names = {name: {path.name for path in folder.iterdir()} for name, folder in folders.items()}
+    assert names["model"] == names["policy"]
+    assert {f"{name}/{file}" for name, files in names.items() for file in files} == set(output.files)
+    best, policy = (load_file(output.files[f"{name}/model.safetensors"]) for name in ("model", "policy"))
+    assert not all(torch.equal(best[name], policy[name]) for name in best)
+    if not changes:
+        assert all(torch.equal(weight, seen[0][name]) for name, weight in policy.items())
+        assert all(torch.equal(weight, seen[3][name]) for name, weight in best.items())
+    alone = small.sft_run(small.sft_examples(30), params, small.selection(epochs=(4,)), ask=20)
+    scores = iter([(9, 0), (1, 0)])
+    plain, _ = finish(tmp_path / "plain", base, alone)
+    assert plain.files["model/model.safetensors"].read_bytes() == output.files["model/model.safetensors"].read_bytes()
+
+
+def test_a_policy_that_is_the_best_is_written_once(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(COUNT, lambda self, model, engine: (3, 1))
+    run = small.sft_run(small.sft_examples(30), small.optimiser(), small.selection(), ask=20, policy=small.policy())
+    output, _ = finish(tmp_path, base, run)
+    assert output.summary["policy"]["epoch"] == output.summary["best_epoch"] == 1
+    assert not any(name.startswith("policy/") for name in output.files)
+
+
 def test_patience_ends_a_run(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     scores = iter([3, 2, 1, 9, 9])
-    monkeypatch.setattr("misstep.training.selection.Scorer.correct", lambda self, model, engine: next(scores))
+    monkeypatch.setattr(COUNT, lambda self, model, engine: (next(scores), 0))
     params, asked = small.optimiser(epochs=5), small.selection(epochs=(1, 2, 3, 4), patience=2)
     output, _ = finish(tmp_path, base, small.sft_run(small.sft_examples(30), params, asked, ask=10))
     assert output.tables["selection"]["correct"].to_pylist() == [3, 2, 1]
@@ -291,7 +354,7 @@ def test_a_disk_that_is_full_is_named_whoever_writes(base: Path, tmp_path: Path)
 
 def test_a_scorer_counts_as_correct_only_what_ended_by_itself(base: Path, monkeypatch: pytest.MonkeyPatch):
     from misstep.generation.engine import Completion
-    from misstep.training.selection import Question, Scorer
+    from misstep.training.selection import Question, Score, Scorer
 
     start = Start.load(base)
     start.model.train()
@@ -316,9 +379,9 @@ def test_a_scorer_counts_as_correct_only_what_ended_by_itself(base: Path, monkey
 
     monkeypatch.setattr("misstep.generation.transformers_engine.TransformersEngine", Engine)
     asked = [Question(f"q{i}", [3], "4") for i in range(4)]
-    scorer = Scorer(asked, small.selection(), start.tokenizer, 8, 1)
+    scorer = Scorer(asked[:3], small.selection(), start.tokenizer, 8, 1, own=asked[3:])
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
-    assert scorer.correct(start.model) == 1
+    assert scorer.score(start.model, 2, 8) == Score(2, 8, 3, 1, 1, 0)
     scorer.close()
     after = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
     assert torch.equal(before[0], after[0])

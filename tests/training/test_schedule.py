@@ -127,11 +127,13 @@ def test_selection_keeps_the_earliest_best_and_stops_for_want_of_better(scores, 
         if selection.exhausted:
             break
         improved = correct > max((s.correct for s in selection.scores), default=-1)
-        assert selection.add(Score(epoch, 10 * epoch, 5, correct)) == improved
+        score = Score(epoch, 10 * epoch, 5, correct)
+        selection.add(score)
+        assert (selection.best is score) == improved
     seen = [s.correct for s in selection.scores]
     assert selection.best is not None
     assert selection.best.epoch == seen.index(max(seen)) + 1
     since = len(seen) - selection.best.epoch
     assert selection.exhausted == (patience is not None and since >= patience)
     assert patience is None or since <= patience
-    assert Selection(patience, [Score(**s) for s in selection.as_json()]).best == selection.best
+    assert Selection(patience, scores=[Score(**s) for s in selection.as_json()]).best == selection.best

@@ -191,16 +191,19 @@ def _fit(
     return trainer, keep
 
 
-def _weights_to_keep(trainer: Any, keep: Keep) -> Path:
-    """Return a file with the best weights, or with the last ones where no checkpoint was scored."""
+def _weights_to_keep(trainer: Any, keep: Keep) -> Path | None:
+    """Return a file with the best weights, or with the last ones where no checkpoint was scored; None where these are
+    in memory as they should be."""
     if keep.selection.best is not None:
         return keep.best_file
+    if not world().sharded:
+        return None
     last = keep.folder / "last.safetensors"
     save_trained(trainer.model, last)
     return last
 
 
-def _model_with(weights: Path, start: Start, trainer: Any, *, spare: bool = False) -> Any:
+def _model_with(weights: Path | None, start: Start, trainer: Any, *, spare: bool = False) -> Any:
     """Return the trained model with the weights of a file; None on every rank but the first.
 
     Exporting a model with adapters merges them and ends it; with ``spare`` a copy is returned of such a model.
@@ -210,7 +213,8 @@ def _model_with(weights: Path, start: Start, trainer: Any, *, spare: bool = Fals
     model = start.load_whole() if world().sharded else trainer.model
     if spare and hasattr(model, "merge_and_unload"):
         model = copy.deepcopy(model)
-    load_trained(model, weights)
+    if weights is not None:
+        load_trained(model, weights)
     return model
 
 

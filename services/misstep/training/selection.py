@@ -15,6 +15,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from misstep.plan.params import PolicyParams, SelectionParams
@@ -38,11 +39,11 @@ class Score:
     train_correct: int = 0
 
     @property
-    def gap(self) -> float:
+    def gap(self) -> Fraction:
         """Accuracy on its own training problems less that on validation problems; 0 where either was not asked."""
         if not self.train_problems or not self.problems:
-            return 0.0
-        return self.train_correct / self.train_problems - self.correct / self.problems
+            return Fraction(0)
+        return Fraction(self.train_correct, self.train_problems) - Fraction(self.correct, self.problems)
 
 
 def choose_policy(scores: Sequence[Score], params: PolicyParams) -> Score | None:
@@ -53,7 +54,7 @@ def choose_policy(scores: Sequence[Score], params: PolicyParams) -> Score | None
     """
     if params.epoch is not None:
         return max((s for s in scores if s.epoch <= params.epoch), key=lambda s: s.step, default=None)
-    most = params.max_gap_points / 100
+    most = Fraction(params.max_gap_points, 100)
     within = [s for s in scores if s.gap <= most]
     if within:
         return max(within, key=lambda s: (s.correct, -s.step))

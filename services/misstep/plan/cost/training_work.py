@@ -15,7 +15,8 @@ def sft_work(params: p.SftParams, means: Expectations) -> Work:
     """Every problem's teacher solution, once an epoch."""
     size = params.subset.size
     tokens = prompt_tokens(params.prompt, means) + means.solution_tokens
-    return _training(params.optimiser, size, size, tokens, params.selection, params.prompt, means)
+    own = min(size, params.selection.problems) if params.policy else 0
+    return _training(params.optimiser, size, size, tokens, params.selection, params.prompt, means, own=own)
 
 
 def rft_work(params: p.RftParams, samples: p.SampleParams, means: Expectations) -> Work:
@@ -74,15 +75,17 @@ def _training(
     means: Expectations,
     *,
     sides: int = 1,
+    own: int = 0,
 ) -> Work:
-    """Put rows of so many tokens (of all ``sides``) through the epochs, and the scorings between them."""
+    """Put rows of so many tokens (of all ``sides``) through the epochs, and the scorings between them: on validation
+    problems, and on so many of the model's ``own`` training problems."""
     longest = sides * optimiser.max_length
     stopped = means.epochs if selection is not None and selection.patience is not None else 1.0
     epochs = optimiser.epochs * stopped
     read = generated = most_generated = 0.0
     if selection is not None:
         scorings = len({min(epoch, optimiser.epochs) for epoch in (*selection.epochs, optimiser.epochs)})
-        answers = scorings * selection.problems
+        answers = scorings * (selection.problems + own)
         limit = selection.decoding.max_new_tokens
         generated = answers * stopped * min(means.response_tokens, limit)
         read = answers * stopped * prompt_tokens(prompt, means)
