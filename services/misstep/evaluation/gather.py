@@ -170,6 +170,8 @@ def _pairs(ctx: StageContext, role: str) -> PairYield:
         problems=summary["problems_with_pairs"],
         sources=dict(summary["chosen_source"]),
         dropped=dict(summary["dropped"]),
+        cut_at_pit=summary.get("cut_at_pit"),
+        agreement=dict(summary.get("agreement", {})),
     )
 
 

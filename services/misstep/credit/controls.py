@@ -1,0 +1,32 @@
+"""What the control layouts say about credit: how often a random cut meets its pit, and how often it meets the truth."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from misstep.credit.layouts import Blamed, Pair
+
+AGREEMENT = ("pit_is_oracle", "pit_before_oracle", "pit_after_oracle", "no_pit", "no_true_error")
+
+
+def at_pit(pairs: Iterable[Pair], blamed: Iterable[Blamed]) -> int:
+    """Count the pairs of a problem that blame the pit that credit found."""
+    pits = {negative.sample: negative.pit for negative in blamed}
+    return sum(pair.pit is not None and pair.pit == pits.get(pair.negative_sample) for pair in pairs)
+
+
+def agreement(blamed: Iterable[Blamed]) -> Counter[str]:
+    """Count where credit's pit lies against the true first wrong step, by the names in ``AGREEMENT``."""
+    return Counter(map(_place, blamed))
+
+
+def _place(negative: Blamed) -> str:
+    pit, true = negative.pit, negative.true_pit
+    if true is None:
+        return "no_true_error"
+    if pit is None:
+        return "no_pit"
+    if pit == true:
+        return "pit_is_oracle"
+    return "pit_before_oracle" if pit < true else "pit_after_oracle"
