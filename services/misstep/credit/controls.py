@@ -7,13 +7,16 @@ from collections.abc import Iterable
 
 from misstep.credit.layouts import Blamed, Pair
 
+CUTS = ("cut_at_pit", "no_other_cut")
 AGREEMENT = ("pit_is_oracle", "pit_before_oracle", "pit_after_oracle", "no_pit", "no_true_error")
 
 
-def at_pit(pairs: Iterable[Pair], blamed: Iterable[Blamed]) -> int:
-    """Count the pairs of a problem that blame the pit that credit found."""
+def cut_counts(pairs: Iterable[Pair], blamed: Iterable[Blamed]) -> Counter[str]:
+    """Count the pairs of a problem that are cut at the pit that credit found, and those among them that could be cut
+    nowhere else, by the names in ``CUTS``."""
     pits = {negative.sample: negative.pit for negative in blamed}
-    return sum(pair.pit is not None and pair.pit == pits.get(pair.negative_sample) for pair in pairs)
+    at_pit = [pair for pair in pairs if pair.pit == pits[pair.negative_sample]]
+    return Counter(cut_at_pit=len(at_pit), no_other_cut=sum(pair.cuts == 1 for pair in at_pit))
 
 
 def agreement(blamed: Iterable[Blamed]) -> Counter[str]:

@@ -43,7 +43,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from misstep.credit.layout_names import Layout
@@ -107,6 +107,8 @@ class Pair:
     rejected_complete: bool
     """Whether the rejected side holds the response's end. A truncated one must never be given an end
     token."""
+    cuts: int = 1
+    """Steps of the wrong response at which the layout could have cut."""
 
     @property
     def identity(self) -> tuple[Ids, Ids, Ids]:
@@ -144,8 +146,8 @@ def _placebo_cut(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
             range(1, len(blamed.step_ends) + 1),
             key=lambda step: _place(seed, problem.problem_id, blamed.sample, f"cut {step}"),
         )
-        pairs = [pair for step in steps for pair in _cut(problem, "placebo-cut", blamed, step, seed)]
-        yield pairs or _NONE_CORRECT
+        possible = [pairs for step in steps if (pairs := _cut(problem, "placebo-cut", blamed, step, seed))]
+        yield [replace(pair, cuts=len(possible)) for pairs in possible for pair in pairs] or _NONE_CORRECT
 
 
 def _oracle_pit(problem: ProblemAnswers, seed: int) -> Iterator[Options]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from misstep.artifacts.records import PAIRS
-from misstep.credit.controls import AGREEMENT, agreement, at_pit
+from misstep.credit.controls import AGREEMENT, CUTS, agreement, cut_counts
 from misstep.credit.layout_names import FROM_CREDIT
 from misstep.credit.layouts import Answer, Blamed, Pair, ProblemAnswers
 from misstep.credit.pairing import ProblemPairs, pair_up
@@ -62,12 +62,14 @@ class _Pairs:
         dropped: Counter[str] = Counter()
         candidates = 0
         pairs: list[Pair] = []
-        cut_at_pit = 0
-        agreed: Counter[str] = Counter()
+        placebo = self._params.layout == "placebo-cut"
+        control: Counter[str] = Counter()
         for problem, found in self._found(block):
             kept = len(found.pairs) if self._granted is None else self._granted.get(problem.problem_id, 0)
-            cut_at_pit += at_pit(found.pairs[:kept], problem.blamed)
-            agreed += agreement(problem.blamed)
+            if placebo:
+                control += cut_counts(found.pairs[:kept], problem.blamed)
+            elif self._oracle:
+                control += agreement(problem.blamed)
             candidates += found.candidates
             dropped += found.dropped
             dropped["over-max-pairs"] += len(found.pairs) - kept
@@ -75,10 +77,10 @@ class _Pairs:
         self._ctx.progress.update(block + 1, self.blocks(), "blocks")
         summary = {"layout": self._params.layout, "candidates": candidates, **_counts(pairs)}
         summary |= passed_on(self._ctx.manifest_summary("samples"))
-        if self._params.layout == "placebo-cut":
-            summary["cut_at_pit"] = cut_at_pit
-        if self._oracle:
-            summary["agreement"] = {name: agreed[name] for name in AGREEMENT}
+        if placebo:
+            summary |= {name: control[name] for name in CUTS}
+        elif self._oracle:
+            summary["agreement"] = {name: control[name] for name in AGREEMENT}
         summary["dropped"] = {reason: count for reason, count in sorted(dropped.items()) if count}
         return Output(tables={"pairs": _table(pairs)}, summary=summary)
 

@@ -83,6 +83,8 @@ def read_credit(ctx: StageContext, grid: tuple[GridPoint, ...], count: int) -> t
             for row in batch.to_pylist():
                 if row["pit"] is not None:
                     picture.add(row["pit"], row["q"])
+                if role not in pairs:
+                    continue  # read for control layouts alone: no credited method has learned from it
                 candidate = _candidate(role, row, paired)
                 best[row["problem_id"]] = min(best.get(row["problem_id"], candidate), candidate)
         # Only the best few can become examples; dropping the rest keeps memory small.

@@ -159,8 +159,12 @@ def _control_words(arm: str, points: Sequence[Point]) -> str:
     """Say of an arm with a control layout what it tells about credit's pits, over its sizes and seeds."""
     found = [p.pairs for p in points if p.arm == arm and p.pairs is not None]
     if any(pairs.cut_at_pit is not None for pairs in found):
-        cuts, total = sum(pairs.cut_at_pit or 0 for pairs in found), sum(pairs.pairs for pairs in found)
-        return f"{arm}: {cuts:,} of {w.counted(total, 'random cut')} fell on the pit." if total else ""
+        total = sum(pairs.pairs for pairs in found)
+        at_pit, no_other = (sum(getattr(p, name) or 0 for p in found) for name in ("cut_at_pit", "no_other_cut"))
+        return (
+            f"{arm}: {at_pit:,} of {w.counted(total, 'random cut')} fell on the pit, {no_other:,} of them because no "
+            "pair can be made at another step. The smaller this share, the more the placebo says."
+        )
     counts = sum((Counter(pairs.agreement) for pairs in found), Counter[str]())
     if not counts.total():
         return ""
