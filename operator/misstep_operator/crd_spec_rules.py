@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from misstep.credit.layout_names import FROM_ORACLE
+from misstep.problems.oracles import ORACLES
 from misstep.spec.training import Training
 from misstep_operator.cel import METHODS, Rule, get, has, text
 
@@ -54,6 +56,10 @@ def _training(method: str) -> list[Rule]:
 
 _WRITES = f"{get('self.teacher.kind', text('dataset'))} != 'dataset'"
 _NEW = get("self.teacher.newProblemsPerSeed", 1)
+_ASKS_ORACLE = " || ".join(
+    f"(has(self.arms) && self.arms.exists(arm, has(arm.pairs) && arm.pairs == {text(layout)}))"
+    for layout in FROM_ORACLE
+)
 
 SPEC = [
     Rule(
@@ -71,6 +77,16 @@ SPEC = [
     Rule(
         "!has(self.arms) || self.arms.all(arm, !has(arm.sizes) || arm.sizes.all(size, size in self.problems.sizes))",
         "an arm has sizes that problems.sizes lacks: add them there, or remove them from the arm",
+    ),
+    Rule(
+        f"!({_ASKS_ORACLE}) || self.problems.train.format in [{', '.join(map(text, ORACLES))}]",
+        f"an arm has pairs that need the true first error of a solution: known for problems.train.format "
+        f"{', '.join(ORACLES)} only; take placebo-cut, or leave the arm out",
+    ),
+    Rule(
+        f"!({_ASKS_ORACLE}) || !({_WRITES}) || {_NEW} == 0",
+        "an arm has pairs that need the true first error of a solution: it is not known for problems that a teacher "
+        "writes; set teacher.newProblemsPerSeed to 0, or leave the arm out",
     ),
     Rule(
         "!has(self.seeds) || self.seeds.all(one, one >= 0 && self.seeds.exists_one(other, other == one))",

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import get_args
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 
+from misstep.credit.controls import agreement, cut_counts
+from misstep.credit.layout_names import CREDITED, FROM_CREDIT, ONE_STEP, Layout
 from misstep.credit.layouts import Answer, Blamed, ProblemAnswers, options
 from misstep.credit.pairing import pair_up
 from misstep.credit.scheduler import Scheduler
 from tests.credit.star import END, Star, StarEngine, credit_params, judge, star_problem, text_of
 
-LAYOUTS = ["shared-prefix", "whole-response", "random", "edit-distance"]
+LAYOUTS = list(get_args(Layout))
 SLIPPERY = Star(odds=(0.5, 0.25, 0.25), length=4, slip=0.15)
 
 
@@ -20,10 +25,10 @@ def sample(number, *ids):
     return Answer(tuple(ids), text_of([i % 90 for i in ids]), "sample", number)
 
 
-def blamed(number, ids, ends, pit, reason=None):
+def blamed(number, ids, ends, pit, reason=None, true_pit=None):
     texts = tuple(text_of(ids[begin:end]) for begin, end in zip((0, *ends), ends, strict=False))
     names = tuple(str(ids[:end]) for end in (0, *ends))
-    return Blamed(number, tuple(ids), tuple(ends), texts, names, pit, reason)
+    return Blamed(number, tuple(ids), tuple(ends), texts, names, pit, reason, true_pit)
 
 
 def problem(**changes):
@@ -46,9 +51,10 @@ def credited_star():
         prefix.prefix_id: [Answer(r.token_ids, r.text, "rollout") for r in prefix.rollouts if r.solved]
         for prefix in block.prefixes
     }
+    true_pits = [3, 1, 1, 4]  # where the walks leave the goal's arm
     found = [
-        Blamed(n.negative.sample, n.negative.token_ids, n.steps.ends, n.steps.texts, n.prefix_ids, n.pit, n.reason)
-        for n in block.negatives
+        Blamed(n.negative.sample, n.negative.token_ids, n.steps.ends, n.steps.texts, n.prefix_ids, n.pit, n.reason, t)
+        for n, t in zip(block.negatives, true_pits, strict=True)
     ]
     right = [star.walk(0, 0, 0, 0), star.walk(1, 0, 0, 0), star.walk(2, 2, 0, 0)]
     return ProblemAnswers(
@@ -87,21 +93,22 @@ def test_invariants_of_pairs(layout, seed):
             assert pair.pit is None
         else:
             negative = pits[pair.negative_sample]
-            assert pair.pit == negative.pit
+            if layout != "placebo-cut":
+                assert pair.pit == (negative.true_pit if layout == "oracle-pit" else negative.pit)
             assert len(prefix + pair.rejected_ids) == negative.step_ends[pair.pit - 1]
             first = negative.step_ends[pair.pit - 2] if pair.pit > 1 else 0
-            assert len(prefix) == (first if layout == "shared-prefix" else 0)
+            assert len(prefix) == (first if layout in ONE_STEP else 0)
     assert len({pair.identity for pair in found.pairs}) == len(found.pairs)
     assert pair_up(layout, star, 8, seed) == found
 
 
-@pytest.mark.parametrize("layout", ["shared-prefix", "whole-response"])
+@pytest.mark.parametrize("layout", [*CREDITED, "placebo-cut"])
 def test_what_has_no_pit_gives_no_pair_and_says_why(layout):
     found = pair_up(layout, problem(blamed=[blamed(3, (30, 1, 31, 0), (2, 4), None, "never-solved")]), 4, 0)
     assert (found.candidates, found.pairs, found.dropped) == (1, [], {"never-solved": 1})
 
 
-@pytest.mark.parametrize("layout", ["shared-prefix", "whole-response"])
+@pytest.mark.parametrize("layout", [*CREDITED, "placebo-cut"])
 def test_a_pit_is_refuted_by_a_correct_response_that_goes_through_it(layout):
     first, second = blamed(4, (10, 1, 12, 0), (2, 4), 1), blamed(5, (40, 1, 41, 0), (2, 4), 1)
     found = pair_up(layout, problem(blamed=[first, second]), 4, 0)
@@ -125,7 +132,7 @@ def test_a_later_pit_takes_rollouts_from_before_it_only():
     assert pair_up("shared-prefix", elsewhere, 4, 0).dropped == {"no-correct-answer": 1}
 
 
-@pytest.mark.parametrize("layout", ["shared-prefix", "whole-response"])
+@pytest.mark.parametrize("layout", [*CREDITED, "placebo-cut"])
 def test_a_first_pit_may_take_rollouts_of_the_bare_problem(layout):
     negative = blamed(3, (30, 1, 31, 0), (2, 4), 1)
     rollout = Answer((11, 1, 14, 0), "", "rollout")
@@ -147,6 +154,137 @@ def test_at_most_so_many_pairs_of_a_problem(layout):
     some = pair_up(layout, star, 2, 0)
     assert some.pairs == everything.pairs[:2]
     assert some.dropped["over-per-problem"] == len(everything.pairs) - 2
+
+
+def rollouts(*continuations):
+    return [Answer(tuple(ids), "", "rollout") for ids in continuations]
+
+
+FOUR = blamed(4, (10, 1, 11, 1, 12, 1, 13, 0), (2, 4, 6, 8), 3)
+"""Four steps, the pit at the third."""
+SOLVED = {
+    str((10, 1)): rollouts((11, 1, 20, 0), (21, 0)),  # one begins with the second step itself
+    str((10, 1, 11, 1)): rollouts((22, 0)),
+    str((10, 1, 11, 1, 12, 1)): [],
+}
+
+
+def test_a_placebo_cuts_at_every_possible_step_alike():
+    source = problem(blamed=[FOUR], solved=SOLVED)
+    cuts = Counter(pair.pit for seed in range(1500) for pair in pair_up("placebo-cut", source, 4, seed).pairs)
+    # Sample 1 begins with the first step, sample 2 does not. 1,500 draws from 3: a standard deviation of 18.3.
+    assert cuts.keys() == {1, 2, 3}
+    assert all(abs(count - 500) < 5 * 18.3 for count in cuts.values())
+
+
+def test_a_placebo_never_prefers_what_begins_with_the_step_itself():
+    source = problem(blamed=[FOUR], solved=SOLVED)
+    (offered,) = options("placebo-cut", source, 0)
+    chosen = {pair.pit: {p.chosen.token_ids for p in offered if p.pit == pair.pit} for pair in offered}
+    assert chosen == {1: {(20, 1, 21, 0)}, 2: {(21, 0)}, 3: {(22, 0)}}
+    repeated = {**SOLVED, str((10, 1)): rollouts((11, 1, 20, 0))}
+    (offered,) = options("placebo-cut", problem(blamed=[FOUR], solved=repeated, correct=[]), 0)
+    assert {pair.pit for pair in offered} == {3}
+    assert cut_counts(offered, [FOUR]) == {"cut_at_pit": 1, "no_other_cut": 1}
+
+
+def test_a_placebo_takes_the_cut_drawn_next_where_the_first_is_taken():
+    # Two wrong solutions with the same beginning and one possible answer at each of their cuts.
+    twins = [blamed(n, (10, 1, 11, 1, 12 + n, 0), (2, 4, 6), 2) for n in (1, 2)]
+    source = problem(correct=[sample(9, 20, 0)], blamed=twins, solved={str((10, 1)): rollouts((21, 0), (22, 0))})
+    for seed in range(20):
+        pairs = pair_up("placebo-cut", source, 4, seed).pairs
+        assert [pair.negative_sample for pair in pairs] == [1, 2]
+        assert len({pair.identity for pair in pairs}) == 2
+
+
+def test_a_placebo_draws_anew_for_each_seed_problem_and_sample():
+    def cuts(problem_id, number):
+        negative = blamed(number, FOUR.token_ids, FOUR.step_ends, 3)
+        source = problem(problem_id=problem_id, blamed=[negative], solved=SOLVED)
+        return [pair_up("placebo-cut", source, 4, seed).pairs[0].pit for seed in range(30)]
+
+    assert cuts("p", 4) == cuts("p", 4)
+    assert len({tuple(cuts("p", 4)), tuple(cuts("p", 5)), tuple(cuts("q", 4))}) == 3
+
+
+def test_an_oracle_pit_needs_no_pit_of_credits_but_a_way_on():
+    def pairs(pit, true_pit, reason=None, **changes):
+        negative = blamed(4, FOUR.token_ids, FOUR.step_ends, pit, reason, true_pit)
+        return pair_up("oracle-pit", problem(blamed=[negative], solved=SOLVED, **changes), 4, 0)
+
+    for pit, reason in ((3, None), (2, None), (None, "never-solved")):
+        (pair,) = pairs(pit, 3, reason).pairs
+        assert (pair.pit, pair.rejected_ids, pair.chosen.token_ids) == (3, (12, 1), (22, 0))
+        assert pair.prompt_ids == (70, 71, 10, 1, 11, 1)
+    (pair,) = pairs(3, 2).pairs
+    assert (pair.pit, pair.chosen.token_ids) == (2, (21, 0)), "the other rollout begins with the step"
+    assert pairs(3, 4).dropped == {"no-correct-answer": 1}
+    assert pairs(None, 4, "never-solved").dropped == {"never-solved": 1}
+    assert pairs(3, None).dropped == {"no-true-error": 1}
+
+
+def test_credit_is_counted_against_the_truth():
+    places = [(3, 3), (2, 3), (4, 3), (None, 3), (3, None), (None, None), (1, 1)]
+    found = agreement(
+        blamed(n, FOUR.token_ids, FOUR.step_ends, pit, None, true) for n, (pit, true) in enumerate(places)
+    )
+    assert found == {
+        "pit_is_oracle": 2,
+        "pit_before_oracle": 1,
+        "pit_after_oracle": 1,
+        "no_pit": 1,
+        "no_true_error": 2,
+    }
+
+
+TOKENS = st.lists(st.integers(2, 4), min_size=1, max_size=3).map(tuple)
+STEPS = st.lists(TOKENS, min_size=1, max_size=4)
+
+
+@st.composite
+def credited_problems(draw):
+    """Problems over three tokens, so that prefixes are shared and rollouts often repeat a step. Pits are anywhere."""
+    negatives, solved = [], {}
+    for number in range(draw(st.integers(1, 5))):
+        steps = draw(STEPS)
+        ids = (*(token for step in steps for token in step), 0)
+        ends = tuple(sum(map(len, steps[: n + 1])) + (n + 1 == len(steps)) for n in range(len(steps)))
+        where = st.none() | st.integers(1, len(steps))
+        negatives.append(blamed(number, ids, ends, draw(where), None, draw(where)))
+        for end in (0, *ends[:-1]):
+            if draw(st.booleans()):
+                solved[str(ids[:end])] = rollouts(*((*c, 0) for c in draw(st.lists(TOKENS, max_size=3))))
+    correct = [sample(20 + n, *ids, 0) for n, ids in enumerate(draw(st.lists(TOKENS, max_size=3, unique=True)))]
+    return problem(correct=correct, wrong=[], blamed=negatives, solved=solved)
+
+
+@settings(max_examples=300, deadline=None)
+@given(credited_problems(), st.integers(1, 4), st.integers(0, 99))
+@pytest.mark.parametrize("layout", FROM_CREDIT)
+def test_no_chosen_side_begins_with_the_rejected_one(layout, source, per_problem, seed):
+    negatives = {negative.sample: negative for negative in source.blamed}
+    for pair in pair_up(layout, source, per_problem, seed).pairs:
+        negative = negatives[pair.negative_sample]
+        prefix = pair.prompt_ids[len(source.prompt_ids) :]
+        assert pair.chosen.token_ids[: len(pair.rejected_ids)] != pair.rejected_ids
+        assert (*prefix, *pair.rejected_ids) == negative.token_ids[: negative.step_ends[pair.pit - 1]]
+        known = source.solved.get(str(prefix), []) + (source.correct if not prefix else [])
+        assert pair.chosen in known
+
+
+@settings(max_examples=300, deadline=None)
+@given(credited_problems(), st.integers(1, 4), st.integers(0, 99))
+def test_a_placebo_takes_the_wrong_solutions_of_the_shared_prefix(source, per_problem, seed):
+    shared, placebo = (pair_up(layout, source, per_problem, seed) for layout in ("shared-prefix", "placebo-cut"))
+    assert placebo.candidates == shared.candidates
+    paired = [[pair.negative_sample for pair in found.pairs] for found in (shared, placebo)]
+    # What is missing has had every pair of every cut taken by others.
+    missing = set(paired[0]) - set(paired[1])
+    assert [number for number in paired[0] if number not in missing] == paired[1]
+    assert placebo.dropped == shared.dropped + Counter(duplicate=len(missing))
+    if len(source.blamed) == 1:
+        assert not missing
 
 
 @pytest.mark.parametrize("layout", ["random", "edit-distance"])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from typing import get_args
 
 import pytest
 
+from misstep.credit.layout_names import FROM_CREDIT, FROM_ORACLE, Layout
 from misstep.credit.values import best_of, first_pit
 from misstep.errors import BadInput, MisstepError
 from misstep.generation.fingerprint import TOKENIZER, fingerprint
@@ -17,7 +19,7 @@ from misstep.problems.strides import oracle
 from misstep.verification.verifier import Verifier
 from tests.credit.inputs import BASE, DECODING, World, answered
 
-LAYOUTS = ["shared-prefix", "whole-response", "random", "edit-distance"]
+LAYOUTS = list(get_args(Layout))
 
 
 def credit_params(**changes):
@@ -39,6 +41,8 @@ def credit_params(**changes):
 
 def pairs_params(layout, **changes):
     values = {"layout": layout, "per_problem": 2, "max_pairs": None, "seed": 1}
+    if layout in FROM_ORACLE:
+        values["oracle"] = "strides"
     return PairsParams(**{**values, **changes})
 
 
@@ -176,7 +180,7 @@ def test_max_negatives_is_spread_and_ignores_blocks(world, inputs, scan, limit):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_pairs_hold_their_invariants(world, rows, inputs, scan, layout):
     problems, samples, verdicts = rows
-    credited = layout in LAYOUTS[:2]
+    credited = layout in FROM_CREDIT
     inputs = {**inputs, "credit": scan} if credited else inputs
     key = world.run(StageKind.PAIRS, inputs, pairs_params(layout))
     pairs, summary = world.rows(key, "pairs"), world.summary(key)
@@ -203,6 +207,55 @@ def test_pairs_hold_their_invariants(world, rows, inputs, scan, layout):
         assert verifier.judge_one(before + row["chosen_text"], golds[row["problem_id"]]).verdict == "correct"
     assert summary["pairs"] == len(pairs) == summary["candidates"] - sum(summary["dropped"].values())
     assert world.part_hashes(world.run(StageKind.PAIRS, inputs, pairs_params(layout))) == world.part_hashes(key)
+
+
+def test_a_placebo_is_made_of_the_wrong_solutions_of_the_shared_prefix(world, inputs, scan):
+    inputs = {**inputs, "credit": scan}
+    keys = [world.run(StageKind.PAIRS, inputs, pairs_params(name)) for name in ("shared-prefix", "placebo-cut")]
+    shared, placebo = (world.rows(key, "pairs") for key in keys)
+    names = [[(row["problem_id"], row["negative_sample"]) for row in rows] for rows in (shared, placebo)]
+    assert names[0] == names[1]
+    pits = {(row["problem_id"], row["negative_sample"]): row["pit"] for row in shared}
+    summary = world.summary(keys[1])
+    moved = [row for row in placebo if row["pit"] != pits[row["problem_id"], row["negative_sample"]]]
+    assert moved
+    assert summary["cut_at_pit"] == len(placebo) - len(moved)
+    assert 0 < summary["no_other_cut"] < summary["cut_at_pit"]
+    assert summary["dropped"] == world.summary(keys[0])["dropped"]
+    one_block = world.run(StageKind.PAIRS, inputs, pairs_params("placebo-cut"), block_rows=36)
+    assert world.rows(one_block, "pairs") == placebo
+    assert world.summary(one_block) == summary
+
+
+@pytest.mark.parametrize("changes", [{}, {"max_steps": 2}, {"step_rule": "sentences"}, {"estimator": "sequential"}])
+def test_oracle_pits_hold_the_true_first_error(world, rows, inputs, changes):
+    credit = world.run(StageKind.CREDIT, inputs, credit_params(**changes))
+    key = world.run(StageKind.PAIRS, {**inputs, "credit": credit}, pairs_params("oracle-pit", per_problem=9))
+    questions = {row["problem_id"]: row["question"] for row in rows[0]}
+    negatives = {(row["problem_id"], row["sample"]): row for row in world.rows(credit, "negatives")}
+    agreed = Counter()
+    true_steps = {}
+    for name, row in negatives.items():
+        # The steps of the quickstart's tokenizer end with lines, so that whole lines stand in each.
+        lines = [step.count("\n") for step in row["step_texts"]]
+        wrong = oracle(questions[name[0]], row["text"])
+        true = next((n for n in range(1, len(lines)) if sum(lines[:n]) > wrong), len(lines))
+        true_steps[name] = true
+        pit = row["pit"]
+        place = "is" if pit == true else "before" if pit is not None and pit < true else "after"
+        agreed["no_pit" if pit is None else f"pit_{place}_oracle"] += 1
+    pairs, summary = world.rows(key, "pairs"), world.summary(key)
+    assert len(pairs) > 15
+    assert all(row["pit"] == true_steps[row["problem_id"], row["negative_sample"]] for row in pairs)
+    assert {name: count for name, count in summary["agreement"].items() if count} == dict(agreed)
+    assert summary["agreement"]["pit_is_oracle"] > 0.7 * (len(negatives) - agreed["no_pit"])
+    solved = {row["prefix_id"] for row in world.rows(credit, "rollouts") if row["verdict"] == "correct"}
+    paired = {(row["problem_id"], row["negative_sample"]) for row in pairs}
+    missing = negatives.keys() - paired
+    assert sum(summary["dropped"].values()) == len(missing)
+    # Beside those that nothing correct leads on from, only refused ones are missing: repeats of pairs and of steps.
+    way_on = [name for name in missing if negatives[name]["prefix_ids"][true_steps[name] - 1] in solved]
+    assert len(way_on) <= 0.1 * len(negatives)
 
 
 @pytest.mark.parametrize("layout", ["shared-prefix", "random"])
@@ -245,11 +298,15 @@ def test_nothing_solved_is_a_result_that_says_so(world, rows):
     assert summary["outcome"].startswith("no pits")
     assert summary["rollouts"] == 0
     assert summary["no_pit"] == {"never-solved": summary["negatives"]}
-    for layout, reason in zip(LAYOUTS, ["never-solved"] * 2 + ["no-correct-answer"] * 2, strict=True):
+    for layout in LAYOUTS:
+        reason = "never-solved" if layout in FROM_CREDIT else "no-correct-answer"
         pairs = world.run(StageKind.PAIRS, {**inputs, "credit": key}, pairs_params(layout))
         found = world.summary(pairs)
         assert found["pairs"] == 0 < found["candidates"]
-        assert found["dropped"] == {reason: found["candidates"]}
+        # Right solutions that are called wrong here have no error that an oracle could find.
+        right = found.get("agreement", {}).get("no_true_error", 0)
+        assert (right > 0) == (layout in FROM_ORACLE)
+        assert found["dropped"] == {reason: found["candidates"] - right} | ({"no-true-error": right} if right else {})
 
 
 def test_no_samples_at_all_is_a_result(world, rows):

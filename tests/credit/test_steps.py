@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from misstep.credit.pieces import TokenPieces
-from misstep.credit.steps import StepCutter
+from misstep.credit.steps import StepCutter, step_at
+from misstep.problems.strides import first_error, generate
 from tests.credit.vocabularies import CORPUS, atoms, byte_level, sentencepiece
 from tests.shared_data import shared_data
 
@@ -178,3 +179,42 @@ def test_corpus_survives_every_tokenizer():
     for make in TOKENIZERS.values():
         for text in CORPUS[:3]:
             assert "".join(cut(text, tokenizer=make()).texts) == text
+
+
+def test_a_step_is_found_by_a_character():
+    assert [step_at(["ab\n", "c", "de"], offset) for offset in range(8)] == [1, 1, 1, 2, 3, 3, 3, 3]
+
+
+class Pieces:
+    """Tokens that are given, the end token last; some hold a newline and what follows it."""
+
+    def __init__(self, texts):
+        self._texts = [*texts, ""]
+
+    def of(self, token_ids):
+        return [self._texts[token] for token in token_ids]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@settings(max_examples=300, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 9999), max_steps=st.integers(1, 6))
+def test_the_first_wrong_step_is_the_one_that_cannot_be_made_right(rule, data, seed, max_steps):
+    problem = next(generate("train", 1, seed))
+    at = data.draw(st.integers(0, len(problem.solution)))
+    spoilt = data.draw(st.sampled_from(["", "7", "\n", "Oh. So 3. And 4!\n", "#### 12", " "]))
+    response = problem.solution[:at] + spoilt + problem.solution[at + data.draw(st.integers(0, 3)) :]
+    bounds = sorted({0, len(response), *data.draw(st.lists(st.integers(0, len(response)), max_size=40))})
+    tokens = [response[begin:end] for begin, end in pairwise(bounds)]
+    steps = StepCutter(Pieces(tokens), rule, max_steps).cut(range(len(tokens) + 1))
+    assert "".join(steps.texts) == response
+    error = first_error(problem.question, response)
+    if error is None:
+        return
+    step = step_at(steps.texts, error)
+    before, through = ("".join(steps.texts[:n]) for n in (step - 1, step))
+
+    def hopeful(text):
+        return first_error(problem.question, text) in (None, len(text))
+
+    assert hopeful(before)
+    assert step == len(steps.texts) or not hopeful(through)

@@ -22,7 +22,7 @@ from misstep.evaluation.results import read_results
 from misstep.evaluation.results_table import summary_rows
 from misstep.stages.shell import run_stage
 from tests.evaluation.conftest import Made, make_report
-from tests.evaluation.world import World
+from tests.evaluation.world import ARMS, CONTROLS, World
 
 Report = Callable[..., Made]
 
@@ -217,6 +217,31 @@ def test_sft_alone(report: Report) -> None:
     assert "There is no method beside plain fine-tuning in this experiment." in text
     assert "Where solutions go wrong" not in text
     assert made.results.comparisons == ()
+
+
+def test_controls_say_what_they_tell_of_credit(report: Report) -> None:
+    made = report(**SMALL, arms=ARMS + CONTROLS)
+    text, points = words(made.html), {(p.arm, p.seed): p for p in made.results.points if p.size == 250}
+    placebo = [points["dpo-placebo", seed].pairs for seed in (0, 1)]
+    oracle = [points["dpo-oracle", seed].pairs for seed in (0, 1)]
+    assert all(pairs and pairs.cut_at_pit for pairs in placebo) and all(pairs and pairs.agreement for pairs in oracle)
+    at_pit, no_other, cuts = (
+        sum(getattr(pairs, name) for pairs in placebo) for name in ("cut_at_pit", "no_other_cut", "pairs")
+    )
+    assert f"dpo-placebo: {at_pit} of {cuts} random cuts fell on the pit, {no_other} of them because no pair" in text
+    counts = sum((Counter(pairs.agreement) for pairs in oracle if pairs), Counter[str]())
+    exact, total = counts["pit_is_oracle"], counts.total()
+    assert f"dpo-oracle: credit’s pit is the true first error in {exact} of {total} credited solutions" in text
+    assert "it lies before it in 4 and after it in 6" in text
+    assert "placebo of step DPO" in text and "the true first wrong step" in text
+    step = points["dpo-step", 0].pairs
+    assert step is not None and step.cut_at_pit is None and step.agreement == {}
+
+
+def test_without_a_credited_method_there_are_no_examples_of_credit(report: Report) -> None:
+    text = words(report(**SMALL, arms=(ARMS[0], *CONTROLS)).html)
+    assert "What credit cost" in text and "fell on the pit" in text
+    assert "Wrong solutions to read" not in text
 
 
 def test_one_size_and_methods_only_where_credit_is_not_used(report: Report) -> None:

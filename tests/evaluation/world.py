@@ -28,6 +28,7 @@ import pyarrow as pa
 
 from misstep.artifacts import manifest, records
 from misstep.artifacts.store import open_store
+from misstep.credit.layout_names import FROM_CREDIT, FROM_ORACLE, ONE_STEP
 from misstep.plan.frozen import FrozenStage, StageKind, Storage
 from misstep.plan.params import GridPoint, ReportParams
 from misstep.stages.context import Output
@@ -40,6 +41,8 @@ ACCURACY = {
     ("dpo", "edit-distance"): 0.47,
     ("dpo", "shared-prefix"): 0.545,
     ("dpo", "whole-response"): 0.52,
+    ("dpo", "placebo-cut"): 0.5,
+    ("dpo", "oracle-pit"): 0.56,
 }
 ARMS: tuple[tuple[str, str, str | None], ...] = (
     ("sft", "sft", None),
@@ -49,6 +52,7 @@ ARMS: tuple[tuple[str, str, str | None], ...] = (
     ("dpo-step", "dpo", "shared-prefix"),
     ("dpo-step-whole", "dpo", "whole-response"),
 )
+CONTROLS = (("dpo-placebo", "dpo", "placebo-cut"), ("dpo-oracle", "dpo", "oracle-pit"))
 
 
 @dataclass
@@ -122,7 +126,7 @@ class World:
             if point.method != "sft":
                 inputs[f"samples_{i}"] = once("samples", point, self._own_samples)
                 inputs[f"verdicts_{i}"] = once("verdicts", point, self._own_verdicts)
-            if point.layout in ("shared-prefix", "whole-response"):
+            if point.layout in FROM_CREDIT:
                 inputs[f"credit_{i}"] = once("credit", point, self._credit)
             if point.method == "dpo":
                 inputs[f"pairs_{i}"], pairs = self._pairs(i, point)
@@ -282,7 +286,7 @@ class World:
 
     def _pairs(self, index: int, point: GridPoint) -> tuple[str, int]:
         rows: list[dict[str, Any]] = []
-        if point.layout in ("shared-prefix", "whole-response"):
+        if point.layout in FROM_CREDIT:
             negatives = self._negatives[point.size, point.seed]
             pits = [row for row in negatives if row["pit"]]
             usable = [row for number, row in enumerate(pits) if number % 3]
@@ -295,7 +299,7 @@ class World:
         for number, row in enumerate(usable):
             question, states = _walk(self.seed, "train", int(row["problem_id"][6:]))
             lines = _lines(question, states)
-            start = row["pit"] - 1 if point.layout == "shared-prefix" and row["pit"] else 0
+            start = row["pit"] - 1 if point.layout in ONE_STEP and row["pit"] else 0
             rows.append(
                 {
                     "pair_id": f"{index}-{number}",
@@ -306,7 +310,7 @@ class World:
                     "prompt_ids": [1],
                     "chosen_ids": [2],
                     "rejected_ids": [3],
-                    "chosen_source": "rollout" if point.layout == "shared-prefix" else "sample",
+                    "chosen_source": "rollout" if point.layout in ONE_STEP else "sample",
                     "rejected_complete": point.layout in ("random", "edit-distance"),
                     "chosen_text": "\n".join(lines[start:]) + self.hostile,
                     "rejected_text": row["text"],
@@ -322,6 +326,11 @@ class World:
             "chosen_source": dict(Counter(row["chosen_source"] for row in rows)),
             "dropped": dropped,
         }
+        if point.layout == "placebo-cut":
+            summary |= {"cut_at_pit": len(rows) // 2, "no_other_cut": len(rows) // 4}
+        if point.layout in FROM_ORACLE:
+            places = {"pit_is_oracle": len(pits) - 5, "pit_before_oracle": 2, "pit_after_oracle": 3}
+            summary["agreement"] = places | {"no_pit": len(negatives) - len(pits), "no_true_error": 0}
         table = pa.Table.from_pylist(rows, schema=records.PAIRS)
         return self.commit(StageKind.PAIRS, f"{index}", {"pairs": table}, summary), len(rows)
 

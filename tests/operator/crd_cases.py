@@ -99,6 +99,10 @@ def experiment(case: Case, name: str = "valid") -> dict[str, Any]:
 _COPY = VALID["spec"]["problems"]["test"]
 _ON_HUB = {"format": "gsm8k", "hub": "openai/gsm8k", "revision": COMMIT, "config": "main", "split": "train"}
 _TEACHER_MODEL = {"kind": "model", "model": {"model": {"hub": "org/large", "revision": COMMIT}}}
+_STRIDES = {
+    "problems.train": {"format": "strides", "limit": 4000},
+    "problems.test": {"format": "strides", "limit": 100},
+}
 _TWO_SFT = [{"name": "a", "method": "sft"}, {"name": "b", "method": "sft"}]
 
 GOOD = [
@@ -107,12 +111,11 @@ GOOD = [
         "nothing but what is needed",
         {name: None for name in VALID["spec"] if name not in ("storage", "problems", "policy")},
     ),
+    Case("strides", _STRIDES),
+    Case("true first errors", {**_STRIDES, "teacher": None, "arms.2.pairs": "oracle-pit"}),
     Case(
-        "strides",
-        {
-            "problems.train": {"format": "strides", "limit": 4000},
-            "problems.test": {"format": "strides", "limit": 100},
-        },
+        "true first errors of problems that a teacher solves",
+        {**_STRIDES, "teacher.newProblemsPerSeed": 0, "arms.2.pairs": "oracle-pit"},
     ),
     Case("the test split of the training problems' source", {"problems.test": None}),
     Case("another split of it", {"problems.test": {**_ON_HUB, "split": "dev"}}),
@@ -262,6 +265,17 @@ BAD = [
             f"settings {method} do not belong to method",
         )
         for method, arm in (("sft", 1), ("rft", 0), ("dpo", 0))
+    ),
+    Case(
+        "true first errors of other problems",
+        {"teacher": None, "arms.2.pairs": "oracle-pit"},
+        "known for problems.train.format strides only",
+        "known for problems.train.format strides, not for gsm8k",
+    ),
+    Case(
+        "true first errors of a teacher's problems",
+        {**_STRIDES, "arms.2.pairs": "oracle-pit"},
+        "not known for problems that a teacher writes; set teacher.newProblemsPerSeed to 0",
     ),
     Case("an arm's own size", {"arms.2.sizes": [1000, 7]}, "sizes that problems.sizes lacks"),
     Case("a seed twice", {"seeds": [1, 1]}, "seeds must be different numbers of zero or more"),

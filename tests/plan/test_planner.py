@@ -100,6 +100,27 @@ def test_changing_beta_reruns_dpo_and_what_follows_and_nothing_else() -> None:
     assert keys(after, StageKind.CREDIT, StageKind.PAIRS, StageKind.SFT) <= keys(before)
 
 
+def test_controls_share_the_credit_of_the_method_and_change_no_key() -> None:
+    controls = "- {name: placebo, method: dpo, pairs: placebo-cut}\n- {name: oracle, method: dpo, pairs: oracle-pit}\n"
+    before, after = plan(experiment(ARMS), MODEL), plan(experiment(ARMS + controls), MODEL)
+    assert keys(before) - keys(after) == {before.report.key}
+    assert kinds(after)[StageKind.CREDIT] == kinds(before)[StageKind.CREDIT]
+    given = {name: after.stage(f"pairs-{name}-d125-s0") for name in ("random", "step", "placebo", "oracle")}
+    assert {name: "credit" in stage.inputs for name, stage in given.items()} == {
+        "random": False,
+        "step": True,
+        "placebo": True,
+        "oracle": True,
+    }
+    assert {name: stage.params.get("oracle") for name, stage in given.items()} == {
+        "random": None,
+        "step": None,
+        "placebo": None,
+        "oracle": "strides",
+    }
+    assert all("oracle" not in given[name].params for name in ("random", "step", "placebo"))
+
+
 def test_an_arm_changes_single_fields_of_its_method() -> None:
     arms = ARMS.replace("pairs: shared-prefix}", 'pairs: shared-prefix, dpo: {beta: "0.5"}}')
     made = plan(experiment(arms + 'training: {dpo: {learningRate: "3e-6"}}'), MODEL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +20,9 @@ from misstep.problems.strides import (
     STATES,
     GeneratedProblem,
     StridesTask,
+    Walk,
     draw_strides,
+    first_error,
     generate,
     oracle,
     parse,
@@ -151,6 +153,37 @@ def test_the_oracle_on_a_known_problem(response: str, wrong: int | None) -> None
     question = "start 20: 1a 2b 3c 4a ?"
     states = {f"s{n}": state for n, state in enumerate(parse(question).states)}
     assert oracle(question, response.format(**states)) == wrong
+
+
+def right_solutions(walk: Walk) -> list[str]:
+    """Write every right solution of a problem, one for each way of cutting it into strides."""
+    length = len(walk.operations)
+    ways = (
+        [b - a for a, b in pairwise([0, *cuts, length])]
+        for count in range(length)
+        for cuts in combinations(range(1, length), count)
+    )
+    return [walk.solution(strides) for strides in ways]
+
+
+@given(problems(), st.data())
+def test_the_first_error_is_where_no_right_solution_goes_on(problem: GeneratedProblem, data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, len(problem.solution)))
+    spoilt = data.draw(st.text("1234567890abcdef# \n", max_size=4))
+    response = problem.solution[:at] + spoilt + problem.solution[at + data.draw(st.integers(0, 4)) :]
+    right = right_solutions(parse(problem.question))
+    error, line = first_error(problem.question, response), oracle(problem.question, response)
+    if error is None:
+        assert response in right and line is None
+        return
+    before = response[:error]
+    answered = [solution for solution in right if before.removesuffix("\n") == solution]
+    assert answered or any(solution.startswith(before) for solution in right)
+    assert not any(solution.startswith(response[: error + 1]) for solution in right if error < len(response))
+    assert line is not None
+    # A last right line without its newline: the oracle names the line that is not there.
+    unfinished = error == len(response) and any(s.startswith(f"{response}\n") for s in right)
+    assert line == before.count("\n") + unfinished
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from misstep.credit.layout_names import CREDITED
 from misstep.credit.layouts import Answer, Blamed, ProblemAnswers, options
 from misstep.credit.steps import StepCutter, StepRule
 from misstep.generation.text import decode, decode_continuation
@@ -137,7 +138,7 @@ def test_a_line_is_a_step(real: RealTokenizer, lines: list[str], between: str):
 
 @many
 @given(lines=st.lists(LINE, min_size=2, max_size=6), pit=st.integers(1, 6), rule=st.sampled_from(RULES))
-@pytest.mark.parametrize("layout", ["shared-prefix", "whole-response"])
+@pytest.mark.parametrize("layout", [*CREDITED, "placebo-cut"])
 def test_the_rejected_side_is_an_exact_slice(
     real: RealTokenizer, lines: list[str], pit: int, rule: StepRule, layout: str
 ):
@@ -158,7 +159,8 @@ def test_the_rejected_side_is_an_exact_slice(
     )
     ((pair, *_),) = options(layout, problem, seed=0)  # type: ignore[arg-type]
     whole = [*prompt, *response]
-    end = len(prompt) + steps.ends[pit - 1]
+    assert pair.pit is not None and (pair.pit == pit or layout == "placebo-cut")
+    end = len(prompt) + steps.ends[pair.pit - 1]
     assert [*pair.prompt_ids, *pair.rejected_ids] == whole[:end]
     assert pair.rejected_ids
     assert pair.rejected_text == decode_continuation(real.tokenizer, pair.rejected_ids)

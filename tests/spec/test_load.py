@@ -80,6 +80,11 @@ def test_every_example_is_valid(path: Path) -> None:
         ("arms: [{name: a, method: rft}]", "exactly one arm has method sft"),
         ("arms: [{name: a, method: sft}, {name: b, method: dpo}]", "pairs belongs to method dpo"),
         ("arms: [{name: a, method: sft}, {name: b, method: rft, sizes: [7]}]", "problems.sizes lacks: [7]"),
+        (
+            "arms: [{name: a, method: sft}, {name: b, method: dpo, pairs: oracle-pit}]",
+            "arm b has pairs oracle-pit, which need the true first error of a solution: known for "
+            "problems.train.format strides, not for gsm8k; take placebo-cut, or leave the arm out",
+        ),
         ('evaluation: {temperature: "0"}', "set samples to 1"),
         ("evaluation: {passAt: [1, 8]}", "pass@8 needs"),
         ("seeds: [1, 1]", "seeds must be different"),
@@ -237,6 +242,17 @@ def test_a_teacher_may_write_more_problems_than_there_are_seeds() -> None:
     assert written.spec.teacher.writes and written.spec.problems.sizes[-1] > 50
     with pytest.raises(BadInput, match="above the 50 problems that a teacher can write or solve"):
         parse_experiment(few + f"  teacher: {{kind: endpoint, endpoint: {{{URL}}}}}\n")
+
+
+def test_nobody_knows_the_first_errors_in_problems_that_a_teacher_writes() -> None:
+    generated = SHORT.replace("{format: gsm8k, path: data/gsm8k}", "{format: strides, limit: 9000}")
+    generated = generated.replace("    sizes:", "    test: {format: strides, limit: 100}\n    sizes:")
+    text = generated + "  arms: [{name: a, method: sft}, {name: b, method: dpo, pairs: oracle-pit}]\n"
+    assert parse_experiment(text).spec.arms[1].pairs == "oracle-pit"
+    solving = text + f"  teacher: {{kind: endpoint, newProblemsPerSeed: 0, endpoint: {{{URL}}}}}\n"
+    assert parse_experiment(solving).spec.teacher.writes
+    with pytest.raises(BadInput, match="not known for problems that a teacher writes; set teacher"):
+        parse_experiment(text + f"  teacher: {{kind: endpoint, endpoint: {{{URL}}}}}\n")
 
 
 @pytest.mark.parametrize(

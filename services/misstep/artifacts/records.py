@@ -95,7 +95,7 @@ PAIRS = _schema(
     ("problem_id", pa.string()),
     ("layout", pa.string()),
     ("negative_sample", pa.int32()),
-    ("pit", pa.int32(), True),
+    ("pit", pa.int32(), True),  # step that is blamed, from 1: credit's pit, or where placebo-cut and oracle-pit cut
     ("prompt_ids", _ids),
     ("chosen_ids", _ids),
     ("rejected_ids", _ids),

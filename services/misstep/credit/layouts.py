@@ -1,12 +1,17 @@
 """Lay out preference pairs of one problem: which tokens are the prompt, the chosen and the rejected side.
 
-Credited layouts blame one step of a wrong response, its pit; the baselines compare whole responses.
+Credited layouts blame one step of a wrong response, its pit; controls blame another step in the same way; the
+baselines compare whole responses.
 
 ``shared-prefix``
     Prompt: problem and the steps before the pit. Chosen: a correct rollout from there. Rejected: the pit step
     alone. Both sides go on from the same prefix of the policy's own (arXiv 2406.14532, theorem 6.1).
 ``whole-response``
     Prompt: problem. Chosen: a correct response. Rejected: the wrong response through its pit (algorithm 1 there).
+``placebo-cut``
+    As ``shared-prefix``, for the same negatives, but at a step drawn at random in place of the pit.
+``oracle-pit``
+    As ``shared-prefix``, but at the true first wrong step, for every credited negative, with a pit or without.
 ``random``
     Prompt: problem. Chosen: a correct sample. Rejected: a wrong one, drawn at random.
 ``edit-distance``
@@ -15,6 +20,18 @@ Credited layouts blame one step of a wrong response, its pit; the baselines comp
 A pit is refuted, and gives no pair, where a response that is known to be correct begins with the wrong one's tokens
 through the pit: a success was possible after it, and the rollouts that found none had bad luck. Of 903 pits
 that a full scan finds on the quickstart's task 61 are refuted so, and 50 of these are not the first error.
+
+A cut is possible at a step where a correct answer is known that goes on from the prefix before the step and does not
+begin with the step's own tokens. Rollouts often repeat a right step, and a chosen side must not contain the rejected
+one. At a pit that is not refuted no known answer does.
+
+``placebo-cut`` draws its cut from all steps of the negative at which a cut is possible, each as likely as the others.
+The pit is one of them and may be drawn; where it is the only one, the pair is that of ``shared-prefix``. So that both
+layouts differ in nothing but the step, the placebo makes a pair of exactly those negatives of which ``shared-prefix``
+makes one (`misstep.credit.pairing`), and where the drawn cut has no pair that is not taken already, it goes on to the
+cut that was drawn next. Which prefixes have rollouts depends on the estimator: all after ``full-scan``, those up to
+the pit after ``sequential``, some after ``bisection``. After ``sequential`` the cut is therefore the pit or a step
+before it.
 
 All sides are exact token slices of what the policy sampled, and no text is tokenised. Chosen sides are complete
 correct responses of the policy itself, never the teacher's: a pit presumes that the policy solved the problem, so one
@@ -26,10 +43,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-Layout = Literal["shared-prefix", "whole-response", "random", "edit-distance"]
+from misstep.credit.layout_names import Layout
+
 Ids = tuple[int, ...]
 
 
@@ -55,6 +73,8 @@ class Blamed:
     prefix_ids: tuple[str, ...]
     pit: int | None
     reason: str | None
+    true_pit: int | None = None
+    """The true first wrong step, from 1, where an oracle was asked and found one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +99,7 @@ class Pair:
     layout: Layout
     negative_sample: int
     pit: int | None
+    """The step that is blamed, from 1: credit's pit, or the step at which a control cuts."""
     prompt_ids: Ids
     chosen: Answer
     rejected_ids: Ids
@@ -86,12 +107,16 @@ class Pair:
     rejected_complete: bool
     """Whether the rejected side holds the response's end. A truncated one must never be given an end
     token."""
+    cuts: int = 1
+    """Steps of the wrong response at which the layout could have cut."""
 
     @property
     def identity(self) -> tuple[Ids, Ids, Ids]:
         """Return what makes two pairs the same to a trainer."""
         return self.prompt_ids, self.chosen.token_ids, self.rejected_ids
 
+
+_NONE_CORRECT = "no-correct-answer"
 
 Options = Iterable[Pair] | str
 """The pairs that one wrong response can give, of which one is taken, the first preferred; or why it gives
@@ -108,12 +133,30 @@ def _shared_prefix(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
         if blamed.pit is None or why:
             yield why or "no-pit"
             continue
-        start = blamed.step_ends[blamed.pit - 2] if blamed.pit > 1 else 0
-        answers = [*(problem.solved or {}).get(blamed.prefix_ids[blamed.pit - 1], ())]
-        if blamed.pit == 1:
-            answers += problem.correct
-        text = blamed.step_texts[blamed.pit - 1]
-        yield _against_pit(problem, "shared-prefix", blamed, start, text, answers, seed)
+        yield _cut(problem, "shared-prefix", blamed, blamed.pit, seed) or _NONE_CORRECT
+
+
+def _placebo_cut(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
+    """Offer the pairs of every possible cut, those of the cut that was drawn first before all others."""
+    for blamed, why in _credited(problem):
+        if blamed.pit is None or why:
+            yield why or "no-pit"
+            continue
+        steps = sorted(
+            range(1, len(blamed.step_ends) + 1),
+            key=lambda step: _place(seed, problem.problem_id, blamed.sample, f"cut {step}"),
+        )
+        possible = [pairs for step in steps if (pairs := _cut(problem, "placebo-cut", blamed, step, seed))]
+        yield [replace(pair, cuts=len(possible)) for pairs in possible for pair in pairs] or _NONE_CORRECT
+
+
+def _oracle_pit(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
+    for blamed in problem.blamed:
+        if blamed.true_pit is None:
+            yield "no-true-error"
+        else:
+            pairs = _cut(problem, "oracle-pit", blamed, blamed.true_pit, seed)
+            yield pairs or blamed.reason or _NONE_CORRECT
 
 
 def _whole_response(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
@@ -123,8 +166,7 @@ def _whole_response(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
             continue
         # Rollouts from the bare problem are there only where samples were too few to tell its success rate.
         answers = [*problem.correct, *(problem.solved or {}).get(blamed.prefix_ids[0], ())]
-        text = "".join(blamed.step_texts[: blamed.pit])
-        yield _against_pit(problem, "whole-response", blamed, 0, text, answers, seed)
+        yield _against(problem, "whole-response", blamed, 0, blamed.pit, answers, seed) or _NONE_CORRECT
 
 
 def _credited(problem: ProblemAnswers) -> Iterator[tuple[Blamed, str | None]]:
@@ -150,39 +192,48 @@ def _correct_responses(problem: ProblemAnswers) -> Iterator[Ids]:
         yield from (prefixes[name] + answer.token_ids for answer in answers)
 
 
-def _against_pit(
+def _cut(problem: ProblemAnswers, layout: Layout, blamed: Blamed, step: int, seed: int) -> list[Pair]:
+    """Pair correct answers that go on from before a step with that step alone."""
+    answers = [*(problem.solved or {}).get(blamed.prefix_ids[step - 1], ())]
+    if step == 1:
+        answers += problem.correct
+    return _against(problem, layout, blamed, step - 1, step, answers, seed)
+
+
+def _against(
     problem: ProblemAnswers,
     layout: Layout,
     blamed: Blamed,
-    start: int,
-    text: str,
+    before: int,
+    through: int,
     answers: Sequence[Answer],
     seed: int,
-) -> Options:
-    """Pair correct answers with the tokens from ``start`` through the pit. None of them begins with these tokens, or
-    the pit would be refuted."""
-    assert blamed.pit is not None
-    pairs = [
+) -> list[Pair]:
+    """Pair correct answers that go on after ``before`` steps with the steps from there ``through`` the blamed one.
+    Answers that begin with these steps are left out."""
+    ends = (0, *blamed.step_ends)
+    rejected = blamed.token_ids[ends[before] : ends[through]]
+    return [
         Pair(
             problem_id=problem.problem_id,
             layout=layout,
             negative_sample=blamed.sample,
-            pit=blamed.pit,
-            prompt_ids=problem.prompt_ids + blamed.token_ids[:start],
+            pit=through,
+            prompt_ids=problem.prompt_ids + blamed.token_ids[: ends[before]],
             chosen=answer,
-            rejected_ids=blamed.token_ids[start : blamed.step_ends[blamed.pit - 1]],
-            rejected_text=text,
-            rejected_complete=blamed.pit == len(blamed.step_ends),
+            rejected_ids=rejected,
+            rejected_text="".join(blamed.step_texts[before:through]),
+            rejected_complete=through == len(blamed.step_ends),
         )
         for answer in _drawn(answers, seed, problem.problem_id, blamed.sample)
+        if answer.token_ids[: len(rejected)] != rejected
     ]
-    return pairs or "no-correct-answer"
 
 
 def _random(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
     for wrong in problem.wrong:
         if not problem.correct:
-            yield "no-correct-answer"
+            yield _NONE_CORRECT
             continue
         drawn = _drawn(problem.correct, seed, problem.problem_id, wrong.sample)
         yield [_whole_pair(problem, "random", wrong, answer) for answer in drawn]
@@ -195,7 +246,7 @@ def _edit_distance(problem: ProblemAnswers, _seed: int) -> Iterator[Options]:
     from rapidfuzz.distance import Levenshtein
 
     if not problem.correct:
-        yield from ("no-correct-answer" for _ in problem.wrong)
+        yield from (_NONE_CORRECT for _ in problem.wrong)
         return
     ranked = sorted(
         (-Levenshtein.distance(wrong.token_ids, correct.token_ids), wrong.sample, correct.sample, w, c)
@@ -228,18 +279,21 @@ def _whole_pair(problem: ProblemAnswers, layout: Layout, wrong: Answer, correct:
 
 def _drawn(answers: Sequence[Answer], seed: int, problem_id: str, sample: int) -> list[Answer]:
     """Order the distinct answers at random, by a hash of what they are chosen for."""
-    salt = f"{seed}\x1f{problem_id}\x1f{sample}\x1f"
-    distinct = list({answer.token_ids: answer for answer in reversed(answers)}.values())
+    distinct = {answer.token_ids: answer for answer in reversed(answers)}.values()
+    return sorted(distinct, key=lambda answer: _place(seed, problem_id, sample, answer.token_ids))
 
-    def place(answer: Answer) -> bytes:
-        return hashlib.blake2b(f"{salt}{answer.token_ids}".encode(), digest_size=8).digest()
 
-    return sorted(distinct, key=place)
+def _place(seed: int, problem_id: str, sample: int, what: object) -> bytes:
+    """Return a place in a random order, fixed by what is drawn for which wrong response."""
+    name = f"{seed}\x1f{problem_id}\x1f{sample}\x1f{what}"
+    return hashlib.blake2b(name.encode(), digest_size=8).digest()
 
 
 _LAYOUTS: dict[Layout, Callable[[ProblemAnswers, int], Iterator[Options]]] = {
     "shared-prefix": _shared_prefix,
     "whole-response": _whole_response,
+    "placebo-cut": _placebo_cut,
+    "oracle-pit": _oracle_pit,
     "random": _random,
     "edit-distance": _edit_distance,
 }

@@ -10,23 +10,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from misstep.artifacts.records import PAIRS
+from misstep.credit.controls import AGREEMENT, CUTS, agreement, cut_counts
+from misstep.credit.layout_names import FROM_CREDIT
 from misstep.credit.layouts import Answer, Blamed, Pair, ProblemAnswers
 from misstep.credit.pairing import ProblemPairs, pair_up
-from misstep.credit.rows import Row, RowsByProblem, Verdicts
+from misstep.credit.rows import Row, RowsByProblem, Verdicts, questions
 from misstep.credit.selection import spread
+from misstep.credit.steps import step_at
 from misstep.generation.fingerprint import passed_on
 from misstep.plan.params import PairsParams
+from misstep.problems.oracles import ORACLES
 from misstep.stages.context import Output, StageContext, Work
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CREDITED = ("shared-prefix", "whole-response")
-
 
 def open_work(ctx: StageContext) -> Work:
-    """Open the pairs stage (inputs ``problems``, ``samples``, ``verdicts``; ``credit`` for the credited
-    layouts)."""
+    """Open the pairs stage (inputs ``problems``, ``samples``, ``verdicts``; ``credit`` for the layouts that are made
+    from it)."""
     return _Pairs(ctx)
 
 
@@ -42,8 +44,11 @@ class _Pairs:
         self._verdicts = Verdicts(ctx)
         self._negatives: RowsByProblem | None = None
         self._rollouts: RowsByProblem | None = None
-        if self._params.layout in CREDITED:
+        self._oracle = ORACLES[self._params.oracle] if self._params.oracle else None
+        self._questions = questions(ctx) if self._oracle else {}
+        if self._params.layout in FROM_CREDIT:
             columns = ["sample", "token_ids", "step_ends", "step_texts", "prefix_ids", "pit", "reason"]
+            columns += ["text"] if self._oracle else []
             self._negatives = RowsByProblem(ctx, "credit", "negatives", columns)
             columns = ["prefix_id", "token_ids", "text"]
             solved = {"verdict": "correct", "finish_reason": "stop"}
@@ -57,8 +62,14 @@ class _Pairs:
         dropped: Counter[str] = Counter()
         candidates = 0
         pairs: list[Pair] = []
+        placebo = self._params.layout == "placebo-cut"
+        control: Counter[str] = Counter()
         for problem, found in self._found(block):
-            kept = len(found.pairs) if self._granted is None else self._granted.get(problem, 0)
+            kept = len(found.pairs) if self._granted is None else self._granted.get(problem.problem_id, 0)
+            if placebo:
+                control += cut_counts(found.pairs[:kept], problem.blamed)
+            elif self._oracle:
+                control += agreement(problem.blamed)
             candidates += found.candidates
             dropped += found.dropped
             dropped["over-max-pairs"] += len(found.pairs) - kept
@@ -66,6 +77,10 @@ class _Pairs:
         self._ctx.progress.update(block + 1, self.blocks(), "blocks")
         summary = {"layout": self._params.layout, "candidates": candidates, **_counts(pairs)}
         summary |= passed_on(self._ctx.manifest_summary("samples"))
+        if placebo:
+            summary |= {name: control[name] for name in CUTS}
+        elif self._oracle:
+            summary["agreement"] = {name: control[name] for name in AGREEMENT}
         summary["dropped"] = {reason: count for reason, count in sorted(dropped.items()) if count}
         return Output(tables={"pairs": _table(pairs)}, summary=summary)
 
@@ -77,10 +92,14 @@ class _Pairs:
         must be known for that, so all are built once to be counted."""
         if self._params.max_pairs is None:
             return None
-        counts = {problem: len(found.pairs) for block in range(self.blocks()) for problem, found in self._found(block)}
+        counts = {
+            problem.problem_id: len(found.pairs)
+            for block in range(self.blocks())
+            for problem, found in self._found(block)
+        }
         return spread(counts, self._params.max_pairs, self._params.seed)
 
-    def _found(self, block: int) -> Iterator[tuple[str, ProblemPairs]]:
+    def _found(self, block: int) -> Iterator[tuple[ProblemAnswers, ProblemPairs]]:
         size = self._ctx.stage.block_rows
         ids = self._samples.problems[block * size : (block + 1) * size]
         negatives = self._negatives.of(ids) if self._negatives else {}
@@ -91,10 +110,28 @@ class _Pairs:
                 prompt_ids=tuple(samples[0]["prompt_ids"]),
                 correct=_answers(problem, samples, self._verdicts, "correct"),
                 wrong=_answers(problem, samples, self._verdicts, "wrong"),
-                blamed=[_blamed(row) for row in negatives.get(problem, ())],
+                blamed=[self._blamed(row) for row in negatives.get(problem, ())],
                 solved=_by_prefix(rollouts.get(problem, ())),
             )
-            yield problem, pair_up(self._params.layout, answers, self._params.per_problem, self._params.seed)
+            yield answers, pair_up(self._params.layout, answers, self._params.per_problem, self._params.seed)
+
+    def _blamed(self, row: Row) -> Blamed:
+        return Blamed(
+            sample=row["sample"],
+            token_ids=tuple(row["token_ids"]),
+            step_ends=tuple(row["step_ends"]),
+            step_texts=tuple(row["step_texts"]),
+            prefix_ids=tuple(row["prefix_ids"]),
+            pit=row["pit"],
+            reason=row["reason"],
+            true_pit=self._true_pit(row),
+        )
+
+    def _true_pit(self, row: Row) -> int | None:
+        if self._oracle is None:
+            return None
+        offset = self._oracle(self._questions[row["problem_id"]], row["text"])
+        return None if offset is None else step_at(row["step_texts"], offset)
 
 
 def _answers(problem: str, samples: Sequence[Row], verdicts: Verdicts, verdict: str) -> list[Answer]:
@@ -105,18 +142,6 @@ def _answers(problem: str, samples: Sequence[Row], verdicts: Verdicts, verdict: 
             ids = tuple(row["token_ids"])
             distinct.setdefault(ids, Answer(ids, row["text"], "sample", row["sample"]))
     return list(distinct.values())
-
-
-def _blamed(row: Row) -> Blamed:
-    return Blamed(
-        sample=row["sample"],
-        token_ids=tuple(row["token_ids"]),
-        step_ends=tuple(row["step_ends"]),
-        step_texts=tuple(row["step_texts"]),
-        prefix_ids=tuple(row["prefix_ids"]),
-        pit=row["pit"],
-        reason=row["reason"],
-    )
 
 
 def _by_prefix(rows: Sequence[Row]) -> dict[str, list[Answer]]:

@@ -79,6 +79,12 @@ def gold_answers(ctx: StageContext) -> dict[str, str]:
     return dict(zip(table["problem_id"].to_pylist(), table["gold"].to_pylist(), strict=True))
 
 
+def questions(ctx: StageContext) -> dict[str, str]:
+    """Return the text of every problem of the input ``problems``."""
+    table = ctx.read("problems", "problems", ["problem_id", "question"])
+    return dict(zip(table["problem_id"].to_pylist(), table["question"].to_pylist(), strict=True))
+
+
 class Verdicts:
     """The verdicts of all samples, by problem and sample."""
 

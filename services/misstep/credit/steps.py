@@ -15,7 +15,7 @@ merged until it does.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -40,6 +40,12 @@ class Steps:
 
     ends: tuple[int, ...]
     texts: tuple[str, ...]
+
+
+def step_at(texts: Sequence[str], offset: int) -> int:
+    """Return the step, from 1, whose text holds the character at an offset of the response; the last step, which holds
+    what ends the response, where the offset lies behind all text."""
+    return min(bisect_right(list(accumulate(map(len, texts))), offset) + 1, len(texts))
 
 
 class StepCutter:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from misstep.credit.layout_names import CREDITED
 from misstep.evaluation.conclusion import conclude
 from misstep.evaluation.efficiency import Efficiency, median_factor
 from misstep.evaluation.figures import Estimate
@@ -17,7 +18,6 @@ from misstep.evaluation.results import Answers, Cell, Comparison, Point, Results
 from misstep.evaluation.scores import VERDICTS, mean_estimate, pass_at_k
 from misstep.plan.params import ReportParams
 
-CREDITED = ("shared-prefix", "whole-response")
 UNCREDITED = "random"
 
 

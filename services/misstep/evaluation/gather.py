@@ -170,6 +170,9 @@ def _pairs(ctx: StageContext, role: str) -> PairYield:
         problems=summary["problems_with_pairs"],
         sources=dict(summary["chosen_source"]),
         dropped=dict(summary["dropped"]),
+        cut_at_pit=summary.get("cut_at_pit"),
+        no_other_cut=summary.get("no_other_cut"),
+        agreement=dict(summary.get("agreement", {})),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
@@ -16,7 +17,7 @@ from misstep.evaluation.efficiency import MIN_PROBLEMS, MIN_SIZES, needed_ratio
 from misstep.evaluation.examples import Example, QByStep
 from misstep.evaluation.looks import css_colour, looks
 from misstep.evaluation.pit_plots import pit_picture, q_picture
-from misstep.evaluation.results import Answers, Problems, Results, Teacher
+from misstep.evaluation.results import Answers, Point, Problems, Results, Teacher
 from misstep.evaluation.scores import VERDICTS
 from misstep.evaluation.shown import Shown
 from misstep.evaluation.worth_plot import worth_picture
@@ -107,6 +108,7 @@ def _tables(results: Results) -> dict[str, Any]:
         "arms": {c.arm: w.METHODS.get((c.method, c.layout), c.method) for c in results.cells},
         "points": points,
         "pair_points": [p for p in points if p.pairs is not None],
+        "control_words": [words for arm in arms if (words := _control_words(arm, points))],
         "splits": [s for s in ("train", "validation", "test") if _has_split(results.problems, s)],
         "overlap_words": _overlap_words(results.problems),
         "teacher_words": _teacher_words(results.problems.teacher),
@@ -150,6 +152,27 @@ def _teacher_words(teacher: Teacher | None) -> str:
     return (
         f"A language model was the teacher: of {w.counted(teacher.drafts, 'draft')} from "
         f"{w.counted(teacher.seeds, 'seed problem')}, {teacher.kept:,} became training problems ({tokens}{cost})."
+    )
+
+
+def _control_words(arm: str, points: Sequence[Point]) -> str:
+    """Say of an arm with a control layout what it tells about credit's pits, over its sizes and seeds."""
+    found = [p.pairs for p in points if p.arm == arm and p.pairs is not None]
+    if any(pairs.cut_at_pit is not None for pairs in found):
+        total = sum(pairs.pairs for pairs in found)
+        at_pit, no_other = (sum(getattr(p, name) or 0 for p in found) for name in ("cut_at_pit", "no_other_cut"))
+        return (
+            f"{arm}: {at_pit:,} of {w.counted(total, 'random cut')} fell on the pit, {no_other:,} of them because no "
+            "pair can be made at another step. The smaller this share, the more the placebo says."
+        )
+    counts = sum((Counter(pairs.agreement) for pairs in found), Counter[str]())
+    if not counts.total():
+        return ""
+    exact = counts["pit_is_oracle"]
+    return (
+        f"{arm}: credit’s pit is the true first error in {exact:,} of {w.counted(counts.total(), 'credited solution')} "
+        f"({w.percent(exact / counts.total())}); it lies before it in {counts['pit_before_oracle']:,} and after it in "
+        f"{counts['pit_after_oracle']:,}; {counts['no_pit']:,} have no pit, {counts['no_true_error']:,} no true error."
     )
 
 

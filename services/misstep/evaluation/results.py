@@ -70,6 +70,13 @@ class PairYield(_Record):
     """Where the chosen side comes from -> pairs."""
     dropped: dict[str, int]
     """Reason -> candidates that gave no pair."""
+    cut_at_pit: int | None = None
+    """For ``placebo-cut``: pairs whose random cut is at the pit that credit found."""
+    no_other_cut: int | None = None
+    """Those among them that could be cut nowhere else."""
+    agreement: dict[str, int] = Field(default_factory=dict)
+    """For ``oracle-pit``: where credit's pit lies against the true first wrong step -> credited wrong solutions.
+    ``pit_is_oracle``, ``pit_before_oracle``, ``pit_after_oracle``, ``no_pit``, ``no_true_error``."""
 
 
 class Credit(_Record):

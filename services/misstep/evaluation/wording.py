@@ -20,6 +20,8 @@ METHODS: dict[tuple[str, str | None], str] = {
         "shared-prefix",
     ): "step DPO: from the prefix before the pit, a correct rollout against the pit step",
     ("dpo", "whole-response"): "step DPO: a whole correct solution against the wrong one up to its pit",
+    ("dpo", "placebo-cut"): "placebo of step DPO: the same wrong solutions, cut at a step drawn at random",
+    ("dpo", "oracle-pit"): "step DPO with the true first wrong step in place of the pit that credit found",
 }
 """(method, layout) -> what the arm learns from."""
 

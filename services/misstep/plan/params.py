@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
+from misstep.credit.layout_names import Layout
+
 
 class Params(BaseModel):
     """Base of all parameters."""
@@ -279,12 +281,19 @@ class CreditParams(Params):
 
 
 class PairsParams(Params):
-    """Inputs: ``problems``, ``samples``, ``verdicts`` and, for the credited layouts, ``credit``."""
+    """Inputs: ``problems``, ``samples``, ``verdicts`` and, for layouts that are made from credit, ``credit``."""
 
-    layout: Literal["shared-prefix", "whole-response", "random", "edit-distance"]
+    layout: Layout
     per_problem: int
     max_pairs: int | None
     seed: int
+    oracle: str | None = None
+    """For ``oracle-pit``: the format of the problems, which names their oracle (``misstep.problems.oracles``)."""
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_were_oracles(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without ``oracle`` where there is none: keys of finished work stay as they are."""
+        return {name: value for name, value in dump(self).items() if name != "oracle" or value}
 
 
 class DpoParams(Params):

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict
 
+from misstep.credit.layout_names import FROM_CREDIT
 from misstep.plan import params as p
 from misstep.plan.frozen import External, FrozenStage, StageKind, Storage, stage_key
 from misstep.plan.given import given_resources
@@ -162,7 +163,7 @@ class _Builder:
                 found["model"] = self.add(StageKind.RFT, name, params, inputs, self._base_model, (self.inspected,))
             case "dpo":
                 found |= self.sampled(size, seed)
-                if arm.pairs in ("shared-prefix", "whole-response"):
+                if arm.pairs in FROM_CREDIT:
                     found["credit"] = self.credit(size, seed)
                 inputs = {"problems": self.problems, "policy": self.policy(size, seed), **found}
                 found["pairs"] = self.add(StageKind.PAIRS, f"pairs-{name}", self.translate.pairs(arm, seed), inputs)

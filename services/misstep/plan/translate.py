@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeVar
 
+from misstep.credit.layout_names import FROM_ORACLE
 from misstep.generation.presets import PRESETS
 from misstep.plan import params as p
 from misstep.plan.frozen import Endpoint
@@ -220,6 +221,7 @@ class Translator:
             per_problem=self.spec.pairs.per_problem,
             max_pairs=self.spec.pairs.max_pairs,
             seed=seed,
+            oracle=self.spec.problems.train.format if arm.pairs in FROM_ORACLE else None,
         )
 
     def score(self) -> p.ScoreParams:

@@ -26,7 +26,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import Literal, get_args
 
 from misstep.errors import BadInput
@@ -91,10 +91,17 @@ class Walk:
     def solution(self, strides: Sequence[int]) -> str:
         """Write the right solution with ``strides[n]`` operations in line n (they sum to the length)."""
         ends = list(accumulate(strides))
-        lines = [
-            f"{self._taken(end - stride, end)}{self.states[end]}\n" for stride, end in zip(strides, ends, strict=True)
-        ]
-        return "".join(lines) + f"#### {self.states[ends[-1]]}"
+        lines = [self.line(end - stride, end) for stride, end in zip(strides, ends, strict=True)]
+        return "".join(lines) + self.answer_line
+
+    def line(self, begin: int, end: int) -> str:
+        """Write the right line that takes the operations from ``begin`` to before ``end``, its newline included."""
+        return f"{self._taken(begin, end)}{self.states[end]}\n"
+
+    @property
+    def answer_line(self) -> str:
+        """Write the last line, which no newline follows."""
+        return f"#### {self.states[-1]}"
 
     def _taken(self, begin: int, end: int) -> str:
         return "".join(f"{k + 1}{OPERATIONS[self.operations[k]]} " for k in range(begin, end))
@@ -203,6 +210,37 @@ def oracle(question: str, response: str) -> int | None:
         if steps != expected or int(taken[2]) != walk.states[done]:
             return number
     return len(lines)
+
+
+def first_error(question: str, response: str) -> int | None:
+    """Return the offset of the first character of a response that no right response has there, None where it is right.
+
+    All before it is the beginning of a right response in the sense of `oracle`. The offset is that of the response's
+    end where it breaks off without an answer. A newline after the answer is passed over: the error is what follows it,
+    or that the response goes on at all.
+
+    Raises:
+        BadInput: the question is not one of this task.
+    """
+    walk = parse(question)
+    at = done = 0
+    while done < len(walk.operations):
+        lines = {end: walk.line(done, end) for end in range(done + 1, len(walk.operations) + 1)}
+        end = next((end for end, line in lines.items() if response.startswith(line, at)), None)
+        if end is None:
+            return at + max(_shared(line, response[at:]) for line in lines.values())
+        at += len(lines[end])
+        done = end
+    answer = walk.answer_line
+    if not response.startswith(answer, at):
+        return at + _shared(answer, response[at:])
+    at += len(answer)
+    return None if at == len(response) else at + response.startswith("\n", at)
+
+
+def _shared(one: str, other: str) -> int:
+    """Return how many characters two texts begin with in common."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def parse(question: str) -> Walk:

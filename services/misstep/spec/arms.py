@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from misstep.credit.layout_names import Layout
 from misstep.spec.fields import Count, Name, SpecModel
 from misstep.spec.training import DpoTraining, RftTraining, SftTraining
 
@@ -17,10 +18,12 @@ class Arm(SpecModel):
     """Name in stages and in the report."""
     method: Literal["sft", "rft", "dpo"]
     """`sft`: teacher solutions; `rft`: own correct solutions; `dpo`: own wrong solutions, in pairs."""
-    pairs: Literal["shared-prefix", "whole-response", "random", "edit-distance"] | None = None
+    pairs: Layout | None = None
     """For `dpo`. `shared-prefix`: from the prefix before the pit, a correct rollout against the pit step.
-    `whole-response`: a full correct solution against the wrong one through its pit. `random` and
-    `edit-distance`: whole solutions without credit, the baselines."""
+    `whole-response`: a full correct solution against the wrong one through its pit. Controls for credit:
+    `placebo-cut`: as `shared-prefix`, at a step drawn at random in place of the pit; `oracle-pit`: at the true first
+    wrong step, for problems of a format that knows it (`strides`). `random` and `edit-distance`: whole solutions
+    without credit, the baselines."""
     sizes: list[Count] | None = Field(default=None, max_length=32)
     """Sizes at which this arm runs; by default all."""
     sft: SftTraining | None = None

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from misstep.credit.layout_names import FROM_ORACLE
+from misstep.problems.oracles import ORACLES
 from misstep.spec.arms import DEFAULT_ARMS, Arm
 from misstep.spec.assumptions import Assumptions
 from misstep.spec.cluster import Cluster
@@ -127,7 +129,22 @@ class ExperimentSpec(SpecModel):
             unknown = sorted(set(arm.sizes or []) - set(self.problems.sizes))
             if unknown:
                 raise ValueError(f"arm {arm.name} has sizes that problems.sizes lacks: {unknown}")
+            if arm.pairs in FROM_ORACLE:
+                self._oracle_known(arm)
         return self
+
+    def _oracle_known(self, arm: Arm) -> None:
+        known, given = ", ".join(ORACLES), self.problems.train.format
+        if given not in ORACLES:
+            raise ValueError(
+                f"arm {arm.name} has pairs {arm.pairs}, which need the true first error of a solution: known for "
+                f"problems.train.format {known}, not for {given}; take placebo-cut, or leave the arm out"
+            )
+        if self.teacher.writes and self.teacher.new_problems_per_seed:
+            raise ValueError(
+                f"arm {arm.name} has pairs {arm.pairs}, which need the true first error of a solution: it is not known "
+                "for problems that a teacher writes; set teacher.newProblemsPerSeed to 0, or leave the arm out"
+            )
 
     def _sizes_reachable(self) -> None:
         limit, largest = self.problems.train.limit, self.problems.sizes[-1]

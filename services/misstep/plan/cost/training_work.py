@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from misstep.credit.layout_names import ONE_STEP
 from misstep.plan import params as p
 from misstep.plan.cost.amounts import Work, prompt_tokens
 from misstep.plan.cost.credit_work import credited, wrong_solutions
@@ -44,8 +45,8 @@ def dpo_work(
     """Both sides of every pair, what they begin with once; the reference reads them once more, forward only.
 
     Mean tokens of a pair, with R tokens a response, P a prompt, T steps, pit t: whole solutions P + 2R;
-    ``whole-response`` P + R + R t/T; ``shared-prefix`` P + R + R/T (a correct solution from the prefix on, and the pit
-    step against it). What whole solutions begin with in common by chance is not known, and left in.
+    ``whole-response`` P + R + R t/T; ``shared-prefix`` and its controls P + R + R/T (a correct solution from the prefix
+    on, and one step against it). What whole solutions begin with in common by chance is not known, and left in.
     """
     assert samples.subset is not None
     size = samples.subset.size
@@ -57,7 +58,7 @@ def dpo_work(
         limit = min(pairs.per_problem, credit.negatives_per_problem)
         count = credited(samples, credit, limit, means) * means.pairs
         step = 1 / means.steps
-        rejected = step if pairs.layout == "shared-prefix" else max(means.pit, step)
+        rejected = step if pairs.layout in ONE_STEP else max(means.pit, step)
         most = min(most, size * limit, credit.max_negatives or math.inf)
     count = min(count, pairs.max_pairs or math.inf)
     tokens = prompt_tokens(params.prompt, means) + means.response_tokens * (1 + rejected)
