@@ -40,6 +40,8 @@ ACCURACY = {
     ("dpo", "edit-distance"): 0.47,
     ("dpo", "shared-prefix"): 0.545,
     ("dpo", "whole-response"): 0.52,
+    ("dpo", "placebo-cut"): 0.5,
+    ("dpo", "oracle-pit"): 0.65,
 }
 ARMS: tuple[tuple[str, str, str | None], ...] = (
     ("sft", "sft", None),
@@ -68,6 +70,10 @@ class World:
     """Put into every text that a model or a data set could have written."""
     dropped_percent: int = 0
     """Of each model's training rows, beside those that it was trained on."""
+    from_arm: dict[str, str] = field(default_factory=dict)
+    """Arm -> the arm whose model it starts from."""
+    missing: tuple[tuple[str, int], ...] = ()
+    """(arm, seed) that were not run."""
     bad_golds: int = 2
     """Training problems that were dropped since they have no final answer."""
     pass_at: tuple[int, ...] = (1, 4)
@@ -83,11 +89,14 @@ class World:
 
     def params(self) -> ReportParams:
         grid = tuple(
-            GridPoint.model_validate({"arm": arm, "method": method, "layout": layout, "size": size, "seed": seed})
+            GridPoint.model_validate(
+                {"arm": arm, "method": method, "layout": layout, "size": size, "seed": seed}
+                | {"from_arm": self.from_arm.get(arm)}
+            )
             for seed in self.seeds
             for size in sorted({*self.sft_sizes, *self.method_sizes})
             for arm, method, layout in self.arms
-            if size in (self.sft_sizes if method == "sft" else self.method_sizes)
+            if size in (self.sft_sizes if method == "sft" else self.method_sizes) and (arm, seed) not in self.missing
         )
         return ReportParams(
             title=f"strides with quickstart-base{self.hostile}",

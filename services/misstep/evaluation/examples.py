@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from misstep.evaluation.gather import distinct
+from misstep.evaluation.results import CREDITED
 from misstep.plan.params import GridPoint
 from misstep.stages.context import StageContext
-
-_CREDITED = ("shared-prefix", "whole-response")
-"""Layouts with a pit, the one whose chosen side starts at the pit first."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +97,10 @@ def _pair_roles(ctx: StageContext, grid: tuple[GridPoint, ...]) -> dict[str, lis
     by_key = {ctx.stage.inputs[role]: role for role, _ in distinct(ctx, grid, "credit")}
     found: dict[str, list[tuple[str, str]]] = {}
     for index, point in enumerate(grid):
-        if point.layout in _CREDITED and ctx.has(f"credit_{index}") and ctx.has(f"pairs_{index}"):
+        if point.layout in CREDITED and ctx.has(f"credit_{index}") and ctx.has(f"pairs_{index}"):
             credit = by_key[ctx.stage.inputs[f"credit_{index}"]]
             found.setdefault(credit, []).append((point.layout, f"pairs_{index}"))
-    return {credit: sorted(roles, key=lambda r: _CREDITED.index(r[0])) for credit, roles in found.items()}
+    return {credit: sorted(roles, key=lambda r: CREDITED.index(r[0])) for credit, roles in found.items()}
 
 
 def _paired(ctx: StageContext, role: str) -> Iterator[tuple[str, int]]:
