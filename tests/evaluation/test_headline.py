@@ -111,12 +111,12 @@ def test_points_where_there_is_no_factor() -> None:
     apart = cell("dpo-step", "shared-prefix", NONE, difference=Estimate(0.2, 0.1, 0.3))
     assert headline(results([SFT, apart])) == (
         "Learning from its own mistakes, credited step by step (dpo-step), solved 50.0% of the test problems with 250 "
-        "problems, where plain fine-tuning solved 30.0% (95% interval of the difference +10.0 to +30.0 points, 6 "
+        "problems, against 30.0% for plain fine-tuning (95% interval of the difference +10.0 to +30.0 points, 6 "
         "seeds); what that is worth in problems of plain fine-tuning cannot be said; what credit adds cannot be said, "
-        "for no arm learned from random pairs of the same problems."
+        "for no arm was trained on random pairs of the same problems."
     )
     alike = cell("dpo-step", "shared-prefix", NONE, difference=Estimate(0.2, -0.1, 0.3))
-    assert "solved 30.0%, which cannot be told from plain fine-tuning (95%" in headline(results([SFT, alike]))
+    assert "against 30.0% for plain fine-tuning, no clear difference (95%" in headline(results([SFT, alike]))
     alone = cell("dpo-step", "shared-prefix", NONE)
     assert "with 250 problems (95% interval 40.0 to 60.0%, 6 seeds)" in headline(results([alone]))
 

@@ -91,9 +91,9 @@ def _in_points(cell: Cell, given: str) -> str:
         return f"solved {solved} of the test problems with {given} ({interval}, {_seeds(cell)}); {unknown}"
     before = w.percent(cell.accuracy.value - difference.value)
     span = f"{w.points(difference.low)} to {w.points(difference.high)} points"
-    doubt = "" if difference.low > 0.0 or difference.high < 0.0 else f", which cannot be told from {_PLAIN}"
-    than = f"{solved} of the test problems with {given}, where {_PLAIN} solved {before}{doubt}"
-    return f"solved {than} (95% interval of the difference {span}, {_seeds(cell)}); {unknown}"
+    doubt = "" if difference.low > 0.0 or difference.high < 0.0 else ", no clear difference"
+    both = f"{solved} of the test problems with {given}, against {before} for {_PLAIN}{doubt}"
+    return f"solved {both} (95% interval of the difference {span}, {_seeds(cell)}); {unknown}"
 
 
 def _differs(worth: Worth) -> bool:
@@ -111,7 +111,7 @@ def _credit(results: Results, cell: Cell) -> str:
         return ""
     comparison = _opponent(results, cell)
     if comparison is None:
-        return "; what credit adds cannot be said, for no arm learned from random pairs of the same problems"
+        return "; what credit adds cannot be said, for no arm was trained on random pairs of the same problems"
     layout = next(c.layout for c in results.cells if c.arm == comparison.against)
     return f"; {_compared(comparison, f'{_AGAINST[layout]} ({comparison.against})')}"
 
