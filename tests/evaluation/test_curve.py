@@ -69,16 +69,16 @@ def test_a_rise_is_averaged_and_a_flat_end_is_not_extended() -> None:
 @given(st.lists(st.tuples(st.floats(3, 9), st.floats(-3, 0)), min_size=3, max_size=9, unique_by=lambda p: round(p[0])))
 def test_the_fit_is_ordinary_least_squares(points: list[tuple[float, float]]) -> None:
     x, y = (np.array(values) for values in zip(*points, strict=True))
-    log_a, b = fit_power_law(x, y[None, :], np.ones((1, len(x))))
+    log_a, b = fit_power_law(x, y[None, :], np.ones(len(x)))
     slope, intercept = np.polyfit(x, y, 1)
     assert (log_a[0], -b[0]) == pytest.approx((intercept, slope), abs=1e-6)
 
 
 def test_weights_count_like_repeated_points() -> None:
     x, y = np.array([1.0, 2.0, 4.0]), np.array([0.0, -1.0, -1.5])
-    weighted = fit_power_law(x, y[None, :], np.array([[2.0, 1.0, 3.0]]))
+    weighted = fit_power_law(x, y[None, :], np.array([2.0, 1.0, 3.0]))
     index = [0, 0, 1, 2, 2, 2]
-    repeated = fit_power_law(x[index], y[None, index], np.ones((1, 6)))
+    repeated = fit_power_law(x[index], y[None, index], np.ones(6))
     assert np.allclose(weighted, repeated)
 
 

@@ -10,12 +10,15 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 
 import misstep
+from misstep.cli.run import show_report
 from misstep.errors import BadInput, MisstepError
 from misstep.evaluation.page import clean
 from misstep.evaluation.results import read_results
@@ -91,6 +94,8 @@ def test_the_page_says_what_was_found(report: Report) -> None:
     text = words(made.html)
     results = made.results
     assert results.conclusion in text
+    assert results.headline.startswith("Learning from its own mistakes, credited step by step (dpo-step), made 250")
+    assert text.index(results.headline) < text.index(results.conclusion)
     for note in results.notes:
         assert note in text
     for cell in results.cells:
@@ -146,12 +151,73 @@ def test_the_terminal_table(report: Report) -> None:
     assert [(r.arm, r.size) for r in rows][:3] == [("sft", "125"), ("sft", "250"), ("sft", "500")]
     assert rows[0].interpolated == rows[0].fitted == rows[0].error_ratio == "–"
     step = next(r for r in rows if r.arm == "dpo-step")
-    assert re.fullmatch(r"\d\d\.\d ± \d\.\d%", step.accuracy)
+    assert re.fullmatch(r"\d\d\.\d ± \d\d?\.\d%", step.accuracy)
     assert re.fullmatch(r"(> )?\d[\d.]*x", step.interpolated)
+
+
+def test_the_terminal_begins_with_the_headline(tmp_path: Path) -> None:
+    world = World(tmp_path, **TINY)
+    stage = world.report_stage()
+    run_stage(stage)
+    text = io.StringIO()
+    folders: Any = SimpleNamespace(root=tmp_path / "shown"), SimpleNamespace(report=stage)
+    show_report(world.store, folders[1], folders[0], Console(file=text, width=2000))
+    results = read_results((tmp_path / "shown" / "results.json").read_text("utf-8"))
+    assert results.headline
+    lines = [line.strip() for line in text.getvalue().splitlines() if line.strip()]
+    assert (lines[0], lines[1].split()[0]) == (results.headline, "arm")
+    assert lines.index(results.conclusion) > 1
+
+
+ROUNDS: dict[str, Any] = {
+    "test_problems": 60,
+    "negatives": 30,
+    "bootstrap": 150,
+    "seeds": (0, 1, 2),
+    "sft_sizes": (125, 250),
+    "arms": (
+        ("sft", "sft", None),
+        ("again", "dpo", "shared-prefix"),
+        ("again-random", "dpo", "random"),
+        ("oracle", "dpo", "oracle-pit"),
+        ("placebo", "dpo", "placebo-cut"),
+        ("random", "dpo", "random"),
+        ("step", "dpo", "shared-prefix"),
+    ),
+    "from_arm": {"again": "step", "again-random": "step"},
+}
+
+
+def test_credited_arms_are_compared_with_those_that_start_where_they_do_or_at_sft(report: Report) -> None:
+    results = report(**ROUNDS).results
+    assert [(c.arm, c.against) for c in results.comparisons] == [
+        ("again", "again-random"),
+        ("again", "placebo"),
+        ("again", "random"),
+        ("step", "placebo"),
+        ("step", "random"),
+    ]
+    assert "(step)" in results.headline and "random pairs (random)" in results.headline
+    assert {p.arm: p.from_arm for p in results.points if p.from_arm} == ROUNDS["from_arm"]
+    accuracy = {(p.arm, p.seed): p.pass_at[1].value for p in results.points}
+    for c in results.comparisons:
+        expected = {seed: accuracy[c.arm, seed] - accuracy[c.against, seed] for seed in (0, 1, 2)}
+        assert c.by_seed == pytest.approx(expected, abs=2e-6)
+        assert sum(c.by_seed.values()) / 3 == pytest.approx(c.difference.value, abs=2e-6)
+
+
+def test_an_arm_that_lacks_a_seed_is_named_and_compared_on_the_seeds_that_both_have(report: Report) -> None:
+    results = report(**{**ROUNDS, "missing": (("step", 0), ("step", 2), ("again", 0))}).results
+    seeds = {(c.arm, c.against): list(c.by_seed) for c in results.comparisons}
+    assert (seeds["step", "random"], seeds["again", "random"]) == ([1], [1, 2])
+    (note,) = [note for note in results.notes if note.startswith("Only one seed")]
+    assert note.startswith("Only one seed: step at 250 problems.")
+    assert any(note.startswith("3 seeds: a 95% interval reaches 4.3 standard errors") for note in results.notes)
 
 
 def test_the_headline_goes_into_the_manifest(report: Report) -> None:
     made = report(**SMALL)
+    assert made.summary["headline"] == made.results.headline
     assert made.summary["conclusion"] == made.results.conclusion
     assert len(made.summary["cells"]) == len(made.results.cells)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from misstep.evaluation.resample import GridOutcome, cells_of, resample
 
@@ -30,22 +31,56 @@ def test_replicates_spread_as_the_mean_of_problems_does() -> None:
     assert replicates[1:].std() == pytest.approx(expected, rel=0.05)
 
 
-def test_seeds_are_drawn_alike_for_all_arms() -> None:
-    outcomes = [outcome(arm, 10, seed, np.full(5, seed / 4)) for arm in ("sft", "dpo") for seed in (0, 1, 2)]
+def alike(arm: str, seed: int, accuracy: float) -> GridOutcome:
+    """All problems have one accuracy, so that only seeds are left to chance."""
+    return outcome(arm, 10, seed, np.full(5, accuracy))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(2, 6).flatmap(
+        lambda seeds: st.lists(
+            st.lists(st.floats(0.2, 0.8), min_size=seeds, max_size=seeds), min_size=2, max_size=4, unique_by=tuple
+        )
+    ),
+    st.data(),
+)
+def test_every_weighted_sum_of_cells_has_its_t_interval(accuracies: list[list[float]], data: st.DataObject) -> None:
+    weights = data.draw(st.lists(st.floats(-1, 1), min_size=len(accuracies), max_size=len(accuracies)))
+    outcomes = [alike(str(arm), s, value) for arm, of in enumerate(accuracies) for s, value in enumerate(of)]
+    cells = cells_of(outcomes)
+    replicates = resample(outcomes, cells, 8192, 1)
+    drawn = sum(w * replicates.error(cell) for w, cell in zip(weights, cells, strict=True))
+    by_seed = -np.array(weights) @ np.array(accuracies)
+    seeds = len(by_seed)
+    half = stats.t.ppf(0.975, seeds - 1) * by_seed.std(ddof=1) / np.sqrt(seeds)
+    low, high = np.quantile(np.asarray(drawn)[1:] - np.asarray(drawn)[0], [0.025, 0.975])
+    assert (low, high) == pytest.approx((-half, half), rel=0.12, abs=1e-6)
+
+
+def test_arms_that_move_together_by_seed_keep_their_difference() -> None:
+    outcomes = [alike(arm, s, 0.4 + s / 10 + (arm == "dpo") / 5) for arm in ("sft", "dpo") for s in (0, 1, 2)]
     cells = cells_of(outcomes)
     replicates = resample(outcomes, cells, 500, 1)
-    one, other = (replicates.cell_errors(cell) for cell in cells)
-    assert np.array_equal(one, other)
-    assert one[0] == pytest.approx(0.75)
-    assert set(np.round(np.unique(one) * 12)) == set(range(6, 13))  # every mean of three draws of 1, 3/4 and 1/2
+    one, other = (replicates.error(cell) for cell in cells)
+    assert one - other == pytest.approx(np.full(501, 0.2))
+    assert one[1:].std() > 0.05
 
 
-def test_a_cell_without_the_drawn_seeds_keeps_its_own() -> None:
-    outcomes = [outcome("sft", 10, seed, np.full(5, 0.5)) for seed in (0, 1, 2)]
-    outcomes.append(outcome("dpo", 10, 2, np.full(5, 0.25)))
+def test_one_seed_shows_no_luck_and_row_0_is_the_measurement() -> None:
+    outcomes = [alike("sft", seed, 0.5 + seed / 10) for seed in (0, 1, 2)] + [alike("dpo", 2, 0.25)]
     cells = cells_of(outcomes)
-    errors = resample(outcomes, cells, 200, 1).cell_errors(cells[1])
-    assert np.array_equal(errors, np.full(201, 0.75))
+    replicates = resample(outcomes, cells, 200, 1)
+    assert np.array_equal(replicates.error(cells[1]), np.full(201, 0.75))
+    assert [replicates.luck[c][0] for c in cells] == [0.0, 0.0]
+    assert replicates.error(cells[0])[0] == pytest.approx(0.4)
+
+
+def test_cells_of_other_seeds_have_luck_of_their_own() -> None:
+    outcomes = [alike(arm, s, 0.5 + s % 2 / 10) for arm, seeds in (("sft", (0, 1)), ("dpo", (2, 3))) for s in seeds]
+    one, other = (resample(outcomes, cells_of(outcomes), 4096, 1).luck[c][1:] for c in cells_of(outcomes))
+    assert abs(np.corrcoef(np.sign(one), np.sign(other))[0, 1]) < 0.06
+    assert np.quantile(one, 0.975) == pytest.approx(np.quantile(other, 0.975), rel=0.2)
 
 
 def test_cells_keep_the_order_of_arms_and_sort_sizes() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from misstep.evaluation.scores import (
     Tally,
@@ -135,6 +136,14 @@ def test_seeds_that_differ_widen_the_interval() -> None:
     apart = mean_estimate(np.stack([np.tile([0.0, 0.0, 1.0, 0.0], 25), np.tile([1.0, 1.0, 0.0, 1.0], 25)]), 200)
     assert same.value == apart.value == 0.5
     assert apart.high - apart.low > 2 * (same.high - same.low)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 6])
+def test_where_problems_are_alike_seeds_give_students_interval(seeds: int) -> None:
+    means = 0.5 + 0.002 * np.arange(seeds)
+    estimate = mean_estimate(np.repeat(means[:, None], 5000, axis=1), 10**9)
+    half = stats.t.ppf(0.975, seeds - 1) * means.std(ddof=1) / np.sqrt(seeds)
+    assert (estimate.high - estimate.low) / 2 == pytest.approx(half, rel=0.01)
 
 
 def test_intervals_cover_at_their_level() -> None:

@@ -36,13 +36,20 @@ def test_factors() -> None:
     assert w.factor_range(Worth("=", 8.0, 6.3, 12.0)) == "6.3 to 12"
     assert w.factor_range(Worth("=", 8.0, 6.3, None)) == "6.3 or more"
     assert w.factor_range(Worth("<", 0.5, None, 0.6)) == "at most 0.60"
+    assert w.factor_range(Worth("=", 2.0)) == "open at both ends"
     assert w.factor_range(Worth()) == ""
+
+
+def test_problems_that_are_needed() -> None:
+    assert w.needed(Worth("=", 9.2, needed=2304.0)) == "2,300"
+    assert (w.needed(Worth("<", 0.5, needed=125.0)), w.needed(Worth(">", 8.0, needed=4096.0))) == ("125", "4,096")
 
 
 def test_shares_and_differences() -> None:
     assert w.plus_minus(Estimate(0.324, 0.30, 0.35)) == "32.4 ± 2.5%"
     assert w.percent_range(Estimate(0.324, 0.30, 0.35)) == "30.0 to 35.0%"
     assert (w.points(0.041), w.points(-0.041), w.points(-0.0001)) == ("+4.1", "−4.1", "0.0")
+    assert w.magnitudes(Estimate(-0.06, -0.1, -0.02)) == "2.0 to 10.0"
     assert w.ratio(None) == w.NONE
 
 

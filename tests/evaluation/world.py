@@ -42,7 +42,7 @@ ACCURACY = {
     ("dpo", "shared-prefix"): 0.545,
     ("dpo", "whole-response"): 0.52,
     ("dpo", "placebo-cut"): 0.5,
-    ("dpo", "oracle-pit"): 0.56,
+    ("dpo", "oracle-pit"): 0.65,
 }
 ARMS: tuple[tuple[str, str, str | None], ...] = (
     ("sft", "sft", None),
@@ -72,6 +72,10 @@ class World:
     """Put into every text that a model or a data set could have written."""
     dropped_percent: int = 0
     """Of each model's training rows, beside those that it was trained on."""
+    from_arm: dict[str, str] = field(default_factory=dict)
+    """Arm -> the arm whose model it starts from."""
+    missing: tuple[tuple[str, int], ...] = ()
+    """(arm, seed) that were not run."""
     bad_golds: int = 2
     """Training problems that were dropped since they have no final answer."""
     pass_at: tuple[int, ...] = (1, 4)
@@ -87,11 +91,14 @@ class World:
 
     def params(self) -> ReportParams:
         grid = tuple(
-            GridPoint.model_validate({"arm": arm, "method": method, "layout": layout, "size": size, "seed": seed})
+            GridPoint.model_validate(
+                {"arm": arm, "method": method, "layout": layout, "size": size, "seed": seed}
+                | {"from_arm": self.from_arm.get(arm)}
+            )
             for seed in self.seeds
             for size in sorted({*self.sft_sizes, *self.method_sizes})
             for arm, method, layout in self.arms
-            if size in (self.sft_sizes if method == "sft" else self.method_sizes)
+            if size in (self.sft_sizes if method == "sft" else self.method_sizes) and (arm, seed) not in self.missing
         )
         return ReportParams(
             title=f"strides with quickstart-base{self.hostile}",
@@ -362,7 +369,10 @@ class World:
                     "step": steps * epoch // epochs,
                     "problems": 500,
                     "correct": round(500 * self.solved * self._accuracy(point, rng)),
+                    "train_problems": 200 if point.method == "sft" else 0,
+                    "train_correct": 40 * (number + 1) if point.method == "sft" else 0,
                     "chosen": number == 1,
+                    "policy": point.method == "sft" and number == 0,
                 }
                 for number, epoch in enumerate(scored)
             ]

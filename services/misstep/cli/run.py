@@ -193,6 +193,8 @@ def show_report(store: Store, plan: Plan, workdir: Workdir, out: Console, *, as_
         return
     results = read_results(files["results.json"].read_text(encoding="utf-8"))
     out.print()
+    if results.headline:
+        out.print(f"{results.headline}\n", style="bold", markup=False)
     out.print(result_table(results))
     out.print(f"\n{results.conclusion}\n", markup=False)
     path = files["report.html"]

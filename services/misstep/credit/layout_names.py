@@ -16,6 +16,8 @@ CONTROLS: tuple[Layout, ...] = ("placebo-cut", "oracle-pit")
 """As ``shared-prefix``, but cut at another step than credit's pit. They tell credit apart from sharing a prefix."""
 FROM_CREDIT: tuple[Layout, ...] = (*CREDITED, *CONTROLS)
 """These read the credit stage: its negatives, their steps and the rollouts from their prefixes."""
+OPPONENTS: tuple[Layout, ...] = ("random", "placebo-cut")
+"""These carry no credit: what the credited layouts gain over them is credit's."""
 ONE_STEP: tuple[Layout, ...] = ("shared-prefix", *CONTROLS)
 """Their rejected side is one step."""
 FROM_ORACLE: tuple[Layout, ...] = ("oracle-pit",)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from misstep.credit.layout_names import CREDITED
+from misstep.credit.layout_names import CREDITED, OPPONENTS
 from misstep.evaluation.conclusion import conclude
 from misstep.evaluation.efficiency import Efficiency, median_factor
 from misstep.evaluation.figures import Estimate
 from misstep.evaluation.gather import Gathered, PointOutcomes
+from misstep.evaluation.headline import headline
 from misstep.evaluation.notes import find_notes
 from misstep.evaluation.resample import Cell as GridCell
 from misstep.evaluation.resample import GridOutcome
@@ -18,12 +19,11 @@ from misstep.evaluation.results import Answers, Cell, Comparison, Point, Results
 from misstep.evaluation.scores import VERDICTS, mean_estimate, pass_at_k
 from misstep.plan.params import ReportParams
 
-UNCREDITED = "random"
-
 
 def analyse(gathered: Gathered, params: ReportParams) -> Results:
     """Compute all results of a report; the same inputs and ``params.bootstrap_seed`` give the same figures."""
     outcomes = gathered.outcomes
+    points = tuple(_point(o) for o in outcomes)
     efficiency = (
         Efficiency([_grid_outcome(o) for o in outcomes], params.bootstrap, params.bootstrap_seed) if outcomes else None
     )
@@ -39,9 +39,9 @@ def analyse(gathered: Gathered, params: ReportParams) -> Results:
         fit=efficiency.fit if efficiency else None,
         no_fit=efficiency.no_fit if efficiency else "No test problem was sampled.",
         cells=cells,
-        comparisons=tuple(_comparisons(efficiency, cells)) if efficiency else (),
+        comparisons=tuple(_comparisons(efficiency, cells, points)) if efficiency else (),
         median_factors=_medians(cells),
-        points=tuple(_point(o) for o in outcomes),
+        points=points,
         sampled=tuple(gathered.sampled),
         credit=tuple(gathered.credit),
         problems=gathered.problems,
@@ -50,7 +50,8 @@ def analyse(gathered: Gathered, params: ReportParams) -> Results:
         notes=(),
     )
     notes = find_notes(draft, gathered.unsampled)
-    return draft.model_copy(update={"conclusion": conclude(draft), "notes": tuple(notes)})
+    words = {"headline": headline(draft), "conclusion": conclude(draft), "notes": tuple(notes)}
+    return draft.model_copy(update=words)
 
 
 def _grid_outcome(outcome: PointOutcomes) -> GridOutcome:
@@ -74,6 +75,7 @@ def _point(outcome: PointOutcomes) -> Point:
         layout=point.layout,
         size=point.size,
         seed=point.seed,
+        from_arm=point.from_arm,
         problems=len(outcome.samples),
         answers=outcome.answers,
         pass_at={k: _pass_at([outcome], k) for k in outcome.pass_at},
@@ -95,6 +97,7 @@ def _cell(efficiency: Efficiency, cell: GridCell, outcomes: Sequence[PointOutcom
         layout=point.layout,
         size=point.size,
         seeds=tuple(o.point.seed for o in outcomes),
+        from_arm=point.from_arm,
         pass_at={k: _pass_at(outcomes, k) for k in pass_at},
         maj_at={k: _majority(outcomes) for k in maj_at},
         answers=Answers(
@@ -114,9 +117,15 @@ def _majority(outcomes: Sequence[PointOutcomes]) -> Estimate:
     return mean_estimate(values, values.size)
 
 
-def _comparisons(efficiency: Efficiency, cells: Sequence[Cell]) -> list[Comparison]:
-    """Compare each credited arm with each arm on random pairs of the same size: what credit itself brings."""
+def _comparisons(efficiency: Efficiency, cells: Sequence[Cell], points: Sequence[Point]) -> list[Comparison]:
+    """Compare each credited arm with each arm of the same size whose pairs carry no credit: what credit itself brings.
+
+    An opponent starts from the SFT policy, or from the same arm as the credited one.
+    """
     untrained = {(o.arm, o.size) for o in efficiency.outcomes if o.untrained}
+    accuracy: dict[tuple[str, int], dict[int, float]] = {}
+    for point in points:
+        accuracy.setdefault((point.arm, point.size), {})[point.seed] = point.pass_at[1].value
     pairs = [
         (cell, grid_cell)
         for cell, grid_cell in zip(cells, efficiency.cells, strict=True)
@@ -128,11 +137,16 @@ def _comparisons(efficiency: Efficiency, cells: Sequence[Cell]) -> list[Comparis
             against=other.arm,
             size=cell.size,
             difference=efficiency.difference(grid_cell, grid_other),
+            by_seed={
+                seed: accuracy[cell.arm, cell.size][seed] - accuracy[other.arm, other.size][seed]
+                for seed in cell.seeds
+                if seed in other.seeds
+            },
         )
         for cell, grid_cell in pairs
         if cell.layout in CREDITED
         for other, grid_other in pairs
-        if other.layout == UNCREDITED and other.size == cell.size
+        if other.layout in OPPONENTS and other.size == cell.size and other.from_arm in (None, cell.from_arm)
     ]
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from misstep.evaluation import wording as w
-from misstep.evaluation.figures import Estimate, Worth
+from misstep.evaluation.figures import Worth
 from misstep.evaluation.results import Cell, Comparison, Results
 
 
@@ -30,7 +30,7 @@ def conclude(results: Results) -> str:
     )
     sentences = [_sft_sentence(results), *_method_sentences(results, methods)]
     sentences += _no_factor_sentence(results, methods)
-    sentences += _comparison_sentences([c for c in results.comparisons if c.size == size])
+    sentences += _comparison_sentences(results, [c for c in results.comparisons if c.size == size])
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -73,7 +73,7 @@ def _sft_sentence(results: Results) -> str:
 
 def _method_sentences(results: Results, methods: Sequence[Cell]) -> list[str]:
     """Tell the best method in full, others with a factor in a list, and those without one in another."""
-    trained = [c for c in methods if _untrained(results, c) is None]
+    trained = [c for c in methods if why_untrained(results, c) is None]
     uncounted = [c for c in trained if c.worth.interpolated.relation is None]
     numbers = [c for c in trained if c.worth.interpolated.relation == "="]
     brief = numbers[1:] if numbers and numbers[0] is methods[0] else numbers
@@ -97,7 +97,7 @@ def _difference(cell: Cell) -> str:
     return "" if d is None else f" ({w.points(d.value)}; {w.points(d.low)} to {w.points(d.high)})"
 
 
-def _untrained(results: Results, cell: Cell) -> str | None:
+def why_untrained(results: Results, cell: Cell) -> str | None:
     """Return why a seed of a cell was not trained, or None."""
     for point in results.points:
         if (point.arm, point.size) == (cell.arm, cell.size) and not point.training.trained:
@@ -107,7 +107,7 @@ def _untrained(results: Results, cell: Cell) -> str | None:
 
 def _method_sentence(results: Results, cell: Cell) -> str:
     accuracy = w.percent(cell.accuracy.value)
-    untrained = _untrained(results, cell)
+    untrained = why_untrained(results, cell)
     if untrained is not None:
         return (
             f"{cell.arm} was not trained at {cell.size:,} problems ({untrained}); its {accuracy} are those of its "
@@ -115,8 +115,7 @@ def _method_sentence(results: Results, cell: Cell) -> str:
         )
     start = f"{cell.arm} at {cell.size:,} problems solves {accuracy}"
     worth = cell.worth.interpolated
-    assert worth.needed is not None  # told in full only with a factor
-    needed = w.problems(worth.needed)
+    needed = w.needed(worth)
     if worth.relation == ">":
         more = f"{start}, more than {results.yardstick} with {needed}: worth over {_times(worth)} as many problems"
         return f"{more}{_span(worth)}."
@@ -144,23 +143,28 @@ def _no_factor_sentence(results: Results, methods: Sequence[Cell]) -> list[str]:
     return [f"How many problems that is worth cannot be said. {shared}"]
 
 
-def _comparison_sentences(comparisons: Sequence[Comparison]) -> list[str]:
+def _comparison_sentences(results: Results, comparisons: Sequence[Comparison]) -> list[str]:
+    layouts = {c.arm: c.layout for c in results.cells}
     sentences = []
     for against in dict.fromkeys(c.against for c in comparisons):
-        parts = [f"{c.arm} is {_compared(c.difference)}" for c in comparisons if c.against == against]
-        sentences.append(f"Against random pairs ({against}), {w.listed(parts)}.")
+        parts = [f"{c.arm} is {_compared(c)}" for c in comparisons if c.against == against]
+        sentences.append(f"Against {w.OPPONENTS[layouts[against]]} ({against}), {w.listed(parts)}.")
     return sentences
 
 
-def _compared(difference: Estimate) -> str:
-    """Put a difference of accuracies in words, in percentage points."""
-    ends = sorted((abs(difference.low), abs(difference.high)))
-    text = f"{100 * abs(difference.value):.1f} points {{}} ({100 * ends[0]:.1f} to {100 * ends[1]:.1f})"
-    if difference.low > 0.0:
-        return text.format("better")
-    if difference.high < 0.0:
-        return text.format("worse")
-    return f"not clearly better or worse ({w.points(difference.low)} to {w.points(difference.high)} points)"
+def _compared(comparison: Comparison) -> str:
+    """Put a difference of accuracies in words, in percentage points, and say where it is the same on every seed."""
+    d = comparison.difference
+    every = comparison.on_every_seed
+    seeds = ", on every seed" if every else ""
+    if d.low > 0.0 or d.high < 0.0:
+        better = "better" if d.low > 0.0 else "worse"
+        return f"{100 * abs(d.value):.1f} points {better} ({w.magnitudes(d)}{seeds})"
+    span = f"{w.points(d.low)} to {w.points(d.high)} points"
+    if every:
+        better = "better" if d.value > 0.0 else "worse"
+        return f"{100 * abs(d.value):.1f} points {better} on every seed, but not for certain ({span})"
+    return f"not clearly better or worse ({span})"
 
 
 def _times(worth: Worth) -> str:

@@ -1,7 +1,7 @@
 """How many problems would plain fine-tuning have needed: D_eq / D, and when that cannot be said. No I/O.
 
 Two figures for every arm and size, both relative to the SFT arm: ``fitted`` reads D_eq off the power law
-through the SFT points, ``interpolated`` off the points themselves (`curve.FallingCurve`). Because the
+through SFT's means, ``interpolated`` off the means themselves (`curve.FallingCurve`). Because the
 exponent is small, a small difference of error is a large factor: with b = 0.15 a factor of 8 is an error
 ratio of 0.73, with b = 0.05 of 0.90. So the error ratio stands beside every factor, and a factor that the
 data cannot carry is a reason in words instead.
@@ -16,10 +16,13 @@ import numpy as np
 
 from misstep.evaluation.curve import REACH, FallingCurve, Reading, fit_power_law, size_on_line
 from misstep.evaluation.figures import CellWorth, Estimate, Fit, Worth
-from misstep.evaluation.resample import Cell, Floats, GridOutcome, cells_of, resample
+from misstep.evaluation.resample import Cell, GridOutcome, cells_of, resample
+from misstep.evaluation.student import Floats, t_draws
 
 MIN_PROBLEMS = 50
 MIN_SIZES = 3
+_FURTHEST = 30.0
+"""Bound of what luck does to the logarithm of an error: a factor of e^30 lies beyond any curve."""
 
 
 class Efficiency:
@@ -27,11 +30,14 @@ class Efficiency:
 
     Args:
         outcomes: every grid point; the first arm with method ``sft`` is the yardstick.
-        replicates: bootstrap resamples.
-        seed: of the bootstrap.
+        replicates: draws of test problems and of the luck of seeds (`resample`).
+        seed: of the draws.
 
-    With one seed the luck of training cannot be resampled; what the SFT points scatter about their line
-    beyond the chance of the test problems stands in for it, on SFT's points and on the arm's own.
+    Differences add the luck of seeds to the errors. Curves and factors, which live on the logarithm of the error, add
+    luck over error to it: the same to first order, and no error falls below zero.
+
+    With one seed the luck of training cannot be seen; what SFT's points scatter about their line beyond the chance of
+    the test problems stands in for it, on cells of SFT and of other arms, with the degrees of freedom of that line.
     """
 
     def __init__(self, outcomes: Sequence[GridOutcome], replicates: int, seed: int) -> None:
@@ -41,11 +47,21 @@ class Efficiency:
         self._floor = 0.5 / min(o.draws for o in outcomes)
         self.yardstick = next((c.arm for c in self.cells if c.method == "sft"), None)
         self._sft = [c for c in self.cells if c.arm == self.yardstick]
-        self._errors: dict[Cell, Floats] = {c: self._replicates.cell_errors(c) for c in self.cells}
+        self._errors: dict[Cell, Floats] = {c: self._replicates.error(c) for c in self.cells}
+        self._logs: dict[Cell, Floats] = {c: self._log_error(c) for c in self.cells}
         self.fit: Fit | None = None
         self.no_fit: str | None = self._reason_for_no_curve()
         if self.no_fit is None:
             self._fit_and_scatter(np.random.default_rng([seed, 1]))
+
+    def _mean_log(self, cell: Cell) -> Floats:
+        """Return the logarithm of the cell's error on the drawn problems, without the luck of seeds."""
+        logs: Floats = np.log(np.maximum(self._replicates.mean_error(cell), self._floor))
+        return logs
+
+    def _log_error(self, cell: Cell) -> Floats:
+        mean = self._mean_log(cell)
+        return mean + np.clip(self._replicates.luck[cell] / math.exp(mean[0]), -_FURTHEST, _FURTHEST)
 
     def worth(self, cell: Cell) -> CellWorth:
         """Return a cell's factors, its error ratio and its difference of accuracy to SFT at the same size."""
@@ -57,8 +73,8 @@ class Efficiency:
         return CellWorth(self._error_ratio(cell), self._difference_to_sft(cell), fitted, interpolated)
 
     def difference(self, one: Cell, other: Cell) -> Estimate:
-        """Return the accuracy of one cell less another's, over the same resamples of problems and seeds."""
-        return _span(self._errors[other] - self._errors[one])
+        """Return the accuracy of one cell less another's, over the same draws of problems and seeds."""
+        return _span(np.clip(self._errors[other] - self._errors[one], -1.0, 1.0))
 
     def _reason_for_no_curve(self) -> str | None:
         if self.yardstick is None:
@@ -94,43 +110,45 @@ class Efficiency:
         return None
 
     def _fit_and_scatter(self, rng: np.random.Generator) -> None:
-        """Fit the line; then give cells of a single seed, in every replicate, the scatter about it."""
+        """Fit the line through SFT's means; give cells of one seed, in every replicate, the scatter about it.
+
+        The interval of the exponent itself comes from the scatter of all trainings about the line too: it rests on
+        all of them, so it has more degrees of freedom than there are seeds.
+        """
+        x = np.log([float(c.size) for c in self._sft])
+        weights = np.array([float(len(c.points)) for c in self._sft])
+        log_a, b = fit_power_law(x, np.stack([self._logs[c][:1] for c in self._sft], axis=1), weights)
         columns = [index for cell in self._sft for index in cell.points]
-        x = np.log([float(self.outcomes[i].size) for i in columns])
-        y = np.log(np.maximum(self._replicates.points[:, columns], self._floor))
-        weights = self._replicates.weights[:, columns]
-        log_a, b = fit_power_law(x, y[:1], weights[:1])
-        residuals = y[0] - (log_a[0] - b[0] * x)
-        explained = float(y[1:].var(axis=0).mean())
-        scatter = math.sqrt(max(0.0, float((residuals**2).sum()) / (len(columns) - 2) - explained))
-        for cell in self.cells:
-            noise = np.exp(scatter * rng.standard_normal(len(y) - 1))
+        sizes = np.log([float(self.outcomes[i].size) for i in columns])
+        points = np.log(np.maximum(self._replicates.points[:, columns], self._floor))
+        residuals = points[0] - (log_a[0] - b[0] * sizes)
+        explained = float(points[1:].var(axis=0).mean())
+        degrees = len(columns) - 2
+        scatter = math.sqrt(max(0.0, float((residuals**2).sum()) / degrees - explained))
+        noise = np.zeros((len(points), len(self.cells)))
+        noise[1:] = scatter * t_draws(len(points) - 1, len(self.cells), degrees, rng)
+        for column, cell in enumerate(self.cells):
             if len(cell.points) == 1:
-                self._errors[cell][1:] *= noise
-                if cell in self._sft:
-                    y[1:, columns.index(cell.points[0])] += np.log(noise)
+                self._logs[cell] += noise[:, column]
+                self._errors[cell] *= np.exp(np.clip(noise[:, column], -_FURTHEST, _FURTHEST))
+        y = np.stack([self._logs[c] for c in self._sft], axis=1)
         self._log_a, self._b = fit_power_law(x, y, weights)
+        about_line = np.stack([self._mean_log(c) for c in self._sft], axis=1)
+        about_line += noise[:, [self.cells.index(c) for c in self._sft]] / np.sqrt(weights)
         self.fit = Fit(
             a=math.exp(float(self._log_a[0])),
-            b=_span(self._b),
+            b=_span(fit_power_law(x, about_line, weights)[1]),
             points=len(columns),
             sizes=tuple(c.size for c in self._sft),
             worst_deviation=float(np.abs(np.expm1(residuals)).max()),
             training_scatter=scatter,
         )
-        self._curves = [
-            FallingCurve(
-                self.fit.sizes,
-                [max(self._floor, float(self._errors[c][r])) for c in self._sft],
-                [float(len(c.points)) for c in self._sft],
-            )
-            for r in range(len(y))
-        ]
+        self._curves = [FallingCurve(self.fit.sizes, row, weights.tolist()) for row in np.exp(y).tolist()]
 
     def _fitted(self, cell: Cell) -> Worth:
         assert self.fit is not None
-        errors = np.maximum(self._errors[cell], self._floor)
-        needed = np.array([size_on_line(a, b, e) for a, b, e in zip(self._log_a, self._b, errors, strict=True)])
+        lines = zip(self._log_a, self._b, np.exp(self._logs[cell]), strict=True)
+        needed = np.array([size_on_line(a, b, e) for a, b, e in lines])
         first, last = self.fit.sizes[0] / REACH, self.fit.sizes[-1] * REACH
         if needed[0] > last:
             return Worth(
@@ -144,7 +162,7 @@ class Efficiency:
         return _worth(Reading("=", float(needed[0]), beyond), needed, cell.size)
 
     def _interpolated(self, cell: Cell) -> Worth:
-        errors = np.maximum(self._errors[cell], self._floor)
+        errors = np.exp(self._logs[cell])
         readings = [curve.needed(float(e)) for curve, e in zip(self._curves, errors, strict=True)]
         return _worth(readings[0], np.array([r.as_number() for r in readings]), cell.size)
 
@@ -156,15 +174,17 @@ class Efficiency:
             return None
         same = self._at_same_size(cell)
         if same is not None:
-            sft = self._errors[same]
+            if self._errors[same][0] <= 0.0:
+                return None
+            sft = self._logs[same]
         elif self.fit is not None:
             at = [curve.error_at(cell.size) for curve in self._curves]
             if at[0] is None:
                 return None
-            sft = np.array(at, dtype=np.float64)
+            sft = np.log(np.array(at, dtype=np.float64))
         else:
             return None
-        return _span(self._errors[cell] / np.maximum(sft, self._floor)) if sft[0] > 0.0 else None
+        return _span(np.exp(np.clip(self._logs[cell] - sft, -_FURTHEST, _FURTHEST)))
 
     def _difference_to_sft(self, cell: Cell) -> Estimate | None:
         same = self._at_same_size(cell)
@@ -185,11 +205,14 @@ def median_factor(worths: Mapping[int, Worth]) -> float | None:
 def _worth(reading: Reading, numbers: Floats, size: int) -> Worth:
     """Turn a reading and its replicates (0 and infinity: outside what was measured) into a factor."""
     bound = reading.problems / size
-    low, high = (_inside(end / size) for end in _percentiles(numbers[1:]))
+    ends = _percentiles(numbers[1:])
+    low, high = (_inside(end / size) for end in ends)
     if reading.relation == ">":
-        return Worth(">", bound, min(low, bound) if low is not None else bound, None, reading.problems)
+        low = bound if ends[0] == math.inf else low and min(low, bound)
+        return Worth(">", bound, low, None, reading.problems)
     if reading.relation == "<":
-        return Worth("<", bound, None, max(high, bound) if high is not None else bound, reading.problems)
+        high = bound if ends[1] == 0.0 else high and max(high, bound)
+        return Worth("<", bound, None, high, reading.problems)
     return Worth("=", bound, low, high, reading.problems, reading.beyond)
 
 

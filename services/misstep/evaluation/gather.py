@@ -10,7 +10,6 @@ import numpy as np
 
 from misstep.errors import MisstepError
 from misstep.evaluation.figures import Estimate
-from misstep.evaluation.resample import Floats
 from misstep.evaluation.results import (
     Answers,
     Credit,
@@ -22,6 +21,7 @@ from misstep.evaluation.results import (
     Training,
 )
 from misstep.evaluation.scores import VERDICTS, wilson
+from misstep.evaluation.student import Floats
 from misstep.plan.params import GridPoint
 from misstep.stages.context import StageContext
 

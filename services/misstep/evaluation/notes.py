@@ -14,6 +14,8 @@ FEW_PROBLEMS = 400
 MANY_CUT_OFF = 0.1
 MANY_BAD_ROWS = 0.01
 """A larger share of rows that a split lost is said, beside being counted."""
+_STANDARD_ERRORS = {2: 12.7, 3: 4.3}
+"""Seeds -> the 97.5% quantile of Student's t, where it makes intervals wide."""
 
 
 def find_notes(results: Results, unsampled: Sequence[GridPoint]) -> list[str]:
@@ -53,8 +55,19 @@ def _chance(results: Results) -> Iterator[str]:
             "One seed: intervals of accuracies cover the choice of test problems, not the luck of training. For "
             "factors, the scatter of SFT's points about their line stands in for it."
         )
-    elif len(results.seeds) < 5:
-        yield (f"{len(results.seeds)} seeds say little about the luck of training, so intervals are rather too narrow.")
+        return
+    alone = [f"{c.arm} at {w.counted(c.size, 'problem')}" for c in results.cells if len(c.seeds) == 1]
+    if alone:
+        yield (
+            f"Only one seed: {'; '.join(alone)}. Intervals of these accuracies cover the choice of test problems, not "
+            "the luck of training."
+        )
+    if len(results.seeds) in _STANDARD_ERRORS:
+        yield (
+            f"{len(results.seeds)} seeds: a 95% interval reaches {_STANDARD_ERRORS[len(results.seeds)]} standard "
+            "errors between seeds to each side; with 6 seeds it would be 2.6. More seeds (spec.seeds) narrow "
+            "intervals the most."
+        )
 
 
 def _curve(results: Results) -> Iterator[str]:

@@ -63,6 +63,7 @@ def _headline(results: Results) -> dict[str, Any]:
     """Return the figures that a list of experiments shows."""
     return {
         "title": results.title,
+        "headline": results.headline,
         "conclusion": results.conclusion,
         "notes": list(results.notes),
         "cells": [

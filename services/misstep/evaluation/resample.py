@@ -1,14 +1,15 @@
-"""Bootstrap replicates of every grid point's error, over test problems and training seeds jointly. No I/O."""
+"""Replicates of every cell's error: test problems by bootstrap, training seeds by the t distribution. No I/O."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from misstep.evaluation.student import Floats, even, inflation, normal
+
 _CHUNK = 256
 
 
@@ -56,23 +57,27 @@ class Replicates:
     """Errors as measured and as resampled. Row 0 of every array is the measurement itself."""
 
     points: Floats
-    """Shape (1 + replicates, points)."""
-    weights: Floats
-    """Shape (1 + replicates, points): how often each point's seed was drawn."""
+    """Shape (1 + replicates, points): the mean error of each point over the drawn problems."""
+    luck: dict[Cell, Floats]
+    """Cell -> how far the luck of its seeds moves its mean error, shape (1 + replicates,). Zero for a cell of one seed,
+    whose luck cannot be seen."""
 
-    def cell_errors(self, cell: Cell) -> Floats:
-        """Return the mean error over the drawn seeds of one cell, shape (1 + replicates,)."""
-        columns = list(cell.points)
-        weights = self.weights[:, columns]
-        mean: Floats = (self.points[:, columns] * weights).sum(axis=1) / weights.sum(axis=1)
+    def mean_error(self, cell: Cell) -> Floats:
+        """Return the mean error over the cell's seeds on the drawn problems, without luck, shape (1 + replicates,)."""
+        mean: Floats = self.points[:, list(cell.points)].mean(axis=1)
         return mean
+
+    def error(self, cell: Cell) -> Floats:
+        """Return the cell's error with both parts of chance; a wide spread of seeds may take it out of [0, 1]."""
+        return self.mean_error(cell) + self.luck[cell]
 
 
 def resample(outcomes: Sequence[GridOutcome], cells: Sequence[Cell], replicates: int, seed: int) -> Replicates:
-    """Draw problems with replacement, the same for all points; draw seeds likewise, the same for all arms.
+    """Draw problems with replacement, the same for all points, and the luck of seeds, the same for all arms.
 
-    Arms at one seed share their problems, their SFT policy and its samples, hence the common draw of seeds. A
-    cell that has none of the drawn seeds keeps all of its own.
+    Every linear combination of cells with the same seeds (an accuracy, a difference of two arms) has, from seeds, the
+    interval of Student's t. See `_luck`. The chance of samples is in both parts (a seed's mean holds its samples'
+    chance), so that intervals are a little too wide rather than too narrow.
     """
     rng = np.random.default_rng(seed)
     errors = 1.0 - np.stack([o.accuracy for o in outcomes])
@@ -82,12 +87,35 @@ def resample(outcomes: Sequence[GridOutcome], cells: Sequence[Cell], replicates:
         rows = min(_CHUNK, replicates - start)
         counts = rng.multinomial(problems, np.full(problems, 1.0 / problems), size=rows)
         drawn.append(counts.astype(np.float64) @ errors.T / problems)
+    return Replicates(np.concatenate(drawn), _luck(outcomes, cells, replicates, rng))
+
+
+def _luck(
+    outcomes: Sequence[GridOutcome], cells: Sequence[Cell], replicates: int, rng: np.random.Generator
+) -> dict[Cell, Floats]:
+    """Draw how far each cell's mean over seeds may lie from what endless seeds would give.
+
+    The posterior of a normal mean with an unknown variance is a t around what was measured (Gelman et al., Bayesian
+    Data Analysis, 3rd ed., section 3.2). Here it is a multivariate t, so that this holds for every weighted sum of
+    cells. With S seeds and a cell's errors e_s with mean m, a replicate moves the cell by
+
+        sum_s z_s (e_s - m) / sqrt(S (S - 1)) / sqrt(v / (S - 1)),   z_s normal, v chi-square with S - 1 degrees
+
+    z belongs to the seed and v to the set of seeds, whatever the cell. So arms that share seeds keep their correlation,
+    and any weighted sum of such cells has a t with S - 1 degrees and the standard error of that sum.
+    """
     seeds = sorted({o.seed for o in outcomes})
-    of_seed = rng.multinomial(len(seeds), np.full(len(seeds), 1.0 / len(seeds)), size=replicates)
-    column = [seeds.index(o.seed) for o in outcomes]
-    weights = np.concatenate([np.ones((1, len(outcomes))), of_seed[:, column].astype(np.float64)])
+    sets = sorted({tuple(sorted(outcomes[i].seed for i in cell.points)) for cell in cells if len(cell.points) > 1})
+    uniform = even(replicates, len(seeds) + len(sets), rng)
+    z = normal(uniform[:, : len(seeds)])
+    wider = {members: inflation(uniform[:, len(seeds) + i], len(members) - 1) for i, members in enumerate(sets)}
+    luck = {cell: np.zeros(1 + replicates) for cell in cells}
     for cell in cells:
-        columns = list(cell.points)
-        absent = weights[:, columns].sum(axis=1) == 0.0
-        weights[np.ix_(absent, columns)] = 1.0
-    return Replicates(np.concatenate(drawn), weights)
+        count = len(cell.points)
+        if count == 1:
+            continue
+        own = [outcomes[i].seed for i in cell.points]
+        errors = np.array([1.0 - outcomes[i].accuracy.mean() for i in cell.points])
+        moved = z[:, [seeds.index(s) for s in own]] @ (errors - errors.mean())
+        luck[cell][1:] = moved / math.sqrt(count * (count - 1)) * wider[tuple(sorted(own))]
+    return luck

@@ -177,6 +177,8 @@ class Point(_Record):
     layout: str | None
     size: int
     seed: int
+    from_arm: str | None = None
+    """The arm whose model it started from, where that is not the SFT policy."""
     problems: int
     answers: Answers
     pass_at: dict[int, Estimate]
@@ -194,6 +196,7 @@ class Cell(_Record):
     layout: str | None
     size: int
     seeds: tuple[int, ...]
+    from_arm: str | None = None
     pass_at: dict[int, Estimate]
     maj_at: dict[int, Estimate]
     answers: Answers
@@ -206,13 +209,20 @@ class Cell(_Record):
 
 
 class Comparison(_Record):
-    """A credited arm against an uncredited one of the same size."""
+    """A credited arm against one of the same size whose pairs carry no credit."""
 
     arm: str
     against: str
     size: int
     difference: Estimate
     """Accuracy of ``arm`` less that of ``against``."""
+    by_seed: dict[int, float] = Field(default_factory=dict)
+    """Seed -> that difference, for the seeds that both have."""
+
+    @property
+    def on_every_seed(self) -> bool:
+        """Whether there are several common seeds, and the difference has its sign on each of them."""
+        return len(self.by_seed) > 1 and all(d * self.difference.value > 0.0 for d in self.by_seed.values())
 
 
 class Results(_Record):
@@ -239,6 +249,8 @@ class Results(_Record):
     problems: Problems
     prompt: PromptRecord | None = None
     """None where samples are older than this record."""
+    headline: str = ""
+    """One sentence for newcomers: what was learned from, what it is worth, how certain that is, what credit added."""
     conclusion: str
     notes: tuple[str, ...]
     """What this experiment cannot say, and why."""

@@ -18,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from misstep.evaluation.figures import Estimate
+from misstep.evaluation.student import Z95, half_width
 
 VERDICTS = ("correct", "wrong", "unparsable", "timeout")
-Z95 = 1.959963984540054
-"""The normal distribution's 97.5% quantile: every interval here is a 95% one."""
 
 _NUMBER = re.compile(r"[+-]?(?:(?:\d+|\d{1,3}(?:,\d{3})+)(?:\.\d+)?|\d+/0*[1-9]\d*)")
 _LONGEST_NUMBER = 400
@@ -95,27 +94,28 @@ def mean_estimate(values: NDArray[np.float64], draws: int) -> Estimate:
         draws: answers behind the values in all (seeds x problems x samples), the most that can be
         independent.
 
-    The interval is Wilson's score interval with an effective number of trials, ``p(1-p) / V``, where V is the
-    variance of the mean: over problems (of the seeds' average) plus, with two seeds or more, between seeds.
-    With one sample a problem and one seed it is Wilson's own; at 0 and at 1, where V vanishes though nothing
-    is certain, it takes the number of problems as the number of trials. (The use of an effective sample size
-    follows survey practice, e.g. Korn and Graubard 1998.) Raises ValueError where there is nothing to
-    average.
+    Chance has two parts: problems, by the variance of the seeds' average over problems; and, with S seeds, the luck of
+    training, by Student's t with S - 1 degrees of freedom and the variance between seeds. `student.half_width` gives
+    the half-width h of both together. The interval is then Wilson's score interval with the effective number of trials
+    that has this half-width, ``p(1-p) (z/h)^2``. With one sample a problem and one seed it is Wilson's own; at 0 and at
+    1, where h vanishes though nothing is certain, it takes the number of problems as the number of trials. (The use of
+    an effective sample size follows survey practice, e.g. Korn and Graubard 1998.) Raises ValueError where there is
+    nothing to average.
     """
     seeds, problems = values.shape
     if seeds == 0 or problems == 0:
         raise ValueError("no outcomes to average")
     mean = float(values.mean())
     spread = mean * (1.0 - mean)
-    variance = float(values.mean(axis=0).var()) / problems
-    if seeds > 1:
-        variance += float(values.mean(axis=1).var(ddof=1)) / seeds
+    by_problems = math.sqrt(float(values.mean(axis=0).var()) / problems)
+    by_seeds = math.sqrt(float(values.mean(axis=1).var(ddof=1)) / seeds) if seeds > 1 else 0.0
+    half = half_width(by_seeds, seeds - 1, by_problems)
     if spread <= 1e-12:
         trials = float(problems)
-    elif variance <= 0.0:
+    elif half <= 0.0:
         trials = float(max(draws, problems))
     else:
-        trials = min(spread / variance, float(max(draws, problems)))
+        trials = min(spread * (Z95 / half) ** 2, float(max(draws, problems)))
     return Estimate(mean, *wilson(mean, trials))
 
 

@@ -25,6 +25,12 @@ METHODS: dict[tuple[str, str | None], str] = {
 }
 """(method, layout) -> what the arm learns from."""
 
+OPPONENTS: dict[str | None, str] = {
+    "random": "random pairs",
+    "placebo-cut": "pairs that share a prefix at a random step",
+}
+"""Layout without credit -> what its pairs are, where a credited arm is compared with it."""
+
 
 def percent(share: float) -> str:
     """Write a share in [0, 1] with one decimal: ``32.4%``."""
@@ -45,6 +51,12 @@ def points(difference: float) -> str:
     """Write a difference of shares in percentage points, with its sign: ``+4.1``."""
     text = f"{100 * difference:+.1f}"
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", MINUS)
+
+
+def magnitudes(difference: Estimate) -> str:
+    """Write a difference's interval without zero in it, in percentage points without signs: ``4.1 to 9.8``."""
+    low, high = sorted((abs(difference.low), abs(difference.high)))
+    return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def ratio(estimate: Estimate | None) -> str:
@@ -75,14 +87,16 @@ def bound(value: float) -> str:
 
 
 def factor_range(worth: Worth) -> str:
-    """Write a factor's interval: ``5.1 to 11``, ``5.1 or more``, ``at most 11``; empty where unknown."""
+    """Write a factor's interval: ``5.1 to 11``, ``5.1 or more``, ``at most 11``, ``open at both ends``; empty where
+    there is no factor.
+    """
     if worth.low is not None and worth.high is not None:
         return f"{number(worth.low)} to {number(worth.high)}"
     if worth.low is not None:
         return f"{number(worth.low)} or more"
     if worth.high is not None:
         return f"at most {number(worth.high)}"
-    return ""
+    return "" if worth.relation is None else "open at both ends"
 
 
 def problems(count: float) -> str:
@@ -90,6 +104,12 @@ def problems(count: float) -> str:
     digits = max(0, math.floor(math.log10(max(count, 1.0))) - 1)
     step = 10**digits
     return f"{round(count / step) * step:,}"
+
+
+def needed(worth: Worth) -> str:
+    """Write D_eq of a factor: two significant figures of a reading, all of a size that was measured (a bound)."""
+    assert worth.needed is not None
+    return problems(worth.needed) if worth.relation == "=" else f"{worth.needed:,.0f}"
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:

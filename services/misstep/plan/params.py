@@ -322,6 +322,8 @@ class GridPoint(Params):
     layout: str | None
     size: int
     seed: int
+    from_arm: str | None = None
+    """The arm whose model it starts from, where that is not the SFT policy."""
 
 
 class ReportParams(Params):
