@@ -51,6 +51,14 @@ def yaml_text(document: Mapping[str, Any]) -> str:
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
+def flow_text(value: Any) -> str:
+    """Write a value as it stands inside a line of YAML: ``{beta: "0.1"}``."""
+    text: str = yaml.dump(
+        [value], Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**9, default_flow_style=True
+    )
+    return text.strip().removeprefix("[").removesuffix("]")
+
+
 def _copied(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _copied(item) for key, item in value.items()}
