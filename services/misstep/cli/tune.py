@@ -72,7 +72,7 @@ def tune(
     parallel: ParallelOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Search settings on validation problems: every arm gets the grid of its method, the best mean accuracy wins.
+    """Search settings on validation problems, one grid for all arms of a method.
 
     The experiment says what to try; without that, this command shows a block to paste:
 
@@ -80,8 +80,10 @@ def tune(
     [dim]    seeds: \\[100, 101, 102][/dim]   [dim]# not those of the report[/dim]
     [dim]    dpo: {learningRate: \\["1e-4", "3e-4"], beta: \\["0.1", "0.3"]}[/dim]
 
-    SFT is searched first, then the methods that start from its model. No stage of a search is given the test problems.
-    What is there already is not done again. The experiment with the best settings is written to a file of its own:
+    SFT is searched first, then the methods that start from its model; the best mean accuracy over seeds wins. No stage
+    of a search is given the test problems. What is there already is not done again.
+
+    The experiment with the best settings is written to a file of its own:
 
     [dim]misstep tune my-gsm8k.yaml --out my-gsm8k.tuned.yaml && misstep run my-gsm8k.tuned.yaml[/dim]
     """

@@ -68,7 +68,10 @@ class _Problems:
             leave_out_overlap(found, params.overlap_ngram, "test")
             hold_out(found, params.held_out)
         else:  # a search: its held-out problems are judged as test problems are
-            hold_out(found, params.held_out, f"The search needs so many, {_NEEDED}: {_FEWER}.")
+            if params.held_out == params.validation_needed:
+                hold_out(found, params.held_out, f"The search needs so many, {_NEEDED}: {_FEWER}.")
+            else:
+                hold_out(found, params.held_out)
             self._refuse_few(found)
             leave_out_overlap(found, params.overlap_ngram, "validation")
         judged = self._judge_solutions(found.problems)

@@ -23,7 +23,6 @@ class Edge:
     """A field whose best value is the first or the last that was tried: a better one may lie beyond."""
 
     field: str
-    value: float
     side: Literal["lowest", "highest"]
 
 
@@ -93,7 +92,7 @@ def _edges(best: Mapping[str, Any], lists: Mapping[str, Sequence[Any]]) -> tuple
             continue
         least = 1 if isinstance(value, int) else 0
         if value == max(tried):
-            found.append(Edge(field, value, "highest"))
+            found.append(Edge(field, "highest"))
         elif value == min(tried) and value > least:
-            found.append(Edge(field, value, "lowest"))
+            found.append(Edge(field, "lowest"))
     return tuple(found)

@@ -10,7 +10,6 @@ from pydantic.alias_generators import to_camel
 
 from misstep.search.choose import Edge, Mean, choose, mean
 from misstep.search.grid import Candidate
-from misstep.spec.fields import decimal_text
 from misstep.spec.search import TrainingGrid
 
 Accuracies = Mapping[tuple[str, int, int], float]
@@ -107,13 +106,13 @@ def arm_result(
             )
         )
     choice = choose([list(each.by_seed.values()) for each in found], [each.setting for each in tried], grid.lists)
-    warnings = [_edge_warning(arm, edge) for edge in choice.edges]
+    warnings = [_edge_warning(arm, edge, found[choice.best].setting) for edge in choice.edges]
     if choice.second is not None and not choice.told_apart:
         warnings.append(_apart_warning(arm, found[choice.best], found[choice.second]))
     return ArmResult(
         arm=arm,
         method=tried[0].arm.method,
-        grid=grid.model_dump(mode="json", by_alias=True, exclude_none=True),
+        grid=grid.written_lists,
         tried=found,
         chosen=choice.best,
         second=choice.second,
@@ -129,8 +128,9 @@ def setting_text(setting: Mapping[str, Any]) -> str:
     )
 
 
-def _edge_warning(arm: str, edge: Edge) -> str:
-    best = f"the best {to_camel(edge.field)}, {decimal_text(edge.value)},"
+def _edge_warning(arm: str, edge: Edge, setting: Mapping[str, Any]) -> str:
+    field = to_camel(edge.field)
+    best = f"the best {field}, {setting[field]},"
     further = "higher" if edge.side == "highest" else "lower"
     return f"{arm}: {best} is the {edge.side} that was tried: try {further} ones too"
 

@@ -6,14 +6,13 @@ should (a block scalar, an alias that stands for several places), the whole docu
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
 from misstep.spec.load import ExperimentLoader
-from misstep.spec.rewrite import flow_text, yaml_text
+from misstep.spec.rewrite import copied, flow_text, yaml_text
 
 Path = tuple[str | int, ...]
 """Keys of mappings and places in lists, from the top of the document."""
@@ -21,14 +20,14 @@ Path = tuple[str | int, ...]
 
 def changed(document: Mapping[str, Any], changes: Sequence[tuple[Path, Any]]) -> dict[str, Any]:
     """Return a copy of a document with values put at paths; mappings on the way are made where they are missing."""
-    made: dict[str, Any] = copy.deepcopy(dict(document))
+    made: dict[str, Any] = copied(document)
     for path, value in changes:
         holder: Any = made
         for step in path[:-1]:
             if isinstance(holder, dict) and holder.get(step) is None:
                 holder[step] = {}
             holder = holder[step]
-        holder[path[-1]] = copy.deepcopy(value)
+        holder[path[-1]] = copied(value)
     return made
 
 

@@ -138,8 +138,8 @@ class ExperimentSpec(SpecModel):
         common = sorted(set(search.seeds) & set(self.seeds))
         if common:
             raise ValueError(
-                f"search.seeds and seeds both have {', '.join(map(str, common))}: settings are searched with seeds "
-                "apart from the report's, so change search.seeds"
+                f"search.seeds and seeds have {', '.join(map(str, common))} in common: settings are searched with "
+                "seeds apart from the report's, so change search.seeds"
             )
         methods = {arm.method for arm in self.arms}
         for method in ("sft", "rft", "dpo"):

@@ -29,7 +29,7 @@ def with_copies(document: Mapping[str, Any], copies: Mapping[str, tuple[str, str
         copies: role -> URI and digest of a copy.
         storage: the store's URI; what else the document says of its storage stays.
     """
-    spec = _copied(document["spec"])
+    spec = copied(document["spec"])
     problems = spec["problems"]
     if "source_test" in copies and problems.get("test") is None:
         # The test split of the training problems' source, which stands for itself now that a copy is of one split.
@@ -59,10 +59,11 @@ def flow_text(value: Any) -> str:
     return text.strip().removeprefix("[").removesuffix("]")
 
 
-def _copied(value: Any) -> Any:
+def copied(value: Any) -> Any:
+    """Copy a document's mappings and lists: what one alias made stand in two places is two copies."""
     if isinstance(value, Mapping):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value
+        return {key: copied(item) for key, item in value.items()}
+    return [copied(item) for item in value] if isinstance(value, list) else value
 
 
 class _Dumper(yaml.SafeDumper):

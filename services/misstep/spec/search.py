@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from itertools import product
 from math import prod
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
+from pydantic.alias_generators import to_camel
 
-from misstep.spec.fields import Count, DecimalText, Percent, SpecModel
+from misstep.spec.fields import Count, DecimalText, Percent, SpecModel, decimal_text
 
 MOST_SETTINGS = 64
 """Of one method."""
@@ -24,6 +26,12 @@ def _each_once(values: list[T]) -> list[T]:
 
 Values = Annotated[list[T], Field(min_length=1, max_length=8), AfterValidator(_each_once)]
 """The values of one field that are tried."""
+
+
+def _written(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    return min(decimal_text(value), format(Decimal(repr(value)).normalize(), "e"), key=len)
 
 
 def _combinations(lists: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
@@ -63,12 +71,17 @@ class TrainingGrid(SpecModel):
         return {name: values for name, values in found if values is not None}
 
     def settings(self) -> list[dict[str, Any]]:
-        """Every setting (field -> value), in the order of the lists: the last field changes fastest."""
+        """Every setting (field -> value), the last field changes fastest."""
         return _combinations(self.lists)
 
     def written(self) -> list[dict[str, Any]]:
-        """The same settings as the YAML spells them: camelCase, and decimals as text."""
-        return _combinations(self.model_dump(mode="json", by_alias=True, exclude_none=True))
+        """The same settings as the YAML spells them: camelCase, and decimals as short text (``3e-4``)."""
+        return _combinations(self.written_lists)
+
+    @property
+    def written_lists(self) -> dict[str, list[Any]]:
+        """The fields that are searched, as the YAML spells them."""
+        return {to_camel(name): [_written(value) for value in values] for name, values in self.lists.items()}
 
 
 class SftGrid(TrainingGrid):
