@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -151,7 +153,13 @@ def test_a_second_search_does_nothing_anew_and_the_looking_commands_show_the_fir
     table = (searched / "said").read_text().split("\narm ")[1].split("\nFigures")[0]
     assert table in again.stdout
     assert {path: path.stat().st_mtime_ns for path in store.glob("*/manifest.json")} == before
-    assert (searched / "mine.yaml").exists()
+    assert load(searched / "mine.yaml").spec.search == load(searched / FILE).spec.search
+    copy, mine = searched / "in-place.yaml", (searched / "mine.yaml").read_text()
+    copy.write_text((searched / FILE).read_text())
+    for _ in range(2):  # over the file that was searched, and once more
+        assert misstep(searched, "tune", "in-place.yaml", "--out", "in-place.yaml").returncode == 0
+        assert copy.read_text().count("Settings frozen by") == 1
+        assert copy.read_text().partition("\napiVersion")[2] == mine.partition("\napiVersion")[2] != ""
     rows = json.loads(misstep(searched, "status", "small-search", "--json").stdout)["stages"]
     assert {row["state"] for row in rows} == {"done"} and len(rows) == len(before)
     assert table in misstep(searched, "report", "small-search").stdout
@@ -162,9 +170,6 @@ def test_a_second_search_does_nothing_anew_and_the_looking_commands_show_the_fir
 
 @pytest.mark.slow
 def test_a_search_that_was_killed_goes_on_and_ends_with_the_same_figures(searched: Path, tmp_path: Path) -> None:
-    import signal
-    import subprocess
-
     (tmp_path / FILE).write_text(YAML + SEARCH)
     line, environment = command(tmp_path, "tune", FILE)
     run = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)

@@ -187,6 +187,15 @@ def test_a_document_whose_layout_cannot_stay_is_written_anew(tmp_path: Path) -> 
     assert made.startswith("#: Settings frozen") and "# My experiment" not in made
 
 
+def test_a_status_and_empty_documents_disturb_nothing(tmp_path: Path) -> None:
+    odd = "---\n" + TEXT + "status: {state: Running}\n---\n"
+    best = {"sft": 1, "random": 3, "step": 3}
+    _, after, made = frozen(tmp_path, odd, best)
+    assert after == frozen(tmp_path, TEXT, best)[1]
+    assert after.spec.training.sft.learning_rate == 3e-4
+    assert after.spec.training.dpo.learning_rate == 3e-6 and made.startswith("#: ")
+
+
 def test_changes_are_none_where_all_is_as_chosen(tmp_path: Path) -> None:
     before, _, made = frozen(tmp_path, TEXT, {"random": 1, "step": 2})
     document = yaml.safe_load(made)

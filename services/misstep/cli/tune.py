@@ -93,12 +93,13 @@ def tune(
     from misstep.plan.planner import storage_of
     from misstep.runner.machine import capacity
     from misstep.runner.settings import Settings
+    from misstep.search.freeze import frozen_yaml
     from misstep.search.grid import search_name
     from misstep.search.suggest import refuse_nothing_to_search
     from misstep.search.walk import walk
     from misstep.sources import resolve
 
-    experiment = load(file, storage)
+    experiment, text = load(file, storage), file.read_text(encoding="utf-8")
     refuse_nothing_to_search(experiment)
     workdir = workdir_for(search_name(experiment.metadata.name), work)
     target = out or workdir.root / f"{experiment.metadata.name}.tuned.yaml"
@@ -110,25 +111,31 @@ def tune(
     found = walk(experiment, externals, judged, lambda _, keys: _accuracies(store, keys))
     cost = _cost(found.plan, experiment, externals)
     refuse_misfits(cost)
-    console_ = console()
+    shown = console()
     if plan_only:
-        _show_plan(found, cost, experiment, store, console_)
+        _show_plan(found, cost, experiment, store, shown)
         return
     check_secrets(experiment.spec.secrets)
     store.check(write=True)
     if found.result is None:
         for note in check_models(found.plan, experiment, store):
             if not quiet:
-                console_.print(f"note: {note}", markup=False, soft_wrap=True)
+                shown.print(f"note: {note}", markup=False, soft_wrap=True)
     workdir.create()
     if found.result is None:
-        rounds = _Rounds(store, workdir, Settings(capacity=capacity(parallel)), Told(console_, file, quiet=quiet))
+        rounds = _Rounds(store, workdir, Settings(capacity=capacity(parallel)), Told(shown, file, quiet=quiet))
         found = walk(experiment, externals, judged, rounds.judge)
     elif not quiet:
-        console_.print(f"all {len(found.plan.stages)} stages are there already: nothing to do")
+        shown.print(f"all {len(found.plan.stages)} stages are there already: nothing to do")
     workdir.write_plan(found.plan)
     assert found.result is not None, "every round was judged"
-    _finish(found.result, experiment, file, workdir, target, console_)
+    frozen = frozen_yaml(text, experiment, found.result, file, target, datetime.datetime.now(datetime.UTC).date())
+    _write(workdir.root / RESULT, found.result.model_dump_json(indent=1) + "\n")
+    _write(target, frozen)
+    load(target)  # what was written is valid
+    show_search(found.result, shown)
+    shown.print(f"\nFigures: {workdir.root / RESULT}", markup=False, soft_wrap=True)
+    shown.print(f"The experiment with these settings: {target}", markup=False, soft_wrap=True)
 
 
 class _Rounds:
@@ -215,23 +222,12 @@ def _show_plan(found: Walked, cost: PlanCost, experiment: Experiment, store: Sto
     out.print("\n" + "\n".join(lines), soft_wrap=True, markup=False)
 
 
-def _finish(
-    result: SearchResult, experiment: Experiment, file: Path, workdir: Workdir, target: Path, out: Console
-) -> None:
-    from misstep.search.freeze import frozen_yaml
-    from misstep.spec import load_experiment
-
-    (workdir.root / RESULT).write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    day = datetime.datetime.now(datetime.UTC).date()
-    frozen = frozen_yaml(file.read_text(encoding="utf-8"), experiment, result, file, target, day)
-    try:
-        target.write_text(frozen, encoding="utf-8")
-    except OSError as error:
-        raise BadInput("--out", str(target), f"{error.strerror}: name a file that can be written.") from error
-    load_experiment(target)
-    show_search(result, out)
-    out.print(f"\nFigures: {workdir.root / RESULT}", markup=False, soft_wrap=True)
-    out.print(f"The experiment with these settings: {target}", markup=False, soft_wrap=True)
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all: it may be the one that was searched."""
+    path = path.resolve()
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def show_search(result: SearchResult, out: Console) -> None:

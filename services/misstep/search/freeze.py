@@ -6,22 +6,20 @@ import datetime
 import os
 import textwrap
 from collections.abc import Mapping
-from itertools import chain
+from itertools import chain, dropwhile
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from misstep.errors import BadInput
 from misstep.search.result import SearchResult, setting_text
 from misstep.spec.edit import Path as Place
 from misstep.spec.edit import changed, edit
 from misstep.spec.experiment import Experiment
-from misstep.spec.load import ExperimentLoader, check_document
+from misstep.spec.load import check_document, parse_document
 from misstep.spec.rewrite import PLACES, flow_text
 
 _MARK = "#: "
-"""Begins each line of the comment that says where settings come from: a later one takes its place."""
+"""Begins each line of the comment at the top that says where settings come from: a later one takes its place."""
 _WIDTH = 110
 
 
@@ -35,9 +33,9 @@ def frozen_yaml(
         source: its file.
         target: the file that the result is for: relative paths of data and models are written anew from there.
     """
-    body = "".join(line for line in text.splitlines(keepends=True) if not line.startswith(_MARK))
+    body = "".join(dropwhile(lambda line: line.startswith(_MARK), text.splitlines(keepends=True)))
     chosen = {arm.arm: arm.best.setting for arm in result.arms}
-    document = yaml.load(body, ExperimentLoader)  # noqa: S506 (a SafeLoader)
+    document = parse_document(body, str(source))
     changes = settings_changes(document, experiment, chosen) + _moved(document, source, target)
     return _comment(result, source, day) + edit(body, changes)
 

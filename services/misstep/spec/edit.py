@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from misstep.spec.load import ExperimentLoader
+from misstep.errors import BadInput
+from misstep.spec.load import ExperimentLoader, parse_document
 from misstep.spec.rewrite import copied, flow_text, yaml_text
 
 Path = tuple[str | int, ...]
@@ -35,29 +36,25 @@ def edit(text: str, changes: Sequence[tuple[Path, Any]]) -> str:
     """Change values in YAML text.
 
     Args:
-        text: one document, a mapping.
+        text: one document, a mapping; a status in it is not looked at.
 
     Returns:
         Text that reads as `changed` says.
     """
-    wanted = changed(_read(text), changes)
+    wanted = changed(parse_document(text), changes)
     edited = text
     try:
         for path, value in changes:
             edited = _edit_one(edited, path, value)
-        if _read(edited) == wanted:
+        if parse_document(edited) == wanted:
             return edited
-    except (yaml.YAMLError, _NoPlace):
+    except (yaml.YAMLError, BadInput, _NoPlace):
         pass
     return yaml_text(wanted)
 
 
 class _NoPlace(Exception):
     """A value's place is not one that can be edited alone."""
-
-
-def _read(text: str) -> Any:
-    return yaml.load(text, ExperimentLoader)  # noqa: S506 (a SafeLoader)
 
 
 def _edit_one(text: str, path: Path, value: Any) -> str:

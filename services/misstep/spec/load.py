@@ -58,15 +58,16 @@ def read_document(path: Path) -> dict[str, Any]:
         raise BadInput(str(path), error.strerror or str(error), "Give the path of an Experiment YAML file.") from error
     except UnicodeDecodeError as error:
         raise BadInput(str(path), "not UTF-8 text", "Give the path of an Experiment YAML file.") from error
-    return _document(text, str(path))
+    return parse_document(text, str(path))
 
 
 def parse_experiment(text: str, origin: str = "the YAML") -> Experiment:
     """Check an Experiment given as text. Raises BadInput as `load_experiment` does."""
-    return check_document(_document(text, origin), origin)
+    return check_document(parse_document(text, origin), origin)
 
 
-def _document(text: str, origin: str) -> dict[str, Any]:
+def parse_document(text: str, origin: str = "the YAML") -> dict[str, Any]:
+    """Read the one mapping that YAML text holds, without a status. Raises BadInput where that is not what it holds."""
     try:
         documents = [d for d in yaml.load_all(text, ExperimentLoader) if d is not None]
     except yaml.YAMLError as error:
