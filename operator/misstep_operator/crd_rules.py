@@ -18,6 +18,7 @@ from misstep.spec import (
     policy,
     problems,
     resources,
+    search,
     teacher,
     training,
     volumes,
@@ -214,6 +215,16 @@ RULES: dict[type[BaseModel], list[Rule]] = {
     training.SftTraining: _optimisation(training.SftTraining),
     training.RftTraining: _optimisation(training.RftTraining),
     training.DpoTraining: _optimisation(training.DpoTraining),
+    search.Search: [
+        Rule(
+            "!has(self.seeds) || self.seeds.all(one, one >= 0 && self.seeds.exists_one(other, other == one))",
+            "search.seeds must be different numbers of zero or more",
+        ),
+        Rule(
+            "!has(self.sizes) || self.sizes.all(one, self.sizes.exists_one(other, other == one))",
+            "search.sizes lists each size once",
+        ),
+    ],
     resources.StageResources: [
         Rule(
             f"{get('self.gpus', 0)} == 0 || {get('self.processesPerNode', 'self.gpus')} == self.gpus",

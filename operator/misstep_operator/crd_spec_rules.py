@@ -93,6 +93,11 @@ SPEC = [
         "seeds must be different numbers of zero or more",
     ),
     Rule(
+        "!has(self.search) || !has(self.search.seeds) || !has(self.seeds) || "
+        "self.search.seeds.all(one, !(one in self.seeds))",
+        "search.seeds and seeds have one in common: settings are searched with seeds apart from the report's",
+    ),
+    Rule(
         f"!({has('self.teacher.model.model')}) || {get('self.teacher.model.model.name', text('teacher'))} != "
         f"{get('self.policy.model.name', text('model'))}",
         "policy.model and teacher.model.model have one name: give one another name",

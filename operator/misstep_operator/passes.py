@@ -195,7 +195,7 @@ class Passes:
         return Observed(view, plan, found, store=store, now=now)
 
     async def _taken(self, view: ExperimentView, plan: Plan, keys: list[str]) -> dict[str, str]:
-        jobs = await self._cluster.jobs_for(keys, storage_id(plan.report.storage))
+        jobs = await self._cluster.jobs_for(keys, storage_id(plan.storage))
         others = [job for job in jobs if not _owned(job, view)]
         found: dict[str, str] = {}
         for job in others:

@@ -109,7 +109,7 @@ def status_of(seen: Observed, plan: Plan, views: list[StageView], starting: set[
     failed = next((view for view in views if view.state is StageState.FAILED), None)
     active = [view for view in views if view.state in (StageState.RUNNING, StageState.ENDING)]
     running = [view for view in active if not _obstacle(view)] + [v for v in views if v.stage.key in starting]
-    report = f"{plan.report.storage.uri.rstrip('/')}/{plan.report.key}/report.html"
+    report = f"{plan.storage.uri.rstrip('/')}/{plan.report.key}/report.html"
     if done == len(views):
         state, reason, why = State.SUCCEEDED, Reason.SUCCEEDED, ""
     elif seen.experiment.suspend:

@@ -60,7 +60,7 @@ class Stores:
         Args:
             running: keys of stages that have live Jobs, whose heartbeats are wanted.
         """
-        storage = plan.report.storage
+        storage = plan.storage
         error = self._known_error(storage)
         if error:
             return StoreView(error=error)
@@ -91,7 +91,7 @@ class Stores:
         All are asked for now and then, since others use the store too. In between only those are that may have come to
         be: of stages that run, or whose inputs are committed.
         """
-        name, now = (plan.report.storage, plan.report.key), self._clock()
+        name, now = (plan.storage, plan.report.key), self._clock()
         with self._lock:
             while self._known and self._known[first := next(iter(self._known))].asked <= now - _REMEMBER_SECONDS:
                 del self._known[first]

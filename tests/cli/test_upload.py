@@ -76,7 +76,7 @@ def test_keys_of_the_copies_are_those_of_the_folders(
     assert spec["problems"]["validation"].keys() == {"format", "name", "uri", "digest"}
     externals = {role: e for stage in there.stages for role, e in stage.externals.items()}
     assert all(e.uri.startswith(f"{storage.uri}/external/") for e in externals.values())
-    shape = architecture(externals["model"], there.report.storage)
+    shape = architecture(externals["model"], there.storage)
     assert shape is not None and shape.hidden == 8
     assert "learn.jsonl (there already)" in uploaded(file, storage, capsys)[2]
 

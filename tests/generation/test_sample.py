@@ -163,6 +163,13 @@ def test_a_limit_takes_the_first_problems(storage):
     assert manifest.summary["too_long"] == 1
 
 
+def test_a_search_samples_validation_problems_behind_those_that_it_skips(storage):
+    rows, _ = sampled(storage, "all", params(split="validation", samples=1))
+    assert [row["problem_id"] for row in rows] == ["validation-0", "validation-1"]
+    rows, _ = sampled(storage, "second", params(split="validation", samples=1, skip=1, limit=1))
+    assert [row["problem_id"] for row in rows] == ["validation-1"]
+
+
 def test_a_block_in_which_every_prompt_is_too_long_has_no_rows(storage):
     rows, manifest = sampled(storage, "a", params(samples=1), block_rows=1)
     assert len(rows) == 7

@@ -150,6 +150,20 @@ GOOD = [
         {"policy.prompt": {"style": "chat", "templateArguments": {"enable_thinking": False, "level": 3, "day": "26"}}},
     ),
     Case("suspended", {"suspend": True}),
+    Case(
+        "a search",
+        {
+            "search": {
+                "seeds": [7, 8],
+                "sizes": [500],
+                "problems": 300,
+                "sft": {"learningRate": ["1e-3", "5e-4"], "epochs": [8, 16], "loraRank": [8, 16]},
+                "rft": {"perProblem": [2, 4], "withTeacher": [True, False], "schedule": ["constant", "cosine"]},
+                "dpo": {"beta": ["0.1"], "nllWeight": ["0", "0.5"], "weightDecay": ["0"], "warmupPercent": [0, 10]},
+            }
+        },
+    ),
+    Case("a search with seeds by default", {"search": {"dpo": {"beta": ["0.1", "0.3"]}}}),
 ]
 
 BAD = [
@@ -280,6 +294,10 @@ BAD = [
     Case("an arm's own size", {"arms.2.sizes": [1000, 7]}, "sizes that problems.sizes lacks"),
     Case("a seed twice", {"seeds": [1, 1]}, "seeds must be different numbers of zero or more"),
     Case("a seed below zero", {"seeds": [-1]}, "seeds must be different numbers of zero or more"),
+    Case("a seed of search and report", {"search": {"seeds": [5, 1]}}, "apart from the report's"),
+    Case("a seed of search and report by default", {"search": {}, "seeds": [0, 100]}, "apart from the report's"),
+    Case("a search's seed twice", {"search": {"seeds": [7, 7]}}, "search.seeds must be different numbers"),
+    Case("a search's size twice", {"search": {"sizes": [7, 7]}}, "search.sizes lists each size once"),
     Case(
         "more than there are",
         {"teacher": None, "problems.sizes": [1000, 5000]},
@@ -446,6 +464,9 @@ WRONG = [
     Case("a short digest", {"policy.model.digest": "sha256:12"}),
     Case("a bucket as a copy", {"policy.model.uri": "s3://bucket"}),
     Case("suspended by a word", {"suspend": "later"}),
+    Case("no values to search", {"search": {"dpo": {"beta": []}}}),
+    Case("too many values to search", {"search": {"dpo": {"beta": [f"0.{i}" for i in range(1, 10)]}}}),
+    Case("a value to search without quotes", {"search": {"dpo": {"beta": [0.1]}}}),
     Case("too many arms", {"arms": [{"name": f"a{i}", "method": "sft"} for i in range(17)]}),
 ]
 """Wrong by a field's own type."""

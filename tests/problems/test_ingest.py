@@ -118,7 +118,7 @@ def test_training_problems_that_stand_in_the_test_set_are_left_out() -> None:
     found, seen = Ingest(), dict[str, int]()
     check(found, "test", raw("how many apples does Tom have in all when he buys five"), seen)
     check(found, "train", raw("how many apples does Tom have in all when he sells two", "other words"), seen)
-    leave_out_overlap(found, 6)
+    leave_out_overlap(found, 6, "test")
     assert found.left_out_of_training == found.held_out_in_training == 1
     assert [p.question for p in found.problems if p.split == "train"] == ["other words"]
 
@@ -153,7 +153,7 @@ def test_instructions_that_every_question_repeats_are_found_out() -> None:
     check(found, "test", raw("write the answer on the last line: 1?"), seen)
     check(found, "train", raw("write the answer on the last line: 2?", "write the answer on the last line: 3?"), seen)
     with pytest.raises(BadInput, match=r"all 2 problems share 6 words.*columns\.questionAfter"):
-        leave_out_overlap(found, 6)
+        leave_out_overlap(found, 6, "test")
 
 
 def test_ids_name_content() -> None:

@@ -14,14 +14,18 @@ import pytest
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.store import open_store
 from misstep.errors import BadInput
-from misstep.plan.planner import plan
+from misstep.plan.judging import judging
+from misstep.plan.planner import plan, plan_search
 from misstep.sources import resolve
 from misstep.spec import load_experiment
 from misstep.stages.shell import run_stage
 from tests.shared_data import shared_data
 
 
-def ingest(folder: Path, problems: str, answer_format: str = "auto") -> tuple[pa.Table, dict[str, Any]]:
+def ingest(
+    folder: Path, problems: str, answer_format: str = "auto", search: str = ""
+) -> tuple[pa.Table, dict[str, Any]]:
+    """Run the stage of an experiment, or of its search where one is given."""
     (folder / "model").mkdir(exist_ok=True)
     (folder / "model/config.json").write_text("{}")
     (folder / "e.yaml").write_text(f"""
@@ -33,9 +37,15 @@ spec:
   problems: {problems}
   policy: {{model: {{path: model}}}}
   verification: {{answerFormat: {answer_format}}}
+  training: {{sft: {{selection: {{problems: 5}}}}, rft: {{selection: {{problems: 3}}}}}}
+{search}
 """)
     experiment = load_experiment(folder / "e.yaml")
-    stage = plan(experiment, resolve(experiment)).stages[0]
+    externals = resolve(experiment)
+    if search:
+        stage = plan_search(experiment, externals, judging(experiment, externals))[0].stages[0]
+    else:
+        stage = plan(experiment, externals).stages[0]
     manifest = run_stage(stage).manifest
     assert manifest is not None
     reader = Reader(open_store(stage.storage), folder / "cache")
@@ -80,6 +90,71 @@ def test_solutions_that_never_reach_the_answer_stop_the_experiment(tmp_path: Pat
     with pytest.raises(BadInput, match="no teacher solution reaches"):
         ingest(tmp_path, f"{{train: {source}, sizes: [64]}}", "hash")
     assert not list((tmp_path / "store").rglob("*.parquet"))
+
+
+def of_split(table: pa.Table, split: str) -> list[str]:
+    return table.filter(pa.compute.equal(table["split"], split))["question"].to_pylist()
+
+
+def write(path: Path, names: list[str]) -> None:
+    rows = [{"question": f"What is problem {name}?", "answer": f"so it is\n#### {i}"} for i, name in enumerate(names)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_a_searchs_problems_hold_no_test_problem_and_the_same_validation_problems(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", [f"a{i}" for i in range(100)])
+    write(tmp_path / "test.jsonl", [f"t{i}" for i in range(20)])
+    source = f"{{train: {{format: gsm8k, path: {tmp_path}}}, holdOut: 12, sizes: [8]}}"
+    main, _ = ingest(tmp_path, source)
+    found, summary = ingest(tmp_path, source, search="  search: {problems: 30}")
+    assert not of_split(found, "test") and not set(found["question"].to_pylist()) & set(of_split(main, "test"))
+    assert summary["problems"] == {"train": 65, "validation": 35}  # 5 choose checkpoints, 30 judge
+    assert set(of_split(main, "validation")) < set(of_split(found, "validation"))
+    assert set(of_split(found, "train")) < set(of_split(main, "train"))
+
+
+def test_a_search_reads_a_common_file_from_behind_the_test_problems(tmp_path: Path) -> None:
+    write(tmp_path / "all.jsonl", [f"a{i}" for i in range(100)])
+    given = f"format: gsm8k, path: '{tmp_path}/all.jsonl'"
+    source = f"{{train: {{{given}, limit: 90}}, test: {{{given}, limit: 20}}, holdOut: 12, sizes: [8]}}"
+    main, _ = ingest(tmp_path, source)
+    found, summary = ingest(tmp_path, source, search="  search: {problems: 30}")
+    assert summary["problems"] == {"train": 35, "validation": 35}
+    assert not set(found["question"].to_pylist()) & set(of_split(main, "test"))
+    assert set(found["question"].to_pylist()) == set(of_split(main, "train") + of_split(main, "validation"))
+    assert set(of_split(main, "validation")) < set(of_split(found, "validation"))
+
+
+def test_a_search_leaves_out_of_training_what_stands_in_a_problem_that_judges(tmp_path: Path) -> None:
+    alike = "a ship that sails from the harbour at dawn with many barrels of salted fish and"
+    write(tmp_path / "train.jsonl", [*(f"a{i}" for i in range(20)), f"{alike} bread", "a20"])
+    write(tmp_path / "test.jsonl", ["t"])
+    write(tmp_path / "validation.jsonl", [*(f"v{i}" for i in range(14)), f"{alike} wine"])
+    source = (
+        f"{{train: {{format: gsm8k, path: {tmp_path}}}, validation: {{format: gsm8k, path: {tmp_path}}}, sizes: [8]}}"
+    )
+    found, summary = ingest(tmp_path, source, search="  search: {problems: 10}")
+    assert summary["problems"] == {"train": 21, "validation": 15}
+    assert summary["left_out_of_training"] == 1
+    assert not any(alike in question for question in of_split(found, "train"))
+
+
+def test_too_few_validation_problems_for_a_search_are_said_with_the_number_needed(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", [f"a{i}" for i in range(30)])
+    write(tmp_path / "test.jsonl", ["t"])
+    write(tmp_path / "validation.jsonl", [*(f"v{i}" for i in range(9)), "v1"])
+    train = f"train: {{format: gsm8k, path: {tmp_path}}}"
+    source = f"{{{train}, validation: {{format: gsm8k, path: {tmp_path}}}, sizes: [8]}}"
+    with pytest.raises(
+        BadInput, match=r"validation: 9 problems \(of 10 rows; dropped: 1 duplicates\)\. .* needs 10, th"
+    ):
+        ingest(tmp_path, source, search="  search: {problems: 5}")
+    with pytest.raises(BadInput, match=r"holdOut: 35 of 30 training problems.* spec\.search\.problems: lower one of"):
+        ingest(tmp_path, f"{{{train}, holdOut: 4, sizes: [8]}}", search="  search: {problems: 30}")
+    with pytest.raises(BadInput, match=r"holdOut: 40 of 30 training problems .* Hold out fewer, or give a valid"):
+        ingest(tmp_path, f"{{{train}, holdOut: 40, sizes: [8]}}", search="  search: {problems: 30}")
+    found, _ = ingest(tmp_path, source, search="  search: {problems: 4}")
+    assert len(of_split(found, "validation")) == 9
 
 
 def cases(name: str) -> Path:

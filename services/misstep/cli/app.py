@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from misstep import __version__
-from misstep.cli import artifacts, look, models, plans, run, tools, upload
+from misstep.cli import artifacts, look, models, plans, run, tools, tune, upload
 from misstep.errors import EXIT_FAILED, MisstepError
 
 DEBUG = "MISSTEP_DEBUG"
@@ -41,6 +41,7 @@ def misstep(
 
 
 run.add_to(app)
+tune.add_to(app)
 plans.add_to(app)
 models.add_to(app)
 upload.add_to(app)

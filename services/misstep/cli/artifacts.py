@@ -198,6 +198,6 @@ def _plan_of(which: str, data: list[str] | None, model: list[str] | None, storag
 def _one_store(plans: list[Plan]) -> None:
     from misstep.errors import BadInput
 
-    uris = sorted({plan.report.storage.uri for plan in plans})
+    uris = sorted({plan.storage.uri for plan in plans})
     if len(uris) > 1:
         raise BadInput("experiments", ", ".join(uris), "They live in different stores: clean one store at a time.")

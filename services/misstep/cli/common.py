@@ -95,7 +95,7 @@ def make_costed_plan(
     from misstep.sources import architecture
 
     externals, plan = _planned(experiment, data, models)
-    teacher, place = externals.get("model_teacher"), plan.report.storage
+    teacher, place = externals.get("model_teacher"), plan.storage
     return plan, plan_cost(
         plan,
         architecture(externals["model"], place),
@@ -118,7 +118,7 @@ def store_of(plan: Plan) -> Store:
     """Open the store that a plan's artifacts live in, for commands: none waits long for a server that is away."""
     from misstep.artifacts.store import open_store
 
-    return open_store(plan.report.storage, patient=False)
+    return open_store(plan.storage, patient=False)
 
 
 def workdir_for(name: str, work: Path | None) -> Workdir:

@@ -16,6 +16,7 @@ from misstep.errors import BadInput
 
 if TYPE_CHECKING:
     from misstep.runner.status import Row
+    from misstep.runner.workdir import Workdir
 
 _FOLLOW_SECONDS = 0.3
 
@@ -110,18 +111,32 @@ def report(
     """
     from misstep.artifacts.manifest import read_manifest
     from misstep.cli.run import show_report
+    from misstep.plan.frozen import StageKind
 
     if namespace is not None:
         plan = InCluster.find(namespace, which).plan()
         workdir = workdir_for(plan.experiment, work)
     else:
         workdir, plan = find_run(which, work)
+    if plan.report.kind is not StageKind.REPORT:
+        _show_search(workdir, plan.experiment)
+        return
     store = store_of(plan)
     if read_manifest(store, plan.report.key) is None:
         raise BadInput("experiment", plan.experiment, "It has no report yet: `misstep status` shows what is missing.")
     show_report(store, plan, workdir, console())
     if browser:
         typer.launch(str(workdir.report))
+
+
+def _show_search(workdir: Workdir, name: str) -> None:
+    from misstep.cli.tune import RESULT, show_search
+    from misstep.search.result import SearchResult
+
+    path = workdir.root / RESULT
+    if not path.exists():
+        raise BadInput("experiment", name, "The search has no result yet: `misstep status` shows what is missing.")
+    show_search(SearchResult.model_validate_json(path.read_bytes()), console())
 
 
 def _following(file: IO[str], read_run: Callable[[], dict[str, Any] | None]) -> Iterator[str]:

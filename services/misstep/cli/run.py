@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
 import json
-import os
-import shlex
-import sys
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,21 +20,16 @@ from misstep.cli.common import (
     workdir_for,
 )
 from misstep.cli.models import check_models
-from misstep.errors import EXIT_BAD_INPUT, EXIT_FAILED, BadInput
+from misstep.cli.running import ParallelOption, QuietOption, Told, carry_out, check_secrets, leave
+from misstep.errors import BadInput
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from misstep.artifacts.store import Store
     from misstep.plan.planner import Plan
-    from misstep.runner.events import Listener
-    from misstep.runner.outcome import Outcome
     from misstep.runner.schedule import Graph
-    from misstep.runner.watch import StoreWatch
     from misstep.runner.workdir import Workdir
-    from misstep.spec.experiment import SecretVariable
-
-_SIGNALLED = 128
 
 
 def add_to(app: typer.Typer) -> None:
@@ -57,12 +46,7 @@ def run(
     only: Annotated[
         str | None, typer.Option("--only", metavar="STAGE", help="Run this stage and what it still lacks, no more.")
     ] = None,
-    parallel: Annotated[
-        int | None,
-        typer.Option(
-            "--parallel", min=1, metavar="N", help="Stage processes at once.", show_default="what cores allow"
-        ),
-    ] = None,
+    parallel: ParallelOption = None,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="After a failure, run all that does not need the failed stage.")
     ] = False,
@@ -73,7 +57,7 @@ def run(
     isolate: Annotated[
         bool, typer.Option("--isolate", help="Start each stage as a fresh process, without the fork server.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only failures and the result.")] = False,
+    quiet: QuietOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
 ) -> None:
     """Run an experiment on this machine; what is there already is not done again.
@@ -85,13 +69,11 @@ def run(
     [dim]misstep run examples/gsm8k-smollm2.yaml --data gsm8k=DIR --model smollm2=DIR[/dim]
     """
     from misstep.plan.cost.fit import refuse_misfits
-    from misstep.runner.executor import Executor
     from misstep.runner.machine import capacity
     from misstep.runner.settings import Settings
-    from misstep.runner.watch import StoreWatch
 
     experiment = load(file, storage)
-    _check_secrets(experiment.spec.secrets)
+    check_secrets(experiment.spec.secrets)
     plan, cost = make_costed_plan(experiment, data, model)
     refuse_misfits(cost)
     graph = _graph(plan, only)
@@ -106,27 +88,11 @@ def run(
     workdir.write_plan(plan)
     if repair:
         _repair(store, plan, out)
-    watch = StoreWatch(store)
-    listeners = _listeners(plan, workdir, watch, out, file, quiet=quiet, as_json=as_json)
     settings = Settings(capacity=capacity(parallel), retries=retries, keep_going=keep_going, isolate=isolate)
-    if settings.capacity.gpus and not any(stage.resources.gpus for stage in plan.stages) and not (quiet or as_json):
-        out.print("note: no stage asks for a GPU, so this machine's stay unused; see spec.resources.default.gpus")
-    outcome = Executor(plan, graph, watch, workdir, listeners, settings).run()
+    outcome = carry_out(plan, graph, store, workdir, settings, Told(out, file, quiet=quiet, as_json=as_json))
     if outcome.left == 0 and only is None:
         show_report(store, plan, workdir, out, as_json=as_json)
-    _leave(outcome, quiet=quiet)
-
-
-def _check_secrets(secrets: Sequence[SecretVariable]) -> None:
-    """Refuse to start without a credential that the experiment names. Values are looked at by nobody here."""
-    missing = [
-        (f"spec.secrets[{i}].env", secret.env) for i, secret in enumerate(secrets) if not os.environ.get(secret.env)
-    ]
-    if missing:
-        (field, name), *others = missing
-        also = f" Also missing: {', '.join(f'{name} ({field})' for field, name in others)}." if others else ""
-        fix = f"The environment has no such variable, or an empty one: export {name}=... before this command.{also}"
-        raise BadInput(field, name, fix)
+    leave(outcome, quiet=quiet)
 
 
 def _graph(plan: Plan, only: str | None) -> Graph:
@@ -157,31 +123,6 @@ def _repair(store: Store, plan: Plan, out: Console) -> None:
         out.print("repair: no damage found")
 
 
-def _listeners(
-    plan: Plan, workdir: Workdir, watch: StoreWatch, out: Console, file: Path, *, quiet: bool, as_json: bool
-) -> list[Listener]:
-    from misstep.runner.board import Board
-    from misstep.runner.display import FailureDisplay, JsonDisplay, TextDisplay
-    from misstep.runner.workdir import RunRecord
-
-    storage = plan.report.storage
-    about = {
-        "experiment": plan.experiment,
-        "file": str(file.resolve()),
-        "storage": storage.uri,
-        "command": sys.argv,
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-    remote = not storage.uri.startswith("file://")
-    board = Board({stage.name: stage.key for stage in plan.stages}, watch.heartbeats, every=5.0 if remote else 1.0)
-    shown: Listener = TextDisplay(out, board)
-    if as_json:
-        shown = JsonDisplay(sys.stdout, board)
-    elif quiet:
-        shown = FailureDisplay(out)
-    return [RunRecord(workdir.run_file, about), board, shown]
-
-
 def show_report(store: Store, plan: Plan, workdir: Workdir, out: Console, *, as_json: bool = False) -> None:
     """Bring the report's files to the working folder and print the result table and where they are."""
     from misstep.evaluation.results import read_results
@@ -200,20 +141,3 @@ def show_report(store: Store, plan: Plan, workdir: Workdir, out: Console, *, as_
     path = files["report.html"]
     out.print(f"Report:  [link={path.resolve().as_uri()}]{path}[/link]", soft_wrap=True)
     out.print(f"Figures: {files['results.json']}, {files['results.csv']}", markup=False, soft_wrap=True)
-
-
-def _leave(outcome: Outcome, *, quiet: bool) -> None:
-    from misstep.runner.outcome import Result
-
-    if outcome.result is Result.INTERRUPTED:
-        if not quiet:
-            again = shlex.join(["misstep", *sys.argv[1:]])
-            sys.stderr.write(
-                f"stopped with {outcome.left} stages left; what is done stays done. To go on:\n  {again}\n"
-            )
-        raise typer.Exit(_SIGNALLED + (outcome.signal or 0))
-    if outcome.result is Result.FAILED:
-        names = ", ".join(dict.fromkeys(failure.stage for failure in outcome.failures))
-        sys.stderr.write(f"error: {names} failed and {outcome.left} stages have no result; see above\n")
-        only_bad_input = all(failure.code == EXIT_BAD_INPUT for failure in outcome.failures)
-        raise typer.Exit(EXIT_BAD_INPUT if only_bad_input else EXIT_FAILED)

@@ -162,7 +162,7 @@ def _chosen(problems: pa.Table, params: SampleParams) -> pa.Table:
     if params.split == "train":
         assert params.subset is not None
         return train_subset(problems, params.subset)
-    return problems.filter(pc.equal(problems["split"], params.split)).slice(0, params.limit)
+    return problems.filter(pc.equal(problems["split"], params.split)).slice(params.skip, params.limit)
 
 
 def _table(prompts: dict[str, list[int]], found: dict[str, tuple[Completion, ...]]) -> pa.Table:

@@ -37,13 +37,22 @@ class SourceParams(Params):
     """Read the first so many rows (before any are dropped)."""
     generator_seed: int | None = None
     """For ``strides``."""
+    skip: int = 0
+    """Leave out so many of the first rows; ``limit`` counts them all the same. A search skips the test problems of a
+    file that holds those and others."""
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_was_skip(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without ``skip`` where it is 0: keys of finished work stay as they are."""
+        return {name: value for name, value in dump(self).items() if name != "skip" or value}
 
 
 class ProblemsParams(Params):
     """Inputs: none. Externals: ``source_train``, ``source_test``, ``source_validation`` where they are files."""
 
     train: SourceParams
-    test: SourceParams
+    test: SourceParams | None
+    """None: in a search, which sees no test problems."""
     validation: SourceParams | None
     """None: ``held_out`` problems are taken from the training source, chosen by a hash of their text."""
     held_out: int
@@ -55,11 +64,15 @@ class ProblemsParams(Params):
     verifier: str
     seeds: bool = False
     """The training problems are seeds for a teacher, so they need no solutions of their own."""
+    validation_needed: int = 0
+    """In a search: fewer validation problems than this are refused, before anything is trained."""
 
     @model_serializer(mode="wrap")
-    def _as_before_there_were_teachers(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without ``seeds`` where it is False: keys of finished work stay as they are."""
-        return {name: value for name, value in dump(self).items() if name != "seeds" or value}
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without ``seeds`` where it is False, and ``validation_needed`` where it is 0: keys of finished work stay as
+        they are."""
+        newer = ("seeds", "validation_needed")
+        return {name: value for name, value in dump(self).items() if name not in newer or value}
 
 
 TOKENIZATION = "file-first/1"
@@ -169,15 +182,23 @@ class SubsetParams(Params):
 class SampleParams(Params):
     """Inputs: ``problems``; ``policy``, or ``model`` for a model that is tested (or external ``model``)."""
 
-    split: Literal["train", "test"]
+    split: Literal["train", "validation", "test"]
+    """``validation``: in a search."""
     subset: SubsetParams | None
     """For ``train``; None means the whole split."""
     limit: int | None = None
-    """For ``test``: the first so many problems."""
+    """For ``validation`` and ``test``: the first so many problems."""
+    skip: int = 0
+    """For ``validation``: leave out so many problems before these, which chose checkpoints."""
     samples: int
     seed: int
     prompt: PromptParams
     decoding: DecodingParams
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_was_skip(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without ``skip`` where it is 0: keys of finished work stay as they are."""
+        return {name: value for name, value in dump(self).items() if name != "skip" or value}
 
 
 class VerifyParams(Params):

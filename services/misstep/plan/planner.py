@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 
 from pydantic import BaseModel, ConfigDict
 
@@ -11,6 +12,7 @@ from misstep.credit.layout_names import FROM_CREDIT
 from misstep.plan import params as p
 from misstep.plan.frozen import External, FrozenStage, StageKind, Storage, stage_key
 from misstep.plan.given import given_resources
+from misstep.plan.judging import Judging
 from misstep.plan.translate import Translator
 from misstep.spec.arms import Arm
 from misstep.spec.experiment import Experiment
@@ -30,8 +32,13 @@ class Plan(BaseModel):
 
     @property
     def report(self) -> FrozenStage:
-        """The last stage, which holds the report."""
+        """The last stage, which holds the report; a search has none."""
         return self.stages[-1]
+
+    @property
+    def storage(self) -> Storage:
+        """Where all stages' artifacts live."""
+        return self.stages[0].storage
 
     def stage(self, name: str) -> FrozenStage:
         """Return the stage of that name. Raises KeyError."""
@@ -57,17 +64,33 @@ def plan(experiment: Experiment, externals: Mapping[str, External]) -> Plan:
         between sizes.
     """
     builder = _Builder(experiment, externals)
-    points: list[p.GridPoint] = []
-    roles: dict[str, str] = {}
-    for seed in experiment.spec.seeds:
-        for size in experiment.spec.problems.sizes:
-            for arm in experiment.spec.arms:
-                if arm.sizes is None or size in arm.sizes:
-                    found = builder.point(arm, size, seed)
-                    roles |= {f"{role}_{len(points)}": key for role, key in found.items()}
-                    points.append(p.GridPoint(arm=arm.name, method=arm.method, layout=arm.pairs, size=size, seed=seed))
-    builder.report(tuple(points), roles)
-    return Plan(experiment=experiment.metadata.name, stages=tuple(builder.stages.values()))
+    builder.report(builder.points())
+    return builder.plan(experiment.metadata.name)
+
+
+def plan_search(
+    experiment: Experiment, externals: Mapping[str, External], judging: Judging
+) -> tuple[Plan, dict[p.GridPoint, str]]:
+    """Plan one round of a search: as an experiment, but models are judged by validation problems, no stage gets the
+    test problems, and there is no report.
+
+    Args:
+        experiment: its arms are those of the round, one for each setting.
+
+    Returns:
+        The plan, and the key of each grid point's ``score``.
+    """
+    builder = _Builder(experiment, externals, judging)
+    scores = {point: found["score"] for point, found in builder.points().items()}
+    return builder.plan(experiment.metadata.name), scores
+
+
+def joined(plans: Sequence[Plan]) -> Plan:
+    """Return one plan with the stages of several, each once: rounds of a search."""
+    stages: dict[str, FrozenStage] = {}
+    for stage in chain.from_iterable(each.stages for each in plans):
+        stages.setdefault(stage.key, stage)
+    return Plan(experiment=plans[0].experiment, stages=tuple(stages.values()))
 
 
 def storage_of(experiment: Experiment) -> Storage:
@@ -85,13 +108,18 @@ def storage_of(experiment: Experiment) -> Storage:
 class _Builder:
     """Collects stages by key; asking twice for the same stage gives the same one."""
 
-    def __init__(self, experiment: Experiment, externals: Mapping[str, External]) -> None:
+    def __init__(
+        self, experiment: Experiment, externals: Mapping[str, External], judging: Judging | None = None
+    ) -> None:
         self.spec = experiment.spec
         self.externals = externals
-        self.translate = Translator(experiment.spec)
+        self.judging = judging
+        self.translate = Translator(experiment.spec, judging)
         self.stages: dict[str, FrozenStage] = {}
         self.storage = storage_of(experiment)
         sources = {role: e for role, e in externals.items() if role.startswith("source_")}
+        if judging is not None:
+            sources.pop("source_test", None)
         self.problems = self.synthetic(sources) if self.spec.teacher.writes else self.ingested("problems", sources)
         self.inspected = self.add(
             StageKind.INSPECT, "inspect", self.translate.inspect(), {"problems": self.problems}, self._base_model
@@ -148,6 +176,20 @@ class _Builder:
     def _base_model(self) -> dict[str, External]:
         return {"model": self.externals["model"]}
 
+    def plan(self, name: str) -> Plan:
+        return Plan(experiment=name, stages=tuple(self.stages.values()))
+
+    def points(self) -> dict[p.GridPoint, dict[str, str]]:
+        """Add the stages of every grid point; return role -> key of what the report reads of each."""
+        found: dict[p.GridPoint, dict[str, str]] = {}
+        for seed in self.spec.seeds:
+            for size in self.spec.problems.sizes:
+                for arm in self.spec.arms:
+                    if arm.sizes is None or size in arm.sizes:
+                        point = p.GridPoint(arm=arm.name, method=arm.method, layout=arm.pairs, size=size, seed=seed)
+                        found[point] = self.point(arm, size, seed)
+        return found
+
     def point(self, arm: Arm, size: int, seed: int) -> dict[str, str]:
         """Add all that one grid point needs; return role -> key of what the report reads of it."""
         suffix = f"d{size}-s{seed}"
@@ -197,12 +239,14 @@ class _Builder:
 
     def score(self, name: str, model: str, seed: int) -> str:
         inputs = {"problems": self.problems, "model": model}
-        samples = self.add(StageKind.SAMPLE, f"test-{name}", self.translate.test_sample(seed), inputs)
+        judged = "test" if self.judging is None else "judge"
+        samples = self.add(StageKind.SAMPLE, f"{judged}-{name}", self.translate.judged_sample(seed), inputs)
         inputs = {"problems": self.problems, "samples": samples}
-        verdicts = self.add(StageKind.VERIFY, f"verify-test-{name}", self.translate.verify(), inputs)
+        verdicts = self.add(StageKind.VERIFY, f"verify-{judged}-{name}", self.translate.verify(), inputs)
         inputs |= {"verdicts": verdicts}
         return self.add(StageKind.SCORE, f"score-{name}", self.translate.score(), inputs)
 
-    def report(self, grid: tuple[p.GridPoint, ...], roles: dict[str, str]) -> None:
+    def report(self, points: Mapping[p.GridPoint, Mapping[str, str]]) -> None:
+        roles = {f"{role}_{i}": key for i, found in enumerate(points.values()) for role, key in found.items()}
         inputs = {"problems": self.problems, **roles}
-        self.add(StageKind.REPORT, "report", self.translate.report(grid), inputs)
+        self.add(StageKind.REPORT, "report", self.translate.report(tuple(points)), inputs)

@@ -8,6 +8,7 @@ from misstep.credit.layout_names import FROM_ORACLE
 from misstep.generation.presets import PRESETS
 from misstep.plan import params as p
 from misstep.plan.frozen import Endpoint
+from misstep.plan.judging import Judging
 from misstep.spec.arms import Arm
 from misstep.spec.experiment import ExperimentSpec
 from misstep.spec.policy import Prompt
@@ -20,15 +21,20 @@ M = TypeVar("M", bound=Optimisation)
 
 
 class Translator:
-    """Makes the parameters of each stage kind from one Experiment's spec."""
+    """Makes the parameters of each stage kind from one Experiment's spec.
 
-    def __init__(self, spec: ExperimentSpec) -> None:
+    Args:
+        judging: for a search: validation problems stand in for the test's.
+    """
+
+    def __init__(self, spec: ExperimentSpec, judging: Judging | None = None) -> None:
         self.spec = spec
+        self.judging = judging
         self.prompt = _prompt(spec.policy.prompt)
 
     def problems(self) -> p.ProblemsParams:
         problems = self.spec.problems
-        return p.ProblemsParams(
+        params = p.ProblemsParams(
             train=source_params(problems.train),
             test=source_params(problems.test_source()),
             validation=source_params(problems.validation) if problems.validation else None,
@@ -39,6 +45,7 @@ class Translator:
             verifier=VERIFIER_VERSION,
             seeds=self.spec.teacher.writes,
         )
+        return params if self.judging is None else self.judging.problems_params(params)
 
     def inspect(self) -> p.InspectParams:
         return p.InspectParams(prompt=self.prompt)
@@ -110,11 +117,14 @@ class Translator:
             decoding=self.decoding,
         )
 
-    def test_sample(self, seed: int) -> p.SampleParams:
+    def judged_sample(self, seed: int) -> p.SampleParams:
+        """How a model is judged: by test problems, in a search by validation problems."""
+        judging = self.judging
         return p.SampleParams(
-            split="test",
+            split="test" if judging is None else "validation",
             subset=None,
-            limit=self.spec.evaluation.limit,
+            limit=self.spec.evaluation.limit if judging is None else judging.problems,
+            skip=0 if judging is None else judging.skip,
             samples=self.spec.evaluation.samples,
             seed=seed,
             prompt=self.prompt,

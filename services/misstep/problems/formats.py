@@ -81,7 +81,7 @@ def read_source(
     sample = [values for _, values in first]
     columns = DEFAULT_COLUMNS[params.format] | params.columns
     reader = _Reader(params.format, columns, params.marks, f"{place}.columns", path)
-    problems = map(reader.problem, chain(first, found))
+    problems = map(reader.problem, islice(chain(first, found), params.skip, None))
     reading = Reading(problems, params.format, split, place, sample, columns, params.marks)
     if sample:
         _check_columns(reading, path)

@@ -62,7 +62,7 @@ class Ingest:
     problems: list[Problem] = field(default_factory=list)
     counts: dict[str, Counts] = field(default_factory=dict)
     held_out_in_training: int = 0
-    """Test problems that share an n-gram with a training problem."""
+    """Test problems (in a search: validation problems) that share an n-gram with a training problem."""
     left_out_of_training: int = 0
 
     def by_split(self, name: str) -> dict[str, int]:
@@ -174,19 +174,22 @@ def _refuse_bad(into: Ingest, split: str, field: str, percent: int, source: Read
         )
 
 
-def leave_out_overlap(into: Ingest, ngram: int) -> None:
-    """Leave training problems out that share an n-gram with a test problem, and count both.
+def leave_out_overlap(into: Ingest, ngram: int, held_out: str) -> None:
+    """Leave training problems out that share an n-gram with a held-out problem, and count both.
+
+    Args:
+        held_out: the split that models are judged by: ``test``, in a search ``validation``.
 
     Raises:
         BadInput: that leaves none.
     """
     train = [p for p in into.problems if p.split == "train"]
-    test = [p.question for p in into.problems if p.split == "test"]
-    hits, into.held_out_in_training = overlapping([p.question for p in train], test, ngram)
+    judged = [p.question for p in into.problems if p.split == held_out]
+    hits, into.held_out_in_training = overlapping([p.question for p in train], judged, ngram)
     if train and len(hits) == len(train):
         raise BadInput(
             "spec.problems.train",
-            f"all {len(train)} problems share {ngram} words in a row with a test problem, such as "
+            f"all {len(train)} problems share {ngram} words in a row with a {held_out} problem, such as "
             f"{excerpt(train[hits[0]].question)}",
             "Where questions begin or end with the same instructions, cut these off with columns.questionAfter and "
             "columns.questionBefore; or raise spec.problems.overlapNgram.",
@@ -196,8 +199,9 @@ def leave_out_overlap(into: Ingest, ngram: int) -> None:
     into.problems = [p for p in into.problems if p.problem_id not in dropped or p.split != "train"]
 
 
-def hold_out(into: Ingest, count: int) -> None:
-    """Set training problems apart for validation, chosen by a hash of their id so that more data keeps most of them.
+def hold_out(into: Ingest, count: int, fix: str = "Hold out fewer, or give a validation source.") -> None:
+    """Set training problems apart for validation, chosen by a hash of their id so that more data keeps most of them,
+    and a higher count all.
 
     Raises:
         BadInput: there are not more training problems than that.
@@ -208,7 +212,7 @@ def hold_out(into: Ingest, count: int) -> None:
         raise BadInput(
             "spec.problems.holdOut",
             f"{count} of {len(train)} training problems{why}",
-            "Hold out fewer, or give a validation source.",
+            fix,
         )
     order = sorted(train, key=lambda p: hashlib.sha256(f"validation {p.problem_id}".encode()).digest())
     chosen = {p.problem_id for p in order[:count]}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from misstep.artifacts.records import PROBLEMS
+from misstep.errors import BadInput
 from misstep.plan.params import ProblemsParams, SourceParams
 from misstep.problems.complaints import dropped_words, excerpt, solutions_complaint
 from misstep.problems.formats import Reading, ReadSplit, hub_rows, read_source
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _log = logging.getLogger(__name__)
+_NEEDED = "those that choose checkpoints (spec.training.*.selection.problems) and spec.search.problems"
+_FEWER = "lower one of them"
 
 
 def open_work(ctx: StageContext) -> Work:
@@ -57,11 +60,20 @@ class _Problems:
             if source is None:
                 continue
             raw = self._raw(split, source)
-            check_split(found, split, raw, self._readable, params.bad_gold_percent, source.limit, seen)
+            limit = None if source.limit is None else max(0, source.limit - source.skip)
+            check_split(found, split, raw, self._readable, params.bad_gold_percent, limit, seen)
             columns = raw.columns() if raw.sample else ""
             self._say(split, found.counts[split])
-        leave_out_overlap(found, params.overlap_ngram)
-        hold_out(found, params.held_out)
+        if params.test is not None:
+            leave_out_overlap(found, params.overlap_ngram, "test")
+            hold_out(found, params.held_out)
+        else:  # a search: its held-out problems are judged as test problems are
+            if params.held_out == params.validation_needed:
+                hold_out(found, params.held_out, f"The search needs so many, {_NEEDED}: {_FEWER}.")
+            else:
+                hold_out(found, params.held_out)
+            self._refuse_few(found)
+            leave_out_overlap(found, params.overlap_ngram, "validation")
         judged = self._judge_solutions(found.problems)
         if not judged.counts[Verdict.CORRECT] and not params.seeds:
             without = judged.without_solution
@@ -69,6 +81,18 @@ class _Problems:
                 judged.counts.total() + without, without, judged.counts, judged.examples, params.answer_format, columns
             )
         return Output(tables={"problems": self._table(judged)}, summary=self._summary(found, judged))
+
+    def _refuse_few(self, found: Ingest) -> None:
+        """Refuse fewer validation problems than the search needs."""
+        have, needed = sum(p.split == "validation" for p in found.problems), self.params.validation_needed
+        if have >= needed:
+            return
+        counts = found.counts.get("validation", Counts())
+        raise BadInput(
+            "spec.problems.validation",
+            f"{have:,} problems{dropped_words(counts) if counts.rows else ''}",
+            f"The search needs {needed:,}, {_NEEDED}: give a source with more, a higher limit, or {_FEWER}.",
+        )
 
     def _say(self, split: str, counts: Counts) -> None:
         for reason, said in counts.examples:
@@ -96,7 +120,8 @@ class _Problems:
     def _given(self, split: ReadSplit) -> ReadSplit:
         """Where the spec says how a split is read: a test split is read as the training problems where it is not given
         apart, or is given alike."""
-        alike = self.params.test.model_copy(update={"limit": self.params.train.limit}) == self.params.train
+        test, train = self.params.test, self.params.train
+        alike = test is not None and test.model_copy(update={"limit": train.limit}) == train
         return "train" if split == "test" and alike else split
 
     def _judge_solutions(self, problems: Sequence[Problem]) -> _Judged:

@@ -16,6 +16,7 @@ from misstep.spec.fields import RESOURCE_NAME, Count, DecimalText, Name, SpecMod
 from misstep.spec.policy import Policy, Sampling
 from misstep.spec.problems import Problems
 from misstep.spec.resources import Resources
+from misstep.spec.search import Search
 from misstep.spec.teacher import Teacher
 from misstep.spec.training import Optimisation, Training, over
 
@@ -103,6 +104,8 @@ class ExperimentSpec(SpecModel):
     """Methods to compare; one of them is `sft`, which the others are measured against."""
     seeds: list[int] = Field(default=[0], min_length=1, max_length=16)
     """Each seed takes training problems of its own and samples and trains anew."""
+    search: Search | None = None
+    """Settings that `misstep tune` tries, the same grid for all arms of a method."""
     resources: Resources = Resources()
     assumptions: Assumptions = Assumptions()
     secrets: list[SecretVariable] = Field(default=[], max_length=16)
@@ -131,6 +134,8 @@ class ExperimentSpec(SpecModel):
                 raise ValueError(f"arm {arm.name} has sizes that problems.sizes lacks: {unknown}")
             if arm.pairs in FROM_ORACLE:
                 self._oracle_known(arm)
+        if self.search is not None:
+            self._search_fits(self.search)
         return self
 
     def _oracle_known(self, arm: Arm) -> None:
@@ -146,18 +151,46 @@ class ExperimentSpec(SpecModel):
                 "for problems that a teacher writes; set teacher.newProblemsPerSeed to 0, or leave the arm out"
             )
 
+    def _search_fits(self, search: Search) -> None:
+        common = sorted(set(search.seeds) & set(self.seeds))
+        if common:
+            raise ValueError(
+                f"search.seeds and seeds have {', '.join(map(str, common))} in common: settings are searched with "
+                "seeds apart from the report's, so change search.seeds"
+            )
+        methods = {arm.method for arm in self.arms}
+        for method in ("sft", "rft", "dpo"):
+            if method not in methods and search.grid(method).lists:
+                raise ValueError(f"search.{method} is given, and no arm has method {method}: remove one of them")
+        if not self.search_sizes:
+            raise ValueError("search.sizes is not given, and the arms have no size in common: give it")
+
+    @property
+    def search_sizes(self) -> list[int]:
+        """The sizes at which a search runs: those given, else the smallest at which all arms run."""
+        if self.search is not None and self.search.sizes is not None:
+            return sorted(self.search.sizes)
+        return [
+            size for size in self.problems.sizes if all(arm.sizes is None or size in arm.sizes for arm in self.arms)
+        ][:1]
+
     def _sizes_reachable(self) -> None:
-        limit, largest = self.problems.train.limit, self.problems.sizes[-1]
+        limit = self.problems.train.limit
         if limit is None:
             return
-        if not self.teacher.writes:
-            if largest > limit:
-                raise ValueError(f"the largest of problems.sizes, {largest}, is above problems.train.limit, {limit}")
-        elif largest > (most := limit * max(1, self.teacher.new_problems_per_seed)):
-            raise ValueError(
-                f"the largest of problems.sizes, {largest}, is above the {most} problems that a teacher can write or "
-                "solve: raise problems.train.limit or teacher.newProblemsPerSeed"
-            )
+        fields = {"problems.sizes": self.problems.sizes}
+        if self.search is not None and self.search.sizes is not None:
+            fields["search.sizes"] = self.search.sizes
+        for field, sizes in fields.items():
+            largest = max(sizes)
+            if not self.teacher.writes:
+                if largest > limit:
+                    raise ValueError(f"the largest of {field}, {largest}, is above problems.train.limit, {limit}")
+            elif largest > (most := limit * max(1, self.teacher.new_problems_per_seed)):
+                raise ValueError(
+                    f"the largest of {field}, {largest}, is above the {most} problems that a teacher can write or "
+                    "solve: raise problems.train.limit or teacher.newProblemsPerSeed"
+                )
 
     @model_validator(mode="after")
     def _batches_can_be_shared(self) -> ExperimentSpec:
@@ -169,6 +202,7 @@ class ExperimentSpec(SpecModel):
                 for arm in self.arms
                 if (own := getattr(arm, method)) is not None
             ]
+            where += self._searched(method)
             for field, training in where:
                 if processes > 1:
                     _refuse_uneven(field, training, processes)
@@ -178,6 +212,26 @@ class ExperimentSpec(SpecModel):
                         "spreads all that is trained"
                     )
         return self
+
+    def _searched(self, method: str) -> list[tuple[str, Optimisation]]:
+        """Every setting that is searched for the arms of a method, with the field's name; each can be trained alone."""
+        if self.search is None:
+            return []
+        common: Optimisation = getattr(self.training, method)
+        found: list[tuple[str, Optimisation]] = []
+        for arm in self.arms:
+            if arm.method == method:
+                own = getattr(arm, method)
+                base = common if own is None else over(common, own)
+                settings = self.search.grid(method).settings()
+                found += [(f"search.{method}", base.model_copy(update=setting)) for setting in settings if setting]
+        for field, training in found:
+            if training.batch_size % (training.micro_batch_size or 1):
+                raise ValueError(
+                    f"{field}.batchSize has {training.batch_size}, which microBatchSize, {training.micro_batch_size}, "
+                    "must divide"
+                )
+        return found
 
 
 def _refuse_uneven(field: str, training: Optimisation, processes: int) -> None:

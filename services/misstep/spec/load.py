@@ -47,7 +47,7 @@ def load_experiment(path: Path | str) -> Experiment:
         BadInput: unreadable file, bad YAML, or wrong fields; all wrong fields are named, one a line.
     """
     path = Path(path)
-    return _absolute_paths(_validated(read_document(path), str(path)), path.resolve().parent)
+    return _absolute_paths(check_document(read_document(path), str(path)), path.resolve().parent)
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -58,15 +58,16 @@ def read_document(path: Path) -> dict[str, Any]:
         raise BadInput(str(path), error.strerror or str(error), "Give the path of an Experiment YAML file.") from error
     except UnicodeDecodeError as error:
         raise BadInput(str(path), "not UTF-8 text", "Give the path of an Experiment YAML file.") from error
-    return _document(text, str(path))
+    return parse_document(text, str(path))
 
 
 def parse_experiment(text: str, origin: str = "the YAML") -> Experiment:
     """Check an Experiment given as text. Raises BadInput as `load_experiment` does."""
-    return _validated(_document(text, origin), origin)
+    return check_document(parse_document(text, origin), origin)
 
 
-def _document(text: str, origin: str) -> dict[str, Any]:
+def parse_document(text: str, origin: str = "the YAML") -> dict[str, Any]:
+    """Read the one mapping that YAML text holds, without a status. Raises BadInput where that is not what it holds."""
     try:
         documents = [d for d in yaml.load_all(text, ExperimentLoader) if d is not None]
     except yaml.YAMLError as error:
@@ -78,7 +79,8 @@ def _document(text: str, origin: str) -> dict[str, Any]:
     return document
 
 
-def _validated(document: dict[str, Any], origin: str) -> Experiment:
+def check_document(document: dict[str, Any], origin: str) -> Experiment:
+    """Check an Experiment given as data. Raises BadInput as `load_experiment` does."""
     try:
         return Experiment.model_validate(document)
     except ValidationError as error:

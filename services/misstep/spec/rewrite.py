@@ -29,7 +29,7 @@ def with_copies(document: Mapping[str, Any], copies: Mapping[str, tuple[str, str
         copies: role -> URI and digest of a copy.
         storage: the store's URI; what else the document says of its storage stays.
     """
-    spec = _copied(document["spec"])
+    spec = copied(document["spec"])
     problems = spec["problems"]
     if "source_test" in copies and problems.get("test") is None:
         # The test split of the training problems' source, which stands for itself now that a copy is of one split.
@@ -51,10 +51,19 @@ def yaml_text(document: Mapping[str, Any]) -> str:
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
-def _copied(value: Any) -> Any:
+def flow_text(value: Any) -> str:
+    """Write a value as it stands inside a line of YAML: ``{beta: "0.1"}``."""
+    text: str = yaml.dump(
+        [value], Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**9, default_flow_style=True
+    )
+    return text.strip().removeprefix("[").removesuffix("]")
+
+
+def copied(value: Any) -> Any:
+    """Copy a document's mappings and lists: what one alias made stand in two places is two copies."""
     if isinstance(value, Mapping):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value
+        return {key: copied(item) for key, item in value.items()}
+    return [copied(item) for item in value] if isinstance(value, list) else value
 
 
 class _Dumper(yaml.SafeDumper):

@@ -142,8 +142,10 @@ def sort_out(questions: Sequence[str], seeds: Sequence[Row], params: CurateParam
             reasons[position] = DUPLICATE
         seen.add(text)
     left = [i for i in range(len(questions)) if i not in reasons]
-    test = [row["question"] for row in seeds if row["split"] == "test"]
-    hits, touched = overlapping([questions[i] for i in left], test, params.overlap_ngram)
+    # A search has no test problems: its validation problems judge.
+    judges = next((s for s in ("test", "validation") if any(row["split"] == s for row in seeds)), None)
+    judged = [row["question"] for row in seeds if row["split"] == judges]
+    hits, touched = overlapping([questions[i] for i in left], judged, params.overlap_ngram)
     reasons |= {left[hit]: HELD_OUT for hit in hits}
     left = [i for i in left if i not in reasons]
     similar = SimilarTexts(params.near_duplicate_percent, threads)

@@ -98,7 +98,9 @@ def expectations(plan: Plan, assumptions: Assumptions | None = None) -> Expectat
     given = {name: value for name, value in given.items() if value is not None}
     changes: dict[str, Any] = {name: given[name] for name in _MEANS if name in given}
     changes |= {own: given[name] / 100 for name, own in _SHARES.items() if name in given}
-    if problems.test.limit is not None:
+    if problems.test is None:  # a search: its samples of validation problems have a number of their own
+        changes["test_problems"] = None
+    elif problems.test.limit is not None:
         changes["test_problems"] = problems.test.limit
     elif problems.test.format != problems.train.format:
         changes["test_problems"] = DEFAULTS[problems.test.format].test_problems

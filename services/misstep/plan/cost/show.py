@@ -46,7 +46,7 @@ def total_lines(plan: Plan, cost: PlanCost, committed: Collection[str]) -> list[
     """What all stages come to, and what of it is still to do."""
     found = list(cost.stages.values())
     left = [one for one in found if one.stage.key not in committed]
-    lines = [f"{len(plan.stages)} stages, {len(found) - len(left)} done, in {plan.report.storage.uri}"]
+    lines = [f"{len(plan.stages)} stages, {len(found) - len(left)} done, in {plan.storage.uri}"]
     for what, stages in (("in all", found), ("to do", left)) if len(left) < len(found) else (("in all", found),):
         generated, trained = (sum(getattr(one.work, name) for one in stages) for name in ("generated", "trained"))
         hours = _hours(stages) or "hours not known"
@@ -168,13 +168,14 @@ def _memory(found: Sequence[StageCost]) -> str:
 
 
 def label(plan: Plan, stage: FrozenStage) -> str:
-    """Name a stage's kind, and say where it works on test problems."""
+    """Name a stage's kind, and say where it works on test problems, or on those that judge a search."""
     sampled = stage
     if stage.kind is StageKind.VERIFY:
         sampled = plan.by_key[stage.inputs["samples"]]
     params = sampled.typed_params()
-    on_test = isinstance(params, p.SampleParams) and params.split == "test"
-    return f"{stage.kind} (test)" if on_test else str(stage.kind)
+    if isinstance(params, p.SampleParams) and params.split != "train":
+        return f"{stage.kind} ({params.split})"
+    return str(stage.kind)
 
 
 def sizes(plan: Plan) -> dict[str, int | None]:

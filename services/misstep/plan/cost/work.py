@@ -67,6 +67,8 @@ def _credit_of(plan: Plan, pairs: FrozenStage) -> p.CreditParams | None:
 def _problems(params: p.SampleParams, means: Expectations) -> int | None:
     if params.subset is not None:
         return params.subset.size
+    if params.split == "validation":
+        return params.limit
     known = [count for count in (params.limit, means.test_problems) if count is not None]
     return min(known, default=None)
 

@@ -1,0 +1,256 @@
+"""``misstep tune``: search the settings of an Experiment on validation problems, and freeze the best ones."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from misstep.cli.common import (
+    DataOption,
+    FileArgument,
+    ModelOption,
+    StorageOption,
+    console,
+    load,
+    named_folders,
+    plain_table,
+    workdir_for,
+)
+from misstep.cli.models import check_models
+from misstep.cli.running import ParallelOption, QuietOption, Told, carry_out, check_secrets, leave
+from misstep.errors import BadInput, MisstepError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from misstep.artifacts.store import Store
+    from misstep.plan.cost import PlanCost
+    from misstep.plan.frozen import External
+    from misstep.plan.planner import Plan
+    from misstep.runner.settings import Settings
+    from misstep.runner.workdir import Workdir
+    from misstep.search.result import SearchResult
+    from misstep.search.walk import Walked
+    from misstep.spec import Experiment
+
+RESULT = "search.json"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("tune", rich_help_panel="Run")(tune)
+
+
+def tune(
+    file: FileArgument,
+    data: DataOption = None,
+    model: ModelOption = None,
+    storage: StorageOption = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            "--work", metavar="DIR", help="Folder for logs and search.json.", show_default=".misstep/NAME-search"
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Where to write the experiment with the settings chosen; FILE itself may be given.",
+            show_default="NAME.tuned.yaml in the folder for logs",
+        ),
+    ] = None,
+    plan_only: Annotated[
+        bool, typer.Option("--plan-only", help="List the settings and what they will cost, and run nothing.")
+    ] = False,
+    parallel: ParallelOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Search settings on validation problems, one grid for all arms of a method.
+
+    The experiment says what to try; without that, this command shows a block to paste:
+
+    [dim]  search:[/dim]
+    [dim]    seeds: \\[100, 101, 102][/dim]   [dim]# not those of the report[/dim]
+    [dim]    dpo: {learningRate: \\["1e-4", "3e-4"], beta: \\["0.1", "0.3"]}[/dim]
+
+    SFT is searched first, then the methods that start from its model; the best mean accuracy over seeds wins. No stage
+    of a search is given the test problems. What is there already is not done again.
+
+    The experiment with the best settings is written to a file of its own:
+
+    [dim]misstep tune my-gsm8k.yaml --out my-gsm8k.tuned.yaml && misstep run my-gsm8k.tuned.yaml[/dim]
+    """
+    from misstep.artifacts.store import open_store
+    from misstep.plan.cost.fit import refuse_misfits
+    from misstep.plan.judging import judging
+    from misstep.plan.planner import storage_of
+    from misstep.runner.machine import capacity
+    from misstep.runner.settings import Settings
+    from misstep.search.freeze import frozen_yaml
+    from misstep.search.grid import search_name
+    from misstep.search.suggest import refuse_nothing_to_search
+    from misstep.search.walk import walk
+    from misstep.sources import resolve
+
+    experiment, text = load(file, storage), file.read_text(encoding="utf-8")
+    refuse_nothing_to_search(experiment)
+    workdir = workdir_for(search_name(experiment.metadata.name), work)
+    target = out or workdir.root / f"{experiment.metadata.name}.tuned.yaml"
+    if out is not None:
+        _check_target(out)
+    externals = resolve(experiment, named_folders("--data", data), named_folders("--model", model))
+    judged = judging(experiment, externals)
+    store = open_store(storage_of(experiment), patient=False)
+    found = walk(experiment, externals, judged, lambda _, keys: _accuracies(store, keys))
+    cost = _cost(found.plan, experiment, externals)
+    refuse_misfits(cost)
+    shown = console()
+    if plan_only:
+        _show_plan(found, cost, experiment, store, shown)
+        return
+    check_secrets(experiment.spec.secrets)
+    store.check(write=True)
+    if found.result is None:
+        for note in check_models(found.plan, experiment, store):
+            if not quiet:
+                shown.print(f"note: {note}", markup=False, soft_wrap=True)
+    workdir.create()
+    if found.result is None:
+        rounds = _Rounds(store, workdir, Settings(capacity=capacity(parallel)), Told(shown, file, quiet=quiet))
+        found = walk(experiment, externals, judged, rounds.judge)
+    elif not quiet:
+        shown.print(f"all {len(found.plan.stages)} stages are there already: nothing to do")
+    workdir.write_plan(found.plan)
+    assert found.result is not None, "every round was judged"
+    frozen = frozen_yaml(text, experiment, found.result, file, target, datetime.datetime.now(datetime.UTC).date())
+    _write(workdir.root / RESULT, found.result.model_dump_json(indent=1) + "\n")
+    _write(target, frozen)
+    load(target)  # what was written is valid
+    show_search(found.result, shown)
+    shown.print(f"\nFigures: {workdir.root / RESULT}", markup=False, soft_wrap=True)
+    shown.print(f"The experiment with these settings: {target}", markup=False, soft_wrap=True)
+
+
+class _Rounds:
+    """Runs each round of a search, unless the store has what it is judged by."""
+
+    def __init__(self, store: Store, workdir: Workdir, settings: Settings, told: Told) -> None:
+        self._store, self._workdir, self._settings, self._told = store, workdir, settings, told
+        self._round = 0
+
+    def judge(self, plan: Plan, keys: frozenset[str]) -> Mapping[str, float]:
+        """Return the accuracy behind each key. Raises typer.Exit where the run fails or is stopped."""
+        from misstep.runner.costs import graph_of
+
+        self._round += 1
+        there = _accuracies(self._store, keys)
+        if there is not None:
+            return there
+        if not self._told.quiet:
+            self._told.out.print(f"round {self._round} of the search: {len(keys)} models to judge")
+        self._workdir.write_plan(plan)
+        outcome = carry_out(plan, graph_of(plan), self._store, self._workdir, self._settings, self._told)
+        leave(outcome, quiet=self._told.quiet)
+        found = _accuracies(self._store, keys)
+        if found is None:
+            raise MisstepError("the run has ended, and the store does not have all its scores: run the command again")
+        return found
+
+
+def _accuracies(store: Store, keys: frozenset[str]) -> dict[str, float] | None:
+    """Read pass@1 from the scores of those keys; None where one of them is not there yet."""
+    from misstep.runner.watch import StoreWatch
+
+    manifests = StoreWatch(store).manifests(sorted(keys))
+    if len(manifests) < len(keys):
+        return None
+    found: dict[str, float] = {}
+    for key, manifest in manifests.items():
+        pass_at = manifest.summary["pass_at"]
+        if "1" not in pass_at:
+            raise MisstepError(f"{key} has no samples to judge by: no prompt fits the model's context")
+        found[key] = pass_at["1"]["value"]
+    return found
+
+
+def _cost(plan: Plan, experiment: Experiment, externals: Mapping[str, External]) -> PlanCost:
+    from misstep.plan.cost import plan_cost
+    from misstep.sources import architecture
+
+    teacher = externals.get("model_teacher")
+    return plan_cost(
+        plan,
+        architecture(externals["model"], plan.storage),
+        experiment.spec.assumptions,
+        None if teacher is None else architecture(teacher, plan.storage),
+    )
+
+
+def _check_target(out: Path) -> None:
+    """Refuse a file that cannot be written, before anything is spent."""
+    if out.is_dir() or not out.resolve().parent.is_dir() or not os.access(out.resolve().parent, os.W_OK):
+        raise BadInput("--out", str(out), "Name a file in a folder that is there and can be written.")
+
+
+def _show_plan(found: Walked, cost: PlanCost, experiment: Experiment, store: Store, out: Console) -> None:
+    from misstep.artifacts.manifest import committed_keys
+    from misstep.plan.cost import show
+    from misstep.search.result import setting_text
+
+    search = experiment.spec.search
+    assert search is not None
+    table = plain_table("arm", "settings", "each")
+    for arm, tried in found.tried.items():
+        each = "; ".join(setting_text(candidate.written) or "as it is" for candidate in tried)
+        table.add_row(arm, str(len(tried)), each)
+    out.print(table)
+    sizes, seeds = (", ".join(map(str, values)) for values in (experiment.spec.search_sizes, search.seeds))
+    out.print(f"\nat sizes {sizes}, with seeds {seeds}, judged by {search.problems:,} validation problems\n")
+    committed = committed_keys(store, [stage.key for stage in found.plan.stages])
+    groups = plain_table(*show.GROUP_HEADER)
+    for row in show.group_rows(found.plan, cost, committed):
+        groups.add_row(*row)
+    out.print(groups)
+    lines = [*show.total_lines(found.plan, cost, committed), "", *show.notes(cost)]
+    out.print("\n" + "\n".join(lines), soft_wrap=True, markup=False)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all: it may be the one that was searched."""
+    path = path.resolve()
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def show_search(result: SearchResult, out: Console) -> None:
+    """Print a table of every setting of every arm, the chosen ones marked, and what to know about the choice."""
+    from misstep.search.result import setting_text
+
+    table = plain_table("arm", "setting", "pass@1, %", *(f"seed {seed}" for seed in result.seeds), "", keep=1)
+    for arm in result.arms:
+        for number, tried in enumerate(arm.tried):
+            error = "" if tried.standard_error is None else f" ± {100 * tried.standard_error:.1f}"
+            chosen = number == arm.chosen
+            table.add_row(
+                arm.arm,
+                setting_text(tried.setting) or "as it is",
+                f"{100 * tried.mean:.1f}{error}",
+                *(f"{100 * accuracy:.1f}" for accuracy in tried.by_seed.values()),
+                "chosen" if chosen and len(arm.tried) > 1 else "",
+                style="bold" if chosen else None,
+            )
+    out.print()
+    out.print(table)
+    sizes = ", ".join(f"{size:,}" for size in result.sizes)
+    judged = f"{result.judging_problems:,} validation problems, {sizes} training problems"
+    out.print(f"\n{judged}; ± is the standard error over seeds", markup=False)
+    for warning in (warning for arm in result.arms for warning in arm.warnings):
+        out.print(f"note: {warning}", markup=False, soft_wrap=True)

@@ -1,0 +1,117 @@
+"""Single values changed in an Experiment's YAML, with its comments and its layout as they are.
+
+The place of each value is found by PyYAML's own parser, and the result is read back: where it does not say what it
+should (a block scalar, an alias that stands for several places), the whole document is written anew, without comments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from misstep.errors import BadInput
+from misstep.spec.load import ExperimentLoader, parse_document
+from misstep.spec.rewrite import copied, flow_text, yaml_text
+
+Path = tuple[str | int, ...]
+"""Keys of mappings and places in lists, from the top of the document."""
+
+
+def changed(document: Mapping[str, Any], changes: Sequence[tuple[Path, Any]]) -> dict[str, Any]:
+    """Return a copy of a document with values put at paths; mappings on the way are made where they are missing."""
+    made: dict[str, Any] = copied(document)
+    for path, value in changes:
+        holder: Any = made
+        for step in path[:-1]:
+            if isinstance(holder, dict) and holder.get(step) is None:
+                holder[step] = {}
+            holder = holder[step]
+        holder[path[-1]] = copied(value)
+    return made
+
+
+def edit(text: str, changes: Sequence[tuple[Path, Any]]) -> str:
+    """Change values in YAML text.
+
+    Args:
+        text: one document, a mapping; a status in it is not looked at.
+
+    Returns:
+        Text that reads as `changed` says.
+    """
+    wanted = changed(parse_document(text), changes)
+    edited = text
+    try:
+        for path, value in changes:
+            edited = _edit_one(edited, path, value)
+        if parse_document(edited) == wanted:
+            return edited
+    except (yaml.YAMLError, BadInput, _NoPlace):
+        pass
+    return yaml_text(wanted)
+
+
+class _NoPlace(Exception):
+    """A value's place is not one that can be edited alone."""
+
+
+def _edit_one(text: str, path: Path, value: Any) -> str:
+    node: yaml.Node | None = yaml.compose(text, ExperimentLoader)
+    for depth, step in enumerate(path):
+        assert node is not None, "the document is a mapping"
+        below, rest = _child(node, step), path[depth + 1 :]
+        if below is None:
+            return _inserted(text, node, str(step), _nested(rest, value))
+        if not rest or below.tag == "tag:yaml.org,2002:null":
+            return _replaced(text, below, _nested(rest, value))
+        node = below
+    raise _NoPlace
+
+
+def _nested(path: Path, value: Any) -> Any:
+    for key in reversed(path):
+        value = {key: value}
+    return value
+
+
+def _child(node: yaml.Node, step: str | int) -> yaml.Node | None:
+    if isinstance(node, yaml.MappingNode):
+        return next((value for key, value in node.value if key.value == step), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+        found: yaml.Node = node.value[step]
+        return found
+    raise _NoPlace
+
+
+def _replaced(text: str, node: yaml.Node, value: Any) -> str:
+    start, end = node.start_mark.index, _end(node)
+    space = "" if start == 0 or text[start - 1].isspace() else " "
+    return text[:start] + space + flow_text(value) + text[end:]
+
+
+def _inserted(text: str, parent: yaml.Node, key: str, value: Any) -> str:
+    if not isinstance(parent, yaml.MappingNode):
+        raise _NoPlace
+    item = f"{key}: {flow_text(value)}"
+    if parent.flow_style:
+        if not parent.value:
+            end = parent.end_mark.index - 1
+            return text[:end] + item + text[end:]
+        end = _end(parent.value[-1][1])
+        return f"{text[:end]}, {item}{text[end:]}"
+    end = _end(parent.value[-1][1])
+    line_end = text.find("\n", end)
+    line_end = len(text) if line_end < 0 else line_end
+    indent = " " * parent.value[0][0].start_mark.column
+    return f"{text[:line_end]}\n{indent}{item}{text[line_end:]}"
+
+
+def _end(node: yaml.Node) -> int:
+    """Where a node's own text ends: a block's end mark lies behind the comments that follow it."""
+    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _end(last[1] if isinstance(last, tuple) else last)
+    index: int = node.end_mark.index
+    return index
