@@ -144,7 +144,7 @@ def test_each_method_starts_from_the_best_sft() -> None:
     assert by_arm["step"].chosen == 0 and len(by_arm["step"].tried) == 4
     for stage in found.plan.stages:
         if stage.kind is StageKind.DPO:
-            assert found.plan.by_key[stage.inputs["model"]].params["optimiser"]["learning_rate"] == 5e-4
+            assert found.plan.by_key[stage.inputs["policy"]].params["optimiser"]["learning_rate"] == 5e-4
     assert SearchResult.model_validate_json(found.result.model_dump_json()) == found.result
 
 
