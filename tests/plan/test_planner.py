@@ -83,7 +83,7 @@ def test_the_grid_shares_what_it_can_and_no_more() -> None:
 def test_samples_are_never_shared_between_sizes_or_seeds() -> None:
     made = plan(experiment(ARMS + "seeds: [0, 1]"), MODEL)
     drawn = [s for s in made.stages if s.name.startswith("sample-")]
-    assert len({s.inputs["model"] for s in drawn}) == len(drawn) == 4
+    assert len({s.inputs["policy"] for s in drawn}) == len(drawn) == 4
 
 
 def test_changing_beta_reruns_dpo_and_what_follows_and_nothing_else() -> None:
