@@ -74,6 +74,7 @@ def _point(outcome: PointOutcomes) -> Point:
         layout=point.layout,
         size=point.size,
         seed=point.seed,
+        from_arm=point.from_arm,
         problems=len(outcome.samples),
         answers=outcome.answers,
         pass_at={k: _pass_at([outcome], k) for k in outcome.pass_at},
@@ -95,6 +96,7 @@ def _cell(efficiency: Efficiency, cell: GridCell, outcomes: Sequence[PointOutcom
         layout=point.layout,
         size=point.size,
         seeds=tuple(o.point.seed for o in outcomes),
+        from_arm=point.from_arm,
         pass_at={k: _pass_at(outcomes, k) for k in pass_at},
         maj_at={k: _majority(outcomes) for k in maj_at},
         answers=Answers(
