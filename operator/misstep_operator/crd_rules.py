@@ -142,6 +142,7 @@ EVALUATION = [
 
 ARM = [
     Rule("has(self.pairs) == (self.method == 'dpo')", "pairs belongs to method dpo, and dpo needs it"),
+    Rule("!has(self.from) || self.method != 'sft'", arms.SFT_HAS_NO_FROM),
     *(
         Rule(f"self.method == '{method}' || !has(self.{method})", f"settings {method} belong to method {method}")
         for method in METHODS

@@ -75,6 +75,16 @@ SPEC = [
         "exactly one arm has method sft: the one that the others are measured against",
     ),
     Rule(
+        "!has(self.arms) || self.arms.all(arm, !has(arm.from) || self.arms.exists(other, other.name == arm.from))",
+        "an arm has a from that names no arm of this experiment",
+    ),
+    # Circles of more than two arms are found when the Experiment is planned: CEL has no loop to follow them.
+    Rule(
+        "!has(self.arms) || self.arms.all(arm, !has(arm.from) || !self.arms.exists(other, other.name == arm.from && "
+        "has(other.from) && other.from == arm.name))",
+        "arms start from one another in a circle: remove from of one of them",
+    ),
+    Rule(
         "!has(self.arms) || self.arms.all(arm, !has(arm.sizes) || arm.sizes.all(size, size in self.problems.sizes))",
         "an arm has sizes that problems.sizes lacks: add them there, or remove them from the arm",
     ),

@@ -39,7 +39,7 @@ STAGE: dict[str, Any] = {
         "attempt": _number("Which Job of the stage this is, from 1."),
         "base": _number("Attempts that no longer count, since the Experiment was edited or told to try again."),
         "percent": _number("How much of its work is done."),
-        "message": _text("Why it waits or failed."),
+        "message": _text("Why it waits or failed, or what it warns of."),
     },
 }
 

@@ -81,6 +81,8 @@ class StoreView:
     """Key of a running stage -> its shards' heartbeats."""
     accuracies: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """Arm and size -> what the report says, once it is committed."""
+    warnings: Mapping[str, str] = field(default_factory=dict)
+    """Key of a committed stage -> what its result warns of."""
     error: str = ""
     """Why it cannot be read. Then stages find what is done by themselves."""
 

@@ -44,6 +44,7 @@ class StageView:
     job: JobView | None = None
     """The Job that runs, or the last one that failed."""
     message: str = ""
+    """Why it waits or failed; of a finished stage, what its result warns of."""
     refused: bool = False
     """It is ready, and the API server does not take its Job."""
 
@@ -87,7 +88,7 @@ def _view(
         base = attempt - 1 if any(job.state in (JobState.ACTIVE, JobState.SUSPENDED) for job in jobs) else attempt
     last = jobs[-1] if jobs else None
     if _is_done(seen, stage.key, last, remembered):
-        return StageView(stage, StageState.DONE, attempt, base, last)
+        return StageView(stage, StageState.DONE, attempt, base, last, _warning(seen, stage.key, remembered))
     for job in jobs:
         if job.state is JobState.ENDING:
             return StageView(stage, StageState.ENDING, attempt, base, job)
@@ -112,6 +113,14 @@ def _is_done(seen: Observed, key: str, last: JobView | None, remembered: Mapping
         return key in seen.store.committed
     complete = last is not None and last.state is JobState.COMPLETE
     return complete or remembered.get("state") == StageState.DONE
+
+
+def _warning(seen: Observed, key: str, remembered: Mapping[str, Any]) -> str:
+    """What a finished stage's result warns of; as it was last known while the store cannot be read."""
+    if not seen.store.error:
+        return seen.store.warnings.get(key, "")
+    message = remembered.get("message") if remembered.get("state") == StageState.DONE else ""
+    return message if isinstance(message, str) else ""
 
 
 def _why_failed(stage: FrozenStage, job: JobView) -> str:

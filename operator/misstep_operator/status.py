@@ -11,6 +11,7 @@ from enum import StrEnum
 from math import ceil
 from typing import Any
 
+from misstep.artifacts.progress import Heartbeat
 from misstep.plan.planner import Plan
 from misstep.runner.board import duration, seconds_left
 from misstep_operator import conditions as say
@@ -172,9 +173,15 @@ def _entry(seen: Observed, view: StageView, starting: bool) -> dict[str, Any]:
         "attempt": view.attempt + starting,
         "base": view.base,
         "percent": 100 if view.state is StageState.DONE else min(99, round(100 * part)),
-        "message": _cut(_obstacle(view) or view.message),
+        "message": _cut(_obstacle(view) or view.message or _warned(beats)),
     }
     return {name: value for name, value in entry.items() if value not in ("", 0)}
+
+
+def _warned(beats: list[Heartbeat]) -> str:
+    """Return what a stage at work warns of."""
+    warnings = (beat.detail.get("warning") for beat in beats)
+    return next((text for text in warnings if isinstance(text, str)), "")
 
 
 def _obstacle(view: StageView) -> str:

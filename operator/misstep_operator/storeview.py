@@ -13,14 +13,15 @@ from misstep.artifacts.progress import Heartbeat
 from misstep.artifacts.store import UnreachableError, open_store
 from misstep.errors import MisstepError
 from misstep.plan.frozen import Storage
+from misstep.plan.overtrained import Known, measured, policies, stage_warning
 from misstep.plan.planner import Plan
 from misstep.runner.watch import StoreWatch
 from misstep_operator.observed import StoreView
 
 _FRESH_SECONDS = 60.0
 _REMEMBER_SECONDS = 300.0
-_CONNECTIONS, _REPORTS = 256, 1024
-"""How many stores and reports are remembered: those looked at last."""
+_CONNECTIONS, _REPORTS, _POLICIES = 256, 1024, 4096
+"""How many stores, reports and policies are remembered: those looked at last."""
 _SPARED = 3.0
 """A server that does not answer is left alone for so many times as long as it took to find that out, ..."""
 _SPARED_SECONDS = 60.0
@@ -48,6 +49,7 @@ class Stores:
         self._clock, self._now = clock, now
         self._watch = lru_cache(_CONNECTIONS)(_open)
         self._reported = lru_cache(_REPORTS)(self._read_report)
+        self._measured = lru_cache(_POLICIES)(self._read_policy)
         self._known: dict[tuple[Storage, str], _Known] = {}
         """By a plan's store and its report's key, in the order in which they were asked."""
         self._down: dict[tuple[str | None, str | None], tuple[str, float]] = {}
@@ -69,13 +71,14 @@ class Stores:
             watch = self._watch(storage)
             committed = self._committed(watch, plan, running)
             accuracies = self._reported(storage, plan.report.key) if plan.report.key in committed else {}
+            warnings = self._warnings(plan, committed)
         except MisstepError as raised:
             if isinstance(raised, UnreachableError):
                 self._note(storage, str(raised), self._clock() - begun)
             return StoreView(error=str(raised))
         self._note(storage)
         working = [key for key in running if key not in committed]
-        return StoreView(committed, self._heartbeats(watch, working) if working else {}, accuracies)
+        return StoreView(committed, self._heartbeats(watch, working) if working else {}, accuracies, warnings)
 
     def _heartbeats(self, watch: StoreWatch, keys: list[str]) -> dict[str, list[Heartbeat]]:
         """Return those that are recent."""
@@ -134,6 +137,19 @@ class Stores:
                 self._down[server] = error, self._clock() + min(_SPARED * seconds, _SPARED_SECONDS)
             if len(self._down) > _CONNECTIONS:
                 del self._down[next(iter(self._down))]
+
+    def _warnings(self, plan: Plan, committed: Collection[str]) -> dict[str, str]:
+        """Return what committed policies warn of; their manifests never change: each is read once."""
+        storage = plan.report.storage
+        found = {
+            key: stage_warning(plan.by_key[key], self._measured(storage, key))
+            for key in policies(plan.stages)
+            if key in committed
+        }
+        return {key: text for key, text in found.items() if text}
+
+    def _read_policy(self, storage: Storage, key: str) -> Known | None:
+        return measured(self._watch(storage).summary(key))
 
     def _read_report(self, storage: Storage, key: str) -> Mapping[tuple[str, str], float]:
         """Return what stands in a report's manifest, which never changes: it is read once."""

@@ -106,6 +106,22 @@ def test_logs_fail_as_kubectl_does(run: Run, kubectl: Kubectl) -> None:
     assert run("logs", "small", "sample-d250-s0") == (3, "", "Error from server: container is waiting to start\n")
 
 
+def test_status_shows_warnings_of_finished_stages_beneath_the_table(run: Run, kubectl: Kubectl) -> None:
+    warning = (
+        "The policy of 250 problems (seed 0) solves 87% of its own [training] problems and 30% of validation ones."
+    )
+    short = "over-trained: 87% of own problems, 30% of others"
+    kubectl.has(state="Running", stages=[STAGES[0] | {"message": warning}, STAGES[1] | {"message": short}])
+    code, out, _ = run("status", "small")
+    table, _, beneath = " ".join(out.split()).partition("warning: ")
+    assert code == 0
+    assert warning not in table and f"running 40%; {short}" in table
+    assert beneath.startswith(f"{warning} small: 1 of 2 stages done")
+    kubectl.has(state="Running", stages=[STAGES[0] | {"message": warning}])
+    code, out, _ = run("status", "small", "--json")
+    assert [row["warning"] for row in json.loads(out)["stages"]] == [warning, ""]
+
+
 @pytest.mark.parametrize(
     ("status", "argv", "said"),
     [

@@ -72,8 +72,6 @@ class World:
     """Put into every text that a model or a data set could have written."""
     dropped_percent: int = 0
     """Of each model's training rows, beside those that it was trained on."""
-    from_arm: dict[str, str] = field(default_factory=dict)
-    """Arm -> the arm whose model it starts from."""
     missing: tuple[tuple[str, int], ...] = ()
     """(arm, seed) that were not run."""
     bad_golds: int = 2
@@ -81,13 +79,20 @@ class World:
     pass_at: tuple[int, ...] = (1, 4)
     bootstrap: int = 400
     examples: int = 3
+    from_arm: dict[str, str] = field(default_factory=dict)
+    """Arm -> the arm whose model it starts from; the others start from SFT's policy."""
+    own_solved: float = 0.4
+    """Share of its own training problems that SFT's policy solves when checkpoints are scored; of others it solves what
+    ``_accuracy`` gives."""
+    own_correct: float = 0.33
+    """Share of its samples on its own training problems that is right, of every policy."""
     accuracy: dict[tuple[str, str | None], float] = field(default_factory=lambda: dict(ACCURACY))
 
     def __post_init__(self) -> None:
         self.storage = Storage(uri=f"file://{self.folder}/store")
         self.store = open_store(self.storage)
         self.problems = self._problems()
-        self._negatives: dict[tuple[int, int], list[dict[str, Any]]] = {}
+        self._negatives: dict[tuple[int, int, str | None], list[dict[str, Any]]] = {}
 
     def params(self) -> ReportParams:
         grid = tuple(
@@ -119,12 +124,13 @@ class World:
         """Commit all inputs of the report and return its stage."""
         params = self.params()
         inputs = {"problems": self.problems}
-        shared: dict[tuple[str, int, int], str] = {}
+        shared: dict[tuple[str, int, int, str | None], str] = {}
+        models: dict[tuple[str, int, int], str] = {}
 
-        def once(name: str, point: GridPoint, make: Callable[[int, int], str]) -> str:
-            at = (name, point.size, point.seed)
+        def once(name: str, point: GridPoint, make: Callable[[int, int, str | None], str]) -> str:
+            at = (name, point.size, point.seed, point.from_arm)
             if at not in shared:
-                shared[at] = make(point.size, point.seed)
+                shared[at] = make(point.size, point.seed, point.from_arm)
             return shared[at]
 
         for i, point in enumerate(params.grid):
@@ -137,7 +143,12 @@ class World:
                 inputs[f"credit_{i}"] = once("credit", point, self._credit)
             if point.method == "dpo":
                 inputs[f"pairs_{i}"], pairs = self._pairs(i, point)
-            inputs[f"model_{i}"] = self._model(i, point, pairs)
+            inputs[f"model_{i}"] = models[point.arm, point.size, point.seed] = self._model(i, point, pairs)
+        sft = next((arm for arm, method, _ in self.arms if method == "sft"), "")
+        for i, point in enumerate(params.grid):
+            policy = models.get((point.from_arm or sft, point.size, point.seed))
+            if point.method != "sft" and policy is not None:
+                inputs[f"policy_{i}"] = policy
         return frozen(StageKind.REPORT, params.model_dump(mode="json"), self.storage, inputs)
 
     def score(self, index: int, point: GridPoint) -> str:
@@ -210,19 +221,19 @@ class World:
         table = pa.Table.from_pylist(rows, schema=records.PROBLEMS)
         return self.commit(StageKind.PROBLEMS, "", {"problems": table}, summary)
 
-    def _own_samples(self, size: int, seed: int) -> str:
-        return self.commit(StageKind.SAMPLE, f"own-{size}-{seed}", {}, {"samples": size * 16})
+    def _own_samples(self, size: int, seed: int, start: str | None) -> str:
+        return self.commit(StageKind.SAMPLE, _named("own", size, seed, start), {}, {"samples": size * 16})
 
-    def _own_verdicts(self, size: int, seed: int) -> str:
+    def _own_verdicts(self, size: int, seed: int, start: str | None) -> str:
         total = size * 16
-        correct = round(total * 0.33 * self.solved)
+        correct = round(total * self.own_correct * self.solved)
         verdicts = {"correct": correct, "wrong": total - correct - 60, "unparsable": 55, "timeout": 5}
         verdicts = {name: count for name, count in verdicts.items() if count}
         summary = {"samples": total, "verdicts": verdicts, "cut_off": 31}
-        return self.commit(StageKind.VERIFY, f"own-{size}-{seed}", {}, summary)
+        return self.commit(StageKind.VERIFY, _named("own", size, seed, start), {}, summary)
 
-    def _credit(self, size: int, seed: int) -> str:
-        rng = random.Random(f"{self.seed}/credit/{size}/{seed}")
+    def _credit(self, size: int, seed: int, start: str | None) -> str:
+        rng = random.Random(_named(f"{self.seed}/credit", size, seed, start, "/"))
         rows = [self._negative(rng, number % size) for number in range(self.negatives)]
         rows = list({(row["problem_id"], row["sample"]): row for row in rows}.values())
         pits = [(row["pit"], len(row["step_ends"])) for row in rows if row["pit"]]
@@ -253,8 +264,8 @@ class World:
             "not_chosen": {"repeated": 11} if rows else {},
         }
         table = pa.Table.from_pylist(rows, schema=records.NEGATIVES)
-        self._negatives[size, seed] = rows
-        return self.commit(StageKind.CREDIT, f"{size}-{seed}", {"negatives": table}, summary)
+        self._negatives[size, seed, start] = rows
+        return self.commit(StageKind.CREDIT, _named("", size, seed, start), {"negatives": table}, summary)
 
     def _negative(self, rng: random.Random, number: int) -> dict[str, Any]:
         question, states = _walk(self.seed, "train", number)
@@ -294,7 +305,7 @@ class World:
     def _pairs(self, index: int, point: GridPoint) -> tuple[str, int]:
         rows: list[dict[str, Any]] = []
         if point.layout in FROM_CREDIT:
-            negatives = self._negatives[point.size, point.seed]
+            negatives = self._negatives[point.size, point.seed, point.from_arm]
             pits = [row for row in negatives if row["pit"]]
             usable = [row for number, row in enumerate(pits) if number % 3]
         elif self.solved:
@@ -370,9 +381,9 @@ class World:
                     "problems": 500,
                     "correct": round(500 * self.solved * self._accuracy(point, rng)),
                     "train_problems": 200 if point.method == "sft" else 0,
-                    "train_correct": 40 * (number + 1) if point.method == "sft" else 0,
+                    "train_correct": round(200 * self.solved * self.own_solved) if point.method == "sft" else 0,
                     "chosen": number == 1,
-                    "policy": point.method == "sft" and number == 0,
+                    "policy": number == 0 and point.method == "sft",
                 }
                 for number, epoch in enumerate(scored)
             ]
@@ -380,6 +391,15 @@ class World:
         if self.dropped_percent and rows:
             dropped = math.ceil(rows * self.dropped_percent / 100)
             summary |= {"dropped": {"too-long": dropped, "not-correct": 7}, "rows_dropped": dropped}
+        policy = next((row for row in selection if row["policy"]), None)
+        if policy is not None:
+            summary["policy"] = {
+                "epoch": policy["epoch"],
+                "validation_problems": policy["problems"],
+                "validation_correct": policy["correct"],
+                "train_problems": policy["train_problems"],
+                "train_correct": policy["train_correct"],
+            }
         if rows:
             summary["shown"] = [self._shown(point, row) for row in range(3)]
         else:
@@ -397,6 +417,11 @@ class World:
         segments = [{"name": "prompt", "text": f"\n{question}{self.hostile}", "tokens": 9, "loss": False}]
         segments += [{"name": name, "text": f"{name}: {answer}", "tokens": 8, "loss": True} for name in names]
         return {"row": row, "tokens": 17, "segments": segments}
+
+
+def _named(what: str, size: int, seed: int, start: str | None, between: str = "-") -> str:
+    """Name what is of one policy."""
+    return between.join(filter(None, (what, str(size), str(seed), start)))
 
 
 def _walk(seed: int, split: str, number: int) -> tuple[str, list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from misstep.artifacts.manifest import commit
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.records import PROBLEMS
 from misstep.artifacts.store import open_store
@@ -23,6 +25,7 @@ from misstep.problems.strides import generate
 from misstep.stages.context import Output
 from misstep.stages.registry import REGISTRY
 from misstep.stages.shell import run_stage
+from tests.artifacts.making import finish_block
 from tests.generation.tiny import decoding
 
 BASE = Path(__file__).parents[2] / "examples" / "quickstart-base"
@@ -155,6 +158,48 @@ def test_training_problems_are_the_subsets_in_its_order(storage):
     usable = [f"train-{i}" for i in range(12) if i != 3]
     assert [row["problem_id"] for row in large] == permutation(usable, 9)[:6]
     assert large[:3] == small
+
+
+def trained(storage, own_correct):
+    """Commit an SFT run of the base model that measured its policy; return its key."""
+    stage = FrozenStage(kind=StageKind.SFT, name="sft", key=f"sft-{own_correct}", params={}, storage=storage)
+    counts = {"validation_problems": 500, "validation_correct": 150, "train_problems": 200}
+    summary = {"policy": {"epoch": 16, **counts, "train_correct": own_correct}}
+    files = {f"policy/{path.name}": path for path in BASE.iterdir() if path.is_file()}
+    store = open_store(storage)
+    finish_block(store, stage, 0, 1, Output(files=files, summary=summary), Path(storage.uri.removeprefix("file://")))
+    commit(store, stage, 1)
+    return stage.key
+
+
+@pytest.mark.parametrize(("own_correct", "warned"), [(174, True), (70, False)])
+def test_a_policy_that_knows_its_problems_by_heart_is_warned_of(storage, caplog, own_correct, warned):
+    told = []
+
+    class Listener:
+        def update(self, done, total, unit, **detail):
+            told.append(detail)
+
+    policy = trained(storage, own_correct)
+    stage = FrozenStage(
+        kind=StageKind.SAMPLE,
+        name="sample",
+        key=f"sample-{own_correct}",
+        params=params(split="train", subset=p.SubsetParams(size=6, seed=9)).model_dump(),
+        inputs={"problems": "problems-0", "policy": policy},
+        storage=storage,
+        block_rows=2,
+    )
+    with caplog.at_level(logging.WARNING, "misstep"):
+        assert run_stage(stage, progress=Listener()).blocks_run == 3
+    short = "over-trained: 87% of own problems, 30% of others"
+    assert {detail.get("warning") for detail in told} == {short if warned else None}
+    said = [r.getMessage() for r in caplog.records if "by heart" in r.getMessage()]
+    assert len(said) == warned, "once a process"
+    if warned:
+        assert said[0].startswith(
+            "The policy of 6 problems (seed 9) solves 87% of its own training problems and 30% of"
+        )
 
 
 def test_a_limit_takes_the_first_problems(storage):

@@ -106,6 +106,17 @@ _STRIDES = {
 _TWO_SFT = [{"name": "a", "method": "sft"}, {"name": "b", "method": "sft"}]
 
 GOOD = [
+    Case(
+        "rounds, in any order",
+        {
+            "arms": [
+                {"name": "third", "method": "dpo", "pairs": "random", "from": "second", "sizes": [4000]},
+                {"name": "second", "method": "rft", "from": "first"},
+                {"name": "sft", "method": "sft"},
+                {"name": "first", "method": "dpo", "pairs": "shared-prefix", "from": "sft", "sizes": [1000]},
+            ]
+        },
+    ),
     Case("all that rules look at", {}),
     Case(
         "nothing but what is needed",
@@ -291,6 +302,10 @@ BAD = [
         {**_STRIDES, "arms.2.pairs": "oracle-pit"},
         "not known for problems that a teacher writes; set teacher.newProblemsPerSeed to 0",
     ),
+    Case("SFT from an arm", {"arms.0.from": "dpo"}, "from belongs to methods rft and dpo"),
+    Case("from no arm", {"arms.1.from": "dop"}, "from that names no arm", "arm rft has from: dop, which is no arm"),
+    Case("from itself", {"arms.2.from": "dpo"}, "arms start from one another in a circle"),
+    Case("a circle", {"arms.1.from": "dpo", "arms.2.from": "rft"}, "arms start from one another in a circle"),
     Case("an arm's own size", {"arms.2.sizes": [1000, 7]}, "sizes that problems.sizes lacks"),
     Case("a seed twice", {"seeds": [1, 1]}, "seeds must be different numbers of zero or more"),
     Case("a seed below zero", {"seeds": [-1]}, "seeds must be different numbers of zero or more"),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from misstep.artifacts.progress import Heartbeat
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.kept import PlanUnreadable
 from misstep_operator.observed import JobState, JobView, StoreView, Trouble
@@ -36,6 +37,33 @@ def test_stages_start_as_their_inputs_are_there_until_the_report() -> None:
     assert world.condition("Succeeded")["status"] == "True"
     assert world.status["report"] == f"s3://bucket/prefix/{PLAN.report.key}/report.html"
     assert len(world.created) == len(PLAN.stages)
+
+
+def test_warnings_stand_beside_their_stages_also_while_the_store_is_silent() -> None:
+    world = World()
+    while "sample-d100-s0" not in world.status.get("stage", ""):
+        world.step()
+        for name in world.active():
+            if world.jobs[name].stage != "sample-d100-s0":
+                world.finish(name)
+    policy, sampled = (PLAN.stage(name).key for name in ("sft-d100-s0", "sample-d100-s0"))
+    world.warnings[policy] = "The policy knows its problems."
+    beat = Heartbeat(shard=0, done=1, total=4, unit="samples", updated=world.now, detail={"warning": "over-trained"})
+    world.beats[sampled] = [beat]
+
+    def said() -> dict[str, str]:
+        return {s["key"]: s["message"] for s in world.status["stages"] if "message" in s}
+
+    world.settle()
+    assert said() == {policy: "The policy knows its problems.", sampled: "over-trained"}
+    world.store_error = "no answer"
+    world.settle()
+    assert said() == {policy: "The policy knows its problems."}, "remembered"
+    world.store_error = ""
+    world.warnings.clear()
+    world.settle()
+    assert said() == {sampled: "over-trained"}
+    assert world.status["why"] == "", "a warning stands in nobody's way"
 
 
 def test_nothing_starts_before_its_generation_is_answered() -> None:

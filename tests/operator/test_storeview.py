@@ -31,11 +31,28 @@ def test_accuracies_come_with_the_report_and_are_read_once(tmp_path: Path) -> No
     assert stores.look(plan, []).accuracies == {("dpo", "100"): 0.25}
 
 
+def test_policies_that_know_their_problems_by_heart_are_warned_of_and_read_once(tmp_path: Path) -> None:
+    storage = Storage(uri=tmp_path.as_uri())
+    plan = Plan(experiment="e", stages=tuple(stage.model_copy(update={"storage": storage}) for stage in PLAN.stages))
+    stores, store, sft = Stores(), open_store(storage), plan.stage("sft-d100-s0")
+    scores = {"validation_problems": 500, "validation_correct": 150, "train_problems": 200, "train_correct": 174}
+    receipt = m.Receipt(block=0, blocks=1, parts=(), summary={"policy": scores}, tools={}, seconds=0.0)
+    assert stores.look(plan, [sft.key]).warnings == {}
+    m.put_receipt(store, sft.key, receipt)
+    m.commit(store, sft, 1)
+    warnings = stores.look(plan, [sft.key]).warnings
+    assert warnings.keys() == {sft.key}
+    assert warnings[sft.key].startswith("The policy of 100 problems (seed 0) solves 87% of its own training problems")
+    store.put(f"{sft.key}/manifest.json", b"no manifest")
+    assert stores.look(plan, []).warnings == warnings
+
+
 def test_what_is_remembered_of_stores_does_not_grow_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storeview, "_CONNECTIONS", 2)
     monkeypatch.setattr(storeview, "_REPORTS", 2)
+    monkeypatch.setattr(storeview, "_POLICIES", 2)
     now = 0.0
     stores = Stores(clock=lambda: now)
     for number in range(4):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from misstep.artifacts.progress import Heartbeat
 from misstep.plan.frozen import External
 from misstep.plan.planner import Plan, plan
 from misstep.spec import parse_experiment
@@ -54,6 +55,8 @@ class World:
     jobs: dict[str, JobView] = field(default_factory=dict)
     committed: set[str] = field(default_factory=set)
     store_error: str = ""
+    warnings: dict[str, str] = field(default_factory=dict)
+    beats: dict[str, list[Heartbeat]] = field(default_factory=dict)
     taken: dict[str, str] = field(default_factory=dict)
     now: float = 1_000_000.0
     created: list[str] = field(default_factory=list)
@@ -62,7 +65,9 @@ class World:
         view = ExperimentView(
             "ns", "e", "uid", self.generation, self.suspend, self.status, retry=self.retry, attempts=self.attempts
         )
-        store = StoreView(error=self.store_error) if self.store_error else StoreView(frozenset(self.committed))
+        store = StoreView(frozenset(self.committed), self.beats, warnings=self.warnings)
+        if self.store_error:
+            store = StoreView(error=self.store_error)
         return Observed(view, self.plan, tuple(self.jobs.values()), dict(self.taken), store, self.now)
 
     def step(self) -> Decision:

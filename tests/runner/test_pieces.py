@@ -57,7 +57,7 @@ def test_the_longest_training_of_the_quickstart_starts_first(tmp_path: Path) -> 
     assert graph.path_cost[largest] > graph.path_cost[smallest]
     # What others wait for goes before what nothing waits for but its own score.
     sampled = next(one for one in plan.stages if one.name.startswith("sample-"))
-    policy = plan.by_key[sampled.inputs["model"]].name
+    policy = plan.by_key[sampled.inputs["policy"]].name
     assert graph.path_cost[policy] > graph.path_cost[sampled.name]
 
 
@@ -102,6 +102,8 @@ def test_a_heartbeat_reads_well() -> None:
     assert describe(beat()) == "50/200 samples"
     assert describe(beat(rate=10.0)) == "50/200 samples, 10/s, 15 s left"
     assert describe(beat(rate=2.5, blocks=4, blocks_done=2)) == "56%, 50/200 samples, 2.5/s, 2 min 20 s left"
+    warned = beat(detail={"warning": "over-trained: 87% of own problems, 30% of others"})
+    assert describe(warned) == "50/200 samples, over-trained: 87% of own problems, 30% of others"
     assert describe(beat(rate=10.0, detail={"dropped": 1200, "loss": 0.5})) == (
         "50/200 samples, 10/s, 15 s left, 1,200 rows dropped"
     )

@@ -68,7 +68,8 @@ class InCluster:
                 stage=str(entry.get("name", "")),
                 key=str(entry.get("key", "")),
                 state=entry.get("state", "waiting"),
-                detail="; ".join(filter(None, (_percent(entry), _attempt(entry), str(entry.get("message", ""))))),
+                detail="; ".join(filter(None, (_percent(entry), _attempt(entry), _obstacle(entry)))),
+                warning=_message(entry) if entry.get("state") == "done" else "",
             )
             for entry in self.status.get("stages") or ()
         ]
@@ -144,6 +145,15 @@ def _program() -> str:
     if found is None:
         raise BadInput("kubectl", "not found", "Install it, or leave --namespace out to look at runs of this machine.")
     return found
+
+
+def _message(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("message", ""))
+
+
+def _obstacle(entry: Mapping[str, Any]) -> str:
+    """What a stage says that is not done; of a finished one a message is a warning."""
+    return "" if entry.get("state") == "done" else _message(entry)
 
 
 def _percent(entry: Mapping[str, Any]) -> str:

@@ -64,6 +64,9 @@ def _show_rows(experiment: str, found: list[Row], last: str, *, as_json: bool) -
         table.add_row(row.stage, state, row.took, escape(row.detail))
     out = console()
     out.print(table)
+    for row in found:
+        if row.warning:
+            out.print(f"\n[yellow]warning[/yellow]: {escape(row.warning)}")
     done = sum(row.state == "done" for row in found)
     out.print(f"\n{experiment}: {done} of {len(found)} stages done; {last}", markup=False)
 

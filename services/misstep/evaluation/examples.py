@@ -30,6 +30,8 @@ class Example:
     gold: str
     size: int
     seed: int
+    from_arm: str | None
+    """The arm whose model the policy is; None for SFT's policy."""
     q_start: float | None
     steps: tuple[StepView, ...]
     reason: str | None
@@ -148,6 +150,7 @@ def _example(
         gold=gold,
         size=point.size,
         seed=point.seed,
+        from_arm=point.from_arm,
         q_start=row["q"][0] if row["q"] else None,
         steps=tuple(
             StepView(text, row["q"][number], number == row["pit"]) for number, text in enumerate(row["step_texts"], 1)

@@ -14,6 +14,7 @@ from misstep.evaluation.results import (
     Answers,
     Credit,
     PairYield,
+    PolicyScores,
     Problems,
     PromptRecord,
     Sampled,
@@ -82,13 +83,14 @@ def gather(ctx: StageContext, grid: tuple[GridPoint, ...]) -> Gathered:
 
 
 def distinct(ctx: StageContext, grid: tuple[GridPoint, ...], name: str) -> Iterator[tuple[str, GridPoint]]:
-    """Yield each artifact of a kind once, with the first grid point that uses it, by size and seed."""
+    """Yield each artifact of a kind once, with the first grid point that uses it: by size and seed, then in the order
+    of the grid."""
     found: dict[str, tuple[str, GridPoint]] = {}
     for index, point in enumerate(grid):
         role = f"{name}_{index}"
         if ctx.has(role):
             found.setdefault(ctx.stage.inputs[role], (role, point))
-    yield from sorted(found.values(), key=lambda item: (item[1].size, item[1].seed, item[0]))
+    yield from sorted(found.values(), key=lambda item: (item[1].size, item[1].seed))
 
 
 def _prompt(ctx: StageContext, points: int) -> PromptRecord | None:
@@ -130,7 +132,15 @@ def _sampled(ctx: StageContext, role: str, point: GridPoint) -> Sampled:
     """``verify``'s summary: ``samples``, ``cut_off``, and ``verdicts`` with the counts that are not zero."""
     summary = ctx.manifest_summary(role)
     answers = _answers(summary.get("verdicts", {}), summary.get("samples", 0), summary.get("cut_off", 0))
-    return Sampled(size=point.size, seed=point.seed, answers=answers)
+    policy = f"policy_{role.rpartition('_')[2]}"
+    scores = ctx.manifest_summary(policy).get("policy") if ctx.has(policy) else None
+    return Sampled(
+        size=point.size,
+        seed=point.seed,
+        from_arm=point.from_arm,
+        answers=answers,
+        scores=None if scores is None else PolicyScores(**{name: scores[name] for name in PolicyScores.model_fields}),
+    )
 
 
 def _credit(ctx: StageContext, role: str, point: GridPoint) -> Credit:
@@ -139,6 +149,7 @@ def _credit(ctx: StageContext, role: str, point: GridPoint) -> Credit:
     return Credit(
         size=point.size,
         seed=point.seed,
+        from_arm=point.from_arm,
         outcome=summary["outcome"],
         estimator=summary["estimator"],
         pit_steps={int(step): count for step, count in summary["pit_step"].items()},
@@ -182,6 +193,7 @@ def _training(ctx: StageContext, role: str) -> Training:
     log = ctx.read(role, "log", ["step", "epoch", "loss"]).to_pylist()
     scored = ctx.read(role, "selection").to_pylist()
     chosen = next((row for row in scored if row["chosen"]), None)
+    policy = next((row for row in scored if row["policy"]), None)
     steps = log[-1]["step"] if log else 0
     return Training(
         trained=summary["trained"],
@@ -194,15 +206,21 @@ def _training(ctx: StageContext, role: str) -> Training:
         epochs=log[-1]["epoch"] if log else None,
         scored_epochs=tuple(row["epoch"] for row in scored),
         best_epoch=chosen["epoch"] if chosen else None,
-        validation=_share(chosen) if chosen and chosen["problems"] else None,
+        validation=_share(chosen, "") if chosen else None,
+        policy_epoch=policy["epoch"] if policy else None,
+        policy_validation=_share(policy, "") if policy else None,
+        policy_train=_share(policy, "train_") if policy else None,
         first_loss=log[0]["loss"] if log else None,
         last_loss=log[-1]["loss"] if log else None,
     )
 
 
-def _share(row: Mapping[str, Any]) -> Estimate:
-    share = row["correct"] / row["problems"]
-    return Estimate(share, *wilson(share, row["problems"]))
+def _share(row: Mapping[str, Any], split: str) -> Estimate | None:
+    problems = row[f"{split}problems"]
+    if not problems:
+        return None
+    share = row[f"{split}correct"] / problems
+    return Estimate(share, *wilson(share, problems))
 
 
 def _problems(ctx: StageContext) -> Problems:

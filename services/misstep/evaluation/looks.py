@@ -33,7 +33,9 @@ def looks(results: Results) -> dict[str, Look]:
         if arm == results.yardstick:
             found[arm] = Look(INK, "o")
         else:
-            found[arm] = Look(_SERIES[others % len(_SERIES)], _MARKERS[others % len(_MARKERS)])
+            # Once all colours are used they come again with other markers: sixteen arms all look different.
+            marker = others + others // len(_SERIES)
+            found[arm] = Look(_SERIES[others % len(_SERIES)], _MARKERS[marker % len(_MARKERS)])
             others += 1
     return found
 

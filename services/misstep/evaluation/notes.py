@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from misstep.evaluation import wording as w
 from misstep.evaluation.results import Results
+from misstep.plan.overtrained import Accuracy, Known, measured, policy_name, warning, warning_of_samples
 from misstep.plan.params import FEW_STEPS, MANY_DROPPED, GridPoint
 
 FEW_PROBLEMS = 400
@@ -25,6 +26,7 @@ def find_notes(results: Results, unsampled: Sequence[GridPoint]) -> list[str]:
         *_chance(results),
         *_curve(results),
         *_nothing_to_learn_from(results),
+        *_by_heart(results),
         *_untrained(results),
         *_few_steps(results),
         *_dropped(results),
@@ -90,7 +92,7 @@ def _curve(results: Results) -> Iterator[str]:
 def _nothing_to_learn_from(results: Results) -> Iterator[str]:
     for sampled in results.sampled:
         a = sampled.answers
-        who = f"The policy of {w.counted(sampled.size, 'problem')} (seed {sampled.seed})"
+        who = w.sentence(policy_name(sampled.size, sampled.seed, sampled.from_arm))
         if a.samples and not a.correct:
             yield (
                 f"{who} solved none of its own training problems in {w.counted(a.samples, 'sample')}: there are no "
@@ -101,8 +103,32 @@ def _nothing_to_learn_from(results: Results) -> Iterator[str]:
     for credit in results.credit:
         if credit.negatives and not credit.pits:
             yield (
-                f"Credit found no pit at {w.counted(credit.size, 'problem')} (seed {credit.seed}): {credit.outcome}."
+                f"Credit found no pit for {policy_name(credit.size, credit.seed, credit.from_arm)}: {credit.outcome}."
             )
+
+
+def _by_heart(results: Results) -> Iterator[str]:
+    """Policies that solve far more of their own training problems than of others.
+
+    SFT measured that of its own policy. Of another, the samples on training problems stand beside the test accuracy of
+    the model that it is.
+    """
+    tested = {(p.arm, p.size, p.seed): p for p in results.points}
+    for sampled in results.sampled:
+        who = policy_name(sampled.size, sampled.seed, sampled.from_arm)
+        if sampled.scores is not None:
+            known = measured({"policy": sampled.scores.model_dump()})
+            if known is not None and known.by_heart:
+                yield warning(who, known)
+            continue
+        model = tested.get((sampled.from_arm or results.yardstick or "", sampled.size, sampled.seed))
+        answers = sampled.answers
+        if model is None or not answers.samples:
+            continue
+        own = Accuracy(answers.correct / answers.samples, sampled.size)
+        known = Known(own, Accuracy(model.pass_at[1].value, model.problems))
+        if known.by_heart:
+            yield warning_of_samples(who, known, f"spec.training.{model.method}")
 
 
 def _untrained(results: Results) -> Iterator[str]:

@@ -42,6 +42,12 @@ class Training(_Record):
     best_epoch: int | None = None
     validation: Estimate | None = None
     """Sampled accuracy of the chosen checkpoint on validation problems."""
+    policy_epoch: int | None = None
+    """For SFT: the epoch of the checkpoint that is the policy."""
+    policy_validation: Estimate | None = None
+    """Sampled accuracy of the policy on validation problems, ..."""
+    policy_train: Estimate | None = None
+    """... and on its own training problems."""
     first_loss: float | None = None
     last_loss: float | None = None
 
@@ -80,10 +86,12 @@ class PairYield(_Record):
 
 
 class Credit(_Record):
-    """What credit cost and found, for one size and seed."""
+    """What credit cost and found, for the policy of one size and seed."""
 
     size: int
     seed: int
+    from_arm: str | None = None
+    """The arm whose model the policy is; None for SFT's policy."""
     negatives: int
     pits: int
     outcome: str
@@ -110,12 +118,26 @@ class Credit(_Record):
     """Those among them that the engine did not have to read again."""
 
 
+class PolicyScores(_Record):
+    """What the SFT run measured of the policy, one answer to each problem at the temperature of evaluation."""
+
+    epoch: int
+    validation_problems: int
+    validation_correct: int
+    train_problems: int
+    train_correct: int
+
+
 class Sampled(_Record):
-    """What the SFT policy of one size and seed answered to its own training problems."""
+    """What the policy of one size and seed answered to its own training problems."""
 
     size: int
     seed: int
+    from_arm: str | None = None
+    """The arm whose model the policy is; None for SFT's policy."""
     answers: Answers
+    scores: PolicyScores | None = None
+    """For SFT's policy, where checkpoints were scored."""
 
 
 class PromptRecord(_Record):

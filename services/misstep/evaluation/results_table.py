@@ -29,7 +29,7 @@ def summary_rows(results: Results) -> list[SummaryRow]:
     """
     return [
         SummaryRow(
-            cell.arm,
+            cell.arm if cell.from_arm is None else f"{cell.arm} (from {cell.from_arm})",
             f"{cell.size:,}",
             wording.plus_minus(cell.accuracy),
             wording.ratio(cell.worth.error_ratio),
@@ -57,6 +57,7 @@ def _csv_row(point: Point, cell: Cell) -> dict[str, object]:
         "arm": point.arm,
         "method": point.method,
         "layout": point.layout or "",
+        "from": point.from_arm or "",
         "size": point.size,
         "seed": point.seed,
         "test_problems": point.problems,
@@ -71,6 +72,7 @@ def _csv_row(point: Point, cell: Cell) -> dict[str, object]:
         "optimiser_steps": point.training.kept_steps,
         "best_epoch": _blank(point.training.best_epoch),
         **_csv_estimate("validation", point.training.validation),
+        "policy_epoch": _blank(point.training.policy_epoch),
         "pairs": _blank(point.pairs.pairs if point.pairs else None),
         **_csv_estimate("error_ratio", cell.worth.error_ratio),
     }

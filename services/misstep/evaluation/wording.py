@@ -32,6 +32,16 @@ OPPONENTS: dict[str | None, str] = {
 """Layout without credit -> what its pairs are, where a credited arm is compared with it."""
 
 
+def learns_from(method: str, layout: str | None, from_arm: str | None) -> str:
+    """Say what an arm learns from, and which model it starts from where that is another arm's."""
+    text = METHODS.get((method, layout), method)
+    if from_arm is None:
+        return text
+    if method == "rft":
+        return f"{text}; that policy is {from_arm}, and training starts from the base model"
+    return f"{text}, starting from {from_arm}"
+
+
 def percent(share: float) -> str:
     """Write a share in [0, 1] with one decimal: ``32.4%``."""
     return f"{100 * share:.1f}%"

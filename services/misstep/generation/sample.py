@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from functools import cached_property
@@ -16,11 +17,14 @@ from misstep.generation.presets import prompt_record
 from misstep.generation.prompts import PromptBuilder, check_taught_end
 from misstep.generation.seeds import sample_seed
 from misstep.generation.subset import train_subset
+from misstep.plan.overtrained import measured, policy_name, warning
 from misstep.plan.params import SampleParams
 from misstep.stages.context import Output, StageContext, Work
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_log = logging.getLogger(__name__)
 
 
 def open_work(ctx: StageContext) -> Work:
@@ -77,6 +81,17 @@ class _Sample:
         builder = PromptBuilder(engine.tokenizer, self.params.prompt, engine.end_ids)
         check_taught_end(builder, engine.end_ids)
         return builder
+
+    @cached_property
+    def warning(self) -> dict[str, str]:
+        """What progress says of a policy that knows its training problems by heart; the log says it in full."""
+        known = measured(self.ctx.manifest_summary("policy")) if self.role == "policy" and self.params.subset else None
+        if known is None or not known.by_heart:
+            return {}
+        assert self.params.subset is not None
+        who = policy_name(self.params.subset.size, self.params.subset.seed)
+        _log.warning("%s", warning(who, known))
+        return {"warning": known.short}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -140,7 +155,7 @@ class _Sample:
             tokens += sum(len(c.token_ids) for c in completions)
             rate = tokens / max(time.monotonic() - start, 1e-3)
             done = before + len(found) * self.params.samples
-            self.ctx.progress.update(done, total, "samples", tokens_per_second=round(rate))
+            self.ctx.progress.update(done, total, "samples", tokens_per_second=round(rate), **self.warning)
             if len(found) == wanted:
                 break
             self._fill(block)

@@ -349,7 +349,8 @@ class GridPoint(Params):
 
 class ReportParams(Params):
     """Inputs, per grid point i: ``score_i`` and ``model_i``; ``pairs_i`` where it has pairs, ``credit_i`` where it has
-    credit, ``samples_i``/``verdicts_i`` where it learns from samples; and ``problems`` once."""
+    credit, ``samples_i``/``verdicts_i`` where it learns from samples, and ``policy_i``, the run that its policy comes
+    from; and ``problems`` once."""
 
     title: str
     grid: tuple[GridPoint, ...]

@@ -9,6 +9,7 @@ from itertools import chain
 from pydantic import BaseModel, ConfigDict
 
 from misstep.credit.layout_names import FROM_CREDIT
+from misstep.errors import BadInput
 from misstep.plan import params as p
 from misstep.plan.frozen import External, FrozenStage, StageKind, Storage, stage_key
 from misstep.plan.given import given_resources
@@ -60,8 +61,11 @@ def plan(experiment: Experiment, externals: Mapping[str, External]) -> Plan:
 
     Returns:
         The plan. Stages that several grid points need stand in it once: problems for all, samples and verdicts and
-        credit for all arms of one size and seed. Each size has a policy of its own, so samples are never shared
-        between sizes.
+        credit for all arms of one size and seed that start from the same model. Each size has a policy of its own, so
+        samples are never shared between sizes.
+
+    Raises:
+        BadInput: names of arms that give two stages one name.
     """
     builder = _Builder(experiment, externals)
     builder.report(builder.points())
@@ -116,6 +120,9 @@ class _Builder:
         self.judging = judging
         self.translate = Translator(experiment.spec, judging)
         self.stages: dict[str, FrozenStage] = {}
+        self._names: set[str] = set()
+        self._trained: dict[tuple[str, int, int], dict[str, str]] = {}
+        self._sft = next(arm for arm in experiment.spec.arms if arm.method == "sft")
         self.storage = storage_of(experiment)
         sources = {role: e for role, e in externals.items() if role.startswith("source_")}
         if judging is not None:
@@ -134,11 +141,19 @@ class _Builder:
         externals: Mapping[str, External] | None = None,
         after: tuple[str, ...] = (),
     ) -> str:
-        """Add a stage unless it is there, and return its key."""
+        """Add a stage unless it is there, and return its key.
+
+        Raises:
+            BadInput: another stage has that name, since an arm's name reads like the beginning of one.
+        """
         outside = dict(externals or {})
         frozen_params = params.model_dump(mode="json")
         key = stage_key(kind, frozen_params, inputs, outside)
         if key not in self.stages:
+            if name in self._names:
+                fix = "Two stages would have this name: rename the arm whose name begins as a kind of stage."
+                raise BadInput("spec.arms", name, fix)
+            self._names.add(name)
             given = given_resources(self.spec, kind)
             self.stages[key] = FrozenStage(
                 kind=kind,
@@ -186,56 +201,75 @@ class _Builder:
             for size in self.spec.problems.sizes:
                 for arm in self.spec.arms:
                     if arm.sizes is None or size in arm.sizes:
-                        point = p.GridPoint(arm=arm.name, method=arm.method, layout=arm.pairs, size=size, seed=seed)
+                        point = p.GridPoint(
+                            arm=arm.name,
+                            method=arm.method,
+                            layout=arm.pairs,
+                            size=size,
+                            seed=seed,
+                            from_arm=self.start_of(arm),
+                        )
                         found[point] = self.point(arm, size, seed)
         return found
 
     def point(self, arm: Arm, size: int, seed: int) -> dict[str, str]:
         """Add all that one grid point needs; return role -> key of what the report reads of it."""
-        suffix = f"d{size}-s{seed}"
-        name = f"{arm.name}-{suffix}"
-        found: dict[str, str] = {}
-        match arm.method:
-            case "sft":
-                found["model"] = self.sft(name, arm, size, seed)
-            case "rft":
-                found |= self.sampled(size, seed)
-                inputs = {"problems": self.problems, **found}
-                params = self.translate.rft(arm, size, seed)
-                found["model"] = self.add(StageKind.RFT, name, params, inputs, self._base_model, (self.inspected,))
-            case "dpo":
-                found |= self.sampled(size, seed)
-                if arm.pairs in FROM_CREDIT:
-                    found["credit"] = self.credit(size, seed)
-                inputs = {"problems": self.problems, "policy": self.policy(size, seed), **found}
-                found["pairs"] = self.add(StageKind.PAIRS, f"pairs-{name}", self.translate.pairs(arm, seed), inputs)
-                inputs = {k: inputs[k] for k in ("problems", "policy")} | {"pairs": found["pairs"]}
-                found["model"] = self.add(StageKind.DPO, name, self.translate.dpo(arm, seed), inputs)
-        return found | {"score": self.score(name, found["model"], seed)}
+        found = self.trained(arm, size, seed)
+        return found | {"score": self.score(f"{arm.name}-d{size}-s{seed}", found["model"], seed)}
 
-    def sft(self, name: str, arm: Arm, size: int, seed: int) -> str:
-        params = self.translate.sft(arm, size, seed)
-        inputs = {"problems": self.problems}
-        return self.add(StageKind.SFT, name, params, inputs, self._base_model, (self.inspected,))
+    def trained(self, arm: Arm, size: int, seed: int) -> dict[str, str]:
+        """Add an arm's model and all that leads to it, also at a size that the arm itself skips; return role -> key."""
+        at = (arm.name, size, seed)
+        if at not in self._trained:
+            self._trained[at] = self._train(arm, size, seed)
+        return dict(self._trained[at])
 
-    def policy(self, size: int, seed: int) -> str:
-        """The run that pi_sft of one size and seed comes from: the SFT arm's own, also where that arm skips the size.
+    def _train(self, arm: Arm, size: int, seed: int) -> dict[str, str]:
+        name = f"{arm.name}-d{size}-s{seed}"
+        if arm.method == "sft":
+            params, inputs = self.translate.sft(arm, size, seed), {"problems": self.problems}
+            return {"model": self.add(StageKind.SFT, name, params, inputs, self._base_model, (self.inspected,))}
+        start = self.start_of(arm)
+        policy, found = self.policy(start, size, seed), self.sampled(start, size, seed)
+        if arm.method == "rft":
+            params = self.translate.rft(arm, size, seed)
+            inputs = {"problems": self.problems, **found}
+            found["model"] = self.add(StageKind.RFT, name, params, inputs, self._base_model, (self.inspected,))
+        else:
+            if arm.pairs in FROM_CREDIT:
+                found["credit"] = self.credit(start, size, seed)
+            inputs = {"problems": self.problems, "policy": policy}
+            found["pairs"] = self.add(StageKind.PAIRS, f"pairs-{name}", self.translate.pairs(arm, seed), inputs | found)
+            inputs |= {"pairs": found["pairs"]}
+            found["model"] = self.add(StageKind.DPO, name, self.translate.dpo(arm, seed), inputs)
+        return found | {"policy": policy}
 
-        As an input it has the role ``policy``, which stands for the checkpoint that `PolicyParams` chose."""
-        arm = next(a for a in self.spec.arms if a.method == "sft")
-        return self.sft(f"{arm.name}-d{size}-s{seed}", arm, size, seed)
+    def start_of(self, arm: Arm) -> str | None:
+        """The name of the arm whose model is an arm's policy; None where that is SFT's policy."""
+        return None if arm.from_arm == self._sft.name else arm.from_arm
 
-    def sampled(self, size: int, seed: int) -> dict[str, str]:
-        suffix = f"d{size}-s{seed}"
-        inputs = {"problems": self.problems, "policy": self.policy(size, seed)}
+    def policy(self, start: str | None, size: int, seed: int) -> str:
+        """The run that a policy comes from, also where that arm skips the size.
+
+        As an input it has the role ``policy``. Of SFT's run that stands for the checkpoint that `PolicyParams` chose,
+        of another arm's for its model.
+        """
+        arm = self._sft if start is None else next(a for a in self.spec.arms if a.name == start)
+        return self.trained(arm, size, seed)["model"]
+
+    def sampled(self, start: str | None, size: int, seed: int) -> dict[str, str]:
+        suffix = _of_policy(start, size, seed)
+        inputs = {"problems": self.problems, "policy": self.policy(start, size, seed)}
         samples = self.add(StageKind.SAMPLE, f"sample-{suffix}", self.translate.sample(size, seed), inputs)
         inputs = {"problems": self.problems, "samples": samples}
         verdicts = self.add(StageKind.VERIFY, f"verify-{suffix}", self.translate.verify(), inputs)
         return {"samples": samples, "verdicts": verdicts}
 
-    def credit(self, size: int, seed: int) -> str:
-        inputs = {"problems": self.problems, "policy": self.policy(size, seed), **self.sampled(size, seed)}
-        return self.add(StageKind.CREDIT, f"credit-d{size}-s{seed}", self.translate.credit(seed), inputs)
+    def credit(self, start: str | None, size: int, seed: int) -> str:
+        policy, sampled = self.policy(start, size, seed), self.sampled(start, size, seed)
+        inputs = {"problems": self.problems, "policy": policy, **sampled}
+        name = f"credit-{_of_policy(start, size, seed)}"
+        return self.add(StageKind.CREDIT, name, self.translate.credit(seed), inputs)
 
     def score(self, name: str, model: str, seed: int) -> str:
         inputs = {"problems": self.problems, "model": model}
@@ -250,3 +284,8 @@ class _Builder:
         roles = {f"{role}_{i}": key for i, found in enumerate(points.values()) for role, key in found.items()}
         inputs = {"problems": self.problems, **roles}
         self.add(StageKind.REPORT, "report", self.translate.report(tuple(points)), inputs)
+
+
+def _of_policy(start: str | None, size: int, seed: int) -> str:
+    """The end of the names of stages that run a policy of another method than SFT, or SFT's."""
+    return f"d{size}-s{seed}" if start is None else f"{start}-d{size}-s{seed}"

@@ -97,7 +97,7 @@ class Board:
 
 def describe(heartbeat: Heartbeat | None) -> str:
     """``1,200/4,000 samples, 85/s, 33 s left``; for several blocks the share of all of them stands first. Rows that a
-    training dropped stand last."""
+    training dropped and what a stage warns of stand last."""
     if heartbeat is None:
         return ""
     parts = [f"{heartbeat.done:,}/{heartbeat.total:,} {heartbeat.unit}"]
@@ -111,6 +111,9 @@ def describe(heartbeat: Heartbeat | None) -> str:
     dropped = heartbeat.detail.get("dropped")
     if isinstance(dropped, int | float) and dropped:
         parts.append(f"{dropped:,.0f} rows dropped")
+    warning = heartbeat.detail.get("warning")
+    if isinstance(warning, str) and warning:
+        parts.append(warning)
     return ", ".join(parts)
 
 

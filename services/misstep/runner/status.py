@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from misstep.artifacts.manifest import Manifest
 from misstep.artifacts.progress import Heartbeat
+from misstep.plan.overtrained import measured, policies, stage_warning
 from misstep.plan.planner import Plan
 from misstep.runner.board import describe, duration, figures
 
@@ -36,6 +37,8 @@ class Row:
     took: str = ""
     """How long its blocks took, all together; of an unfinished stage, how long its processes ran here."""
     detail: str = ""
+    warning: str = ""
+    """What its result warns of, in full."""
 
     def as_dict(self) -> dict[str, str]:
         """As JSON-like data."""
@@ -53,12 +56,14 @@ def look(plan: Plan, watch: Watch, run: Mapping[str, Any] | None, now: float) ->
     seconds, errors, running = _from_events(run or {})
     done = {stage.name for stage in plan.stages if stage.key in committed}
     manifests = watch.manifests(sorted(committed))
+    of_policies = policies(plan.stages)
     rows = []
     for stage in plan.stages:
         if stage.name in done:
             manifest = manifests[stage.key]
             took = duration(manifest.timings.seconds)
-            rows.append(Row(stage.name, stage.key, "done", took, figures(manifest.summary)))
+            warning = stage_warning(stage, measured(manifest.summary)) if stage.key in of_policies else ""
+            rows.append(Row(stage.name, stage.key, "done", took, figures(manifest.summary), warning))
             continue
         took = duration(seconds[stage.name]) if stage.name in seconds else ""
         beats = [beat for beat in watch.heartbeats(stage.key) if now - beat.updated < FRESH_SECONDS]

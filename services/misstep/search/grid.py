@@ -1,7 +1,7 @@
 """What a search tries: the arms of an Experiment, each with every setting of its method's grid. Pure.
 
 Arms are searched in rounds. Those of one round start from models whose settings earlier rounds have frozen: first SFT,
-then the methods that start from its model.
+then the methods that start from its model, then arms that start from one of these.
 """
 
 from __future__ import annotations
@@ -52,12 +52,10 @@ def with_setting(arm: Arm, setting: Setting, name: str | None = None) -> Arm:
 
 
 def starts_from(arm: Arm, arms: Sequence[Arm]) -> str | None:
-    """Name the arm whose model an arm is sampled from or starts from; None for SFT, which starts from the base model.
-
-    This is the one place that knows: an arm that may start from another arm's model returns that arm here, and is then
-    searched in a later round.
-    """
-    return None if arm.method == "sft" else next(other.name for other in arms if other.method == "sft")
+    """Name the arm whose model is an arm's policy; None for SFT, which starts from the base model."""
+    if arm.method == "sft":
+        return None
+    return arm.from_arm or next(other.name for other in arms if other.method == "sft")
 
 
 def rounds(arms: Sequence[Arm]) -> list[list[Arm]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -9,6 +10,8 @@ from pydantic import Field, model_validator
 from misstep.credit.layout_names import Layout
 from misstep.spec.fields import Count, Name, SpecModel
 from misstep.spec.training import DpoTraining, RftTraining, SftTraining
+
+SFT_HAS_NO_FROM = "from belongs to methods rft and dpo: sft starts from the base model and samples nothing; remove it"
 
 
 class Arm(SpecModel):
@@ -24,6 +27,11 @@ class Arm(SpecModel):
     `placebo-cut`: as `shared-prefix`, at a step drawn at random in place of the pit; `oracle-pit`: at the true first
     wrong step, for problems of a format that knows it (`strides`). `random` and `edit-distance`: whole solutions
     without credit, the baselines."""
+    from_arm: Name | None = Field(default=None, alias="from")
+    """Another arm, of method `dpo` or `rft`, whose model at the same size and seed is the policy of this one, in place
+    of the policy that SFT made. That model is sampled and credited; `dpo` also starts from it and has it as reference,
+    `rft` trains the base model as always, on its correct solutions. Arms that follow one another are rounds. The name
+    of the arm of method `sft` stands for SFT's policy, as without this field."""
     sizes: list[Count] | None = Field(default=None, max_length=32)
     """Sizes at which this arm runs; by default all."""
     sft: SftTraining | None = None
@@ -34,10 +42,36 @@ class Arm(SpecModel):
     def _method_fits(self) -> Arm:
         if (self.pairs is not None) != (self.method == "dpo"):
             raise ValueError("pairs belongs to method dpo, and dpo needs it")
+        if self.from_arm is not None and self.method == "sft":
+            raise ValueError(SFT_HAS_NO_FROM)
         for other in ("sft", "rft", "dpo"):
             if other != self.method and getattr(self, other) is not None:
                 raise ValueError(f"settings {other} do not belong to method {self.method}")
         return self
+
+
+def check_starts(arms: Sequence[Arm]) -> None:
+    """Check that every ``from`` can be followed to SFT's policy. Names of arms must be different.
+
+    Raises:
+        ValueError: an arm starts from one that is not there, or from itself, directly or through others.
+    """
+    by_name = {arm.name: arm for arm in arms}
+    for arm in arms:
+        if arm.from_arm is not None and arm.from_arm not in by_name:
+            raise ValueError(
+                f"arm {arm.name} has from: {arm.from_arm}, which is no arm of this experiment; there are "
+                f"{', '.join(name for name in by_name if name != arm.name)}"
+            )
+    for arm in arms:
+        path = [arm.name]
+        while (before := by_name[path[-1]].from_arm) is not None:
+            path.append(before)
+            if before in path[:-1]:
+                cycle = path[path.index(before) :]
+                raise ValueError(
+                    f"arms start from one another in a circle: {' from '.join(cycle)}; remove from of one of them"
+                )
 
 
 DEFAULT_ARMS = [

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from misstep.credit.layout_names import FROM_ORACLE
 from misstep.problems.oracles import ORACLES
-from misstep.spec.arms import DEFAULT_ARMS, Arm
+from misstep.spec.arms import DEFAULT_ARMS, Arm, check_starts
 from misstep.spec.assumptions import Assumptions
 from misstep.spec.cluster import Cluster
 from misstep.spec.credit import Credit, Pairs
@@ -121,6 +121,7 @@ class ExperimentSpec(SpecModel):
             raise ValueError("arms need different names")
         if [arm.method for arm in self.arms].count("sft") != 1:
             raise ValueError("exactly one arm has method sft: the one that the others are measured against")
+        check_starts(self.arms)
         if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError("seeds must be different numbers of zero or more")
         if self.teacher.model is not None and self.teacher.model.model.name == self.policy.model.name:

@@ -16,6 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from misstep.errors import MisstepError
 from misstep.plan.frozen import StageKind
+from misstep.plan.overtrained import measured, warning
 from misstep.plan.params import FEW_STEPS, OptimiserParams, PolicyParams, SelectionParams
 from misstep.stages.context import Output, StageContext
 from misstep.stages.heartbeat import beat
@@ -28,7 +29,7 @@ from misstep.training.memory import out_of_memory_is_noted
 from misstep.training.ranks import barrier, world
 from misstep.training.rows import PairRow, Rows, SftRow
 from misstep.training.schedule import Schedule, make_schedule
-from misstep.training.selection import Question, Score, Scorer, Selection
+from misstep.training.selection import Question, Score, Scorer, Selection, explain_policy
 from misstep.training.shown import shown_rows
 from misstep.training.tables import log_table, selection_table
 from misstep.training.watch import Keep, Watch
@@ -125,6 +126,8 @@ def _train(ctx: StageContext, start: Start, run: Run, folder: Path) -> Output:
     if not world().first:
         return Output()
     files |= export_model(start, trained, run.optimiser.dtype, probe, folder / "model")
+    if policy is not None and run.policy is not None:
+        _log_policy(policy, run.policy)
     log = log_table(trainer.state.log_history)
     scores = keep.selection.scores
     steps = trainer.state.global_step
@@ -227,6 +230,14 @@ def _about_policy(policy: Score) -> dict[str, Any]:
         "train_problems": policy.train_problems,
         "train_correct": policy.train_correct,
     }
+
+
+def _log_policy(policy: Score, params: PolicyParams) -> None:
+    text, as_asked = explain_policy(policy, params)
+    _log.log(logging.INFO if as_asked else logging.WARNING, "%s", text)
+    known = measured({"policy": _about_policy(policy)})
+    if known is not None and known.by_heart:
+        _log.warning("%s", warning("the policy", known))
 
 
 def _leave_as_it_is(start: Start, run: Run, folder: Path) -> Output:

@@ -61,6 +61,29 @@ def choose_policy(scores: Sequence[Score], params: PolicyParams) -> Score | None
     return min(scores, key=lambda s: (s.gap, s.step), default=None)
 
 
+def explain_policy(policy: Score, params: PolicyParams) -> tuple[str, bool]:
+    """Say which checkpoint is the policy and why; and whether that is as asked: a named epoch, or within the gap."""
+    text = f"the policy is the checkpoint of epoch {policy.epoch}"
+    if policy.problems:
+        text += f", right on {policy.correct / policy.problems:.0%} of {policy.problems} validation problems"
+    if policy.train_problems:
+        text += f" and on {policy.train_correct / policy.train_problems:.0%} of {policy.train_problems} of its own"
+    if params.epoch is not None:
+        return f"{text}: the epoch that spec.training.sft.policy.epoch names", True
+    if policy.gap <= Fraction(params.max_gap_points, 100):
+        return (
+            f"{text}: of the checkpoints whose accuracies differ by {params.max_gap_points} points at most "
+            "(spec.training.sft.policy.maxGapPoints), the best on validation problems",
+            True,
+        )
+    return (
+        f"{text}: no checkpoint that was scored has accuracies within {params.max_gap_points} points of each other "
+        "(spec.training.sft.policy.maxGapPoints), and this one has the smallest difference; score earlier epochs "
+        "(spec.training.sft.selection.epochs)",
+        False,
+    )
+
+
 class Selection:
     """The scorings so far, and what they say: which is best, which is the policy, and whether to go on."""
 
