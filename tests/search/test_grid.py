@@ -25,6 +25,17 @@ def test_sft_is_searched_first_wherever_it_stands() -> None:
     ]
 
 
+def test_an_arm_is_searched_after_the_one_that_it_starts_from() -> None:
+    arms = """arms:
+- {name: third, method: rft, from: second}
+- {name: second, method: dpo, pairs: random, from: first}
+- {name: base, method: sft}
+- {name: first, method: dpo, pairs: random, from: base}
+"""
+    found = [[arm.name for arm in each] for each in rounds(experiment(arms).spec.arms)]
+    assert found == [["base"], ["first"], ["second"], ["third"]]
+
+
 def test_all_arms_of_a_method_get_the_same_settings_over_their_own() -> None:
     spec = experiment(ARMS + 'search: {dpo: {beta: ["0.1", "0.3"]}}').spec
     assert spec.search is not None
