@@ -38,7 +38,7 @@ def worth_of(outcomes: list[GridOutcome], arm: str = "dpo", replicates: int = 12
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.floats(0.04, 0.4), st.floats(1.0, 15.9), st.sampled_from([125, 250]))
+@given(st.floats(0.04, 0.4), st.floats(1.0, 7.9), st.sampled_from([125, 250]))
 def test_a_planted_factor_is_recovered(b: float, factor: float, size: int) -> None:
     error = 0.8 * (size * factor / SIZES[0]) ** -b
     found = worth_of([*sft(b), outcome("dpo", size, error)])

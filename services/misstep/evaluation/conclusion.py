@@ -121,9 +121,8 @@ def _method_sentence(results: Results, cell: Cell) -> str:
         return f"{more}{_span(worth)}."
     if worth.relation == "<":
         return f"{start}, less than {results.yardstick} with {needed}{_span(worth)}."
-    beyond = ", somewhat beyond the sizes that were measured" if worth.extrapolated else ""
     takes = f"which {results.yardstick} needs about {needed} for"
-    return f"{start}, {takes}{beyond} ({_times(worth)} as many; {w.factor_range(worth)})."
+    return f"{start}, {takes} ({_times(worth)} as many; {w.factor_range(worth)})."
 
 
 def _span(worth: Worth) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from misstep.evaluation.figures import Relation
 
 REACH = 2.0
-"""How far beyond the measured sizes a curve may be read: to twice the largest, from half the smallest."""
+"""How far beyond the measured sizes the fitted line may be read: to twice the largest, from half the smallest."""
 _FAR = 50.0  # natural logarithm of a size that no data set has; keeps exp() finite
 
 
@@ -24,7 +24,7 @@ class Reading:
     """``>``: more than ``problems``, the largest size; ``<``: fewer than ``problems``, the smallest."""
     problems: float
     beyond: bool = False
-    """Read by extending the curve past its last point, at most ``REACH`` times."""
+    """Read off the fitted line outside the measured sizes, at most ``REACH`` times."""
 
     def as_number(self) -> float:
         """Return the reading for percentiles: infinity for ``>``, 0 for ``<``."""
@@ -65,9 +65,7 @@ class FallingCurve:
     def needed(self, error: float) -> Reading:
         """Return the least number of problems at which the curve is at or below ``error``.
 
-        Beyond the last point the last line is extended, at most to ``REACH`` times the largest size; where
-        that is not enough the reading says only what was measured: more than the largest size. Below the
-        smallest size nothing is extended.
+        Nothing is extended: beyond the last point, or below the first one, the reading says only what was measured.
         """
         x, y, target = self._x, self._y, math.log(error)
         if target > y[0]:
@@ -78,10 +76,6 @@ class FallingCurve:
             return Reading("=", float(self._sizes[0]))
         if right is not None:
             return Reading("=", math.exp(_meet(x[right - 1], y[right - 1], x[right], y[right], target)))
-        if y[-2] > y[-1]:
-            at = _meet(x[-2], y[-2], x[-1], y[-1], target)
-            if at <= x[-1] + math.log(REACH):
-                return Reading("=", math.exp(at), beyond=True)
         return Reading(">", float(self._sizes[-1]))
 
     def error_at(self, size: int) -> float | None:
