@@ -111,7 +111,7 @@ def test_a_bad_experiment_gets_one_paragraph_and_64(run: Run, tmp_path: Path, sn
         ),
         (["run", EXAMPLE, "--data", "gsm8k"], "--data: gsm8k. Write --data NAME=DIR"),
         (["run", EXAMPLE, "--model", "other=/tmp"], "--model other"),
-        (["run", EXAMPLE, "--only", "sft-d25-s0"], "Did you mean sft-d2"),
+        (["run", EXAMPLE, "--only", "sft-d25-s0"], "Did you mean sft-d"),
         (["plan", EXAMPLE, "--storage", "ftp://host"], "spec.storage.uri"),
         (["artifacts", "show", "nothing"], "No artifact's key begins so"),
     ],
@@ -169,8 +169,8 @@ def test_plan_shows_every_stage_in_each_form(run: Run) -> None:
 def test_plan_groups_stages_and_explains_what_they_cost(run: Run) -> None:
     code, out, _ = run("plan", EXAMPLE, "--explain-cost")
     assert code == 0
-    assert "12 x sample (test)" in out
-    assert "97 stages, 0 done" in out
+    assert "18 x sample (test)" in out
+    assert "144 stages, 0 done" in out
     assert "quickstart-base: N = 318,720 parameters (exact)" in out
     assert "AdamW = 8 B x N" in out
     cost = json.loads(run("plan", EXAMPLE, "-o", "json")[1])["cost"]
