@@ -106,6 +106,7 @@ _STRIDES = {
 _TWO_SFT = [{"name": "a", "method": "sft"}, {"name": "b", "method": "sft"}]
 
 GOOD = [
+    Case("all that rules look at", {}),
     Case(
         "rounds, in any order",
         {
@@ -117,7 +118,6 @@ GOOD = [
             ]
         },
     ),
-    Case("all that rules look at", {}),
     Case(
         "nothing but what is needed",
         {name: None for name in VALID["spec"] if name not in ("storage", "problems", "policy")},
