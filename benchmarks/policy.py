@@ -98,7 +98,7 @@ def main() -> None:
     """Run every epoch and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, nargs="+", default=[2, 4, 8, 16], help="of the policy")
-    parser.add_argument("--size", type=int, default=250, help="training problems")
+    parser.add_argument("--size", type=int, default=125, help="training problems")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "policy", help="for stages and results")
     given = parser.parse_args()
     out: Path = given.out.resolve()
