@@ -245,7 +245,9 @@ def credit(options: argparse.Namespace) -> None:
             estimator="full-scan", rollouts=8, best_of=5, negatives_per_problem=2, max_negatives=None, max_steps=20,
             step_rule="lines", answer_format="hash", timeout_seconds=2.0, decoding=decoding, seed=SEED,
         )  # fmt: skip
-        run_stage(_stage(StageKind.CREDIT, params, storage, inputs=inputs | {"verdicts": "verify-benchmark"}, **common))
+        inputs |= {"verdicts": "verify-benchmark"}
+        common["externals"] = {"policy": model["model"]}
+        run_stage(_stage(StageKind.CREDIT, params, storage, inputs=inputs, **common))
         manifest = read_manifest(open_store(storage), "credit-benchmark")
     assert manifest is not None
     found = manifest.summary

@@ -59,16 +59,17 @@ class World:
             inputs["pairs"] = self.input(StageKind.PAIRS, "pairs", stages.pairs(pairs))
         kind = StageKind.SFT if isinstance(params, SftParams) else StageKind.DPO
         given = resources or Resources()
-        model = External(uri=str(self.model), digest=digest_path(self.model, "model"))
+        start = "model" if kind is StageKind.SFT else "policy"
+        model = {start: External(uri=str(self.model), digest=digest_path(self.model, "model"))}
         frozen = params.model_dump(mode="json")
-        key = stage_key(kind, frozen, {**inputs, "": f"{given.processes} {given.zero_stage} {salt}"}, {"model": model})
+        key = stage_key(kind, frozen, {**inputs, "": f"{given.processes} {given.zero_stage} {salt}"}, model)
         return FrozenStage(
             kind=kind,
             name=f"{kind.value}-{salt}",
             key=key,
             params=frozen,
             inputs=inputs,
-            externals={"model": model},
+            externals=model,
             storage=self.storage,
             shards=given.nodes,
             resources=given,
