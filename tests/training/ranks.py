@@ -116,8 +116,8 @@ class World:
         assert manifest is not None
         return dict(manifest.summary)
 
-    def exported(self, stage: FrozenStage) -> Path:
-        return Reader(self.store, self.folder / "read").folder(stage.key, "model/")
+    def exported(self, stage: FrozenStage, role: str = "model") -> Path:
+        return Reader(self.store, self.folder / "read").folder(stage.key, f"{role}/")
 
     def checkpoints(self, stage: FrozenStage) -> list[int]:
         found = (self.folder / "store" / stage.key / "checkpoints").glob("*/manifest.json")

@@ -79,10 +79,12 @@ def wait(process: subprocess.Popen[bytes], ranks: list[psutil.Process], seconds:
 
 
 def test_sft_by_two_processes_is_sft_by_one(world: World) -> None:
-    """Batches of 6 of 32 rows: the last one has 2, and responses are of uneven lengths."""
+    """Batches of 6 of 32 rows: the last one has 2, and responses are of uneven lengths. The policy is kept beside the
+    best checkpoint."""
     params = stages.sft_params(
         optimiser=small.optimiser(epochs=2, batch_size=6, micro_batch_size=6),
         selection=small.selection(epochs=(1,), problems=5),
+        policy=small.policy(epoch=2),  # the best of equals is the first
     )
     made = [world.stage(params, resources) for resources in (Resources(), ZERO2, ZERO3)]
     for stage in made:
@@ -99,12 +101,14 @@ def test_sft_by_two_processes_is_sft_by_one(world: World) -> None:
         assert found.pop("final_loss") == pytest.approx(expected.pop("final_loss"), abs=TOLERANCE)
         assert found == expected
         assert world.checkpoints(stage) == []
-        weights = load_file(world.exported(stage) / "model.safetensors")
-        alone_weights = load_file(world.exported(alone) / "model.safetensors")
-        assert weights.keys() == alone_weights.keys()
-        for name, weight in weights.items():
-            torch.testing.assert_close(weight, alone_weights[name], atol=1e-4, rtol=1e-3)
-        AutoModelForCausalLM.from_pretrained(world.exported(stage))
+        assert (found["best_epoch"], found["policy"]["epoch"]) == (1, 2)
+        for role in ("model", "policy"):
+            weights = load_file(world.exported(stage, role) / "model.safetensors")
+            alone_weights = load_file(world.exported(alone, role) / "model.safetensors")
+            assert weights.keys() == alone_weights.keys()
+            for name, weight in weights.items():
+                torch.testing.assert_close(weight, alone_weights[name], atol=1e-4, rtol=1e-3)
+            AutoModelForCausalLM.from_pretrained(world.exported(stage, role))
 
 
 DPO = stages.dpo_params(optimiser=small.optimiser(epochs=4, batch_size=6, micro_batch_size=6))
