@@ -201,8 +201,8 @@ class Pieces:
 def test_the_first_wrong_step_is_the_one_that_cannot_be_made_right(rule, data, seed, max_steps):
     problem = next(generate("train", 1, seed))
     at = data.draw(st.integers(0, len(problem.solution)))
-    spoilt = data.draw(st.sampled_from(["", "7", "\n", "Oh. So 3. And 4!\n", "#### 12", " "]))
-    response = problem.solution[:at] + spoilt + problem.solution[at + data.draw(st.integers(0, 3)) :]
+    changed = data.draw(st.sampled_from(["", "7", "\n", "Oh. So 3. And 4!\n", "#### 12", " "]))
+    response = problem.solution[:at] + changed + problem.solution[at + data.draw(st.integers(0, 3)) :]
     bounds = sorted({0, len(response), *data.draw(st.lists(st.integers(0, len(response)), max_size=40))})
     tokens = [response[begin:end] for begin, end in pairwise(bounds)]
     steps = StepCutter(Pieces(tokens), rule, max_steps).cut(range(len(tokens) + 1))

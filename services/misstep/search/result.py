@@ -49,7 +49,7 @@ class ArmResult(_Record):
     """The values of each field that is searched, as the YAML spells them."""
     tried: list[Tried]
     chosen: int
-    """Index into ``tried``, likewise ``second``."""
+    """Index into ``tried``, and ``second`` is one too."""
     second: int | None
     told_apart: bool | None
     """Whether chosen and second differ by more than chance (95%, over seeds); None where nothing says."""

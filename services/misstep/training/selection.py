@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One scoring: of ``problems`` answers to validation problems so many were ``correct``, and likewise for the
+    """One scoring: of ``problems`` answers to validation problems so many were ``correct``, and the same for the
     model's own training problems where a policy is chosen."""
 
     epoch: int
