@@ -129,25 +129,21 @@ def options(layout: Layout, problem: ProblemAnswers, seed: int) -> Iterator[Opti
 
 
 def _shared_prefix(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
-    for blamed, why in _credited(problem):
-        if blamed.pit is None or why:
-            yield why or "no-pit"
-            continue
-        yield _cut(problem, "shared-prefix", blamed, blamed.pit, seed) or _NONE_CORRECT
+    return _at_pits(problem, lambda blamed, pit: _cut(problem, "shared-prefix", blamed, pit, seed))
 
 
 def _placebo_cut(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
     """Offer the pairs of every possible cut, those of the cut that was drawn first before all others."""
-    for blamed, why in _credited(problem):
-        if blamed.pit is None or why:
-            yield why or "no-pit"
-            continue
+
+    def cuts(blamed: Blamed, _pit: int) -> list[Pair]:
         steps = sorted(
             range(1, len(blamed.step_ends) + 1),
             key=lambda step: _place(seed, problem.problem_id, blamed.sample, f"cut {step}"),
         )
         possible = [pairs for step in steps if (pairs := _cut(problem, "placebo-cut", blamed, step, seed))]
-        yield [replace(pair, cuts=len(possible)) for pairs in possible for pair in pairs] or _NONE_CORRECT
+        return [replace(pair, cuts=len(possible)) for pairs in possible for pair in pairs]
+
+    return _at_pits(problem, cuts)
 
 
 def _oracle_pit(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
@@ -160,13 +156,21 @@ def _oracle_pit(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
 
 
 def _whole_response(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
+    def through(blamed: Blamed, pit: int) -> list[Pair]:
+        # Rollouts from the bare problem are there only where samples were too few to tell its success rate.
+        answers = [*problem.correct, *(problem.solved or {}).get(blamed.prefix_ids[0], ())]
+        return _against(problem, "whole-response", blamed, 0, pit, answers, seed)
+
+    return _at_pits(problem, through)
+
+
+def _at_pits(problem: ProblemAnswers, pairs_of: Callable[[Blamed, int], list[Pair]]) -> Iterator[Options]:
+    """Offer what a negative and its pit give, or say why that pit is no use."""
     for blamed, why in _credited(problem):
         if blamed.pit is None or why:
             yield why or "no-pit"
-            continue
-        # Rollouts from the bare problem are there only where samples were too few to tell its success rate.
-        answers = [*problem.correct, *(problem.solved or {}).get(blamed.prefix_ids[0], ())]
-        yield _against(problem, "whole-response", blamed, 0, blamed.pit, answers, seed) or _NONE_CORRECT
+        else:
+            yield pairs_of(blamed, blamed.pit) or _NONE_CORRECT
 
 
 def _credited(problem: ProblemAnswers) -> Iterator[tuple[Blamed, str | None]]:

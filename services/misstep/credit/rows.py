@@ -75,14 +75,17 @@ class RowsByProblem:
 
 def gold_answers(ctx: StageContext) -> dict[str, str]:
     """Return the gold answer of every problem of the input ``problems``."""
-    table = ctx.read("problems", "problems", ["problem_id", "gold"])
-    return dict(zip(table["problem_id"].to_pylist(), table["gold"].to_pylist(), strict=True))
+    return _by_problem(ctx, "gold")
 
 
 def questions(ctx: StageContext) -> dict[str, str]:
-    """Return the text of every problem of the input ``problems``."""
-    table = ctx.read("problems", "problems", ["problem_id", "question"])
-    return dict(zip(table["problem_id"].to_pylist(), table["question"].to_pylist(), strict=True))
+    """Return the question of every problem of the input ``problems``."""
+    return _by_problem(ctx, "question")
+
+
+def _by_problem(ctx: StageContext, column: str) -> dict[str, str]:
+    table = ctx.read("problems", "problems", ["problem_id", column])
+    return dict(zip(table["problem_id"].to_pylist(), table[column].to_pylist(), strict=True))
 
 
 class Verdicts:
