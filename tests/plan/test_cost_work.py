@@ -229,3 +229,14 @@ def test_a_thousand_stages_are_told_in_a_page() -> None:
         StageKind.SYNTHESIZE,
         StageKind.CURATE,
     }
+
+
+def test_the_epoch_that_a_policy_names_is_scored_and_counted_too() -> None:
+    """Of eight epochs 1, 2 and 3 are scored by default, and the last one; a named epoch is one more."""
+
+    def generated(policy: str) -> float:
+        return work(cost_of(f"training: {{sft: {{epochs: 8, policy: {policy}}}}}"), "sft-d100-s0").generated
+
+    plain = generated("{}")
+    assert generated("{epoch: 5}") == pytest.approx(plain * 5 / 4)
+    assert generated("{epoch: 2}") == plain

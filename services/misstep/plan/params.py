@@ -268,6 +268,13 @@ class SftParams(Params):
     policy: PolicyParams | None = None
     """None: the policy is the checkpoint that stands for the arm itself."""
 
+    @property
+    def scorings(self) -> SelectionParams:
+        """``selection``, with the epoch that ``policy`` names among those that are scored."""
+        if self.policy is None or self.policy.epoch is None:
+            return self.selection
+        return self.selection.model_copy(update={"epochs": (*self.selection.epochs, self.policy.epoch)})
+
 
 class PositivesParams(Params):
     """Which correct self-generated solutions RFT trains on."""

@@ -156,10 +156,7 @@ def _fit(
     if found is not None:
         _log.info("resuming at step %d of %d", found[0], schedule.steps)
         keep.restore(found[1])
-    scoring: frozenset[int] = frozenset()
-    if run.selection is not None:
-        named = run.policy.epoch if run.policy else None
-        scoring = schedule.scoring_steps([*run.selection.epochs, *([] if named is None else [named])])
+    scoring = schedule.scoring_steps(run.selection.epochs) if run.selection else frozenset()
     tokenizer = start.trainers_tokenizer()
     pad_inside(start.model, tokenizer)
     with cheaper_steps(start.model):

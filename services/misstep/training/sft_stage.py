@@ -60,7 +60,7 @@ class _Sft:
         run = Run(
             rows=rows,
             optimiser=params.optimiser,
-            selection=params.selection,
+            selection=params.scorings,
             questions=questions(problems, params.selection.problems, builder),
             policy=params.policy,
             own=as_questions(trained_on, params.selection.problems, builder) if params.policy else (),

@@ -17,7 +17,7 @@ def sft_work(params: p.SftParams, means: Expectations) -> Work:
     size = params.subset.size
     tokens = prompt_tokens(params.prompt, means) + means.solution_tokens
     own = min(size, params.selection.problems) if params.policy else 0
-    return _training(params.optimiser, size, size, tokens, params.selection, params.prompt, means, own=own)
+    return _training(params.optimiser, size, size, tokens, params.scorings, params.prompt, means, own=own)
 
 
 def rft_work(params: p.RftParams, samples: p.SampleParams, means: Expectations) -> Work:
