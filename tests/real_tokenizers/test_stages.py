@@ -102,7 +102,7 @@ def test_a_model_goes_through_every_stage(real: RealTokenizer, tmp_path: Path):
     loss = [row["loss"] for row in world.rows(sft, "log")]
     assert loss[-1] < loss[0] / 2
 
-    inputs["model"] = sft
+    inputs["policy"] = sft
     inputs["samples"] = world.run(
         StageKind.SAMPLE,
         inputs,
@@ -168,7 +168,7 @@ def test_a_model_goes_through_every_stage(real: RealTokenizer, tmp_path: Path):
 
     dpo = world.run(
         StageKind.DPO,
-        {"pairs": pairs, "model": sft, "problems": inputs["problems"]},
+        {"pairs": pairs, "policy": sft, "problems": inputs["problems"]},
         p.DpoParams(
             optimiser=optimiser(learning_rate=2e-3, epochs=3, batch_size=len(made)),
             beta=0.5,
