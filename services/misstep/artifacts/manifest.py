@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -23,12 +23,17 @@ from pydantic import (
 )
 
 from misstep.artifacts import paths
-from misstep.artifacts.store import MissingError, Store, valid_path
+from misstep.artifacts.inside import check_name, check_names
+from misstep.artifacts.store import MissingError, Store
 from misstep.artifacts.summary import merge
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.frozen import FrozenStage, StageKind
 
 FORMAT = 1
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""In hex; becomes part of paths on readers' disks."""
+Bytes = Annotated[int, Field(ge=0, le=50 << 40)]
+"""The size of an object; none is larger in S3."""
 T = TypeVar("T", bound="_Document")
 
 
@@ -38,20 +43,18 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     path: str
     """Where it lies, below the artifact's key."""
-    size: int
-    sha256: str
-    block: int
+    size: Bytes
+    sha256: Sha256
+    block: Annotated[int, Field(ge=0)]
     table: str | None = None
-    rows: int | None = None
+    rows: Annotated[int, Field(ge=0)] | None = None
     file: str | None = None
     """For files: the path by which readers ask for it, such as ``model/config.json``."""
 
     @field_validator("path", "file")
     @classmethod
     def _stays_inside(cls, path: str | None) -> str | None:
-        if path is not None and not valid_path(path):
-            raise ValueError(f"{path!r} cannot be the path of a stored file")
-        return path
+        return path if path is None else check_name(path)
 
     @model_serializer(mode="wrap")
     def _without_none(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -79,6 +82,11 @@ class Receipt(_Document):
     seconds: float
     peak_memory_mib: int | None = None
     """Most memory that the process held at once up to the block's end, worker processes aside."""
+
+    @field_validator("parts")
+    @classmethod
+    def _stay_apart(cls, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        return _apart(parts)
 
 
 class Timings(BaseModel):
@@ -108,6 +116,11 @@ class Manifest(_Document):
     summary: dict[str, Any]
     timings: Timings
 
+    @field_validator("parts")
+    @classmethod
+    def _stay_apart(cls, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        return _apart(parts)
+
     def tables(self) -> dict[str, int]:
         """Return the rows of each table."""
         rows: dict[str, int] = {}
@@ -125,6 +138,12 @@ class Manifest(_Document):
     def size(self) -> int:
         """Return the bytes of all parts."""
         return sum(part.size for part in self.parts)
+
+
+def _apart(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Refuse files that could not lie beside each other in a folder."""
+    check_names(part.file for part in parts if part.file is not None)
+    return parts
 
 
 class NotCommittedError(MisstepError):
@@ -220,9 +239,9 @@ def commit(store: Store, stage: FrozenStage, blocks: int) -> Manifest:
 class Damaged(BadInput):
     """A stored object is not what its manifest says, or no manifest at all."""
 
-    def __init__(self, path: str, problem: str) -> None:
-        fix = "`misstep run --repair` removes what is damaged and computes that alone again."
-        super().__init__(path, problem, fix)
+    def __init__(self, path: str, problem: str, fix: str = "") -> None:
+        repaired = "`misstep run --repair` removes what is damaged and computes that alone again."
+        super().__init__(path, problem, fix or repaired)
 
 
 def _read(store: Store, path: str, kind: type[T]) -> T | None:

@@ -106,9 +106,9 @@ class S3Store:
             file.peek(1)  # a missing object shows here
             yield file
 
-    def download(self, path: str, local: Path) -> None:
+    def download(self, path: str, local: Path, *, most: int | None = None) -> None:
         with self.open_read(path) as source:
-            save_stream(source, local)
+            save_stream(source, local, most)
 
     def list(self, prefix: str) -> Iterator[Entry]:
         with self._errors():
@@ -117,6 +117,8 @@ class S3Store:
             )
             for page in pages:
                 for found in page.get("Contents", ()):
+                    if found["Key"].endswith("/") and not found["Size"]:
+                        continue  # a console's folder
                     path = found["Key"].removeprefix(self._prefix)
                     if prefix.startswith(".tmp/") or not path.startswith(".tmp/"):
                         yield Entry(path, found["Size"], found["LastModified"].timestamp())

@@ -74,11 +74,16 @@ class Store(Protocol):
     def open_read(self, path: str) -> AbstractContextManager[BinaryIO]:
         """Open an object for streaming from its start. Raises MissingError."""
 
-    def download(self, path: str, local: Path) -> None:
-        """Stream an object into a local file, which appears only when it is complete. Raises MissingError."""
+    def download(self, path: str, local: Path, *, most: int | None = None) -> None:
+        """Stream an object, or its first ``most`` bytes, into a local file, which appears only when it is complete.
+        Raises MissingError."""
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """Yield every object whose path starts with ``prefix`` (any string), in byte order of their paths."""
+        """Yield every object whose path starts with ``prefix`` (any string), in byte order of their paths.
+
+        What stands for a folder is none: in a bucket an empty object whose key ends with a slash, as consoles make
+        them, on a disk a link.
+        """
 
     def exists(self, path: str) -> bool: ...
 

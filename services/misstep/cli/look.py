@@ -117,8 +117,9 @@ def report(
     from misstep.plan.frozen import StageKind
 
     if namespace is not None:
-        plan = InCluster.find(namespace, which).plan()
-        workdir = workdir_for(plan.experiment, work)
+        there = InCluster.find(namespace, which)
+        plan = there.plan()
+        workdir = workdir_for(there.name, work)  # not by what the plan says: it is a tenant's ConfigMap
     else:
         workdir, plan = find_run(which, work)
     if plan.report.kind is not StageKind.REPORT:
