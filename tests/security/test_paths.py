@@ -201,11 +201,11 @@ def test_another_user_of_the_machine_made_the_scratch_folder(tmp_path: Path, mon
         assert scratch.folder.is_dir()
     monkeypatch.setattr(os, "getuid", lambda: 4711)
     (tmp_path / "misstep-4711").mkdir()
-    with pytest.raises(BadInput, match="MISSTEP_SCRATCH.*another user made it"):
+    with pytest.raises(BadInput, match=r"MISSTEP_SCRATCH.*another user made it"):
         Scratch(KEY, 0)
     (tmp_path / "misstep-4711").rmdir()
     (tmp_path / "misstep-4711").symlink_to(tmp_path)
-    with pytest.raises(BadInput, match="MISSTEP_SCRATCH.*is a link"):
+    with pytest.raises(BadInput, match=r"MISSTEP_SCRATCH.*is a link"):
         Scratch(KEY, 0)
 
 

@@ -17,6 +17,7 @@ from misstep.artifacts.files import fetch, hash_file
 from misstep.artifacts.inside import check_name, check_names, inside
 from misstep.artifacts.manifest import Bytes, Damaged, Sha256
 from misstep.artifacts.store import MissingError, Store
+from misstep.errors import MisstepError
 
 _log = logging.getLogger(__name__)
 _KEPT = 2
@@ -129,8 +130,19 @@ class StoredCheckpoints:
             except MissingError as error:
                 _log.warning("checkpoint of step %d cannot be used: %s", step, error)
             except Damaged as error:
-                _log.error("checkpoint of step %d is passed over: %s", step, error)  # noqa: TRY400 - the text is all
+                _log.error("checkpoint of step %d is passed over: %s", step, error)
         return None
+
+    def refuse(self, step: int, why: str) -> MisstepError:
+        """Take a checkpoint out of use, and return what this attempt ends with. Its files stay for a look, with a note
+        beside them, until newer checkpoints or the commit remove them."""
+        root = paths.checkpoint(self._key, step)
+        self._store.put(f"{root}/refused.json", json.dumps({"why": why}).encode())
+        self._store.delete(f"{root}/manifest.json")
+        return MisstepError(
+            f"checkpoint of step {step} is refused: {why}. It is out of use: the next attempt goes on without it. Look "
+            f"who may write {self._store.uri}; its files are still below {root}/."
+        )
 
     def note_out_of_memory(self, micro_batch: int) -> None:
         """Note, for the next attempts, that micro-batches of so many rows do not fit into memory."""

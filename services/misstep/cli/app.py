@@ -12,6 +12,7 @@ import typer
 from misstep import __version__
 from misstep.cli import artifacts, look, models, plans, run, tools, tune, upload
 from misstep.errors import EXIT_FAILED, MisstepError
+from misstep.unpickling import read_weights_only
 
 DEBUG = "MISSTEP_DEBUG"
 
@@ -52,6 +53,7 @@ artifacts.add_to(app)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 64 where the input is wrong, 2 for a wrong option."""
+    read_weights_only()
     try:
         app(args=argv, prog_name="misstep")
     except SystemExit as leave:

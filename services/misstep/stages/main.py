@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from misstep.errors import EXIT_BAD_INPUT, EXIT_FAILED, BadInput, MisstepError
+from misstep.unpickling import read_weights_only
 
 if TYPE_CHECKING:
     from misstep.plan.frozen import FrozenStage, StageKind
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None, *, registry: Mapping[StageKind, str]
     error line also goes to the file that ``MISSTEP_TERMINATION_LOG`` names.
     """
     args = _parser().parse_args(argv)
+    read_weights_only()
     # Heavy imports only now, so that a wrong option is answered at once.
     import structlog
 
