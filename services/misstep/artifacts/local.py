@@ -39,8 +39,11 @@ class LocalStore:
             if self.root.exists():
                 os.scandir(self.root).close()
             if write:
-                with self._temporary(lambda file: file.write(b"")):
-                    pass
+                probe = f"{TEMPORARY}probe-{secrets.token_hex(8)}"
+                try:
+                    self.put(probe, b"", if_absent=True)
+                finally:
+                    self.delete(probe)
 
     def put(self, path: str, data: bytes, *, if_absent: bool = False) -> bool:
         return self._publish(path, lambda file: file.write(data), if_absent)

@@ -52,8 +52,11 @@ class Store(Protocol):
     def uri(self) -> str: ...
 
     def check(self, write: bool = False) -> None:
-        """Touch the store once. Raises BadInput, naming the field to mend, where it cannot be used; an endpoint that
-        does not answer as it should counts as wrong here (in a running stage it is an outage and worth a retry)."""
+        """Touch the store once; with ``write`` create an object twice, which must fail the second time.
+
+        Raises BadInput, naming the field to mend, where it cannot be used; an endpoint that does not answer as it
+        should counts as wrong here (in a running stage it is an outage and worth a retry).
+        """
 
     def put(self, path: str, data: bytes, *, if_absent: bool = False) -> bool:
         """Store bytes: whole or not at all, and durable on return.
