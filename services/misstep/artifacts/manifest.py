@@ -24,6 +24,7 @@ from pydantic import (
 
 from misstep.artifacts import paths
 from misstep.artifacts.inside import check_name, check_names
+from misstep.artifacts.provenance import differences, in_words, is_of_its_key
 from misstep.artifacts.store import MissingError, Store
 from misstep.artifacts.summary import merge
 from misstep.errors import BadInput, MisstepError
@@ -154,10 +155,41 @@ class NotCommittedError(MisstepError):
 
 
 def read_manifest(store: Store, key: str) -> Manifest | None:
-    """Return a committed artifact's manifest, or None. Raises Damaged where it does not parse or is another's."""
-    manifest = _read(store, paths.manifest(key), Manifest)
-    if manifest is not None and manifest.key != key:
-        raise Damaged(paths.manifest(key), f"it is the manifest of {manifest.key}")
+    """Return a committed artifact's manifest, or None.
+
+    Raises Damaged where it does not parse, Foreign where it is not of the stage that the key names: anyone may ask who
+    knows no more of the stage than its key.
+    """
+    manifest = claimed_manifest(store, key)
+    problem = foreign(manifest, key) if manifest is not None else ""
+    if problem:
+        raise Foreign(store, key, problem)
+    return manifest
+
+
+def claimed_manifest(store: Store, key: str) -> Manifest | None:
+    """Return the manifest that lies under a key, whatever it says, or None: to look at. Raises Damaged."""
+    return _read(store, paths.manifest(key), Manifest)
+
+
+def foreign(manifest: Manifest, key: str) -> str:
+    """Say why a manifest is not of the stage that a key names, or nothing where it is."""
+    if manifest.key != key:
+        return f"it is the manifest of {manifest.key}"
+    if not is_of_its_key(manifest):
+        return "its kind, params, inputs and externals are not those that the key was made from"
+    return ""
+
+
+def read_own(store: Store, stage: FrozenStage) -> Manifest | None:
+    """Return the manifest of a stage that is known, or None. Raises Damaged, and Foreign with what differs."""
+    manifest = claimed_manifest(store, stage.key)
+    if manifest is None:
+        return None
+    different = differences(stage, manifest)
+    problem = in_words(different) if different and manifest.key == stage.key else foreign(manifest, stage.key)
+    if problem:
+        raise Foreign(store, stage.key, problem)
     return manifest
 
 
@@ -221,7 +253,7 @@ def assemble(stage: FrozenStage, receipts: Sequence[Receipt]) -> Manifest:
 
 def commit(store: Store, stage: FrozenStage, blocks: int) -> Manifest:
     """Write the manifest of a stage whose blocks all have receipts, and return the committed one: this writer's or,
-    where another was first, that one's."""
+    where another was first, that one's. Raises Foreign where that one is not of this stage."""
     with ThreadPoolExecutor(8) as pool:
         receipts = list(pool.map(lambda block: read_receipt(store, stage.key, block, blocks), range(blocks)))
     missing = [block for block, receipt in enumerate(receipts) if receipt is None]
@@ -230,7 +262,7 @@ def commit(store: Store, stage: FrozenStage, blocks: int) -> Manifest:
     manifest = assemble(stage, [receipt for receipt in receipts if receipt is not None])
     if store.put(paths.manifest(stage.key), manifest.encode(), if_absent=True):
         return manifest
-    committed = read_manifest(store, stage.key)
+    committed = read_own(store, stage)
     if committed is None:
         raise MisstepError(f"{stage.key}: its manifest was written and removed meanwhile")
     return committed
@@ -242,6 +274,17 @@ class Damaged(BadInput):
     def __init__(self, path: str, problem: str, fix: str = "") -> None:
         repaired = "`misstep run --repair` removes what is damaged and computes that alone again."
         super().__init__(path, problem, fix or repaired)
+
+
+class Foreign(Damaged):
+    """A manifest under a key that was made from something else: no stage has written it."""
+
+    def __init__(self, store: Store, key: str, problem: str) -> None:
+        fix = (
+            f"No stage of this key wrote it: look who may write {store.uri}, and at what it holds (`misstep artifacts "
+            f"show {key}`). Then `misstep run --repair`, or deleting all below {key}/, has it computed again."
+        )
+        super().__init__(paths.manifest(key), f"a foreign manifest: {problem}", fix)
 
 
 def _read(store: Store, path: str, kind: type[T]) -> T | None:
