@@ -26,7 +26,6 @@ from misstep.cli.common import (
 )
 from misstep.cli.places import CaBundle, Endpoint, LocalStoreUri, PathStyle, Region
 from misstep.errors import EXIT_BAD_INPUT
-from misstep.printable import printable
 
 if TYPE_CHECKING:
     from misstep.artifacts.store import Store
@@ -151,6 +150,7 @@ def verify(
     """
     from misstep.artifacts.inspect import artifacts_in, find_key
     from misstep.artifacts.repair import find_damage
+    from misstep.cli.terminal import say
 
     store = _open(storage, endpoint, region, path_style, ca_bundle)
     asked = [find_key(store, key) for key in keys] if keys else sorted(artifacts_in(store))
@@ -159,7 +159,7 @@ def verify(
         problems = find_damage(store, key)
         wrong += bool(problems)
         for path, problem in problems.items():
-            print(printable(f"{path}: {problem}"))
+            say(f"{path}: {problem}")
     print(f"{len(asked)} artifacts, {wrong} of them with problems")
     if wrong:
         raise typer.Exit(EXIT_BAD_INPUT)

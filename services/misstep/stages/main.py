@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from misstep.errors import EXIT_BAD_INPUT, EXIT_FAILED, BadInput, MisstepError
+from misstep.printable import printable
 from misstep.unpickling import read_weights_only
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _ended_by_signals() -> Iterator[None]:
 def _leave_message(text: str) -> None:
     path = os.environ.get("MISSTEP_TERMINATION_LOG")
     if path:
-        line = " ".join(text.split()).encode()[:_MESSAGE_BYTES]
+        line = " ".join(printable(text).split()).encode()[:_MESSAGE_BYTES]
         with suppress(OSError):  # the log has it too
             Path(path).write_bytes(line.decode(errors="ignore").encode())
 
