@@ -89,7 +89,7 @@ def _job_view(job: Object, pods: list[Object]) -> JobView | None:
     return JobView(
         name=job["metadata"]["name"],
         key=key,
-        stage=marks.get(o.STAGE_LABEL, key),
+        stage=(job["metadata"].get("annotations") or {}).get(o.STAGE_ANNOTATION) or marks.get(o.STAGE_LABEL, key),
         attempt=int(attempt),
         state=state,
         reason=reason,

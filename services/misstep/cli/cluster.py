@@ -101,9 +101,10 @@ class InCluster:
             fix = nearest(stage, list(rows)) if rows else f"{self.name} has no stages: {self.standing}"
             raise BadInput("STAGE", stage, fix)
         from misstep.cli.terminal import run_and_show
+        from misstep.plan.labels import stage_label
 
         # The key tells the pods of this plan from those that ran before an edit.
-        labels = {"experiment": self.name, "stage": stage, "key": rows[stage].key}
+        labels = {"experiment": self.name, "stage": stage_label(stage), "key": rows[stage].key}
         marks = ",".join(f"misstep.dev/{name}={value}" for name, value in labels.items() if value)
         if shard is not None:
             marks += f",batch.kubernetes.io/job-completion-index={shard}"
