@@ -241,6 +241,21 @@ def test_a_models_folder_in_a_bucket_holds_names_that_lead_out(
         fetch_external("model", external, s3, tmp_path / "scratch", ModelCache(tmp_path / "models", 0))
 
 
+def test_a_digest_names_a_folder_outside_the_cache(s3: Storage, home: Path, tmp_path: Path) -> None:
+    """Whoever writes a frozen stage; the cache's own clean-up would remove what lies there."""
+    put_raw(s3, "model/config.json", b"{}")
+    external = External(uri=f"{s3.uri}/model", digest=f"sha256:../..{home}")
+    with pytest.raises(BadInput, match=r"digest.*64 hexadecimal digits"):
+        fetch_external("model", external, s3, tmp_path / "scratch", ModelCache(tmp_path / "models"))
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/a/..", "s3://bucket/."])
+def test_a_models_own_name_leads_out(tmp_path: Path, uri: str) -> None:
+    external, storage = External(uri=uri, digest="hub:any"), Storage(uri="s3://bucket/x")
+    with pytest.raises(BadInput, match="cannot be the name of a file"):
+        fetch_external("model", external, storage, tmp_path / "scratch", ModelCache(tmp_path / "models", 0))
+
+
 @pytest.mark.parametrize("digest", ["listed", "hub:any"])
 def test_folders_that_a_console_made_are_no_files(s3: Storage, tmp_path: Path, digest: str) -> None:
     """No attack: what people do who make a folder by a click."""

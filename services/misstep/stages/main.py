@@ -67,6 +67,7 @@ def load_stage(text: str, endpoint: str | None = None, path_style: bool = False)
     """Parse a frozen stage from JSON, or from the file or object that a path or URI names. Raises BadInput."""
     from pydantic import ValidationError
 
+    from misstep.artifacts.paths import KEY
     from misstep.plan.frozen import FrozenStage, Storage
 
     if text.lstrip().startswith("{"):
@@ -88,6 +89,10 @@ def load_stage(text: str, endpoint: str | None = None, path_style: bool = False)
     try:
         stage = FrozenStage.model_validate_json(document)
         stage.typed_params()
+        if not KEY.fullmatch(stage.key):
+            raise BadInput(
+                source, f"key: {stage.key}", "No stage has such a key: write it with this version of Misstep."
+            )
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the document"
