@@ -41,7 +41,8 @@ class LocalStore:
             if write:
                 probe = f"{TEMPORARY}probe-{secrets.token_hex(8)}"
                 try:
-                    self.put(probe, b"", if_absent=True)
+                    if not self.put(probe, b"", if_absent=True) or self.put(probe, b"", if_absent=True):
+                        raise BadInput(_FIELD, self.uri, "This file system creates one file twice; choose another.")
                 finally:
                     self.delete(probe)
 
