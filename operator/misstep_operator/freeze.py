@@ -20,6 +20,7 @@ from misstep.plan.planner import Plan, plan, storage_of
 from misstep.sources import architecture, resolve
 from misstep.spec.experiment import Experiment
 from misstep.spec.load import parse_experiment
+from misstep_operator.names import refuse_bad_names
 
 Shapes = Mapping[str, Architecture | None]
 """Role of a model -> its shape, where it is known."""
@@ -70,6 +71,7 @@ def make_plan(experiment: Experiment, externals: Mapping[str, External], shapes:
         if len(stage.model_dump_json().encode()) >= _MOST_ARGUMENT_BYTES:
             fix = "has too many inputs for a pod to start. Fewer arms, sizes or seeds in one Experiment: split it."
             raise BadInput("spec", f"{len(made.stages)} stages", f"The stage {stage.name} {fix}")
+    refuse_bad_names(made, experiment)
     refuse_misfits(plan_cost(made, shapes["model"], experiment.spec.assumptions, shapes.get("model_teacher")))
     return made
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from misstep.errors import EXIT_BAD_INPUT
 from misstep.plan.frozen import FrozenStage, Storage
+from misstep.plan.labels import stage_label
 from misstep.spec.cluster import Cluster
 from misstep.spec.experiment import SecretVariable
 from misstep_operator import observed as o
@@ -59,6 +60,8 @@ def make_job(
     name = job_name(experiment.uid, stage.key, attempt)
     own = cluster.pods(stage.kind.value, settings.stage_defaults)
     labels = {**own.labels, **_labels(experiment, stage, attempt)}
+    whole = _whole_name(stage)
+    annotations = {**own.annotations, **whole}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -66,6 +69,7 @@ def make_job(
             "name": name,
             "namespace": experiment.namespace,
             "labels": {**queue, **labels},
+            **({"annotations": whole} if whole else {}),
             "ownerReferences": [owner_reference(experiment)],
         },
         "spec": {
@@ -91,7 +95,7 @@ def make_job(
             "ttlSecondsAfterFinished": cluster.ttl_seconds_after_finished,
             **({"activeDeadlineSeconds": own.deadline_seconds} if own.deadline_seconds else {}),
             "template": {
-                "metadata": {"labels": labels, **({"annotations": own.annotations} if own.annotations else {})},
+                "metadata": {"labels": labels, **({"annotations": annotations} if annotations else {})},
                 "spec": pod_spec(name, stage, own, secrets, settings),
             },
         },
@@ -122,11 +126,16 @@ def make_service(experiment: o.ExperimentView, stage: FrozenStage, attempt: int)
     }
 
 
+def _whole_name(stage: FrozenStage) -> dict[str, str]:
+    """Keep, as an annotation, the name of a stage that its label cannot hold."""
+    return {} if stage_label(stage.name) == stage.name else {o.STAGE_ANNOTATION: stage.name}
+
+
 def _labels(experiment: o.ExperimentView, stage: FrozenStage, attempt: int) -> dict[str, str]:
     return {
         **child_labels(experiment),
         o.COMPONENT_LABEL: stage.kind.value,
-        o.STAGE_LABEL: stage.name,
+        o.STAGE_LABEL: stage_label(stage.name),
         o.KEY_LABEL: stage.key,
         o.ATTEMPT_LABEL: str(attempt),
         o.STORAGE_LABEL: storage_id(stage.storage),

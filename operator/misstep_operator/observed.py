@@ -19,6 +19,8 @@ MANAGER = "misstep-operator"
 EXPERIMENT_LABEL, STAGE_LABEL, KEY_LABEL, ATTEMPT_LABEL, STORAGE_LABEL = (
     f"misstep.dev/{name}" for name in ("experiment", "stage", "key", "attempt", "storage")
 )
+STAGE_ANNOTATION = STAGE_LABEL
+"""Of Jobs and pods whose label holds only the beginning of the stage's name: the whole."""
 RETRY_ANNOTATION = "misstep.dev/retry"
 """Setting it to another text makes a failed Experiment try again."""
 

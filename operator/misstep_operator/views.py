@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from misstep.errors import EXIT_BAD_INPUT
+from misstep.printable import printable
 from misstep_operator import observed as o
 from misstep_operator.observed import ExperimentView, JobState, JobView, Trouble
 
@@ -88,7 +89,7 @@ def _job_view(job: Object, pods: list[Object]) -> JobView | None:
     return JobView(
         name=job["metadata"]["name"],
         key=key,
-        stage=marks.get(o.STAGE_LABEL, key),
+        stage=(job["metadata"].get("annotations") or {}).get(o.STAGE_ANNOTATION) or marks.get(o.STAGE_LABEL, key),
         attempt=int(attempt),
         state=state,
         reason=reason,
@@ -106,7 +107,7 @@ def _state(job: Object) -> tuple[JobState, str, str]:
     if job["metadata"].get("deletionTimestamp"):
         return JobState.ENDING, "", ""
     if failed:
-        return JobState.FAILED, str(failed.get("reason") or ""), str(failed.get("message") or "")
+        return JobState.FAILED, str(failed.get("reason") or ""), printable(failed.get("message") or "")
     if complete:
         return JobState.COMPLETE, "", ""
     if (job.get("spec") or {}).get("suspend"):
@@ -130,11 +131,11 @@ def _trouble(pod: Object) -> Trouble | None:
     status = pod.get("status") or {}
     for condition in status.get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
-            return Trouble("Unschedulable", str(condition.get("message") or ""))
+            return Trouble("Unschedulable", printable(condition.get("message") or ""))
     for container in status.get("containerStatuses") or ():
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in _STUCK:
-            return Trouble(waiting["reason"], str(waiting.get("message") or ""))
+            return Trouble(waiting["reason"], printable(waiting.get("message") or ""))
     return None
 
 
@@ -150,7 +151,7 @@ def _last_words(pods: list[Object], reason: str) -> str:
     if not found:
         return ""
     _, _, ended = max(found, key=lambda each: each[:2])
-    said = " ".join(str(ended.get("message") or "").split())
+    said = " ".join(printable(ended.get("message") or "").split())
     how = f"exit code {ended['exitCode']}"
     if ended.get("reason") not in (None, "", "Error"):
         how = f"{ended['reason']}, {how}"  # OOMKilled, say

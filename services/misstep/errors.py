@@ -10,15 +10,20 @@ EXIT_FAILED = 1
 
 
 class MisstepError(Exception):
-    """Base of every error that Misstep raises on purpose; its text is meant for the user."""
+    """Base of every error that Misstep raises on purpose; its text is meant for the user.
+
+    It may quote data, models, names in a store and what servers say: control characters in it are replaced, for
+    terminals would obey them.
+    """
 
     exit_code = EXIT_FAILED
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(printable(text))
 
 
 class BadInput(MisstepError):
     """Something from outside is wrong: say which field, what it holds, and how to fix it.
-
-    The text may quote data and models: control characters in it are replaced, for terminals would obey them.
 
     Args:
         field: path of the offending field, file or column, e.g. ``spec.credit.rollouts``.
@@ -32,7 +37,7 @@ class BadInput(MisstepError):
         self.field = field
         self.value = value
         self.fix = fix
-        super().__init__(printable(f"{field}: {_shorten(value)}. {fix}".strip()))
+        super().__init__(f"{field}: {_shorten(value)}. {fix}".strip())
 
 
 def _shorten(value: object, limit: int = 200) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
 import os
 import ssl
@@ -17,9 +18,9 @@ from pathlib import Path
 import botocore
 import pytest
 
-from misstep.artifacts import s3, s3_client
+from misstep.artifacts import s3, s3_client, s3_errors
 from misstep.artifacts.store import MissingError, UnreachableError, open_store
-from misstep.errors import BadInput, MisstepError
+from misstep.errors import EXIT_BAD_INPUT, BadInput, MisstepError
 from misstep.plan.frozen import Storage
 from tests.artifacts import servers
 
@@ -168,22 +169,142 @@ def test_unknown_access_key(versitygw_endpoint: str, monkeypatch: pytest.MonkeyP
 
 
 def test_keys_that_were_right_may_have_been_changed(tmp_path: Path) -> None:
-    """The same request is bad input before the server has ever taken the keys, and worth another try after it."""
+    """The same request is bad input before the server has ever taken a request of the process, and worth another try
+    after it, also with another client."""
     port = servers.free_port()
     with servers.versitygw(tmp_path / "server", port=port) as endpoint:
         servers.make_bucket(endpoint)
         storage = servers.s3_storage(endpoint, "x")
-        store, unused = open_store(storage), open_store(storage)
+        store, other = open_store(storage), open_store(storage)
         store.put("a", b"x")
     with servers.versitygw(tmp_path / "server", "--secret", "changed", port=port):
-        for act in (lambda: store.put("b", b"x"), lambda: store.get("a"), lambda: list(store.list(""))):
+        for act in (lambda: store.put("b", b"x"), lambda: other.get("a"), lambda: list(store.list(""))):
             with pytest.raises(
                 MisstepError, match=r"\.\.\.0042 from env was accepted before and is refused now"
             ) as caught:
                 act()
             assert caught.value.exit_code == 1
         with pytest.raises(BadInput, match=r"The server refuses them \(SignatureDoesNotMatch\)"):
-            unused.get("a")
+            store.check()
+        s3_errors._accepted.clear()  # as in another process
+        with pytest.raises(BadInput, match=r"The server refuses them \(SignatureDoesNotMatch\)"):
+            other.get("a")
+
+
+def test_rights_that_are_taken_away_may_come_back(tmp_path: Path) -> None:
+    """A policy that is written anew, or a server that is read-only for a while: 403 with AccessDenied."""
+    port = servers.free_port()
+    with servers.versitygw(tmp_path / "server", port=port) as endpoint:
+        servers.make_bucket(endpoint)
+        storage = servers.s3_storage(endpoint, "x")
+        store = open_store(storage)
+        store.put("a", b"x")
+    with servers.versitygw(tmp_path / "server", "--readonly", port=port):
+        with pytest.raises(
+            MisstepError, match=r"accepted before and is refused now \(PutObject: AccessDenied"
+        ) as caught:
+            store.put("b", b"x")
+        assert caught.value.exit_code == 1
+        assert "s3:PutObject" in str(caught.value)
+        with pytest.raises(BadInput, match="denied"):
+            store.check(write=True)
+        s3_errors._accepted.clear()
+        with pytest.raises(BadInput, match="denied"):
+            store.put("b", b"x")
+
+
+REFUSALS = [
+    (403, "AccessDenied"),
+    (403, "AllAccessDisabled"),
+    (403, "InvalidAccessKeyId"),
+    (403, "SignatureDoesNotMatch"),
+    (403, ""),
+    (401, "Unauthorized"),
+    (401, ""),
+    (400, "InvalidToken"),
+]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [*REFUSALS, (400, "ExpiredToken"), (403, "ExpiredToken"), (400, "RequestExpired")]
+)
+@pytest.mark.parametrize("before", [False, True], ids=["first", "later"])
+def test_refusals_before_and_after_the_first_success(
+    monkeypatch: pytest.MonkeyPatch, status: int, code: str, before: bool
+) -> None:
+    """In all ways in which servers, and proxies before them, refuse: what is not bad input is tried again."""
+    monkeypatch.setattr(s3_client, "_TRIES_WHILE_AWAY", 1)
+    document = f"<Error><Code>{code}</Code><Message>said</Message></Error>".encode() if code else b""
+    refusing = _answers(status, document)
+    good = not before
+
+    class Server(refusing):  # type: ignore[valid-type,misc]
+        def do_PUT(self) -> None:  # noqa: N802 - the base class asks for this name
+            nonlocal good
+            if good:
+                refusing.do_GET(self)
+                return
+            good = True
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with _http(Server) as endpoint:
+        store = open_store(servers.s3_storage(endpoint, "x"))
+        if before:
+            store.put("a", b"x")
+        with pytest.raises(MisstepError) as caught:
+            store.put("b", b"x")
+    expired = "xpired" in code
+    assert isinstance(caught.value, BadInput) == (not before and not expired), caught.value
+    assert caught.value.exit_code == (1 if before or expired else EXIT_BAD_INPUT)
+
+
+@contextmanager
+def _without_conditions(endpoint: str) -> Iterator[str]:
+    """Stand before a server, and take If-None-Match away: so do servers that do not know it."""
+    host = endpoint.removeprefix("http://")
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            headers = {name: value for name, value in self.headers.items() if name.lower() != "if-none-match"}
+            connection = http.client.HTTPConnection(host)
+            connection.request(self.command, self.path, body, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+            self.send_response_only(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("transfer-encoding", "connection", "content-length"):
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_PUT = do_DELETE = do_POST = do_HEAD = do_GET  # noqa: N815 - the base class asks for these names
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with _http(Proxy) as proxy:
+        yield proxy
+
+
+def test_a_server_that_ignores_if_none_match_is_refused_before_work_is_lost(moto_endpoint: str) -> None:
+    with _without_conditions(moto_endpoint) as endpoint:
+        store = open_store(servers.s3_storage(endpoint, "ignores"))
+        store.check()
+        with pytest.raises(BadInput, match=r"spec\.storage\.endpoint: .*ignores If-None-Match.*would be lost"):
+            store.check(write=True)
+        assert list(store.list(".tmp/")) == [], "the probe is taken away"
+
+
+def test_the_check_leaves_nothing_behind(moto_endpoint: str, versitygw_endpoint: str) -> None:
+    for endpoint in (moto_endpoint, versitygw_endpoint):
+        store = open_store(servers.s3_storage(endpoint, "checked"))
+        store.check(write=True)
+        assert list(store.list(".tmp/")) == []
 
 
 def test_a_user_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

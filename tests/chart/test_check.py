@@ -56,7 +56,7 @@ def test_all_well(healthy: str, tmp_path: Path) -> None:
     assert said.splitlines() == [
         f"the operator at {healthy} is alive",
         f"{tmp_path.as_uri()}: read works",
-        f"{tmp_path.as_uri()}: write works",
+        f"{tmp_path.as_uri()}: write works, and what is there is not written over",
     ]
 
 

@@ -15,7 +15,7 @@ from misstep.generation.engine import Request
 from misstep.generation.seeds import sample_seed
 from misstep.generation.transformers_engine import load_engine
 from misstep.plan import params as p
-from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage
+from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage, stage_key
 from misstep.problems.strides import generate
 from misstep.stages.context import Output, StageContext, Work
 from misstep.stages.registry import REGISTRY
@@ -77,12 +77,14 @@ class World:
     ) -> str:
         """Commit an input with one table in parts of so many rows; return its key."""
         self._count += 1
-        key = f"{kind.value}-{self._count:04d}"
+        params = _PARAMS[kind].model_dump(mode="json")
+        outside = {"count": External(uri="nowhere", digest=str(self._count))}
+        key = stage_key(kind, params, {}, outside)
         starts = range(0, max(1, len(rows)), part_rows)
         schema = TABLES[kind.value][table]
         blocks = [{table: pa.Table.from_pylist(rows[n : n + part_rows], schema=schema)} for n in starts]
         _prepared[key] = blocks, summary or {}
-        stage = FrozenStage(kind=kind, name=key, key=key, params=_PARAMS[kind].model_dump(), storage=self.storage)
+        stage = FrozenStage(kind=kind, name=key, key=key, params=params, externals=outside, storage=self.storage)
         run_stage(stage, registry={**REGISTRY, kind: f"{__name__}:open_prepared"})
         return key
 
@@ -99,14 +101,16 @@ class World:
         inputs."""
         self._count += 1
         without = kind in {StageKind.PAIRS, StageKind.VERIFY} or "model" in inputs or "policy" in inputs
-        key = f"{kind.value}-{self._count:04d}"
+        outside = {} if without else {"policy" if kind is StageKind.CREDIT else "model": self._model}
+        outside["count"] = External(uri="nowhere", digest=str(self._count))
+        key = stage_key(kind, params.model_dump(mode="json"), inputs, outside)
         stage = FrozenStage(
             kind=kind,
             name=key,
             key=key,
-            params=params.model_dump(),
+            params=params.model_dump(mode="json"),
             inputs=inputs,
-            externals={} if without else {"policy" if kind is StageKind.CREDIT else "model": self._model},
+            externals=outside,
             storage=self.storage,
             block_rows=block_rows,
             resources=Resources(memory_mib=1600, batch_rows=128),

@@ -20,7 +20,7 @@ from misstep.generation.subset import train_subset
 from misstep.generation.text import decode
 from misstep.generation.transformers_engine import load_engine
 from misstep.plan import params as p
-from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage
+from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage, stage_key
 from misstep.problems.strides import generate
 from misstep.stages.context import Output
 from misstep.stages.registry import REGISTRY
@@ -71,14 +71,17 @@ class Ready:
         pass
 
 
+PROBLEMS_KEY = stage_key(StageKind.PROBLEMS, PROBLEMS_PARAMS.model_dump(mode="json"), {}, {})
+
+
 @pytest.fixture
 def storage(tmp_path):
     storage = Storage(uri=tmp_path.as_uri())
     stage = FrozenStage(
         kind=StageKind.PROBLEMS,
         name="problems",
-        key="problems-0",
-        params=PROBLEMS_PARAMS.model_dump(),
+        key=PROBLEMS_KEY,
+        params=PROBLEMS_PARAMS.model_dump(mode="json"),
         storage=storage,
     )
     run_stage(stage, registry={**REGISTRY, StageKind.PROBLEMS: f"{__name__}:Ready"})
@@ -99,13 +102,15 @@ def params(**changes):
 
 def sampled(storage, key, params, *, shards=1, block_rows=4, batch_rows=8):
     """Run the stage, shard after shard; return its rows and its manifest."""
+    outside = {"model": External(uri=str(BASE), digest="base"), "test": External(uri="nowhere", digest=key)}
+    frozen, inputs = params.model_dump(mode="json"), {"problems": PROBLEMS_KEY}
     stage = FrozenStage(
         kind=StageKind.SAMPLE,
         name=key,
-        key=f"sample-{key}",
-        params=params.model_dump(),
-        inputs={"problems": "problems-0"},
-        externals={"model": External(uri=str(BASE), digest="base")},
+        key=stage_key(StageKind.SAMPLE, frozen, inputs, outside),
+        params=frozen,
+        inputs=inputs,
+        externals=outside,
         storage=storage,
         shards=shards,
         block_rows=block_rows,
@@ -162,7 +167,9 @@ def test_training_problems_are_the_subsets_in_its_order(storage):
 
 def trained(storage, own_correct):
     """Commit an SFT run of the base model that measured its policy; return its key."""
-    stage = FrozenStage(kind=StageKind.SFT, name="sft", key=f"sft-{own_correct}", params={}, storage=storage)
+    params = {"own_correct": own_correct}
+    key = stage_key(StageKind.SFT, params, {}, {})
+    stage = FrozenStage(kind=StageKind.SFT, name="sft", key=key, params=params, storage=storage)
     counts = {"validation_problems": 500, "validation_correct": 150, "train_problems": 200}
     summary = {"policy": {"epoch": 16, **counts, "train_correct": own_correct}}
     files = {f"policy/{path.name}": path for path in BASE.iterdir() if path.is_file()}
@@ -181,12 +188,14 @@ def test_a_policy_that_knows_its_problems_by_heart_is_warned_of(storage, caplog,
             told.append(detail)
 
     policy = trained(storage, own_correct)
+    frozen = params(split="train", subset=p.SubsetParams(size=6, seed=9)).model_dump(mode="json")
+    inputs = {"problems": PROBLEMS_KEY, "policy": policy}
     stage = FrozenStage(
         kind=StageKind.SAMPLE,
         name="sample",
-        key=f"sample-{own_correct}",
-        params=params(split="train", subset=p.SubsetParams(size=6, seed=9)).model_dump(),
-        inputs={"problems": "problems-0", "policy": policy},
+        key=stage_key(StageKind.SAMPLE, frozen, inputs, {}),
+        params=frozen,
+        inputs=inputs,
         storage=storage,
         block_rows=2,
     )

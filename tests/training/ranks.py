@@ -41,8 +41,9 @@ class World:
 
     def input(self, kind: StageKind, table: str, rows: pa.Table) -> str:
         """Commit a table as an artifact of its kind; return its key."""
-        key = stage_key(kind, {"rows": rows.num_rows}, {}, {})
-        stage = FrozenStage(kind=kind, name=table, key=key, params={}, storage=self.storage)
+        params = {"rows": rows.num_rows}
+        key = stage_key(kind, params, {}, {})
+        stage = FrozenStage(kind=kind, name=table, key=key, params=params, storage=self.storage)
         if m.read_manifest(self.store, key) is None:
             scratch = self.folder / "made"
             scratch.mkdir(parents=True, exist_ok=True)
@@ -62,14 +63,15 @@ class World:
         start = "model" if kind is StageKind.SFT else "policy"
         model = {start: External(uri=str(self.model), digest=digest_path(self.model, "model"))}
         frozen = params.model_dump(mode="json")
-        key = stage_key(kind, frozen, {**inputs, "": f"{given.processes} {given.zero_stage} {salt}"}, model)
+        marks = {"salt": External(uri="nowhere", digest=f"{given.processes} {given.zero_stage} {salt}")}
+        key = stage_key(kind, frozen, inputs, model | marks)
         return FrozenStage(
             kind=kind,
             name=f"{kind.value}-{salt}",
             key=key,
             params=frozen,
             inputs=inputs,
-            externals=model,
+            externals=model | marks,
             storage=self.storage,
             shards=given.nodes,
             resources=given,

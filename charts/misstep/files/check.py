@@ -30,7 +30,8 @@ def main(todo: list[str]) -> int:
                 good, problem = f"the operator at {url} is alive", until_good(lambda url=url: health_problem(url))
             case [("read" | "write") as how, text, *rest]:
                 storage = Storage.model_validate_json(text)
-                good, problem = f"{storage.uri}: {how} works", store_problem(storage, write=how == "write")
+                proven = ", and what is there is not written over" if how == "write" else ""
+                good, problem = f"{storage.uri}: {how} works{proven}", store_problem(storage, write=how == "write")
             case _:
                 good, rest, problem = "", [], f"unknown: {todo}"
         print(problem or good, flush=True)

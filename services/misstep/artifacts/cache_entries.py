@@ -116,6 +116,11 @@ class CacheEntry:
         return files
 
 
+def is_name(text: str) -> bool:
+    """Return whether an entry can have this name, which becomes a folder's."""
+    return _NAME.fullmatch(text) is not None
+
+
 def entries_in(root: Path) -> list[CacheEntry]:
     """List the entries that are whole, or whose removal was cut short."""
     if not root.is_dir():

@@ -7,17 +7,26 @@ import logging
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from misstep.artifacts import paths
 from misstep.artifacts.disk import disk_errors
 from misstep.artifacts.files import fetch, hash_file
-from misstep.artifacts.manifest import Damaged
+from misstep.artifacts.inside import check_name, check_names, inside
+from misstep.artifacts.manifest import Bytes, Damaged, Sha256
 from misstep.artifacts.store import MissingError, Store
+from misstep.errors import MisstepError
 
 _log = logging.getLogger(__name__)
 _KEPT = 2
+_MOST_FILES = 100_000
+"""Ranks write one or two files each, and the first some twenty more."""
+_MOST_MANIFEST_BYTES = 64 << 20
+
+
+_FIX = "It is not used. No Misstep writes such a one: look who may write there, then remove it."
 
 
 class CheckpointFile(BaseModel):
@@ -27,8 +36,13 @@ class CheckpointFile(BaseModel):
     file: str
     path: str
     """Below the checkpoint's folder; holds the content's hash, as twins may write the same step at once."""
-    size: int
-    sha256: str
+    size: Bytes
+    sha256: Sha256
+
+    @field_validator("file", "path")
+    @classmethod
+    def _stays_inside(cls, name: str) -> str:
+        return check_name(name)
 
 
 class Layout(BaseModel):
@@ -49,8 +63,14 @@ class CheckpointManifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     step: int
-    files: tuple[CheckpointFile, ...]
+    files: Annotated[tuple[CheckpointFile, ...], Field(max_length=_MOST_FILES)]
     layout: Layout = Layout()
+
+    @field_validator("files")
+    @classmethod
+    def _stay_apart(cls, files: tuple[CheckpointFile, ...]) -> tuple[CheckpointFile, ...]:
+        check_names(file.file for file in files)
+        return files
 
 
 class StoredCheckpoints:
@@ -107,9 +127,22 @@ class StoredCheckpoints:
                 _log.warning(
                     "checkpoint of step %d is passed over: it is of %s, and this run has %s", step, layout, self._layout
                 )
-            except (MissingError, Damaged, ValidationError) as error:
+            except MissingError as error:
                 _log.warning("checkpoint of step %d cannot be used: %s", step, error)
+            except Damaged as error:
+                _log.error("checkpoint of step %d is passed over: %s", step, error)
         return None
+
+    def refuse(self, step: int, why: str) -> MisstepError:
+        """Take a checkpoint out of use, and return what this attempt ends with. Its files stay for a look, with a note
+        beside them, until newer checkpoints or the commit remove them."""
+        root = paths.checkpoint(self._key, step)
+        self._store.put(f"{root}/refused.json", json.dumps({"why": why}).encode())
+        self._store.delete(f"{root}/manifest.json")
+        return MisstepError(
+            f"checkpoint of step {step} is refused: {why}. It is out of use: the next attempt goes on without it. Look "
+            f"who may write {self._store.uri}; its files are still below {root}/."
+        )
 
     def note_out_of_memory(self, micro_batch: int) -> None:
         """Note, for the next attempts, that micro-batches of so many rows do not fit into memory."""
@@ -124,12 +157,14 @@ class StoredCheckpoints:
             return None
 
     def _replace_foreign(self, path: str, manifest: CheckpointManifest) -> None:
-        """Put a manifest over that of another layout, which this stage's ranks of now cannot read."""
+        """Put a manifest over one that this stage's ranks of now cannot read: of another layout, or damaged."""
         try:
-            there = CheckpointManifest.model_validate_json(self._store.get(path))
-        except (MissingError, ValidationError):
+            written_by = self._manifest(manifest.step).layout
+        except MissingError:
             return
-        if there.layout != manifest.layout:
+        except Damaged:
+            written_by = None
+        if written_by != manifest.layout:
             self._store.put(path, manifest.model_dump_json().encode())
 
     def _steps(self) -> list[int]:
@@ -137,8 +172,20 @@ class StoredCheckpoints:
         return sorted(int(match[1]) for path in found if (match := paths.CHECKPOINT.fullmatch(path)))
 
     def _manifest(self, step: int) -> CheckpointManifest:
+        """Raises MissingError, and Damaged for one that no Misstep has written."""
         path = f"{paths.checkpoint(self._key, step)}/manifest.json"
-        return CheckpointManifest.model_validate_json(self._store.get(path))
+        text = self._store.get_range(path, 0, _MOST_MANIFEST_BYTES + 1)
+        if len(text) > _MOST_MANIFEST_BYTES:
+            raise Damaged(path, f"more than {_MOST_MANIFEST_BYTES >> 20} MiB", _FIX)
+        try:
+            manifest = CheckpointManifest.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise Damaged(path, f"{where}: {first['msg']}" if where else first["msg"], _FIX) from error
+        if manifest.step != step:
+            raise Damaged(path, f"it says that it is of step {manifest.step}", _FIX)
+        return manifest
 
     def fetch(self, step: int) -> Path:
         """Fetch a complete checkpoint into ``folder``. Raises MissingError or Damaged where it is not whole."""
@@ -150,7 +197,8 @@ class StoredCheckpoints:
                 shutil.rmtree(target)
             target.mkdir(parents=True)
         for file in manifest.files:
-            fetch(self._store, f"{root}/{file.path}", file.size, file.sha256, target / file.file, link=True)
+            local = inside(target, file.file, root)
+            fetch(self._store, f"{root}/{file.path}", file.size, file.sha256, local, link=True)
         return target
 
     def _keep_last(self) -> None:
@@ -174,5 +222,5 @@ class StoredCheckpoints:
     def _layout_of(self, step: int) -> Layout | None:
         try:
             return self._manifest(step).layout
-        except (MissingError, ValidationError):
+        except (MissingError, Damaged):
             return None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from misstep.artifacts.disk import disk_errors
 from misstep.artifacts.files import fetch
+from misstep.artifacts.inside import inside
 from misstep.artifacts.manifest import Manifest, NotCommittedError, read_manifest
 from misstep.artifacts.store import Store
 from misstep.errors import BadInput
@@ -116,7 +117,7 @@ def _write_files(store: Store, manifest: Manifest, prefix: str, folder: Path) ->
         raise BadInput("key", manifest.key, f"A {manifest.kind.value} stage's artifact holds no {prefix or 'files'}.")
     folder.mkdir()
     for name, part in files.items():
-        target = folder / name.removeprefix(prefix)
+        target = inside(folder, name.removeprefix(prefix), manifest.key)
         fetch(store, f"{manifest.key}/{part.path}", part.size, part.sha256, target, link=False)
 
 

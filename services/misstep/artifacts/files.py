@@ -68,7 +68,7 @@ def fetch(store: Store, path: str, size: int, sha256: str, target: Path, *, link
     else:
         for _ in range(2):
             try:
-                store.download(path, target)
+                store.download(path, target, most=size + 1)  # a byte more shows that it is too long
             except MissingError:
                 problem = "missing"
                 break

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from misstep.artifacts import paths
-from misstep.artifacts.manifest import Damaged, read_manifest
+from misstep.artifacts.manifest import Damaged, Foreign, claimed_manifest, foreign, read_manifest
 from misstep.artifacts.progress import read_progress
 from misstep.artifacts.store import Entry, Store
 from misstep.errors import BadInput
@@ -21,6 +21,8 @@ class ArtifactInfo:
     kind: str
     committed: bool
     damaged: bool = False
+    foreign: bool = False
+    """Its manifest is not of the stage that the key names; such a one is damaged too."""
     name: str = ""
     rows: dict[str, int] = field(default_factory=dict)
     size: int = 0
@@ -79,8 +81,8 @@ def _info(store: Store, key: str, entries: list[Entry]) -> ArtifactInfo:
     )
     try:
         manifest = read_manifest(store, key)
-    except Damaged:
-        return replace(info, committed=True, damaged=True)
+    except Damaged as error:
+        return replace(info, committed=True, damaged=True, foreign=isinstance(error, Foreign))
     if manifest is None:
         return info
     return replace(
@@ -97,11 +99,13 @@ def _info(store: Store, key: str, entries: list[Entry]) -> ArtifactInfo:
 def show(store: Store, key: str) -> dict[str, Any]:
     """Return a committed artifact's manifest as JSON data, or how far an unfinished one is.
 
-    Raises BadInput where nothing lies below the key, Damaged where its manifest does not parse.
+    Of a manifest that is not of the stage that the key names, ``foreign`` says why. Raises BadInput where nothing lies
+    below the key, Damaged where its manifest does not parse.
     """
-    manifest = read_manifest(store, key)
+    manifest = claimed_manifest(store, key)
     if manifest is not None:
-        return manifest.model_dump(mode="json")
+        problem = foreign(manifest, key)
+        return ({"foreign": problem} if problem else {}) | manifest.model_dump(mode="json")
     entries = list(store.list(f"{key}/"))
     if not entries:
         raise BadInput("key", key, "Nothing is stored below it; `misstep artifacts ls` lists what there is.")

@@ -39,8 +39,12 @@ class LocalStore:
             if self.root.exists():
                 os.scandir(self.root).close()
             if write:
-                with self._temporary(lambda file: file.write(b"")):
-                    pass
+                probe = f"{TEMPORARY}probe-{secrets.token_hex(8)}"
+                try:
+                    if not self.put(probe, b"", if_absent=True) or self.put(probe, b"", if_absent=True):
+                        raise BadInput(_FIELD, self.uri, "This file system creates one file twice; choose another.")
+                finally:
+                    self.delete(probe)
 
     def put(self, path: str, data: bytes, *, if_absent: bool = False) -> bool:
         return self._publish(path, lambda file: file.write(data), if_absent)
@@ -68,9 +72,9 @@ class LocalStore:
         with file:
             yield file
 
-    def download(self, path: str, local: Path) -> None:
+    def download(self, path: str, local: Path, *, most: int | None = None) -> None:
         with self.open_read(path) as source:
-            save_stream(source, local)
+            save_stream(source, local, most)
 
     def list(self, prefix: str) -> Iterator[Entry]:
         with disk_errors(_FIELD, self.uri):
@@ -99,7 +103,16 @@ class LocalStore:
         return self._at(path)
 
     def _at(self, path: str) -> Path:
-        return self.root / check_path(path)
+        """Return where an object lies. Raises BadInput where a link is in the way: whoever may write the store could
+        lead reads, writes and deletes out of it, with the rights of whoever follows."""
+        target = self.root
+        with disk_errors(_FIELD, self.uri):
+            for part in check_path(path).split("/"):
+                target /= part
+                if target.is_symlink():
+                    fix = "This is a link, and none is followed inside a store. Look who made it, then remove it."
+                    raise BadInput(_FIELD, str(target), fix)
+        return target
 
     def _publish(self, path: str, write: Callable[[BinaryIO], object], if_absent: bool) -> bool:
         target = self._at(path)
@@ -147,7 +160,8 @@ class LocalStore:
     def _walk(self, folder: Path, below: str, prefix: str) -> Iterator[Entry]:
         try:
             with os.scandir(folder) as found:
-                children = [(child.name + "/" * child.is_dir(), child) for child in found]
+                real = [child for child in found if not child.is_symlink()]
+                children = [(child.name + "/" * child.is_dir(), child) for child in real]
         except (FileNotFoundError, NotADirectoryError):
             return
         # With its slash a folder sorts among files just as S3 sorts the keys below it.
@@ -166,17 +180,26 @@ class LocalStore:
                 yield Entry(path, stat.st_size, stat.st_mtime)
 
 
-def save_stream(source: BinaryIO, local: Path) -> None:
-    """Copy a stream into a local file that appears only when it is complete."""
+def save_stream(source: BinaryIO, local: Path, most: int | None = None) -> None:
+    """Copy a stream, or its first ``most`` bytes, into a local file that appears only when it is complete."""
     with disk_errors("scratch folder", str(local.parent)):
         local.parent.mkdir(parents=True, exist_ok=True)
         partial = local.with_name(f"{local.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
         try:
             with partial.open("xb") as file:
-                shutil.copyfileobj(source, file, _CHUNK)
+                if most is None:
+                    shutil.copyfileobj(source, file, _CHUNK)
+                else:
+                    _copy(source, file, most)
             partial.replace(local)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def _copy(source: BinaryIO, target: BinaryIO, most: int) -> None:
+    while most > 0 and (data := source.read(min(_CHUNK, most))):
+        target.write(data)
+        most -= len(data)
 
 
 def _link(source: Path, target: Path) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -23,12 +23,18 @@ from pydantic import (
 )
 
 from misstep.artifacts import paths
-from misstep.artifacts.store import MissingError, Store, valid_path
+from misstep.artifacts.inside import check_name, check_names
+from misstep.artifacts.provenance import differences, in_words, is_of_its_key
+from misstep.artifacts.store import MissingError, Store
 from misstep.artifacts.summary import merge
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.frozen import FrozenStage, StageKind
 
 FORMAT = 1
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""In hex; becomes part of paths on readers' disks."""
+Bytes = Annotated[int, Field(ge=0, le=50 << 40)]
+"""The size of an object; none is larger in S3."""
 T = TypeVar("T", bound="_Document")
 
 
@@ -38,20 +44,18 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     path: str
     """Where it lies, below the artifact's key."""
-    size: int
-    sha256: str
-    block: int
+    size: Bytes
+    sha256: Sha256
+    block: Annotated[int, Field(ge=0)]
     table: str | None = None
-    rows: int | None = None
+    rows: Annotated[int, Field(ge=0)] | None = None
     file: str | None = None
     """For files: the path by which readers ask for it, such as ``model/config.json``."""
 
     @field_validator("path", "file")
     @classmethod
     def _stays_inside(cls, path: str | None) -> str | None:
-        if path is not None and not valid_path(path):
-            raise ValueError(f"{path!r} cannot be the path of a stored file")
-        return path
+        return path if path is None else check_name(path)
 
     @model_serializer(mode="wrap")
     def _without_none(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -79,6 +83,11 @@ class Receipt(_Document):
     seconds: float
     peak_memory_mib: int | None = None
     """Most memory that the process held at once up to the block's end, worker processes aside."""
+
+    @field_validator("parts")
+    @classmethod
+    def _stay_apart(cls, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        return _apart(parts)
 
 
 class Timings(BaseModel):
@@ -108,6 +117,11 @@ class Manifest(_Document):
     summary: dict[str, Any]
     timings: Timings
 
+    @field_validator("parts")
+    @classmethod
+    def _stay_apart(cls, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        return _apart(parts)
+
     def tables(self) -> dict[str, int]:
         """Return the rows of each table."""
         rows: dict[str, int] = {}
@@ -127,6 +141,12 @@ class Manifest(_Document):
         return sum(part.size for part in self.parts)
 
 
+def _apart(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Refuse files that could not lie beside each other in a folder."""
+    check_names(part.file for part in parts if part.file is not None)
+    return parts
+
+
 class NotCommittedError(MisstepError):
     """An artifact was asked for that has no manifest."""
 
@@ -135,10 +155,41 @@ class NotCommittedError(MisstepError):
 
 
 def read_manifest(store: Store, key: str) -> Manifest | None:
-    """Return a committed artifact's manifest, or None. Raises Damaged where it does not parse or is another's."""
-    manifest = _read(store, paths.manifest(key), Manifest)
-    if manifest is not None and manifest.key != key:
-        raise Damaged(paths.manifest(key), f"it is the manifest of {manifest.key}")
+    """Return a committed artifact's manifest, or None.
+
+    Raises Damaged where it does not parse, Foreign where it is not of the stage that the key names: anyone may ask who
+    knows no more of the stage than its key.
+    """
+    manifest = claimed_manifest(store, key)
+    problem = foreign(manifest, key) if manifest is not None else ""
+    if problem:
+        raise Foreign(store, key, problem)
+    return manifest
+
+
+def claimed_manifest(store: Store, key: str) -> Manifest | None:
+    """Return the manifest that lies under a key, whatever it says, or None: to look at. Raises Damaged."""
+    return _read(store, paths.manifest(key), Manifest)
+
+
+def foreign(manifest: Manifest, key: str) -> str:
+    """Say why a manifest is not of the stage that a key names, or nothing where it is."""
+    if manifest.key != key:
+        return f"it is the manifest of {manifest.key}"
+    if not is_of_its_key(manifest):
+        return "its kind, params, inputs and externals are not those that the key was made from"
+    return ""
+
+
+def read_own(store: Store, stage: FrozenStage) -> Manifest | None:
+    """Return the manifest of a stage that is known, or None. Raises Damaged, and Foreign with what differs."""
+    manifest = claimed_manifest(store, stage.key)
+    if manifest is None:
+        return None
+    different = differences(stage, manifest)
+    problem = in_words(different) if different and manifest.key == stage.key else foreign(manifest, stage.key)
+    if problem:
+        raise Foreign(store, stage.key, problem)
     return manifest
 
 
@@ -202,7 +253,7 @@ def assemble(stage: FrozenStage, receipts: Sequence[Receipt]) -> Manifest:
 
 def commit(store: Store, stage: FrozenStage, blocks: int) -> Manifest:
     """Write the manifest of a stage whose blocks all have receipts, and return the committed one: this writer's or,
-    where another was first, that one's."""
+    where another was first, that one's. Raises Foreign where that one is not of this stage."""
     with ThreadPoolExecutor(8) as pool:
         receipts = list(pool.map(lambda block: read_receipt(store, stage.key, block, blocks), range(blocks)))
     missing = [block for block, receipt in enumerate(receipts) if receipt is None]
@@ -211,7 +262,7 @@ def commit(store: Store, stage: FrozenStage, blocks: int) -> Manifest:
     manifest = assemble(stage, [receipt for receipt in receipts if receipt is not None])
     if store.put(paths.manifest(stage.key), manifest.encode(), if_absent=True):
         return manifest
-    committed = read_manifest(store, stage.key)
+    committed = read_own(store, stage)
     if committed is None:
         raise MisstepError(f"{stage.key}: its manifest was written and removed meanwhile")
     return committed
@@ -220,9 +271,20 @@ def commit(store: Store, stage: FrozenStage, blocks: int) -> Manifest:
 class Damaged(BadInput):
     """A stored object is not what its manifest says, or no manifest at all."""
 
-    def __init__(self, path: str, problem: str) -> None:
-        fix = "`misstep run --repair` removes what is damaged and computes that alone again."
-        super().__init__(path, problem, fix)
+    def __init__(self, path: str, problem: str, fix: str = "") -> None:
+        repaired = "`misstep run --repair` removes what is damaged and computes that alone again."
+        super().__init__(path, problem, fix or repaired)
+
+
+class Foreign(Damaged):
+    """A manifest under a key that was made from something else: no stage has written it."""
+
+    def __init__(self, store: Store, key: str, problem: str) -> None:
+        fix = (
+            f"No stage of this key wrote it: look who may write {store.uri}, and at what it holds (`misstep artifacts "
+            f"show {key}`). Then `misstep run --repair`, or deleting all below {key}/, has it computed again."
+        )
+        super().__init__(paths.manifest(key), f"a foreign manifest: {problem}", fix)
 
 
 def _read(store: Store, path: str, kind: type[T]) -> T | None:

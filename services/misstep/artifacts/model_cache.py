@@ -21,7 +21,7 @@ from typing import IO
 
 import structlog
 
-from misstep.artifacts.cache_entries import CacheEntry, entries_in, half_filled_in, try_lock
+from misstep.artifacts.cache_entries import CacheEntry, entries_in, half_filled_in, is_name, try_lock
 from misstep.artifacts.disk import disk_errors, is_full_disk
 from misstep.errors import BadInput, MisstepError
 from misstep.stages.scratch import scratch_root
@@ -74,9 +74,12 @@ class ModelCache:
             None where they do not fit into the cache: bring them elsewhere.
 
         Raises:
-            BadInput: the cache's folder cannot be used. Also whatever ``fill`` raises, but for a full disk.
+            BadInput: the cache's folder cannot be used, or the digest is none. Also whatever ``fill`` raises, but for a
+                full disk.
         """
         name = digest.removeprefix("sha256:")
+        if not is_name(name):
+            raise BadInput("digest", digest, "Write sha256: and 64 hexadecimal digits.")
         if name not in self._used:
             lock = self._acquire(CacheEntry(self.root, name), size, fill)
             if lock is None:

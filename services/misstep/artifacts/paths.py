@@ -7,9 +7,9 @@ import re
 from misstep.plan.frozen import StageKind
 
 KEY = re.compile(rf"(?:{'|'.join(kind.value for kind in StageKind)})-[0-9a-f]{{20}}")
-RECEIPT = re.compile(r"blocks/(\d{5,})-of-(\d{5,})\.json")
-CHECKPOINT = re.compile(r"checkpoints/(\d{8,})/manifest\.json")
-CHECKPOINT_FILE = re.compile(r"checkpoints/(\d{8,})/.*")
+RECEIPT = re.compile(r"blocks/([0-9]{5,10})-of-([0-9]{5,10})\.json")
+CHECKPOINT = re.compile(r"checkpoints/([0-9]{8,12})/manifest\.json")
+CHECKPOINT_FILE = re.compile(r"checkpoints/([0-9]{8,12})/.*")
 _HASH = 16
 """Hex digits of sha256 in a name: enough to keep a late twin's other bytes apart; readers check the whole hash."""
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from misstep.artifacts.digest import folder_digest
 from misstep.artifacts.files import fetch, problem_of, stored_problem
+from misstep.artifacts.inside import inside
 from misstep.artifacts.manifest import Damaged, Manifest, NotCommittedError, Part, read_manifest
 from misstep.artifacts.model_cache import ModelCache
 from misstep.artifacts.records import TABLES
@@ -136,7 +137,8 @@ class Reader:
 
     def _fetch_folder(self, key: str, parts: Mapping[str, Part], target: Path) -> None:
         for name, part in parts.items():
-            fetch(self._store, f"{key}/{part.path}", part.size, part.sha256, target / name, link=True)
+            local = inside(target, name, key)
+            fetch(self._store, f"{key}/{part.path}", part.size, part.sha256, local, link=True)
 
     def _local(self, key: str, part: Part) -> Path:
         path = f"{key}/{part.path}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from misstep.artifacts import paths
 from misstep.artifacts.files import stored_problem
-from misstep.artifacts.manifest import Damaged, Part, finished_blocks, read_manifest, read_receipt
+from misstep.artifacts.manifest import Damaged, Foreign, Part, finished_blocks, read_manifest, read_receipt
 from misstep.artifacts.store import Store
 
 
@@ -27,11 +27,12 @@ def repair(store: Store, key: str) -> Repaired:
     """Remove damaged parts of an artifact with the receipts and the manifest that list them.
 
     Undamaged blocks keep their receipts, so the next run of the stage computes the others alone. An artifact without
-    damage, finished or not, is left untouched. Receipts go first, then the manifest, then the parts: ended in between
+    damage, finished or not, is left untouched. Of one whose manifest is not of the stage that the key names, all goes:
+    who wrote that may have written the rest. Receipts go first, then the manifest, then the parts: ended in between
     and called again, it finds the rest.
     """
     check = _Check(store, key)
-    for path in (*check.receipts, *check.manifests, *check.problems):
+    for path in (*check.receipts, *check.manifests, *check.problems, *check.rest):
         store.delete(path)
     return Repaired(check.problems, tuple(sorted(check.blocks)))
 
@@ -44,8 +45,12 @@ class _Check:
         self.receipts: list[str] = []
         """Receipts to remove."""
         self.manifests: list[str] = []
+        self.rest: list[str] = []
+        """What else to remove."""
         self._checked: dict[str, bool] = {}
         self._check_manifest()
+        if self.rest:
+            return
         for blocks, finished in sorted(finished_blocks(store, key).items()):
             for block in sorted(finished):
                 self._check_receipt(block, blocks)
@@ -56,6 +61,8 @@ class _Check:
         except Damaged as error:
             self.problems[error.field] = str(error.value)
             self.manifests.append(error.field)
+            if isinstance(error, Foreign):
+                self.rest = [entry.path for entry in self._store.list(f"{self._key}/")]
             return
         bad = [part.block for part in manifest.parts if not self._sound(part)] if manifest is not None else []
         if bad:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import random
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,15 @@ from botocore.parsers import ResponseParserError
 
 from misstep.artifacts.local import save_stream
 from misstep.artifacts.s3_client import make_client
-from misstep.artifacts.s3_errors import MISSING, code_of, endpoint_of, s3_error, status_of
+from misstep.artifacts.s3_errors import (
+    MISSING,
+    code_of,
+    endpoint_of,
+    note_accepted,
+    s3_error,
+    status_of,
+    was_accepted,
+)
 from misstep.artifacts.store import Entry, MissingError, check_path
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.frozen import Storage
@@ -28,6 +37,11 @@ _MAX_PARTS = 10_000
 _UPLOADS_AT_ONCE = 4
 _CONFLICTS = 8
 _STREAM_TRIES = 5
+_NO_CONDITIONS = (
+    "The server ignores If-None-Match: it creates an object over one that is there. Of two pods that finish the same "
+    "block or stage, the later would replace what others already read, and finished work would be lost. Use a server "
+    "that heeds it (AWS, MinIO, Ceph from 19 and versitygw do)."
+)
 _BROKEN_STREAM = (aws.HTTPClientError, aws.IncompleteReadError)
 
 
@@ -51,8 +65,6 @@ class S3Store:
         self._client, self._identity = make_client(
             storage, attempts=tries, connect_timeout=connect, read_timeout=read, patient=patient
         )
-        self._accepted = False
-        """Whether the server has ever taken these credentials."""
         self._client.meta.events.register("after-call.s3", self._note_accepted)
 
     @property
@@ -61,19 +73,37 @@ class S3Store:
 
     def check(self, write: bool = False) -> None:
         client, _ = make_client(self._storage, attempts=2, connect_timeout=5)
-        probe = f"{self._prefix}.tmp/probe"
         try:
-            with self._errors():
+            with self._errors(starting=True):
                 page = client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
                 _check_is_listing(page)
                 if write:
-                    client.put_object(Bucket=self._bucket, Key=probe, Body=b"")
-                    client.delete_object(Bucket=self._bucket, Key=probe)
+                    self._check_writes(client)
         except BadInput:
             raise
         except MisstepError as error:
             fix = "Is the server up, and are host and port right?"
             raise BadInput(*endpoint_of(self._storage), f"{fix} ({error})") from error
+
+    def _check_writes(self, client: Any) -> None:
+        """Create an object twice: the second time the server must refuse."""
+        target = {"Bucket": self._bucket, "Key": f"{self._prefix}.tmp/probe-{secrets.token_hex(8)}"}
+
+        def created(body: bytes) -> bool:
+            try:
+                client.put_object(**target, Body=body, IfNoneMatch="*")
+            except aws.ClientError as error:
+                if status_of(error) != 412:
+                    raise
+                return False
+            return True
+
+        created(b"first")  # after a lost answer botocore's second try is refused: its own object is there
+        try:
+            if created(b"second"):
+                raise BadInput(*endpoint_of(self._storage), _NO_CONDITIONS)
+        finally:
+            client.delete_object(**target)
 
     def put(self, path: str, data: bytes, *, if_absent: bool = False) -> bool:
         return self._create(
@@ -106,9 +136,9 @@ class S3Store:
             file.peek(1)  # a missing object shows here
             yield file
 
-    def download(self, path: str, local: Path) -> None:
+    def download(self, path: str, local: Path, *, most: int | None = None) -> None:
         with self.open_read(path) as source:
-            save_stream(source, local)
+            save_stream(source, local, most)
 
     def list(self, prefix: str) -> Iterator[Entry]:
         with self._errors():
@@ -117,6 +147,8 @@ class S3Store:
             )
             for page in pages:
                 for found in page.get("Contents", ()):
+                    if found["Key"].endswith("/") and not found["Size"]:
+                        continue  # a console's folder
                     path = found["Key"].removeprefix(self._prefix)
                     if prefix.startswith(".tmp/") or not path.startswith(".tmp/"):
                         yield Entry(path, found["Size"], found["LastModified"].timestamp())
@@ -142,17 +174,19 @@ class S3Store:
         return {"Bucket": self._bucket, "Key": self._key(path), **condition}
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, starting: bool = False) -> Iterator[None]:
         try:
             yield
         except (aws.ClientError, aws.BotoCoreError, ResponseParserError) as error:
-            raise self._error(error) from error
+            raise self._error(error, starting) from error
 
-    def _error(self, error: Exception) -> MisstepError:
-        return s3_error(error, self._storage, self._identity, self._accepted)
+    def _error(self, error: Exception, starting: bool = False) -> MisstepError:
+        accepted = not starting and was_accepted(self._storage)
+        return s3_error(error, self._storage, self._identity, accepted)
 
     def _note_accepted(self, http_response: Any, **_: Any) -> None:
-        self._accepted = self._accepted or http_response.status_code < 300
+        if http_response.status_code < 300:
+            note_accepted(self._storage)
 
     def _create(self, path: str, write: Callable[[], object], if_absent: bool) -> bool:
         """Run a write; 412 means that another was first, 409 that two met and this one shall try again.

@@ -15,6 +15,8 @@ from misstep.errors import BadInput, MisstepError
 from misstep.plan.frozen import Storage
 
 _CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "XAdminUserNotFound"}
+_OUTDATED = {"RequestExpired", "TokenRefreshRequired"}
+_RIGHTS = "s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket"
 _DENIED = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "403", "Forbidden"}
 _REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301"}
 _FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507"}
@@ -23,7 +25,22 @@ _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 """In the order in which botocore asks for them, after what it is told."""
 _AUTHORITIES = "AWS_CA_BUNDLE"
 _REGIONAL = "the region's own endpoint"
+_MOST_ACCEPTED = 4096
+_accepted: dict[tuple[str | None, str], None] = {}
+"""Stores that have taken a request of this process, by endpoint and URI: whatever keys it had then."""
 MISSING = {"NoSuchKey", "NotFound"}
+
+
+def note_accepted(storage: Storage) -> None:
+    """Note that a store has taken a request of this process."""
+    _accepted[storage.endpoint, storage.uri] = None
+    while len(_accepted) > _MOST_ACCEPTED:  # those of an operator, the oldest
+        _accepted.pop(next(iter(_accepted)), None)
+
+
+def was_accepted(storage: Storage) -> bool:
+    """Return whether a store has taken a request of this process: then its keys were right, and a refusal may pass."""
+    return (storage.endpoint, storage.uri) in _accepted
 
 
 def code_of(error: aws.ClientError) -> str:
@@ -41,7 +58,8 @@ def s3_error(error: Exception, storage: Storage, identity: str, accepted: bool =
 
     Args:
         identity: whose credentials were used, without their secret.
-        accepted: whether the server has taken them before.
+        accepted: whether the server has taken a request of this process before. Then no refusal is bad input: keys are
+            exchanged, tokens renewed, policies written anew, each with a moment in between.
     """
     if isinstance(error, aws.ClientError):
         return _answered(error, storage, identity, accepted)
@@ -89,10 +107,17 @@ def _answered(error: aws.ClientError, storage: Storage, identity: str, accepted:
     message = error.response.get("Error", {}).get("Message", "")
     if code == "NoSuchBucket":
         return BadInput("spec.storage.uri", storage.uri, "There is no such bucket: make it, or mend its name.")
-    if code in _CREDENTIALS and accepted:
-        # Not bad input: they were changed meanwhile, and the next pod is given what the Secret holds by then.
-        fix = "Were they changed? A new process reads them anew."
-        return MisstepError(f"credentials for S3: {identity} was accepted before and is refused now ({code}). {fix}")
+    if code.startswith("Expired") or code in _OUTDATED:
+        # Never bad input: the next pod is given what the Secret or the cloud holds by then.
+        fix = "Whoever gave them must renew them; a new process reads them anew."
+        return MisstepError(f"credentials for S3: those of {identity} have expired ({code}). {fix}")
+    refused = code in _CREDENTIALS or code in _DENIED or status_of(error) in (401, 403)
+    if refused and accepted and code != "RequestTimeTooSkewed":
+        fix = "Were they, or its rights, changed? A new process reads them anew."
+        return MisstepError(
+            f"credentials for S3: {identity} was accepted before and is refused now ({operation}: {code} {message}). "
+            f"{fix} It needs {_RIGHTS}."
+        )
     if code in _CREDENTIALS:
         return BadInput("credentials for S3", identity, f"The server refuses them ({code}): set the right ones.")
     if code == "RequestTimeTooSkewed":
@@ -100,8 +125,8 @@ def _answered(error: aws.ClientError, storage: Storage, identity: str, accepted:
         return MisstepError("This machine's clock differs from the S3 server's by many minutes: set it.")
     if code in _DENIED or status_of(error) in (401, 403):
         fix = (
-            f"{operation} is denied to {identity} ({code} {message}); allow it s3:GetObject, s3:PutObject, "
-            "s3:DeleteObject and s3:ListBucket (without the last, absent objects look forbidden)."
+            f"{operation} is denied to {identity} ({code} {message}); allow it {_RIGHTS} (without the last, absent "
+            "objects look forbidden)."
         )
         return BadInput("spec.storage.uri", storage.uri, fix)
     if code in _REGION:

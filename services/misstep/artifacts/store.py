@@ -52,8 +52,11 @@ class Store(Protocol):
     def uri(self) -> str: ...
 
     def check(self, write: bool = False) -> None:
-        """Touch the store once. Raises BadInput, naming the field to mend, where it cannot be used; an endpoint that
-        does not answer as it should counts as wrong here (in a running stage it is an outage and worth a retry)."""
+        """Touch the store once; with ``write`` create an object twice, which must fail the second time.
+
+        Raises BadInput, naming the field to mend, where it cannot be used; an endpoint that does not answer as it
+        should counts as wrong here (in a running stage it is an outage and worth a retry).
+        """
 
     def put(self, path: str, data: bytes, *, if_absent: bool = False) -> bool:
         """Store bytes: whole or not at all, and durable on return.
@@ -74,11 +77,16 @@ class Store(Protocol):
     def open_read(self, path: str) -> AbstractContextManager[BinaryIO]:
         """Open an object for streaming from its start. Raises MissingError."""
 
-    def download(self, path: str, local: Path) -> None:
-        """Stream an object into a local file, which appears only when it is complete. Raises MissingError."""
+    def download(self, path: str, local: Path, *, most: int | None = None) -> None:
+        """Stream an object, or its first ``most`` bytes, into a local file, which appears only when it is complete.
+        Raises MissingError."""
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """Yield every object whose path starts with ``prefix`` (any string), in byte order of their paths."""
+        """Yield every object whose path starts with ``prefix`` (any string), in byte order of their paths.
+
+        What stands for a folder is none: in a bucket an empty object whose key ends with a slash, as consoles make
+        them, on a disk a link.
+        """
 
     def exists(self, path: str) -> bool: ...
 

@@ -12,6 +12,8 @@ import typer
 from misstep import __version__
 from misstep.cli import artifacts, look, models, plans, run, tools, tune, upload
 from misstep.errors import EXIT_FAILED, MisstepError
+from misstep.printable import printable
+from misstep.unpickling import read_weights_only
 
 DEBUG = "MISSTEP_DEBUG"
 
@@ -52,6 +54,7 @@ artifacts.add_to(app)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 64 where the input is wrong, 2 for a wrong option."""
+    read_weights_only()
     try:
         app(args=argv, prog_name="misstep")
     except SystemExit as leave:
@@ -71,5 +74,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fail(text: str, code: int) -> int:
     sys.stdout.flush()
-    sys.stderr.write(f"error: {text}\n")
+    sys.stderr.write(f"error: {printable(text)}\n")
     return code

@@ -25,6 +25,7 @@ from misstep.cli.common import (
     store_of,
 )
 from misstep.cli.places import CaBundle, Endpoint, LocalStoreUri, PathStyle, Region
+from misstep.errors import EXIT_BAD_INPUT
 
 if TYPE_CHECKING:
     from misstep.artifacts.store import Store
@@ -76,7 +77,9 @@ def list_artifacts(
     table = plain_table("key", "made as", "state", "rows", "size", "changed", keep=2)
     for info in found:
         state = (
-            "damaged"
+            "foreign"
+            if info.foreign
+            else "damaged"
             if info.damaged
             else "done"
             if info.committed
@@ -108,21 +111,58 @@ def show(
 ) -> None:
     """Print an artifact's manifest: parameters, inputs, files, counts, tool versions.
 
-    Training rows that a model was shown follow as text, on standard error: what is on standard output is JSON.
+    Training rows that a model was shown follow as text, on standard error: what is on standard output is JSON. A
+    manifest that is not of the stage that the key names is printed all the same, and the command fails.
 
     [dim]misstep artifacts show credit-3f[/dim]
     """
     from misstep.artifacts.inspect import find_key
     from misstep.artifacts.inspect import show as manifest_of
+    from misstep.artifacts.manifest import Foreign
     from misstep.cli.shown import print_shown
     from misstep.printable import printable_json
 
     store = _open(storage, endpoint, region, path_style, ca_bundle)
-    manifest = manifest_of(store, find_key(store, key))
+    key = find_key(store, key)
+    manifest = manifest_of(store, key)
     print(printable_json(manifest))
+    if manifest.get("foreign"):
+        raise Foreign(store, key, manifest["foreign"])
     shown = manifest.get("summary", {}).get("shown")
     if shown:
         print_shown(shown, console(stderr=True))
+
+
+@artifacts.command()
+def verify(
+    keys: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY...]", help="Which artifacts; all by default.")
+    ] = None,
+    storage: LocalStoreUri = DEFAULT_STORE,
+    endpoint: Endpoint = None,
+    region: Region = None,
+    path_style: PathStyle = False,
+    ca_bundle: CaBundle = None,
+) -> None:
+    """Check every byte of artifacts, and that each manifest is of the stage that its key names. Changes nothing.
+
+    [dim]misstep artifacts verify --storage s3://my-bucket/misstep[/dim]
+    """
+    from misstep.artifacts.inspect import artifacts_in, find_key
+    from misstep.artifacts.repair import find_damage
+    from misstep.cli.terminal import say
+
+    store = _open(storage, endpoint, region, path_style, ca_bundle)
+    asked = [find_key(store, key) for key in keys] if keys else sorted(artifacts_in(store))
+    wrong = 0
+    for key in asked:
+        problems = find_damage(store, key)
+        wrong += bool(problems)
+        for path, problem in problems.items():
+            say(f"{path}: {problem}")
+    print(f"{len(asked)} artifacts, {wrong} of them with problems")
+    if wrong:
+        raise typer.Exit(EXIT_BAD_INPUT)
 
 
 @artifacts.command()

@@ -30,7 +30,7 @@ def list_cache() -> None:
         table.add_row(f"sha256:{entry.name}", size_text(size), used, "yes" if entry.in_use() else "")
     out = console()
     out.print(table)
-    out.print(f"\n{table.row_count} models, {size_text(total)}, in {root}", markup=False, soft_wrap=True)
+    out.print(f"\n{table.row_count} models, {size_text(total)}, in {root}", soft_wrap=True)
 
 
 @cache.command()

@@ -91,7 +91,7 @@ class InCluster:
         return unpack(json.loads(text).get("binaryData"))
 
     def stream_logs(self, stage: str, *, shard: int | None, follow: bool) -> int:
-        """Print the logs of a stage's pods as kubectl does, and return its exit code.
+        """Print the logs of a stage's pods as kubectl does, but harmless, and return its exit code.
 
         Raises:
             BadInput: there is no such stage, or it has no pods.
@@ -100,8 +100,11 @@ class InCluster:
         if stage not in rows:
             fix = nearest(stage, list(rows)) if rows else f"{self.name} has no stages: {self.standing}"
             raise BadInput("STAGE", stage, fix)
+        from misstep.cli.terminal import run_and_show
+        from misstep.plan.labels import stage_label
+
         # The key tells the pods of this plan from those that ran before an edit.
-        labels = {"experiment": self.name, "stage": stage, "key": rows[stage].key}
+        labels = {"experiment": self.name, "stage": stage_label(stage), "key": rows[stage].key}
         marks = ",".join(f"misstep.dev/{name}={value}" for name, value in labels.items() if value)
         if shard is not None:
             marks += f",batch.kubernetes.io/job-completion-index={shard}"
@@ -113,8 +116,7 @@ class InCluster:
         # kubectl follows five pods unless it is told how many there are.
         more = ["--follow", f"--max-log-requests={len(pods)}"] if follow else []
         command = [_program(), "logs", "-n", self.namespace, "-l", marks, "--tail=-1", "--prefix", *more]
-        done = subprocess.run(command, check=False)  # noqa: S603 - no shell; what it prints is for the user as it is
-        return done.returncode
+        return run_and_show(command)
 
 
 class NotThere(MisstepError):
@@ -129,7 +131,7 @@ def kubectl(namespace: str, *arguments: str) -> str:
         NotThere: the cluster has no such object.
         MisstepError: the cluster does not answer or does not let us.
     """
-    done = subprocess.run(  # noqa: S603 - as above
+    done = subprocess.run(  # noqa: S603 - no shell
         [_program(), "-n", namespace, *arguments], capture_output=True, text=True, check=False
     )
     if done.returncode:

@@ -170,12 +170,15 @@ def storage_from(
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console for results. Where no terminal says how wide it is, lines are as long as they need to be."""
-    from rich.console import Console
+    """A console for results, of which no text acts on a terminal.
+
+    Where no terminal says how wide it is, lines are as long as they need to be.
+    """
+    from misstep.cli.terminal import SafeConsole
 
     stream = sys.stderr if stderr else sys.stdout
     wide = None if stream.isatty() or os.environ.get("COLUMNS") else _WIDE
-    return Console(highlight=False, width=wide, stderr=stderr)
+    return SafeConsole(width=wide, stderr=stderr)
 
 
 def plain_table(*columns: str, keep: int = 1) -> Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -52,7 +51,7 @@ def status(
 
 
 def _show_rows(experiment: str, found: list[Row], last: str, *, as_json: bool) -> None:
-    from rich.markup import escape
+    from rich.text import Text
 
     if as_json:
         print(json.dumps({"experiment": experiment, "stages": [row.as_dict() for row in found]}, indent=2))
@@ -60,15 +59,14 @@ def _show_rows(experiment: str, found: list[Row], last: str, *, as_json: bool) -
     table = plain_table("stage", "state", "took", "", keep=3)
     colours = {"done": "green", "running": "cyan", "failed": "red"}
     for row in found:
-        state = f"[{colours[row.state]}]{row.state}[/]" if row.state in colours else row.state
-        table.add_row(row.stage, state, row.took, escape(row.detail))
+        table.add_row(row.stage, Text(row.state, style=colours.get(row.state, "")), row.took, row.detail)
     out = console()
     out.print(table)
     for row in found:
         if row.warning:
-            out.print(f"\n[yellow]warning[/yellow]: {escape(row.warning)}")
+            out.print(Text.assemble("\n", ("warning", "yellow"), f": {row.warning}"))
     done = sum(row.state == "done" for row in found)
-    out.print(f"\n{experiment}: {done} of {len(found)} stages done; {last}", markup=False)
+    out.print(f"\n{experiment}: {done} of {len(found)} stages done; {last}")
 
 
 def logs(
@@ -83,6 +81,8 @@ def logs(
 
     [dim]misstep logs quickstart sft-d250-s0 --follow[/dim]
     """
+    from misstep.cli.terminal import say
+
     if namespace is not None:
         code = InCluster.find(namespace, which).stream_logs(stage, shard=shard, follow=follow)
         raise typer.Exit(code)
@@ -98,8 +98,7 @@ def logs(
             print(f"==> {path.name} <==")
         with path.open(encoding="utf-8", errors="replace") as file:
             for text in _following(file, workdir.read_run) if follow and path == paths[-1] else [file.read()]:
-                sys.stdout.write(text)
-                sys.stdout.flush()
+                say(text, end="")
 
 
 def report(
@@ -117,8 +116,9 @@ def report(
     from misstep.plan.frozen import StageKind
 
     if namespace is not None:
-        plan = InCluster.find(namespace, which).plan()
-        workdir = workdir_for(plan.experiment, work)
+        there = InCluster.find(namespace, which)
+        plan = there.plan()
+        workdir = workdir_for(there.name, work)  # not by what the plan says: it is a tenant's ConfigMap
     else:
         workdir, plan = find_run(which, work)
     if plan.report.kind is not StageKind.REPORT:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,7 +59,9 @@ def inspect_model(
 
     [dim]misstep inspect-model hf://Qwen/Qwen2.5-Math-1.5B --preset math-base[/dim]
     """
+    from misstep.cli.terminal import say
     from misstep.inspection.apart import inspect_apart
+    from misstep.printable import printable_json
 
     _need_transformers()
     request: dict[str, Any] = {"uri": model, "model_field": POLICY, "guess_prompt": True}
@@ -69,7 +70,7 @@ def inspect_model(
     if preset is not None:
         request["prompt"] = _preset(preset)
     answer = inspect_apart(request)
-    print(json.dumps(answer["report"], indent=2, ensure_ascii=False) if as_json else answer["page"], end="")
+    say(printable_json(answer["report"]) if as_json else answer["page"], end="")
 
 
 def check_models(plan: Plan, experiment: Experiment, store: Store) -> list[str]:

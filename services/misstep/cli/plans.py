@@ -97,7 +97,7 @@ def plan(
             ]
             if explain_cost:
                 lines += ["", *show.explanation(found, cost)]
-            out.print("\n" + "\n".join(lines), soft_wrap=True, markup=False)
+            out.print("\n" + "\n".join(lines), soft_wrap=True)
 
 
 def explain(

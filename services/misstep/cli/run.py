@@ -82,7 +82,7 @@ def run(
     out = console()
     for note in check_models(plan, experiment, store):
         if not (quiet or as_json):
-            out.print(f"note: {note}", markup=False, soft_wrap=True)
+            out.print(f"note: {note}", soft_wrap=True)
     workdir = workdir_for(plan.experiment, work)
     workdir.create()
     workdir.write_plan(plan)
@@ -116,15 +116,17 @@ def _repair(store: Store, plan: Plan, out: Console) -> None:
         found = repair(store, stage.key)
         for path, problem in found.damaged.items():
             whole = False
-            out.print(f"removed {path}: {problem}", markup=False, soft_wrap=True)
+            out.print(f"removed {path}: {problem}", soft_wrap=True)
         if found.blocks:
-            out.print(f"{stage.name}: {len(found.blocks)} block(s) will be computed again", markup=False)
+            out.print(f"{stage.name}: {len(found.blocks)} block(s) will be computed again")
     if whole:
         out.print("repair: no damage found")
 
 
 def show_report(store: Store, plan: Plan, workdir: Workdir, out: Console, *, as_json: bool = False) -> None:
     """Bring the report's files to the working folder and print the result table and where they are."""
+    from rich.text import Text
+
     from misstep.evaluation.results import read_results
     from misstep.runner.report import fetch_report, result_table
 
@@ -135,9 +137,9 @@ def show_report(store: Store, plan: Plan, workdir: Workdir, out: Console, *, as_
     results = read_results(files["results.json"].read_text(encoding="utf-8"))
     out.print()
     if results.headline:
-        out.print(f"{results.headline}\n", style="bold", markup=False)
+        out.print(f"{results.headline}\n", style="bold")
     out.print(result_table(results))
-    out.print(f"\n{results.conclusion}\n", markup=False)
+    out.print(f"\n{results.conclusion}\n")
     path = files["report.html"]
-    out.print(f"Report:  [link={path.resolve().as_uri()}]{path}[/link]", soft_wrap=True)
-    out.print(f"Figures: {files['results.json']}, {files['results.csv']}", markup=False, soft_wrap=True)
+    out.print(Text.assemble("Report:  ", (str(path), f"link {path.resolve().as_uri()}")), soft_wrap=True)
+    out.print(f"Figures: {files['results.json']}, {files['results.csv']}", soft_wrap=True)

@@ -71,6 +71,7 @@ def carry_out(plan: Plan, graph: Graph, store: Store, workdir: Workdir, settings
     if unused and not (told.quiet or told.as_json):
         told.out.print("note: no stage asks for a GPU, so this machine's stay unused; see spec.resources.default.gpus")
     watch = StoreWatch(store)
+    watch.refuse_foreign(plan.stages)
     return Executor(plan, graph, watch, workdir, _listeners(plan, workdir, watch, told), settings).run()
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from misstep.printable import printable
-
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -21,4 +19,4 @@ def print_shown(rows: Sequence[Mapping[str, Any]], out: Console) -> None:
         for segment in row["segments"]:
             loss = "loss" if segment["loss"] else "no loss"
             out.print(Text(f"--- {segment['name']}, {segment['tokens']:,} tokens, {loss}", style="dim"))
-            out.print(Text(printable(segment["text"]), style="green" if segment["loss"] else ""), soft_wrap=True)
+            out.print(Text(segment["text"], style="green" if segment["loss"] else ""), soft_wrap=True)

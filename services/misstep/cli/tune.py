@@ -120,7 +120,7 @@ def tune(
     if found.result is None:
         for note in check_models(found.plan, experiment, store):
             if not quiet:
-                shown.print(f"note: {note}", markup=False, soft_wrap=True)
+                shown.print(f"note: {note}", soft_wrap=True)
     workdir.create()
     if found.result is None:
         rounds = _Rounds(store, workdir, Settings(capacity=capacity(parallel)), Told(shown, file, quiet=quiet))
@@ -134,8 +134,8 @@ def tune(
     _write(target, frozen)
     load(target)  # what was written is valid
     show_search(found.result, shown)
-    shown.print(f"\nFigures: {workdir.root / RESULT}", markup=False, soft_wrap=True)
-    shown.print(f"The experiment with these settings: {target}", markup=False, soft_wrap=True)
+    shown.print(f"\nFigures: {workdir.root / RESULT}", soft_wrap=True)
+    shown.print(f"The experiment with these settings: {target}", soft_wrap=True)
 
 
 class _Rounds:
@@ -219,7 +219,7 @@ def _show_plan(found: Walked, cost: PlanCost, experiment: Experiment, store: Sto
         groups.add_row(*row)
     out.print(groups)
     lines = [*show.total_lines(found.plan, cost, committed), "", *show.notes(cost)]
-    out.print("\n" + "\n".join(lines), soft_wrap=True, markup=False)
+    out.print("\n" + "\n".join(lines), soft_wrap=True)
 
 
 def _write(path: Path, text: str) -> None:
@@ -251,6 +251,6 @@ def show_search(result: SearchResult, out: Console) -> None:
     out.print(table)
     sizes = ", ".join(f"{size:,}" for size in result.sizes)
     judged = f"{result.judging_problems:,} validation problems, {sizes} training problems"
-    out.print(f"\n{judged}; ± is the standard error over seeds", markup=False)
+    out.print(f"\n{judged}; ± is the standard error over seeds")
     for warning in (warning for arm in result.arms for warning in arm.warnings):
-        out.print(f"note: {warning}", markup=False, soft_wrap=True)
+        out.print(f"note: {warning}", soft_wrap=True)

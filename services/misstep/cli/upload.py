@@ -10,6 +10,7 @@ from urllib.parse import quote
 import typer
 
 from misstep.cli.common import DataOption, FileArgument, ModelOption, StorageOption, load, named_folders, size_text
+from misstep.printable import printable
 
 if TYPE_CHECKING:
     from misstep.artifacts.store import Store
@@ -77,4 +78,4 @@ def _send(store: Store, uri: str, role: str, local: Path, digest: str) -> str:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{printable(text)}\n")

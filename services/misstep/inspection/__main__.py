@@ -12,9 +12,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from misstep.unpickling import read_weights_only
+
 
 def main() -> int:
     """Read the request, inspect, answer. Returns the exit code of the answer."""
+    read_weights_only()
     request = json.loads(sys.stdin.read())
     # What libraries print must not stand in the answer's way.
     with contextlib.redirect_stdout(sys.stderr), tempfile.TemporaryDirectory(prefix="misstep-model-") as scratch:

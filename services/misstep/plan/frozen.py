@@ -174,14 +174,15 @@ class FrozenStage(BaseModel):
 
 def stage_key(kind: StageKind, params: dict[str, Any], inputs: dict[str, str], externals: dict[str, External]) -> str:
     """Hash what determines a stage's result: kind, its result version, params, input keys, digests of externals."""
+    return key_of(kind, RESULT_VERSION[kind], params, inputs, {role: e.digest for role, e in externals.items()})
+
+
+def key_of(
+    kind: StageKind, version: int, params: dict[str, Any], inputs: dict[str, str], digests: dict[str, str]
+) -> str:
+    """Make the key of a stage by the code of one result version; ``digests`` are those of its externals, by role."""
     text = json.dumps(
-        {
-            "kind": kind.value,
-            "version": RESULT_VERSION[kind],
-            "params": params,
-            "inputs": inputs,
-            "externals": {role: e.digest for role, e in externals.items()},
-        },
+        {"kind": kind.value, "version": version, "params": params, "inputs": inputs, "externals": digests},
         sort_keys=True,
         separators=(",", ":"),
         ensure_ascii=True,

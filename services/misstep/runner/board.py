@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from misstep.artifacts.progress import Heartbeat
+from misstep.printable import printable
 from misstep.runner.events import Event
 from misstep.runner.schedule import Task
 
@@ -114,7 +115,7 @@ def describe(heartbeat: Heartbeat | None) -> str:
     warning = heartbeat.detail.get("warning")
     if isinstance(warning, str) and warning:
         parts.append(warning)
-    return ", ".join(parts)
+    return printable(", ".join(parts))
 
 
 def seconds_left(heartbeat: Heartbeat) -> float | None:
@@ -147,4 +148,4 @@ def figures(summary: Mapping[str, Any]) -> str:
         shown.append(f"{name.replace('_', ' ')} {text}")
     cached = summary.get("cached_prefill_tokens")
     share = [f"{cached / summary['prefill_tokens']:.0%} of prompts cached"] if cached else []
-    return ", ".join(shown[:_FIGURES] + share)
+    return printable(", ".join(shown[:_FIGURES] + share))

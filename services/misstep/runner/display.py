@@ -8,7 +8,6 @@ from typing import IO, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -35,7 +34,7 @@ class TextDisplay:
         line = self._line(event)
         if line:
             self._reminded = event.at
-            self._console.print(line, soft_wrap=True, highlight=False)
+            self._console.print(line, soft_wrap=True)
         if event.what == "run-started" and event.detail["todo"] and self._live is not None:
             self._live.start()
         if event.what == "run-ended":
@@ -48,8 +47,8 @@ class TextDisplay:
             self._reminded = at
             for row in self._board.running.values():
                 how_far = _state(row) or f"running for {duration(at - row.since)}"
-                line = f"{_clock(at)} {escape(_label(*row.task))}: {how_far}"
-                self._console.print(line, soft_wrap=True, highlight=False)
+                line = Text.assemble(_clock(at), f" {_label(*row.task)}: {how_far}")
+                self._console.print(line, soft_wrap=True)
 
     def close(self) -> None:
         if self._live is not None:
@@ -60,38 +59,39 @@ class TextDisplay:
         if self._live is not None and self._live.is_started:
             self._live.update(live_rows(self._board), refresh=True)
 
-    def _line(self, event: Event) -> str:
-        name, detail = escape(_label(event.stage, event.shard)), event.detail
+    def _line(self, event: Event) -> Text | None:
+        name, detail = _label(event.stage, event.shard), event.detail
         match event.what:
             case "run-started":
-                return _opening(len(detail["todo"]), len(detail["committed"]), detail["stages"])
+                return Text(_opening(len(detail["todo"]), len(detail["committed"]), detail["stages"]))
             case "stage-failed":
                 return failure_text(event)
             case "shard-waiting":
-                text = f"{name}: another run on this machine is at it; waiting for its result"
+                text = Text(f"{name}: another run on this machine is at it; waiting for its result")
             case "shard-started" if self._live is None:
-                text = f"{name}: started" + (f" (attempt {detail['attempt']})" if detail["attempt"] > 1 else "")
+                text = Text(f"{name}: started" + (f" (attempt {detail['attempt']})" if detail["attempt"] > 1 else ""))
             case "stage-committed":
-                text = self._committed(escape(event.stage or ""), detail)
+                text = self._committed(event.stage or "", detail)
             case "shard-retried":
-                text = f"{name}: [yellow]failed, trying again[/yellow]: {escape(detail['error'])}"
+                text = Text.assemble(f"{name}: ", ("failed, trying again", "yellow"), f": {detail['error']}")
             case "isolated":
                 threads = ", ".join(sorted(set(detail["threads"])))
-                text = f"stages start as fresh processes: importing has started threads ({threads})"
+                text = Text(f"stages start as fresh processes: importing has started threads ({threads})")
             case "store-silent":
-                text = f"[yellow]the store does not answer, waiting[/yellow]: {escape(detail['error'])}"
+                text = Text.assemble(("the store does not answer, waiting", "yellow"), f": {detail['error']}")
             case "stopping":
                 running = ", ".join(detail["running"]) or "nothing runs"
-                text = f"stopping (again Ctrl-C kills at once): {running}"
+                text = Text(f"stopping (again Ctrl-C kills at once): {running}")
             case _:
-                return ""
-        return f"{_clock(event.at)} {text}"
+                return None
+        return Text.assemble(_clock(event.at), " ", text)
 
-    def _committed(self, name: str, detail: Mapping[str, Any]) -> str:
+    def _committed(self, name: str, detail: Mapping[str, Any]) -> Text:
         took = "by another run" if detail["seconds"] is None else f"in {duration(detail['seconds'])}"
-        said = escape(figures(detail["summary"]))
+        said = figures(detail["summary"])
         said = f": {said}" if said else ""
-        return f"{name}: [green]done[/green] {took}{said}  [dim]{self._board.done}/{self._board.total}[/dim]"
+        done = (f"{self._board.done}/{self._board.total}", "dim")
+        return Text.assemble(f"{name}: ", ("done", "green"), f" {took}{said}  ", done)
 
 
 class FailureDisplay:
@@ -102,7 +102,7 @@ class FailureDisplay:
 
     def tell(self, event: Event) -> None:
         if event.what == "stage-failed":
-            self._console.print(failure_text(event), soft_wrap=True, highlight=False)
+            self._console.print(failure_text(event), soft_wrap=True)
 
     def tick(self, at: float) -> None:
         """Nothing moves."""
@@ -137,18 +137,18 @@ class JsonDisplay:
         """Nothing is held back."""
 
 
-def failure_text(event: Event) -> str:
+def failure_text(event: Event) -> Text:
     """What a person needs after a failure: the error, the log, and how to run that stage alone."""
     detail = event.detail
-    name = escape(_label(event.stage, event.shard))
-    lines = [
-        f"[red]{name}: failed[/red] (exit {detail['code']}): {escape(detail['error'])}",
-        f"  log:         {escape(detail['log'])}",
-        f"  rerun alone: {escape(detail['rerun'])}",
-    ]
+    text = Text.assemble(
+        (f"{_label(event.stage, event.shard)}: failed", "red"),
+        f" (exit {detail['code']}): {detail['error']}",
+        f"\n  log:         {detail['log']}",
+        f"\n  rerun alone: {detail['rerun']}",
+    )
     if detail["still_running"]:
-        lines.append(f"  still running: {', '.join(detail['still_running'])} (Ctrl-C stops them)")
-    return "\n".join(lines)
+        text.append(f"\n  still running: {', '.join(detail['still_running'])} (Ctrl-C stops them)")
+    return text
 
 
 def live_rows(board: Board) -> RenderableType:
@@ -178,6 +178,6 @@ def _label(stage: str | None, shard: int | None) -> str:
     return f"{stage} [shard {shard}]" if shard else f"{stage or ''}"
 
 
-def _clock(at: float) -> str:
+def _clock(at: float) -> tuple[str, str]:
     minutes, seconds = divmod(int(at), 60)
-    return f"[dim]{minutes:3d}:{seconds:02d}[/dim]"
+    return f"{minutes:3d}:{seconds:02d}", "dim"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from misstep.artifacts.files import fetch
-from misstep.artifacts.manifest import read_manifest
+from misstep.artifacts.manifest import read_own
 from misstep.artifacts.store import Store
 from misstep.plan.frozen import FrozenStage
 
@@ -21,9 +21,9 @@ FILES = ("report.html", "results.json", "results.csv")
 def fetch_report(store: Store, report: FrozenStage, folder: Path) -> dict[str, Path]:
     """Copy the committed report's files into a folder; name -> path, empty where there is no report yet.
 
-    Raises Damaged where a file is not what the manifest says.
+    Raises Damaged where a file is not what the manifest says, Foreign where that is not the report's.
     """
-    manifest = read_manifest(store, report.key)
+    manifest = read_own(store, report)
     found: dict[str, Path] = {}
     for name, part in (manifest.files() if manifest else {}).items():
         if name in FILES:

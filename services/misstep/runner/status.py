@@ -99,5 +99,5 @@ def _from_events(run: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, st
                 seconds[name] = seconds.get(name, 0.0) + event["seconds"]
             case "stage-failed":
                 errors[name] = event["error"]
-    running = {name for name, _ in open_shards} if is_running(run) else set()
+    running = {name for name, _ in open_shards} if run and is_running(run) else set()
     return seconds, errors, running

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from misstep.artifacts import paths
-from misstep.artifacts.manifest import Manifest, committed_keys, read_manifest
+from misstep.artifacts.manifest import Manifest, committed_keys, read_manifest, read_own
 from misstep.artifacts.progress import Heartbeat, read_progress
 from misstep.artifacts.store import Store
 from misstep.errors import MisstepError
+from misstep.plan.frozen import FrozenStage
 
 _AT_ONCE = 16
 
@@ -37,6 +38,14 @@ class StoreWatch:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             manifests = pool.map(lambda key: read_manifest(self._store, key), keys)
             return {key: found for key, found in zip(keys, manifests, strict=True) if found}
+
+    def refuse_foreign(self, stages: Sequence[FrozenStage]) -> None:
+        """Read the manifests of committed stages of a plan. Raises Foreign for the first that is not its stage's, with
+        what differs, and Damaged."""
+        committed = self.committed_among([stage.key for stage in stages])
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for _ in pool.map(lambda stage: read_own(self._store, stage), [s for s in stages if s.key in committed]):
+                pass
 
     def heartbeats(self, key: str) -> list[Heartbeat]:
         """Return how far a stage's shards are; nothing where the store does not answer, for they are only shown."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from misstep.errors import MisstepError
     from misstep.plan.frozen import FrozenStage
     from misstep.plan.params import Params
 
@@ -42,6 +43,9 @@ class Checkpoints(Protocol):
 
     def newest(self) -> tuple[int, Path] | None:
         """Fetch the newest complete checkpoint into a local folder, or None."""
+
+    def refuse(self, step: int, why: str) -> MisstepError:
+        """Take a checkpoint out of use, so that the next attempt goes on without it; return the error of this one."""
 
     def note_out_of_memory(self, micro_batch: int) -> None:
         """Note, for the next attempts, that micro-batches of so many rows do not fit into memory."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from misstep.artifacts.digest import digest_path
 from misstep.artifacts.disk import disk_errors
+from misstep.artifacts.inside import inside
 from misstep.artifacts.model_cache import ModelCache
 from misstep.artifacts.store import Entry, Store, file_uri_path, open_store
 from misstep.errors import BadInput
@@ -43,13 +44,14 @@ def _check(path: Path, field: str, external: External) -> None:
 def _from_s3(field: str, external: External, storage: Storage, folder: Path, models: ModelCache | None) -> Path:
     """Download an object, or all objects below a prefix. Endpoint and credentials are the storage's."""
     parent, _, name = external.uri.rstrip("/").rpartition("/")
+    own = inside(folder, name, field)
     store = open_store(storage.model_copy(update={"uri": parent}))
     found = [entry for entry in store.list(name) if entry.path == name or entry.path.startswith(f"{name}/")]
     if not found:
         raise BadInput(field, external.uri, "There is no such object or folder in the bucket.")
 
     def fill(target: Path) -> None:
-        _download(store, found, name, target)
+        _download(store, found, name, target, field)
         _check(target, field, external)
 
     is_folder = all(entry.path != name for entry in found)
@@ -57,13 +59,13 @@ def _from_s3(field: str, external: External, storage: Storage, folder: Path, mod
         cached = models.folder(external.digest, sum(entry.size for entry in found), fill)
         if cached is not None:
             return cached
-    fill(folder / name)
-    return folder / name
+    fill(own)
+    return own
 
 
-def _download(store: Store, found: list[Entry], name: str, target: Path) -> None:
+def _download(store: Store, found: list[Entry], name: str, target: Path, field: str) -> None:
     with disk_errors("scratch folder", str(target.parent)):
         target.parent.mkdir(parents=True, exist_ok=True)
     for entry in found:
-        below = entry.path.removeprefix(name).lstrip("/")
-        store.download(entry.path, target / below if below else target)
+        local = target if entry.path == name else inside(target, entry.path.removeprefix(f"{name}/"), field)
+        store.download(entry.path, local, most=entry.size)

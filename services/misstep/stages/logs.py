@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
+from typing import IO
 
 import structlog
+
+from misstep.printable import printable, printable_values
+
+
+def _harmless(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Messages quote models, data and names in stores: whoever reads the log must not have a terminal obey them."""
+    return {name: value if name.startswith("_") else printable_values(value) for name, value in event.items()}
+
+
+def _harmless_traceback(stream: IO[str], exc_info: structlog.typing.ExcInfo) -> None:
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    stream.write(printable(text.getvalue()))
 
 
 def configure_logs() -> None:
@@ -21,9 +36,7 @@ def configure_logs() -> None:
     last: structlog.typing.Processor = (
         structlog.processors.JSONRenderer(ensure_ascii=False)
         if as_json
-        else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_harmless_traceback)
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -36,7 +49,7 @@ def configure_logs() -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *errors, last],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *errors, _harmless, last],
         )
     )
     root = logging.getLogger()

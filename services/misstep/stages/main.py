@@ -14,6 +14,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from misstep.errors import EXIT_BAD_INPUT, EXIT_FAILED, BadInput, MisstepError
+from misstep.printable import printable
+from misstep.unpickling import read_weights_only
 
 if TYPE_CHECKING:
     from misstep.plan.frozen import FrozenStage, StageKind
@@ -29,6 +31,7 @@ def main(argv: Sequence[str] | None = None, *, registry: Mapping[StageKind, str]
     error line also goes to the file that ``MISSTEP_TERMINATION_LOG`` names.
     """
     args = _parser().parse_args(argv)
+    read_weights_only()
     # Heavy imports only now, so that a wrong option is answered at once.
     import structlog
 
@@ -64,6 +67,7 @@ def load_stage(text: str, endpoint: str | None = None, path_style: bool = False)
     """Parse a frozen stage from JSON, or from the file or object that a path or URI names. Raises BadInput."""
     from pydantic import ValidationError
 
+    from misstep.artifacts.paths import KEY
     from misstep.plan.frozen import FrozenStage, Storage
 
     if text.lstrip().startswith("{"):
@@ -85,6 +89,10 @@ def load_stage(text: str, endpoint: str | None = None, path_style: bool = False)
     try:
         stage = FrozenStage.model_validate_json(document)
         stage.typed_params()
+        if not KEY.fullmatch(stage.key):
+            raise BadInput(
+                source, f"key: {stage.key}", "No stage has such a key: write it with this version of Misstep."
+            )
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the document"
@@ -124,7 +132,7 @@ def _ended_by_signals() -> Iterator[None]:
 def _leave_message(text: str) -> None:
     path = os.environ.get("MISSTEP_TERMINATION_LOG")
     if path:
-        line = " ".join(text.split()).encode()[:_MESSAGE_BYTES]
+        line = " ".join(printable(text).split()).encode()[:_MESSAGE_BYTES]
         with suppress(OSError):  # the log has it too
             Path(path).write_bytes(line.decode(errors="ignore").encode())
 

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from misstep.errors import EXIT_FAILED, MisstepError
 from misstep.processes import die_with_parent
+from misstep.unpickling import read_weights_only
 
 
 def main(argv: list[str]) -> int:
     """Do one rank's part of a stage; its error, if any, also goes to a file beside its signs of life."""
     die_with_parent(signal.SIGKILL, os.getppid())
+    read_weights_only()
     import structlog
 
     from misstep.plan.frozen import FrozenStage

@@ -5,19 +5,35 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
 from misstep.artifacts.disk import disk_errors
+from misstep.errors import BadInput
 
 _MOST_TWINS = 64
 
 
 def scratch_root() -> Path:
-    """Return the folder of all stages' scratch folders on this machine."""
-    return Path(os.environ.get("MISSTEP_SCRATCH") or Path(tempfile.gettempdir(), f"misstep-{os.getuid()}"))
+    """Return the folder of all stages' scratch folders on this machine.
+
+    Raises BadInput where the one in the system's temporary folder is another user's, who could lead what is written
+    there elsewhere.
+    """
+    given = os.environ.get("MISSTEP_SCRATCH")
+    if given:
+        return Path(given)
+    own = Path(tempfile.gettempdir(), f"misstep-{os.getuid()}")
+    with disk_errors("MISSTEP_SCRATCH", str(own)):
+        own.mkdir(mode=0o700, exist_ok=True)
+        found = own.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        fix = "This is a link, or another user made it. Set MISSTEP_SCRATCH to a folder of your own."
+        raise BadInput("MISSTEP_SCRATCH", str(own), fix)
+    return own
 
 
 class Scratch:

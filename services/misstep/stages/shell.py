@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from misstep.stages.registry import REGISTRY, find_work
 from misstep.stages.scratch import Scratch
 
 _log = structlog.get_logger(__name__)
+_READS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -54,19 +56,17 @@ def run_stage(
     Does nothing where the stage is committed. Running it twice, at once or one after the other, does no harm: the
     first to finish a block wins. ``progress`` is told of every update, beside the heartbeat in the store.
 
-    Raises BadInput where running again cannot help, and another MisstepError (or whatever the stage's code raises)
-    where it may.
+    Raises BadInput where running again cannot help, as where a manifest is not of the stage that its key names, and
+    another MisstepError (or whatever the stage's code raises) where it may.
     """
     if not 0 <= shard < stage.shards:
         raise BadInput("shard", shard, f"Stage {stage.name} has the shards 0 to {stage.shards - 1}.")
     started = time.monotonic()
     store = open_store(stage.storage)
-    committed = m.read_manifest(store, stage.key)
+    committed = m.read_own(store, stage)
     blocks_run = 0
     if committed is None:
-        for role, key in stage.inputs.items():
-            if not store.exists(paths.manifest(key)):
-                raise MisstepError(f"input {role} of {stage.name}: {m.NotCommittedError(key)}")
+        _check_inputs(store, stage)
         set_threads(stage.resources.cpus)
         with Scratch(stage.key, shard) as scratch:
             if stage.resources.together:
@@ -81,6 +81,15 @@ def run_stage(
     else:
         _log.info("already committed")
     return StageResult(stage.key, committed, blocks_run, time.monotonic() - started)
+
+
+def _check_inputs(store: Store, stage: FrozenStage) -> None:
+    """Refuse to begin where an input is not committed, or not what its key names."""
+    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+        manifests = pool.map(lambda key: m.read_manifest(store, key), stage.inputs.values())
+        for (role, key), manifest in zip(stage.inputs.items(), manifests, strict=True):
+            if manifest is None:
+                raise MisstepError(f"input {role} of {stage.name}: {m.NotCommittedError(key)}")
 
 
 def run_rank(stage: FrozenStage, folder: Path, registry: Mapping[StageKind, str] = REGISTRY) -> None:
@@ -198,7 +207,7 @@ def _commit(store: Store, stage: FrozenStage) -> m.Manifest | None:
     """Write the manifest if all receipts are there; return the committed one, or None where blocks are missing."""
     blocks = _complete(store, stage.key)
     if blocks is None:
-        committed = m.read_manifest(store, stage.key)
+        committed = m.read_own(store, stage)
         if committed is None:
             _log.info("shard finished; other shards have blocks left")
             return None

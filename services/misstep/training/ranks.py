@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from misstep.errors import BadInput
+from misstep.errors import BadInput, MisstepError
 from misstep.training.deepspeed_config import deepspeed_config
 from misstep.training.schedule import micro_batch_rows
 
@@ -93,6 +93,7 @@ def join(resources: Resources, params: Params) -> None:
     import deepspeed
     import deepspeed.ops
 
+    _allow_deepspeeds_own_records()
     if on_cpu:
         # An all-reduce through shared memory, compiled with g++ on first use for a minute: no faster than gloo.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
@@ -120,6 +121,17 @@ def join(resources: Resources, params: Params) -> None:
             on_cpu=on_cpu,
         )
         _early_config = HfDeepSpeedConfig(config)
+
+
+def _allow_deepspeeds_own_records() -> None:
+    """Let torch read, with weights only, what stands beside the tensors in DeepSpeed's checkpoints: records without
+    code. Whatever else a file asks for is refused (`misstep.unpickling`)."""
+    import torch
+    from deepspeed.runtime.fp16.loss_scaler import LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    torch.serialization.add_safe_globals([LossScaler, ZeroStageEnum, fragment_address])
 
 
 def load_whole_models() -> None:
@@ -234,6 +246,10 @@ class RankCheckpoints:
             self._stored.fetch(step)
         barrier()
         return step, self._stored.folder
+
+    def refuse(self, step: int, why: str) -> MisstepError:
+        """Take it out of use for all ranks; any of them may have found out alone."""
+        return self._stored.refuse(step, why)
 
     def note_out_of_memory(self, micro_batch: int) -> None:
         """Note it at once: other ranks may be stuck already."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
+import pickle
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -187,8 +189,20 @@ def _fit(
             dropped=run.rows.dropped_rows,
         )
         trainer.add_callback(watch)
-        trainer.train(resume_from_checkpoint=None if found is None else str(found[1]))
+        try:
+            trainer.train(resume_from_checkpoint=None if found is None else str(found[1]))
+        except pickle.UnpicklingError as error:
+            if found is None:
+                raise
+            raise ctx.checkpoints.refuse(found[0], _what_no_weights_are(error)) from error
     return trainer, keep
+
+
+def _what_no_weights_are(error: pickle.UnpicklingError) -> str:
+    """Say, in a sentence of our own, what torch would have had to run to read a file."""
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    asked = f"a file asks for {found[1]} to be run" if found else "a file cannot be read as weights"
+    return f"{asked}, and nothing but weights is read from a store"
 
 
 def _weights_to_keep(trainer: Any, keep: Keep) -> Path | None:
