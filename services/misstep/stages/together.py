@@ -35,6 +35,9 @@ START_SECONDS = 1800.0
 """For nodes to meet, libraries and weights to be loaded, a model to be written. ``MISSTEP_START_TIMEOUT`` replaces it.
 """
 _POLL_SECONDS = 0.5
+_ECHO_SECONDS = 3.0
+"""How long a node keeps a failure to itself that may be but the echo of another node's: one that has refused its input
+is to be the first to end, for then nothing is tried again."""
 _PORTS_TRIED = 3
 
 
@@ -99,7 +102,10 @@ class _Ranks:
         if process.returncode == agent.EXIT_PORT_IN_USE:
             return False
         if process.returncode:
-            raise self._error(process.returncode, out_of_memory_kills() > kills_before)
+            error = self._error(process.returncode, out_of_memory_kills() > kills_before)
+            if self._stage.resources.nodes > 1 and error.exit_code != EXIT_BAD_INPUT:
+                time.sleep(_ECHO_SECONDS)
+            raise error
         return True
 
     def _start(self, address: str, port: int) -> subprocess.Popen[bytes]:
