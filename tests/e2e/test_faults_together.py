@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.cluster.faults import ALL
-from tests.cluster.losses import EXPORTING, MOMENTS, RESTART_SECONDS, Member, lose_one, seconds_to_next_step
+from tests.cluster.losses import EXPORTING, MOMENTS, RESTART_SECONDS, Member, lose_one, next_step
 from tests.e2e.installed import Installed
 
 pytestmark = [pytest.mark.cluster, pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(2400)]
@@ -80,10 +80,10 @@ def test_a_training_over_two_pods_outlives_the_loss_of_one_under_load(
         victim = 0 if moment == EXPORTING else chance.randrange(2)
         with load():
             lost = lose_one(partial(members, world, name, 1), moment, victim)
-            seconds = seconds_to_next_step(partial(members, world, name, 2), lost)
+            restart = next_step(partial(members, world, name, 2), lost)
         with capsys.disabled():
-            print(f"\npod {victim} killed while {moment}, under load: {seconds:.1f} s to the next step")
-        assert seconds < RESTART_SECONDS
+            print(f"\npod {victim} killed while {moment}, under load: {restart}")
+        assert restart.stepped < RESTART_SECONDS
         status = world.wait_for_state(name, "Succeeded", 500)
         had = {entry["name"]: entry.get("attempt", 1) for entry in status["stages"]}
         assert had == {stage: 2 if stage == STAGE else 1 for stage in had}
