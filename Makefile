@@ -122,7 +122,7 @@ e2e: $(READY) cluster-build versitygw e2e-images ## install the chart in a Kuber
 	@MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest tests/e2e --verbose
 
 faults: $(READY) cluster-build versitygw e2e-images ## run all faults that operator and stages must survive (root)
-	@MISSTEP_FAULTS=all MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest tests/cluster tests/e2e -m faults --verbose
+	@MISSTEP_FAULTS=all MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest tests/cluster tests/training tests/e2e -m faults --verbose
 
 cluster: $(READY) cluster-build ## start a Kubernetes with one node on this machine (root; AUDIT_LOG=FILE: docs/cluster.md)
 	@cluster/system-packages.sh

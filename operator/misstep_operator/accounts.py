@@ -16,12 +16,15 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from misstep.plan.frozen import FrozenStage, StageKind
 from misstep.plan.planner import Plan
-from misstep_operator.observed import ExperimentView, JobState, JobView, Observed
+from misstep_operator.observed import DISRUPTED, ExperimentView, JobState, JobView, Observed
 from misstep_operator.stages import StageState
 
 _DURATIONS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 _GAPS = (1, 2, 5, 15, 60, 300, 900, 3600)
-_REASONS = ("BackoffLimitExceeded", "DeadlineExceeded", "FailedIndexes", "MaxFailedIndexesExceeded", "PodFailurePolicy")
+_REASONS = (
+    *("BackoffLimitExceeded", "DeadlineExceeded", "FailedIndexes", "MaxFailedIndexesExceeded", "PodFailurePolicy"),
+    DISRUPTED,
+)
 """Why Jobs fail, in the words of Kubernetes; others are counted too."""
 
 

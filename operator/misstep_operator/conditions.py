@@ -36,6 +36,7 @@ SUCCEEDED, FAILED, SUSPENDED, PROGRESSING, STORE_READABLE = CONDITIONS = (
 
 
 GONE = "its Job is gone: deleted by hand, or by its ttl"
+LOST = "the node of one of its pods is gone"
 
 
 def running(names: list[str]) -> str:
@@ -76,6 +77,11 @@ def failed(stage: str, message: str) -> str:
 def failed_retried(stage: str, attempt: int, message: str) -> str:
     """A stage's Job has failed and another one follows."""
     return f"{stage}: attempt {attempt} failed, trying again: {message or 'its Job failed'}"
+
+
+def disrupted_retried(stage: str, attempt: int, message: str) -> str:
+    """A training over several pods has lost one through no fault of its own, and starts again from its checkpoint."""
+    return f"{stage}: attempt {attempt} was cut short, which counts as no failure; starting again: {message}"
 
 
 def unfinished(stage: str) -> str:

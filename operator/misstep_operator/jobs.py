@@ -11,7 +11,7 @@ from misstep.plan.labels import stage_label
 from misstep.spec.cluster import Cluster
 from misstep.spec.experiment import SecretVariable
 from misstep_operator import observed as o
-from misstep_operator.pods import CONTAINER, MASTER_PORT, over_nodes, pod_spec
+from misstep_operator.pods import CONTAINER, MASTER_PORT, over_nodes, pod_spec, service_name
 from misstep_operator.settings import Settings
 
 
@@ -59,7 +59,7 @@ def make_job(
     """
     name = job_name(experiment.uid, stage.key, attempt)
     own = cluster.pods(stage.kind.value, settings.stage_defaults)
-    labels = {**own.labels, **_labels(experiment, stage, attempt)}
+    labels = {**own.labels, **_labels(experiment, stage), o.ATTEMPT_LABEL: str(attempt)}
     whole = _whole_name(stage)
     annotations = {**own.annotations, **whole}
     return {
@@ -76,22 +76,8 @@ def make_job(
             "completionMode": "Indexed",
             "completions": stage.shards,
             "parallelism": stage.shards,
-            "backoffLimitPerIndex": cluster.retries,
-            "maxFailedIndexes": 0,
+            **_failures(stage, cluster),
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {
-                "rules": [
-                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-                    {
-                        "action": "FailJob",
-                        "onExitCodes": {
-                            "containerName": CONTAINER,
-                            "operator": "In",
-                            "values": [EXIT_BAD_INPUT],
-                        },
-                    },
-                ]
-            },
             "ttlSecondsAfterFinished": cluster.ttl_seconds_after_finished,
             **({"activeDeadlineSeconds": own.deadline_seconds} if own.deadline_seconds else {}),
             "template": {
@@ -102,25 +88,49 @@ def make_job(
     }
 
 
-def make_service(experiment: o.ExperimentView, stage: FrozenStage, attempt: int) -> dict[str, Any] | None:
-    """Build the headless Service by which the nodes of one training find each other; None for other stages."""
+def _failures(stage: FrozenStage, cluster: Cluster) -> dict[str, Any]:
+    """Say what the end of a pod means for its Job.
+
+    A shard is tried again alone. Of a training over several pods none can go on without the others, and none can take
+    another's place while they run: its Job fails with the first pod that ends badly or is evicted.
+    """
+    disrupted = {"onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    refused = {"onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [EXIT_BAD_INPUT]}}
+    fail_if_refused = {"action": "FailJob", **refused}
+    if over_nodes(stage):
+        return {
+            "backoffLimit": 0,
+            "podFailurePolicy": {"rules": [fail_if_refused, {"action": "FailJob", **disrupted}]},
+        }
+    return {
+        "backoffLimitPerIndex": cluster.retries,
+        "maxFailedIndexes": 0,
+        "podFailurePolicy": {"rules": [{"action": "Ignore", **disrupted}, fail_if_refused]},
+    }
+
+
+def make_service(experiment: o.ExperimentView, stage: FrozenStage) -> dict[str, Any] | None:
+    """Build the headless Service by which the nodes of one training find each other; None for other stages.
+
+    All attempts share it: their pods' names differ, and they meet by these.
+    """
     if not over_nodes(stage):
         return None
-    name = job_name(experiment.uid, stage.key, attempt)
+    labels = _labels(experiment, stage)
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {
-            "name": name,
+            "name": service_name(job_name(experiment.uid, stage.key, 1)),
             "namespace": experiment.namespace,
-            "labels": _labels(experiment, stage, attempt),
+            "labels": labels,
             "ownerReferences": [owner_reference(experiment)],
         },
         "spec": {
             "clusterIP": "None",
             # Nodes look for each other before they are ready.
             "publishNotReadyAddresses": True,
-            "selector": {"batch.kubernetes.io/job-name": name},
+            "selector": {name: labels[name] for name in (o.EXPERIMENT_LABEL, o.KEY_LABEL)},
             "ports": [{"name": "torchrun", "port": MASTER_PORT}],
         },
     }
@@ -131,12 +141,11 @@ def _whole_name(stage: FrozenStage) -> dict[str, str]:
     return {} if stage_label(stage.name) == stage.name else {o.STAGE_ANNOTATION: stage.name}
 
 
-def _labels(experiment: o.ExperimentView, stage: FrozenStage, attempt: int) -> dict[str, str]:
+def _labels(experiment: o.ExperimentView, stage: FrozenStage) -> dict[str, str]:
     return {
         **child_labels(experiment),
         o.COMPONENT_LABEL: stage.kind.value,
         o.STAGE_LABEL: stage_label(stage.name),
         o.KEY_LABEL: stage.key,
-        o.ATTEMPT_LABEL: str(attempt),
         o.STORAGE_LABEL: storage_id(stage.storage),
     }

@@ -25,6 +25,10 @@ RETRY_ANNOTATION = "misstep.dev/retry"
 """Setting it to another text makes a failed Experiment try again."""
 
 
+DISRUPTED = "DisruptionTarget"
+"""Why a Job failed that lost a pod by eviction, or with its node: no failure of its own."""
+
+
 class JobState(StrEnum):
     """What a Job is doing."""
 
@@ -55,7 +59,7 @@ class JobView:
     attempt: int
     state: JobState
     reason: str = ""
-    """Of a failed Job: the reason in its condition, ``PodFailurePolicy`` or another."""
+    """Of a failed Job: the reason in its condition, ``PodFailurePolicy`` or another; or ``DISRUPTED``."""
     message: str = ""
     """Of a failed Job: what its stage said last, else the condition's message."""
     started: float | None = None
@@ -66,11 +70,18 @@ class JobView:
     """How many of its pods run."""
     trouble: Trouble | None = None
     """Of a Job that is active: why a pod of it does not run."""
+    stuck: bool = False
+    """It has failed, and never says so itself: the node of one of its pods is gone. To be deleted."""
 
     @property
     def alive(self) -> bool:
         """Tell whether it has pods, or may yet get some."""
         return self.state in (JobState.ACTIVE, JobState.SUSPENDED, JobState.ENDING)
+
+    @property
+    def disrupted(self) -> bool:
+        """Tell whether its end counts as no failure."""
+        return self.state is JobState.FAILED and self.reason == DISRUPTED
 
 
 @dataclass(frozen=True)
@@ -103,6 +114,8 @@ class ExperimentView:
     """What its annotation ``misstep.dev/retry`` holds."""
     attempts: int = 3
     """How many Jobs of one stage may fail before the Experiment does."""
+    retries: int = 3
+    """How often a pod of one Job may fail and be replaced. A training over several pods has another Job instead."""
 
     @property
     def answered(self) -> bool:

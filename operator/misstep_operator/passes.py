@@ -88,7 +88,8 @@ class Passes:
             experiment = error
         view = views.experiment_view(body)
         if isinstance(experiment, Experiment):
-            view = replace(view, attempts=experiment.spec.cluster.attempts)
+            cluster = experiment.spec.cluster
+            view = replace(view, attempts=cluster.attempts, retries=cluster.retries)
         await self._notice_others(view, body, known)
         plan = experiment if isinstance(experiment, BadInput) else await self._plan(view, experiment)
         seen = await self._observe(view, plan)
@@ -183,7 +184,7 @@ class Passes:
                 return alone
             return replace(alone, store=await asyncio.to_thread(self._stores.look, plan, ()))
         pods = await self._cluster.pods(view.namespace, view.name) if own else []
-        found = views.job_views(own, pods)
+        found = views.job_views(own, pods, now)
         without = {job["metadata"]["name"] for job in own if views.without_pods(job, pods, now)}
         if without:
             complaints = await self._cluster.complaints(view.namespace)
@@ -231,7 +232,7 @@ class Passes:
 
     async def _start(self, start: Start, view: ExperimentView, experiment: Experiment, queue: dict[str, str]) -> None:
         spec, stage = experiment.spec, start.stage
-        service = make_service(view, stage, start.attempt)
+        service = make_service(view, stage)
         if service is not None:
             await self._cluster.create(service)
         job = make_job(view, stage, start.attempt, spec.cluster, spec.secrets, self._settings, queue)

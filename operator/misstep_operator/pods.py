@@ -13,7 +13,7 @@ from misstep_operator.settings import Settings
 
 MASTER_PORT = 29500
 CONTAINER = "stage"
-_TRAINING = (StageKind.SFT, StageKind.RFT, StageKind.DPO)
+TRAINING = (StageKind.SFT, StageKind.RFT, StageKind.DPO)
 _NOBODY = 65532
 
 
@@ -24,7 +24,12 @@ def as_argument(text: str) -> str:
 
 def over_nodes(stage: FrozenStage) -> bool:
     """Whether it is one training by several pods."""
-    return stage.kind in _TRAINING and stage.shards > 1
+    return stage.kind in TRAINING and stage.shards > 1
+
+
+def service_name(job: str) -> str:
+    """Name the Service by which the nodes of a training find each other, whichever of the stage's Jobs is theirs."""
+    return job.rpartition("-")[0]
 
 
 def pod_spec(
@@ -39,7 +44,7 @@ def pod_spec(
         "priorityClassName": own.priority_class,
         "runtimeClassName": own.runtime_class,
         "imagePullSecrets": [{"name": name} for name in own.image_pull_secrets],
-        "subdomain": job if over_nodes(stage) else "",
+        "subdomain": service_name(job) if over_nodes(stage) else "",
     }
     return {
         "restartPolicy": "Never",
@@ -76,7 +81,7 @@ def _container(
         variables.append({"name": "MISSTEP_METRICS_PORT", "value": str(port)})
     if over_nodes(stage):
         variables += [
-            {"name": "MISSTEP_MASTER_ADDR", "value": f"{job}-0.{job}"},
+            {"name": "MISSTEP_MASTER_ADDR", "value": f"{job}-0.{service_name(job)}"},
             {"name": "MISSTEP_MASTER_PORT", "value": str(MASTER_PORT)},
         ]
     variables += [

@@ -58,7 +58,7 @@ def reconcile(seen: Observed) -> Decision:
         return _changed(before, _without_plan(seen, seen.plan))
     views = view_stages(seen, seen.plan)
     keys = seen.plan.by_key
-    ends = _ends([job for job in seen.jobs if before.suspend or job.key not in keys])
+    ends = _ends([job for job in seen.jobs if before.suspend or job.key not in keys or job.stuck])
     starts: tuple[Start, ...] = ()
     failed = any(view.state is StageState.FAILED for view in views)
     # Answered first: where no status can be written, nothing could count attempts, and Jobs would follow without end.
@@ -78,7 +78,7 @@ def _without_plan(seen: Observed, why: MisstepError) -> Decision:
 
 def _ends(jobs: Iterable[JobView]) -> tuple[str, ...]:
     """Name those that are to be deleted and are not yet."""
-    return tuple(sorted(job.name for job in jobs if job.alive and job.state is not JobState.ENDING))
+    return tuple(sorted(job.name for job in jobs if (job.alive and job.state is not JobState.ENDING) or job.stuck))
 
 
 def _changed(before: ExperimentView, decision: Decision) -> Decision:
@@ -101,7 +101,10 @@ def _notices(
         elif view.state is StageState.FAILED and was != StageState.FAILED:
             found.append(Notice(Reason.STAGE_FAILED, say.failed(name, view.message), warning=True))
         elif key in starting:
-            if view.failures:
+            if view.job is not None and view.job.disrupted:
+                message = say.disrupted_retried(name, view.attempt, view.job.message)
+                found.append(Notice(Reason.STAGE_RETRIED, message, warning=True))
+            elif view.failures:
                 message = say.failed_retried(name, view.attempt, view.message)
                 found.append(Notice(Reason.STAGE_RETRIED, message, warning=True))
             found.append(Notice(Reason.STAGE_STARTED, say.started(name, starting[key])))

@@ -11,6 +11,7 @@ from misstep.plan.frozen import FrozenStage
 from misstep.plan.planner import Plan
 from misstep_operator import conditions as say
 from misstep_operator.observed import JobState, JobView, Observed
+from misstep_operator.pods import over_nodes
 
 FAIL_JOB = "PodFailurePolicy"
 """Why a Job fails whose stage refused its input (exit code 64): trying again cannot help."""
@@ -40,13 +41,16 @@ class StageView:
     attempt: int
     """The highest number of its Jobs so far, 0 before the first."""
     base: int
-    """Attempts before this generation of the Experiment, or before the last retry: these are forgiven."""
+    """Attempts that do not count: those before this generation of the Experiment, or before the last retry, and those
+    that were cut short."""
     job: JobView | None = None
     """The Job that runs, or the last one that failed."""
     message: str = ""
     """Why it waits or failed; of a finished stage, what its result warns of."""
     refused: bool = False
     """It is ready, and the API server does not take its Job."""
+    forgiven: int = 0
+    """The last attempt that was cut short: each is forgiven once, also when its Job is gone."""
 
     @property
     def failures(self) -> int:
@@ -80,32 +84,48 @@ def _remembered(seen: Observed) -> Mapping[str, Mapping[str, Any]]:
 def _view(
     seen: Observed, stage: FrozenStage, jobs: list[JobView], remembered: Mapping[str, Any], done: set[str]
 ) -> StageView:
-    attempt = max([job.attempt for job in jobs] + [_number(remembered.get("attempt"))])
-    base = min(attempt, _number(remembered.get("base")))
-    if seen.experiment.suspend:  # its Jobs are ended without having failed
-        base = attempt
-    elif not seen.experiment.answered:  # edited, or told to try again: what has failed or was ended no longer counts
-        base = attempt - 1 if any(job.state in (JobState.ACTIVE, JobState.SUSPENDED) for job in jobs) else attempt
+    together = over_nodes(stage)
+    attempt, base, forgiven = _counts(seen, jobs, remembered)
     last = jobs[-1] if jobs else None
+
+    def view(state: StageState, job: JobView | None, message: str = "", refused: bool = False) -> StageView:
+        return StageView(stage, state, attempt, base, job, message, refused, forgiven)
+
     if _is_done(seen, stage.key, last, remembered):
-        return StageView(stage, StageState.DONE, attempt, base, last, _warning(seen, stage.key, remembered))
+        return view(StageState.DONE, last, _warning(seen, stage.key, remembered))
     for job in jobs:
-        if job.state is JobState.ENDING:
-            return StageView(stage, StageState.ENDING, attempt, base, job)
-        if job.alive:
-            return StageView(stage, StageState.RUNNING, attempt, base, job)
+        # What is left of a training that has lost a node can do no more work, and may never end on a node that is gone.
+        if job.state is JobState.ENDING and (seen.experiment.suspend or not together):
+            return view(StageState.ENDING, job)
+        if job.state in (JobState.ACTIVE, JobState.SUSPENDED):
+            return view(StageState.RUNNING, job)
     message = _why_failed(stage, last) if last else say.GONE
-    if attempt > base and (attempt - base >= seen.experiment.attempts or (last and last.reason == FAIL_JOB)):
-        return StageView(stage, StageState.FAILED, attempt, base, last, message)
+    most = seen.experiment.attempts * (seen.experiment.retries + 1 if together else 1)
+    if attempt > base and (attempt - base >= most or (last and last.reason == FAIL_JOB)):
+        return view(StageState.FAILED, last, message)
     message = message if attempt > base else ""
     if not all(key in done for key in stage.needs):
-        return StageView(stage, StageState.WAITING, attempt, base, last, message)
+        return view(StageState.WAITING, last, message)
     if stage.key in seen.taken:
-        return StageView(stage, StageState.TAKEN, attempt, base, last, say.taken(stage.name, seen.taken[stage.key]))
+        return view(StageState.TAKEN, last, say.taken(stage.name, seen.taken[stage.key]))
     if stage.key in seen.refused:
-        why = say.refused(stage.name, seen.refused[stage.key])
-        return StageView(stage, StageState.WAITING, attempt, base, last, why, refused=True)
-    return StageView(stage, StageState.READY, attempt, base, last, message)
+        return view(StageState.WAITING, last, say.refused(stage.name, seen.refused[stage.key]), refused=True)
+    return view(StageState.READY, last, message)
+
+
+def _counts(seen: Observed, jobs: list[JobView], remembered: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return the highest attempt, how many do not count, and the last that was forgiven for having been cut short."""
+    attempt = max([job.attempt for job in jobs] + [_number(remembered.get("attempt"))])
+    base, forgiven = _number(remembered.get("base")), _number(remembered.get("forgiven"))
+    for job in jobs:
+        if job.disrupted and job.attempt > forgiven:
+            base, forgiven = base + 1, job.attempt
+    live = any(job.state in (JobState.ACTIVE, JobState.SUSPENDED) for job in jobs)
+    if seen.experiment.suspend:  # its Jobs are ended without having failed
+        base = forgiven = attempt
+    elif not seen.experiment.answered:  # edited, or told to try again: what has failed or was ended no longer counts
+        base = forgiven = attempt - live
+    return attempt, min(attempt, base), min(attempt, forgiven)
 
 
 def _is_done(seen: Observed, key: str, last: JobView | None, remembered: Mapping[str, Any]) -> bool:
@@ -124,6 +144,8 @@ def _warning(seen: Observed, key: str, remembered: Mapping[str, Any]) -> str:
 
 
 def _why_failed(stage: FrozenStage, job: JobView) -> str:
+    if job.state is JobState.ENDING:
+        return say.GONE
     return say.unfinished(stage.name) if job.state is JobState.COMPLETE else job.message
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 from misstep.errors import EXIT_BAD_INPUT
 from misstep.printable import printable
+from misstep_operator import conditions as say
 from misstep_operator import observed as o
 from misstep_operator.observed import ExperimentView, JobState, JobView, Trouble
+from misstep_operator.pods import TRAINING
 
 Object = Mapping[str, Any]
 _PATIENCE_SECONDS = 5.0
@@ -53,12 +55,16 @@ def other_writers(body: Object, writer: str, since: float) -> set[str]:
     }
 
 
-def job_views(jobs: Iterable[Object], pods: Sequence[Object]) -> tuple[JobView, ...]:
-    """Describe child Jobs with the help of their pods; what is not ours by its labels is left out."""
+def job_views(jobs: Iterable[Object], pods: Sequence[Object], now: float = 0.0) -> tuple[JobView, ...]:
+    """Describe child Jobs with the help of their pods; what is not ours by its labels is left out.
+
+    Args:
+        now: seconds since the epoch; by it a pod is known whose node is gone.
+    """
     by_job: dict[str, list[Object]] = {}
     for pod in pods:
         by_job.setdefault(labels(pod).get("batch.kubernetes.io/job-name", ""), []).append(pod)
-    views = (_job_view(job, by_job.get(job["metadata"]["name"], [])) for job in jobs)
+    views = (_job_view(job, by_job.get(job["metadata"]["name"], []), now) for job in jobs)
     return tuple(view for view in views if view is not None)
 
 
@@ -78,13 +84,19 @@ def labels(body: Object) -> Mapping[str, str]:
     return body["metadata"].get("labels") or {}
 
 
-def _job_view(job: Object, pods: list[Object]) -> JobView | None:
+def _job_view(job: Object, pods: list[Object], now: float) -> JobView | None:
     marks, status = labels(job), job.get("status") or {}
     key, attempt = marks.get(o.KEY_LABEL), marks.get(o.ATTEMPT_LABEL, "")
     if key is None or not attempt.isdigit():
         return None
-    state, reason, message = _state(job)
-    if state is JobState.FAILED:
+    together = _together(job)
+    state, reason, message = _state(job, together)
+    stuck = together and state is JobState.ACTIVE and any(_lost(pod, now) for pod in pods)
+    if stuck:
+        state, reason, message = JobState.FAILED, o.DISRUPTED, say.LOST
+    elif state is JobState.FAILED and together:
+        reason = _why_together(reason, message, pods)
+    if state is JobState.FAILED and reason != o.DISRUPTED:
         message = _last_words(pods, reason) or message
     return JobView(
         name=job["metadata"]["name"],
@@ -95,15 +107,52 @@ def _job_view(job: Object, pods: list[Object]) -> JobView | None:
         reason=reason,
         message=message,
         started=_seconds(status.get("startTime")),
-        ended=_seconds(status.get("completionTime") or (_condition(job, "Failed") or {}).get("lastTransitionTime")),
+        ended=_seconds(status.get("completionTime") or (_failed(job, together) or {}).get("lastTransitionTime")),
         running_since=min(_starts(pods), default=None),
         running=status.get("ready") or 0,
         trouble=next((found for pod in pods if (found := _trouble(pod))), None) if state is JobState.ACTIVE else None,
+        stuck=stuck,
     )
 
 
-def _state(job: Object) -> tuple[JobState, str, str]:
-    failed, complete = _condition(job, "Failed"), _condition(job, "Complete")
+def _together(job: Object) -> bool:
+    """Tell whether its pods are the nodes of one training; also of a Job that an earlier version made."""
+    several = ((job.get("spec") or {}).get("completions") or 1) > 1
+    return several and labels(job).get(o.COMPONENT_LABEL) in {kind.value for kind in TRAINING}
+
+
+def _failed(job: Object, together: bool) -> Object | None:
+    """Return the condition by which it has failed.
+
+    Kubernetes says that a Job will fail as soon as it does, and that it has once the last of its pods has ended, which
+    on a node that is gone none ever does. Shards that still run would do the same work as those of the next Job; the
+    nodes of a training that has lost one do none.
+    """
+    return _condition(job, "Failed") or (_condition(job, "FailureTarget") if together else None)
+
+
+def _lost(pod: Object, now: float) -> bool:
+    """Tell whether a pod should have ended a while ago: nobody is there to end it, or to say that it has."""
+    if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+        return False
+    until = _seconds(pod["metadata"].get("deletionTimestamp"))  # its time to end included
+    return until is not None and now - until > _PATIENCE_SECONDS
+
+
+def _why_together(reason: str, message: str, pods: list[Object]) -> str:
+    """Say why a Job of one training failed: pods end one after another, and the first need not be the cause."""
+    if reason == "PodFailurePolicy" and f"condition {o.DISRUPTED}" in message:
+        return o.DISRUPTED
+    return "PodFailurePolicy" if EXIT_BAD_INPUT in _exit_codes(pods) else reason
+
+
+def _exit_codes(pods: list[Object]) -> set[int]:
+    containers = [c for pod in pods for c in (pod.get("status") or {}).get("containerStatuses") or ()]
+    return {((each.get("state") or {}).get("terminated") or {}).get("exitCode") or 0 for each in containers}
+
+
+def _state(job: Object, together: bool) -> tuple[JobState, str, str]:
+    failed, complete = _failed(job, together), _condition(job, "Complete")
     if job["metadata"].get("deletionTimestamp"):
         return JobState.ENDING, "", ""
     if failed:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from misstep.artifacts.checkpoints import Layout, StoredCheckpoints
-from misstep.artifacts.store import Store
+from misstep.artifacts.store import Store, open_store
 from misstep.errors import BadInput
+from misstep.plan.frozen import Storage
 
 KEY = "sft-" + "c" * 20
 
@@ -76,6 +80,42 @@ def test_a_slower_twin_removes_nothing_newer(store: Store, tmp_path: Path) -> No
         fast.save(step, _folder(tmp_path, step))
     slow.save(5, _folder(tmp_path, 5))
     assert _content(slow.newest())[0] == 20
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["old", "new"]), st.sampled_from(["upload", "complete"])), max_size=24),
+    st.integers(0, 8),
+)
+def test_whatever_an_attempt_that_nobody_could_end_still_writes_the_newest_is_whole(
+    acts: list[tuple[str, str]], ahead: int
+) -> None:
+    """A training over several pods goes on while a pod of its last attempt may still run on a node that is gone."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        writers = {
+            name: StoredCheckpoints(open_store(Storage(uri=(folder / "store").as_uri())), KEY, folder / name)
+            for name in ("old", "new")
+        }
+        steps, uploaded = {"old": ahead, "new": 0}, {}
+        completed = 0
+        for name, act in acts:
+            if act == "upload":
+                steps[name] += 1
+                made = folder / f"{name}-{steps[name]}"
+                made.mkdir()
+                for file in ("weights", "optimiser"):
+                    (made / file).write_text(f"{file} of {name} at {steps[name]}")
+                uploaded[name] = steps[name], writers[name].upload(steps[name], made)
+            elif name in uploaded:
+                step, files = uploaded.pop(name)
+                writers[name].complete(step, files)
+                completed = max(completed, step)
+            found = writers["new"].newest()
+            assert (found[0] if found else 0) == completed
+            if found:
+                texts = {(found[1] / file).read_text().split(maxsplit=1)[1] for file in ("weights", "optimiser")}
+                assert len(texts) == 1, "files of two writers in one checkpoint"
 
 
 def test_the_source_folder_may_go(checkpoints: StoredCheckpoints, tmp_path: Path) -> None:

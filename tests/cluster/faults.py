@@ -3,6 +3,7 @@ disturbed one came to the same, computed nothing twice, and left nothing behind.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -48,10 +49,8 @@ class Undisturbed:
 
     def of(self, document: dict[str, Any]) -> tuple[set[str], dict[str, Any]]:
         """Return the keys of an Experiment's stages, and the results."""
-        spec = {name: value for name, value in document["spec"].items() if name not in ("storage", "cluster")}
-        what = json.dumps(spec, sort_keys=True)
+        what, folder = _spec(document), self.folder(document)
         if what not in self._known:
-            folder = self._world.folder / f"undisturbed-{len(self._known)}"
             folder.mkdir()
             (folder / "e.json").write_text(json.dumps(document))
             self._world.misstep("run", str(folder / "e.json"), "--storage", folder.as_uri(), "--quiet")
@@ -59,6 +58,16 @@ class Undisturbed:
             (report,) = [key for key in keys if key.startswith("report-")]
             self._known[what] = keys, results(Storage(uri=folder.as_uri()), report, folder / "scratch")
         return self._known[what]
+
+    def folder(self, document: dict[str, Any]) -> Path:
+        """The folder that the run of an Experiment has for its store, once it has run."""
+        return self._world.folder / f"undisturbed-{hashlib.sha256(_spec(document).encode()).hexdigest()[:12]}"
+
+
+def _spec(document: dict[str, Any]) -> str:
+    """What of an Experiment has a say in its results."""
+    spec = {name: value for name, value in document["spec"].items() if name not in ("storage", "cluster")}
+    return json.dumps(spec, sort_keys=True)
 
 
 def store_of(world: Operating, name: str, endpoint: str = "") -> tuple[Store, Storage]:

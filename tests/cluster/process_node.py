@@ -8,7 +8,8 @@ images of torch are gigabytes. Image pulls can be made to fail: an image with ``
 A pod's clock can be wrong, by Debian's libfaketime: its annotation ``misstep.test/clock`` says by how much.
 
 FOLDER holds a folder for each pod, by its uid: ``log``, as JSON; ``pod.json``, the pod as it was when it started; and
-``pid``, of its process.
+``pid``, of its process. A pod with a file ``unreachable`` there is out of reach, as on a node that is gone: it runs on,
+nobody ends it, and nobody says how it ended.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ NAME = "processes"
 CLOCK = "misstep.test/clock"
 """Annotation of a pod: what ``faketime`` shall add to its clock, such as ``+3h``; with ``once``, only in a Job's first
 pod."""
+UNREACHABLE = "unreachable"
 ROOT = Path(__file__).parents[2]
 
 
@@ -73,6 +75,8 @@ class ProcessNode:
         self.processes: dict[str, PodProcess] = {}
         folder.mkdir(parents=True)
         self.start = PodProcesses(folder.parent / "forks.log").start if fork else fresh
+        self.meetings: dict[str, str] = {}
+        """Job -> port at which the pods of its training meet, since here all have one address."""
         self.seen: set[str] = set()
         self.ending: set[str] = set()
 
@@ -116,6 +120,8 @@ class ProcessNode:
 
     def handle(self, pod: dict[str, Any]) -> None:
         uid = pod["metadata"]["uid"]
+        if (self.folder / uid / UNREACHABLE).exists():
+            return
         if pod["metadata"].get("deletionTimestamp"):
             if uid not in self.ending:
                 self.ending.add(uid)
@@ -161,6 +167,8 @@ class ProcessNode:
         (own / "pid").write_text(str(process.pid))
         process.wait()
         (self.targets / f"{uid}.json").unlink(missing_ok=True)
+        while (own / UNREACHABLE).exists():
+            time.sleep(0.2)
         code = process.code or 0
         code = 128 - code if code < 0 else code
         said = (own / "termination-log").read_text() if (own / "termination-log").exists() else ""
@@ -192,6 +200,10 @@ class ProcessNode:
                 found[each["name"]] = self.secret(namespace, reference["name"])[reference["key"]]
             elif not source:  # a field of the pod: the Job's index, which stands there already
                 found[each["name"]] = each.get("value", "")
+        if "MISSTEP_MASTER_ADDR" in found:
+            job = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]
+            port = self.meetings.setdefault(job, str(free_port()))
+            found |= {"MISSTEP_MASTER_ADDR": "127.0.0.1", "MISSTEP_MASTER_PORT": port}
         if found.get("MISSTEP_METRICS_PORT"):
             found["MISSTEP_METRICS_PORT"] = str(self.offer(pod))
         folders = {name: str(own / name.lower()) for name in ("HOME", "MISSTEP_SCRATCH", "MISSTEP_CACHE")}

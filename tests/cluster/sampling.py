@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import pytest
 
 SEED, BUDGET_SECONDS = "MISSTEP_FAULTS_SEED", 150.0
-ALL = "MISSTEP_FAULTS=all pytest -m faults tests/cluster tests/e2e"
+ALL = "MISSTEP_FAULTS=all pytest -m faults tests/cluster tests/training tests/e2e"
 _LEFT_OUT = pytest.StashKey[tuple[int, int]]()
 
 

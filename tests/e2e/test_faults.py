@@ -161,27 +161,6 @@ def test_a_store_that_is_away_for_a_minute_is_waited_for(
     check_end(world, "storeless", undisturbed, monkeypatch)
 
 
-@pytest.mark.faults(seconds=90)
-def test_a_training_over_two_pods_outlives_the_end_of_one(world: Installed) -> None:
-    """They meet by their Service. Its sums are made in another order, so that its report is compared with nothing."""
-    document = faulty(world, "pair", resources__sft={"nodes": 2, "memory": "2Gi"})
-    world.apply(document)
-    pod_of(world, "pair", TRAINING)
-    job = job_of_training(world, "pair")
-    eventually(lambda: len(ranks(world)) == 2, 120, lambda: ranks(world))
-    world.in_node("kill", "-KILL", ranks(world)[-1])
-    status = world.wait_for_state("pair", "Succeeded", 500)
-    assert {entry.get("attempt", 1) for entry in status["stages"]} == {1}
-    assert len(pods_of_job(world, job)) > 2, "no pod was replaced"
-    world.kubectl("delete", "experiment", "pair", "--timeout=60s")
-
-
-def ranks(world: Installed) -> list[str]:
-    """Processes that train, by their numbers in the node: one in each pod."""
-    lines = world.in_node("ps", "-e", "-o", "pid=,args=").splitlines()
-    return [line.split()[0] for line in lines if "-m misstep.stages.rank" in line]
-
-
 @pytest.mark.faults(seconds=15)
 def test_an_experiment_says_which_account_its_namespace_lacks(world: Installed) -> None:
     """The release has made stages' account and Secret in other namespaces only: there is a Job, and never a pod."""

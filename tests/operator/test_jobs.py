@@ -81,15 +81,27 @@ def test_rendered(kind: StageKind, snapshot: SnapshotAssertion) -> None:
 def test_nodes_of_one_training_meet_by_a_headless_service() -> None:
     stage = stages(PLAN)[StageKind.SFT]
     assert stage.shards == 2
-    service, job = make_service(VIEW, stage, 3), job_of(stage, 3)
+    service = make_service(VIEW, stage)
     assert service is not None
-    name = job["metadata"]["name"]
-    pod = job["spec"]["template"]["spec"]
-    assert service["metadata"]["name"] == pod["subdomain"] == name
-    assert service["spec"]["selector"] == {"batch.kubernetes.io/job-name": name}
-    variables = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
-    assert variables["MISSTEP_MASTER_ADDR"] == f"{name}-0.{name}"
-    assert make_service(VIEW, stages(PLAN)[StageKind.SAMPLE], 1) is None, "shards need not meet"
+    for attempt in (1, 3, 12):  # attempts share it, and each meets at a pod of its own
+        job = job_of(stage, attempt)
+        name = job["metadata"]["name"]
+        pod = job["spec"]["template"]["spec"]
+        assert service["metadata"]["name"] == pod["subdomain"] == name.removesuffix(f"-{attempt}")
+        marks = job["spec"]["template"]["metadata"]["labels"]
+        assert service["spec"]["selector"].items() <= marks.items()
+        variables = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
+        assert variables["MISSTEP_MASTER_ADDR"] == f"{name}-0.{service['metadata']['name']}"
+    assert make_service(VIEW, stages(PLAN)[StageKind.SAMPLE]) is None, "shards need not meet"
+
+
+def test_a_training_over_several_pods_fails_with_the_first_of_them_and_shards_do_not() -> None:
+    gang, shards = (job_of(stages(PLAN)[kind])["spec"] for kind in (StageKind.SFT, StageKind.SAMPLE))
+    assert gang["backoffLimit"] == 0
+    assert {rule["action"] for rule in gang["podFailurePolicy"]["rules"]} == {"FailJob"}
+    assert "backoffLimitPerIndex" not in gang
+    assert shards["backoffLimitPerIndex"] == 5
+    assert [rule["action"] for rule in shards["podFailurePolicy"]["rules"]] == ["Ignore", "FailJob"]
 
 
 @pytest.mark.parametrize("stage", PLAN.stages, ids=lambda stage: stage.name)
@@ -168,7 +180,7 @@ resources:
     stage = stages(plan)[StageKind.INSPECT]
     cluster = Cluster.model_validate({"inspect": {"nodeSelector": {"pool": "small"}, "modelCacheClaim": "models"}})
     job = make_job(VIEW, stage, 1, cluster, [], SETTINGS, {})
-    assert (job["spec"]["completions"], make_service(VIEW, stage, 1)) == (1, None)
+    assert (job["spec"]["completions"], make_service(VIEW, stage)) == (1, None)
     pod = job["spec"]["template"]["spec"]
     assert pod["nodeSelector"] == {"pool": "small"}
     assert {"claimName": "models"} in [volume.get("persistentVolumeClaim") for volume in pod["volumes"]]

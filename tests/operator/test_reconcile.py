@@ -12,6 +12,7 @@ from misstep.artifacts.progress import Heartbeat
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.kept import PlanUnreadable
 from misstep_operator.observed import JobState, JobView, StoreView, Trouble
+from misstep_operator.pods import over_nodes
 from misstep_operator.reconcile import Decision, reconcile
 from misstep_operator.stages import FAIL_JOB
 from misstep_operator.status import finished_status, is_idle
@@ -320,7 +321,24 @@ def test_a_finished_status_that_was_emptied_is_written_again_from_the_store() ->
     assert len(world.created) == jobs
 
 
-KINDS = ["finish", "finish", "fail", "refuse", "vanish", "ended", "pass", "edit", "suspend", "store", "spoil", "retry"]
+TOGETHER = "resources: {sft: {nodes: 2}, dpo: {nodes: 4}}\n"
+"""Trainings over several pods."""
+OF_NODES = small_plan(TOGETHER)
+KINDS = [
+    "evict",
+    "finish",
+    "finish",
+    "fail",
+    "refuse",
+    "vanish",
+    "ended",
+    "pass",
+    "edit",
+    "suspend",
+    "store",
+    "spoil",
+    "retry",
+]
 EVENTS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 6)), max_size=40)
 SPOILT: list[dict[str, object]] = [
     {},
@@ -340,7 +358,9 @@ def happen(world: World, event: str, which: int) -> None:
     name = active[which % len(active)] if active else None
     if event == "edit":
         beta = f"0.{which + 1}"
-        world.plan, world.generation = small_plan(f"training: {{dpo: {{beta: '{beta}'}}}}"), world.generation + 1
+        together = TOGETHER if any(map(over_nodes, world.plan.stages)) else ""
+        world.plan = small_plan(f"{together}training: {{dpo: {{beta: '{beta}'}}}}")
+        world.generation += 1
     elif event == "suspend":
         world.suspend, world.generation = not world.suspend, world.generation + 1
     elif event == "store":
@@ -360,24 +380,31 @@ def happen(world: World, event: str, which: int) -> None:
                 world.fail(name)
             case "refuse":
                 world.fail(name, FAIL_JOB)
+            case "evict" if over_nodes(world.plan.by_key[world.jobs[name].key]):
+                world.evict(name, stuck=which > 3)
             case "vanish":
                 world.remove(name)
     world.step()
 
 
-@given(EVENTS)
-def test_whatever_happens_no_stage_has_two_live_jobs_and_passes_come_to_rest(events: list[tuple[str, int]]) -> None:
-    world = World()
+@given(EVENTS, st.booleans())
+def test_whatever_happens_no_stage_has_two_live_jobs_and_passes_come_to_rest(
+    events: list[tuple[str, int]], together: bool
+) -> None:
+    """Of a training over several pods, a Job that is being deleted does no work any more: the next is not to wait."""
+    world = World(OF_NODES if together else PLAN)
     for event, which in events:
         happen(world, event, which)
-        assert all(len(world.alive(stage.key)) <= 1 for stage in world.plan.stages)
+        for stage in world.plan.stages:
+            alive = [job for job in world.alive(stage.key) if not over_nodes(stage) or job.state is JobState.ACTIVE]
+            assert len(alive) <= 1
         assert reconcile(world.observe()) == reconcile(world.observe())
     world.settle()
 
 
-@given(EVENTS)
-def test_from_anywhere_it_gets_to_the_report_once_jobs_succeed(events: list[tuple[str, int]]) -> None:
-    world = World()
+@given(EVENTS, st.booleans())
+def test_from_anywhere_it_gets_to_the_report_once_jobs_succeed(events: list[tuple[str, int]], together: bool) -> None:
+    world = World(OF_NODES if together else PLAN)
     for event, which in events:
         happen(world, event, which)
     world.suspend, world.store_error, world.generation = False, "", world.generation + 1

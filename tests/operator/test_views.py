@@ -82,6 +82,58 @@ def test_a_failed_job_has_its_stages_last_words(pods: list[dict[str, Any]], reas
     assert (found.reason, found.message) == (reason, message)
 
 
+def of_training(status: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A Job whose two pods are the nodes of one training."""
+    marks = {**LABELS, "app.kubernetes.io/component": "sft"}
+    return {"metadata": {"name": "j", "labels": marks}, "spec": {"completions": 2}, "status": status or {}}
+
+
+def test_a_training_over_pods_has_failed_as_soon_as_its_job_will() -> None:
+    """The last of its pods may never end. Of other Jobs the pods still work, and another Job would do the same work."""
+    target = condition("FailureTarget", "BackoffLimitExceeded")
+    target["conditions"][0]["lastTransitionTime"] = "2026-01-01T00:00:00Z"
+    (found,) = job_views([of_training(target)], [ended(1, "connection closed")])
+    assert (found.state, found.reason, found.message) == (JobState.FAILED, "BackoffLimitExceeded", "connection closed")
+    assert found.ended == 1767225600.0
+    sharded = of_training(target)
+    sharded["metadata"]["labels"]["app.kubernetes.io/component"] = "sample"
+    assert job_views([sharded], [])[0].state is JobState.ACTIVE
+
+
+@pytest.mark.parametrize("kind", ["FailureTarget", "Failed"])
+def test_an_eviction_is_no_failure_of_a_training_over_pods(kind: str) -> None:
+    """In the words of Kubernetes' Job controller."""
+    text = "Pod research/j-1-x7k2p has condition DisruptionTarget matching FailJob rule at index 1"
+    evicted = {"conditions": [{"type": kind, "status": "True", "reason": "PodFailurePolicy", "message": text}]}
+    (found,) = job_views([of_training(evicted)], [ended(143, "late")])
+    assert found.disrupted
+    assert found.message == text
+    refusal = "Container stage for pod research/j-1 failed with exit code 64 matching FailJob rule at index 0"
+    refused = {"conditions": [{"type": kind, "status": "True", "reason": "PodFailurePolicy", "message": refusal}]}
+    (found,) = job_views([of_training(refused)], [ended(64, "spec.x: 1. Change it.")])
+    assert (found.reason, found.message) == ("PodFailurePolicy", "spec.x: 1. Change it.")
+
+
+def test_a_training_over_pods_that_one_refused_is_not_tried_again_whichever_ended_first() -> None:
+    pods = [ended(1, "connection closed"), ended(64, "spec.x: 1. Change it.", at="2026-01-01T00:00:09Z")]
+    (found,) = job_views([of_training(condition("FailureTarget", "BackoffLimitExceeded"))], pods)
+    assert (found.reason, found.message) == ("PodFailurePolicy", "spec.x: 1. Change it.")
+
+
+def test_a_pod_that_should_have_ended_long_ago_is_lost_with_its_node() -> None:
+    going = pod(phase="Running")
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    over = 1767225600.0
+    (before,) = job_views([of_training()], [going], over + 1)
+    assert (before.state, before.stuck) == (JobState.ACTIVE, False)
+    (after,) = job_views([of_training()], [going], over + 60)
+    assert (after.state, after.stuck, after.disrupted) == (JobState.FAILED, True, True)
+    gone = pod(phase="Failed")
+    gone["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert job_views([of_training()], [gone], over + 60)[0].state is JobState.ACTIVE
+    assert job_views([job()], [going], over + 60)[0].state is JobState.ACTIVE, "the Job replaces it by itself"
+
+
 def test_pods_say_why_they_do_not_run() -> None:
     unschedulable = pod(
         conditions=[{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no GPU"}]

@@ -12,7 +12,7 @@ from misstep.plan.frozen import External
 from misstep.plan.planner import Plan, plan
 from misstep.spec import parse_experiment
 from misstep_operator.jobs import job_name
-from misstep_operator.observed import ExperimentView, JobState, JobView, Observed, StoreView
+from misstep_operator.observed import DISRUPTED, ExperimentView, JobState, JobView, Observed, StoreView
 from misstep_operator.reconcile import Decision, reconcile
 
 MODEL = {"model": External(uri="s3://b/m", digest="sha256:1")}
@@ -51,6 +51,7 @@ class World:
     suspend: bool = False
     retry: str = ""
     attempts: int = 3
+    retries: int = 3
     status: Mapping[str, Any] = field(default_factory=dict)
     jobs: dict[str, JobView] = field(default_factory=dict)
     committed: set[str] = field(default_factory=set)
@@ -63,7 +64,15 @@ class World:
 
     def observe(self) -> Observed:
         view = ExperimentView(
-            "ns", "e", "uid", self.generation, self.suspend, self.status, retry=self.retry, attempts=self.attempts
+            "ns",
+            "e",
+            "uid",
+            self.generation,
+            self.suspend,
+            self.status,
+            retry=self.retry,
+            attempts=self.attempts,
+            retries=self.retries,
         )
         store = StoreView(frozenset(self.committed), self.beats, warnings=self.warnings)
         if self.store_error:
@@ -83,7 +92,7 @@ class World:
         self.now += 10
         decision = reconcile(self.observe())
         for name in decision.ends:
-            self.jobs[name] = replace(self.jobs[name], state=JobState.ENDING)
+            self.jobs[name] = replace(self.jobs[name], state=JobState.ENDING, reason="", stuck=False)
         for start in decision.starts:
             key = start.stage.key
             name = job_name("uid", key, start.attempt)
@@ -111,6 +120,11 @@ class World:
 
     def fail(self, name: str, reason: str = "BackoffLimitExceeded", message: str = "no luck") -> None:
         self.jobs[name] = replace(self.jobs[name], state=JobState.FAILED, reason=reason, message=message)
+
+    def evict(self, name: str, *, stuck: bool = False) -> None:
+        """Let a training over several pods lose one by an eviction, or with its node."""
+        self.fail(name, DISRUPTED, "a pod was evicted")
+        self.jobs[name] = replace(self.jobs[name], stuck=stuck)
 
     def remove(self, name: str) -> None:
         del self.jobs[name]

@@ -103,9 +103,12 @@ def test_any_run_keeps_the_rules_and_ends(
             last = ledger.ended | {task} >= set(graph.nodes[task.stage].tasks())
             code = chance.choice([0, 0, 0, 1, EXIT_BAD_INPUT, -9])
             committed = code == 0 and last and chance.random() < 0.9
+            survives = task in ledger.survivors()
             after = ledger.end(task, code, committed=committed)
-            if code == EXIT_BAD_INPUT:
-                assert after is After.FAILED  # never tried again
+            if code == EXIT_BAD_INPUT:  # never tried again, and said once
+                assert after is (After.ENDED if task.stage in finished_before[1] else After.FAILED)
+            elif survives and not committed:
+                assert after is After.ENDED  # the first to fail has spoken for all
         elif ledger.elsewhere:
             task = chance.choice(sorted(ledger.elsewhere))
             if chance.random() < 0.5:
@@ -182,6 +185,31 @@ def test_all_shards_well_but_no_manifest_is_tried_again_and_then_fails() -> None
             ledger.start(task)
         assert ledger.end(Task("a", 0), 0, committed=False) is After.ENDED
         assert ledger.end(Task("a", 1), 0, committed=False) is expected
+    assert ledger.is_over()
+
+
+def test_tasks_that_run_together_fail_as_one_and_start_again_as_one() -> None:
+    ledger = Ledger(Graph.of([Node("a", shards=3, together=True)]), retries=1)
+    tasks = [Task("a", shard) for shard in range(3)]
+    for code, after in ((1, After.RETRY), (-9, After.FAILED)):
+        assert ledger.next_tasks(Capacity(3, 9999)) == tasks
+        for task in tasks:
+            ledger.start(task)
+        assert not ledger.survivors()
+        assert ledger.end(tasks[1], 0, committed=False) is After.ENDED  # its part was done
+        assert ledger.end(tasks[2], code, committed=False) is after
+        assert ledger.survivors() == tasks[:1]
+        assert not ledger.next_tasks(Capacity(3, 9999)), "one of them is still there"
+        assert ledger.end(tasks[0], -9, committed=False) is After.ENDED
+    assert ledger.is_over()
+
+
+def test_a_refusal_counts_also_where_another_node_broke_first() -> None:
+    ledger = Ledger(Graph.of([Node("a", shards=2, together=True)]), retries=9)
+    for shard in range(2):
+        ledger.start(Task("a", shard))
+    assert ledger.end(Task("a", 0), 1, committed=False) is After.RETRY
+    assert ledger.end(Task("a", 1), EXIT_BAD_INPUT, committed=False) is After.FAILED
     assert ledger.is_over()
 
 

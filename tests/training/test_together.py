@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -21,12 +26,14 @@ from transformers import AutoModelForCausalLM
 from misstep.errors import EXIT_BAD_INPUT
 from misstep.plan.frozen import FrozenStage, Resources
 from misstep.plan.planner import Plan
+from misstep.runner.events import Event
 from misstep.runner.executor import Executor
 from misstep.runner.outcome import Result
 from misstep.runner.schedule import Capacity, Graph, Node
 from misstep.runner.settings import Settings
 from misstep.runner.watch import StoreWatch
 from misstep.runner.workdir import Workdir
+from tests.cluster.losses import EXPORTING, MOMENTS, Member, Restart, lose_one, next_step
 from tests.training import small, stages
 from tests.training.ranks import World
 
@@ -150,7 +157,8 @@ def test_dpo_hung_killed_and_resumed_by_two_processes_is_dpo_by_one(world: World
 
 
 def test_dpo_by_two_nodes_is_dpo_by_one(world: World, dpo_alone: list[float]) -> None:
-    """Each node has a scratch folder of its own; one of them is killed and both start again from what both stored."""
+    """Each node has a scratch folder of its own. One of them falls silent, as a machine does that is gone: the other
+    notices, and both start again from what both stored."""
     stage = world.stage(DPO, Resources(nodes=2, zero_stage=2), pairs=PAIRS)
 
     def start(**environment: object) -> list[subprocess.Popen[bytes]]:
@@ -162,12 +170,16 @@ def test_dpo_by_two_nodes_is_dpo_by_one(world: World, dpo_alone: list[float]) ->
 
     assert world.run(stage) == EXIT_BAD_INPUT
     assert "MISSTEP_MASTER_ADDR: not set" in world.said(stage)
-    nodes = start(MISSTEP_CHECKPOINT_SECONDS=0)
+    nodes = start(MISSTEP_CHECKPOINT_SECONDS=0, MISSTEP_PEER_TIMEOUT=8)
     while not world.checkpoints(stage):
         assert all(node.poll() is None for node in nodes), world.log(stage)
         time.sleep(0.05)
-    nodes[1].kill()
+    silent = psutil.Process(nodes[1].pid)
+    for process in (silent, *silent.children(recursive=True)):
+        process.suspend()
     assert nodes[0].wait(timeout=60) == 1
+    assert "node 1 of 2 has given no sign of life" in world.said(stage)
+    nodes[1].kill()
     nodes[1].wait()
     assert [node.wait(timeout=120) for node in start()] == [0, 0], world.log(stage)
     assert "resuming at step" in world.log(stage, 1)
@@ -226,22 +238,94 @@ def test_vllm_loads_what_zero3_writes(tmp_path: Path) -> None:
     assert f"tokens {greedy}" in done.stdout, done.stderr[-2000:]
 
 
+@dataclass
+class Run:
+    """A runner's run of one stage on a machine with room for one of its nodes: they count as the whole of it."""
+
+    world: World
+    stage: FrozenStage
+    workdir: Workdir
+    scratch: Path
+    starts: list[Event] = field(default_factory=list)
+
+    def go(self) -> Result:
+        """Run it to its end; in the main thread."""
+        self.workdir.create()
+        run = Executor(
+            Plan(experiment="one", stages=(self.stage,)),
+            Graph.of([Node(self.stage.name, shards=self.stage.shards, together=True)]),
+            StoreWatch(self.world.store),
+            self.workdir,
+            [self],
+            Settings(capacity=Capacity(1, 10_000)),
+        )
+        return run.run().result
+
+    def tell(self, event: Event) -> None:
+        if event.what == "shard-started":
+            self.starts.append(event)
+
+    def tick(self, at: float) -> None: ...
+
+    def close(self) -> None: ...
+
+    def members(self, attempt: int) -> list[Member]:
+        """The nodes of an attempt that have begun and live."""
+        found = []
+        for event in [event for event in self.starts if event.detail["attempt"] == attempt]:
+            assert event.shard is not None
+            with suppress(psutil.NoSuchProcess):
+                found.append(Member(event.shard, psutil.Process(event.detail["pid"]), self.scratch))
+        return found
+
+
 def test_the_runner_starts_all_nodes_of_a_stage_at_once(
     world: World, dpo_alone: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a machine with room for one of them: they count as the whole of it."""
     monkeypatch.setenv("MISSTEP_SCRATCH", str(tmp_path / "scratch"))
     stage = world.stage(DPO, Resources(nodes=2, zero_stage=2), pairs=PAIRS, salt=3)
-    workdir = Workdir(tmp_path / "work")
-    workdir.create()
-    graph = Graph.of([Node(stage.name, shards=2, together=True)])
-    run = Executor(
-        Plan(experiment="one", stages=(stage,)),
-        graph,
-        StoreWatch(world.store),
-        workdir,
-        [],
-        Settings(capacity=Capacity(1, 10_000)),
+    run = Run(world, stage, Workdir(tmp_path / "work"), tmp_path / "scratch")
+    assert run.go() is Result.DONE, run.workdir.log(stage.name, 0).read_text()
+    assert world.losses(stage) == pytest.approx(dpo_alone, abs=TOLERANCE)
+    assert len(run.starts) == 2
+
+
+@pytest.mark.faults(seconds=35)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_the_runner_starts_all_nodes_again_when_one_is_lost(
+    moment: str,
+    world: World,
+    dpo_alone: list[float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """At any moment, and from the last complete checkpoint: none waits for one that does not come."""
+    monkeypatch.setenv("MISSTEP_SCRATCH", str(tmp_path / "scratch"))
+    monkeypatch.setenv("MISSTEP_CHECKPOINT_SECONDS", "0")
+    stage = world.stage(DPO, Resources(nodes=2, zero_stage=2), pairs=PAIRS, salt=10 + MOMENTS.index(moment))
+    run = Run(world, stage, Workdir(tmp_path / "work"), tmp_path / "scratch")
+    victim = 0 if moment == EXPORTING else random.Random(time.time_ns()).randrange(2)
+    with ThreadPoolExecutor(1) as threads:
+        saved: list[int] = []
+
+        def lose() -> Restart:
+            lost = lose_one(lambda: run.members(1), moment, victim)
+            saved.extend(world.checkpoints(stage))
+            return next_step(lambda: run.members(2), lost)
+
+        losing = threads.submit(lose)
+        assert run.go() is Result.DONE, run.workdir.log(stage.name, 0).read_text()
+        restart = losing.result()
+    with capsys.disabled():
+        print(f"\nnode {victim} lost while {moment}: {restart}")
+    restart.check()
+    assert Counter((event.shard, event.detail["attempt"]) for event in run.starts) == dict.fromkeys(
+        [(0, 1), (1, 1), (0, 2), (1, 2)], 1
     )
-    assert run.run().result is Result.DONE, workdir.log(stage.name, 0).read_text()
+    resumed = [
+        int(step) for step in re.findall(r"resuming at step (\d+) of", run.workdir.log(stage.name, 0).read_text())
+    ]
+    assert saved or moment != EXPORTING
+    assert max(resumed, default=0) >= max(saved, default=0), "not from the last complete checkpoint"
     assert world.losses(stage) == pytest.approx(dpo_alone, abs=TOLERANCE)

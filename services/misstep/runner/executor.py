@@ -82,6 +82,7 @@ class Executor:
                     self._start_ready()
                     self._listen()
                     self._confirm()
+                    self._end_survivors()
                     self._poll_other_runs()
                     self._press_stop()
             finally:
@@ -168,6 +169,11 @@ class Executor:
                 self._tell("shard-retried", task, code=code, error=error_of(process, code, self._workdir))
             case After.FAILED:
                 self._fail(process, code)
+
+    def _end_survivors(self) -> None:
+        """End what is left of trainings over several nodes that have lost one: at once, for nothing is lost with it."""
+        for task in self._ledger.survivors():
+            self._processes.signal_task(task, signal.SIGKILL)
 
     def _commit(self, name: str, seconds: float | None = None) -> None:
         """Without ``seconds`` it was someone else who committed it."""

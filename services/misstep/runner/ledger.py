@@ -34,6 +34,8 @@ class Ledger:
         self.ended: set[Task] = set()
         self.elsewhere: set[Task] = set()
         self.attempts: Counter[Task] = Counter()
+        self._broken: set[str] = set()
+        """Stages that run together, have lost a task, and still have others of the same attempt running."""
         self._allowed = retries + 1
 
     @property
@@ -72,6 +74,7 @@ class Ledger:
     def start(self, task: Task) -> int:
         """Note a start; return which attempt it is, from 1."""
         self.running.add(task)
+        self._broken.discard(task.stage)
         self.attempts[task] += 1
         return self.attempts[task]
 
@@ -82,7 +85,11 @@ class Ledger:
         self.elsewhere.discard(task)
 
     def end(self, task: Task, code: int, *, committed: bool) -> After:
-        """Note that a process ended with an exit code (minus a signal's number), its stage having a manifest or not."""
+        """Note that a process ended with an exit code (minus a signal's number), its stage having a manifest or not.
+
+        Of tasks that run together the first that ends badly speaks for all; the others are to be ended (``survivors``),
+        and how they end means nothing, unless one has refused its input.
+        """
         self.running.discard(task)
         if committed or task.stage in self.committed:
             news = task.stage not in self.committed
@@ -91,19 +98,27 @@ class Ledger:
         if code == 0:
             self.ended.add(task)
             node = self.graph.nodes[task.stage]
+            if task.stage in self._broken:
+                self._forget(task.stage)  # one failed before it and is to start again, and so all are
+                return After.ENDED
             if not self.ended.issuperset(node.tasks()):
-                if node.together and not any(other.stage == task.stage for other in self.running):
-                    self._forget(task.stage)  # one that failed before it is to start again, and so all are
                 return After.ENDED
             self._forget(task.stage)  # all shards ended well and nothing was committed: as good as a failure
         elif self.graph.nodes[task.stage].together:
             self._forget(task.stage)  # the others start again with it
+            if task.stage in self._broken and (code != EXIT_BAD_INPUT or task.stage in self.failed):
+                return After.STOPPED if self.stopping else After.ENDED
+            self._broken.add(task.stage)
         if self.stopping:
             return After.STOPPED
         if code == EXIT_BAD_INPUT or self.attempts[task] >= self._allowed:
             self.failed.add(task.stage)
             return After.FAILED
         return After.RETRY
+
+    def survivors(self) -> list[Task]:
+        """Return the tasks that still run although one of those that they run together with has ended badly."""
+        return [task for task in self.running if task.stage in self._broken]
 
     def _forget(self, stage: str) -> None:
         self.ended = {task for task in self.ended if task.stage != stage}

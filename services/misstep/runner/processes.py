@@ -118,6 +118,12 @@ class Processes:
         if self._launcher is not None:
             self._launcher.signal(ident, number)
 
+    def signal_task(self, task: Task, number: int) -> None:
+        """Signal a task's process; nothing happens where it has not begun yet, or has ended."""
+        for ident, process in self._by_ident.items():
+            if process.task == task:
+                self.signal(ident, number)
+
     def signal_all(self, number: int) -> None:
         for ident in self._by_ident:
             self.signal(ident, number)

@@ -113,9 +113,11 @@ class Cluster(SpecModel):
     score: PodSettings = PodSettings()
     report: PodSettings = PodSettings()
     retries: int = Field(default=3, ge=0, le=100)
-    """How often a pod of one Job may fail for a reason that may pass, each shard on its own. Evictions do not count."""
+    """How often a pod of one Job may fail for a reason that may pass, each shard on its own. Evictions do not count.
+    A training over several nodes fails as one, with its Job: it gets `(retries + 1) x attempts` Jobs."""
     attempts: int = Field(default=3, ge=1, le=100)
-    """Jobs that one stage gets, one after another, before it counts as failed."""
+    """Jobs that one stage gets, one after another, before it counts as failed; more for a training over several
+    nodes (`retries`)."""
     ttl_seconds_after_finished: int = Field(default=86_400, ge=60, le=10**9)
     """How long finished Jobs, and with them the pods' logs, are kept."""
 

@@ -34,7 +34,12 @@ STEP_SECONDS = 600.0
 START_SECONDS = 1800.0
 """For nodes to meet, libraries and weights to be loaded, a model to be written. ``MISSTEP_START_TIMEOUT`` replaces it.
 """
+PEER_SECONDS = 30.0
+"""No node may be silent for longer, once it was heard. ``MISSTEP_PEER_TIMEOUT`` replaces it."""
 _POLL_SECONDS = 0.5
+_ECHO_SECONDS = 3.0
+"""How long a node keeps a failure to itself that may be but the echo of another node's: one that has refused its input
+is to be the first to end, for then nothing is tried again."""
 _PORTS_TRIED = 3
 
 
@@ -81,6 +86,8 @@ class _Ranks:
             "starting": seconds_from("MISSTEP_START_TIMEOUT", START_SECONDS),
         }
         self._limits["writing"] = self._limits["starting"]
+        self._peers = self._signs / "peers.json"
+        self._silence = seconds_from("MISSTEP_PEER_TIMEOUT", PEER_SECONDS)
 
     def run(self, address: str, port: int) -> bool:
         """Run them; tell whether they met, which they cannot where the port is taken."""
@@ -92,6 +99,7 @@ class _Ranks:
         try:
             while process.poll() is None:
                 self._end_what_hangs(began)
+                self._end_what_waits()
                 time.sleep(_POLL_SECONDS)
         finally:
             process.kill()  # its ranks die with it
@@ -99,7 +107,10 @@ class _Ranks:
         if process.returncode == agent.EXIT_PORT_IN_USE:
             return False
         if process.returncode:
-            raise self._error(process.returncode, out_of_memory_kills() > kills_before)
+            error = self._error(process.returncode, out_of_memory_kills() > kills_before)
+            if self._stage.resources.nodes > 1 and error.exit_code != EXIT_BAD_INPUT:
+                time.sleep(_ECHO_SECONDS)
+            raise error
         return True
 
     def _start(self, address: str, port: int) -> subprocess.Popen[bytes]:
@@ -116,6 +127,8 @@ class _Ranks:
             "timeout": int(self._limits["starting"]) or 1,
             "parent": os.getpid(),
             "report": str(self._signs / "failures.json"),
+            "peers": str(self._peers),
+            "silence": self._silence,
         }
         _log.info("starting ranks", processes=resources.processes, nodes=resources.nodes, address=f"{address}:{port}")
         return subprocess.Popen(  # noqa: S603 (our own interpreter and module)
@@ -146,6 +159,20 @@ class _Ranks:
             raise MisstepError(
                 f"rank {rank} of {self._stage.resources.processes} has given no sign of life for {now - at:.0f} s "
                 f"while {phase}; all ranks of the node were ended. Where steps take so long, raise {name} (seconds)."
+            )
+
+    def _end_what_waits(self) -> None:
+        """End ranks that wait for a node which is gone: where a machine goes, it closes no connection."""
+        try:
+            silent = json.loads(self._peers.read_text())
+            alone = time.time() - self._peers.stat().st_mtime > self._silence
+        except FileNotFoundError:  # they have not met yet
+            return
+        if silent or alone:
+            who = f"node {silent[0]} of {self._stage.resources.nodes}" if silent else "the node that all meet at"
+            raise MisstepError(
+                f"{who} has given no sign of life for {self._silence:.0f} s; all ranks of this node were ended. Where "
+                "nodes are that busy, raise MISSTEP_PEER_TIMEOUT (seconds)."
             )
 
     def _error(self, code: int, killed_for_memory: bool) -> MisstepError:

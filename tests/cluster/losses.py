@@ -1,0 +1,111 @@
+"""A training over two nodes that loses one: at which moment, and how long it then takes to the next step.
+
+Moments are known by what the training itself writes into its scratch folders: its ranks' signs of life, a checkpoint
+on its way, the model that is exported. That holds for processes of a runner, for pods that are processes, and for
+containers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+MEETING, TRAINING, SAVING, EXPORTING = MOMENTS = ("meeting", "training", "saving", "exporting")
+RESTART_SECONDS, BEGIN_SECONDS = 60.0, 25.0
+"""From the loss to the first step of all ranks, where processes start quickly; and until all nodes begin anew."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One node of a training in one attempt.
+
+    Args:
+        process: its stage's, whose end takes the node's ranks with it.
+        scratch: the folder that its stage's own lies in, perhaps beside others.
+    """
+
+    index: int
+    process: psutil.Process
+    scratch: Path
+
+    def phase(self, since: float = 0.0) -> str:
+        """What its rank last said that it does; empty where it has said nothing since a time."""
+        for path in self._files(f"ranks/{self.index}.beat"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime > since:
+                    return path.read_text()
+        return ""
+
+    def saves(self) -> bool:
+        return self.phase() == "writing" and any(self._files("work/training/trainer/checkpoint-*"))
+
+    def exports(self) -> bool:
+        return self.phase() == "writing" and any(self._files("work/training/model"))
+
+    def _files(self, pattern: str) -> Iterator[Path]:
+        return self.scratch.glob(f"*-{self.index}-*/{pattern}")
+
+
+@dataclass(frozen=True)
+class Restart:
+    """Seconds after a loss: until all nodes have begun anew, and until all their ranks have begun a step."""
+
+    begun: float
+    stepped: float
+
+    def __str__(self) -> str:
+        return f"begun anew after {self.begun:.1f} s, the next step after {self.stepped:.1f} s"
+
+    def check(self) -> None:
+        """Fail where it took too long. How long it takes to load torch is the machine's matter: other tests may run."""
+        assert self.begun < BEGIN_SECONDS
+        assert self.stepped - self.begun < 2 * RESTART_SECONDS
+
+
+Find = Callable[[], Sequence[Member]]
+"""Return the members of one attempt that have begun."""
+
+
+def both(find: Find, seconds: float = 180) -> list[Member]:
+    """Wait until both nodes of an attempt have begun; the first node first."""
+    end = time.monotonic() + seconds
+    while len(found := find()) < 2:
+        assert time.monotonic() < end, f"only {len(found)} of 2 nodes have begun"
+        time.sleep(0.02)
+    return sorted(found, key=lambda member: member.index)
+
+
+def lose_one(find: Find, moment: str, victim: int) -> float:
+    """Kill one of two nodes at a moment; return when that was, in seconds since the epoch."""
+    members = both(find)
+    lost = members[victim]
+    reached: Callable[[], bool] = {
+        MEETING: lambda: lost.phase() == "starting",
+        TRAINING: lambda: lost.phase() == "training",
+        SAVING: lost.saves,
+        EXPORTING: members[0].exports,
+    }[moment]
+    end = time.monotonic() + 180
+    while not reached():
+        assert lost.process.is_running(), f"node {victim} has ended before it was {moment}"
+        assert time.monotonic() < end, f"never {moment}: {[member.phase() for member in members]}"
+        time.sleep(0.001)
+    lost.process.kill()
+    return time.time()
+
+
+def next_step(find: Find, lost: float) -> Restart:
+    """Wait until all ranks of the next attempt train."""
+    members = both(find)
+    # The runner's attempts have one scratch folder after another: what is older there is the last one's.
+    began = time.time()
+    end = time.monotonic() + 180
+    while not all(member.phase(began) in ("training", "writing") for member in members):
+        assert time.monotonic() < end, f"no step after the loss: {[member.phase(began) for member in members]}"
+        time.sleep(0.02)
+    return Restart(began - lost, time.time() - lost)
