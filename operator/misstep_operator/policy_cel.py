@@ -58,8 +58,8 @@ def _variables() -> dict[str, str]:
         # `rules` comes before these, from the chart.
         "held": "variables.rules.filter(rule, request.namespace.matches(rule.namespaces))",
         "rule": "variables.held[0]",
-        "pods": f"{has('object.spec.cluster')} ? [{kinds}].filter(kind, kind in object.spec.cluster)"
-        ".map(kind, object.spec.cluster[kind]) : []",
+        "pods": f"{has('object.spec.cluster')} ? [{kinds}].filter(kind, kind in dyn(object.spec.cluster))"
+        ".map(kind, dyn(object.spec.cluster)[kind]) : []",
         "secrets": f"{has('object.spec.secrets')} ? object.spec.secrets : []",
         "url": f"{has(f'{endpoint}.url')} ? {endpoint}.url : ''",
         "key": f"{has(f'{endpoint}.apiKeyEnv')} ? {endpoint}.apiKeyEnv : ''",
@@ -148,7 +148,7 @@ def _teacher() -> list[Validation]:
     mine = "variables.secrets.filter(one, one.env == variables.key)"
     return [
         Validation(
-            "variables.url == '' || variables.rule.teachers == '*' || "
+            "variables.url == '' || !('teachers' in variables.rule) || "
             "variables.straight && variables.url.matches(variables.rule.teachers)",
             f"'spec.teacher.endpoint.url: ' + variables.url + '. It is no teacher that may be asked here. {ask}",
         ),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from misstep.errors import BadInput
+from misstep.spec import load_experiment
 from misstep.spec.volumes import OWN_FOLDERS
 from misstep_operator import freeze, policy, views
 from misstep_operator.jobs import make_job
@@ -130,3 +132,8 @@ def test_what_tunes_is_guarded_only_as_the_stages_own() -> None:
 def test_rules_that_cannot_be_meant_stop_the_operator(rules: str, said: str) -> None:
     with pytest.raises(BadInput, match=rf"^MISSTEP_POLICY_RULES: .*{said}|^MISSTEP_POLICY_RULES: policy"):
         read_settings({**IMAGES, "MISSTEP_POLICY_RULES": rules})
+
+
+@pytest.mark.parametrize("path", sorted(Path("examples").glob("*.yaml")), ids=lambda path: path.name)
+def test_examples_are_allowed_by_default(path: Path) -> None:
+    assert policy.violations(load_experiment(path), "research", {}, PlatformPolicy()) == []
