@@ -15,7 +15,9 @@ from typing import Any
 
 import yaml
 
+from misstep.spec.explain import fields_of
 from misstep_operator.crd import experiment_schema
+from misstep_operator.policy_rules import Rule, TeacherRule
 
 CHART = Path(__file__).parents[1] / "charts/misstep"
 MARK = "@schema "
@@ -50,6 +52,27 @@ def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def policy_rule() -> dict[str, Any]:
+    """What an item of ``policy.rules`` takes, from the type that the operator reads it with."""
+    whole = Rule.model_json_schema(by_alias=True)
+    return _plain(whole, whole["$defs"])
+
+
+def _plain(schema: Any, defs: Mapping[str, Any]) -> Any:
+    """Write a schema of pydantic's without references, defaults and titles, and descriptions on one line."""
+    if isinstance(schema, list):
+        return [_plain(one, defs) for one in schema]
+    if not isinstance(schema, dict):
+        return " ".join(schema.split()) if isinstance(schema, str) else schema
+    if "$ref" in schema:
+        return _plain(defs[schema["$ref"].rpartition("/")[2]], defs)
+    if "properties" in schema:
+        fields = {name: _plain(field, defs) for name, field in schema["properties"].items()}
+        rest = {key: value for key, value in schema.items() if key not in ("properties", "$defs", "title")}
+        return _plain(rest, defs) | {"properties": fields}
+    return {key: _plain(value, defs) for key, value in schema.items() if key not in ("title", "default")}
+
+
 DEFS: Mapping[str, object] = {
     "affinity": strict({f"{name}Affinity": {"type": "object"} for name in ("node", "pod")} | {
         "podAntiAffinity": {"type": "object"},
@@ -57,10 +80,14 @@ DEFS: Mapping[str, object] = {
     "digest": DIGEST,
     "duration": {"type": "string", "pattern": "^([0-9]+(ms|s|m|h))+$"},
     "env": strict({"name": {"type": "string"}, "value": {"type": "string"}, "valueFrom": {"type": "object"}}, "name"),
-    "image": strict({"repository": {"type": "string", "minLength": 1}, "tag": {"type": "string"}, "digest": DIGEST}),
+    "image": strict(
+        {"repository": {"type": "string", "minLength": 1}, "tag": {"type": "string"}, "digest": DIGEST},
+        "repository", "tag", "digest",
+    ),
     "name": NAME,
     "peer": strict({name: {"type": "object"} for name in ("ipBlock", "namespaceSelector", "podSelector")}),
     "podSettings": pod_settings(),
+    "policyRule": policy_rule(),
     "quantity": QUANTITY,
     "resources": strict({
         "requests": {"type": "object", "additionalProperties": QUANTITY},
@@ -115,12 +142,18 @@ def _values(mapping: yaml.MappingNode, lines: list[str], above: tuple[str, ...])
 
 
 def schema(values: tuple[Value, ...]) -> dict[str, Any]:
-    """The JSON schema of all values."""
+    """The JSON schema of all values. Each is needed, so that one that is set to null fails with its name: Helm takes
+    null for a value's absence, and templates would fail in the midst of something else."""
+    needed = [value.path[-1] for value in values]
     properties = {value.path[-1]: _schema(value) for value in values}
-    # Helm hands `global` to every chart that is a part of another one.
+    # Helm hands `global` to every chart that is a part of another one, whose `condition` may be `misstep.enabled`.
     properties["global"] = {"type": "object", "description": "Values of a chart that this one is a part of; unused."}
+    properties["enabled"] = {
+        "type": "boolean",
+        "description": "For the `condition` of a chart that this one is a part of.",
+    }
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Values of the chart misstep"}
-    return head | strict(properties) | {"$defs": DEFS | {"alert": {"enum": alerts()}}}
+    return head | strict(properties, *needed) | {"$defs": DEFS | {"alert": {"enum": alerts()}}}
 
 
 def alerts() -> list[str]:
@@ -132,7 +165,8 @@ def alerts() -> list[str]:
 def _schema(value: Value) -> dict[str, Any]:
     about = {"description": value.about}
     if value.fields:
-        return about | strict({field.path[-1]: _schema(field) for field in value.fields})
+        names = [field.path[-1] for field in value.fields]
+        return about | strict(dict(zip(names, map(_schema, value.fields), strict=True)), *names)
     if "$ref" in value.more:
         return about | dict(value.more)
     types = {bool: "boolean", int: "integer", str: "string", list: "array", dict: "object"}
@@ -154,6 +188,16 @@ def table() -> str:
         f"| `{'.'.join(value.path)}` | {f'`{_shown(value.default)}`'} | {value.about.replace('|', chr(92) + '|')} |"
         for value in _leaves(read_values((CHART / "values.yaml").read_text()))
     ]
+    return "\n".join(lines)
+
+
+def policy_table() -> str:
+    """The README's table of what an item of ``policy.rules`` holds."""
+    lines = ["| field | default | meaning |", "|---|---|---|"]
+    for model, path in ((Rule, ""), (TeacherRule, "teachers[].")):
+        for name, info in fields_of(model).items():
+            default = "needed" if info.is_required() else f"`{_shown(info.default)}`"
+            lines.append(f"| `{path}{name}` | {default} | {' '.join((info.description or '').split())} |")
     return "\n".join(lines)
 
 

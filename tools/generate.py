@@ -2,8 +2,8 @@
 """Write the generated pages, or check that they are current.
 
 python tools/generate.py           write docs/{architectures,experiment}.md, the tables in docs/{artifacts,cost,
-                                   operations,running}.md, the CustomResourceDefinition, and the chart's schema
-                                   and README
+                                   operations,running}.md, the CustomResourceDefinition, and the chart's
+                                   admission rules, schema and README
 python tools/generate.py --check   exit 1, naming the file, where one differs; also checks locks/ against pyproject
 """
 
@@ -32,6 +32,7 @@ from misstep.spec.explain import default_text, fields_of, nested_model, type_nam
 from misstep_operator.crd import crd_yaml
 from misstep_operator.metrics import Metrics
 from misstep_operator.observed import ExperimentView, JobState, JobView, Observed, StoreView
+from misstep_operator.policy_cel import admission_yaml
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- generated tables: make docs -->", "<!-- end of generated tables -->"
@@ -50,7 +51,8 @@ def main(argv: list[str]) -> int:
         operations: between_marks(operations.read_text(), metric_tables()),
         running: between_marks(running.read_text(), preset_table()),
         ROOT / "charts/misstep/files/crd.yaml": crd_yaml(),
-        chart: between_marks(chart.read_text(), chart_values.table()),
+        ROOT / "charts/misstep/files/admission.yaml": admission_yaml(),
+        chart: between_marks(chart.read_text(), chart_tables()),
         chart_values.CHART / "values.schema.json": chart_values.schema_text(),
     }
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
@@ -182,6 +184,11 @@ def metric_tables() -> str:
             labels = ", ".join(label for label in metric.samples[0].labels if label != "le")
             lines.append(f"| `{name}` | {metric.type} | {labels} | {cell(metric.documentation)} |")
     return "\n".join(lines).strip()
+
+
+def chart_tables() -> str:
+    """The chart's values, and what a rule of its policy holds."""
+    return f"{chart_values.table()}\n\n### An item of policy.rules\n\n{chart_values.policy_table()}"
 
 
 def cost_tables() -> str:

@@ -9,6 +9,8 @@ class Reason(StrEnum):
     """Reasons of conditions and events."""
 
     INVALID_SPEC = "InvalidSpec"
+    POLICY_VIOLATION = "PolicyViolation"
+    """The platform's policy does not allow what the Experiment names; it goes on by itself once the policy does."""
     SUSPENDED = "Suspended"
     RUNNING = "Running"
     WAITING = "Waiting"

@@ -16,7 +16,7 @@ from misstep.plan.kept import pack, plan_name, unpack
 from misstep.plan.planner import Plan
 from misstep.spec.experiment import Experiment
 from misstep_operator import conditions as say
-from misstep_operator import freeze, views
+from misstep_operator import freeze, policy, views
 from misstep_operator.cluster import Cluster, Refused
 from misstep_operator.conditions import Reason
 from misstep_operator.jobs import child_labels, make_job, make_service, owner_reference, storage_id
@@ -24,7 +24,7 @@ from misstep_operator.metrics import Metrics
 from misstep_operator.observed import EXPERIMENT_LABEL, ExperimentView, JobView, Observed, StoreView, Trouble
 from misstep_operator.reconcile import Decision, Start, reconcile
 from misstep_operator.settings import Settings
-from misstep_operator.status import finished_status, is_idle
+from misstep_operator.status import finished_status, is_idle, refused_by_policy
 from misstep_operator.storeview import Stores
 
 _log = structlog.get_logger(__name__)
@@ -68,7 +68,8 @@ class Passes:
         if known is not None and known.uid != view.uid:
             known = None
         settled = known is None or known.settled
-        if is_idle(view) and (view.suspend or (settled and not self._metrics.lacks_results(view))):
+        reprieved = refused_by_policy(view) and isinstance(self._judged(body), Experiment)
+        if is_idle(view) and not reprieved and (view.suspend or (settled and not self._metrics.lacks_results(view))):
             # An operator that starts is told of all that ever ended here: nothing is to be observed of those but
             # their results. Of one that has just ended, the last Job's end is still to be counted.
             self._metrics.rests(view)
@@ -81,11 +82,18 @@ class Passes:
         """Return namespace and name of each Experiment that is remembered; a pass over one that is gone forgets it."""
         return self._metrics.known() | self._known.keys()
 
-    async def _pass(self, body: dict[str, Any], known: _Known) -> None:
+    def _judged(self, body: dict[str, Any]) -> Experiment | BadInput:
+        """Return an Experiment that the platform's policy allows, or what is wrong with it."""
+        metadata = body["metadata"]
         try:
-            experiment: Experiment | BadInput = freeze.parse(body)
+            experiment = freeze.parse(body)
+            policy.refuse(experiment, metadata["namespace"], metadata.get("labels") or {}, self._settings.policy)
         except BadInput as error:
-            experiment = error
+            return error
+        return experiment
+
+    async def _pass(self, body: dict[str, Any], known: _Known) -> None:
+        experiment = self._judged(body)
         view = views.experiment_view(body)
         if isinstance(experiment, Experiment):
             cluster = experiment.spec.cluster

@@ -18,7 +18,7 @@ _NOBODY = 65532
 
 
 def as_argument(text: str) -> str:
-    """Write a container's argument so that it arrives as it is: a kubelet puts variables in for ``$(NAME)``."""
+    """Write a container's argument or variable so that it arrives as it is: a kubelet replaces ``$(NAME)``."""
     return text.replace("$", "$$")
 
 
@@ -87,7 +87,8 @@ def _container(
     variables += [
         {"name": each.env, "valueFrom": {"secretKeyRef": {"name": each.secret, "key": each.key}}} for each in secrets
     ]
-    variables += [{"name": each.name, "value": each.value} for each in own.env]
+    # As they are written: what `$(NAME)` would put in could be a Secret, on its way to a proxy or into a log.
+    variables += [{"name": each.name, "value": as_argument(each.value)} for each in own.env]
     source = {"envFrom": [{"secretRef": {"name": settings.env_secret}}]} if settings.env_secret else {}
     return {
         "name": CONTAINER,

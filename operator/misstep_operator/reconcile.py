@@ -16,6 +16,7 @@ from misstep.plan.planner import Plan
 from misstep_operator import conditions as say
 from misstep_operator.conditions import Reason
 from misstep_operator.observed import ExperimentView, JobState, JobView, Observed
+from misstep_operator.policy import PolicyViolation
 from misstep_operator.stages import StageState, StageView, view_stages
 from misstep_operator.status import State, finished_status, invalid_status, status_of, waiting_status
 
@@ -72,8 +73,9 @@ def _without_plan(seen: Observed, why: MisstepError) -> Decision:
     ends = _ends(seen.jobs) if seen.experiment.suspend else ()
     if not isinstance(why, BadInput):
         return Decision(ends, status=waiting_status(seen, str(why)))
-    notice = Notice(Reason.INVALID_SPEC, str(why), warning=True)
-    return Decision(ends, status=invalid_status(seen, str(why)), notices=(notice,))
+    reason = Reason.POLICY_VIOLATION if isinstance(why, PolicyViolation) else Reason.INVALID_SPEC
+    notice = Notice(reason, str(why), warning=True)
+    return Decision(ends, status=invalid_status(seen, reason, str(why)), notices=(notice,))
 
 
 def _ends(jobs: Iterable[JobView]) -> tuple[str, ...]:

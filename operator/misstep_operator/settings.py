@@ -13,6 +13,7 @@ from misstep.errors import BadInput
 from misstep.plan.frozen import StageKind
 from misstep.spec.cluster import PodSettings
 from misstep_operator.observed import MANAGER
+from misstep_operator.policy_rules import PlatformPolicy, read_policy
 
 SERVICES: dict[StageKind, str] = {
     StageKind.PROBLEMS: "verification",
@@ -31,6 +32,7 @@ SERVICES: dict[StageKind, str] = {
 }
 """Which image runs which kind of stage."""
 STAGE_DEFAULTS = "MISSTEP_STAGE_DEFAULTS"
+POLICY_RULES = "MISSTEP_POLICY_RULES"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Settings:
     """Where pods of stages answer Prometheus; 0: nowhere."""
     stage_defaults: PodSettings = field(default_factory=PodSettings)
     """What Experiments find beneath their own ``spec.cluster``."""
+    policy: PlatformPolicy = field(default_factory=PlatformPolicy)
+    """What Experiments may name."""
     identity: str = field(default_factory=socket.gethostname)
 
     @property
@@ -83,6 +87,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         metrics_port=int(_number(environment, "MISSTEP_METRICS_PORT", 8080)),
         stage_metrics_port=int(_number(environment, "MISSTEP_STAGE_METRICS_PORT", 0)),
         stage_defaults=_pod_settings(environment.get(STAGE_DEFAULTS, "")),
+        policy=read_policy(environment.get(POLICY_RULES, ""), POLICY_RULES),
         identity=environment.get("MISSTEP_OPERATOR_IDENTITY") or socket.gethostname(),
     )
 

@@ -17,6 +17,7 @@ from misstep.runner.board import duration, seconds_left
 from misstep_operator import conditions as say
 from misstep_operator.conditions import Reason
 from misstep_operator.observed import ExperimentView, JobState, Observed
+from misstep_operator.policy import PolicyViolation
 from misstep_operator.stages import FAIL_JOB, StageState, StageView
 
 _MOST_CHARACTERS = 1000
@@ -48,6 +49,8 @@ def finished_status(seen: Observed) -> bool:
     state = seen.experiment.status.get("state")
     if not seen.experiment.answered or not _is_whole(seen.experiment):
         return False
+    if state == State.INVALID and refused_by_policy(seen.experiment):
+        return isinstance(seen.plan, PolicyViolation)  # the policy may be another by now
     if state in (State.SUCCEEDED, State.INVALID):
         return True
     return bool(state == State.FAILED) and not any(job.alive for job in seen.jobs)
@@ -62,6 +65,12 @@ def is_idle(experiment: ExperimentView) -> bool:
     return experiment.status.get("state") in (State.SUCCEEDED, State.FAILED, State.INVALID)
 
 
+def refused_by_policy(experiment: ExperimentView) -> bool:
+    """Return whether the platform's policy is what keeps an Experiment from running, by its status."""
+    failed = (entry for entry in experiment.entries("conditions") if entry.get("type") == say.FAILED)
+    return any(entry.get("reason") == Reason.POLICY_VIOLATION for entry in failed)
+
+
 def _is_whole(experiment: ExperimentView) -> bool:
     """Tell whether an end is written in a status as the operator writes it; a state by hand alone ends nothing."""
     status = experiment.status
@@ -74,9 +83,9 @@ def _is_whole(experiment: ExperimentView) -> bool:
     return bool(entries) and status.get("total") == len(entries) and all(e.get("state") == "done" for e in entries)
 
 
-def invalid_status(seen: Observed, text: str) -> dict[str, Any]:
-    """Describe an Experiment that cannot be planned; its stages stay as they were."""
-    return _unplanned(seen, State.INVALID, Reason.INVALID_SPEC, text)
+def invalid_status(seen: Observed, reason: Reason, text: str) -> dict[str, Any]:
+    """Describe an Experiment that cannot be planned, or may not run; its stages stay as they were."""
+    return _unplanned(seen, State.INVALID, reason, text)
 
 
 def waiting_status(seen: Observed, text: str) -> dict[str, Any]:

@@ -92,7 +92,12 @@ def test_a_release_lives_and_experiments_outlive_it(helm: Config, control_plane:
 
 
 def test_rights_of_a_release_for_one_namespace_end_there(helm: Config, control_plane: Path) -> None:
-    values = {"watchNamespaces": [TEAM], "crds": {"enabled": False}, "rbac": {"aggregate": False}}
+    values = {
+        "watchNamespaces": [TEAM],
+        "crds": {"enabled": False},
+        "rbac": {"aggregate": "none"},
+        "policy": {"admission": False},
+    }
     helm.install(CHART, "narrow", values, namespace=HOME)
     account = "narrow-misstep-operator"
     assert may(control_plane, account, "create", "jobs.batch", f"-n{TEAM}")

