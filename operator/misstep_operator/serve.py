@@ -6,11 +6,10 @@ import asyncio
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx2
-import lightkube
 from aiohttp import web
 from prometheus_client import generate_latest
 
+from misstep_operator.api import connect
 from misstep_operator.cluster import Cluster
 from misstep_operator.handlers import Operator
 from misstep_operator.metrics import Metrics
@@ -26,26 +25,22 @@ async def serve(settings: Settings) -> None:
     metrics = Metrics()
     # More threads than workers: looks at stores that do not answer must not hold up the planning of others.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
-    client = lightkube.AsyncClient(timeout=httpx2.Timeout(30.0))
-    cluster = Cluster(client, settings.namespaces, settings.writer)
+    api = await connect()
+    cluster = Cluster(api, settings.namespaces, settings.writer)
     operator = Operator(cluster, Passes(cluster, Stores(), settings, metrics), settings, metrics)
     runner = web.AppRunner(_app(operator, metrics), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, port=settings.metrics_port).start()
-    loop = asyncio.get_running_loop()
-
-    def end_by_signals() -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, work.cancel)
-
-    work = asyncio.create_task(operator.run(end_by_signals))
-    end_by_signals()
+    work = asyncio.create_task(operator.run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, work.cancel)
     try:
         await work
     except asyncio.CancelledError:
         pass
     finally:
         await runner.cleanup()
+        await api.close()
 
 
 def _app(operator: Operator, metrics: Metrics) -> web.Application:
