@@ -31,6 +31,7 @@ SERVICES: dict[StageKind, str] = {
 }
 """Which image runs which kind of stage."""
 STAGE_DEFAULTS = "MISSTEP_STAGE_DEFAULTS"
+LEASE = "MISSTEP_LEASE"
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Settings:
     stage_defaults: PodSettings = field(default_factory=PodSettings)
     """What Experiments find beneath their own ``spec.cluster``."""
     identity: str = field(default_factory=socket.gethostname)
+    lease: tuple[str, str] | None = None
+    """Namespace and name of the Lease by which several operators agree on the one that works; None: this one does."""
 
     @property
     def writer(self) -> str:
@@ -84,6 +87,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         stage_metrics_port=int(_number(environment, "MISSTEP_STAGE_METRICS_PORT", 0)),
         stage_defaults=_pod_settings(environment.get(STAGE_DEFAULTS, "")),
         identity=environment.get("MISSTEP_OPERATOR_IDENTITY") or socket.gethostname(),
+        lease=_lease(environment.get(LEASE, "")),
     )
 
 
@@ -98,6 +102,15 @@ def _pod_settings(text: str) -> PodSettings:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
     fix = f"{first['msg'].removeprefix('Value error, ')}. Mend it in the chart's values; it is what spec.cluster takes."
     raise BadInput(f"{STAGE_DEFAULTS}: stages.defaults{path}", first["input"], fix)
+
+
+def _lease(text: str) -> tuple[str, str] | None:
+    if not text.strip():
+        return None
+    namespace, _, name = text.strip().partition("/")
+    if not namespace or not name or "/" in name:
+        raise BadInput(LEASE, text, "Write NAMESPACE/NAME of a Lease, or leave it out where there is one operator.")
+    return namespace, name
 
 
 def _number(environment: Mapping[str, str], name: str, default: float) -> float:

@@ -7,7 +7,6 @@ import os
 import random
 import ssl
 import time
-import urllib.request
 from base64 import b64decode
 from pathlib import Path
 
@@ -114,7 +113,7 @@ def test_liveness_fails_while_lists_stall_and_recovers(ground: Operating) -> Non
 
     proxy.judge = stall_lists
     with running(proxy) as port, operator(ground, f"http://127.0.0.1:{port}") as pid:
-        eventually(lambda: "misstep_last_resync_timestamp_seconds 1." in metrics(ground, pid), 30)
+        eventually(lambda: "misstep_last_resync_timestamp_seconds 1." in ground.metrics(pid), 30)
         assert ground.healthy(pid)
         proxy.note("stall")
         began = time.monotonic()
@@ -122,11 +121,3 @@ def test_liveness_fails_while_lists_stall_and_recovers(ground: Operating) -> Non
         print(f"liveness failed {time.monotonic() - began:.0f} s after lists began to stall")
         proxy.counts.clear()
         eventually(lambda: ground.healthy(pid), 45)
-
-
-def metrics(world: Operating, pid: int) -> str:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{world.ports[pid]}/metrics", timeout=5) as answer:
-            return str(answer.read().decode())
-    except OSError:
-        return ""
