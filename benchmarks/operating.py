@@ -32,7 +32,7 @@ sys.path[:0] = [
 
 from tests.artifacts import servers  # noqa: E402
 from tests.cluster.api import Api, Away, jobs  # noqa: E402
-from tests.cluster.operating import OPERATOR_ACCOUNT, SYSTEM, Operating, operating  # noqa: E402
+from tests.cluster.operating import LEASE, OPERATOR_ACCOUNT, SYSTEM, Operating, operating  # noqa: E402
 
 from cluster import life  # noqa: E402
 from misstep_operator.observed import EXPERIMENT_LABEL, KEY_LABEL  # noqa: E402
@@ -132,7 +132,7 @@ def main() -> None:
                 servers.versitygw(folder / "s3") as endpoint,
                 operating(control_plane.kubeconfig, endpoint, folder) as world,
             ):
-                world.start_operator(MISSTEP_RESYNC_SECONDS="10")  # the default: tests have a shorter one
+                world.start_operator(MISSTEP_RESYNC_SECONDS="10", MISSTEP_LEASE=LEASE)  # as the chart has it
                 time.sleep(10)
                 for count in sorted({0, *options.idle}):
                     memory, found = idle(world, audit_log, count)

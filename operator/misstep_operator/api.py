@@ -125,6 +125,9 @@ async def connect() -> Api:
     """Find the API server and the operator's credentials: those that KUBECONFIG names, or else those of its pod."""
     configuration = Configuration()
     configuration.connection_pool_maxsize = 0  # no bound: each namespace that is watched holds two
+    # Otherwise each request would wait for a thread to look for a netrc file, and stores that do not answer may hold
+    # all threads. A proxy for stores is none for the API server either; `proxy-url` of a kubeconfig is.
+    configuration.client_session_kwargs = {"trust_env": False}
     # It is given to the client as it is: a copy of it would not get the pod's next token.
     if "KUBERNETES_SERVICE_HOST" in os.environ and not os.environ.get("KUBECONFIG"):
         load_incluster_config(client_configuration=configuration)

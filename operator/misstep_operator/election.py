@@ -21,11 +21,11 @@ from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 from misstep_operator.api import Api, ApiError, Away
 
 _log = structlog.get_logger(__name__)
-LEASE_SECONDS = 12
+LEASE_SECONDS = 13
 """Another operator may take a Lease that has not been renewed for so long, ..."""
-STOP_SECONDS = 8.0
+STOP_SECONDS = 9.0
 """... and its holder stops working so long after it began the last renewal that came to pass."""
-_RENEW_SECONDS, _AGAIN_SECONDS, _STAND_BY_SECONDS = 3.0, 1.0, 2.0
+_RENEW_SECONDS, _AGAIN_SECONDS, _STAND_BY_SECONDS = 4.0, 1.0, 1.5
 _ANSWER_SECONDS = 4.0
 _GIVE_BACK_SECONDS = 3.0
 _STALLED_SECONDS = 60.0

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import threading
 from collections.abc import AsyncIterator, Awaitable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -105,6 +107,26 @@ def test_what_the_api_server_refuses_is_told_in_its_words(control_plane: Path, m
             await api.call("DELETE", f"{MAPS}/test-twice")
 
     asyncio.run(run())
+
+
+def test_threads_that_are_held_up_hold_no_request_up(control_plane: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stores that do not answer may hold them all, and the Lease must be renewed meanwhile."""
+    held = threading.Event()
+
+    async def run() -> None:
+        pool = ThreadPoolExecutor(2)
+        asyncio.get_running_loop().set_default_executor(pool)
+        waiting = [asyncio.create_task(asyncio.to_thread(held.wait)) for _ in range(4)]
+        async with connected(control_plane, monkeypatch) as api, asyncio.timeout(10):
+            await asyncio.sleep(0.1)
+            await api.call("GET", "/api/v1/namespaces/default")
+        held.set()
+        await asyncio.gather(*waiting)
+
+    try:
+        asyncio.run(run())
+    finally:
+        held.set()
 
 
 def test_an_api_server_that_is_away_or_silent_is_told_apart(

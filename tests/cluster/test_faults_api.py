@@ -18,7 +18,7 @@ from cluster import life
 from cluster.life import kubectl
 from cluster.places import ClusterError
 from tests.cluster.faults import Undisturbed, assert_nothing_left, assert_same, operator, small
-from tests.cluster.operating import Operating
+from tests.cluster.operating import LEASE, Operating
 from tests.cluster.proxies import BadLine, Middleman, running
 from tests.cluster.sampling import SEED
 from tests.cluster.world import eventually
@@ -44,7 +44,7 @@ def answers(kubeconfig: Path) -> bool:
 @pytest.mark.faults(seconds=70)
 def test_the_api_server_is_restarted_and_restarted_again(ground: Operating, undisturbed: Undisturbed) -> None:
     document = small(ground, "api-restart")
-    with operator(ground) as pid:
+    with operator(ground, MISSTEP_LEASE=LEASE) as pid:
         ground.apply(document)
         for stages, seconds in (1, 0.0), (2, 15.0), (4, 4.0):
             ground.wait("api-restart", f"{stages} stages", lambda status, n=stages: status.get("done", 0) >= n)
@@ -65,7 +65,7 @@ def test_the_way_to_the_api_server_is_slow_and_breaks_off(ground: Operating, und
     chance = random.Random(os.environ[SEED])
     line = BadLine(host, int(port), chance, delay=0.4, life=(0.5, 8.0))
     document = small(ground, "api-slow")
-    with running(line) as proxy, operator(ground, f"https://127.0.0.1:{proxy}"):
+    with running(line) as proxy, operator(ground, f"https://127.0.0.1:{proxy}", MISSTEP_LEASE=LEASE):
         ground.apply(document)
         ground.wait_for_state("api-slow", "Succeeded")
         assert ground.operators[0].poll() is None, ground.log()[-4000:]

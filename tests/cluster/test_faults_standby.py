@@ -12,10 +12,9 @@ from collections.abc import Iterator
 import pytest
 from aiohttp import web
 
-from cluster.life import kubectl
 from misstep_operator.election import LEASE_SECONDS, STOP_SECONDS
 from tests.cluster.faults import ALL, Undisturbed, assert_nothing_left, assert_same, operator, small
-from tests.cluster.operating import LEASE, SYSTEM, Operating
+from tests.cluster.operating import LEASE, Operating
 from tests.cluster.proxies import Middleman, running
 from tests.cluster.sampling import SEED
 from tests.cluster.test_faults_api import api_server
@@ -28,7 +27,6 @@ TAKEOVER_SECONDS = 20.0
 @pytest.fixture
 def pair(ground: Operating) -> Iterator[Operating]:
     """One operator that works, and one that stands by."""
-    kubectl(ground.kubeconfig, "delete", "lease", f"--namespace={SYSTEM}", "--all")  # an earlier test's holder is dead
     with operator(ground, MISSTEP_LEASE=LEASE):
         eventually(lambda: len(ground.leaders()) == 1, 60, ground.log)
         ground.start_operator(MISSTEP_LEASE=LEASE)
@@ -109,7 +107,6 @@ def test_a_leader_that_is_cut_off_stops_before_another_works(
     proxy.judge = cut_off
     name = f"cut-off-{how}"
     document = small(ground, name)
-    kubectl(ground.kubeconfig, "delete", "lease", f"--namespace={SYSTEM}", "--all")
     with running(proxy) as port, operator(ground, f"http://127.0.0.1:{port}", MISSTEP_LEASE=LEASE):
         eventually(lambda: len(ground.leaders()) == 1, 60, ground.log)
         (first,) = ground.operators
