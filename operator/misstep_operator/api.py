@@ -1,4 +1,4 @@
-"""The API server as plain objects over HTTP: the only file that knows the client, beside the one of the election.
+"""The API server as plain objects over HTTP: the only file that knows the client.
 
 Objects are the dictionaries that JSON gives. The client's typed models would cost memory for each kind, and the
 operator reads only a few fields.
@@ -52,7 +52,7 @@ class Api:
     """Requests to the API server. Each raises ApiError, Away or Silent."""
 
     def __init__(self, client: ApiClient) -> None:
-        self.client = client
+        self._client = client
 
     async def call(
         self,
@@ -97,7 +97,7 @@ class Api:
     ) -> aiohttp.ClientResponse:
         """Send a request; return the answer once its headers are there. It is the caller's to close."""
         headers = {"Accept": JSON, "Content-Type": media}
-        asked = await self.client.param_serialize(
+        asked = await self._client.param_serialize(
             method,
             path,
             query_params=dict(query or {}),
@@ -105,7 +105,7 @@ class Api:
             body=body,
             auth_settings=["BearerToken"],
         )
-        answer: aiohttp.ClientResponse = (await self.client.call_api(*asked, _request_timeout=timeout)).response
+        answer: aiohttp.ClientResponse = (await self._client.call_api(*asked, _request_timeout=timeout)).response
         if answer.status < 300:
             return answer
         async with answer:
@@ -118,7 +118,7 @@ class Api:
 
     async def close(self) -> None:
         """End all connections."""
-        await self.client.close()
+        await self._client.close()
 
 
 async def connect() -> Api:

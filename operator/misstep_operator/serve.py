@@ -11,7 +11,7 @@ from prometheus_client import generate_latest
 
 from misstep_operator.api import Api, connect
 from misstep_operator.cluster import Cluster
-from misstep_operator.election import Election
+from misstep_operator.election import Election, Lease
 from misstep_operator.handlers import Operator
 from misstep_operator.metrics import Metrics
 from misstep_operator.passes import Passes
@@ -29,7 +29,7 @@ class Candidate:
         self.metrics = Metrics()
         self._operator: Operator | None = None
         """While it works. Each time it begins with nothing in its memory, as after a start."""
-        self._election = Election(api, *settings.lease, settings.identity) if settings.lease else None
+        self._election = Election(Lease(api, *settings.lease, settings.identity)) if settings.lease else None
 
     async def run(self) -> None:
         """Work, or stand by, until cancelled."""
