@@ -1,7 +1,7 @@
 """What the operator costs and how fast it is, on a real API server: idle Experiments, and from one Job to the next.
 
     make cluster-build versitygw
-    PYTHONPATH=services:operator:. python benchmarks/operating.py [--idle 200] [--runs 2]
+    python benchmarks/operating.py [--idle 200 1000] [--runs 2]
 
 Idle: the operator's resident memory, and the requests that it makes in a minute, with no Experiment and with so many
 that are suspended. Latency: small Experiments run to their reports, and a watch notes when Jobs become complete and
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import threading
 import time
@@ -22,16 +23,19 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-import httpx2
-import lightkube
 import psutil
-from lightkube import KubeConfig
-from lightkube.resources.batch_v1 import Job
-from tests.artifacts import servers
-from tests.cluster.operating import OPERATOR_ACCOUNT, SYSTEM, Operating, operating
 
-from cluster import life
-from misstep_operator.observed import EXPERIMENT_LABEL, KEY_LABEL
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [
+    str(ROOT / folder) for folder in ("", "services", "operator")
+]  # run as a file, it finds its own checkout
+
+from tests.artifacts import servers  # noqa: E402
+from tests.cluster.api import Api, Away, jobs  # noqa: E402
+from tests.cluster.operating import LEASE, OPERATOR_ACCOUNT, SYSTEM, Operating, operating  # noqa: E402
+
+from cluster import life  # noqa: E402
+from misstep_operator.observed import EXPERIMENT_LABEL, KEY_LABEL  # noqa: E402
 
 MINUTE = 60.0
 
@@ -77,20 +81,21 @@ class Waits:
     """Watches Jobs, from its making on; knows how long each waited after those that its stage needs."""
 
     def __init__(self, kubeconfig: Path, namespace: str) -> None:
-        self._client = lightkube.Client(config=KubeConfig.from_file(str(kubeconfig)))
+        self._api = Api(kubeconfig)
         self._namespace = namespace
         self._complete: dict[tuple[str, str], float] = {}
         self._created: dict[tuple[str, str], tuple[float, list[str]]] = {}
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
-        with suppress(httpx2.HTTPError):  # the API server ends with the measurement
-            for _, job in self._client.watch(Job, namespace=self._namespace, server_timeout=1800):
-                now, marks = time.monotonic(), job.metadata.labels or {}
+        with suppress(Away):  # the API server ends with the measurement
+            for event in self._api.events(jobs(self._namespace), timeoutSeconds="1800"):
+                job, now = event["object"], time.monotonic()
+                marks = job["metadata"].get("labels") or {}
                 place = marks.get(EXPERIMENT_LABEL, ""), marks.get(KEY_LABEL, "")
-                stage = json.loads(job.spec.template.spec.containers[0].args[1])
+                stage = json.loads(job["spec"]["template"]["spec"]["containers"][0]["args"][1])
                 self._created.setdefault(place, (now, list(stage["inputs"].values())))
-                if any(c.type == "Complete" for c in job.status.conditions or ()):
+                if any(each["type"] == "Complete" for each in job["status"].get("conditions") or ()):
                     self._complete.setdefault(place, now)
 
     def seconds(self) -> list[float]:
@@ -115,7 +120,7 @@ def latencies(world: Operating, runs: int) -> list[float]:
 def main() -> None:
     """Start a control plane, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--idle", type=int, default=200, help="idle Experiments")
+    parser.add_argument("--idle", type=int, nargs="*", default=[200], help="how many idle Experiments")
     parser.add_argument("--runs", type=int, default=2, help="Experiments of fifteen stages, one after another")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="misstep-operator-") as name:
@@ -127,9 +132,9 @@ def main() -> None:
                 servers.versitygw(folder / "s3") as endpoint,
                 operating(control_plane.kubeconfig, endpoint, folder) as world,
             ):
-                world.start_operator(MISSTEP_RESYNC_SECONDS="10")  # the default: tests have a shorter one
+                world.start_operator(MISSTEP_RESYNC_SECONDS="10", MISSTEP_LEASE=LEASE)  # as the chart has it
                 time.sleep(10)
-                for count in sorted({0, options.idle}):
+                for count in sorted({0, *options.idle}):
                     memory, found = idle(world, audit_log, count)
                     said = ", ".join(f"{number} {what}" for what, number in sorted(found.items()))
                     print(f"{count} idle Experiments: {memory:.0f} MiB; {found.total()} requests a minute ({said})")

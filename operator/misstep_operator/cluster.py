@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx2
-import lightkube
 import structlog
-from lightkube import codecs
-from lightkube.core.exceptions import ApiError
-from lightkube.generic_resource import create_namespaced_resource
-from lightkube.operators import BinaryOperator, Operator, SequenceOperator, not_equal
-from lightkube.resources.batch_v1 import Job
-from lightkube.resources.core_v1 import ConfigMap, Event, Pod
-from lightkube.types import CascadeType, PatchType
 
 from misstep.errors import MisstepError
 from misstep_operator import observed as o
+from misstep_operator.api import JSON_PATCH, Api, ApiError, Away, Query
 
 _log = structlog.get_logger(__name__)
-Experiments = create_namespaced_resource("misstep.dev", "v1alpha1", "Experiment", "experiments")
-Labels = dict[str, str | Operator[Any] | Iterable[Any] | None]
-Fields = dict[str, str | BinaryOperator | SequenceOperator]
 _BAD, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _INVALID = 400, 403, 404, 409, 422
+_EXPERIMENT = ("misstep.dev/v1alpha1", "experiments")
+_JOB = ("batch/v1", "jobs")
+_POD, _CONFIG_MAP, _EVENT, _SERVICE = ("v1", "pods"), ("v1", "configmaps"), ("v1", "events"), ("v1", "services")
+_KINDS = {"Job": _JOB, "ConfigMap": _CONFIG_MAP, "Event": _EVENT, "Service": _SERVICE}
+"""What the operator creates."""
 
 
 class Refused(MisstepError):
@@ -39,89 +33,99 @@ class Cluster:
         writer: under which name an Experiment's ``managedFields`` remember who wrote its status.
     """
 
-    def __init__(self, client: lightkube.AsyncClient, namespaces: Sequence[str] = (), writer: str = o.MANAGER) -> None:
-        self._client = client
+    def __init__(self, api: Api, namespaces: Sequence[str] = (), writer: str = o.MANAGER) -> None:
+        self._api = api
         self._writer = writer
         self.namespaces: Sequence[str] = namespaces or ("*",)
 
     async def experiments(self, namespace: str) -> AsyncIterator[dict[str, Any]]:
         """List all Experiments of a watched namespace, one after the other: there may be many, and large ones."""
-        async for found in self._client.list(Experiments, namespace=namespace):
-            yield _plain(found)
+        async for found in self._api.items(_path(_EXPERIMENT, namespace)):
+            yield found
+
+    def experiment_events(
+        self, namespace: str, version: str, seconds: int
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Watch the Experiments of a watched namespace, from a version on, or from what is there."""
+        return self._api.events(_path(_EXPERIMENT, namespace), _since(version), seconds)
+
+    def job_events(self, namespace: str, version: str, seconds: int) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Watch the operator's Jobs in a watched namespace; other Jobs are left out by the API server."""
+        query = {**_since(version), **_labelled({o.MANAGED_LABEL: o.MANAGER})}
+        return self._api.events(_path(_JOB, namespace), query, seconds)
 
     async def experiment(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Read one; None where there is none."""
-        return await self._get(Experiments, namespace, name)
+        return await self._get(_EXPERIMENT, namespace, name)
 
     async def jobs(self, namespace: str, experiment: str) -> list[dict[str, Any]]:
         """List an Experiment's Jobs."""
-        return [_plain(job) async for job in self._client.list(Job, namespace=namespace, labels=_children(experiment))]
+        return [job async for job in self._api.items(_path(_JOB, namespace), _labelled(_children(experiment)))]
 
     async def pods(self, namespace: str, experiment: str) -> list[dict[str, Any]]:
         """List those of an Experiment's pods that have not succeeded."""
-        unfinished: Fields = {"status.phase": not_equal("Succeeded")}
-        found = self._client.list(Pod, namespace=namespace, labels=_children(experiment), fields=unfinished)
-        return [_plain(pod) async for pod in found]
+        query = {**_labelled(_children(experiment)), "fieldSelector": "status.phase!=Succeeded"}
+        return [pod async for pod in self._api.items(_path(_POD, namespace), query)]
 
     async def jobs_for(self, keys: Sequence[str], storage: str) -> list[dict[str, Any]]:
         """List all Jobs of the watched namespaces that compute one of the keys in a store.
 
         A namespace where that is forbidden, as in one that is gone with its Role, is passed over.
         """
-        marks: Labels = {o.KEY_LABEL: list(keys), o.STORAGE_LABEL: storage}
+        query = {"labelSelector": f"{o.KEY_LABEL} in ({','.join(keys)}),{o.STORAGE_LABEL}={storage}"}
         found = []
         for namespace in self.namespaces:
             try:
-                found += [_plain(job) async for job in self._client.list(Job, namespace=namespace, labels=marks)]
+                found += [job async for job in self._api.items(_path(_JOB, namespace), query)]
             except ApiError as error:
-                if error.status.code != _FORBIDDEN:
+                if error.code != _FORBIDDEN:
                     raise
         return found
 
     async def complaints(self, namespace: str) -> dict[str, str]:
         """Return the last complaint in the events of each Job that has one: a quota, an admission policy."""
-        fields: Fields = {"involvedObject.kind": "Job", "type": "Warning"}
-        found = [event async for event in self._client.list(Event, namespace=namespace, fields=fields)]
-        found.sort(key=lambda event: str(event.lastTimestamp or event.eventTime or ""))
-        return {str(event.involvedObject.name): str(event.message or "") for event in found}
+        query = {"fieldSelector": "involvedObject.kind=Job,type=Warning"}
+        found = [event async for event in self._api.items(_path(_EVENT, namespace), query)]
+        found.sort(key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
+        return {str(event["involvedObject"].get("name")): str(event.get("message") or "") for event in found}
 
     async def config_map(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Read a ConfigMap; None where there is none."""
-        return await self._get(ConfigMap, namespace, name)
+        return await self._get(_CONFIG_MAP, namespace, name)
 
-    async def _get(self, kind: Any, namespace: str, name: str) -> dict[str, Any] | None:
+    async def _get(self, kind: tuple[str, str], namespace: str, name: str) -> dict[str, Any] | None:
         try:
-            return _plain(await self._client.get(kind, name, namespace=namespace))
+            return await self._api.call("GET", _path(kind, namespace, name))
         except ApiError as error:
-            if error.status.code == _NOT_FOUND:
+            if error.code == _NOT_FOUND:
                 return None
             raise
 
     async def create(self, body: dict[str, Any]) -> bool:
         """Create a child; False where it is there already. Raises Refused with the API server's words."""
         try:
-            await self._client.create(codecs.from_dict(body))
+            await self._api.call("POST", _path(_KINDS[body["kind"]], body["metadata"]["namespace"]), body)
         except ApiError as error:
-            if error.status.code == _CONFLICT and error.status.reason == "AlreadyExists":
+            if error.code == _CONFLICT and error.reason == "AlreadyExists":
                 return False
-            if error.status.code in (_BAD, _FORBIDDEN, _INVALID):
-                raise Refused(str(error.status.message or error.status.reason)) from error
+            if error.code in (_BAD, _FORBIDDEN, _INVALID):
+                raise Refused(error.message or error.reason) from error
             raise
         return True
 
     async def delete_job(self, namespace: str, name: str) -> None:
         """Delete a Job; it stays visible until its pods are gone."""
-        await self._delete(Job, namespace, name, CascadeType.FOREGROUND)
+        await self._delete(_JOB, namespace, name, "Foreground")
 
     async def delete_config_map(self, namespace: str, name: str) -> None:
         """Delete a plan that is no longer needed."""
-        await self._delete(ConfigMap, namespace, name, CascadeType.BACKGROUND)
+        await self._delete(_CONFIG_MAP, namespace, name, "Background")
 
-    async def _delete(self, kind: Any, namespace: str, name: str, cascade: CascadeType) -> None:
+    async def _delete(self, kind: tuple[str, str], namespace: str, name: str, propagation: str) -> None:
         try:
-            await self._client.delete(kind, name, namespace=namespace, cascade=cascade)
+            await self._api.call("DELETE", _path(kind, namespace, name), {"propagationPolicy": propagation})
         except ApiError as error:
-            if error.status.code != _NOT_FOUND:
+            if error.code != _NOT_FOUND:
                 raise
 
     async def patch_status(self, namespace: str, name: str, version: str, status: dict[str, Any]) -> bool:
@@ -130,19 +134,12 @@ class Cluster:
             {"op": "test", "path": "/metadata/resourceVersion", "value": version},
             {"op": "add", "path": "/status", "value": status},
         ]
+        path = f"{_path(_EXPERIMENT, namespace, name)}/status"
         try:
-            await self._client.patch(
-                Experiments.Status,
-                name,
-                patch,
-                namespace=namespace,
-                patch_type=PatchType.JSON,
-                field_manager=self._writer,
-            )
+            await self._api.call("PATCH", path, patch, query={"fieldManager": self._writer}, media=JSON_PATCH)
         except ApiError as error:
             # 422 is a test that does not hold, or, with causes, a status that the schema does not take.
-            causes = error.status.details.causes if error.status.details else None
-            if error.status.code in (_NOT_FOUND, _CONFLICT) or (error.status.code == _INVALID and not causes):
+            if error.code in (_NOT_FOUND, _CONFLICT) or (error.code == _INVALID and not error.causes):
                 return False
             raise
         return True
@@ -170,15 +167,26 @@ class Cluster:
             "source": {"component": o.MANAGER},
         }
         try:
-            await self._client.create(codecs.from_dict(body))
-        except (ApiError, httpx2.HTTPError) as error:
+            await self._api.call("POST", _path(_EVENT, experiment.namespace), body)
+        except (ApiError, Away) as error:
             _log.warning("no event was posted", experiment=experiment.name, about=message, error=str(error))
 
 
-def _children(experiment: str) -> Labels:
+def _path(kind: tuple[str, str], namespace: str, name: str = "") -> str:
+    """Return where objects of a kind are, in a namespace or, for "*", in all of them."""
+    group, plural = kind
+    parts = ["apis" if "/" in group else "api", group]
+    parts += [plural] if namespace == "*" else ["namespaces", namespace, plural]
+    return "/" + "/".join([*parts, name] if name else parts)
+
+
+def _children(experiment: str) -> dict[str, str]:
     return {o.EXPERIMENT_LABEL: experiment, o.MANAGED_LABEL: o.MANAGER}
 
 
-def _plain(found: Any) -> dict[str, Any]:
-    body: dict[str, Any] = found.to_dict()
-    return body
+def _labelled(labels: Mapping[str, str]) -> Query:
+    return {"labelSelector": ",".join(f"{name}={value}" for name, value in labels.items())}
+
+
+def _since(version: str) -> Query:
+    return {"resourceVersion": version} if version else {}

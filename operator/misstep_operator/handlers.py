@@ -1,23 +1,21 @@
-"""The only file that knows kopf: its watches wake passes; everything else is the operator's own.
+"""Who gets a pass and when.
 
-kopf's watches have been known to stop without a word, so that nothing hangs on them: every few seconds all Experiments
-are listed, and those that are not idle get a pass. Only ``kopf.on.event`` is used: no finalizers, no annotations.
+Watches only wake passes, and nothing hangs on them: every few seconds all Experiments are listed, and those that are
+not idle get a pass.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import httpx2
-import kopf
 import structlog
-from lightkube.core.exceptions import ApiError
 
 from misstep_operator import observed as o
+from misstep_operator.api import ApiError, Away, Silent
 from misstep_operator.cluster import Cluster
 from misstep_operator.memory import give_back
 from misstep_operator.metrics import Metrics
@@ -25,20 +23,12 @@ from misstep_operator.passes import Passes
 from misstep_operator.settings import Settings
 from misstep_operator.status import is_idle
 from misstep_operator.views import experiment_view
+from misstep_operator.watches import watch
 
 _log = structlog.get_logger(__name__)
 _AT_ONCE = 8
-_STALLED = (httpx2.ReadTimeout, httpx2.PoolTimeout)
 _STALLED_RESYNCS = 6
-_REOPEN_SECONDS = 2.0
 _LEAST_STALL_SECONDS = 60.0
-
-
-class _Patience:
-    """Seconds to wait before each new try of a watch: without end, where kopf's own give up after a minute."""
-
-    def __iter__(self) -> Iterator[float]:
-        return itertools.chain((0.5, 1.0, 2.0), itertools.repeat(5.0))
 
 
 class Operator:
@@ -71,67 +61,29 @@ class Operator:
         patience = max(_LEAST_STALL_SECONDS, _STALLED_RESYNCS * self._settings.resync_seconds)
         return time.monotonic() - self.last_turn < patience
 
-    def registry(self) -> kopf.OperatorRegistry:
-        """Return kopf's handlers: they only wake, and are coroutines, for kopf calls others from threads."""
-        registry = kopf.OperatorRegistry()
-
-        @kopf.on.event("misstep.dev", "v1alpha1", "experiments", registry=registry)
-        async def experiment_changed(namespace: str | None, name: str | None, **_: Any) -> None:
-            self.wake(str(namespace), str(name))
-
-        @kopf.on.event("batch", "v1", "jobs", registry=registry)  # of those that the settings below let through
-        async def job_changed(namespace: str | None, labels: Any, **_: Any) -> None:
-            if labels.get(o.EXPERIMENT_LABEL):
-                self.wake(str(namespace), labels[o.EXPERIMENT_LABEL])
-
-        @kopf.on.startup(registry=registry)
-        def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
-            settings.posting.enabled = False
-            settings.scanning.disabled = True
-            settings.watching.server_timeout = 120  # a watch that says nothing is opened anew
-            settings.watching.client_timeout = 150
-            # By the API server: labels of a handler would have kopf list and watch all Jobs of the cluster.
-            settings.watching.label_selectors["batch", "v1", "jobs"] = f"{o.MANAGED_LABEL}={o.MANAGER}"
-            settings.networking.error_backoffs = _Patience()
-
-        @kopf.on.login(registry=registry)
-        def login(**known: Any) -> kopf.ConnectionInfo | None:
-            return kopf.login_with_service_account(**known) or kopf.login_with_kubeconfig(**known)
-
-        registered: Any = (experiment_changed, job_changed, configure, login)
-        assert registered
-        return registry
-
-    async def run(self, started: Callable[[], None] = lambda: None) -> None:
-        """Work until cancelled.
-
-        Args:
-            started: called once kopf has set its signal handlers, which end its watches alone: to replace them.
-        """
+    async def run(self) -> None:
+        """Work until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._resync())
             for _ in range(_AT_ONCE):
                 tasks.create_task(self._work())
-            tasks.create_task(self._watch(started))
+            for namespace in self._cluster.namespaces:
+                for source, seen in self._watched():
+                    failed = partial(self._failed, "a watch of the API server has ended", namespace=namespace)
+                    tasks.create_task(watch(partial(source, namespace), seen, failed))
 
-    async def _watch(self, started: Callable[[], None]) -> None:
-        """Keep kopf's watches open: where they end, as by an answer that broke off at their start, open them again."""
-        while True:
-            ours = asyncio.all_tasks()  # at its end kopf would wait for every task that it does not know
-            try:
-                watches = await kopf.spawn_tasks(
-                    registry=self.registry(),
-                    standalone=True,
-                    clusterwide=not self._settings.namespaces,
-                    namespaces=self._settings.namespaces,
-                )
-                started()
-                await kopf.run_tasks(watches, ignored=ours)
-            except Exception as error:  # noqa: BLE001 - the resync goes on meanwhile
-                self._failed("the watches of the API server have ended", error)
-            else:
-                _log.warning("the watches of the API server have ended")
-            await asyncio.sleep(_REOPEN_SECONDS)
+    def _watched(self) -> list[tuple[Callable[..., Any], Callable[[dict[str, Any]], None]]]:
+        """Return what is watched, and what is done with each object that has changed."""
+
+        def experiment_changed(body: dict[str, Any]) -> None:
+            self.wake(body["metadata"]["namespace"], body["metadata"]["name"])
+
+        def job_changed(body: dict[str, Any]) -> None:
+            name = (body["metadata"].get("labels") or {}).get(o.EXPERIMENT_LABEL)
+            if name:
+                self.wake(body["metadata"]["namespace"], name)
+
+        return [(self._cluster.experiment_events, experiment_changed), (self._cluster.job_events, job_changed)]
 
     async def _resync(self) -> None:
         while True:
@@ -159,7 +111,7 @@ class Operator:
                     self.wake(*name)
         except Exception as error:  # noqa: BLE001 - whatever it was, the next turn asks again
             self._failed("the API server did not list Experiments", error, namespace=namespace)
-            if not isinstance(error, _STALLED):
+            if not isinstance(error, Silent):
                 self.last_turn = time.monotonic()
             return False
         self.last_turn = time.monotonic()
@@ -183,5 +135,5 @@ class Operator:
 
     def _failed(self, what: str, error: Exception, **where: str) -> None:
         """Log an error: in one line where the API server refuses or is away, which may go on for a while."""
-        expected = isinstance(error, ApiError | httpx2.HTTPError)
+        expected = isinstance(error, ApiError | Away)
         _log.error(what, **where, error=f"{type(error).__name__}: {error}", exc_info=None if expected else error)

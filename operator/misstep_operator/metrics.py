@@ -46,6 +46,11 @@ class Metrics:
         self.resync = Gauge(
             "misstep_last_resync_timestamp_seconds", "When all Experiments were last listed.", registry=self.registry
         )
+        self.leader = Gauge(
+            "misstep_operator_leader",
+            "1 while this operator is the one that works; a standby has 0, and no series of Experiments.",
+            registry=self.registry,
+        )
         build = Gauge("misstep_build_info", "1, with the operator's version.", ["version"], registry=self.registry)
         build.labels(misstep.__version__).set(1)
         self.registry.register(self)
@@ -85,6 +90,12 @@ class Metrics:
         """Drop a deleted Experiment."""
         self._last.pop((namespace, name), None)
         self._accounts.forget(namespace, name)
+
+    def stand_by(self) -> None:
+        """Drop all Experiments: another operator tells of them from now on."""
+        self.leader.set(0)
+        for experiment in self.known():
+            self.forget(*experiment)
 
     def known(self) -> set[tuple[str, str]]:
         """Return namespace and name of each Experiment that is remembered."""

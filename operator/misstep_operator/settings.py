@@ -33,6 +33,7 @@ SERVICES: dict[StageKind, str] = {
 """Which image runs which kind of stage."""
 STAGE_DEFAULTS = "MISSTEP_STAGE_DEFAULTS"
 POLICY_RULES = "MISSTEP_POLICY_RULES"
+LEASE = "MISSTEP_LEASE"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Settings:
     policy: PlatformPolicy = field(default_factory=PlatformPolicy)
     """What Experiments may name."""
     identity: str = field(default_factory=socket.gethostname)
+    lease: tuple[str, str] | None = None
+    """Namespace and name of the Lease by which several operators agree on the one that works; None: this one does."""
 
     @property
     def writer(self) -> str:
@@ -89,6 +92,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         stage_defaults=_pod_settings(environment.get(STAGE_DEFAULTS, "")),
         policy=read_policy(environment.get(POLICY_RULES, ""), POLICY_RULES),
         identity=environment.get("MISSTEP_OPERATOR_IDENTITY") or socket.gethostname(),
+        lease=_lease(environment.get(LEASE, "")),
     )
 
 
@@ -103,6 +107,15 @@ def _pod_settings(text: str) -> PodSettings:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
     fix = f"{first['msg'].removeprefix('Value error, ')}. Mend it in the chart's values; it is what spec.cluster takes."
     raise BadInput(f"{STAGE_DEFAULTS}: stages.defaults{path}", first["input"], fix)
+
+
+def _lease(text: str) -> tuple[str, str] | None:
+    if not text.strip():
+        return None
+    namespace, _, name = text.strip().partition("/")
+    if not namespace or not name or "/" in name:
+        raise BadInput(LEASE, text, "Write NAMESPACE/NAME of a Lease, or leave it out where there is one operator.")
+    return namespace, name
 
 
 def _number(environment: Mapping[str, str], name: str, default: float) -> float:

@@ -125,7 +125,7 @@ def test_where_the_operator_is_said_to_stand_still_it_is_not_alive_either() -> N
     schema = json.loads((CHART / "values.schema.json").read_text())
     slowest = schema["properties"]["operator"]["properties"]["resyncSeconds"]["maximum"]
     (stalled,) = (alert["expr"] for alert in ALERTS if alert["alert"] == "MisstepOperatorNotSyncing")
-    threshold = int(stalled.rpartition(">")[2])
+    threshold = int(re.findall(r"> (\d+)", stalled)[0])
     settings = Settings(images={}, resync_seconds=slowest)
     operator = Operator(create_autospec(Cluster), create_autospec(Passes), settings, Metrics())
     operator.last_turn -= threshold - 5

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from helm_python import lint
-from helm_python.errors import HelmRenderError
+from helm_python.errors import HelmRenderError, HelmValuesError
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
@@ -93,7 +93,37 @@ def test_namespaced_scope_asks_for_nothing_in_the_cluster() -> None:
     kinds = {found["kind"] for found in objects(SETS["namespaced"])}
     assert not kinds & {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
     roles = [found for found in objects(SETS["namespaced"]) if found["kind"] == "Role"]
-    assert [role["metadata"]["namespace"] for role in roles] == ["team-a", "team-b"]
+    assert [role["metadata"]["namespace"] for role in roles] == ["system", "team-a", "team-b"]
+    assert [rule["resources"] for rule in roles[0]["rules"]] == [["leases"], ["leases"]]
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 3])
+def test_replicas_are_replaced_and_drained_so_that_one_stays(replicas: int) -> None:
+    found = objects({"operator": {"replicas": replicas}})
+    (deployment,) = [each for each in found if each["kind"] == "Deployment"]
+    budgets = [each["spec"] for each in found if each["kind"] == "PodDisruptionBudget"]
+    several, pod = replicas > 1, deployment["spec"]["template"]["spec"]
+    assert deployment["spec"]["replicas"] == replicas
+    assert deployment["spec"]["strategy"]["type"] == ("RollingUpdate" if several else "Recreate")
+    assert [budget["maxUnavailable"] for budget in budgets] == [1] * several
+    assert all(budget["selector"] == deployment["spec"]["selector"] for budget in budgets)
+    assert ("affinity" in pod) == several
+    lease = {"name": "MISSTEP_LEASE", "value": "system/misstep-operator"}
+    assert lease in pod["containers"][0]["env"], "one too: a pod that hangs on a lost node does no harm to the next"
+
+
+def test_an_affinity_of_ones_own_replaces_that_of_several_replicas() -> None:
+    own = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+    (deployment,) = [
+        each for each in objects({"operator": {"replicas": 2, "affinity": own}}) if each["kind"] == "Deployment"
+    ]
+    assert deployment["spec"]["template"]["spec"]["affinity"] == own
+
+
+@pytest.mark.parametrize("replicas", [0, 6, "two"])
+def test_a_number_of_replicas_that_makes_no_sense_is_refused(replicas: object) -> None:
+    with pytest.raises(HelmValuesError, match="/operator/replicas"):
+        render({"operator": {"replicas": replicas}})
 
 
 def test_both_monitors_are_refused_in_words() -> None:

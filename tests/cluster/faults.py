@@ -15,11 +15,12 @@ from typing import Any
 
 import psutil
 
+from cluster.life import kubectl
 from misstep.artifacts import manifest as m
 from misstep.artifacts.store import Store, open_store
 from misstep.plan.frozen import Storage
 from tests.artifacts import servers
-from tests.cluster.operating import Operating
+from tests.cluster.operating import SYSTEM, Operating
 from tests.cluster.world import eventually, results
 
 ALL = os.environ.get("MISSTEP_FAULTS") == "all"
@@ -182,6 +183,8 @@ def belongs(metadata: dict[str, Any], name: str, uid: str) -> bool:
 @contextmanager
 def operator(world: Operating, server: str = "", **settings: str) -> Iterator[int]:
     """Have an operator at work in the block; yield its process id. Another that a test has started ends with it."""
+    if "MISSTEP_LEASE" in settings:  # who held it in an earlier test was killed
+        kubectl(world.kubeconfig, "delete", "lease", "--all", f"--namespace={SYSTEM}")
     process = world.start_operator(server, **settings)
     try:
         yield process.pid

@@ -24,6 +24,8 @@ from tests.chart.rendering import objects as chart_objects
 from tests.cluster.world import NAMESPACE, ROOT, World
 
 SYSTEM, OPERATOR_ACCOUNT = "system", "misstep-operator"
+LEASE = f"{SYSTEM}/misstep-operator"
+"""What the chart tells its operators to hold; those of tests work without, unless they are told too."""
 SECRET_NAME = "misstep-s3"
 SERVICES = ("GENERATION", "VERIFICATION", "CREDIT", "TRAINING", "EVALUATION")
 
@@ -67,6 +69,18 @@ class Operating(World):
         except urllib.error.URLError:
             return False
 
+    def metrics(self, pid: int) -> str:
+        """What an operator tells Prometheus; nothing where it does not listen."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[pid]}/metrics", timeout=5) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            return ""
+
+    def leaders(self) -> list[subprocess.Popen[bytes]]:
+        """Those operators that say that they work."""
+        return [each for each in self.operators if "\nmisstep_operator_leader 1.0" in self.metrics(each.pid)]
+
     def _reaching(self, server: str) -> Path:
         if not server:
             return self.operator_kubeconfig
@@ -89,7 +103,7 @@ class Operating(World):
 
 def operator_kubeconfig(kubeconfig: Path, folder: Path) -> Path:
     """Give the operator what the chart gives it, an account with its role and no more; return its kubeconfig."""
-    wanted = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding")
+    wanted = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
     found = [each for each in chart_objects() if each["kind"] in wanted]
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}}
     kubectl(kubeconfig, "apply", "-f-", stdin=yaml.safe_dump_all([namespace, *found]))
@@ -103,12 +117,11 @@ def operator_kubeconfig(kubeconfig: Path, folder: Path) -> Path:
 
 def operator_rules() -> set[tuple[str, str, str]]:
     """Verb, API group and resource of everything that the chart lets the operator do."""
-    (role,) = [
-        each for each in chart_objects() if each["kind"] == "ClusterRole" and "-operator" in each["metadata"]["name"]
-    ]
+    roles = [each for each in chart_objects() if "-operator" in each["metadata"]["name"]]
     return {
         (verb, group, resource)
-        for rule in role["rules"]
+        for role in roles
+        for rule in role.get("rules") or ()
         for verb in rule["verbs"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]

@@ -27,15 +27,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx2
-import lightkube
-from lightkube import KubeConfig
-from lightkube.core.exceptions import ApiError
-from lightkube.resources.coordination_v1 import Lease
-from lightkube.resources.core_v1 import Node, Pod, Secret
-from lightkube.types import PatchType
-
 from misstep.processes import free_port
+from tests.cluster.api import Api, Away, Refused, leases, pods
 from tests.cluster.manifests import discovered_labels
 from tests.cluster.pod_processes import PodProcess, PodProcesses, end, fresh
 
@@ -68,8 +61,8 @@ def expand(argument: str, environment: Mapping[str, str]) -> str:
 class ProcessNode:
     """Runs pods; one thread each."""
 
-    def __init__(self, client: lightkube.Client, folder: Path, *, fork: bool = True) -> None:
-        self.client, self.folder = client, folder
+    def __init__(self, api: Api, folder: Path, *, fork: bool = True) -> None:
+        self.api, self.folder = api, folder
         self.targets = folder / "targets"
         """Where pods answer a Prometheus, in files that it can discover them by."""
         self.processes: dict[str, PodProcess] = {}
@@ -83,14 +76,14 @@ class ProcessNode:
     def register(self) -> None:
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NAME}}
         try:
-            self.client.create(Node.from_dict(node))
-        except ApiError as error:
-            if error.status.reason != "AlreadyExists":
+            self.api.call("POST", "/api/v1/nodes", node)
+        except Refused as error:
+            if error.reason != "AlreadyExists":
                 raise
         room = {"cpu": "8", "memory": "64Gi", "pods": "200", "ephemeral-storage": "50Gi"}
         ready = {"type": "Ready", "status": "True", "reason": "Processes", "lastHeartbeatTime": now()}
         status = {"capacity": room, "allocatable": room, "conditions": [ready]}
-        self.client.patch(Node.Status, NAME, {"status": status}, patch_type=PatchType.MERGE)
+        self.api.call("PATCH", f"/api/v1/nodes/{NAME}/status", {"status": status})
 
     def renew(self) -> None:
         while True:
@@ -98,11 +91,11 @@ class ProcessNode:
             spec["renewTime"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
             lease = {"metadata": {"name": NAME, "namespace": "kube-node-lease"}, "spec": spec}
             try:
-                self.client.patch(Lease, NAME, lease, namespace="kube-node-lease", patch_type=PatchType.MERGE)
-            except (ApiError, httpx2.TransportError):
+                self.api.call("PATCH", f"{leases('kube-node-lease')}/{NAME}", lease)
+            except (Refused, Away):
                 try:
-                    self.client.create(Lease.from_dict(lease))
-                except (ApiError, httpx2.TransportError) as error:
+                    self.api.call("POST", leases("kube-node-lease"), lease)
+                except (Refused, Away) as error:
                     print("lease", error, flush=True)
             time.sleep(8)
 
@@ -112,8 +105,8 @@ class ProcessNode:
         print("registered", flush=True)
         while True:
             try:
-                for pod in self.client.list(Pod, namespace="*", fields={"spec.nodeName": NAME}):
-                    self.handle(pod.to_dict())
+                for pod in self.api.items("/api/v1/pods", fieldSelector=f"spec.nodeName={NAME}"):
+                    self.handle(pod)
             except Exception as error:  # noqa: BLE001 - the API server may be away for a while
                 print("list", error, flush=True)
             time.sleep(0.2)
@@ -135,9 +128,8 @@ class ProcessNode:
         if process is not None and not process.wait(0):
             end(process, pod["metadata"].get("deletionGracePeriodSeconds") or 30)
             time.sleep(0.5)  # its status is written first
-        name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
-        with suppress(ApiError):
-            until_answered(lambda: self.client.delete(Pod, name, namespace=namespace, grace_period=0))
+        with suppress(Refused):
+            until_answered(lambda: self.api.call("DELETE", path_of(pod), {"gracePeriodSeconds": 0}))
 
     def run(self, pod: dict[str, Any]) -> None:
         (container,) = pod["spec"]["containers"]
@@ -221,32 +213,33 @@ class ProcessNode:
         return port
 
     def secret(self, namespace: str, name: str) -> dict[str, str]:
-        found = until_answered(lambda: self.client.get(Secret, name, namespace=namespace))
-        return {key: base64.b64decode(value).decode() for key, value in (found.data or {}).items()}
+        found = until_answered(lambda: self.api.call("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}"))
+        return {key: base64.b64decode(value).decode() for key, value in (found.get("data") or {}).items()}
 
     def status(self, pod: dict[str, Any], phase: str, started: str, container: dict[str, Any]) -> None:
         body = {"status": {"phase": phase, "startTime": started, "containerStatuses": [container]}}
-        name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
-        merge = PatchType.MERGE
         try:
-            until_answered(lambda: self.client.patch(Pod.Status, name, body, namespace=namespace, patch_type=merge))
-        except ApiError as error:
-            print("status", name, error, flush=True)
+            until_answered(lambda: self.api.call("PATCH", f"{path_of(pod)}/status", body))
+        except Refused as error:
+            print("status", pod["metadata"]["name"], error, flush=True)
+
+
+def path_of(pod: dict[str, Any]) -> str:
+    return f"{pods(pod['metadata']['namespace'])}/{pod['metadata']['name']}"
 
 
 def until_answered(ask: Callable[[], T]) -> T:
-    """Ask the API server again while it is away, as a kubelet does; raises ApiError where it refuses."""
+    """Ask the API server again while it is away, as a kubelet does; raises Refused where it refuses."""
     while True:
         try:
             return ask()
-        except httpx2.TransportError:
+        except Away:
             time.sleep(0.5)
-        except ApiError as error:
-            if (error.status.code or 500) < 429 or error.status.code == 422:
+        except Refused as error:
+            if error.code < 429:
                 raise
             time.sleep(0.5)
 
 
 if __name__ == "__main__":
-    client = lightkube.Client(config=KubeConfig.from_file(sys.argv[1]))
-    ProcessNode(client, Path(sys.argv[2]), fork="--fresh" not in sys.argv).serve()
+    ProcessNode(Api(sys.argv[1]), Path(sys.argv[2]), fork="--fresh" not in sys.argv).serve()

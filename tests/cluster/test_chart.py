@@ -22,6 +22,7 @@ pytestmark = pytest.mark.cluster
 HOME, TEAM = "chart-home", "chart-team"
 VALUES: dict[str, Any] = {
     "commonLabels": {"cost-centre": "research"},
+    "operator": {"replicas": 2},
     "stages": {"serviceAccount": {"create": True, "namespaces": [TEAM], "annotations": {"identity": "write"}}},
     "metrics": {"dashboards": {"enabled": True}},
     "networkPolicy": {"enabled": True, "namespaces": [TEAM]},
@@ -67,7 +68,7 @@ def test_a_release_lives_and_experiments_outlive_it(helm: Config, control_plane:
     keys = yaml.safe_load(kubectl(control_plane, "get", "secret", "misstep-dev-s3", f"-n{HOME}", "-oyaml"))["data"]
     copy = yaml.safe_load(kubectl(control_plane, "get", "secret", "misstep-dev-s3", f"-n{TEAM}", "-oyaml"))["data"]
     assert keys == copy
-    helm.upgrade(CHART, "misstep", VALUES | {"operator": {"resyncSeconds": 5}}, namespace=HOME)
+    helm.upgrade(CHART, "misstep", VALUES | {"operator": {"resyncSeconds": 5, "replicas": 1}}, namespace=HOME)
     after = yaml.safe_load(kubectl(control_plane, "get", "secret", "misstep-dev-s3", f"-n{HOME}", "-oyaml"))["data"]
     assert after == keys, "an upgrade has changed the keys"
     await_crd(control_plane)
@@ -80,6 +81,17 @@ def test_a_release_lives_and_experiments_outlive_it(helm: Config, control_plane:
     for verb, kind in [("get", "secrets"), ("patch", "experiments.misstep.dev"), ("create", "pods"), ("list", "nodes")]:
         assert not may(control_plane, operator, verb, kind, f"-n{TEAM}"), (verb, kind)
     assert not may(control_plane, "misstep-stages", "list", "pods", f"-n{HOME}")
+    lease = "leases.coordination.k8s.io"
+    assert may(control_plane, operator, "create", lease, f"-n{HOME}")
+    assert may(control_plane, operator, "update", f"{lease}/misstep-operator", f"-n{HOME}")
+    for verb, what, where in [
+        ("update", f"{lease}/another", HOME),
+        ("list", lease, HOME),
+        ("delete", f"{lease}/misstep-operator", HOME),
+        ("create", lease, TEAM),
+        ("get", f"{lease}/misstep-operator", TEAM),
+    ]:
+        assert not may(control_plane, operator, verb, what, f"-n{where}"), (verb, what, where)
 
     helm.uninstall("misstep")
     assert kubectl(control_plane, "get", "experiments", f"-n{TEAM}", "-oname").strip() == "experiment.misstep.dev/kept"

@@ -7,7 +7,6 @@ import os
 import random
 import ssl
 import time
-import urllib.request
 from base64 import b64decode
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from cluster import life
 from cluster.life import kubectl
 from cluster.places import ClusterError
 from tests.cluster.faults import Undisturbed, assert_nothing_left, assert_same, operator, small
-from tests.cluster.operating import Operating
+from tests.cluster.operating import LEASE, Operating
 from tests.cluster.proxies import BadLine, Middleman, running
 from tests.cluster.sampling import SEED
 from tests.cluster.world import eventually
@@ -45,7 +44,7 @@ def answers(kubeconfig: Path) -> bool:
 @pytest.mark.faults(seconds=70)
 def test_the_api_server_is_restarted_and_restarted_again(ground: Operating, undisturbed: Undisturbed) -> None:
     document = small(ground, "api-restart")
-    with operator(ground) as pid:
+    with operator(ground, MISSTEP_LEASE=LEASE) as pid:
         ground.apply(document)
         for stages, seconds in (1, 0.0), (2, 15.0), (4, 4.0):
             ground.wait("api-restart", f"{stages} stages", lambda status, n=stages: status.get("done", 0) >= n)
@@ -66,7 +65,7 @@ def test_the_way_to_the_api_server_is_slow_and_breaks_off(ground: Operating, und
     chance = random.Random(os.environ[SEED])
     line = BadLine(host, int(port), chance, delay=0.4, life=(0.5, 8.0))
     document = small(ground, "api-slow")
-    with running(line) as proxy, operator(ground, f"https://127.0.0.1:{proxy}"):
+    with running(line) as proxy, operator(ground, f"https://127.0.0.1:{proxy}", MISSTEP_LEASE=LEASE):
         ground.apply(document)
         ground.wait_for_state("api-slow", "Succeeded")
         assert ground.operators[0].poll() is None, ground.log()[-4000:]
@@ -114,7 +113,7 @@ def test_liveness_fails_while_lists_stall_and_recovers(ground: Operating) -> Non
 
     proxy.judge = stall_lists
     with running(proxy) as port, operator(ground, f"http://127.0.0.1:{port}") as pid:
-        eventually(lambda: "misstep_last_resync_timestamp_seconds 1." in metrics(ground, pid), 30)
+        eventually(lambda: "misstep_last_resync_timestamp_seconds 1." in ground.metrics(pid), 30)
         assert ground.healthy(pid)
         proxy.note("stall")
         began = time.monotonic()
@@ -122,11 +121,3 @@ def test_liveness_fails_while_lists_stall_and_recovers(ground: Operating) -> Non
         print(f"liveness failed {time.monotonic() - began:.0f} s after lists began to stall")
         proxy.counts.clear()
         eventually(lambda: ground.healthy(pid), 45)
-
-
-def metrics(world: Operating, pid: int) -> str:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{world.ports[pid]}/metrics", timeout=5) as answer:
-            return str(answer.read().decode())
-    except OSError:
-        return ""

@@ -6,7 +6,7 @@ import pytest
 from benchmarks.operating import Waits, describe, idle
 
 from tests.cluster.faults import ALL, Undisturbed, assert_nothing_left, assert_same, operator, small
-from tests.cluster.operating import Operating
+from tests.cluster.operating import LEASE, Operating
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("s3_credentials")]
 COUNT = 200 if ALL else 60
@@ -18,7 +18,7 @@ SECONDS = 20.0
 def test_idle_experiments_cost_nothing_and_delay_nothing(ground: Operating, undisturbed: Undisturbed) -> None:
     audit_log = ground.folder / "audit.log"
     document = small(ground, "among-idle")
-    with operator(ground, MISSTEP_RESYNC_SECONDS="10"):
+    with operator(ground, MISSTEP_RESYNC_SECONDS="10", MISSTEP_LEASE=LEASE):
         _, alone = idle(ground, audit_log, 0, SECONDS)
         memory, among = idle(ground, audit_log, COUNT, SECONDS)
         print(f"{COUNT} idle: {memory:.0f} MiB; {among.total()} requests in {SECONDS:.0f} s, {alone.total()} without")

@@ -16,7 +16,8 @@ from benchmarks.operating import requests_of_operator
 
 from misstep.plan.frozen import Storage
 from tests.artifacts import servers
-from tests.cluster.operating import OPERATOR_ACCOUNT, SYSTEM, Operating, operating, operator_rules
+from tests.cluster.api import leases
+from tests.cluster.operating import LEASE, OPERATOR_ACCOUNT, SYSTEM, Operating, operating, operator_rules
 from tests.cluster.world import NAMESPACE, STAGES, eventually, results, stage_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -190,6 +191,24 @@ def test_a_training_over_nodes_has_a_service_by_which_they_meet(world: Operating
     service = json.loads(world.kubectl("get", "service", job["metadata"]["name"], "-ojson"))
     assert service["spec"]["clusterIP"] == "None"
     world.kubectl("delete", "experiment", "nodes")
+
+
+def test_an_operator_with_a_lease_takes_it_keeps_it_and_gives_it_back(world: Operating) -> None:
+    world.stop_operators()
+    world.start_operator(MISSTEP_LEASE=LEASE)
+    eventually(lambda: len(world.leaders()) == 1, 60, world.log)
+    held = lease(world)
+    eventually(lambda: lease(world)["renewTime"] > held["renewTime"], 20)
+    later = lease(world)
+    assert later == held | {"renewTime": later["renewTime"]}
+    world.stop_operators()
+    assert lease(world).get("holderIdentity", "") == ""
+    world.start_operator()
+
+
+def lease(world: Operating) -> dict[str, Any]:
+    namespace, _, name = LEASE.partition("/")
+    return dict(world.api.call("GET", f"{leases(namespace)}/{name}")["spec"])
 
 
 def test_the_role_allows_what_the_operator_asked_for_and_no_more(world: Operating, audit_log: Path) -> None:

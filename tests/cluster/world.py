@@ -14,17 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import httpx2
-import lightkube
-from lightkube import KubeConfig
-from lightkube.resources.batch_v1 import Job
-
 from cluster.life import kubectl
 from cluster.places import KUBECTL
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.store import open_store
 from misstep.plan.frozen import Storage
-from misstep_operator.cluster import Experiments
+from tests.cluster.api import Api, Away, experiments, jobs
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "research"
@@ -108,25 +103,23 @@ class World:
         self.kubectl("apply", "-f-", stdin=self.upload(document))
 
     @cached_property
-    def client(self) -> lightkube.Client:
-        """For what is asked often: kubectl takes a while to start."""
-        return lightkube.Client(config=KubeConfig.from_file(str(self.kubeconfig)), namespace=self.namespace)
+    def api(self) -> Api:
+        return Api(self.kubeconfig)
 
     def get(self, name: str) -> dict[str, Any]:
+        path = f"{experiments(self.namespace)}/{name}"
         try:
-            found = self.client.get(Experiments, name)
-        except httpx2.TransportError:  # the API server was away, and its old connection with it
-            found = self.client.get(Experiments, name)
-        body: dict[str, Any] = found.to_dict()
-        return body
+            return self.api.call("GET", path)
+        except Away:  # its old connection went with the API server
+            return self.api.call("GET", path)
 
     def status(self, name: str) -> dict[str, Any]:
         return dict(self.get(name).get("status") or {})
 
     def jobs(self, name: str) -> dict[str, dict[str, Any]]:
         """An Experiment's Jobs by name."""
-        found = self.client.list(Job, labels={"misstep.dev/experiment": name})
-        return {str(job.metadata.name): job.to_dict() for job in found if job.metadata}
+        found = self.api.items(jobs(self.namespace), labelSelector=f"misstep.dev/experiment={name}")
+        return {str(job["metadata"]["name"]): job for job in found}
 
     def wait(self, name: str, what: str, met: Callable[[dict[str, Any]], bool], seconds: float = 300) -> dict[str, Any]:
         end = time.monotonic() + seconds

@@ -25,6 +25,14 @@ def test_settings_and_what_is_missing() -> None:
         read_settings({**IMAGES, "MISSTEP_RESYNC_SECONDS": "soon"})
 
 
+def test_a_lease_is_named_with_its_namespace() -> None:
+    assert read_settings(IMAGES).lease is None
+    assert read_settings({**IMAGES, "MISSTEP_LEASE": "home/misstep-operator"}).lease == ("home", "misstep-operator")
+    for text in ("misstep-operator", "/misstep-operator", "home/", "a/b/c"):
+        with pytest.raises(BadInput, match=r"MISSTEP_LEASE.*NAMESPACE/NAME"):
+            read_settings({**IMAGES, "MISSTEP_LEASE": text})
+
+
 def test_settings_of_all_stages_are_checked_at_the_start() -> None:
     def read(text: str) -> PodSettings:
         return read_settings({**IMAGES, "MISSTEP_STAGE_DEFAULTS": text}).stage_defaults
