@@ -13,7 +13,7 @@ from tests.cluster.fixtures import own_control_plane
 from tests.cluster.operating import Operating, operating
 from tests.cluster.world import eventually
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 ALLOWED = json.dumps([{"namespaces": ["*"], "serviceAccounts": ["deploy-bot"]}])
 
 
