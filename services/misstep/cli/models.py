@@ -80,14 +80,14 @@ def check_models(plan: Plan, experiment: Experiment, store: Store) -> list[str]:
     Models whose check is committed in the store are known to pass, and cost nothing.
 
     Raises:
-        BadInput: a model cannot be used.
+        BadInput: a model cannot be used, or the check in the store is not that of its stage.
     """
-    from misstep.artifacts.manifest import committed_keys
+    from misstep.artifacts.manifest import read_own
     from misstep.inspection.apart import inspect_apart
     from misstep.plan.frozen import StageKind
 
     stages = [stage for stage in plan.stages if stage.kind is StageKind.INSPECT]
-    passed = committed_keys(store, [stage.key for stage in stages])
+    passed = {stage.key for stage in stages if read_own(store, stage) is not None}
     notes: list[str] = []
     for stage in stages:
         if stage.key in passed:
