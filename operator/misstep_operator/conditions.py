@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 
 
@@ -22,6 +23,8 @@ class Reason(StrEnum):
     STAGE_RETRIED = "StageRetried"
     STORE_READABLE = "StoreReadable"
     STORE_UNREADABLE = "StoreUnreadable"
+    STORE_NOT_LISTED = "StoreNotListed"
+    """The operator does not look: it would lend its identity to whoever wrote the Experiment."""
     ANOTHER_OPERATOR = "AnotherOperator"
 
 
@@ -81,6 +84,41 @@ def failed_retried(stage: str, attempt: int, message: str) -> str:
 def unfinished(stage: str) -> str:
     """A Job says that it is complete, and its result is not in the store."""
     return f"{stage}: its Job is complete, and its result is not in the store"
+
+
+_UNSEEN = "Stages use it with their own identity, and what is done is counted from Jobs."
+
+
+def not_listed(namespace: str, uri: str, endpoint: str | None) -> str:
+    """No entry of the chart's ``stores`` lets an Experiment's namespace name its store."""
+    where = f", endpoint: {json.dumps(endpoint)}" if endpoint else ""
+    return (
+        f"the operator does not look at {uri}{f' at {endpoint}' if endpoint else ''}: no entry of the chart's value "
+        f"stores has it for the namespace {namespace}. {_UNSEEN} An administrator may add "
+        f"{{uri: {json.dumps(uri)}{where}, namespaces: [{namespace}]}} to stores."
+    )
+
+
+def not_own(uri: str, endpoint: str, own: str) -> str:
+    """Nothing is listed, and an Experiment names another server than the operator's own."""
+    return (
+        f"the operator does not look at {uri} at {endpoint}: the chart's value stores is empty, and it then asks no "
+        f"server but its own, {own or 'AWS'}. {_UNSEEN} Leave spec.storage.endpoint out where that is the same server; "
+        f"or an administrator lists this one in stores."
+    )
+
+
+def odd_place(uri: str) -> str:
+    """A URI that servers may read in more than one way."""
+    return (
+        f"the operator does not look at {json.dumps(uri)}: write s3://BUCKET/PREFIX, where no part is empty, `.` or "
+        f"`..` or has a `%`. {_UNSEEN}"
+    )
+
+
+def odd_region(region: str) -> str:
+    """A region that is none."""
+    return f"the operator does not look: {json.dumps(region)} in spec.storage.region is no region. {_UNSEEN}"
 
 
 def suspended(ending: int) -> str:

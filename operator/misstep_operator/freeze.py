@@ -8,16 +8,16 @@ that would plan otherwise leaves running Experiments, and their keys, as they ar
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from misstep.errors import BadInput
+from misstep.errors import BadInput, MisstepError
 from misstep.plan.cost import plan_cost
 from misstep.plan.cost.architecture import Architecture
 from misstep.plan.cost.fit import refuse_misfits
-from misstep.plan.frozen import External
+from misstep.plan.frozen import External, Storage
 from misstep.plan.planner import Plan, plan, storage_of
-from misstep.sources import architecture, resolve
+from misstep.sources import resolve, shape_of
 from misstep.spec.experiment import Experiment
 from misstep.spec.load import parse_experiment
 
@@ -51,16 +51,24 @@ def find_externals(experiment: Experiment) -> dict[str, External]:
     return resolve(experiment)
 
 
-def read_shapes(experiment: Experiment, externals: Mapping[str, External]) -> Shapes:
-    """Read the shapes of the models that an Experiment uses, from stores that may be slow or away.
+def read_shapes(
+    experiment: Experiment, externals: Mapping[str, External], read_config: Callable[[Storage], bytes] | None = None
+) -> Shapes:
+    """Read the shapes of the models that an Experiment uses. No shape is known of one that cannot be read.
 
-    Three tries, each of 5 s to connect and 15 s to wait for an answer: a store that is away costs about 20 s a model,
-    one that takes connections and is silent 50 s, and only one whose answers begin and break off five times that. Then
-    no shape is known.
+    Args:
+        read_config: returns the ``config.json`` at a place of a store, if the operator opens that
+            (``storeview.Stores.config``). Without it nothing is opened.
     """
     storage = storage_of(experiment)
+
+    def read(uri: str) -> bytes:
+        if read_config is None or not uri.startswith("s3://"):  # never a file of the operator's own
+            raise MisstepError(f"{uri}: the operator does not read it")
+        return read_config(storage.model_copy(update={"uri": uri}))
+
     used = {role: each for role, each in externals.items() if role in ("model", "model_teacher")}
-    return {role: architecture(each, storage, patient=False) for role, each in used.items()}
+    return {role: shape_of(each, read) for role, each in used.items()}
 
 
 def make_plan(experiment: Experiment, externals: Mapping[str, External], shapes: Shapes) -> Plan:

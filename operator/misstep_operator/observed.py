@@ -85,6 +85,13 @@ class StoreView:
     """Key of a committed stage -> what its result warns of."""
     error: str = ""
     """Why it cannot be read. Then stages find what is done by themselves."""
+    unlisted: str = ""
+    """Why the operator does not look at all. Then a complete Job is a stage that is done."""
+
+    @property
+    def seen(self) -> bool:
+        """Return whether the rest says what the store holds."""
+        return not self.error and not self.unlisted
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import structlog
 
@@ -31,6 +33,9 @@ _log = structlog.get_logger(__name__)
 _QUEUE_LABELS = ("kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class")
 """Labels of an Experiment that its Jobs take over."""
 _REMEMBERED_PLANS = 64
+_LOOKS_AT_ONCE = 16
+"""One for each pass: ``handlers.py`` makes no more at a time."""
+T = TypeVar("T")
 
 
 @dataclass
@@ -53,6 +58,11 @@ class Passes:
         self._began = time.time()
         self._known: dict[tuple[str, str], _Known] = {}
         self._planning = asyncio.Lock()
+        self._threads = ThreadPoolExecutor(_LOOKS_AT_ONCE, thread_name_prefix="store")
+
+    async def _in_store(self, read: Callable[..., T], *given: Any) -> T:
+        """Ask stores in threads of their own: however many hang, there are others to plan in and to look up names."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(read, *given))
 
     async def make(self, namespace: str, name: str) -> None:
         """Make one pass. Raises what the API server's client raises; the next pass starts from scratch."""
@@ -130,7 +140,9 @@ class Passes:
             kept = await self._cluster.config_map(view.namespace, name)
             if kept is None:
                 externals = freeze.find_externals(experiment)
-                shapes = await asyncio.to_thread(freeze.read_shapes, experiment, externals)
+                shapes = await self._in_store(
+                    freeze.read_shapes, experiment, externals, partial(self._stores.config, namespace=view.namespace)
+                )
                 async with self._planning:  # many at once would be no faster, and take more memory
                     made = await asyncio.to_thread(freeze.make_plan, experiment, externals, shapes)
                 body = {
@@ -181,7 +193,7 @@ class Passes:
             # Nothing will be done for it, whatever its pods and the store would say.
             if not isinstance(plan, Plan) or not self._metrics.lacks_results(view):
                 return alone
-            return replace(alone, store=await asyncio.to_thread(self._stores.look, plan, ()))
+            return replace(alone, store=await self._in_store(self._stores.look, plan, (), view.namespace))
         pods = await self._cluster.pods(view.namespace, view.name) if own else []
         found = views.job_views(own, pods)
         without = {job["metadata"]["name"] for job in own if views.without_pods(job, pods, now)}
@@ -191,7 +203,7 @@ class Passes:
         store = StoreView()
         if isinstance(plan, Plan):
             running = [job.key for job in found if job.alive]
-            store = await asyncio.to_thread(self._stores.look, plan, running)
+            store = await self._in_store(self._stores.look, plan, running, view.namespace)
         return Observed(view, plan, found, store=store, now=now)
 
     async def _taken(self, view: ExperimentView, plan: Plan, keys: list[str]) -> dict[str, str]:

@@ -28,7 +28,7 @@ async def serve(settings: Settings) -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
     client = lightkube.AsyncClient(timeout=httpx2.Timeout(30.0))
     cluster = Cluster(client, settings.namespaces, settings.writer)
-    operator = Operator(cluster, Passes(cluster, Stores(), settings, metrics), settings, metrics)
+    operator = Operator(cluster, Passes(cluster, Stores(settings.trust), settings, metrics), settings, metrics)
     runner = web.AppRunner(_app(operator, metrics), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, port=settings.metrics_port).start()

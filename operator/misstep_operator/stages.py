@@ -80,8 +80,8 @@ def _remembered(seen: Observed) -> Mapping[str, Mapping[str, Any]]:
 def _view(
     seen: Observed, stage: FrozenStage, jobs: list[JobView], remembered: Mapping[str, Any], done: set[str]
 ) -> StageView:
-    attempt = max([job.attempt for job in jobs] + [_number(remembered.get("attempt"))])
-    base = min(attempt, _number(remembered.get("base")))
+    attempt = max([job.attempt for job in jobs] + [number_of(remembered.get("attempt"))])
+    base = min(attempt, number_of(remembered.get("base")))
     if seen.experiment.suspend:  # its Jobs are ended without having failed
         base = attempt
     elif not seen.experiment.answered:  # edited, or told to try again: what has failed or was ended no longer counts
@@ -109,7 +109,7 @@ def _view(
 
 
 def _is_done(seen: Observed, key: str, last: JobView | None, remembered: Mapping[str, Any]) -> bool:
-    if not seen.store.error:
+    if seen.store.seen:
         return key in seen.store.committed
     complete = last is not None and last.state is JobState.COMPLETE
     return complete or remembered.get("state") == StageState.DONE
@@ -117,7 +117,7 @@ def _is_done(seen: Observed, key: str, last: JobView | None, remembered: Mapping
 
 def _warning(seen: Observed, key: str, remembered: Mapping[str, Any]) -> str:
     """What a finished stage's result warns of; as it was last known while the store cannot be read."""
-    if not seen.store.error:
+    if seen.store.seen:
         return seen.store.warnings.get(key, "")
     message = remembered.get("message") if remembered.get("state") == StageState.DONE else ""
     return message if isinstance(message, str) else ""
@@ -127,5 +127,6 @@ def _why_failed(stage: FrozenStage, job: JobView) -> str:
     return say.unfinished(stage.name) if job.state is JobState.COMPLETE else job.message
 
 
-def _number(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+def number_of(value: object) -> int:
+    """Return a count in a status; 0 where a hand has put something else there."""
+    return value if type(value) is int and 0 < value < 1 << 31 else 0

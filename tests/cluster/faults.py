@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -171,9 +171,9 @@ def belongs(metadata: dict[str, Any], name: str, uid: str) -> bool:
 
 
 @contextmanager
-def operator(world: Operating, server: str = "", **settings: str) -> Iterator[int]:
+def operator(world: Operating, server: str = "", stores: Iterable[str] = (), **settings: str) -> Iterator[int]:
     """Have an operator at work in the block; yield its process id. Another that a test has started ends with it."""
-    process = world.start_operator(server, **settings)
+    process = world.start_operator(server, stores, **settings)
     try:
         yield process.pid
     finally:

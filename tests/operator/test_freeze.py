@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import socketserver
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from misstep.errors import BadInput
 from misstep.plan.kept import PLAN_FILE, PlanUnreadable, pack, plan_name, unpack
 from misstep.plan.planner import Plan
 from misstep_operator.freeze import find_externals, make_plan, parse, read_shapes
+from misstep_operator.storeview import Stores
+from misstep_operator.trust import ListedStore, Trust
 from tests.artifacts.servers import credentials
 from tests.operator.world import PLAN
 
@@ -106,6 +109,11 @@ def test_a_models_store_that_does_not_answer_is_given_up_soon(monkeypatch: pytes
         endpoint = f"http://127.0.0.1:{server.server_address[1]}"
         storage = {"uri": "s3://bucket/prefix", "endpoint": endpoint, "pathStyle": True}
         model = {"name": "base", "uri": "s3://bucket/model", "digest": "sha256:" + "a" * 64}
-        assert planned(body(storage=storage, policy={"model": model})).stages
+        experiment = parse(body(storage=storage, policy={"model": model}))
+        externals = find_externals(experiment)
+        trusted = Stores(Trust((ListedStore(uri="s3://bucket", endpoint=endpoint, namespaces=("n",)),)))
+        shapes = read_shapes(experiment, externals, partial(trusted.config, namespace="n"))
+        assert shapes == {"model": None}
+        assert make_plan(experiment, externals, shapes).stages
         server.shutdown()
     assert len(tries) == 3, "a stage would try six times, with longer timeouts"

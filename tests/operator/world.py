@@ -55,6 +55,7 @@ class World:
     jobs: dict[str, JobView] = field(default_factory=dict)
     committed: set[str] = field(default_factory=set)
     store_error: str = ""
+    store_unlisted: str = ""
     warnings: dict[str, str] = field(default_factory=dict)
     beats: dict[str, list[Heartbeat]] = field(default_factory=dict)
     taken: dict[str, str] = field(default_factory=dict)
@@ -66,8 +67,8 @@ class World:
             "ns", "e", "uid", self.generation, self.suspend, self.status, retry=self.retry, attempts=self.attempts
         )
         store = StoreView(frozenset(self.committed), self.beats, warnings=self.warnings)
-        if self.store_error:
-            store = StoreView(error=self.store_error)
+        if self.store_error or self.store_unlisted:
+            store = StoreView(error=self.store_error, unlisted=self.store_unlisted)
         return Observed(view, self.plan, tuple(self.jobs.values()), dict(self.taken), store, self.now)
 
     def step(self) -> Decision:

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from misstep.artifacts import paths
-from misstep.artifacts.store import MissingError, Store, valid_path
+from misstep.artifacts.store import MissingError, Readable, Store, valid_path
 from misstep.artifacts.summary import merge
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.frozen import FrozenStage, StageKind
@@ -134,7 +134,7 @@ class NotCommittedError(MisstepError):
         super().__init__(f"{key} is not committed: no manifest in the store")
 
 
-def read_manifest(store: Store, key: str) -> Manifest | None:
+def read_manifest(store: Readable, key: str) -> Manifest | None:
     """Return a committed artifact's manifest, or None. Raises Damaged where it does not parse or is another's."""
     manifest = _read(store, paths.manifest(key), Manifest)
     if manifest is not None and manifest.key != key:
@@ -142,7 +142,7 @@ def read_manifest(store: Store, key: str) -> Manifest | None:
     return manifest
 
 
-def committed_keys(store: Store, keys: Iterable[str]) -> set[str]:
+def committed_keys(store: Readable, keys: Iterable[str]) -> set[str]:
     """Tell which artifacts are committed, asking the store for several at once."""
     asked = list(dict.fromkeys(keys))
     with ThreadPoolExecutor(16) as pool:
@@ -225,7 +225,7 @@ class Damaged(BadInput):
         super().__init__(path, problem, fix)
 
 
-def _read(store: Store, path: str, kind: type[T]) -> T | None:
+def _read(store: Readable, path: str, kind: type[T]) -> T | None:
     try:
         document = kind.model_validate_json(store.get(path))
     except MissingError:

@@ -9,7 +9,7 @@ from typing import Any
 from misstep.artifacts import paths
 from misstep.artifacts.manifest import Manifest, committed_keys, read_manifest
 from misstep.artifacts.progress import Heartbeat, read_progress
-from misstep.artifacts.store import Store
+from misstep.artifacts.store import Readable
 from misstep.errors import MisstepError
 
 _AT_ONCE = 16
@@ -18,7 +18,7 @@ _AT_ONCE = 16
 class StoreWatch:
     """Methods raise BadInput where the store cannot be used, and another MisstepError where a later try may succeed."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Readable) -> None:
         self._store = store
 
     def committed(self, key: str) -> bool:
@@ -38,9 +38,10 @@ class StoreWatch:
             manifests = pool.map(lambda key: read_manifest(self._store, key), keys)
             return {key: found for key, found in zip(keys, manifests, strict=True) if found}
 
-    def heartbeats(self, key: str) -> list[Heartbeat]:
-        """Return how far a stage's shards are; nothing where the store does not answer, for they are only shown."""
+    def heartbeats(self, key: str, shards: int | None = None, since: float = 0.0) -> list[Heartbeat]:
+        """Return how far a stage's shards are (``read_progress``); nothing where the store does not answer, for they
+        are only shown."""
         try:
-            return read_progress(self._store, key)
+            return read_progress(self._store, key, shards, since)
         except MisstepError:
             return []
