@@ -71,6 +71,15 @@ def refused_plan(message: str) -> str:
     return f"the API server refuses the ConfigMap that is to keep the plan: {message}"
 
 
+def foreign_plan(name: str) -> str:
+    """A ConfigMap stands where the plan belongs, and is not what the operator has put or would put there."""
+    return (
+        f"the ConfigMap {name} does not hold the plan that this operator made: someone has written it, or another "
+        "version of Misstep made it and nothing was started from it. Delete it "
+        f"(kubectl delete configmap {name}), and the plan is made again."
+    )
+
+
 def failed(stage: str, message: str) -> str:
     """A stage has failed for good."""
     return f"{stage}: {message or 'its Job failed'}"

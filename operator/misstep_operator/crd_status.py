@@ -56,6 +56,9 @@ STATUS: dict[str, Any] = {
         "progress": _text("Both, as in `12/40`."),
         "eta": _text("How long the stages at work still take, where they know."),
         "retry": _text("The last request to try again that was heard."),
+        "planDigest": _text(
+            "sha256 of the plan of this generation, which a ConfigMap keeps; a plan with another one is not taken."
+        ),
         "report": _text("Where the report lies once it is made."),
         "conditions": {
             "type": "array",

@@ -23,6 +23,14 @@ from misstep.spec.load import parse_experiment
 
 Shapes = Mapping[str, Architecture | None]
 """Role of a model -> its shape, where it is known."""
+MOST_STAGES, MOST_SHARDS, MOST_PODS = 2_000, 1_024, 50_000
+"""Of one Experiment, of one of its stages, and of all of them: what the operator reads at each pass stays bounded."""
+_LEAST_STAGES = 4
+"""Of each training: itself, its answers to test problems, their verdicts, and its score."""
+_SPLIT = (
+    f"An Experiment may have {MOST_STAGES:,} stages. Split it: fewer arms, sizes or seeds in one. Stages that are the "
+    "same are shared."
+)
 _MOST_ARGUMENT_BYTES = 128 << 10
 """A stage is one argument of its pod's program; Linux starts none with a longer one (MAX_ARG_STRLEN)."""
 
@@ -73,13 +81,37 @@ def read_shapes(
 
 def make_plan(experiment: Experiment, externals: Mapping[str, External], shapes: Shapes) -> Plan:
     """Plan an Experiment for a cluster, and refuse what cannot fit. Raises BadInput."""
+    _refuse_grid(experiment)
     made = plan(experiment, externals)
+    refuse_too_many(made)
     for stage in made.stages:
         if len(stage.model_dump_json().encode()) >= _MOST_ARGUMENT_BYTES:
             fix = "has too many inputs for a pod to start. Fewer arms, sizes or seeds in one Experiment: split it."
             raise BadInput("spec", f"{len(made.stages)} stages", f"The stage {stage.name} {fix}")
     refuse_misfits(plan_cost(made, shapes["model"], experiment.spec.assumptions, shapes.get("model_teacher")))
     return made
+
+
+def _refuse_grid(experiment: Experiment) -> None:
+    """Refuse what would be too many stages before they are made, which takes seconds and hundreds of MiB."""
+    spec = experiment.spec
+    points = sum(len(arm.sizes or spec.problems.sizes) for arm in spec.arms) * len(spec.seeds)
+    if points * _LEAST_STAGES > MOST_STAGES:
+        raise BadInput("spec", f"{points} trainings (arms x sizes x seeds)", _SPLIT)
+
+
+def refuse_too_many(made: Plan) -> None:
+    """Refuse a plan with more stages or pods than one Experiment may have. Raises BadInput."""
+    if len(made.stages) > MOST_STAGES:
+        raise BadInput("spec", f"{len(made.stages)} stages", _SPLIT)
+    for stage in made.stages:
+        if stage.shards > MOST_SHARDS:
+            fix = f"Give {MOST_SHARDS} or fewer: each is a pod."
+            raise BadInput(f"spec.resources.{stage.kind.value}.shards", str(stage.shards), fix)
+    pods = sum(stage.shards for stage in made.stages)
+    if pods > MOST_PODS:
+        fix = f"All stages together may have {MOST_PODS:,}: give fewer shards, or split the Experiment."
+        raise BadInput("spec.resources", f"{pods:,} pods", fix)
 
 
 def _refuse_local(experiment: Experiment) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter as Counts
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +58,8 @@ class Metrics:
         self.resync = Gauge(
             "misstep_last_resync_timestamp_seconds", "When all Experiments were last listed.", registry=self.registry
         )
+        self.ages: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)
+        """Returns the age of the oldest pass at work, and of the oldest request for one, in seconds."""
         build = Gauge("misstep_build_info", "1, with the operator's version.", ["version"], registry=self.registry)
         build.labels(misstep.__version__).set(1)
         self.registry.register(self)
@@ -138,6 +140,14 @@ class Metrics:
         )
         for namespace, name, when in self._accounts.successes():
             successes.add_metric([namespace, name], when)
+        ages = GaugeMetricFamily(
+            "misstep_oldest_pass_seconds",
+            "Age of the oldest pass that is at work, and for how long the oldest that is asked for has waited.",
+            labels=["state"],
+        )
+        for state, age in zip(("working", "waiting"), self.ages(), strict=True):
+            ages.add_metric([state], age)
+        yield ages
         yield from (stages, progress, attempts, readable, successes, accuracies)
 
 

@@ -115,6 +115,16 @@ class ExperimentView:
         current = self.status.get("observedGeneration") == self.generation
         return current and (self.status.get("retry") or "") == self.retry
 
+    @property
+    def plan_digest(self) -> str | None:
+        """Return the digest of this generation's plan; empty where there is none yet, None where the status is of an
+        earlier version, which noted none."""
+        if self.status.get("observedGeneration") != self.generation:
+            return ""
+        if "planDigest" not in self.status and self.entries("stages"):
+            return None
+        return str(self.status.get("planDigest") or "")
+
     def entries(self, name: str) -> list[Mapping[str, Any]]:
         """Return a list of its status, ``stages`` or ``conditions``, without what a hand has spoilt in it."""
         found = self.status.get(name)
@@ -136,5 +146,7 @@ class Observed:
     store: StoreView = StoreView()
     now: float = 0.0
     """Seconds since the epoch."""
+    plan_digest: str = ""
+    """Of ``plan``."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Key -> why the API server did not take its Job in this pass."""

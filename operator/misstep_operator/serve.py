@@ -52,7 +52,7 @@ def _app(operator: Operator, metrics: Metrics) -> web.Application:
     async def health(_: web.Request) -> web.Response:
         if operator.alive:
             return web.Response(text="ok\n")
-        return web.Response(status=503, text="the resync has stalled\n")
+        return web.Response(status=503, text="the resync, or a pass, has stalled\n")
 
     async def scrape(_: web.Request) -> web.Response:
         body = generate_latest(metrics.registry)

@@ -155,6 +155,7 @@ def _head(seen: Observed, state: State, why: str) -> dict[str, Any]:
         "retry": seen.experiment.retry,
         "state": state.value,
         "why": why,
+        "planDigest": seen.plan_digest or seen.experiment.plan_digest or "",
     }
 
 

@@ -56,14 +56,14 @@ def test_a_plan_of_an_object_and_back_from_its_configmap() -> None:
 
 def test_a_stage_that_no_pod_could_start_is_refused_before_anything_is_paid() -> None:
     """Linux takes no argument of 128 KiB: the report has an input for each point."""
-    problems = {**body()["spec"]["problems"], "sizes": list(range(20, 84, 4))}
+    problems = {**body()["spec"]["problems"], "sizes": list(range(20, 84, 8))}
     arms = [
         {"name": "sft", "method": "sft"},
-        *({"name": f"rft-{n}", "method": "rft", "rft": {"epochs": n}} for n in range(2, 5)),
+        *({"name": f"d{n}", "method": "dpo", "pairs": "shared-prefix", "dpo": {"beta": f"0.{n}"}} for n in range(1, 8)),
     ]
     assert len(planned(body(problems=problems, arms=arms, seeds=[0, 1])).stages) > 100
     with pytest.raises(BadInput, match=r"^spec: .* stages.*report.*split it"):
-        planned(body(problems=problems, arms=arms, seeds=list(range(16))))
+        planned(body(problems=problems, arms=arms, seeds=list(range(6))))
 
 
 def test_numbers_that_are_text_stay_text() -> None:

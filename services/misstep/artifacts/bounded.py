@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from botocore.awsrequest import (
@@ -38,12 +39,14 @@ class Limits:
 
     seconds: float = 30.0
     """Of all operations together, tries and pauses included; no more than 3 s beyond that pass, in pauses."""
-    total_bytes: int = 32 << 20
+    total_bytes: int = 16 << 20
     """That come in, of all operations together, headers included."""
     object_bytes: int = 1 << 20
     """Of one object. A manifest of the largest plan is half of that."""
     page_bytes: int = 2 << 20
     """Of one page of a listing: 1,000 names of 1,024 bytes, and what is said of each."""
+    name_bytes: int = 64 << 10
+    """Of the answer whether one object is there: a listing of one name."""
     requests: int = 16
     """For one operation, tries included; so many pages at most has a listing."""
     entries: int = 10_000
@@ -108,7 +111,7 @@ class _Operation:
         """Count what has come in. Raises LimitReached."""
         self._received += count
         if self._received > self._most + _ANSWER_HEAD:
-            raise self._end(f"is more than {self._most >> 20 or 1} MiB")
+            raise self._end(f"is more than {self._most >> 10} KiB")
         if not self._budget.take(count):
             raise self._end(f"has sent more than {self._budget.limits.total_bytes >> 20} MiB in all")
 
@@ -146,7 +149,7 @@ class BoundedStore:
         return self._store.uri
 
     def exists(self, path: str) -> bool:
-        with self._operation(f"{self.uri}: a listing", self._budget.limits.page_bytes):
+        with self._operation(f"{self.uri}: the listing of {path}", self._budget.limits.name_bytes):
             return self._store.exists(path)
 
     def get(self, path: str) -> bytes:
@@ -184,9 +187,8 @@ def open_bounded(storage: Storage) -> Callable[[Budget], BoundedStore]:
     store = S3Store(storage, patient=False)
     session = store.client._endpoint.http_session  # botocore takes no other class of connections than its own
     session._pool_classes_by_scheme.update(http=_HTTPPool, https=_HTTPSPool)
-    events = store.client.meta.events
-    events.register_first("before-send.s3", _count_request)
-    events.register_first("before-parse.s3", _refuse_declarations)
+    session.send = partial(_send, session.send)  # botocore's hooks before parsing come after one that parses
+    store.client.meta.events.register_first("before-send.s3", _count_request)
     return lambda budget: BoundedStore(store, budget)
 
 
@@ -195,11 +197,14 @@ def _count_request(**_: Any) -> None:
         _now.operation.begin_request()
 
 
-def _refuse_declarations(response_dict: dict[str, Any], **_: Any) -> None:
-    """Refuse what no S3 server sends and XML needs for entities: a few hundred bytes of them are gigabytes of text."""
-    body = response_dict.get("body")
-    if isinstance(body, bytes) and b"<!" in body and (b"<!DOCTYPE" in body or b"<!ENTITY" in body):
+def _send(send: Callable[[Any], Any], request: Any) -> Any:
+    """Send a request, and refuse what no S3 server answers and XML needs for entities: a few hundred bytes of them are
+    gigabytes of text."""
+    response = send(request)
+    is_xml = not request.stream_output or response.status_code >= 300
+    if is_xml and (b"<!DOCTYPE" in response.content or b"<!ENTITY" in response.content):
         raise MisstepError("what answers there is not an S3 server: its XML declares entities")
+    return response
 
 
 class _Metered:
