@@ -63,14 +63,14 @@ class Cluster:
         found = self._client.list(Pod, namespace=namespace, labels=_children(experiment), fields=unfinished)
         return [_plain(pod) async for pod in found]
 
-    async def jobs_for(self, keys: Sequence[str], storage: str) -> list[dict[str, Any]]:
-        """List all Jobs of the watched namespaces that compute one of the keys in a store.
+    async def jobs_for(self, keys: Sequence[str], storage: str, within: str | None = None) -> list[dict[str, Any]]:
+        """List all Jobs of one namespace, or of all watched ones, that compute one of the keys in a store.
 
         A namespace where that is forbidden, as in one that is gone with its Role, is passed over.
         """
         marks: Labels = {o.KEY_LABEL: list(keys), o.STORAGE_LABEL: storage}
         found = []
-        for namespace in self.namespaces:
+        for namespace in self.namespaces if within is None else (within,):
             try:
                 found += [_plain(job) async for job in self._client.list(Job, namespace=namespace, labels=marks)]
             except ApiError as error:

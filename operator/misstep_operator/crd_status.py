@@ -38,6 +38,9 @@ STAGE: dict[str, Any] = {
         "state": _text("`waiting`, `ready`, `taken`, `running`, `ending`, `done` or `failed`."),
         "attempt": _number("Which Job of the stage this is, from 1."),
         "base": _number("Attempts that no longer count, since the Experiment was edited or told to try again."),
+        "takenSince": _number(
+            "When it began to wait for another Experiment's Job, in seconds since 1970: it does not wait for ever."
+        ),
         "percent": _number("How much of its work is done."),
         "message": _text("Why it waits or failed, or what it warns of."),
     },

@@ -95,6 +95,16 @@ class StoreView:
 
 
 @dataclass(frozen=True)
+class Taken:
+    """Another Experiment that computes a stage."""
+
+    by: str
+    """Its namespace and name."""
+    seconds: float
+    """How long it is waited for."""
+
+
+@dataclass(frozen=True)
 class ExperimentView:
     """An Experiment as the API server holds it."""
 
@@ -141,8 +151,8 @@ class Observed:
     it cannot be had for now."""
     jobs: tuple[JobView, ...] = ()
     """All child Jobs, also those of earlier generations."""
-    taken: Mapping[str, str] = field(default_factory=dict)
-    """Key -> namespace and name of another Experiment that has a live Job for it in the same store."""
+    taken: Mapping[str, Taken] = field(default_factory=dict)
+    """Key -> another Experiment that computes the same in the same store."""
     store: StoreView = StoreView()
     now: float = 0.0
     """Seconds since the epoch."""

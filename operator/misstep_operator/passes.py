@@ -21,7 +21,7 @@ from misstep_operator.cluster import Cluster, Refused
 from misstep_operator.conditions import Reason
 from misstep_operator.jobs import make_job, make_service, storage_id
 from misstep_operator.metrics import Metrics
-from misstep_operator.observed import EXPERIMENT_LABEL, ExperimentView, JobView, Observed, StoreView, Trouble
+from misstep_operator.observed import EXPERIMENT_LABEL, ExperimentView, JobView, Observed, StoreView, Taken, Trouble
 from misstep_operator.plans import KeptPlan, Plans
 from misstep_operator.reconcile import Decision, Start, reconcile
 from misstep_operator.settings import Settings
@@ -153,13 +153,28 @@ class Passes:
             store = await self._in_store(self._stores.look, plan, running, view.namespace)
         return Observed(view, plan, found, store=store, now=now)
 
-    async def _taken(self, view: ExperimentView, plan: Plan, keys: list[str]) -> dict[str, str]:
-        jobs = await self._cluster.jobs_for(keys, storage_id(plan.storage))
-        others = [job for job in jobs if not _owned(job, view)]
-        found: dict[str, str] = {}
-        for job in others:
-            owner = f"{job['metadata']['namespace']}/{views.labels(job).get(EXPERIMENT_LABEL, '?')}"
-            found |= {each.key: owner for each in views.job_views([job], ()) if each.alive}
+    async def _taken(self, view: ExperimentView, plan: Plan, keys: list[str]) -> dict[str, Taken]:
+        """Say which of the stages another Experiment computes that this one may wait for.
+
+        Within a namespace that is any; of another one, only where an administrator lets the two share work: whoever can
+        run a Job with our labels would hold up everyone else's.
+        """
+        trust, settings, now = self._settings.trust, self._settings, time.time()
+        everywhere = trust.shares_with_others(view.namespace, plan.storage)
+        within = None if everywhere else view.namespace
+        found: dict[str, Taken] = {}
+        for job in await self._cluster.jobs_for(keys, storage_id(plan.storage), within):
+            namespace = job["metadata"]["namespace"]
+            same = namespace == view.namespace
+            if _owned(job, view) or not views.computes(job, now):
+                continue
+            if not same and not trust.shares(view.namespace, namespace, plan.storage):
+                continue
+            seconds = settings.share_within_seconds if same else settings.share_between_seconds
+            by = f"{namespace}/{views.labels(job).get(EXPERIMENT_LABEL, '?')}"
+            for each in views.job_views([job], ()):
+                if each.key not in found or seconds > found[each.key].seconds:
+                    found[each.key] = Taken(by, seconds)
         return found
 
     async def _change_jobs(

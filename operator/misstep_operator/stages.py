@@ -45,6 +45,8 @@ class StageView:
     """The Job that runs, or the last one that failed."""
     message: str = ""
     """Why it waits or failed; of a finished stage, what its result warns of."""
+    since: int = 0
+    """When it began to wait for another Experiment's Job, in seconds since the epoch; remembered until it is done."""
     refused: bool = False
     """It is ready, and the API server does not take its Job."""
 
@@ -87,25 +89,28 @@ def _view(
     elif not seen.experiment.answered:  # edited, or told to try again: what has failed or was ended no longer counts
         base = attempt - 1 if any(job.state in (JobState.ACTIVE, JobState.SUSPENDED) for job in jobs) else attempt
     last = jobs[-1] if jobs else None
+    since = number_of(remembered.get("takenSince"), 1 << 40)
     if _is_done(seen, stage.key, last, remembered):
         return StageView(stage, StageState.DONE, attempt, base, last, _warning(seen, stage.key, remembered))
     for job in jobs:
         if job.state is JobState.ENDING:
             return StageView(stage, StageState.ENDING, attempt, base, job)
         if job.alive:
-            return StageView(stage, StageState.RUNNING, attempt, base, job)
+            return StageView(stage, StageState.RUNNING, attempt, base, job, since=since)
     message = _why_failed(stage, last) if last else say.GONE
     if attempt > base and (attempt - base >= seen.experiment.attempts or (last and last.reason == FAIL_JOB)):
         return StageView(stage, StageState.FAILED, attempt, base, last, message)
     message = message if attempt > base else ""
     if not all(key in done for key in stage.needs):
         return StageView(stage, StageState.WAITING, attempt, base, last, message)
-    if stage.key in seen.taken:
-        return StageView(stage, StageState.TAKEN, attempt, base, last, say.taken(stage.name, seen.taken[stage.key]))
+    taken = seen.taken.get(stage.key)
+    if taken is not None and seen.now < (since or seen.now) + taken.seconds:
+        why = say.taken(stage.name, taken.by)
+        return StageView(stage, StageState.TAKEN, attempt, base, last, why, since=since or int(seen.now))
     if stage.key in seen.refused:
         why = say.refused(stage.name, seen.refused[stage.key])
-        return StageView(stage, StageState.WAITING, attempt, base, last, why, refused=True)
-    return StageView(stage, StageState.READY, attempt, base, last, message)
+        return StageView(stage, StageState.WAITING, attempt, base, last, why, since, refused=True)
+    return StageView(stage, StageState.READY, attempt, base, last, message, since)
 
 
 def _is_done(seen: Observed, key: str, last: JobView | None, remembered: Mapping[str, Any]) -> bool:
@@ -127,6 +132,6 @@ def _why_failed(stage: FrozenStage, job: JobView) -> str:
     return say.unfinished(stage.name) if job.state is JobState.COMPLETE else job.message
 
 
-def number_of(value: object) -> int:
+def number_of(value: object, below: int = 1 << 31) -> int:
     """Return a count in a status; 0 where a hand has put something else there."""
-    return value if type(value) is int and 0 < value < 1 << 31 else 0
+    return value if type(value) is int and 0 < value < below else 0

@@ -169,6 +169,7 @@ def _entry(seen: Observed, view: StageView, starting: bool) -> dict[str, Any]:
         "state": (StageState.RUNNING if starting else view.state).value,
         "attempt": view.attempt + starting,
         "base": view.base,
+        "takenSince": view.since,
         "percent": 100 if view.state is StageState.DONE else min(99, round(100 * part)),
         "message": _cut(_obstacle(view) or view.message or _warned(beats)),
     }

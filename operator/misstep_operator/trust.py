@@ -123,6 +123,10 @@ class Trust:
         entry = self._entry(wanted, place) if place is not None else None
         return entry is not None and entry.share_work and entry.allows(namespace) and entry.allows(other)
 
+    def shares_with_others(self, namespace: str, wanted: Storage) -> bool:
+        """Return whether there may be such other namespaces."""
+        return self.shares(namespace, namespace, wanted)
+
     def _entry(self, wanted: Storage, place: Place) -> ListedStore | None:
         """Return the entry that a place belongs to: that of the longest prefix, whoever may name it. A team's part of
         a bucket is then the team's also where the rest of the bucket is everyone's."""

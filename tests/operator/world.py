@@ -12,7 +12,7 @@ from misstep.plan.frozen import External
 from misstep.plan.planner import Plan, plan
 from misstep.spec import parse_experiment
 from misstep_operator.jobs import job_name
-from misstep_operator.observed import ExperimentView, JobState, JobView, Observed, StoreView
+from misstep_operator.observed import ExperimentView, JobState, JobView, Observed, StoreView, Taken
 from misstep_operator.reconcile import Decision, reconcile
 
 MODEL = {"model": External(uri="s3://b/m", digest="sha256:1")}
@@ -58,7 +58,7 @@ class World:
     store_unlisted: str = ""
     warnings: dict[str, str] = field(default_factory=dict)
     beats: dict[str, list[Heartbeat]] = field(default_factory=dict)
-    taken: dict[str, str] = field(default_factory=dict)
+    taken: dict[str, Taken] = field(default_factory=dict)
     now: float = 1_000_000.0
     created: list[str] = field(default_factory=list)
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
@@ -30,6 +30,7 @@ NAMES = st.tuples(st.sampled_from("abcd"), st.sampled_from("123456789"))
 STEPS = st.lists(st.tuples(st.sampled_from(["add", "take", "end"]), NAMES), max_size=200)
 
 
+@settings(deadline=None)
 @given(workers=st.integers(1, 20), steps=STEPS)
 def test_whatever_happens_turns_and_shares_are_kept(workers: int, steps: list[tuple[str, tuple[str, str]]]) -> None:
     queue, waiting, working = FairQueue(workers), dict[tuple[str, str], int](), list[tuple[str, str]]()
@@ -64,6 +65,7 @@ def test_whatever_happens_turns_and_shares_are_kept(workers: int, steps: list[tu
         assert queue.oldest_waiting(now) == max((now - at for at in waiting.values()), default=0)
 
 
+@settings(deadline=None)
 @given(counts=st.lists(st.integers(1, 50), min_size=2, max_size=6), workers=st.integers(2, 16))
 def test_namespaces_that_all_wait_take_turns(counts: list[int], workers: int) -> None:
     """However many one has asked for, and however early."""
@@ -138,7 +140,7 @@ def test_a_namespace_of_stores_that_drip_leaves_the_others_their_passes(monkeypa
                 worker.cancel()
             return took
 
-        assert asyncio.run(run()) < 3.0, "less than one look at a store that drips"
+        assert asyncio.run(run()) < 3.5, "less than one look at a store that drips"
 
 
 def test_a_pass_that_hangs_fails_the_health_and_shows_in_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from misstep.artifacts import manifest as m
@@ -270,6 +270,7 @@ def test_an_endpoint_that_only_looks_like_the_listed_one_is_not_asked(endpoint: 
 Text = st.text(st.sampled_from("ab/.%-:@\\?# \x00s3team") | st.characters(), max_size=30)
 
 
+@settings(deadline=None)
 @given(
     uri=Text,
     endpoint=st.none() | Text,
