@@ -7,7 +7,7 @@ import time
 from collections import Counter as Counts
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -78,7 +78,7 @@ class Metrics:
         store = seen.store
         found = store.accuracies or (self._results(view) if status.get("state") == State.SUCCEEDED else {})
         readable = None if store.unlisted else not store.error
-        self._last[view.namespace, view.name] = _last(status, readable, _fractions(seen), found)
+        self._last[view.namespace, view.name] = _last(replace(view, status=status), readable, _fractions(seen), found)
         self._accounts.saw(view, seen)
 
     def lacks_results(self, view: ExperimentView) -> bool:
@@ -93,7 +93,7 @@ class Metrics:
         """Note an Experiment that needs no pass."""
         store = next((c for c in view.entries("conditions") if c.get("type") == STORE_READABLE), {})
         readable = {"False": False, "Unknown": None}.get(str(store.get("status")), True)
-        self._last[view.namespace, view.name] = _last(view.status, readable, {}, self._results(view))
+        self._last[view.namespace, view.name] = _last(view, readable, {}, self._results(view))
 
     def forget(self, namespace: str, name: str) -> None:
         """Drop a deleted Experiment."""
@@ -161,21 +161,20 @@ def _fractions(seen: Observed) -> dict[str, float]:
 
 
 def _last(
-    status: Mapping[str, Any],
+    view: ExperimentView,
     readable: bool | None,
     fractions: Mapping[str, float],
     accuracies: Mapping[tuple[str, str], float],
 ) -> _Last:
     """Keep what metrics need of a status; whatever is odd in it counts as unknown, for a hand may have written it."""
-    found = status.get("stages")
-    entries = [entry for entry in found if isinstance(entry, Mapping)] if isinstance(found, list) else []
+    entries = view.entries("stages")
     running = (entry for entry in entries if entry.get("state") == StageState.RUNNING)
     attempts = {
         entry["name"]: number_of(entry.get("attempt"))
         for entry in running
         if isinstance(entry.get("name"), str) and _STAGE_NAME.fullmatch(entry["name"])
     }
-    state = status.get("state") or "New"
+    state = view.status.get("state") or "New"
     return _Last(
         state=state if state in (*State, "New") else _UNKNOWN,
         counts=Counts(str(s) if (s := entry.get("state")) in tuple(StageState) else _UNKNOWN for entry in entries),

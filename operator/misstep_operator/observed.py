@@ -136,9 +136,10 @@ class ExperimentView:
         return str(self.status.get("planDigest") or "")
 
     def entries(self, name: str) -> list[Mapping[str, Any]]:
-        """Return a list of its status, ``stages`` or ``conditions``, without what a hand has spoilt in it."""
+        """Return a list of its status, ``stages`` or ``conditions``, without what a hand has put in the wrong form."""
         found = self.status.get(name)
-        return [entry for entry in found if isinstance(entry, Mapping)] if isinstance(found, list) else []
+        entries = [entry for entry in found if isinstance(entry, Mapping)] if isinstance(found, list) else []
+        return [{k: v for k, v in entry.items() if not isinstance(v, list | Mapping)} for entry in entries]
 
 
 @dataclass(frozen=True)
