@@ -94,6 +94,20 @@ DEFS: Mapping[str, object] = {
         "limits": {"type": "object", "additionalProperties": QUANTITY},
         "claims": {"type": "array", "items": {"type": "object"}},
     }),
+    "store": strict({
+        "uri": {"type": "string", "pattern": "^s3://[A-Za-z0-9].*$"},
+        "endpoint": {"type": "string", "pattern": "^(https?://.+)?$"},
+        "region": {"type": "string"},
+        "caBundle": {"type": "string"},
+        "pathStyle": {"type": "boolean"},
+        "namespaces": {
+            "type": "array",
+            "minItems": 1,
+            "uniqueItems": True,
+            "items": {"type": "string", "pattern": "^([*]|[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)$"},
+        },
+        "shareWork": {"type": "boolean"},
+    }, "uri", "namespaces"),
     "strings": STRINGS,
     "toleration": strict({
         "key": {"type": "string"},

@@ -67,14 +67,14 @@ class Cluster:
         query = {**_labelled(_children(experiment)), "fieldSelector": "status.phase!=Succeeded"}
         return [pod async for pod in self._api.items(_path(_POD, namespace), query)]
 
-    async def jobs_for(self, keys: Sequence[str], storage: str) -> list[dict[str, Any]]:
-        """List all Jobs of the watched namespaces that compute one of the keys in a store.
+    async def jobs_for(self, keys: Sequence[str], storage: str, within: str | None = None) -> list[dict[str, Any]]:
+        """List all Jobs of one namespace, or of all watched ones, that compute one of the keys in a store.
 
         A namespace where that is forbidden, as in one that is gone with its Role, is passed over.
         """
         query = {"labelSelector": f"{o.KEY_LABEL} in ({','.join(keys)}),{o.STORAGE_LABEL}={storage}"}
         found = []
-        for namespace in self.namespaces:
+        for namespace in self.namespaces if within is None else (within,):
             try:
                 found += [job async for job in self._api.items(_path(_JOB, namespace), query)]
             except ApiError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 
 
@@ -24,6 +25,8 @@ class Reason(StrEnum):
     STAGE_RETRIED = "StageRetried"
     STORE_READABLE = "StoreReadable"
     STORE_UNREADABLE = "StoreUnreadable"
+    STORE_NOT_LISTED = "StoreNotListed"
+    """The operator does not look: it would lend its identity to whoever wrote the Experiment."""
     ANOTHER_OPERATOR = "AnotherOperator"
 
 
@@ -71,6 +74,15 @@ def refused_plan(message: str) -> str:
     return f"the API server refuses the ConfigMap that is to keep the plan: {message}"
 
 
+def foreign_plan(name: str) -> str:
+    """A ConfigMap stands where the plan belongs, and is not what the operator has put or would put there."""
+    return (
+        f"the ConfigMap {name} does not hold the plan that this operator made: someone has written it, or another "
+        "version of Misstep made it and nothing was started from it. Delete it "
+        f"(kubectl delete configmap {name}), and the plan is made again."
+    )
+
+
 def failed(stage: str, message: str) -> str:
     """A stage has failed for good."""
     return f"{stage}: {message or 'its Job failed'}"
@@ -89,6 +101,41 @@ def disrupted_retried(stage: str, attempt: int, message: str) -> str:
 def unfinished(stage: str) -> str:
     """A Job says that it is complete, and its result is not in the store."""
     return f"{stage}: its Job is complete, and its result is not in the store"
+
+
+_UNSEEN = "Stages use it with their own identity, and what is done is counted from Jobs."
+
+
+def not_listed(namespace: str, uri: str, endpoint: str | None) -> str:
+    """No entry of the chart's ``stores`` lets an Experiment's namespace name its store."""
+    where = f", endpoint: {json.dumps(endpoint)}" if endpoint else ""
+    return (
+        f"the operator does not look at {uri}{f' at {endpoint}' if endpoint else ''}: no entry of the chart's value "
+        f"stores has it for the namespace {namespace}. {_UNSEEN} An administrator may add "
+        f"{{uri: {json.dumps(uri)}{where}, namespaces: [{namespace}]}} to stores."
+    )
+
+
+def not_own(uri: str, endpoint: str, own: str) -> str:
+    """Nothing is listed, and an Experiment names another server than the operator's own."""
+    return (
+        f"the operator does not look at {uri} at {endpoint}: the chart's value stores is empty, and it then asks no "
+        f"server but its own, {own or 'AWS'}. {_UNSEEN} Leave spec.storage.endpoint out where that is the same server; "
+        f"or an administrator lists this one in stores."
+    )
+
+
+def odd_place(uri: str) -> str:
+    """A URI that servers may read in more than one way."""
+    return (
+        f"the operator does not look at {json.dumps(uri)}: write s3://BUCKET/PREFIX, where no part is empty, `.` or "
+        f"`..` or has a `%`. {_UNSEEN}"
+    )
+
+
+def odd_region(region: str) -> str:
+    """A region that is none."""
+    return f"the operator does not look: {json.dumps(region)} in spec.storage.region is no region. {_UNSEEN}"
 
 
 def suspended(ending: int) -> str:

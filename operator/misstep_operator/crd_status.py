@@ -39,6 +39,9 @@ STAGE: dict[str, Any] = {
         "attempt": _number("Which Job of the stage this is, from 1."),
         "base": _number("Attempts that no longer count, since the Experiment was edited or told to try again."),
         "forgiven": _number("The last attempt that was cut short by an eviction or the loss of a node."),
+        "takenSince": _number(
+            "When it began to wait for another Experiment's Job, in seconds since 1970: it does not wait for ever."
+        ),
         "percent": _number("How much of its work is done."),
         "message": _text("Why it waits or failed, or what it warns of."),
     },
@@ -57,6 +60,9 @@ STATUS: dict[str, Any] = {
         "progress": _text("Both, as in `12/40`."),
         "eta": _text("How long the stages at work still take, where they know."),
         "retry": _text("The last request to try again that was heard."),
+        "planDigest": _text(
+            "sha256 of the plan of this generation, which a ConfigMap keeps; a plan with another one is not taken."
+        ),
         "report": _text("Where the report lies once it is made."),
         "conditions": {
             "type": "array",

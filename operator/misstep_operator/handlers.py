@@ -24,9 +24,13 @@ from misstep_operator.settings import Settings
 from misstep_operator.status import is_idle
 from misstep_operator.views import experiment_view
 from misstep_operator.watches import watch
+from misstep_operator.workqueue import FairQueue
 
 _log = structlog.get_logger(__name__)
-_AT_ONCE = 8
+AT_ONCE = 16
+"""Passes, of which one namespace has half at most (``workqueue.py``)."""
+OLDEST_PASS_SECONDS = 600.0
+"""After which a pass is taken to hang: a look at a store ends after half a minute, and an API call likewise."""
 _STALLED_RESYNCS = 6
 _LEAST_STALL_SECONDS = 60.0
 
@@ -36,36 +40,36 @@ class Operator:
 
     def __init__(self, cluster: Cluster, passes: Passes, settings: Settings, metrics: Metrics) -> None:
         self._cluster, self._passes, self._settings, self._metrics = cluster, passes, settings, metrics
-        self._queue: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
-        self._asked: set[tuple[str, str]] = set()
-        self._at_work: set[tuple[str, str]] = set()
+        self._queue = FairQueue(AT_ONCE)
+        self._news = asyncio.Event()
+        """Somebody may find a pass to make."""
+        metrics.ages = self._ages
         self.last_turn = time.monotonic()
 
     def wake(self, namespace: str, name: str) -> None:
-        """Ask for a pass soon; asking again before it begins changes nothing.
-
-        One that is asked for during a pass waits for its end outside the queue: an Experiment whose store takes long
-        has one worker, never all.
-        """
-        experiment = (namespace, name)
-        if experiment in self._asked:
-            return
-        self._asked.add(experiment)
-        if experiment not in self._at_work:
-            self._queue.put_nowait(experiment)
+        """Ask for a pass soon; asking again before it begins changes nothing."""
+        self._queue.add((namespace, name), time.monotonic())
+        self._news.set()
 
     @property
     def alive(self) -> bool:
-        """Tell whether the resync goes on: what liveness means. It does where the API server refuses or is away, which
-        no restart would mend; it does not where lists begin and never end, as on connections that are dead."""
+        """Return whether the resync goes on and passes end: what liveness means. They do where the API server refuses
+        or is away, which no restart would help; they do not where lists begin and never end, as on connections that
+        are dead, or where a pass has been at work for longer than all that it waits for may take."""
         patience = max(_LEAST_STALL_SECONDS, _STALLED_RESYNCS * self._settings.resync_seconds)
-        return time.monotonic() - self.last_turn < patience
+        now = time.monotonic()
+        return now - self.last_turn < patience and self._queue.oldest_working(now) < OLDEST_PASS_SECONDS
+
+    def _ages(self) -> tuple[float, float]:
+        """Return for how many seconds the oldest pass has been at work, and the oldest request for one has waited."""
+        now = time.monotonic()
+        return self._queue.oldest_working(now), self._queue.oldest_waiting(now)
 
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._resync())
-            for _ in range(_AT_ONCE):
+            for _ in range(AT_ONCE):
                 tasks.create_task(self._work())
             for namespace in self._cluster.namespaces:
                 for source, seen in self._watched():
@@ -121,17 +125,17 @@ class Operator:
 
     async def _work(self) -> None:
         while True:
-            namespace, name = experiment = await self._queue.get()
-            self._asked.discard(experiment)
-            self._at_work.add(experiment)
+            while (experiment := self._queue.take(time.monotonic())) is None:
+                self._news.clear()
+                await self._news.wait()
+            namespace, name = experiment
             try:
                 await self._passes.make(namespace, name)
             except Exception as error:  # noqa: BLE001 - the next resync tries again: nothing is lost but time
                 self._metrics.errors.inc()
                 self._failed("pass failed", error, namespace=namespace, experiment=name)
-            self._at_work.discard(experiment)
-            if experiment in self._asked:
-                self._queue.put_nowait(experiment)
+            self._queue.end(experiment, time.monotonic())
+            self._news.set()  # a namespace may now have its share
 
     def _failed(self, what: str, error: Exception, **where: str) -> None:
         """Log an error: in one line where the API server refuses or is away, which may go on for a while."""

@@ -98,6 +98,23 @@ class StoreView:
     """Key of a committed stage -> what its result warns of."""
     error: str = ""
     """Why it cannot be read. Then stages find what is done by themselves."""
+    unlisted: str = ""
+    """Why the operator does not look at all. Then a complete Job is a stage that is done."""
+
+    @property
+    def seen(self) -> bool:
+        """Return whether the rest says what the store holds."""
+        return not self.error and not self.unlisted
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Another Experiment that computes a stage."""
+
+    by: str
+    """Its namespace and name."""
+    seconds: float
+    """How long it is waited for."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +140,21 @@ class ExperimentView:
         current = self.status.get("observedGeneration") == self.generation
         return current and (self.status.get("retry") or "") == self.retry
 
+    @property
+    def plan_digest(self) -> str | None:
+        """Return the digest of this generation's plan; empty where there is none yet, None where the status is of an
+        earlier version, which noted none."""
+        if self.status.get("observedGeneration") != self.generation:
+            return ""
+        if "planDigest" not in self.status and self.entries("stages"):
+            return None
+        return str(self.status.get("planDigest") or "")
+
     def entries(self, name: str) -> list[Mapping[str, Any]]:
-        """Return a list of its status, ``stages`` or ``conditions``, without what a hand has spoilt in it."""
+        """Return a list of its status, ``stages`` or ``conditions``, without what a hand has put in the wrong form."""
         found = self.status.get(name)
-        return [entry for entry in found if isinstance(entry, Mapping)] if isinstance(found, list) else []
+        entries = [entry for entry in found if isinstance(entry, Mapping)] if isinstance(found, list) else []
+        return [{k: v for k, v in entry.items() if not isinstance(v, list | Mapping)} for entry in entries]
 
 
 @dataclass(frozen=True)
@@ -139,10 +167,12 @@ class Observed:
     it cannot be had for now."""
     jobs: tuple[JobView, ...] = ()
     """All child Jobs, also those of earlier generations."""
-    taken: Mapping[str, str] = field(default_factory=dict)
-    """Key -> namespace and name of another Experiment that has a live Job for it in the same store."""
+    taken: Mapping[str, Taken] = field(default_factory=dict)
+    """Key -> another Experiment that computes the same in the same store."""
     store: StoreView = StoreView()
     now: float = 0.0
     """Seconds since the epoch."""
+    plan_digest: str = ""
+    """Of ``plan``."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Key -> why the API server did not take its Job in this pass."""

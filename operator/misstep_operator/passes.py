@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import structlog
 
 from misstep.errors import BadInput, MisstepError
-from misstep.plan.kept import pack, plan_name, unpack
 from misstep.plan.planner import Plan
 from misstep.spec.experiment import Experiment
 from misstep_operator import conditions as say
 from misstep_operator import freeze, policy, views
 from misstep_operator.cluster import Cluster, Refused
 from misstep_operator.conditions import Reason
-from misstep_operator.jobs import child_labels, make_job, make_service, owner_reference, storage_id
+from misstep_operator.jobs import make_job, make_service, storage_id
 from misstep_operator.metrics import Metrics
-from misstep_operator.observed import EXPERIMENT_LABEL, ExperimentView, JobView, Observed, StoreView, Trouble
+from misstep_operator.observed import EXPERIMENT_LABEL, ExperimentView, JobView, Observed, StoreView, Taken, Trouble
+from misstep_operator.plans import KeptPlan, Plans
 from misstep_operator.reconcile import Decision, Start, reconcile
 from misstep_operator.settings import Settings
 from misstep_operator.status import finished_status, is_idle, refused_by_policy
@@ -30,7 +31,9 @@ from misstep_operator.storeview import Stores
 _log = structlog.get_logger(__name__)
 _QUEUE_LABELS = ("kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class")
 """Labels of an Experiment that its Jobs take over."""
-_REMEMBERED_PLANS = 64
+_LOOKS_AT_ONCE = 16
+"""As many as ``handlers.py`` makes passes at a time."""
+T = TypeVar("T")
 
 
 @dataclass
@@ -49,10 +52,14 @@ class Passes:
 
     def __init__(self, cluster: Cluster, stores: Stores, settings: Settings, metrics: Metrics) -> None:
         self._cluster, self._stores, self._settings, self._metrics = cluster, stores, settings, metrics
-        self._plans: dict[tuple[str, int], Plan] = {}
         self._began = time.time()
         self._known: dict[tuple[str, str], _Known] = {}
-        self._planning = asyncio.Lock()
+        self._threads = ThreadPoolExecutor(_LOOKS_AT_ONCE, thread_name_prefix="store")
+        self._plans = Plans(cluster, stores.config, self._threads)
+
+    async def _in_store(self, read: Callable[..., T], *given: Any) -> T:
+        """Ask stores in threads of their own: however many hang, there are others to plan in and to look up names."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(read, *given))
 
     async def make(self, namespace: str, name: str) -> None:
         """Make one pass. Raises what the API server's client raises; the next pass starts from scratch."""
@@ -61,7 +68,7 @@ class Passes:
             self._metrics.forget(namespace, name)
             gone = self._known.pop((namespace, name), None)
             if gone is not None:
-                self._drop_plans(gone.uid)
+                self._plans.drop(gone.uid)
             return
         view = views.experiment_view(body)
         known = self._known.get((namespace, name))
@@ -99,8 +106,11 @@ class Passes:
             cluster = experiment.spec.cluster
             view = replace(view, attempts=cluster.attempts, retries=cluster.retries)
         await self._notice_others(view, body, known)
-        plan = experiment if isinstance(experiment, BadInput) else await self._plan(view, experiment)
+        found = experiment if isinstance(experiment, BadInput) else await self._plans.of(view, experiment)
+        plan = found.plan if isinstance(found, KeptPlan) else found
         seen = await self._observe(view, plan)
+        if isinstance(found, KeptPlan):
+            seen = replace(seen, plan_digest=found.digest)
         decision = reconcile(seen)
         if decision.starts and isinstance(plan, Plan):
             # Asked only now, and only for what would start: who else computes it?
@@ -118,7 +128,7 @@ class Passes:
         rests = is_idle(replace(view, status=status))
         known.settled = rests and not any(job.alive for job in seen.jobs)
         if rests:
-            self._drop_plans(view.uid)
+            self._plans.drop(view.uid)
 
     async def _notice_others(self, view: ExperimentView, body: dict[str, Any], known: _Known) -> None:
         """Say, once, that another operator works on an Experiment too: they do no harm, and somebody has erred."""
@@ -128,57 +138,6 @@ class Passes:
                 text = say.another_operator(other.partition("/")[2])
                 _log.warning(text, experiment=view.name, namespace=view.namespace)
                 await self._cluster.tell(view, Reason.ANOTHER_OPERATOR.value, text, warning=True)
-
-    async def _plan(self, view: ExperimentView, experiment: Experiment) -> Plan | MisstepError:
-        """Return the plan frozen for this generation, made and kept where there is none; or why there is no plan."""
-        known = self._plans.get((view.uid, view.generation))
-        if known is not None:
-            return known
-        name = plan_name(view.name, view.uid, view.generation)
-        try:
-            kept = await self._cluster.config_map(view.namespace, name)
-            if kept is None:
-                externals = freeze.find_externals(experiment)
-                shapes = await asyncio.to_thread(freeze.read_shapes, experiment, externals)
-                async with self._planning:  # many at once would be no faster, and take more memory
-                    made = await asyncio.to_thread(freeze.make_plan, experiment, externals, shapes)
-                body = {
-                    "apiVersion": "v1",
-                    "kind": "ConfigMap",
-                    "metadata": {
-                        "name": name,
-                        "namespace": view.namespace,
-                        "labels": child_labels(view),
-                        "ownerReferences": [owner_reference(view)],
-                    },
-                    "immutable": True,
-                    "binaryData": pack(made),
-                }
-                if not await self._cluster.create(body):
-                    kept = await self._cluster.config_map(view.namespace, name)
-                    made = await asyncio.to_thread(unpack, (kept or {}).get("binaryData"))
-                await self._forget_plans(view)
-            else:
-                made = await asyncio.to_thread(unpack, kept.get("binaryData"))
-        except Refused as error:
-            return Refused(say.refused_plan(str(error)))
-        except MisstepError as error:
-            return error
-        if len(self._plans) >= _REMEMBERED_PLANS:
-            # Any one: a resync visits them all in turn, and the oldest or least recently used would be needed next.
-            self._plans.pop(random.choice(list(self._plans)))
-        self._plans[view.uid, view.generation] = made
-        return made
-
-    async def _forget_plans(self, view: ExperimentView) -> None:
-        """Remove the plan of the generation that this one replaces."""
-        before = view.status.get("observedGeneration")
-        if isinstance(before, int) and 0 < before < view.generation:
-            await self._cluster.delete_config_map(view.namespace, plan_name(view.name, view.uid, before))
-
-    def _drop_plans(self, uid: str) -> None:
-        for known in [each for each in self._plans if each[0] == uid]:
-            del self._plans[known]
 
     async def _observe(self, view: ExperimentView, plan: Plan | MisstepError) -> Observed:
         # Jobs before the store: what a complete Job committed is then seen.
@@ -190,7 +149,7 @@ class Passes:
             # Nothing will be done for it, whatever its pods and the store would say.
             if not isinstance(plan, Plan) or not self._metrics.lacks_results(view):
                 return alone
-            return replace(alone, store=await asyncio.to_thread(self._stores.look, plan, ()))
+            return replace(alone, store=await self._in_store(self._stores.look, plan, (), view.namespace))
         pods = await self._cluster.pods(view.namespace, view.name) if own else []
         found = views.job_views(own, pods, now)
         without = {job["metadata"]["name"] for job in own if views.without_pods(job, pods, now)}
@@ -200,16 +159,31 @@ class Passes:
         store = StoreView()
         if isinstance(plan, Plan):
             running = [job.key for job in found if job.alive]
-            store = await asyncio.to_thread(self._stores.look, plan, running)
+            store = await self._in_store(self._stores.look, plan, running, view.namespace)
         return Observed(view, plan, found, store=store, now=now)
 
-    async def _taken(self, view: ExperimentView, plan: Plan, keys: list[str]) -> dict[str, str]:
-        jobs = await self._cluster.jobs_for(keys, storage_id(plan.storage))
-        others = [job for job in jobs if not _owned(job, view)]
-        found: dict[str, str] = {}
-        for job in others:
-            owner = f"{job['metadata']['namespace']}/{views.labels(job).get(EXPERIMENT_LABEL, '?')}"
-            found |= {each.key: owner for each in views.job_views([job], ()) if each.alive}
+    async def _taken(self, view: ExperimentView, plan: Plan, keys: list[str]) -> dict[str, Taken]:
+        """Say which of the stages another Experiment computes that this one may wait for.
+
+        Within a namespace that is any; of another one, only where an administrator lets the two share work: whoever can
+        run a Job with our labels would hold up everyone else's.
+        """
+        trust, settings, now = self._settings.trust, self._settings, time.time()
+        everywhere = trust.shares_with_others(view.namespace, plan.storage)
+        within = None if everywhere else view.namespace
+        found: dict[str, Taken] = {}
+        for job in await self._cluster.jobs_for(keys, storage_id(plan.storage), within):
+            namespace = job["metadata"]["namespace"]
+            same = namespace == view.namespace
+            if _owned(job, view) or not views.computes(job, now):
+                continue
+            if not same and not trust.shares(view.namespace, namespace, plan.storage):
+                continue
+            seconds = settings.share_within_seconds if same else settings.share_between_seconds
+            by = f"{namespace}/{views.labels(job).get(EXPERIMENT_LABEL, '?')}"
+            for each in views.job_views([job], ()):
+                if each.key not in found or seconds > found[each.key].seconds:
+                    found[each.key] = Taken(by, seconds)
         return found
 
     async def _change_jobs(

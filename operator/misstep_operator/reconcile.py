@@ -63,7 +63,9 @@ def reconcile(seen: Observed) -> Decision:
     starts: tuple[Start, ...] = ()
     failed = any(view.state is StageState.FAILED for view in views)
     # Answered first: where no status can be written, nothing could count attempts, and Jobs would follow without end.
-    if seen.experiment.answered and not seen.experiment.suspend and not failed:
+    # And by the plan that the status names: with another one in its place after a crash, keys would change underway.
+    noted = seen.experiment.answered and (before.plan_digest or "") == seen.plan_digest
+    if noted and not seen.experiment.suspend and not failed:
         starts = tuple(Start(view.stage, view.attempt + 1) for view in views if view.state is StageState.READY)
     status = status_of(seen, seen.plan, views, {start.stage.key for start in starts})
     return _changed(before, Decision(ends, starts, status, _notices(before, views, starts, status)))

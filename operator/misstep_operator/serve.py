@@ -37,7 +37,7 @@ class Candidate:
 
     async def _work(self) -> None:
         cluster = Cluster(self._api, self._settings.namespaces, self._settings.writer)
-        passes = Passes(cluster, Stores(), self._settings, self.metrics)
+        passes = Passes(cluster, Stores(self._settings.trust), self._settings, self.metrics)
         self._operator = Operator(cluster, passes, self._settings, self.metrics)
         self.metrics.leader.set(1)
         try:
@@ -50,7 +50,7 @@ class Candidate:
     def trouble(self) -> str:
         """Say what has stopped, for liveness; nothing where all goes on, as it does in one that stands by."""
         if self._operator and not self._operator.alive:
-            return "the resync has stalled"
+            return "the resync, or a pass, has stalled"
         if self._election and not self._election.alive:
             return "the election has stalled"
         return ""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from misstep.errors import BadInput
 from misstep.plan.frozen import StageKind
 from misstep.spec.cluster import PodSettings
 from misstep_operator.observed import MANAGER
 from misstep_operator.policy_rules import PlatformPolicy, read_policy
+from misstep_operator.trust import ListedStore, Trust
 
 SERVICES: dict[StageKind, str] = {
     StageKind.PROBLEMS: "verification",
@@ -34,6 +36,10 @@ SERVICES: dict[StageKind, str] = {
 STAGE_DEFAULTS = "MISSTEP_STAGE_DEFAULTS"
 POLICY_RULES = "MISSTEP_POLICY_RULES"
 LEASE = "MISSTEP_LEASE"
+STORES = "MISSTEP_STORES"
+_LISTED = TypeAdapter(tuple[ListedStore, ...])
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+"""In the order in which botocore asks for them."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,12 @@ class Settings:
     """What Experiments find beneath their own ``spec.cluster``."""
     policy: PlatformPolicy = field(default_factory=PlatformPolicy)
     """What Experiments may name."""
+    trust: Trust = field(default_factory=Trust)
+    """Which stores the operator opens."""
+    share_within_seconds: float = 86400.0
+    """How long an Experiment waits for a Job of its namespace that computes a stage that it needs too, ..."""
+    share_between_seconds: float = 3600.0
+    """... and for one of another namespace, where ``trust`` lets them share work."""
     identity: str = field(default_factory=socket.gethostname)
     lease: tuple[str, str] | None = None
     """Namespace and name of the Lease by which several operators agree on the one that works; None: this one does."""
@@ -91,9 +103,29 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         stage_metrics_port=int(_number(environment, "MISSTEP_STAGE_METRICS_PORT", 0)),
         stage_defaults=_pod_settings(environment.get(STAGE_DEFAULTS, "")),
         policy=read_policy(environment.get(POLICY_RULES, ""), POLICY_RULES),
+        trust=read_trust(environment),
+        share_within_seconds=_number(environment, "MISSTEP_SHARE_WITHIN_SECONDS", 86400.0, least=0.0),
+        share_between_seconds=_number(environment, "MISSTEP_SHARE_BETWEEN_SECONDS", 3600.0, least=0.0),
         identity=environment.get("MISSTEP_OPERATOR_IDENTITY") or socket.gethostname(),
         lease=_lease(environment.get(LEASE, "")),
     )
+
+
+def read_trust(environment: Mapping[str, str] = os.environ) -> Trust:
+    """Read the chart's ``stores``, which come as JSON, and whom the environment names. Raises BadInput."""
+    own = next((environment[name] for name in _ENDPOINTS if environment.get(name)), "")
+    if environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+        own = ""
+    text = environment.get(STORES, "")
+    if not text.strip():
+        return Trust(own_endpoint=own)
+    try:
+        return Trust(_LISTED.validate_json(text), own)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    fix = f"{first['msg'].removeprefix('Value error, ')}. Correct it in the chart's values."
+    raise BadInput(f"{STORES}: stores{path}", first["input"], fix)
 
 
 def _pod_settings(text: str) -> PodSettings:
@@ -118,14 +150,17 @@ def _lease(text: str) -> tuple[str, str] | None:
     return namespace, name
 
 
-def _number(environment: Mapping[str, str], name: str, default: float) -> float:
+def _number(environment: Mapping[str, str], name: str, default: float, least: float | None = None) -> float:
     text = environment.get(name, "")
     if not text:
         return default
     try:
         value = float(text)
     except ValueError:
-        value = 0.0
-    if value <= 0:
+        value = math.nan
+    if least is not None:
+        if not least <= value < math.inf:
+            raise BadInput(name, text, f"Write a number of {least:g} or more.")
+    elif not 0 < value < math.inf:
         raise BadInput(name, text, "Write a number above zero.")
     return value

@@ -47,6 +47,8 @@ class StageView:
     """The Job that runs, or the last one that failed."""
     message: str = ""
     """Why it waits or failed; of a finished stage, what its result warns of."""
+    since: int = 0
+    """When it began to wait for another Experiment's Job, in seconds since the epoch; remembered until it is done."""
     refused: bool = False
     """It is ready, and the API server does not take its Job."""
     forgiven: int = 0
@@ -87,12 +89,15 @@ def _view(
     together = over_nodes(stage)
     attempt, base, forgiven = _counts(seen, jobs, remembered)
     last = jobs[-1] if jobs else None
+    since = number_of(remembered.get("takenSince"), 1 << 40)
 
-    def view(state: StageState, job: JobView | None, message: str = "", refused: bool = False) -> StageView:
-        return StageView(stage, state, attempt, base, job, message, refused, forgiven)
+    def view(
+        state: StageState, job: JobView | None, message: str = "", since: int = since, refused: bool = False
+    ) -> StageView:
+        return StageView(stage, state, attempt, base, job, message, since, refused, forgiven)
 
     if _is_done(seen, stage.key, last, remembered):
-        return view(StageState.DONE, last, _warning(seen, stage.key, remembered))
+        return view(StageState.DONE, last, _warning(seen, stage.key, remembered), since=0)
     for job in jobs:
         # What is left of a training that has lost a node can do no more work, and may never end on a node that is gone.
         if job.state is JobState.ENDING and (seen.experiment.suspend or not together):
@@ -106,8 +111,9 @@ def _view(
     message = message if attempt > base else ""
     if not all(key in done for key in stage.needs):
         return view(StageState.WAITING, last, message)
-    if stage.key in seen.taken:
-        return view(StageState.TAKEN, last, say.taken(stage.name, seen.taken[stage.key]))
+    taken = seen.taken.get(stage.key)
+    if taken is not None and seen.now < (since or seen.now) + taken.seconds:
+        return view(StageState.TAKEN, last, say.taken(stage.name, taken.by), since or int(seen.now))
     if stage.key in seen.refused:
         return view(StageState.WAITING, last, say.refused(stage.name, seen.refused[stage.key]), refused=True)
     return view(StageState.READY, last, message)
@@ -115,8 +121,8 @@ def _view(
 
 def _counts(seen: Observed, jobs: list[JobView], remembered: Mapping[str, Any]) -> tuple[int, int, int]:
     """Return the highest attempt, how many do not count, and the last that was forgiven for having been cut short."""
-    attempt = max([job.attempt for job in jobs] + [_number(remembered.get("attempt"))])
-    base, forgiven = _number(remembered.get("base")), _number(remembered.get("forgiven"))
+    attempt = max([job.attempt for job in jobs] + [number_of(remembered.get("attempt"))])
+    base, forgiven = number_of(remembered.get("base")), number_of(remembered.get("forgiven"))
     for job in jobs:
         if job.disrupted and job.attempt > forgiven:
             base, forgiven = base + 1, job.attempt
@@ -129,7 +135,7 @@ def _counts(seen: Observed, jobs: list[JobView], remembered: Mapping[str, Any]) 
 
 
 def _is_done(seen: Observed, key: str, last: JobView | None, remembered: Mapping[str, Any]) -> bool:
-    if not seen.store.error:
+    if seen.store.seen:
         return key in seen.store.committed
     complete = last is not None and last.state is JobState.COMPLETE
     return complete or remembered.get("state") == StageState.DONE
@@ -137,7 +143,7 @@ def _is_done(seen: Observed, key: str, last: JobView | None, remembered: Mapping
 
 def _warning(seen: Observed, key: str, remembered: Mapping[str, Any]) -> str:
     """What a finished stage's result warns of; as it was last known while the store cannot be read."""
-    if not seen.store.error:
+    if seen.store.seen:
         return seen.store.warnings.get(key, "")
     message = remembered.get("message") if remembered.get("state") == StageState.DONE else ""
     return message if isinstance(message, str) else ""
@@ -149,5 +155,6 @@ def _why_failed(stage: FrozenStage, job: JobView) -> str:
     return say.unfinished(stage.name) if job.state is JobState.COMPLETE else job.message
 
 
-def _number(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+def number_of(value: object, below: int = 1 << 31) -> int:
+    """Return a count in a status; 0 where a hand has put something else there."""
+    return value if type(value) is int and 0 < value < below else 0

@@ -16,7 +16,7 @@ from misstep.plan.planner import Plan
 from misstep.runner.board import duration, seconds_left
 from misstep_operator import conditions as say
 from misstep_operator.conditions import Reason
-from misstep_operator.observed import ExperimentView, JobState, Observed
+from misstep_operator.observed import ExperimentView, JobState, Observed, StoreView
 from misstep_operator.policy import PolicyViolation
 from misstep_operator.stages import FAIL_JOB, StageState, StageView
 
@@ -134,7 +134,7 @@ def status_of(seen: Observed, plan: Plan, views: list[StageView], starting: set[
         state, reason, why = State.WAITING, Reason.WAITING, _why(views)
     text = why or say.running([view.stage.name for view in running])
     over = state in (State.SUCCEEDED, State.FAILED)
-    found = {
+    found: dict[str, tuple[bool | None, Reason, str]] = {
         say.SUCCEEDED: (
             state is State.SUCCEEDED,
             reason,
@@ -143,11 +143,7 @@ def status_of(seen: Observed, plan: Plan, views: list[StageView], starting: set[
         say.FAILED: (state is State.FAILED, reason, text if state is State.FAILED else ""),
         say.SUSPENDED: (state is State.SUSPENDED, reason, why if state is State.SUSPENDED else ""),
         say.PROGRESSING: (state is State.RUNNING, reason, "" if over else text),
-        say.STORE_READABLE: (
-            not seen.store.error,
-            Reason.STORE_UNREADABLE if seen.store.error else Reason.STORE_READABLE,
-            seen.store.error,
-        ),
+        say.STORE_READABLE: _readable(seen.store),
     }
     return {
         **_head(seen, state, _cut(why)),
@@ -168,6 +164,7 @@ def _head(seen: Observed, state: State, why: str) -> dict[str, Any]:
         "retry": seen.experiment.retry,
         "state": state.value,
         "why": why,
+        "planDigest": seen.plan_digest or seen.experiment.plan_digest or "",
     }
 
 
@@ -182,6 +179,7 @@ def _entry(seen: Observed, view: StageView, starting: bool) -> dict[str, Any]:
         "attempt": view.attempt + starting,
         "base": view.base,
         "forgiven": view.forgiven,
+        "takenSince": view.since,
         "percent": 100 if view.state is StageState.DONE else min(99, round(100 * part)),
         "message": _cut(_obstacle(view) or view.message or _warned(beats)),
     }
@@ -230,7 +228,15 @@ def _coarse(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else duration(60 * minutes)
 
 
-def _conditions(seen: Observed, found: Mapping[str, tuple[bool, Reason, str]]) -> list[dict[str, Any]]:
+def _readable(store: StoreView) -> tuple[bool | None, Reason, str]:
+    if store.unlisted:
+        return None, Reason.STORE_NOT_LISTED, store.unlisted
+    if store.error:
+        return False, Reason.STORE_UNREADABLE, store.error
+    return True, Reason.STORE_READABLE, ""
+
+
+def _conditions(seen: Observed, found: Mapping[str, tuple[bool | None, Reason, str]]) -> list[dict[str, Any]]:
     before = {entry.get("type"): entry for entry in seen.experiment.entries("conditions")}
     now = datetime.fromtimestamp(int(seen.now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     conditions = []
@@ -238,7 +244,7 @@ def _conditions(seen: Observed, found: Mapping[str, tuple[bool, Reason, str]]) -
         if kind not in found:
             continue
         value, reason, message = found[kind]
-        status = "True" if value else "False"
+        status = "Unknown" if value is None else "True" if value else "False"
         old = before.get(kind, {})
         same = old.get("status") == status and isinstance(old.get("lastTransitionTime"), str)
         conditions.append(

@@ -1,22 +1,30 @@
-"""What the operator reads of stores, with its own identity. It never writes there."""
+"""What the operator reads of stores, with its own identity. It never writes there.
+
+It opens no store but those that ``trust.py`` lets it open, and bounds what it reads (``misstep.artifacts.bounded``).
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Generic, TypeVar
 
+from misstep.artifacts.bounded import BoundedStore, Budget, LimitReached, Limits, open_bounded
 from misstep.artifacts.progress import Heartbeat
-from misstep.artifacts.store import UnreachableError, open_store
+from misstep.artifacts.store import UnreachableError
 from misstep.errors import MisstepError
-from misstep.plan.frozen import Storage
+from misstep.plan.frozen import FrozenStage, Storage
 from misstep.plan.overtrained import Known, measured, policies, stage_warning
 from misstep.plan.planner import Plan
 from misstep.runner.watch import StoreWatch
+from misstep_operator.cells import Accuracies, accuracies_of, points_of
 from misstep_operator.observed import StoreView
+from misstep_operator.settings import read_trust
+from misstep_operator.trust import Trust, Unlisted
 
 _FRESH_SECONDS = 60.0
 _REMEMBER_SECONDS = 300.0
@@ -27,6 +35,7 @@ _SPARED = 3.0
 _SPARED_SECONDS = 60.0
 """... and for so long at most: servers that are down take a quarter of a worker each, whatever number uses them."""
 _HEARTBEATS_AT_ONCE = 8
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -43,58 +52,99 @@ class Stores:
 
     Methods block: call them in threads. A server that is down is asked by one thread at a time; the others are told
     what it was like.
+
+    Args:
+        trust: which stores to open; by default what the environment says.
+        limits: what one look may cost.
+        clock: seconds, as they pass.
+        now: seconds since the epoch.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        trust: Trust | None = None,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._trust, self._limits = read_trust() if trust is None else trust, limits or Limits()
         self._clock, self._now = clock, now
-        self._watch = lru_cache(_CONNECTIONS)(_open)
-        self._reported = lru_cache(_REPORTS)(self._read_report)
-        self._measured = lru_cache(_POLICIES)(self._read_policy)
+        self._opened = lru_cache(_CONNECTIONS)(_open)
+        self._remembered = lru_cache(_REPORTS)(_Once[Accuracies])
+        self._measured = lru_cache(_POLICIES)(_Once[Known | None])
         self._known: dict[tuple[Storage, str], _Known] = {}
         """By a plan's store and its report's key, in the order in which they were asked."""
-        self._down: dict[tuple[str | None, str | None], tuple[str, float]] = {}
-        """Endpoint and region -> what is wrong with the server, and until when nobody need ask again."""
+        self._down: dict[object, tuple[str, float]] = {}
+        """A server, or a store that takes too long -> what is wrong, and until when nobody need ask again."""
         self._lock = threading.Lock()
 
-    def look(self, plan: Plan, running: Collection[str]) -> StoreView:
+    def look(self, plan: Plan, running: Collection[str], namespace: str = "") -> StoreView:
         """Describe a plan's store.
 
         Args:
             running: keys of stages that have live Jobs, whose heartbeats are wanted.
+            namespace: whose Experiment it is.
         """
-        storage = plan.storage
-        error = self._known_error(storage)
+        storage = self._trust.reach(namespace, plan.storage)
+        if isinstance(storage, Unlisted):
+            return StoreView(unlisted=storage.why)
+        try:
+            return self._asking(storage, lambda watch: self._view(storage, watch, plan, running))
+        except MisstepError as error:
+            return StoreView(error=str(error))
+
+    def config(self, wanted: Storage, namespace: str = "") -> bytes:
+        """Return the ``config.json`` at a place, for a plan. Raises MisstepError, also where the operator does not look
+        there."""
+        storage = self._trust.reach(namespace, wanted)
+        if isinstance(storage, Unlisted):
+            raise MisstepError(storage.why)
+        return self._asking(storage, lambda watch: watch.bytes_of("config.json"))
+
+    def _view(self, storage: Storage, watch: _Watch, plan: Plan, running: Collection[str]) -> StoreView:
+        committed = self._committed(watch, (storage, plan.report.key), plan, running)
+        found = self._accuracies(storage, watch, plan.report) if plan.report.key in committed else {}
+        warnings = self._warnings(storage, watch, plan, committed)
+        working = [key for key in running if key not in committed and key in plan.by_key]
+        beats = self._heartbeats(watch, [plan.by_key[key] for key in working]) if working else {}
+        return StoreView(committed, beats, found, warnings)
+
+    def _asking(self, storage: Storage, ask: Callable[[_Watch], T]) -> T:
+        """Ask a store within a budget, unless it is to be spared, and note how that went. Raises MisstepError."""
+        server = _server(storage)
+        error = self._known_error(server, storage)
         if error:
-            return StoreView(error=error)
+            raise MisstepError(error)
         begun = self._clock()
         try:
-            watch = self._watch(storage)
-            committed = self._committed(watch, plan, running)
-            accuracies = self._reported(storage, plan.report.key) if plan.report.key in committed else {}
-            warnings = self._warnings(plan, committed)
+            found = ask(self._opened(storage)(Budget(self._limits)))
         except MisstepError as raised:
-            if isinstance(raised, UnreachableError):
-                self._note(storage, str(raised), self._clock() - begun)
-            return StoreView(error=str(raised))
+            seconds = self._clock() - begun
+            # A server that is away is away for all. One that answers one store's questions without end may well answer
+            # others': that is this store's own, as is a wrong bucket or a missing right.
+            self._note(server, str(raised) if isinstance(raised, UnreachableError) else "", seconds)
+            self._note(storage, str(raised) if isinstance(raised, LimitReached) else "", seconds)
+            raise
+        self._note(server)
         self._note(storage)
-        working = [key for key in running if key not in committed]
-        return StoreView(committed, self._heartbeats(watch, working) if working else {}, accuracies, warnings)
+        return found
 
-    def _heartbeats(self, watch: StoreWatch, keys: list[str]) -> dict[str, list[Heartbeat]]:
+    def _heartbeats(self, watch: _Watch, stages: list[FrozenStage]) -> dict[str, list[Heartbeat]]:
         """Return those that are recent."""
         since = self._now() - _FRESH_SECONDS
         with ThreadPoolExecutor(_HEARTBEATS_AT_ONCE) as pool:
-            beats = zip(keys, pool.map(watch.heartbeats, keys), strict=True)
-            fresh = {key: [beat for beat in found if beat.updated > since] for key, found in beats}
-        return {key: found for key, found in fresh.items() if found}
+            found = pool.map(lambda stage: watch.heartbeats(stage.key, stage.shards, since), stages)
+            return {stage.key: beats for stage, beats in zip(stages, found, strict=True) if beats}
 
-    def _committed(self, watch: StoreWatch, plan: Plan, running: Collection[str]) -> frozenset[str]:
+    def _committed(
+        self, watch: _Watch, name: tuple[Storage, str], plan: Plan, running: Collection[str]
+    ) -> frozenset[str]:
         """Return the keys that are committed; a request each, of which there may be hundreds.
 
         All are asked for now and then, since others use the store too. In between only those are that may have come to
         be: of stages that run, or whose inputs are committed.
         """
-        name, now = (plan.storage, plan.report.key), self._clock()
+        now = self._clock()
         with self._lock:
             while self._known and self._known[first := next(iter(self._known))].asked <= now - _REMEMBER_SECONDS:
                 del self._known[first]
@@ -118,45 +168,75 @@ class Stores:
             self._known[name] = known
         return known.committed
 
-    def _known_error(self, storage: Storage) -> str:
-        """Return why it is too early to ask a server again; whoever gets nothing is the one to ask."""
-        server, now = (storage.endpoint, storage.region), self._clock()
+    def _known_error(self, *places: object) -> str:
+        """Return why it is too early to ask again; whoever gets nothing is the one to ask."""
+        now = self._clock()
         with self._lock:
-            error, until = self._down.get(server, ("", 0.0))
-            if not error or now < until:
-                return error
-            self._down[server] = error, now + _SPARED_SECONDS
-            return ""
+            known = [(place, *self._down[place]) for place in places if place in self._down]
+            for _, error, until in known:
+                if now < until:
+                    return error
+            for place, error, _ in known:
+                self._down[place] = error, now + _SPARED_SECONDS
+        return ""
 
-    def _note(self, storage: Storage, error: str = "", seconds: float = 0.0) -> None:
+    def _note(self, place: object, error: str = "", seconds: float = 0.0) -> None:
         """Remember that a server does not answer, which took so long to find out; or that it does."""
-        server = storage.endpoint, storage.region
         with self._lock:
-            self._down.pop(server, None)
+            self._down.pop(place, None)
             if error:
-                self._down[server] = error, self._clock() + min(_SPARED * seconds, _SPARED_SECONDS)
-            if len(self._down) > _CONNECTIONS:
+                self._down[place] = error, self._clock() + min(_SPARED * seconds, _SPARED_SECONDS)
+            if len(self._down) > 2 * _CONNECTIONS:
                 del self._down[next(iter(self._down))]
 
-    def _warnings(self, plan: Plan, committed: Collection[str]) -> dict[str, str]:
+    def _accuracies(self, storage: Storage, watch: _Watch, report: FrozenStage) -> Accuracies:
+        """Return what stands in a report's manifest, which never changes: it is read once."""
+        return self._remembered(storage, report.key).get(
+            lambda: accuracies_of(watch.summary(report.key), points_of(report))
+        )
+
+    def _warnings(self, storage: Storage, watch: _Watch, plan: Plan, committed: Collection[str]) -> dict[str, str]:
         """Return what committed policies warn of; their manifests never change: each is read once."""
-        storage = plan.report.storage
         found = {
-            key: stage_warning(plan.by_key[key], self._measured(storage, key))
+            key: stage_warning(
+                plan.by_key[key],
+                self._measured(storage, key).get(lambda key=key: measured(watch.summary(key))),  # type: ignore[misc]
+            )
             for key in policies(plan.stages)
             if key in committed
         }
         return {key: text for key, text in found.items() if text}
 
-    def _read_policy(self, storage: Storage, key: str) -> Known | None:
-        return measured(self._watch(storage).summary(key))
 
-    def _read_report(self, storage: Storage, key: str) -> Mapping[tuple[str, str], float]:
-        """Return what stands in a report's manifest, which never changes: it is read once."""
-        cells = self._watch(storage).summary(key).get("cells", ())
-        whole = [cell for cell in cells if {"arm", "size", "accuracy"} <= cell.keys()]  # else another version
-        return {(cell["arm"], cell["size"]): cell["accuracy"] for cell in whole}
+class _Once(Generic[T]):
+    """What is found out about one artifact, once."""
+
+    def __init__(self, *_: object) -> None:
+        self._found: list[T] = []
+
+    def get(self, find: Callable[[], T]) -> T:
+        if not self._found:
+            self._found.append(find())
+        return self._found[0]
 
 
-def _open(storage: Storage) -> StoreWatch:
-    return StoreWatch(open_store(storage, patient=False))
+class _Watch(StoreWatch):
+    """What the operator asks of one store within one budget."""
+
+    def __init__(self, store: BoundedStore) -> None:
+        super().__init__(store)
+        self._bounded = store
+
+    def bytes_of(self, path: str) -> bytes:
+        return self._bounded.get(path)
+
+
+def _open(storage: Storage) -> Callable[[Budget], _Watch]:
+    within = open_bounded(storage)
+    return lambda budget: _Watch(within(budget))
+
+
+def _server(storage: Storage) -> object:
+    """Name what is really asked: a bucket has a host of its own unless it stands in the path."""
+    bucket = "" if storage.path_style else storage.uri.removeprefix("s3://").partition("/")[0]
+    return storage.endpoint, storage.region, storage.ca_bundle, storage.path_style, bucket

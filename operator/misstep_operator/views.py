@@ -16,6 +16,8 @@ from misstep_operator.pods import TRAINING
 Object = Mapping[str, Any]
 _PATIENCE_SECONDS = 5.0
 """How long a Job may be without pods before it is asked why."""
+_YOUNG_SECONDS = 60.0
+"""How long another Experiment's Job may be without a pod that runs, and still be waited for."""
 _STUCK = (
     "ImagePullBackOff",
     "ErrImagePull",
@@ -77,6 +79,19 @@ def without_pods(job: Object, pods: Sequence[Object], now: float) -> bool:
     name = job["metadata"]["name"]
     has = any(labels(pod).get("batch.kubernetes.io/job-name") == name for pod in pods)
     return not has and not status.get("active") and not status.get("succeeded") and now - started > _PATIENCE_SECONDS
+
+
+def computes(job: Object, now: float) -> bool:
+    """Return whether another Experiment may wait for a Job: its pods run, or it is so young that they are about to. Not
+    one that is suspended, cannot be scheduled, is being deleted, or is no Experiment's: that may never end."""
+    status, spec, metadata = job.get("status") or {}, job.get("spec") or {}, job["metadata"]
+    owners = metadata.get("ownerReferences") or ()
+    if not any(owner.get("kind") == "Experiment" and owner.get("controller") for owner in owners):
+        return False
+    if spec.get("suspend") or _state(job, _together(job))[0] is not JobState.ACTIVE:
+        return False
+    made = _seconds(metadata.get("creationTimestamp"))
+    return bool(status.get("ready")) or (made is not None and now - made < _YOUNG_SECONDS)
 
 
 def labels(body: Object) -> Mapping[str, str]:

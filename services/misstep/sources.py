@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from misstep.artifacts.digest import digest_path
@@ -155,11 +155,21 @@ def architecture(external: External, storage: Storage, *, patient: bool = True) 
         storage: how a store is reached; a model's own place is in its URI.
         patient: whether to wait long for a store that does not answer (``open_store``).
     """
+    return shape_of(external, lambda uri: _config_of(uri, storage, patient))
+
+
+def shape_of(external: External, read_config: Callable[[str], bytes]) -> Architecture | None:
+    """Read the shape of a model as ``architecture`` does.
+
+    Args:
+        read_config: returns the ``config.json`` of the model at a URI that is not the Hub's; may raise OSError,
+            ValueError and MisstepError.
+    """
     if external.uri.startswith("hf://"):
         return known_architecture(external.uri.removeprefix("hf://").partition("@")[0])
     try:
-        config = json.loads(_config_of(external.uri, storage, patient))
-    except (OSError, ValueError, MisstepError):
+        config = json.loads(read_config(external.uri))
+    except (OSError, ValueError, RecursionError, MisstepError):
         return None
     name = external.uri.rstrip("/").rpartition("/")[2]
     if name == external.digest.removeprefix("sha256:"):  # an uploaded copy lies under its digest

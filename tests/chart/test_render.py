@@ -15,8 +15,9 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from misstep import __version__
+from misstep.plan.frozen import Storage
 from misstep.spec.cluster import PodSettings
-from misstep_operator.settings import read_settings
+from misstep_operator.settings import read_settings, read_trust
 from tests.chart.rendering import CHART, CHECK, objects, pod_specs, render
 from tests.cluster.process_node import expand
 
@@ -184,6 +185,46 @@ def test_development_keys_are_random_and_the_same_for_all_who_need_them() -> Non
     assert [here["metadata"]["namespace"], there["metadata"]["namespace"]] == ["system", "team"]
     again = next(found for found in objects(values) if found["kind"] == "Secret")
     assert again["stringData"]["AWS_SECRET_ACCESS_KEY"] != here["stringData"]["AWS_SECRET_ACCESS_KEY"]
+
+
+@pytest.mark.parametrize(
+    ("values", "namespaces"),
+    [
+        ({"watchNamespaces": ["team"], "devS3": {"enabled": True, "namespaces": ["more"]}}, ["more", "system", "team"]),
+        ({"devS3": {"enabled": True, "existingSecret": "keys"}}, ["*"]),
+        ({"devS3": {"enabled": True}, "operator": {"envSecret": "other"}}, None),
+        ({}, None),
+    ],
+)
+def test_the_development_server_stays_readable_where_other_stores_are_listed(
+    values: dict[str, Any], namespaces: list[str] | None
+) -> None:
+    ours = {"uri": "s3://ours", "namespaces": ["team"]}
+    listed = stores_of(values | {"stores": [ours]})
+    assert listed[0] == ours
+    assert [each["namespaces"] for each in listed[1:]] == ([] if namespaces is None else [namespaces])
+    if namespaces:
+        wanted = Storage(uri="s3://misstep/experiments", path_style=True)  # as the release's notes say
+        own = "http://misstep-dev-s3.system.svc:7070"
+        trust = read_trust({"MISSTEP_STORES": json.dumps(listed), "AWS_ENDPOINT_URL": own})
+        found = trust.reach("team", wanted)
+        assert isinstance(found, Storage)
+        assert (found.endpoint, found.path_style) == (own, True)
+    assert stores_of(values) == [], "without a list it is the operator's own endpoint"
+
+
+def stores_of(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the operator is told of stores."""
+    (container,) = pod_specs(values)["system/misstep-operator"]["containers"]
+    (text,) = [each["value"] for each in container["env"] if each["name"] == "MISSTEP_STORES"] or ["[]"]
+    found: list[dict[str, Any]] = json.loads(text)
+    return found
+
+
+@each_set
+def test_the_notes_say_whom_the_operator_trusts(values: dict[str, Any]) -> None:
+    text = render(values)["NOTES.txt"]
+    assert ("ALL NAMESPACES ARE THEN ONE DOMAIN OF TRUST" in text) != bool(values.get("stores"))
 
 
 def test_development_keys_stay_where_the_volume_does() -> None:

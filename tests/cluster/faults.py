@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -181,11 +181,11 @@ def belongs(metadata: dict[str, Any], name: str, uid: str) -> bool:
 
 
 @contextmanager
-def operator(world: Operating, server: str = "", **settings: str) -> Iterator[int]:
+def operator(world: Operating, server: str = "", stores: Iterable[str] = (), **settings: str) -> Iterator[int]:
     """Have an operator at work in the block; yield its process id. Another that a test has started ends with it."""
     if "MISSTEP_LEASE" in settings:  # who held it in an earlier test was killed
         kubectl(world.kubeconfig, "delete", "lease", "--all", f"--namespace={SYSTEM}")
-    process = world.start_operator(server, **settings)
+    process = world.start_operator(server, stores, **settings)
     try:
         yield process.pid
     finally:

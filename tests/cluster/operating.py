@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,15 +41,18 @@ class Operating(World):
     ports: dict[int, int] = field(default_factory=dict)
     """Process id of an operator -> where it serves its health and metrics."""
 
-    def start_operator(self, server: str = "", **settings: str) -> subprocess.Popen[bytes]:
+    def start_operator(self, server: str = "", stores: Iterable[str] = (), **settings: str) -> subprocess.Popen[bytes]:
         """Start an operator.
 
         Args:
             server: URL of a proxy through which it shall reach the API server.
+            stores: endpoints, besides the world's own, of S3 servers that it may read.
             settings: more of its environment.
         """
         port = free_port()
         more = {"KUBECONFIG": str(self._reaching(server)), "MISSTEP_METRICS_PORT": str(port)}
+        how = {"uri": f"s3://{BUCKET}", "region": "us-east-1", "pathStyle": True, "namespaces": ["*"]}
+        more["MISSTEP_STORES"] = json.dumps([how | {"endpoint": each} for each in (self.endpoint, *stores)])
         more |= {"MISSTEP_OPERATOR_IDENTITY": f"operator-{port}", **settings}
         with (self.folder / "operator.log").open("ab") as log:
             process = subprocess.Popen(

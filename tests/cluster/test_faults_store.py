@@ -27,7 +27,7 @@ def test_the_s3_server_is_away_while_a_stage_runs(ground: Operating, undisturbed
     """A server of its own, killed and started again on the same disk and port: a minute, or ten seconds in a sample."""
     seconds = 60.0 if ALL else 10.0
     port, folder = servers.free_port(), ground.folder / "s3-away"
-    with ExitStack() as up, operator(ground):
+    with ExitStack() as up, operator(ground, stores=[f"http://127.0.0.1:{port}"]):
         endpoint = up.enter_context(servers.versitygw(folder, port=port))
         servers.make_bucket(endpoint)
         document = small(ground, "s3-away", endpoint)
@@ -48,7 +48,7 @@ def test_the_s3_server_is_away_while_a_stage_runs(ground: Operating, undisturbed
 def test_keys_are_changed_while_a_stage_runs(ground: Operating, undisturbed: Undisturbed) -> None:
     """New ones are in the Secret before the server refuses the old ones; a pod that holds those is replaced."""
     port, folder = servers.free_port(), ground.folder / "s3-keys"
-    with ExitStack() as old, operator(ground):
+    with ExitStack() as old, operator(ground, stores=[f"http://127.0.0.1:{port}"]):
         endpoint = old.enter_context(servers.versitygw(folder, port=port))
         servers.make_bucket(endpoint)
         # Of that many problems neither shard has ended before the server is changed.
@@ -105,7 +105,7 @@ def test_the_s3_server_answers_503_and_412_at_random(ground: Operating, undistur
         return None
 
     proxy.judge = moody
-    with running(proxy) as port, operator(ground):
+    with running(proxy) as port, operator(ground, stores=[f"http://127.0.0.1:{port}"]):
         document = small(ground, "s3-moody", f"http://127.0.0.1:{port}")
         ground.apply(document)
         proxy.note("on")
@@ -126,7 +126,7 @@ def test_the_way_to_the_s3_server_breaks_off(ground: Operating, undisturbed: Und
     """Answers are lost whose requests were carried out: an object put for the first time is there at the second."""
     port = int(ground.endpoint.rpartition(":")[2])
     line = BadLine("127.0.0.1", port, random.Random(os.environ[SEED]), delay=0.05, life=(0.05, 1.0))
-    with running(line) as here, operator(ground):
+    with running(line) as here, operator(ground, stores=[f"http://127.0.0.1:{here}"]):
         document = small(ground, "s3-breaks", f"http://127.0.0.1:{here}")
         ground.apply(document)
         ground.wait_for_state("s3-breaks", "Succeeded")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import socketserver
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from misstep.errors import BadInput
 from misstep.plan.kept import PLAN_FILE, PlanUnreadable, pack, plan_name, unpack
 from misstep.plan.planner import Plan
 from misstep_operator.freeze import find_externals, make_plan, parse, read_shapes
+from misstep_operator.storeview import Stores
+from misstep_operator.trust import ListedStore, Trust
 from tests.artifacts.servers import credentials
 from tests.operator.world import PLAN
 
@@ -53,14 +56,14 @@ def test_a_plan_of_an_object_and_back_from_its_configmap() -> None:
 
 def test_a_stage_that_no_pod_could_start_is_refused_before_anything_is_paid() -> None:
     """Linux takes no argument of 128 KiB: the report has an input for each point."""
-    problems = {**body()["spec"]["problems"], "sizes": list(range(20, 84, 4))}
+    problems = {**body()["spec"]["problems"], "sizes": list(range(20, 84, 8))}
     arms = [
         {"name": "sft", "method": "sft"},
-        *({"name": f"rft-{n}", "method": "rft", "rft": {"epochs": n}} for n in range(2, 5)),
+        *({"name": f"d{n}", "method": "dpo", "pairs": "shared-prefix", "dpo": {"beta": f"0.{n}"}} for n in range(1, 8)),
     ]
     assert len(planned(body(problems=problems, arms=arms, seeds=[0, 1])).stages) > 100
     with pytest.raises(BadInput, match=r"^spec: .* stages.*report.*split it"):
-        planned(body(problems=problems, arms=arms, seeds=list(range(16))))
+        planned(body(problems=problems, arms=arms, seeds=list(range(6))))
 
 
 def test_numbers_that_are_text_stay_text() -> None:
@@ -106,6 +109,11 @@ def test_a_models_store_that_does_not_answer_is_given_up_soon(monkeypatch: pytes
         endpoint = f"http://127.0.0.1:{server.server_address[1]}"
         storage = {"uri": "s3://bucket/prefix", "endpoint": endpoint, "pathStyle": True}
         model = {"name": "base", "uri": "s3://bucket/model", "digest": "sha256:" + "a" * 64}
-        assert planned(body(storage=storage, policy={"model": model})).stages
+        experiment = parse(body(storage=storage, policy={"model": model}))
+        externals = find_externals(experiment)
+        trusted = Stores(Trust((ListedStore(uri="s3://bucket", endpoint=endpoint, namespaces=("n",)),)))
+        shapes = read_shapes(experiment, externals, partial(trusted.config, namespace="n"))
+        assert shapes == {"model": None}
+        assert make_plan(experiment, externals, shapes).stages
         server.shutdown()
     assert len(tries) == 3, "a stage would try six times, with longer timeouts"

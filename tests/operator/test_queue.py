@@ -12,7 +12,7 @@ import pytest
 
 from misstep.plan import kept
 from misstep.plan.planner import Plan
-from misstep_operator import passes as p
+from misstep_operator import plans as p
 from misstep_operator.cluster import Cluster, Refused
 from misstep_operator.handlers import Operator
 from misstep_operator.metrics import Metrics
@@ -218,22 +218,28 @@ def test_a_plan_that_the_api_server_does_not_keep_is_said_and_tried_again() -> N
 
 
 def test_plans_of_a_few_more_than_are_remembered_are_seldom_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads = set()
+    threads, most = set(), 64
+    parse, packed = kept.parse, kept.pack(PLAN)
 
-    def unpack(data: Any) -> Plan:
+    def parsed(text: bytes) -> Plan:
         threads.add(threading.current_thread())
-        return kept.unpack(data)
+        return parse(text)
 
-    monkeypatch.setattr(p, "unpack", unpack)
+    monkeypatch.setattr(kept, "parse", parsed)
+    monkeypatch.setattr(p, "_REMEMBERED_BYTES", most * len(kept.inflate(packed)))
 
     async def run() -> int:
         held = Held()
         passes, _ = over(held)
         for _ in range(11):
-            for each in range(p._REMEMBERED_PLANS + 1):
-                view = ExperimentView("ns", "e", f"uid-{each}", 1, False, {})
-                assert await passes._plan(view, cast(Any, None)) == PLAN
-        return held.plans_read - p._REMEMBERED_PLANS - 1
+            for each in range(most + 1):
+                status = {"observedGeneration": 1, "planDigest": kept.digest(packed)}
+                view = ExperimentView("ns", "e", f"uid-{each}", 1, False, status)
+                found = await passes._plans.of(view, cast(Any, None))
+                assert isinstance(found, p.KeptPlan)
+                assert found.plan == PLAN
+        assert len(passes._plans._known) == most
+        return held.plans_read - most - 1
 
-    assert asyncio.run(run()) < 5 * (p._REMEMBERED_PLANS + 1), "in ten rounds, each in the same order"
+    assert asyncio.run(run()) < 5 * (most + 1), "in ten rounds, each in the same order"
     assert threading.main_thread() not in threads, "the event loop has others to look after"

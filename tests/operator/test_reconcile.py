@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from misstep.artifacts.progress import Heartbeat
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.kept import PlanUnreadable
-from misstep_operator.observed import JobState, JobView, StoreView, Trouble
+from misstep_operator.observed import JobState, JobView, StoreView, Taken, Trouble
 from misstep_operator.pods import over_nodes
 from misstep_operator.reconcile import Decision, reconcile
 from misstep_operator.stages import FAIL_JOB
@@ -255,7 +255,7 @@ def test_an_edit_while_a_stage_runs_ends_its_job_only_if_its_key_has_changed() -
 
 def test_a_stage_that_another_experiment_computes_is_waited_for_and_taken_over() -> None:
     key = PLAN.stages[0].key
-    world = World(taken={key: "other"})
+    world = World(taken={key: Taken("other", 3600.0)})
     world.settle()
     assert world.status["state"] == "Waiting"
     assert "Experiment other computes the same stage" in world.status["why"]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -14,13 +13,30 @@ from misstep.plan.frozen import Storage
 from misstep.plan.planner import Plan
 from misstep_operator import storeview
 from misstep_operator.storeview import Stores
+from misstep_operator.trust import ListedStore, Trust
+from tests.artifacts import servers
 from tests.operator.world import PLAN
 
 
-def test_accuracies_come_with_the_report_and_are_read_once(tmp_path: Path) -> None:
-    storage = Storage(uri=tmp_path.as_uri())
-    plan = Plan(experiment="e", stages=tuple(stage.model_copy(update={"storage": storage}) for stage in PLAN.stages))
-    stores = Stores()
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch, servers.versitygw(tmp_path_factory.mktemp("s3")) as found:
+        servers.credentials(patch)
+        servers.make_bucket(found)
+        yield found
+
+
+def listed(endpoint: str, uri: str = f"s3://{servers.BUCKET}") -> Trust:
+    return Trust((ListedStore(uri=uri, endpoint=endpoint, region="us-east-1", path_style=True, namespaces=("*",)),))
+
+
+def plan_in(storage: Storage) -> Plan:
+    return Plan(experiment="e", stages=tuple(stage.model_copy(update={"storage": storage}) for stage in PLAN.stages))
+
+
+def test_accuracies_come_with_the_report_and_are_read_once(endpoint: str) -> None:
+    storage = servers.s3_storage(endpoint, "accuracies")
+    plan, stores = plan_in(storage), Stores(listed(endpoint))
     assert stores.look(plan, []).accuracies == {}
     store, cell = open_store(storage), {"arm": "dpo", "size": "100", "accuracy": 0.25, "relation": "exactly"}
     receipt = m.Receipt(block=0, blocks=1, parts=(), summary={"cells": [cell]}, tools={}, seconds=0.0)
@@ -31,10 +47,10 @@ def test_accuracies_come_with_the_report_and_are_read_once(tmp_path: Path) -> No
     assert stores.look(plan, []).accuracies == {("dpo", "100"): 0.25}
 
 
-def test_policies_that_know_their_problems_by_heart_are_warned_of_and_read_once(tmp_path: Path) -> None:
-    storage = Storage(uri=tmp_path.as_uri())
-    plan = Plan(experiment="e", stages=tuple(stage.model_copy(update={"storage": storage}) for stage in PLAN.stages))
-    stores, store, sft = Stores(), open_store(storage), plan.stage("sft-d100-s0")
+def test_policies_that_know_their_problems_by_heart_are_warned_of_and_read_once(endpoint: str) -> None:
+    storage = servers.s3_storage(endpoint, "policies")
+    plan = plan_in(storage)
+    stores, store, sft = Stores(listed(endpoint)), open_store(storage), plan.stage("sft-d100-s0")
     scores = {"validation_problems": 500, "validation_correct": 150, "train_problems": 200, "train_correct": 174}
     receipt = m.Receipt(block=0, blocks=1, parts=(), summary={"policy": scores}, tools={}, seconds=0.0)
     assert stores.look(plan, [sft.key]).warnings == {}
@@ -47,19 +63,15 @@ def test_policies_that_know_their_problems_by_heart_are_warned_of_and_read_once(
     assert stores.look(plan, []).warnings == warnings
 
 
-def test_what_is_remembered_of_stores_does_not_grow_without_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_remembered_of_stores_does_not_grow_without_end(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storeview, "_CONNECTIONS", 2)
     monkeypatch.setattr(storeview, "_REPORTS", 2)
     monkeypatch.setattr(storeview, "_POLICIES", 2)
     now = 0.0
-    stores = Stores(clock=lambda: now)
+    stores = Stores(listed(endpoint), clock=lambda: now)
     for number in range(4):
-        storage = Storage(uri=(tmp_path / str(number)).as_uri())
-        plan = Plan(
-            experiment="e", stages=tuple(stage.model_copy(update={"storage": storage}) for stage in PLAN.stages)
-        )
+        storage = servers.s3_storage(endpoint, str(number))
+        plan = plan_in(storage)
         m.put_receipt(
             open_store(storage), plan.report.key, m.Receipt(block=0, blocks=1, parts=(), tools={}, seconds=0.0)
         )
@@ -72,7 +84,7 @@ def test_what_is_remembered_of_stores_does_not_grow_without_end(
         now += 1
     assert stores.look(plan, []).committed == set()
     assert len(stores._known) == 1
-    assert stores._watch.cache_info().currsize == stores._reported.cache_info().currsize == 2
+    assert stores._opened.cache_info().currsize == stores._remembered.cache_info().currsize == 2
 
 
 def test_a_store_that_is_down_is_asked_now_and_then_by_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,8 +101,8 @@ def test_a_store_that_is_down_is_asked_now_and_then_by_one_at_a_time(monkeypatch
             now += 20.0
             raise UnreachableError("no answer")
 
-    monkeypatch.setattr(storeview, "_open", lambda storage: Watch())
-    stores = Stores(clock=lambda: now)
+    monkeypatch.setattr(storeview, "_open", lambda storage: lambda budget: Watch())
+    stores = Stores(Trust(), clock=lambda: now)
     while now < 400:
         assert stores.look(PLAN, []).error == "no answer"
         now += 1.0
@@ -112,14 +124,14 @@ def test_a_key_is_asked_for_when_its_stage_runs_or_could(monkeypatch: pytest.Mon
             asked.extend(keys)
             return frozenset(there & set(keys))
 
-        def heartbeats(self, key: str) -> list[Heartbeat]:
+        def heartbeats(self, key: str, shards: int, since: float) -> list[Heartbeat]:
             return []
 
         def summary(self, key: str) -> dict[str, object]:
             return {}
 
-    monkeypatch.setattr(storeview, "_open", lambda storage: Watch())
-    stores, keys = Stores(clock=lambda: now), [stage.key for stage in PLAN.stages]
+    monkeypatch.setattr(storeview, "_open", lambda storage: lambda budget: Watch())
+    stores, keys = Stores(Trust(), clock=lambda: now), [stage.key for stage in PLAN.stages]
     first, second, last = keys[0], keys[1], keys[-1]
 
     def look(*running: str) -> set[str]:

@@ -12,7 +12,7 @@ from misstep.plan.frozen import External
 from misstep.plan.planner import Plan, plan
 from misstep.spec import parse_experiment
 from misstep_operator.jobs import job_name
-from misstep_operator.observed import DISRUPTED, ExperimentView, JobState, JobView, Observed, StoreView
+from misstep_operator.observed import DISRUPTED, ExperimentView, JobState, JobView, Observed, StoreView, Taken
 from misstep_operator.reconcile import Decision, reconcile
 
 MODEL = {"model": External(uri="s3://b/m", digest="sha256:1")}
@@ -56,9 +56,10 @@ class World:
     jobs: dict[str, JobView] = field(default_factory=dict)
     committed: set[str] = field(default_factory=set)
     store_error: str = ""
+    store_unlisted: str = ""
     warnings: dict[str, str] = field(default_factory=dict)
     beats: dict[str, list[Heartbeat]] = field(default_factory=dict)
-    taken: dict[str, str] = field(default_factory=dict)
+    taken: dict[str, Taken] = field(default_factory=dict)
     now: float = 1_000_000.0
     created: list[str] = field(default_factory=list)
 
@@ -75,8 +76,8 @@ class World:
             retries=self.retries,
         )
         store = StoreView(frozenset(self.committed), self.beats, warnings=self.warnings)
-        if self.store_error:
-            store = StoreView(error=self.store_error)
+        if self.store_error or self.store_unlisted:
+            store = StoreView(error=self.store_error, unlisted=self.store_unlisted)
         return Observed(view, self.plan, tuple(self.jobs.values()), dict(self.taken), store, self.now)
 
     def step(self) -> Decision:

@@ -99,6 +99,19 @@ http://{{ include "misstep.fullname" . }}-dev-s3.{{ .Release.Namespace }}.svc:70
 {{- if .Values.stages.envSecret }}{{ .Values.stages.envSecret }}{{ else if .Values.devS3.enabled }}{{ include "misstep.devSecret" . }}{{ end }}
 {{- end -}}
 
+{{/* The stores that the operator reads, as JSON. The development server is one of them, for the namespaces that have its
+     Secret, where others are listed; where none is, it is the operator's own endpoint anyway. */}}
+{{- define "misstep.stores" -}}
+{{- $dev := .Values.devS3 -}}
+{{- $stores := default list .Values.stores -}}
+{{- if and $stores $dev.enabled (not .Values.operator.envSecret) -}}
+{{- $have := ternary (list "*") (concat (default list .Values.watchNamespaces) (default list $dev.namespaces) (list .Release.Namespace)) (not (empty $dev.existingSecret)) -}}
+{{- $own := dict "uri" (printf "s3://%s" $dev.bucket) "endpoint" (include "misstep.devEndpoint" .) "region" "us-east-1" "pathStyle" true "namespaces" ($have | uniq | sortAlpha) -}}
+{{- $stores = append $stores $own -}}
+{{- end -}}
+{{- toJson $stores -}}
+{{- end -}}
+
 {{/* The nodes of the operator, and of all that the chart runs beside it. */}}
 {{- define "misstep.placement" -}}
 {{- with .Values.operator.nodeSelector }}

@@ -25,7 +25,7 @@ from pydantic import (
 from misstep.artifacts import paths
 from misstep.artifacts.inside import check_name, check_names
 from misstep.artifacts.provenance import differences, in_words, is_of_its_key
-from misstep.artifacts.store import MissingError, Store
+from misstep.artifacts.store import MissingError, Readable, Store
 from misstep.artifacts.summary import merge
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.frozen import FrozenStage, StageKind
@@ -154,7 +154,7 @@ class NotCommittedError(MisstepError):
         super().__init__(f"{key} is not committed: no manifest in the store")
 
 
-def read_manifest(store: Store, key: str) -> Manifest | None:
+def read_manifest(store: Readable, key: str) -> Manifest | None:
     """Return a committed artifact's manifest, or None.
 
     Raises Damaged where it does not parse, Foreign where it is not of the stage that the key names: anyone may ask who
@@ -167,7 +167,7 @@ def read_manifest(store: Store, key: str) -> Manifest | None:
     return manifest
 
 
-def claimed_manifest(store: Store, key: str) -> Manifest | None:
+def claimed_manifest(store: Readable, key: str) -> Manifest | None:
     """Return the manifest that lies under a key, whatever it says, or None: to look at. Raises Damaged."""
     return _read(store, paths.manifest(key), Manifest)
 
@@ -181,7 +181,7 @@ def foreign(manifest: Manifest, key: str) -> str:
     return ""
 
 
-def read_own(store: Store, stage: FrozenStage) -> Manifest | None:
+def read_own(store: Readable, stage: FrozenStage) -> Manifest | None:
     """Return the manifest of a stage that is known, or None. Raises Damaged, and Foreign with what differs."""
     manifest = claimed_manifest(store, stage.key)
     if manifest is None:
@@ -193,7 +193,7 @@ def read_own(store: Store, stage: FrozenStage) -> Manifest | None:
     return manifest
 
 
-def committed_keys(store: Store, keys: Iterable[str]) -> set[str]:
+def committed_keys(store: Readable, keys: Iterable[str]) -> set[str]:
     """Tell which artifacts are committed, asking the store for several at once."""
     asked = list(dict.fromkeys(keys))
     with ThreadPoolExecutor(16) as pool:
@@ -279,7 +279,7 @@ class Damaged(BadInput):
 class Foreign(Damaged):
     """A manifest under a key that was made from something else: no stage has written it."""
 
-    def __init__(self, store: Store, key: str, problem: str) -> None:
+    def __init__(self, store: Readable, key: str, problem: str) -> None:
         fix = (
             f"No stage of this key wrote it: look who may write {store.uri}, and at what it holds (`misstep artifacts "
             f"show {key}`). Then `misstep run --repair`, or deleting all below {key}/, has it computed again."
@@ -287,7 +287,7 @@ class Foreign(Damaged):
         super().__init__(paths.manifest(key), f"a foreign manifest: {problem}", fix)
 
 
-def _read(store: Store, path: str, kind: type[T]) -> T | None:
+def _read(store: Readable, path: str, kind: type[T]) -> T | None:
     try:
         document = kind.model_validate_json(store.get(path))
     except MissingError:

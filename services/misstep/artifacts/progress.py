@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from misstep.artifacts import paths
-from misstep.artifacts.store import MissingError, Store
+from misstep.artifacts.store import MissingError, Readable, Store
 from misstep.errors import MisstepError
 
 if TYPE_CHECKING:
@@ -20,6 +19,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 EVERY_SECONDS = 2.0
 _LONGEST_WAIT = 60.0
+_MOST_BYTES = 16 << 10
+"""Of a heartbeat that is read; one is a few hundred."""
+Amount = Annotated[int, Field(ge=0, lt=1 << 53)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Heartbeat(BaseModel):
@@ -27,16 +30,16 @@ class Heartbeat(BaseModel):
     ``blocks`` count this shard's blocks, so ``fraction`` tells how far the shard is as a whole."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
-    shard: int
-    done: int
-    total: int
+    shard: Amount
+    done: Amount
+    total: Amount
     unit: str
-    rate: float | None = None
+    rate: Finite | None = None
     """Units per second since the count last began; None at first."""
     detail: dict[str, float | str] = Field(default_factory=dict)
-    blocks_done: int = 0
-    blocks: int = 1
-    updated: float
+    blocks_done: Amount = 0
+    blocks: Amount = 1
+    updated: Finite
     """Seconds since the epoch; as it is read, by the store's clock."""
 
     @property
@@ -114,16 +117,24 @@ class ProgressWriter:
         self._next_write = self._clock() + self._wait
 
 
-def read_progress(store: Store, key: str) -> list[Heartbeat]:
+def read_progress(store: Readable, key: str, shards: int | None = None, since: float = 0.0) -> list[Heartbeat]:
     """Return the heartbeats of an artifact's shards, in order; what does not parse is left out.
 
     When they were written is what the store says: the clock of the machine that wrote one may be wrong.
+
+    Args:
+        shards: how many there are; other objects are not read.
+        since: leave out those written before (seconds since the epoch).
     """
     found: list[Heartbeat] = []
+    names = None if shards is None else {paths.progress(key, shard): shard for shard in range(shards)}
     for entry in store.list(f"{key}/progress/"):
-        try:
-            written = Heartbeat.model_validate(json.loads(store.get(entry.path)))
-            found.append(written.model_copy(update={"updated": entry.modified}))
-        except (MissingError, ValueError, ValidationError):
+        if entry.modified < since or entry.size > _MOST_BYTES or (names is not None and entry.path not in names):
             continue
+        try:
+            written = Heartbeat.model_validate_json(store.get(entry.path))
+        except (MissingError, ValidationError):
+            continue
+        if names is None or written.shard == names[entry.path]:
+            found.append(written.model_copy(update={"updated": entry.modified}))
     return sorted(found, key=lambda heartbeat: heartbeat.shard)

@@ -71,6 +71,11 @@ class S3Store:
     def uri(self) -> str:
         return self._storage.uri.rstrip("/")
 
+    @property
+    def client(self) -> Any:
+        """botocore's client, for hooks of its own."""
+        return self._client
+
     def check(self, write: bool = False) -> None:
         client, _ = make_client(self._storage, attempts=2, connect_timeout=5)
         try:

@@ -41,15 +41,31 @@ class UnreachableError(MisstepError):
     """The store did not answer, after retries. A later try may succeed."""
 
 
-class Store(Protocol):
+class Readable(Protocol):
+    """The part of a store that finds and reads small objects."""
+
+    @property
+    def uri(self) -> str: ...
+
+    def exists(self, path: str) -> bool: ...
+
+    def get(self, path: str) -> bytes:
+        """Return a (small) object. Raises MissingError."""
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """Yield every object whose path starts with ``prefix`` (any string), in byte order of their paths.
+
+        What stands for a folder is none: in a bucket an empty object whose key ends with a slash, as consoles make
+        them, on a disk a link.
+        """
+
+
+class Store(Readable, Protocol):
     """Paths are relative, ``/``-separated, and never both an object and a folder of other objects.
 
     All methods raise BadInput where running again cannot help (permission, full disk, wrong bucket), and another
     MisstepError where it may.
     """
-
-    @property
-    def uri(self) -> str: ...
 
     def check(self, write: bool = False) -> None:
         """Touch the store once; with ``write`` create an object twice, which must fail the second time.
@@ -68,9 +84,6 @@ class Store(Protocol):
     def put_file(self, path: str, local: Path, *, if_absent: bool = False) -> bool:
         """Like ``put``, streaming a local file."""
 
-    def get(self, path: str) -> bytes:
-        """Return a (small) object. Raises MissingError."""
-
     def get_range(self, path: str, start: int, length: int) -> bytes:
         """Return up to ``length`` bytes from ``start``; fewer at the object's end. Raises MissingError."""
 
@@ -80,15 +93,6 @@ class Store(Protocol):
     def download(self, path: str, local: Path, *, most: int | None = None) -> None:
         """Stream an object, or its first ``most`` bytes, into a local file, which appears only when it is complete.
         Raises MissingError."""
-
-    def list(self, prefix: str) -> Iterator[Entry]:
-        """Yield every object whose path starts with ``prefix`` (any string), in byte order of their paths.
-
-        What stands for a folder is none: in a bucket an empty object whose key ends with a slash, as consoles make
-        them, on a disk a link.
-        """
-
-    def exists(self, path: str) -> bool: ...
 
     def delete(self, path: str) -> None:
         """Remove an object; nothing happens where there is none."""

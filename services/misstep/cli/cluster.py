@@ -79,7 +79,7 @@ class InCluster:
 
         One that is Invalid, or that no operator has seen, has none: the BadInput says how it stands.
         """
-        from misstep.plan.kept import plan_name, unpack
+        from misstep.plan.kept import PlanUnreadable, digest, plan_name, unpack
 
         generation = self.status.get("observedGeneration") or self.body["metadata"]["generation"]
         name = plan_name(self.name, self.body["metadata"]["uid"], generation)
@@ -88,7 +88,12 @@ class InCluster:
         except NotThere as error:
             fix = f"{self.standing.rstrip('.')}. There is no plan of it: no ConfigMap {name}."
             raise BadInput("experiment", self.name, fix) from error
-        return unpack(json.loads(text).get("binaryData"))
+        data, noted = json.loads(text).get("binaryData"), self.status.get("planDigest")
+        if noted and digest(data) != noted:
+            raise PlanUnreadable(
+                f"the ConfigMap {name} does not hold the plan that the operator noted: {self.standing}"
+            )
+        return unpack(data)
 
     def stream_logs(self, stage: str, *, shard: int | None, follow: bool) -> int:
         """Print the logs of a stage's pods as kubectl does, but harmless, and return its exit code.

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import zlib
 from collections.abc import Mapping
 
 from misstep.errors import BadInput, MisstepError
@@ -14,10 +15,12 @@ from misstep.plan.planner import Plan
 PLAN_FILE = "plan.json.gz"
 _MOST_BYTES = 700_000
 """Of a packed plan: with base64 on top, the API server's limit of 1 MiB is kept."""
+MOST_JSON_BYTES = 16 << 20
+"""Of the same unpacked. A plan of 1,700 stages has 1.4 MiB, unless prompts are long."""
 
 
 class PlanUnreadable(MisstepError):
-    """A plan that was kept and cannot be read: by hand spoilt, or of another version."""
+    """A plan that was kept and cannot be read: damaged by hand, or of another version."""
 
 
 def plan_name(experiment: str, uid: str, generation: int) -> str:
@@ -30,19 +33,54 @@ def plan_name(experiment: str, uid: str, generation: int) -> str:
 
 def pack(made: Plan) -> dict[str, str]:
     """Return a plan as a ConfigMap's ``binaryData``. Raises BadInput where it is too large."""
-    packed = gzip.compress(made.model_dump_json().encode(), mtime=0)
-    if len(packed) > _MOST_BYTES:
+    text = made.model_dump_json().encode()
+    packed = gzip.compress(text, mtime=0)
+    if len(packed) > _MOST_BYTES or len(text) > MOST_JSON_BYTES:
         fix = "Split it: fewer arms, sizes or seeds in one Experiment. Stages that are the same are shared."
         raise BadInput("spec", f"{len(made.stages)} stages", fix)
     return {PLAN_FILE: base64.b64encode(packed).decode()}
 
 
+def digest(data: Mapping[str, str] | None) -> str:
+    """Return the sha256 of a packed plan, in hex. Raises PlanUnreadable where there is none."""
+    return hashlib.sha256(_packed(data)).hexdigest()
+
+
 def unpack(data: Mapping[str, str] | None) -> Plan:
     """Read a plan back from ``binaryData``. Raises PlanUnreadable where it holds none."""
+    return parse(inflate(data))
+
+
+def inflate(data: Mapping[str, str] | None) -> bytes:
+    """Return a packed plan's JSON, of which there is never more than ``pack`` takes: a few hundred KB can be gigabytes.
+    Raises PlanUnreadable."""
+    inflater = zlib.decompressobj(wbits=31)
     try:
-        return Plan.model_validate_json(gzip.decompress(base64.b64decode((data or {})[PLAN_FILE])))
-    except (KeyError, ValueError, OSError, EOFError) as error:
-        raise PlanUnreadable(
-            f"the plan cannot be read ({type(error).__name__}): it is of another version, or spoilt. Go back to the "
-            "version that made it, or delete its ConfigMap: it is then made again, perhaps with other keys."
-        ) from error
+        text = inflater.decompress(_packed(data), MOST_JSON_BYTES + 1)
+    except zlib.error as error:
+        raise _unreadable(error) from error
+    if len(text) > MOST_JSON_BYTES or not inflater.eof:
+        raise _unreadable(EOFError())
+    return text
+
+
+def parse(text: bytes) -> Plan:
+    """Read a plan's JSON. Raises PlanUnreadable."""
+    try:
+        return Plan.model_validate_json(text)
+    except ValueError as error:
+        raise _unreadable(error) from error
+
+
+def _packed(data: Mapping[str, str] | None) -> bytes:
+    try:
+        return base64.b64decode((data or {})[PLAN_FILE])
+    except (KeyError, ValueError, TypeError) as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> PlanUnreadable:
+    return PlanUnreadable(
+        f"the plan cannot be read ({type(error).__name__}): it is of another version, or damaged. Go back to the "
+        "version that made it, or delete its ConfigMap: it is then made again, perhaps with other keys."
+    )

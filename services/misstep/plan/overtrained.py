@@ -17,6 +17,7 @@ MOST_GAP = 0.15
 """A larger difference of the two accuracies is worth a warning, ..."""
 SURE_GAP = 0.10
 """... if it is above this one also after two standard errors are taken off: few problems raise no false alarm."""
+_MOST_PROBLEMS = 1 << 53
 
 _MEANING = (
     "It knows its training problems by heart: it makes few mistakes there, and they say little about new problems."
@@ -112,7 +113,7 @@ def stage_warning(stage: FrozenStage, known: Known | None) -> str:
 
 def _accuracy(policy: Mapping[str, Any], split: str) -> Accuracy | None:
     problems, correct = policy.get(f"{split}_problems"), policy.get(f"{split}_correct")
-    if not (isinstance(problems, int) and isinstance(correct, int) and problems > 0):
+    if not (type(problems) is type(correct) is int and 0 <= correct <= problems and 0 < problems <= _MOST_PROBLEMS):
         return None
     return Accuracy(correct / problems, problems)
 

@@ -13,6 +13,8 @@ from misstep.runner.events import Event
 from misstep.runner.schedule import Task
 
 _FIGURES = 4
+_ENDLESS_SECONDS = 10 * 365 * 86400.0
+"""Nobody is told of more: a heartbeat with a rate of next to nothing."""
 
 
 @dataclass
@@ -120,10 +122,11 @@ def describe(heartbeat: Heartbeat | None) -> str:
 
 def seconds_left(heartbeat: Heartbeat) -> float | None:
     """Time that the rest of the current block takes at its rate, and the shard's other blocks at the same pace."""
-    if not heartbeat.rate or heartbeat.done > heartbeat.total:
+    if not heartbeat.rate or heartbeat.rate < 0 or heartbeat.done > heartbeat.total:
         return None
     others = max(heartbeat.blocks - heartbeat.blocks_done - 1, 0)
-    return (heartbeat.total - heartbeat.done + others * heartbeat.total) / heartbeat.rate
+    left = (heartbeat.total - heartbeat.done + others * heartbeat.total) / heartbeat.rate
+    return left if left < _ENDLESS_SECONDS else None
 
 
 def duration(seconds: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from misstep.artifacts import paths
 from misstep.artifacts.manifest import Manifest, committed_keys, read_manifest, read_own
 from misstep.artifacts.progress import Heartbeat, read_progress
-from misstep.artifacts.store import Store
+from misstep.artifacts.store import Readable
 from misstep.errors import MisstepError
 from misstep.plan.frozen import FrozenStage
 
@@ -19,7 +19,7 @@ _AT_ONCE = 16
 class StoreWatch:
     """Methods raise BadInput where the store cannot be used, and another MisstepError where a later try may succeed."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Readable) -> None:
         self._store = store
 
     def committed(self, key: str) -> bool:
@@ -47,9 +47,10 @@ class StoreWatch:
             for _ in pool.map(lambda stage: read_own(self._store, stage), [s for s in stages if s.key in committed]):
                 pass
 
-    def heartbeats(self, key: str) -> list[Heartbeat]:
-        """Return how far a stage's shards are; nothing where the store does not answer, for they are only shown."""
+    def heartbeats(self, key: str, shards: int | None = None, since: float = 0.0) -> list[Heartbeat]:
+        """Return how far a stage's shards are (``read_progress``); nothing where the store does not answer, for they
+        are only shown."""
         try:
-            return read_progress(self._store, key)
+            return read_progress(self._store, key, shards, since)
         except MisstepError:
             return []

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+_MOST = 1 << 24
+"""Of any dimension."""
 _BIASED_QKV = ("qwen2",)
 """Model types whose query, key and value projections have a bias, whatever the configuration says."""
 _GATED = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2")
@@ -49,9 +51,22 @@ def architecture_from(name: str, config: Mapping[str, Any]) -> Architecture | No
 
     Exact for Llama, Mistral, Qwen2 and Qwen3 and for GPT-2; other types are counted as Llama, and say so in `counted`.
     """
-    config = {**config, **config.get("text_config", {})}
-    if "n_embd" in config:
-        return _gpt2(name, config)
+    inner = config.get("text_config")
+    config = {**config, **(inner if isinstance(inner, Mapping) else {})}
+    try:
+        found = _gpt2(name, config) if "n_embd" in config else _llama_like(name, config)
+    except (TypeError, ValueError, ArithmeticError):  # no numbers, or a division by none
+        return None
+    return found if found is not None and _is_possible(found) else None
+
+
+def _is_possible(found: Architecture) -> bool:
+    """Return whether there could be such a model: what is counted with these numbers stays finite."""
+    sizes = (found.layers, found.hidden, found.intermediate, found.heads, found.kv_heads, found.head_dim)
+    return all(0 < size <= _MOST for size in (*sizes, found.vocabulary)) and 0 <= found.context <= 1 << 40
+
+
+def _llama_like(name: str, config: Mapping[str, Any]) -> Architecture | None:
     try:
         layers, hidden, heads = (
             int(config[field]) for field in ("num_hidden_layers", "hidden_size", "num_attention_heads")

@@ -1,0 +1,48 @@
+"""The accuracies that stand in a report, as strict types and against the plan. Pure.
+
+A manifest in a store is somebody's text: what it says of arms and sizes becomes labels of metrics, which one odd value
+would break for everyone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from misstep.plan.frozen import FrozenStage
+from misstep.plan.params import ReportParams
+
+Accuracies = Mapping[tuple[str, str], float]
+"""Arm and size -> accuracy, from 0 to 1."""
+
+
+class _Cell(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+    arm: str
+    size: str
+    accuracy: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+def points_of(report: FrozenStage) -> frozenset[tuple[str, str]]:
+    """Return arm and size of each cell that a plan's report can have."""
+    try:
+        params = ReportParams.model_validate(report.params)
+    except ValidationError:  # the plan of an earlier version
+        return frozenset()
+    return frozenset((point.arm, str(point.size)) for point in params.grid)
+
+
+def accuracies_of(summary: Mapping[str, Any], points: frozenset[tuple[str, str]]) -> Accuracies:
+    """Read a report's summary. What is no cell of the plan, or given twice, is left out: nobody's series."""
+    cells = summary.get("cells")
+    found: dict[tuple[str, str], float] = {}
+    for each in cells if isinstance(cells, list) else ():
+        try:
+            cell = _Cell.model_validate(each)
+        except ValidationError:
+            continue
+        if (cell.arm, cell.size) in points:
+            found.setdefault((cell.arm, cell.size), cell.accuracy)
+    return found
