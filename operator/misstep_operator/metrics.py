@@ -44,6 +44,10 @@ class _Last:
     accuracies: Mapping[tuple[str, str], float]
 
 
+def _none_at_work() -> tuple[float, float]:
+    return 0.0, 0.0
+
+
 class Metrics:
     """All metrics of one operator, in a registry of their own."""
 
@@ -63,7 +67,7 @@ class Metrics:
             "1 while this operator is the one that works; a standby has 0, and no series of Experiments.",
             registry=self.registry,
         )
-        self.ages: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)
+        self.ages: Callable[[], tuple[float, float]] = _none_at_work
         """Returns the age of the oldest pass at work, and of the oldest request for one, in seconds."""
         build = Gauge("misstep_build_info", "1, with the operator's version.", ["version"], registry=self.registry)
         build.labels(misstep.__version__).set(1)
@@ -106,8 +110,9 @@ class Metrics:
         self._accounts.forget(namespace, name)
 
     def stand_by(self) -> None:
-        """Drop all Experiments: another operator tells of them from now on."""
+        """Drop all Experiments and passes: another operator tells of them from now on."""
         self.leader.set(0)
+        self.ages = _none_at_work
         for experiment in self.known():
             self.forget(*experiment)
 
