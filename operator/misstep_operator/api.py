@@ -6,6 +6,7 @@ operator reads only a few fields.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -76,6 +77,7 @@ class Api:
             async with await self._open("GET", path, None, query, JSON, _LIST) as answer:
                 async for found in ijson.items_async(answer.content, "items.item", use_float=True):
                     yield found
+                    await asyncio.sleep(0)  # a long list may be there at once, and the Lease must be renewed meanwhile
 
     async def events(self, path: str, query: Query, seconds: int) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """Watch: yield the type of each event and its object, until the API server ends it after so many seconds.

@@ -61,7 +61,8 @@ def test_the_leader_is_killed_at_random_moments(pair: Operating, undisturbed: Un
         assert pair.status("leader-killed").get("state") != "Succeeded", "too early: it has ended already"
         end_leader(pair, signal.SIGKILL)
         took.append(takeover(pair))
-        pair.start_operator(MISSTEP_LEASE=LEASE)
+        standby = pair.start_operator(MISSTEP_LEASE=LEASE).pid
+        eventually(lambda pid=standby: pair.healthy(pid), 60)  # type: ignore[misc]
     print(f"{moments} takeovers: {min(took):.1f} to {max(took):.1f} s after the kill")
     pair.wait_for_state("leader-killed", "Succeeded", 900)
     assert_same(pair, undisturbed, document)
