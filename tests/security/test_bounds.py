@@ -12,6 +12,7 @@ import re
 import resource
 import time
 import zlib
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -34,11 +35,13 @@ from tests.security import hostile_stores as h
 SOON = Limits(seconds=1.5)
 
 
-@pytest.fixture(autouse=True)
-def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    servers.credentials(monkeypatch)
-    with h.serving(h.nothing) as good:  # what botocore loads once is no part of what is measured
-        assert Stores(h.listing(h.entry(good.endpoint))).look(h.plan_at(h.at(good.endpoint)), ()).seen
+@pytest.fixture(autouse=True, scope="module")
+def _credentials() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        servers.credentials(patch)
+        with h.serving(h.nothing) as good:  # what botocore loads once is no part of what is measured
+            assert Stores(h.listing(h.entry(good.endpoint))).look(h.plan_at(h.at(good.endpoint)), ()).seen
+        yield
 
 
 def peak_mib() -> int:
@@ -142,7 +145,7 @@ def test_thousands_of_objects_beside_heartbeats_are_not_read(monkeypatch: pytest
         {"detail": [[[]]]},
         {"done": "[" * 10_000},
     ],
-    ids=str,
+    ids=lambda each: str(each)[:40],
 )
 def test_a_heartbeat_with_odd_numbers_is_left_out(change: dict[str, Any], tmp_path: Any) -> None:
     """Each of these ended a pass in an error, at every look."""
@@ -184,7 +187,7 @@ def read_beat(beat: dict[str, Any]) -> Any:
         {"n_embd": 8, "n_layer": 1, "n_head": 0, "n_positions": 5},
         {"max_position_embeddings": 1e308},
     ],
-    ids=str,
+    ids=lambda each: str(each)[:40],
 )
 def test_a_config_with_odd_numbers_is_of_no_known_shape(config: dict[str, Any]) -> None:
     """Somebody's ``config.json`` ended each pass in an error, or planned with numbers without end."""
@@ -200,7 +203,7 @@ def test_a_config_with_odd_numbers_is_of_no_known_shape(config: dict[str, Any]) 
     assert found is None or config == {"text_config": [1]}
 
 
-@pytest.mark.parametrize("correct", [600, -1, 10**400, True, 0.5, None])
+@pytest.mark.parametrize("correct", [600, -1, 10**400, True, 0.5, None], ids=lambda n: str(n)[:9])
 def test_a_policys_odd_counts_warn_of_nothing(correct: object) -> None:
     """More right answers than problems: the square root of a negative number."""
     counts = {"train_problems": 500, "train_correct": correct, "validation_problems": 500, "validation_correct": 1}
