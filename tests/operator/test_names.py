@@ -32,7 +32,7 @@ def check_names_of_jobs(document: dict[str, Any]) -> None:
     labels = set()
     for stage in made.stages:
         job = make_job(view, stage, experiment.spec.cluster.attempts, experiment.spec.cluster, [], SETTINGS, {})
-        objects = [job, job["spec"]["template"], make_service(view, stage, 100)]
+        objects = [job, job["spec"]["template"], make_service(view, stage)]
         for each in filter(None, objects):
             assert all(VALUE.fullmatch(value) for value in each["metadata"].get("labels", {}).values())
         assert HOST.fullmatch(f"{job['metadata']['name']}-{stage.shards - 1}")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from misstep_operator.observed import JobState
+from misstep_operator.observed import JobState, Taken
 from misstep_operator.reconcile import Decision
 from misstep_operator.stages import FAIL_JOB
 from tests.operator.world import World, small_plan
@@ -91,7 +91,7 @@ def test_an_eviction_is_remembered_when_its_job_is_gone() -> None:
     world = training(retries=0, attempts=1)
     (first,) = world.active()
     world.evict(first)
-    world.taken = {world.jobs[first].key: "other/e"}
+    world.taken = {world.jobs[first].key: Taken("other/e", 3600.0)}
     world.settle()
     assert world.status["state"] == "Waiting"
     world.remove(first)
