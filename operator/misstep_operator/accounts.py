@@ -101,7 +101,7 @@ class Accounts:
         stages = seen.plan.by_key if isinstance(seen.plan, Plan) else {}
         self._count_ends(book, view, seen)
         self._count_gpus(book, seen, stages)
-        for job in seen.jobs:
+        for job in filter(_is_known, seen.jobs):
             if job.running_since is not None and job.name not in book.started:
                 book.started.add(job.name)
                 self._count_gap(book, job, seen, stages.get(job.key))
@@ -118,7 +118,7 @@ class Accounts:
 
     def _count_ends(self, book: _Book, view: ExperimentView, seen: Observed) -> None:
         before = {entry.get("key"): entry for entry in view.entries("stages")}
-        for job in seen.jobs:
+        for job in filter(_is_known, seen.jobs):
             if job.state is JobState.COMPLETE:
                 book.success = max(book.success, job.ended or 0.0)
             if job.alive:
@@ -130,13 +130,13 @@ class Accounts:
                 continue
             book.ended.add(job.name)
             if job.state is JobState.FAILED:
-                self._failures.labels(_kind(job.key), job.reason).inc()
+                self._failures.labels(_kind(job.key), job.reason if job.reason in _REASONS else "Other").inc()
             elif job.started is not None and job.ended is not None:
                 self._seconds.labels(_kind(job.key)).observe(job.ended - job.started)
 
     def _count_gpus(self, book: _Book, seen: Observed, stages: Mapping[str, FrozenStage]) -> None:
         """Add what was held since the last pass; of a Job that is gone nobody knows for how long."""
-        for job in seen.jobs:
+        for job in filter(_is_known, seen.jobs):
             held = book.gpus.get(job.name, 0)
             if held:
                 until = seen.now if job.ended is None else min(job.ended, seen.now)
@@ -161,3 +161,8 @@ def _is_running(entry: Mapping[str, Any], attempt: int) -> bool:
 
 def _kind(key: str) -> str:
     return key.rpartition("-")[0]
+
+
+def _is_known(job: JobView) -> bool:
+    """Return whether a Job can be of a stage: labels are anyone's who may make Jobs, and each kind is a series."""
+    return _kind(job.key) in set(StageKind)

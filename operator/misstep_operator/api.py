@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,8 @@ from aiohttp import ClientTimeout
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import load_incluster_config, load_kube_config
 
+_MOST_LINE_BYTES = 16 << 20
+"""Ten times the largest object that etcd takes, for JSON may escape each of its bytes."""
 _CONNECT_SECONDS, _SILENT_SECONDS = 10.0, 30.0
 _CALL = ClientTimeout(total=60.0, sock_connect=_CONNECT_SECONDS, sock_read=_SILENT_SECONDS)
 _LIST = ClientTimeout(total=300.0, sock_connect=_CONNECT_SECONDS, sock_read=_SILENT_SECONDS)
@@ -71,7 +73,7 @@ class Api:
                 found: dict[str, Any] = json.loads(await answer.read())
         return found
 
-    async def items(self, path: str, query: Query | None = None) -> AsyncIterator[dict[str, Any]]:
+    async def items(self, path: str, query: Query | None = None) -> AsyncGenerator[dict[str, Any]]:
         """List objects, one after the other, as the answer comes in: it is never held as a whole."""
         with _our_errors():
             async with await self._open("GET", path, None, query, JSON, _LIST) as answer:
@@ -88,7 +90,7 @@ class Api:
         silent = ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=seconds + _SILENT_SECONDS)
         with _our_errors():
             async with await self._open("GET", path, None, more, JSON, silent) as answer:
-                async for line in answer.content:
+                async for line in _lines(answer.content):
                     event = json.loads(line)
                     if event["type"] == "ERROR":
                         raise _refusal(int(event["object"].get("code") or 0), event["object"])
@@ -162,3 +164,18 @@ def _our_errors() -> Iterator[None]:
 
 def _text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
+
+
+async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Split a stream into lines. One that is too long is left out: who makes such an object must not end the watch of
+    all others, which aiohttp's own bound of a line would."""
+    line, kept = bytearray(), True
+    async for chunk in stream.iter_any():
+        *whole, rest = chunk.split(b"\n")
+        for part in whole:
+            if kept and len(line) + len(part) <= _MOST_LINE_BYTES:
+                yield bytes(line + part)
+            line, kept = bytearray(), True
+        line += rest if kept else b""
+        if len(line) > _MOST_LINE_BYTES:
+            line, kept = bytearray(), False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ import structlog
 
 from misstep.errors import MisstepError
 from misstep_operator import observed as o
+from misstep_operator import trimmed
 from misstep_operator.api import JSON_PATCH, Api, ApiError, Away, Query
 
 _log = structlog.get_logger(__name__)
@@ -59,13 +61,20 @@ class Cluster:
         return await self._get(_EXPERIMENT, namespace, name)
 
     async def jobs(self, namespace: str, experiment: str) -> list[dict[str, Any]]:
-        """List an Experiment's Jobs."""
-        return [job async for job in self._api.items(_path(_JOB, namespace), _labelled(_children(experiment)))]
+        """List an Experiment's Jobs, as far as they are read. Raises MisstepError where there are far too many."""
+        found: list[dict[str, Any]] = []
+        async for job in self._api.items(_path(_JOB, namespace), _labelled(_children(experiment))):
+            if len(found) == trimmed.MOST_JOBS:
+                problem = f"more than {trimmed.MOST_JOBS} Jobs have the labels of Experiment {experiment}"
+                raise MisstepError(f"{problem}: delete those that are over (`kubectl delete jobs -l ...`)")
+            found.append(trimmed.trim_job(job))
+        return found
 
     async def pods(self, namespace: str, experiment: str) -> list[dict[str, Any]]:
-        """List those of an Experiment's pods that have not succeeded."""
+        """List those of an Experiment's pods that have not succeeded, as far as they are read."""
         query = {**_labelled(_children(experiment)), "fieldSelector": "status.phase!=Succeeded"}
-        return [pod async for pod in self._api.items(_path(_POD, namespace), query)]
+        found = self._api.items(_path(_POD, namespace), query)
+        return [trimmed.trim_pod(pod) async for pod in _first(found, trimmed.MOST_PODS)]
 
     async def jobs_for(self, keys: Sequence[str], storage: str, within: str | None = None) -> list[dict[str, Any]]:
         """List all Jobs of one namespace, or of all watched ones, that compute one of the keys in a store.
@@ -73,21 +82,26 @@ class Cluster:
         A namespace where that is forbidden, as in one that is gone with its Role, is passed over.
         """
         query = {"labelSelector": f"{o.KEY_LABEL} in ({','.join(keys)}),{o.STORAGE_LABEL}={storage}"}
-        found = []
+        found: list[dict[str, Any]] = []
         for namespace in self.namespaces if within is None else (within,):
+            jobs = _first(self._api.items(_path(_JOB, namespace), query), trimmed.MOST_OF_OTHERS)
             try:
-                found += [job async for job in self._api.items(_path(_JOB, namespace), query)]
+                found += [trimmed.trim_job(job) async for job in jobs]
             except ApiError as error:
                 if error.code != _FORBIDDEN:
                     raise
         return found
 
-    async def complaints(self, namespace: str) -> dict[str, str]:
-        """Return the last complaint in the events of each Job that has one: a quota, an admission policy."""
+    async def complaints(self, namespace: str, names: Collection[str]) -> dict[str, str]:
+        """Return the last complaint in the events of each of some Jobs that has one: a quota, an admission policy."""
         query = {"fieldSelector": "involvedObject.kind=Job,type=Warning"}
-        found = [event async for event in self._api.items(_path(_EVENT, namespace), query)]
-        found.sort(key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
-        return {str(event["involvedObject"].get("name")): str(event.get("message") or "") for event in found}
+        last: dict[str, tuple[str, str]] = {}
+        async for event in _first(self._api.items(_path(_EVENT, namespace), query), trimmed.MOST_EVENTS):
+            name = str(event["involvedObject"].get("name"))
+            if name in names:
+                when = str(event.get("lastTimestamp") or event.get("eventTime") or "")
+                last[name] = max(last.get(name, ("", "")), (when, trimmed.cut(str(event.get("message") or ""))))
+        return {name: message for name, (_, message) in last.items()}
 
     async def config_map(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Read a ConfigMap; None where there is none."""
@@ -190,3 +204,14 @@ def _labelled(labels: Mapping[str, str]) -> Query:
 
 def _since(version: str) -> Query:
     return {"resourceVersion": version} if version else {}
+
+
+async def _first(items: AsyncGenerator[dict[str, Any]], count: int) -> AsyncIterator[dict[str, Any]]:
+    """Yield the first objects of a list, and read no more of it."""
+    left = count
+    async with aclosing(items) as found:
+        async for item in found:
+            if left == 0:
+                return
+            left -= 1
+            yield item

@@ -63,6 +63,7 @@ STATUS: dict[str, Any] = {
         "planDigest": _text(
             "sha256 of the plan of this generation, which a ConfigMap keeps; a plan with another one is not taken."
         ),
+        "store": _text("A hash of the place that the states of stages are about."),
         "report": _text("Where the report lies once it is made."),
         "conditions": {
             "type": "array",

@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 AT_ONCE = 16
 """Passes, of which one namespace has half at most (``workqueue.py``)."""
 OLDEST_PASS_SECONDS = 600.0
-"""After which a pass is taken to hang: a look at a store ends after half a minute, and an API call likewise."""
+"""After which a pass is taken to hang: looks at stores and API calls end after half a minute."""
 _STALLED_RESYNCS = 6
 _LEAST_STALL_SECONDS = 60.0
 

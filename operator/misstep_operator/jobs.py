@@ -59,7 +59,7 @@ def make_job(
     """
     name = job_name(experiment.uid, stage.key, attempt)
     own = cluster.pods(stage.kind.value, settings.stage_defaults)
-    labels = {**own.labels, **_labels(experiment, stage), o.ATTEMPT_LABEL: str(attempt)}
+    labels = {**_labels(experiment, stage), o.ATTEMPT_LABEL: str(attempt)}
     whole = _whole_name(stage)
     annotations = {**own.annotations, **whole}
     return {
@@ -81,7 +81,11 @@ def make_job(
             "ttlSecondsAfterFinished": cluster.ttl_seconds_after_finished,
             **({"activeDeadlineSeconds": own.deadline_seconds} if own.deadline_seconds else {}),
             "template": {
-                "metadata": {"labels": labels, **({"annotations": annotations} if annotations else {})},
+                "metadata": {
+                    # None of these on the Job: Kueue and others would take its priority from there.
+                    "labels": {**own.labels, **labels},
+                    **({"annotations": annotations} if annotations else {}),
+                },
                 "spec": pod_spec(name, stage, own, secrets, settings),
             },
         },

@@ -70,17 +70,19 @@ class JobView:
     """How many of its pods run."""
     trouble: Trouble | None = None
     """Of a Job that is active: why a pod of it does not run."""
+    storage: str = ""
+    """The store of its stage, by its label; empty where that is not known."""
     stuck: bool = False
     """It has failed, and never says so itself: the node of one of its pods is gone. To be deleted."""
 
     @property
     def alive(self) -> bool:
-        """Tell whether it has pods, or may yet get some."""
+        """Return whether it has pods, or may yet get some."""
         return self.state in (JobState.ACTIVE, JobState.SUSPENDED, JobState.ENDING)
 
     @property
     def disrupted(self) -> bool:
-        """Tell whether its end counts as no failure."""
+        """Return whether its end counts as no failure."""
         return self.state is JobState.FAILED and self.reason == DISRUPTED
 
 
@@ -136,7 +138,7 @@ class ExperimentView:
 
     @property
     def answered(self) -> bool:
-        """Tell whether its status is about this generation and the last request to try again."""
+        """Return whether its status is about this generation and the last request to try again."""
         current = self.status.get("observedGeneration") == self.generation
         return current and (self.status.get("retry") or "") == self.retry
 

@@ -154,7 +154,7 @@ class Passes:
         found = views.job_views(own, pods, now)
         without = {job["metadata"]["name"] for job in own if views.without_pods(job, pods, now)}
         if without:
-            complaints = await self._cluster.complaints(view.namespace)
+            complaints = await self._cluster.complaints(view.namespace, without)
             found = tuple(_with_trouble(job, complaints) if job.name in without else job for job in found)
         store = StoreView()
         if isinstance(plan, Plan):

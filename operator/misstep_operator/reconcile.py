@@ -17,7 +17,7 @@ from misstep_operator import conditions as say
 from misstep_operator.conditions import Reason
 from misstep_operator.observed import ExperimentView, JobState, JobView, Observed
 from misstep_operator.policy import PolicyViolation
-from misstep_operator.stages import StageState, StageView, view_stages
+from misstep_operator.stages import StageState, StageView, is_elsewhere, view_stages
 from misstep_operator.status import State, finished_status, invalid_status, status_of, waiting_status
 
 
@@ -59,7 +59,11 @@ def reconcile(seen: Observed) -> Decision:
         return _changed(before, _without_plan(seen, seen.plan))
     views = view_stages(seen, seen.plan)
     keys = seen.plan.by_key
-    ends = _ends([job for job in seen.jobs if before.suspend or job.key not in keys or job.stuck])
+    ends = _ends(
+        job
+        for job in seen.jobs
+        if before.suspend or job.key not in keys or job.stuck or is_elsewhere(job, keys[job.key])
+    )
     starts: tuple[Start, ...] = ()
     failed = any(view.state is StageState.FAILED for view in views)
     # Answered first: where no status can be written, nothing could count attempts, and Jobs would follow without end.

@@ -10,6 +10,7 @@ from typing import Any
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.planner import Plan
 from misstep_operator import conditions as say
+from misstep_operator.jobs import storage_id
 from misstep_operator.observed import JobState, JobView, Observed
 from misstep_operator.pods import over_nodes
 
@@ -88,7 +89,9 @@ def _view(
 ) -> StageView:
     together = over_nodes(stage)
     attempt, base, forgiven = _counts(seen, jobs, remembered)
-    last = jobs[-1] if jobs else None
+    elsewhere = [job for job in jobs if is_elsewhere(job, stage)]
+    here = [job for job in jobs if job not in elsewhere]
+    last = here[-1] if here else None
     since = number_of(remembered.get("takenSince"), 1 << 40)
 
     def view(
@@ -96,9 +99,12 @@ def _view(
     ) -> StageView:
         return StageView(stage, state, attempt, base, job, message, since, refused, forgiven)
 
-    if _is_done(seen, stage.key, last, remembered):
+    if _is_done(seen, stage, last, remembered):
         return view(StageState.DONE, last, _warning(seen, stage.key, remembered), since=0)
-    for job in jobs:
+    for job in elsewhere:
+        if job.alive:
+            return view(StageState.ENDING, job)
+    for job in here:
         # What is left of a training that has lost a node can do no more work, and may never end on a node that is gone.
         if job.state is JobState.ENDING and (seen.experiment.suspend or not together):
             return view(StageState.ENDING, job)
@@ -134,11 +140,17 @@ def _counts(seen: Observed, jobs: list[JobView], remembered: Mapping[str, Any]) 
     return attempt, min(attempt, base), min(attempt, forgiven)
 
 
-def _is_done(seen: Observed, key: str, last: JobView | None, remembered: Mapping[str, Any]) -> bool:
+def is_elsewhere(job: JobView, stage: FrozenStage) -> bool:
+    """Return whether a Job computes its stage in another store than the Experiment now names."""
+    return job.storage not in ("", storage_id(stage.storage))
+
+
+def _is_done(seen: Observed, stage: FrozenStage, last: JobView | None, remembered: Mapping[str, Any]) -> bool:
     if seen.store.seen:
-        return key in seen.store.committed
+        return stage.key in seen.store.committed
     complete = last is not None and last.state is JobState.COMPLETE
-    return complete or remembered.get("state") == StageState.DONE
+    same_store = seen.experiment.status.get("store") in (None, storage_id(stage.storage))
+    return complete or (same_store and remembered.get("state") == StageState.DONE)
 
 
 def _warning(seen: Observed, key: str, remembered: Mapping[str, Any]) -> str:

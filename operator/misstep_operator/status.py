@@ -16,6 +16,7 @@ from misstep.plan.planner import Plan
 from misstep.runner.board import duration, seconds_left
 from misstep_operator import conditions as say
 from misstep_operator.conditions import Reason
+from misstep_operator.jobs import storage_id
 from misstep_operator.observed import ExperimentView, JobState, Observed, StoreView
 from misstep_operator.policy import PolicyViolation
 from misstep_operator.stages import FAIL_JOB, StageState, StageView
@@ -165,6 +166,7 @@ def _head(seen: Observed, state: State, why: str) -> dict[str, Any]:
         "state": state.value,
         "why": why,
         "planDigest": seen.plan_digest or seen.experiment.plan_digest or "",
+        **({"store": storage_id(seen.plan.storage)} if isinstance(seen.plan, Plan) else {}),
     }
 
 

@@ -14,6 +14,8 @@ from misstep_operator.observed import ExperimentView, JobState, JobView, Trouble
 from misstep_operator.pods import TRAINING
 
 Object = Mapping[str, Any]
+_LOST_SECONDS = 15.0
+"""How long after its time to end a pod may still be there: clocks differ, and a kubelet under load is late."""
 _PATIENCE_SECONDS = 5.0
 """How long a Job may be without pods before it is asked why."""
 _YOUNG_SECONDS = 60.0
@@ -71,7 +73,7 @@ def job_views(jobs: Iterable[Object], pods: Sequence[Object], now: float = 0.0) 
 
 
 def without_pods(job: Object, pods: Sequence[Object], now: float) -> bool:
-    """Tell whether a Job should have had pods for a while and has none: only its events say why."""
+    """Return whether a Job should have had pods for a while and has none: only its events say why."""
     status, spec = job.get("status") or {}, job.get("spec") or {}
     started = _seconds(status.get("startTime"))
     if spec.get("suspend") or _condition(job, "Complete") or _condition(job, "Failed") or started is None:
@@ -126,12 +128,13 @@ def _job_view(job: Object, pods: list[Object], now: float) -> JobView | None:
         running_since=min(_starts(pods), default=None),
         running=status.get("ready") or 0,
         trouble=next((found for pod in pods if (found := _trouble(pod))), None) if state is JobState.ACTIVE else None,
+        storage=marks.get(o.STORAGE_LABEL, ""),
         stuck=stuck,
     )
 
 
 def _together(job: Object) -> bool:
-    """Tell whether its pods are the nodes of one training; also of a Job that an earlier version made."""
+    """Return whether its pods are the nodes of one training; also of a Job that an earlier version made."""
     several = ((job.get("spec") or {}).get("completions") or 1) > 1
     return several and labels(job).get(o.COMPONENT_LABEL) in {kind.value for kind in TRAINING}
 
@@ -147,11 +150,11 @@ def _failed(job: Object, together: bool) -> Object | None:
 
 
 def _lost(pod: Object, now: float) -> bool:
-    """Tell whether a pod should have ended a while ago: nobody is there to end it, or to say that it has."""
+    """Return whether a pod should have ended a while ago: nobody is there to end it, or to say that it has."""
     if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
         return False
     until = _seconds(pod["metadata"].get("deletionTimestamp"))  # its time to end included
-    return until is not None and now - until > _PATIENCE_SECONDS
+    return until is not None and now - until > _LOST_SECONDS
 
 
 def _why_together(reason: str, message: str, pods: list[Object]) -> str:

@@ -6,9 +6,11 @@ import json
 import re
 from typing import Any
 
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff\u061c\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 """Control characters (C0 and C1), which HTML forbids and terminals obey, and marks that turn the direction of the text
-that follows. Tabs and newlines are none of them."""
+that follows or begin a line that no file has. Tabs and newlines are none of them."""
 
 
 def printable(text: object) -> str:

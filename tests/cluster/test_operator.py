@@ -15,6 +15,7 @@ import pytest
 from benchmarks.operating import requests_of_operator
 
 from misstep.plan.frozen import Storage
+from misstep_operator.pods import service_name
 from tests.artifacts import servers
 from tests.cluster.api import leases
 from tests.cluster.operating import LEASE, OPERATOR_ACCOUNT, SYSTEM, Operating, operating, operator_rules
@@ -191,7 +192,7 @@ def test_a_training_over_nodes_has_a_service_by_which_they_meet(world: Operating
     world.wait("nodes", "training", lambda found: "sft-d32-s12" in found.get("stage", ""), 120)
     (job,) = [body for body in world.jobs("nodes").values() if stage_of(body) == "sft-d32-s12"]
     assert job["spec"]["completions"] == 2
-    service = json.loads(world.kubectl("get", "service", job["metadata"]["name"], "-ojson"))
+    service = json.loads(world.kubectl("get", "service", service_name(job["metadata"]["name"]), "-ojson"))
     assert service["spec"]["clusterIP"] == "None"
     world.kubectl("delete", "experiment", "nodes")
 

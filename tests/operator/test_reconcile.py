@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from misstep.artifacts.progress import Heartbeat
 from misstep.errors import BadInput, MisstepError
+from misstep.plan.frozen import Storage
 from misstep.plan.kept import PlanUnreadable
+from misstep.plan.planner import Plan
+from misstep_operator.jobs import storage_id
 from misstep_operator.observed import JobState, JobView, StoreView, Taken, Trouble
 from misstep_operator.pods import over_nodes
 from misstep_operator.reconcile import Decision, reconcile
@@ -430,3 +433,28 @@ def test_jobs_that_are_not_ours_by_key_are_left_alone_once_they_have_ended() -> 
     world = World()
     world.jobs["old"] = JobView("old", "sft-0", "sft", 1, JobState.COMPLETE)
     assert world.step().ends == ()
+
+
+@pytest.mark.parametrize("unlisted", ["", "not in the list"])
+def test_an_edit_of_the_store_does_all_of_it_in_the_new_one(unlisted: str) -> None:
+    """Keys hold no store: what is done in the old place, or runs for it, says nothing of the new one."""
+    world = World(store_unlisted=unlisted)
+    world.step()
+    (first,) = world.active()
+    old = storage_id(world.plan.storage)
+    world.jobs[first] = replace(world.jobs[first], storage=old)
+    moved = Storage(uri="s3://bucket/elsewhere")
+    stages = tuple(stage.model_copy(update={"storage": moved}) for stage in world.plan.stages)
+    world.plan, world.generation = Plan(experiment=PLAN.experiment, stages=stages), 2
+    assert world.step().ends == (first,)
+    assert world.jobs[first].key not in {job.key for job in world.jobs.values() if job.state is JobState.ACTIVE}
+    world.remove(first)
+    assert [start.attempt for start in world.step().starts] == [2]
+    assert world.run_to_the_end() == "Succeeded"
+    world.committed.clear()
+    world.plan, world.generation = PLAN, 3
+    for name in world.jobs:
+        world.jobs[name] = replace(world.jobs[name], storage=storage_id(moved))
+    world.step()
+    assert world.status["state"] != "Succeeded"
+    assert world.status["done"] == 0

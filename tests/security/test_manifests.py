@@ -210,3 +210,33 @@ def test_a_description_proves_its_own_key_alone(
     # 1 and 1.0 are equal to Python, and not the same to a key.
     same = json.dumps(other, sort_keys=True) == json.dumps(params, sort_keys=True)
     assert is_of_its_key(manifest.model_copy(update={"params": other})) == same
+
+
+def test_a_manifest_with_nan_is_foreign_and_can_be_taken_away(store: Store) -> None:
+    """No key is made from NaN: who plants it would end every reader of the store with a crash."""
+    key = next(stage.key for stage in PLAN.stages if stage.kind is StageKind.SFT)
+    plant(store, key, params={"x": float("nan")})
+    assert b"NaN" in store.get(paths.manifest(key))
+    with pytest.raises(m.Foreign):
+        m.read_manifest(store, key)
+    assert repair(store, key).damaged
+    assert not list(store.list(""))
+
+
+def test_a_foreign_artifact_goes_whole_whatever_its_objects_are_called(store: Store, tmp_path: Path) -> None:
+    """An odd name would stop the repair behind the manifest, and keep the attacker's receipts for the next run."""
+    key = next(stage.key for stage in PLAN.stages if stage.kind is StageKind.SFT)
+    plant(store, key)
+    odd = tmp_path / "store" / key / "a\\b"
+    odd.write_bytes(b"{}")
+    store.put(paths.receipt(key, 0, 1), b"{}")
+    assert repair(store, key).damaged
+    assert not odd.exists()
+    assert not list(store.list(""))
+
+
+def test_a_receipt_under_another_blocks_name_is_damage(store: Store) -> None:
+    """It would end each try to put the manifest together, unseen by the repair."""
+    key = next(stage.key for stage in PLAN.stages if stage.kind is StageKind.SFT)
+    store.put(paths.receipt(key, 0, 1), m.Receipt(block=7, blocks=9, parts=(), seconds=1.0).encode())
+    assert list(find_damage(store, key)) == [paths.receipt(key, 0, 1)]

@@ -95,15 +95,27 @@ def test_a_variable_holds_no_other_ones_value() -> None:
     assert expand(given["HTTPS_PROXY"], given) == "http://$(HF_TOKEN)@evil:1"
 
 
+def test_labels_of_pods_are_none_of_their_jobs() -> None:
+    """Kueue takes a Job's priority from its label, which the policy judges in the Experiment's own labels alone."""
+    mine = {"kueue.x-k8s.io/priority-class": "above-all", "kueue.x-k8s.io/queue-name": "theirs"}
+    made = document(Case("", pods(labels=mine)))
+    assert judged(Case("", pods(labels=mine))) == []
+    job = job_of(made)
+    assert mine.items() <= job["spec"]["template"]["metadata"]["labels"].items()
+    assert not mine.keys() & job["metadata"]["labels"].keys()
+
+
 def container_of(body: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = job_of(body)["spec"]["template"]["spec"]["containers"][0]
+    return found
+
+
+def job_of(body: dict[str, Any]) -> dict[str, Any]:
     experiment = freeze.parse(body)
     body["metadata"] |= {"uid": "u", "generation": 1}
     settings = Settings(images=dict.fromkeys(SERVICES.values(), "i"))
-    job = make_job(
-        views.experiment_view(body), PLAN.stages[0], 1, experiment.spec.cluster, experiment.spec.secrets, settings, {}
-    )
-    found: dict[str, Any] = job["spec"]["template"]["spec"]["containers"][0]
-    return found
+    view = views.experiment_view(body)
+    return make_job(view, PLAN.stages[0], 1, experiment.spec.cluster, experiment.spec.secrets, settings, {})
 
 
 def test_the_administrators_own_settings_are_not_judged() -> None:

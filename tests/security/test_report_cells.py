@@ -17,7 +17,7 @@ from misstep.artifacts import paths
 from misstep.artifacts.store import open_store
 from misstep_operator.cells import accuracies_of, points_of
 from misstep_operator.metrics import Metrics
-from misstep_operator.observed import ExperimentView, Observed
+from misstep_operator.observed import ExperimentView, JobState, JobView, Observed
 from misstep_operator.reconcile import reconcile
 from misstep_operator.storeview import Stores
 from tests.artifacts import servers
@@ -157,3 +157,18 @@ def test_one_state_and_one_stage_are_one_series_whatever_they_are_called() -> No
     assert scrape(metrics, "misstep_experiments") == {"Unknown": 1.0}
     assert scrape(metrics, "misstep_stage_attempts") == {"e ns sft": 2.0}
     assert scrape(metrics, "misstep_experiment_stages") == {"e ns running": 3.0, "e ns Unknown": 1.0}
+
+
+def test_jobs_with_made_up_labels_and_reasons_make_no_series() -> None:
+    """Whoever may make Jobs chooses their labels: a counter's series stay for as long as the operator runs."""
+    metrics, world = Metrics(), World()
+    for state in (JobState.ACTIVE, JobState.FAILED):
+        made_up = [JobView(f"j{n}", f"kind{n}-0123", "s", 1, state, reason=f"r{n}") for n in range(100)]
+        real = [JobView(f"k{n}", PLAN.stages[0].key, "s", 1, state, reason=f"r{n}") for n in range(100)]
+        seen = replace(world.observe(), jobs=tuple(made_up + real))
+        metrics.saw(seen.experiment, {}, seen)
+    text = generate_latest(metrics.registry).decode()
+    assert "kind7" not in text
+    assert "r7" not in text
+    counted = next(line for line in text.splitlines() if 'reason="Other"' in line)
+    assert counted.endswith(" 100.0")

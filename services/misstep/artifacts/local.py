@@ -85,7 +85,7 @@ class LocalStore:
             return self._at(path).is_file()
 
     def delete(self, path: str) -> None:
-        target = self._at(path)
+        target = self._at(path, listed=True)
         with disk_errors(_FIELD, self.uri):
             try:
                 target.unlink()
@@ -102,12 +102,18 @@ class LocalStore:
     def local_path(self, path: str) -> Path | None:
         return self._at(path)
 
-    def _at(self, path: str) -> Path:
+    def _at(self, path: str, listed: bool = False) -> Path:
         """Return where an object lies. Raises BadInput where a link is in the way: whoever may write the store could
-        lead reads, writes and deletes out of it, with the rights of whoever follows."""
-        target = self.root
+        lead reads, writes and deletes out of it, with the rights of whoever follows.
+
+        Args:
+            listed: take any name that a file may have, also one that no stage could have written.
+        """
+        target, parts = self.root, path.split("/")
+        if not listed or {"", ".", ".."} & set(parts) or "\0" in path:
+            check_path(path)
         with disk_errors(_FIELD, self.uri):
-            for part in check_path(path).split("/"):
+            for part in parts:
                 target /= part
                 if target.is_symlink():
                     fix = "This is a link, and none is followed inside a store. Look who made it, then remove it."

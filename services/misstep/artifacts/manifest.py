@@ -213,8 +213,12 @@ def finished_blocks(store: Store, key: str) -> dict[int, set[int]]:
 
 
 def read_receipt(store: Store, key: str, block: int, blocks: int) -> Receipt | None:
-    """Return a finished block's receipt, or None. Raises Damaged where it does not parse."""
-    return _read(store, paths.receipt(key, block, blocks), Receipt)
+    """Return a finished block's receipt, or None. Raises Damaged where it does not parse, or is another block's."""
+    path = paths.receipt(key, block, blocks)
+    receipt = _read(store, path, Receipt)
+    if receipt is not None and (receipt.block, receipt.blocks) != (block, blocks):
+        raise Damaged(path, f"it is the receipt of block {receipt.block} of {receipt.blocks}")
+    return receipt
 
 
 def put_receipt(store: Store, key: str, receipt: Receipt) -> bool:
@@ -224,7 +228,7 @@ def put_receipt(store: Store, key: str, receipt: Receipt) -> bool:
 
 def assemble(stage: FrozenStage, receipts: Sequence[Receipt]) -> Manifest:
     """Put a manifest together from the receipts of all blocks, in any order. Raises MisstepError where their
-    summaries contradict each other."""
+    parts or summaries contradict each other."""
     ordered = sorted(receipts, key=lambda receipt: receipt.block)
     if [r.block for r in ordered] != list(range(len(ordered))) or any(r.blocks != len(ordered) for r in ordered):
         raise MisstepError(f"{stage.key}: the receipts are not those of all blocks")
@@ -232,23 +236,28 @@ def assemble(stage: FrozenStage, receipts: Sequence[Receipt]) -> Manifest:
     for receipt in ordered:
         for tool, version in receipt.tools.items():
             tools.setdefault(tool, set()).add(version)
-    return Manifest(
-        key=stage.key,
-        kind=stage.kind,
-        name=stage.name,
-        params=stage.params,
-        inputs=stage.inputs,
-        externals={role: external.digest for role, external in stage.externals.items()},
-        tools={tool: ", ".join(sorted(versions)) for tool, versions in sorted(tools.items())},
-        blocks=len(ordered),
-        parts=tuple(part for receipt in ordered for part in receipt.parts),
-        summary=merge([receipt.summary for receipt in ordered]),
-        timings=Timings(
-            seconds=sum(r.seconds for r in ordered),
-            blocks=tuple(r.seconds for r in ordered),
-            peak_memory_mib=max((r.peak_memory_mib for r in ordered if r.peak_memory_mib), default=None),
-        ),
-    )
+    try:
+        return Manifest(
+            key=stage.key,
+            kind=stage.kind,
+            name=stage.name,
+            params=stage.params,
+            inputs=stage.inputs,
+            externals={role: external.digest for role, external in stage.externals.items()},
+            tools={tool: ", ".join(sorted(versions)) for tool, versions in sorted(tools.items())},
+            blocks=len(ordered),
+            parts=tuple(part for receipt in ordered for part in receipt.parts),
+            summary=merge([receipt.summary for receipt in ordered]),
+            timings=Timings(
+                seconds=sum(r.seconds for r in ordered),
+                blocks=tuple(r.seconds for r in ordered),
+                peak_memory_mib=max((r.peak_memory_mib for r in ordered if r.peak_memory_mib), default=None),
+            ),
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+        fix = "`misstep artifacts verify` and `misstep run --repair` look at each."
+        raise MisstepError(f"{stage.key}: the receipts contradict each other: {problem}. {fix}") from error
 
 
 def commit(store: Store, stage: FrozenStage, blocks: int) -> Manifest:

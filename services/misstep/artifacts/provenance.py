@@ -28,7 +28,10 @@ def is_of_its_key(manifest: Manifest) -> bool:
     first = RESULT_VERSION[manifest.kind]
     versions = (first, *(version for version in range(1, _LATEST + 1) if version != first))
     said = manifest.params, manifest.inputs, manifest.externals
-    return any(key_of(manifest.kind, version, *said) == manifest.key for version in versions)
+    try:
+        return any(key_of(manifest.kind, version, *said) == manifest.key for version in versions)
+    except ValueError:  # NaN or an infinite number, which no key is made from
+        return False
 
 
 def differences(stage: FrozenStage, manifest: Manifest) -> list[str]:

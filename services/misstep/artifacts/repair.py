@@ -27,12 +27,12 @@ def repair(store: Store, key: str) -> Repaired:
     """Remove damaged parts of an artifact with the receipts and the manifest that list them.
 
     Undamaged blocks keep their receipts, so the next run of the stage computes the others alone. An artifact without
-    damage, finished or not, is left untouched. Of one whose manifest is not of the stage that the key names, all goes:
-    who wrote that may have written the rest. Receipts go first, then the manifest, then the parts: ended in between
-    and called again, it finds the rest.
+    damage, finished or not, is left untouched. Receipts go first, then the manifest, then the parts. Of an artifact
+    whose manifest is not of the stage that the key names, all goes, for who wrote that may have written the rest, and
+    the manifest goes last: ended in between and called again, it finds what is left.
     """
     check = _Check(store, key)
-    for path in (*check.receipts, *check.manifests, *check.problems, *check.rest):
+    for path in check.foreign or (*check.receipts, *check.manifests, *check.problems):
         store.delete(path)
     return Repaired(check.problems, tuple(sorted(check.blocks)))
 
@@ -45,11 +45,11 @@ class _Check:
         self.receipts: list[str] = []
         """Receipts to remove."""
         self.manifests: list[str] = []
-        self.rest: list[str] = []
-        """What else to remove."""
+        self.foreign: list[str] = []
+        """All objects of an artifact that is not the key's, in the order in which they are to be removed."""
         self._checked: dict[str, bool] = {}
         self._check_manifest()
-        if self.rest:
+        if self.foreign:
             return
         for blocks, finished in sorted(finished_blocks(store, key).items()):
             for block in sorted(finished):
@@ -62,7 +62,8 @@ class _Check:
             self.problems[error.field] = str(error.value)
             self.manifests.append(error.field)
             if isinstance(error, Foreign):
-                self.rest = [entry.path for entry in self._store.list(f"{self._key}/")]
+                found = (entry.path for entry in self._store.list(f"{self._key}/"))
+                self.foreign = sorted(found, key=paths.manifest(self._key).__eq__)
             return
         bad = [part.block for part in manifest.parts if not self._sound(part)] if manifest is not None else []
         if bad:

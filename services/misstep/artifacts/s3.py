@@ -20,6 +20,7 @@ from misstep.artifacts.local import save_stream
 from misstep.artifacts.s3_client import make_client
 from misstep.artifacts.s3_errors import (
     MISSING,
+    Refused,
     code_of,
     endpoint_of,
     note_accepted,
@@ -42,6 +43,10 @@ _NO_CONDITIONS = (
     "block or stage, the later would replace what others already read, and finished work would be lost. Use a server "
     "that heeds it (AWS, MinIO, Ceph from 19 and versitygw do)."
 )
+_REFUSES_ALL = (
+    "The server refuses every object that is written with If-None-Match, also one that is not there: no stage could "
+    "write its result. Use a server that heeds it (AWS, MinIO, Ceph from 19 and versitygw do)."
+)
 _BROKEN_STREAM = (aws.HTTPClientError, aws.IncompleteReadError)
 
 
@@ -54,7 +59,7 @@ class S3Store:
             20 where nothing answers.
     """
 
-    def __init__(self, storage: Storage, patient: bool = True) -> None:
+    def __init__(self, storage: Storage, patient: bool = True, accepted: bool = False) -> None:
         bucket, _, prefix = storage.uri.removeprefix("s3://").partition("/")
         if not bucket:
             raise BadInput("spec.storage.uri", storage.uri, "Write s3://bucket/prefix.")
@@ -66,6 +71,8 @@ class S3Store:
             storage, attempts=tries, connect_timeout=connect, read_timeout=read, patient=patient
         )
         self._client.meta.events.register("after-call.s3", self._note_accepted)
+        if accepted:
+            note_accepted(storage)
 
     @property
     def uri(self) -> str:
@@ -84,7 +91,7 @@ class S3Store:
                 _check_is_listing(page)
                 if write:
                     self._check_writes(client)
-        except BadInput:
+        except (BadInput, Refused):
             raise
         except MisstepError as error:
             fix = "Is the server up, and are host and port right?"
@@ -107,6 +114,14 @@ class S3Store:
         try:
             if created(b"second"):
                 raise BadInput(*endpoint_of(self._storage), _NO_CONDITIONS)
+            try:
+                kept = client.get_object(**target)["Body"].read() == b"first"
+            except aws.ClientError as error:
+                if code_of(error) not in MISSING:
+                    raise
+                kept = False
+            if not kept:
+                raise BadInput(*endpoint_of(self._storage), _REFUSES_ALL)
         finally:
             client.delete_object(**target)
 
@@ -166,7 +181,8 @@ class S3Store:
 
     def delete(self, path: str) -> None:
         with self._errors():
-            self._client.delete_object(Bucket=self._bucket, Key=self._key(path))
+            # Also what no stage could have written under such a name, so that it can be removed.
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + path)
 
     def local_path(self, path: str) -> Path | None:
         return None

@@ -31,6 +31,11 @@ _accepted: dict[tuple[str | None, str], None] = {}
 MISSING = {"NoSuchKey", "NotFound"}
 
 
+class Refused(MisstepError):
+    """Credentials that have expired, or that the store took before and refuses now, or a clock that is wrong: another
+    try, or another machine, may do better."""
+
+
 def note_accepted(storage: Storage) -> None:
     """Note that a store has taken a request of this process."""
     _accepted[storage.endpoint, storage.uri] = None
@@ -110,11 +115,11 @@ def _answered(error: aws.ClientError, storage: Storage, identity: str, accepted:
     if code.startswith("Expired") or code in _OUTDATED:
         # Never bad input: the next pod is given what the Secret or the cloud holds by then.
         fix = "Whoever gave them must renew them; a new process reads them anew."
-        return MisstepError(f"credentials for S3: those of {identity} have expired ({code}). {fix}")
+        return Refused(f"credentials for S3: those of {identity} have expired ({code}). {fix}")
     refused = code in _CREDENTIALS or code in _DENIED or status_of(error) in (401, 403)
     if refused and accepted and code != "RequestTimeTooSkewed":
         fix = "Were they, or its rights, changed? A new process reads them anew."
-        return MisstepError(
+        return Refused(
             f"credentials for S3: {identity} was accepted before and is refused now ({operation}: {code} {message}). "
             f"{fix} It needs {_RIGHTS}."
         )
@@ -122,7 +127,7 @@ def _answered(error: aws.ClientError, storage: Storage, identity: str, accepted:
         return BadInput("credentials for S3", identity, f"The server refuses them ({code}): set the right ones.")
     if code == "RequestTimeTooSkewed":
         # Not bad input: the next pod may come to a machine whose clock is right.
-        return MisstepError("This machine's clock differs from the S3 server's by many minutes: set it.")
+        return Refused("This machine's clock differs from the S3 server's by many minutes: set it.")
     if code in _DENIED or status_of(error) in (401, 403):
         fix = (
             f"{operation} is denied to {identity} ({code} {message}); allow it {_RIGHTS} (without the last, absent "

@@ -70,7 +70,7 @@ class Store(Readable, Protocol):
     def check(self, write: bool = False) -> None:
         """Touch the store once; with ``write`` create an object twice, which must fail the second time.
 
-        Raises BadInput, naming the field to mend, where it cannot be used; an endpoint that does not answer as it
+        Raises BadInput, naming the field that is wrong, where it cannot be used; an endpoint that does not answer as it
         should counts as wrong here (in a running stage it is an outage and worth a retry).
         """
 
@@ -95,17 +95,19 @@ class Store(Readable, Protocol):
         Raises MissingError."""
 
     def delete(self, path: str) -> None:
-        """Remove an object; nothing happens where there is none."""
+        """Remove an object, whatever its name; nothing happens where there is none."""
 
     def local_path(self, path: str) -> Path | None:
         """Return where the object lies on this machine's disk, or None where it does not; not to be written to."""
 
 
-def open_store(storage: Storage, *, patient: bool = True) -> Store:
+def open_store(storage: Storage, *, patient: bool = True, accepted: bool = False) -> Store:
     """Open the store behind ``file:///folder`` or ``s3://bucket/prefix``; nothing is contacted or created yet.
 
     Args:
         patient: whether to wait long for a server that does not answer (``S3Store``).
+        accepted: whether a server is known to have taken such requests before: then a refusal may pass, and is no bad
+            input.
 
     Raises BadInput for any other URI, and for S3 without credentials or with a malformed endpoint.
     """
@@ -116,7 +118,7 @@ def open_store(storage: Storage, *, patient: bool = True) -> Store:
     if storage.uri.startswith("s3://"):
         from misstep.artifacts.s3 import S3Store
 
-        return S3Store(storage, patient)
+        return S3Store(storage, patient, accepted)
     raise BadInput("spec.storage.uri", storage.uri, "Write file:///folder or s3://bucket/prefix.")
 
 

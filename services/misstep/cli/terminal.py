@@ -44,7 +44,11 @@ def run_and_show(command: Sequence[str]) -> int:
         assert process.stderr is not None
         errors = threading.Thread(target=_pump, args=(process.stderr, sys.stderr), daemon=True)
         errors.start()
-        _pump(process.stdout, sys.stdout)
+        try:
+            _pump(process.stdout, sys.stdout)
+        except BaseException:  # nobody reads any more, as behind `| head`
+            process.terminate()
+            raise
         errors.join()
     return process.returncode
 

@@ -62,7 +62,7 @@ def run_stage(
     if not 0 <= shard < stage.shards:
         raise BadInput("shard", shard, f"Stage {stage.name} has the shards 0 to {stage.shards - 1}.")
     started = time.monotonic()
-    store = open_store(stage.storage)
+    store = _open(stage)
     committed = m.read_own(store, stage)
     blocks_run = 0
     if committed is None:
@@ -100,7 +100,7 @@ def run_rank(stage: FrozenStage, folder: Path, registry: Mapping[StageKind, str]
 
     set_threads(stage.resources.threads)
     join(stage.resources, stage.typed_params())
-    store = open_store(stage.storage)
+    store = open_store(stage.storage, accepted=True)  # by the process that started this one
     scratch = folder if world().local_rank == 0 else folder / f"rank-{world().rank}"
     scratch.mkdir(exist_ok=True)
     progress = _heartbeat(stage, 0)
@@ -120,9 +120,15 @@ def run_rank(stage: FrozenStage, folder: Path, registry: Mapping[StageKind, str]
         context.close()
 
 
+def _open(stage: FrozenStage, patient: bool = True) -> Store:
+    """Open a stage's store. One that waited for others knows that the store took their requests: where it is refused,
+    keys are being exchanged or policies written anew, and its next pod may be taken again."""
+    return open_store(stage.storage, patient=patient, accepted=bool(stage.needs))
+
+
 def _heartbeat(stage: FrozenStage, shard: int, listener: Progress | None = None) -> ProgressWriter:
     """Write heartbeats without patience: work goes on while the store is away."""
-    return ProgressWriter(open_store(stage.storage, patient=False), stage.key, shard, listener)
+    return ProgressWriter(_open(stage, patient=False), stage.key, shard, listener)
 
 
 def _run_together(stage: FrozenStage, node: int, store: Store, scratch: Scratch) -> int:
