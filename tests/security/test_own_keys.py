@@ -139,6 +139,11 @@ def test_options_of_a_cluster_without_one(tmp_path: Path, capsys: pytest.Capture
     """No attack: an option that would do nothing is refused."""
     workdir = Workdir(tmp_path / "work")
     workdir.create()
-    workdir.write_plan(PLAN)
-    assert main(["report", "small", "--work", str(tmp_path / "work"), "--endpoint", "http://x"]) == 64
+    storage = Storage(uri=(tmp_path / "store").as_uri())
+    stages = tuple(stage.model_copy(update={"storage": storage}) for stage in PLAN.stages)
+    workdir.write_plan(PLAN.model_copy(update={"stages": stages}))
+    here = ["report", "small", "--work", str(workdir.root)]
+    assert main([*here, "--endpoint", "http://x"]) == 64
     assert "--endpoint: http://x. It goes with --namespace" in capsys.readouterr().err
+    assert main(here) == 64
+    assert "It has no report yet" in capsys.readouterr().err

@@ -136,8 +136,8 @@ def report(
         for option, value in (("--endpoint", endpoint), ("--ca-bundle", ca_bundle)):
             if value is not None:
                 raise BadInput(option, value, "It goes with --namespace: what ran here has its store in its own plan.")
-        storage = plan.storage
         workdir, plan = find_run(which, work)
+        storage = plan.storage
     if plan.report.kind is not StageKind.REPORT:
         _show_search(workdir, plan.experiment)
         return
