@@ -90,7 +90,7 @@ def test_the_command_line_looks_into_the_cluster(world: Operating, finished: dic
     shown = world.misstep("status", "small", "--namespace", NAMESPACE)
     assert "sft-d32-s0" in shown
     assert f"small: {STAGES} of {STAGES} stages done; Succeeded" in shown
-    world.misstep("report", "small", "--namespace", NAMESPACE)
+    world.misstep("report", "small", "--namespace", NAMESPACE, "--endpoint", world.storage["endpoint"])
     assert (world.folder / ".misstep/small/report.html").stat().st_size > 10_000
 
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import boto3
 import pytest
+import torch
 from botocore.config import Config
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from misstep.artifacts import manifest as m
 from misstep.artifacts import paths
@@ -27,6 +29,7 @@ from misstep.artifacts.reader import Reader
 from misstep.artifacts.store import Store, open_store
 from misstep.artifacts.upload import upload
 from misstep.errors import BadInput, MisstepError
+from misstep.inspection.weight_files import weight_files
 from misstep.plan.frozen import External, Storage
 from misstep.stages.externals import fetch_external
 from misstep.stages.scratch import Scratch
@@ -283,6 +286,36 @@ def test_folders_that_a_console_made_are_no_files(s3: Storage, tmp_path: Path, d
     digest = folder_digest({"train.jsonl": sha256})
     put_raw(s3, paths.external_copy(digest) + "/", b"")
     assert upload(store, tmp_path / "data", digest, lambda _: None) == paths.external_copy(digest)
+
+
+@pytest.mark.parametrize("form", ["weight_map", "transformers_weights"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../other/model.safetensors",
+        "../other/model.safetensors.index.json",
+        "{home}/model.safetensors",
+        "a/../../other/x",
+        "",
+        "a\0b",
+    ],
+)
+def test_a_models_index_names_weights_outside_its_folder(tmp_path: Path, form: str, name: str) -> None:
+    """To have another team's model, which only the reader may read, trained on and handed out as this one's."""
+    name = name.replace("{home}", str(tmp_path / "other"))
+    config: dict[str, Any] = {}
+    for folder in ("model", "other"):
+        (tmp_path / folder).mkdir()
+        save_file({"w": torch.zeros(1)}, tmp_path / folder / "model.safetensors")
+    if form == "weight_map":
+        (tmp_path / "model" / "model.safetensors").unlink()
+        (tmp_path / "model" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": name}}))
+    else:
+        config = {"transformers_weights": name}
+    with pytest.raises(
+        BadInput, match=r"model: (model.safetensors.index|config)\.json names a file in (\w+) that is not"
+    ):
+        weight_files(tmp_path / "model", config)
 
 
 NAMES = st.text(st.sampled_from("./\\ab:C\0\x1b é\ud800"), max_size=12) | st.text(max_size=40)

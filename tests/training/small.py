@@ -16,6 +16,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from misstep.errors import MisstepError
 from misstep.plan.frozen import FrozenStage, Resources, StageKind, Storage
 from misstep.plan.params import (
     DecodingParams,
@@ -144,6 +145,7 @@ class FolderCheckpoints:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.saved: list[int] = []
+        self.refused: list[tuple[int, str]] = []
 
     def save(self, step: int, folder: Path) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -157,6 +159,11 @@ class FolderCheckpoints:
     def newest(self) -> tuple[int, Path] | None:
         steps = sorted(path for path in self.root.glob("[0-9]*")) if self.root.exists() else []
         return (int(steps[-1].name), steps[-1]) if steps else None
+
+    def refuse(self, step: int, why: str) -> MisstepError:
+        shutil.rmtree(self.root / f"{step:09}")
+        self.refused.append((step, why))
+        return MisstepError(f"checkpoint of step {step} is refused: {why}")
 
     def note_out_of_memory(self, micro_batch: int) -> None:
         self.too_many: int | None = micro_batch

@@ -134,14 +134,16 @@ class StoredCheckpoints:
         return None
 
     def refuse(self, step: int, why: str) -> MisstepError:
-        """Take a checkpoint out of use, and return what this attempt ends with. Its files stay for a look, with a note
-        beside them, until newer checkpoints or the commit remove them."""
+        """Take a checkpoint out of use, and return the error for an attempt that cannot go on with another.
+
+        Its files stay for a look, with a note beside them, until newer checkpoints or the commit remove them.
+        """
         root = paths.checkpoint(self._key, step)
         self._store.put(f"{root}/refused.json", json.dumps({"why": why}).encode())
         self._store.delete(f"{root}/manifest.json")
         return MisstepError(
-            f"checkpoint of step {step} is refused: {why}. It is out of use: the next attempt goes on without it. Look "
-            f"who may write {self._store.uri}; its files are still below {root}/."
+            f"checkpoint of step {step} is refused: {why}. It is out of use: training goes on without it. Look who "
+            f"may write {self._store.uri}; its files are still below {root}/."
         )
 
     def note_out_of_memory(self, micro_batch: int) -> None:

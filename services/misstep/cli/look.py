@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from misstep.cli.cluster import InCluster, NamespaceOption
 from misstep.cli.common import WhichArgument, WorkOption, console, find_run, nearest, plain_table, store_of, workdir_for
+from misstep.cli.own_store import options_for_fields, own_storage
+from misstep.cli.places import CaBundle, Endpoint
 from misstep.errors import BadInput
 
 if TYPE_CHECKING:
@@ -105,13 +109,20 @@ def report(
     which: WhichArgument,
     work: WorkOption = None,
     namespace: NamespaceOption = None,
+    endpoint: Endpoint = None,
+    ca_bundle: CaBundle = None,
     browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Print the result of a finished experiment and where its report is.
 
+    With --namespace your own keys read the store: at AWS, or at the server that --endpoint or AWS_ENDPOINT_URL names.
+
     [dim]misstep report quickstart --open[/dim]
+
+    [dim]misstep report quickstart --namespace research --endpoint https://s3.example.com[/dim]
     """
     from misstep.artifacts.manifest import read_manifest
+    from misstep.artifacts.store import open_store
     from misstep.cli.run import show_report
     from misstep.plan.frozen import StageKind
 
@@ -119,15 +130,23 @@ def report(
         there = InCluster.find(namespace, which)
         plan = there.plan()
         workdir = workdir_for(there.name, work)  # not by what the plan says: it is a tenant's ConfigMap
+        again = f"misstep report {shlex.quote(there.name)} --namespace {shlex.quote(namespace)}"
+        storage = own_storage(plan.storage, endpoint, ca_bundle, again)
     else:
+        for option, value in (("--endpoint", endpoint), ("--ca-bundle", ca_bundle)):
+            if value is not None:
+                raise BadInput(option, value, "It goes with --namespace: what ran here has its store in its own plan.")
         workdir, plan = find_run(which, work)
+        storage = plan.storage
     if plan.report.kind is not StageKind.REPORT:
         _show_search(workdir, plan.experiment)
         return
-    store = store_of(plan)
-    if read_manifest(store, plan.report.key) is None:
-        raise BadInput("experiment", plan.experiment, "It has no report yet: `misstep status` shows what is missing.")
-    show_report(store, plan, workdir, console())
+    with nullcontext() if namespace is None else options_for_fields():
+        store = open_store(storage, patient=False)
+        if read_manifest(store, plan.report.key) is None:
+            fix = "It has no report yet: `misstep status` shows what is missing."
+            raise BadInput("experiment", plan.experiment, fix)
+        show_report(store, plan, workdir, console())
     if browser:
         typer.launch(str(workdir.report))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from misstep.artifacts.inside import UnsafeName, check_name
 from misstep.errors import BadInput
 from misstep.inspection.fields import MODEL
 from misstep.inspection.jsons import read_object
@@ -53,11 +54,13 @@ def weight_files(folder: Path, config: Mapping[str, Any], field: str = MODEL) ->
         Safetensors files, or torch's ``.bin`` files where there are no others.
 
     Raises:
-        BadInput: there are none, some shards are not there, a file is a Git LFS pointer or a link to nothing, or the
-            folder holds two sets of weights of which engines would read different ones.
+        BadInput: there are none, some shards are not there, a name leads out of the folder, a file is a Git LFS
+            pointer or a link to nothing, or the folder holds two sets of weights of which engines would read different
+            ones.
     """
     declared = config.get("transformers_weights")
     names = (declared,) if isinstance(declared, str) else ("model.safetensors", "pytorch_model.bin")
+    _check_inside(names, folder / "config.json", "transformers_weights", field)
     for name in names:
         whole, index = folder / name, folder / (name if name.endswith(".index.json") else f"{name}.index.json")
         shards = _shards(index, field) if index.is_file() else ()
@@ -161,12 +164,31 @@ def _shards(index: Path, field: str) -> tuple[Path, ...]:
     parts = read_object(index, field).get("weight_map")
     if not isinstance(parts, dict) or not parts or not all(isinstance(name, str) for name in parts.values()):
         raise BadInput(field, f"{index.name} has no weight_map ({index})", "Fetch it again.")
-    files = [index.parent / name for name in sorted(set(parts.values()))]
+    names = sorted(set(parts.values()))
+    _check_inside(names, index, "weight_map", field)
+    files = [index.parent / name for name in names]
     if absent := [file.name for file in files if not file.is_file()]:
         raise _absent(index.parent, absent, field, of=len(files))
     for file in files:
         check_no_pointer(file, field)
     return tuple(files)
+
+
+def _check_inside(names: Sequence[str], file: Path, key: str, field: str) -> None:
+    """Refuse names of files that are not below the model's folder: engines would read them there, whosever they are.
+
+    Args:
+        file: which names them, under ``key``.
+    """
+    try:
+        for name in names:
+            check_name(name)
+    except UnsafeName as error:
+        raise BadInput(
+            field,
+            f"{file.name} names a file in {key} that is not the model's own: {error} ({file})",
+            "Weights lie below the model's folder. Fetch the model again, or look who wrote it.",
+        ) from error
 
 
 def _absent(folder: Path, names: Sequence[str], field: str, of: int = 1) -> BadInput:

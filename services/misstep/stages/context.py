@@ -45,7 +45,7 @@ class Checkpoints(Protocol):
         """Fetch the newest complete checkpoint into a local folder, or None."""
 
     def refuse(self, step: int, why: str) -> MisstepError:
-        """Take a checkpoint out of use, so that the next attempt goes on without it; return the error of this one."""
+        """Take a checkpoint out of use, so that no attempt resumes from it; return an error that says so."""
 
     def note_out_of_memory(self, micro_batch: int) -> None:
         """Note, for the next attempts, that micro-batches of so many rows do not fit into memory."""

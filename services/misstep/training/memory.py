@@ -30,7 +30,7 @@ def out_of_memory_is_noted(checkpoints: Checkpoints, micro_batch: int, longest: 
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         checkpoints.note_out_of_memory(micro_batch)
         then = (
@@ -44,7 +44,8 @@ def out_of_memory_is_noted(checkpoints: Checkpoints, micro_batch: int, longest: 
         ) from error
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an allocation failed, on the device or beside it."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return any(text in str(error) for text in _SAID_BY_TORCH)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import pickle
-import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +26,8 @@ from misstep.training.disk import full_disk_is_named
 from misstep.training.export import Start, export_model
 from misstep.training.ids import check_ids, embeddings_of, pad_inside
 from misstep.training.memory import out_of_memory_is_noted
-from misstep.training.ranks import barrier, world
+from misstep.training.ranks import barrier, gather, world
+from misstep.training.resume import check_reference, check_sound, check_weights, is_to_blame, reason
 from misstep.training.rows import PairRow, Rows, SftRow
 from misstep.training.schedule import Schedule, make_schedule
 from misstep.training.selection import Question, Score, Scorer, Selection, explain_policy
@@ -153,11 +152,9 @@ def _train(ctx: StageContext, start: Start, run: Run, folder: Path) -> Output:
 def _fit(
     ctx: StageContext, start: Start, run: Run, schedule: Schedule, scorer: Scorer | None, folder: Path
 ) -> tuple[Any, Keep]:
-    keep = Keep(folder, Selection(run.selection.patience if run.selection else None, run.policy))
-    found = ctx.checkpoints.newest()
+    found, keep = _resume(ctx, run, folder)
     if found is not None:
         _log.info("resuming at step %d of %d", found[0], schedule.steps)
-        keep.restore(found[1])
     scoring = schedule.scoring_steps(run.selection.epochs) if run.selection else frozenset()
     tokenizer = start.trainers_tokenizer()
     pad_inside(start.model, tokenizer)
@@ -190,19 +187,47 @@ def _fit(
         )
         trainer.add_callback(watch)
         try:
+            if found is not None:
+                _check_kept(keep, trainer.model)
             trainer.train(resume_from_checkpoint=None if found is None else str(found[1]))
-        except pickle.UnpicklingError as error:
-            if found is None:
+        except Exception as error:
+            if found is None or watch.begun or not is_to_blame(error):
                 raise
-            raise ctx.checkpoints.refuse(found[0], _what_no_weights_are(error)) from error
+            raise ctx.checkpoints.refuse(found[0], reason(error)) from error
     return trainer, keep
 
 
-def _what_no_weights_are(error: pickle.UnpicklingError) -> str:
-    """Say, in a sentence of our own, what torch would have had to run to read a file."""
-    found = re.search(r"GLOBAL ([\w.]+)", str(error))
-    asked = f"a file asks for {found[1]} to be run" if found else "a file cannot be read as weights"
-    return f"{asked}, and nothing but weights is read from a store"
+def _resume(ctx: StageContext, run: Run, folder: Path) -> tuple[tuple[int, Path] | None, Keep]:
+    """Return the newest checkpoint that is sound, and what it kept; those that are not are refused on the way.
+
+    Ranks go through them together: all take one, or none does.
+    """
+    while True:
+        keep = Keep(folder, Selection(run.selection.patience if run.selection else None, run.policy))
+        found = ctx.checkpoints.newest()
+        if found is None:
+            return None, keep
+        why, failed = None, None
+        try:
+            check_sound(*found)
+            keep.restore(found[1])
+            check_reference(keep.reference, len(run.rows.rows) if ctx.stage.kind is StageKind.DPO else 0)
+        except Exception as error:  # noqa: BLE001 (broken files raise what they like)
+            failed, why = error, reason(error) if is_to_blame(error) else None
+        reasons = [each for each in gather(why) if each is not None]
+        if failed is not None and why is None:
+            raise failed
+        if not reasons:
+            return found, keep
+        if world().first:
+            _log.error("%s", ctx.checkpoints.refuse(found[0], reasons[0]))
+
+
+def _check_kept(keep: Keep, model: Any) -> None:
+    """Check the weights of a checkpoint that are read only after the last step."""
+    for kept, file in ((keep.selection.best, keep.best_file), (keep.selection.policy, keep.policy_file)):
+        if kept is not None and world().first:
+            check_weights(file, model)
 
 
 def _weights_to_keep(trainer: Any, keep: Keep) -> Path | None:

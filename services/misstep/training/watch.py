@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 CHECKPOINT_SECONDS = 30.0
 """A killed run loses at most about so much. ``MISSTEP_CHECKPOINT_SECONDS`` replaces it, however long a save takes."""
 _BEST, _POLICY = "best.safetensors", "policy.safetensors"
+_SCORES = TypeAdapter(list[Score])
 _CHECKPOINT_SHARE = 40
 """A checkpoint that takes long waits so many times as long for the next: they cost 2.5% of the time at most."""
 
@@ -70,9 +72,9 @@ class Keep:
             save_file({"chosen": chosen, "rejected": rejected}, checkpoint / "reference.safetensors")
 
     def restore(self, checkpoint: Path) -> None:
-        scores = json.loads((checkpoint / "selection.json").read_text())
-        for score in scores:
-            self.selection.add(Score(**score))
+        """Take up what ``save`` added. Raises whatever broken files make reading raise, so also for other types."""
+        for score in _SCORES.validate_json((checkpoint / "selection.json").read_bytes(), strict=True):
+            self.selection.add(score)
         for kept, file in ((self.selection.best, _BEST), (self.selection.policy, _POLICY)):
             if kept is not None and world().first:
                 shutil.copyfile(checkpoint / file, self.folder / file)
@@ -115,10 +117,15 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._share = 0 if "MISSTEP_CHECKPOINT_SECONDS" in os.environ else _CHECKPOINT_SHARE
         self._next_checkpoint = clock() + self._every
         self._save_began = 0.0
+        self.begun = False
+        """Whether a step of this attempt has begun: a checkpoint that it resumed from has been read by then."""
         self._detail: dict[str, float | str] = {"dropped": dropped} if dropped else {}
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
         self._progress.update(state.global_step, state.max_steps, "steps", **self._detail)
+
+    def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
+        self.begun = True
 
     def on_step_end(
         self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **rest: Any
