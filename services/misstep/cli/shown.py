@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from misstep.printable import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -19,4 +21,5 @@ def print_shown(rows: Sequence[Mapping[str, Any]], out: Console) -> None:
         for segment in row["segments"]:
             loss = "loss" if segment["loss"] else "no loss"
             out.print(Text(f"--- {segment['name']}, {segment['tokens']:,} tokens, {loss}", style="dim"))
-            out.print(Text(segment["text"], style="green" if segment["loss"] else ""), soft_wrap=True)
+            # Text would drop some control characters without a sign.
+            out.print(Text(printable(segment["text"]), style="green" if segment["loss"] else ""), soft_wrap=True)
