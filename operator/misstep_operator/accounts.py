@@ -9,7 +9,7 @@ ran is in no GPU time and no gap.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -19,6 +19,7 @@ from misstep.plan.planner import Plan
 from misstep_operator.observed import DISRUPTED, ExperimentView, JobState, JobView, Observed
 from misstep_operator.stages import StageState
 
+_KINDS = {kind.value for kind in StageKind}
 _DURATIONS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 _GAPS = (1, 2, 5, 15, 60, 300, 900, 3600)
 _REASONS = (
@@ -92,6 +93,8 @@ class Accounts:
         Args:
             view: with the status as it was before the pass.
         """
+        # Labels are anyone's who may make Jobs, and each kind is a series.
+        seen = replace(seen, jobs=tuple(job for job in seen.jobs if _kind(job.key) in _KINDS))
         asked = (view.generation, view.retry, view.suspend)
         book = self._books.get((view.namespace, view.name))
         if book is None or book.uid != view.uid:
@@ -101,7 +104,7 @@ class Accounts:
         stages = seen.plan.by_key if isinstance(seen.plan, Plan) else {}
         self._count_ends(book, view, seen)
         self._count_gpus(book, seen, stages)
-        for job in filter(_is_known, seen.jobs):
+        for job in seen.jobs:
             if job.running_since is not None and job.name not in book.started:
                 book.started.add(job.name)
                 self._count_gap(book, job, seen, stages.get(job.key))
@@ -118,7 +121,7 @@ class Accounts:
 
     def _count_ends(self, book: _Book, view: ExperimentView, seen: Observed) -> None:
         before = {entry.get("key"): entry for entry in view.entries("stages")}
-        for job in filter(_is_known, seen.jobs):
+        for job in seen.jobs:
             if job.state is JobState.COMPLETE:
                 book.success = max(book.success, job.ended or 0.0)
             if job.alive:
@@ -136,7 +139,7 @@ class Accounts:
 
     def _count_gpus(self, book: _Book, seen: Observed, stages: Mapping[str, FrozenStage]) -> None:
         """Add what was held since the last pass; of a Job that is gone nobody knows for how long."""
-        for job in filter(_is_known, seen.jobs):
+        for job in seen.jobs:
             held = book.gpus.get(job.name, 0)
             if held:
                 until = seen.now if job.ended is None else min(job.ended, seen.now)
@@ -161,8 +164,3 @@ def _is_running(entry: Mapping[str, Any], attempt: int) -> bool:
 
 def _kind(key: str) -> str:
     return key.rpartition("-")[0]
-
-
-def _is_known(job: JobView) -> bool:
-    """Return whether a Job can be of a stage: labels are anyone's who may make Jobs, and each kind is a series."""
-    return _kind(job.key) in set(StageKind)

@@ -142,7 +142,7 @@ class Passes:
     async def _observe(self, view: ExperimentView, plan: Plan | MisstepError) -> Observed:
         # Jobs before the store: what a complete Job committed is then seen.
         jobs = await self._cluster.jobs(view.namespace, view.name)
-        own = [job for job in jobs if _owned(job, view)]
+        own = [job for job in jobs if views.is_owned(job, view.uid)]
         now = time.time()
         alone = Observed(view, plan, views.job_views(own, ()), now=now)
         if finished_status(alone) and not any(job.alive for job in alone.jobs):
@@ -175,7 +175,7 @@ class Passes:
         for job in await self._cluster.jobs_for(keys, storage_id(plan.storage), within):
             namespace = job["metadata"]["namespace"]
             same = namespace == view.namespace
-            if _owned(job, view) or not views.computes(job, now):
+            if views.is_owned(job, view.uid) or not views.computes(job, now):
                 continue
             if not same and not trust.shares(view.namespace, namespace, plan.storage):
                 continue
@@ -220,11 +220,6 @@ class Passes:
         job = make_job(view, stage, start.attempt, spec.cluster, spec.secrets, self._settings, queue)
         if await self._cluster.create(job):
             _log.info("job created", experiment=view.name, stage=stage.name, attempt=start.attempt)
-
-
-def _owned(job: dict[str, Any], view: ExperimentView) -> bool:
-    owners = job["metadata"].get("ownerReferences") or ()
-    return any(owner.get("uid") == view.uid for owner in owners)
 
 
 def _with_trouble(job: JobView, complaints: Mapping[str, str]) -> JobView:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from misstep.errors import MisstepError
 from misstep.plan import kept
@@ -25,7 +25,9 @@ from misstep_operator import freeze
 from misstep_operator.cluster import Cluster, Refused
 from misstep_operator.jobs import child_labels, owner_reference
 from misstep_operator.observed import ExperimentView
+from misstep_operator.views import is_owned
 
+T = TypeVar("T")
 _REMEMBERED_BYTES = 16 << 20
 """Of remembered plans, as JSON; in memory they take some six times as much."""
 
@@ -40,6 +42,14 @@ class KeptPlan:
     """Bytes of its JSON."""
 
 
+@dataclass(frozen=True)
+class _Made:
+    """A plan that was made here, and its ConfigMap's data: packed once."""
+
+    found: KeptPlan
+    data: Mapping[str, str]
+
+
 class Plans:
     """Makes plans, keeps them in ConfigMaps, and remembers some.
 
@@ -51,7 +61,7 @@ class Plans:
     def __init__(self, cluster: Cluster, config: Callable[..., bytes], threads: Executor) -> None:
         self._cluster, self._config, self._threads = cluster, config, threads
         self._known: dict[tuple[str, int], KeptPlan] = {}
-        self._made: dict[tuple[str, int], KeptPlan] = {}
+        self._made: dict[tuple[str, int], _Made] = {}
         """Those whose ConfigMap is somebody else's: they need not be made anew at each pass."""
         self._planning = asyncio.Lock()
 
@@ -71,7 +81,7 @@ class Plans:
         except MisstepError as error:
             return error
         self._made.pop(name, None)
-        _remember(self._known, name, found)
+        _remember(self._known, name, found, lambda each: each.size)
         return found
 
     def drop(self, uid: str) -> None:
@@ -85,14 +95,16 @@ class Plans:
         there = await self._cluster.config_map(view.namespace, name)
         if there is None:
             made = await self._make(view, experiment)
-            if await self._cluster.create(await asyncio.to_thread(_config_map, name, view, made.plan)):
+            if await self._cluster.create(_config_map(name, view, made.data)):
                 await self._forget_before(view)
-                return made
+                return made.found
             there = await self._cluster.config_map(view.namespace, name)
         data = (there or {}).get("binaryData")
         digest = await asyncio.to_thread(kept.digest, data)
         recorded = view.plan_digest
-        if recorded is None and _owned(there or {}, view):  # the status of an earlier version, which knew no digests
+        if recorded is None and is_owned(
+            there or {}, view.uid
+        ):  # the status of an earlier version, which knew no digests
             return await asyncio.to_thread(_of_earlier_version, view, experiment, data, digest)
         if recorded:
             if digest != recorded:
@@ -100,11 +112,11 @@ class Plans:
             return await asyncio.to_thread(_read, data, digest)
         # Made, and the status not written: by an operator that ended in between, or by somebody else.
         made = await self._make(view, experiment)
-        if digest != made.digest:
+        if digest != made.found.digest:
             raise MisstepError(say.foreign_plan(name))
-        return made
+        return made.found
 
-    async def _make(self, view: ExperimentView, experiment: Experiment) -> KeptPlan:
+    async def _make(self, view: ExperimentView, experiment: Experiment) -> _Made:
         name = view.uid, view.generation
         if name not in self._made:
             externals = freeze.find_externals(experiment)
@@ -115,7 +127,8 @@ class Plans:
             async with self._planning:  # many at once would be no faster, and take more memory
                 plan = await asyncio.to_thread(freeze.make_plan, experiment, externals, shapes)
                 data = await asyncio.to_thread(kept.pack, plan)
-            _remember(self._made, name, KeptPlan(plan, kept.digest(data), len(kept.inflate(data))))
+            found = KeptPlan(plan, kept.digest(data), len(kept.inflate(data)))
+            _remember(self._made, name, _Made(found, data), lambda each: each.found.size)
         return self._made[name]
 
     async def _forget_before(self, view: ExperimentView) -> None:
@@ -125,7 +138,7 @@ class Plans:
             await self._cluster.delete_config_map(view.namespace, kept.plan_name(view.name, view.uid, before))
 
 
-def _config_map(name: str, view: ExperimentView, plan: Plan) -> dict[str, Any]:
+def _config_map(name: str, view: ExperimentView, data: Mapping[str, str]) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -136,7 +149,7 @@ def _config_map(name: str, view: ExperimentView, plan: Plan) -> dict[str, Any]:
             "ownerReferences": [owner_reference(view)],
         },
         "immutable": True,
-        "binaryData": kept.pack(plan),
+        "binaryData": data,
     }
 
 
@@ -159,13 +172,8 @@ def _of_earlier_version(
     return found
 
 
-def _owned(body: Mapping[str, Any], view: ExperimentView) -> bool:
-    owners = (body.get("metadata") or {}).get("ownerReferences") or ()
-    return any(owner.get("uid") == view.uid for owner in owners)
-
-
-def _remember(plans: dict[tuple[str, int], KeptPlan], name: tuple[str, int], plan: KeptPlan) -> None:
-    while plans and sum(each.size for each in plans.values()) + plan.size > _REMEMBERED_BYTES:
+def _remember(plans: dict[tuple[str, int], T], name: tuple[str, int], plan: T, size_of: Callable[[T], int]) -> None:
+    while plans and sum(map(size_of, plans.values())) + size_of(plan) > _REMEMBERED_BYTES:
         # Any one: a resync visits them all in turn, and the oldest or least recently used would be needed next.
         del plans[random.choice(list(plans))]
     plans[name] = plan

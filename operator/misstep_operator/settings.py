@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter, ValidationError
 
+from misstep.artifacts.store import environments_endpoint
 from misstep.errors import BadInput
 from misstep.plan.frozen import StageKind
 from misstep.spec.cluster import PodSettings
@@ -38,8 +39,6 @@ POLICY_RULES = "MISSTEP_POLICY_RULES"
 LEASE = "MISSTEP_LEASE"
 STORES = "MISSTEP_STORES"
 _LISTED = TypeAdapter(tuple[ListedStore, ...])
-_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-"""In the order in which botocore asks for them."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +112,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
 
 def read_trust(environment: Mapping[str, str] = os.environ) -> Trust:
     """Read the chart's ``stores``, which come as JSON, and whom the environment names. Raises BadInput."""
-    own = next((environment[name] for name in _ENDPOINTS if environment.get(name)), "")
-    if environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
-        own = ""
+    _, own = environments_endpoint(environment) or ("", "")
     text = environment.get(STORES, "")
     if not text.strip():
         return Trust(own_endpoint=own)

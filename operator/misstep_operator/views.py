@@ -96,6 +96,12 @@ def computes(job: Object, now: float) -> bool:
     return bool(status.get("ready")) or (made is not None and now - made < _YOUNG_SECONDS)
 
 
+def is_owned(body: Object, uid: str) -> bool:
+    """Return whether an object belongs to the Experiment of that uid."""
+    owners = (body.get("metadata") or {}).get("ownerReferences") or ()
+    return any(owner.get("uid") == uid for owner in owners)
+
+
 def labels(body: Object) -> Mapping[str, str]:
     """Return an object's labels."""
     return body["metadata"].get("labels") or {}

@@ -98,6 +98,15 @@ def _await_port(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
     raise RuntimeError(f"the server does not listen: {log.read_text()}")
 
 
+@contextmanager
+def own_server(folder: Path) -> Iterator[str]:
+    """Run a versitygw with a bucket over a folder, with credentials for it in the environment; yield its endpoint."""
+    with pytest.MonkeyPatch.context() as patch, versitygw(folder) as endpoint:
+        credentials(patch)
+        make_bucket(endpoint)
+        yield endpoint
+
+
 def make_bucket(endpoint: str, bucket: str = BUCKET) -> None:
     boto3.client(
         "s3",

@@ -20,9 +20,7 @@ from tests.operator.world import PLAN
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch, servers.versitygw(tmp_path_factory.mktemp("s3")) as found:
-        servers.credentials(patch)
-        servers.make_bucket(found)
+    with servers.own_server(tmp_path_factory.mktemp("s3")) as found:
         yield found
 
 

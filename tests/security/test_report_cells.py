@@ -29,9 +29,7 @@ GOOD = {"arm": "sft", "size": "100", "accuracy": 0.5}
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch, servers.versitygw(tmp_path_factory.mktemp("s3")) as endpoint:
-        servers.credentials(patch)
-        servers.make_bucket(endpoint)
+    with servers.own_server(tmp_path_factory.mktemp("s3")) as endpoint:
         yield endpoint
 
 

@@ -33,10 +33,7 @@ from tests.security import hostile_stores as h
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The store that all teams share."""
-    with pytest.MonkeyPatch.context() as patch, servers.versitygw(tmp_path_factory.mktemp("s3")) as endpoint:
-        servers.credentials(patch)
-        patch.setenv("AWS_SESSION_TOKEN", "")
-        servers.make_bucket(endpoint)
+    with servers.own_server(tmp_path_factory.mktemp("s3")) as endpoint:
         yield endpoint
 
 

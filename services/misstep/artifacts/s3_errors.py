@@ -10,7 +10,7 @@ import os
 from botocore import exceptions as aws
 from botocore.parsers import ResponseParserError
 
-from misstep.artifacts.store import UnreachableError
+from misstep.artifacts.store import UnreachableError, environments_endpoint
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.frozen import Storage
 
@@ -21,8 +21,6 @@ _DENIED = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "403", "Forbid
 _REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301"}
 _FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507"}
 _FOREIGN = {"404", "405", "MethodNotAllowed", "NotImplemented", "501"}
-_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-"""In the order in which botocore asks for them, after what it is told."""
 _AUTHORITIES = "AWS_CA_BUNDLE"
 _REGIONAL = "the region's own endpoint"
 _MOST_ACCEPTED = 4096
@@ -95,10 +93,7 @@ def endpoint_of(storage: Storage) -> tuple[str, str]:
     """Return where a client finds the server's address, the field or the variable, and the address."""
     if storage.endpoint is not None:
         return "spec.storage.endpoint", storage.endpoint
-    for name in _ENDPOINTS:
-        if os.environ.get(name):
-            return name, os.environ[name]
-    return "spec.storage.endpoint", _REGIONAL
+    return environments_endpoint() or ("spec.storage.endpoint", _REGIONAL)
 
 
 def no_credentials() -> BadInput:

@@ -6,8 +6,9 @@ No more is asked of a store than any S3-compatible server does: put, get, range,
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
@@ -120,6 +121,15 @@ def open_store(storage: Storage, *, patient: bool = True, accepted: bool = False
 
         return S3Store(storage, patient, accepted)
     raise BadInput("spec.storage.uri", storage.uri, "Write file:///folder or s3://bucket/prefix.")
+
+
+def environments_endpoint(environment: Mapping[str, str] = os.environ) -> tuple[str, str] | None:
+    """Return the variable by which an environment names an S3 server, and the server's address; None where it names
+    none. The order is that in which botocore asks, after what it is told."""
+    if environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+        return None
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    return next(((name, environment[name]) for name in names if environment.get(name)), None)
 
 
 def file_uri_path(uri: str, field: str = "spec.storage.uri") -> Path:

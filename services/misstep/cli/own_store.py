@@ -6,20 +6,17 @@ caller's keys have signed, and its ``caBundle`` is a path in a pod, not on this 
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from misstep.artifacts.store import environments_endpoint
 from misstep.errors import BadInput
 
 if TYPE_CHECKING:
     from misstep.plan.frozen import Storage
-
-_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-"""In the order in which botocore asks for them, after what it is told."""
 
 
 def own_storage(storage: Storage, endpoint: str | None, ca_bundle: str | None, command: str) -> Storage:
@@ -38,13 +35,13 @@ def own_storage(storage: Storage, endpoint: str | None, ca_bundle: str | None, c
     if ca_bundle is not None and not Path(ca_bundle).is_file():
         raise BadInput("--ca-bundle", ca_bundle, "There is no such file: name a PEM file of this machine.")
     named = storage.endpoint
-    own = next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), None)
-    if endpoint is None and named is not None and named.rstrip("/") != (own or "").rstrip("/"):
+    _, own = environments_endpoint() or ("", "")
+    if endpoint is None and named is not None and named.rstrip("/") != own.rstrip("/"):
         raise BadInput(
             "endpoint of the plan",
             named,
             "Whoever wrote the Experiment chose this server, and requests that your keys sign would be sent there. If "
-            f"you trust it: {command} --endpoint {shlex.quote(named)}. The variable {_ENDPOINTS[1]} serves too"
+            f"you trust it: {command} --endpoint {shlex.quote(named)}. The variable AWS_ENDPOINT_URL serves too"
             + (f"; yours is {own}." if own else "."),
         )
     return storage.model_copy(update={"endpoint": endpoint, "ca_bundle": ca_bundle})
