@@ -20,7 +20,6 @@ BOUND_MIB = 500
 PHASES = ("write", "verify", "read")
 RESPONSE_TOKENS = 120
 PROMPT_TOKENS = 90
-KEY = "sample-" + "0" * 20
 
 
 def main() -> int:
@@ -59,31 +58,32 @@ def _phase(args: argparse.Namespace, scratch: Path) -> dict[str, float]:
     from misstep.artifacts.repair import find_damage
     from misstep.artifacts.store import open_store
     from misstep.artifacts.writer import write_block
-    from misstep.plan.frozen import FrozenStage, StageKind, Storage
+    from misstep.plan.frozen import FrozenStage, StageKind, Storage, stage_key
     from misstep.stages.context import Output
 
     started = time.monotonic()
+    key = stage_key(StageKind.SAMPLE, {}, {}, {})
     storage = Storage(uri=args.storage, endpoint=args.endpoint, path_style=args.endpoint is not None)
     store = open_store(storage)
     if args.phase == "write":
-        stage = FrozenStage(kind=StageKind.SAMPLE, name="benchmark", key=KEY, params={}, storage=storage)
+        stage = FrozenStage(kind=StageKind.SAMPLE, name="benchmark", key=key, params={}, storage=storage)
         receipts = []
         for block in range(args.blocks):
             output = Output(tables={"samples": _batches(block, args.rows // args.blocks)})
-            parts = write_block(store, KEY, StageKind.SAMPLE, block, args.blocks, output, scratch)
+            parts = write_block(store, key, StageKind.SAMPLE, block, args.blocks, output, scratch)
             receipts.append(Receipt(block=block, blocks=args.blocks, parts=parts, seconds=0))
-            put_receipt(store, KEY, receipts[-1])
-        store.put(f"{KEY}/manifest.json", assemble(stage, receipts).encode())
+            put_receipt(store, key, receipts[-1])
+        store.put(f"{key}/manifest.json", assemble(stage, receipts).encode())
     elif args.phase == "verify":
-        damage = find_damage(store, KEY)
+        damage = find_damage(store, key)
         if damage:
             raise SystemExit(f"damaged: {damage}")
     else:
         reader = Reader(store, scratch / "inputs")
-        rows = sum(batch.num_rows for batch in reader.batches(KEY, "samples"))
+        rows = sum(batch.num_rows for batch in reader.batches(key, "samples"))
         if rows != args.rows // args.blocks * args.blocks:
             raise SystemExit(f"{rows} rows came back")
-    manifest: Manifest | None = read_manifest(store, KEY)
+    manifest: Manifest | None = read_manifest(store, key)
     return {
         "seconds": time.monotonic() - started,
         "bytes": manifest.size() if manifest else 0,

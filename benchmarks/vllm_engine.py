@@ -32,7 +32,7 @@ from misstep.artifacts.manifest import read_manifest
 from misstep.artifacts.store import open_store
 from misstep.generation.seeds import sample_seed
 from misstep.plan import params as p
-from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage
+from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage, stage_key
 from misstep.stages.shell import run_stage
 
 ROOT = Path(__file__).parents[1]
@@ -91,20 +91,20 @@ def count_steps() -> list[int]:
     return count
 
 
-def committed_problems(storage: Storage, count: int) -> str:
-    """Put so many problems into a store with the problems stage; return its key."""
+def problems_of(storage: Storage, count: int) -> FrozenStage:
+    """Return the stage that puts so many problems into a store."""
     source = p.SourceParams(format="strides", generator_seed=0, limit=count)
     params = p.ProblemsParams(
         train=source, test=source, validation=None, held_out=0, answer_format="hash", overlap_ngram=8,
         bad_gold_percent=1, verifier="benchmark",
     )  # fmt: skip
-    run_stage(_stage(StageKind.PROBLEMS, params, storage))
-    return "problems-benchmark"
+    return _stage(StageKind.PROBLEMS, params, storage)
 
 
 def _stage(kind: StageKind, params: p.Params, storage: Storage, **more: Any) -> FrozenStage:
-    name = f"{kind.value}-benchmark"
-    return FrozenStage(kind=kind, name=name, key=name, params=params.model_dump(), storage=storage, **more)
+    frozen = params.model_dump(mode="json")
+    key = stage_key(kind, frozen, more.get("inputs", {}), more.get("externals", {}))
+    return FrozenStage(kind=kind, name=f"{kind.value}-benchmark", key=key, params=frozen, storage=storage, **more)
 
 
 def stage_side(options: argparse.Namespace) -> dict[str, float]:
@@ -127,16 +127,16 @@ def stage_side(options: argparse.Namespace) -> dict[str, float]:
     engine.close = lambda: None  # both stages use it
     sample.open_engine = lambda *_: engine
     more: dict[str, Any] = {
-        "inputs": {"problems": "problems-benchmark"},
         "block_rows": options.block_rows,
         "externals": {"model": External(uri=str(options.model), digest="base")},
         "resources": resources_of(options),
     }
     with tempfile.TemporaryDirectory() as folder:
         small = Storage(uri=Path(folder).as_uri())
-        committed_problems(small, WARM_UP)
-        run_stage(_stage(StageKind.SAMPLE, params, small, **more))
-    stage = _stage(StageKind.SAMPLE, params, storage, **more)
+        run_stage(warm_up := problems_of(small, WARM_UP))
+        run_stage(_stage(StageKind.SAMPLE, params, small, inputs={"problems": warm_up.key}, **more))
+    problems = problems_of(storage, options.prompts)
+    stage = _stage(StageKind.SAMPLE, params, storage, inputs={"problems": problems.key}, **more)
     steps = count_steps()
     clock, processor = time.perf_counter(), time.process_time()
     result = run_stage(stage)
@@ -157,9 +157,9 @@ def bare_side(options: argparse.Namespace) -> dict[str, float]:
     from misstep.generation.vllm_setup import engine_arguments, set_environment
 
     set_environment(resources_of(options))
-    table = Reader(open_store(Storage(uri=options.store.as_uri())), options.store).table(
-        "problems-benchmark", "problems"
-    )
+    storage = Storage(uri=options.store.as_uri())
+    problems = problems_of(storage, options.prompts)
+    table = Reader(open_store(storage), options.store).table(problems.key, "problems")
     rows = [row for row in table.to_pylist() if row["split"] == "test"]
     tokenizer = load_tokenizer(options.model)
     builder = PromptBuilder(tokenizer, prompt_of(options))
@@ -192,7 +192,7 @@ def bare_side(options: argparse.Namespace) -> dict[str, float]:
 def measured(options: argparse.Namespace, side: str) -> dict[str, float]:
     """Run one side in a process of its own, on a store of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        committed_problems(Storage(uri=Path(folder).as_uri()), options.prompts)
+        run_stage(problems_of(Storage(uri=Path(folder).as_uri()), options.prompts))
         command = [sys.executable, __file__, *sys.argv[1:], "--side", side, "--store", folder]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -229,7 +229,7 @@ def credit(options: argparse.Namespace) -> None:
     """Sample, verify and credit problems in one store, and print what rollouts' prompts found in the cache."""
     with tempfile.TemporaryDirectory() as folder:
         storage = Storage(uri=Path(folder).as_uri())
-        problems = committed_problems(storage, options.credit_problems)
+        run_stage(problems := problems_of(storage, options.credit_problems))
         model = {"model": External(uri=str(options.model), digest="base")}
         common: dict[str, Any] = {"externals": model, "resources": resources_of(options)}
         decoding = decoding_of(options)
@@ -237,18 +237,19 @@ def credit(options: argparse.Namespace) -> None:
         sampling = p.SampleParams(
             split="train", subset=subset, samples=8, seed=SEED, prompt=prompt_of(options), decoding=decoding
         )
-        run_stage(_stage(StageKind.SAMPLE, sampling, storage, inputs={"problems": problems}, **common))
-        inputs = {"problems": problems, "samples": "sample-benchmark"}
+        inputs = {"problems": problems.key}
+        run_stage(samples := _stage(StageKind.SAMPLE, sampling, storage, inputs=inputs, **common))
+        inputs |= {"samples": samples.key}
         verify = p.VerifyParams(answer_format="hash", timeout_seconds=2.0, verifier="benchmark")
-        run_stage(_stage(StageKind.VERIFY, verify, storage, inputs=inputs))
+        run_stage(verdicts := _stage(StageKind.VERIFY, verify, storage, inputs=inputs))
         params = p.CreditParams(
             estimator="full-scan", rollouts=8, best_of=5, negatives_per_problem=2, max_negatives=None, max_steps=20,
             step_rule="lines", answer_format="hash", timeout_seconds=2.0, decoding=decoding, seed=SEED,
         )  # fmt: skip
-        inputs |= {"verdicts": "verify-benchmark"}
+        inputs |= {"verdicts": verdicts.key}
         common["externals"] = {"policy": model["model"]}
-        run_stage(_stage(StageKind.CREDIT, params, storage, inputs=inputs, **common))
-        manifest = read_manifest(open_store(storage), "credit-benchmark")
+        run_stage(credited := _stage(StageKind.CREDIT, params, storage, inputs=inputs, **common))
+        manifest = read_manifest(open_store(storage), credited.key)
     assert manifest is not None
     found = manifest.summary
     read, cached = found["prefill_tokens"], found["cached_prefill_tokens"]
