@@ -9,7 +9,7 @@ VLLM_GPU := $(VENV)/.vllm-gpu
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup vllm vllm-gpu gpu-check demo test test-fast check format locks docs images e2e-images e2e faults quickstart-base \
+.PHONY: help setup vllm vllm-gpu gpu-check demo test test-fast check format locks docs images e2e-images e2e faults sweeps quickstart-base \
   smollm2 versitygw cluster cluster-build cluster-down control-plane clean
 
 help: ## list the targets
@@ -123,6 +123,9 @@ e2e: $(READY) cluster-build versitygw e2e-images ## install the chart in a Kuber
 
 faults: $(READY) cluster-build versitygw e2e-images ## run all faults that operator and stages must survive (root)
 	@MISSTEP_FAULTS=all MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest tests/cluster tests/training tests/e2e -m faults --verbose
+
+sweeps: $(VLLM_CPU) versitygw ## run every case of the long checks that `make test` has a sample of
+	@MISSTEP_SWEEPS=all MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest -m sweep -n 2 --durations 15
 
 cluster: $(READY) cluster-build ## start a Kubernetes with one node on this machine (root; AUDIT_LOG=FILE: docs/cluster.md)
 	@cluster/system-packages.sh

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.cluster.fixtures import audit_log, control_plane, node
-from tests.cluster.sampling import (
+from tests.sampling import (
     draw,
     pytest_configure,
     pytest_report_collectionfinish,

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cluster.faults import ALL, Undisturbed, assert_nothing_left, assert_same, operator, small
 from tests.cluster.operating import Operating
-from tests.cluster.sampling import SEED
+from tests.sampling import SEED
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("s3_credentials")]
 

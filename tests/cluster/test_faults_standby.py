@@ -16,9 +16,9 @@ from misstep_operator.election import LEASE_SECONDS, STOP_SECONDS
 from tests.cluster.faults import ALL, Undisturbed, assert_nothing_left, assert_same, operator, small
 from tests.cluster.operating import LEASE, Operating
 from tests.cluster.proxies import Middleman, running
-from tests.cluster.sampling import SEED
 from tests.cluster.test_faults_api import api_server
 from tests.cluster.world import eventually
+from tests.sampling import SEED
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("s3_credentials")]
 TAKEOVER_SECONDS = 20.0

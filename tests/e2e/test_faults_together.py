@@ -64,7 +64,7 @@ def test_a_training_over_two_pods_outlives_the_loss_of_one_under_load(
     world: Installed, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """They meet by their Service. A sample loses one pod once, the whole ten times, at each moment more than once."""
-    chance = random.Random(int(os.environ.get("MISSTEP_FAULTS_SEED", "0")))
+    chance = random.Random(int(os.environ.get("MISSTEP_SAMPLE_SEED", "0")))
     moments = [moment for _ in range(TIMES) for moment in MOMENTS][:TIMES] if ALL else [chance.choice(MOMENTS)]
     restarts = []
     for number, moment in enumerate(moments):

@@ -34,6 +34,7 @@ def test_drawing_seeds_with_replacement_holds_it_too_rarely(seeds: int, most: fl
 
 
 @pytest.mark.slow
+@pytest.mark.sweep(keep=3)
 @pytest.mark.parametrize("seeds", [2, 3, 6])
 @pytest.mark.parametrize(
     "setting",

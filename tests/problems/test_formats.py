@@ -229,7 +229,8 @@ def test_wrong_kinds_of_file_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_hub_out_of_reach_says_how_to_use_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for constants in ("datasets.config", "huggingface_hub.constants"):  # they read the variable once, when imported
+        monkeypatch.setattr(f"{constants}.HF_HUB_OFFLINE", True)
     with pytest.raises(BadInput, match="--data NAME=FOLDER"):
         list(hub_rows("hf://datasets/no-such-org/no-such-set@" + "0" * 40 + "#main/train"))
 

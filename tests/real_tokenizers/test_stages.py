@@ -18,7 +18,11 @@ from tests.credit.inputs import World
 from tests.real_tokenizers.models import DISTINCT, PLAIN, RealTokenizer
 from tests.training import small
 
-pytestmark = [pytest.mark.slow, pytest.mark.parametrize("real", DISTINCT, indirect=True, scope="session")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.sweep(keep=2),
+    pytest.mark.parametrize("real", DISTINCT, indirect=True, scope="session"),
+]
 EPOCHS = 14
 """Enough to learn some of four solutions by heart, and to get others wrong."""
 SAMPLES = 12

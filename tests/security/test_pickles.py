@@ -80,6 +80,7 @@ def refused_and_gone_on_without(world: World, stage: FrozenStage, ending: str, p
 
 
 @pytest.mark.slow
+@pytest.mark.sweep(keep=1)
 @pytest.mark.parametrize("ending", ["optimizer.pt", "rng_state.pth"])
 def test_a_checkpoint_of_one_process_holds_a_program(world: World, tmp_path: Path, ending: str) -> None:
     """The code of whoever may write the prefix would run with the training's identity and its GPUs."""
@@ -88,6 +89,7 @@ def test_a_checkpoint_of_one_process_holds_a_program(world: World, tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.sweep(keep=1)
 @pytest.mark.parametrize(
     ("resources", "ending"),
     [

@@ -1,11 +1,11 @@
-"""The sample of faults that an ordinary run of pytest has."""
+"""The sample of faults and of sweeps that an ordinary run of pytest has."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cluster.sampling import named, sample
+from tests.sampling import cases, named, sample
 
 COSTS = {f"test_{number}": 20.0 + 10 * number for number in range(8)}
 
@@ -21,6 +21,20 @@ def test_a_sample_fits_the_budget_and_is_the_same_for_a_seed(seed: str) -> None:
 
 def test_every_test_is_drawn_by_some_seed() -> None:
     assert set().union(*(sample(COSTS, str(seed), 150) for seed in range(40))) == set(COSTS)
+
+
+@given(st.text(max_size=8), st.integers(1, 9))
+def test_each_sweep_has_as_many_cases_as_it_keeps(seed: str, keep: int) -> None:
+    names = [f"a.py::test_{sweep}[{case}]" for sweep in "xy" for case in "abcde"]
+    chosen = cases(names, {"a.py::test_x": keep, "a.py::test_y": 2}, seed)
+    assert len([name for name in chosen if "test_x[" in name]) == min(keep, 5)
+    assert len([name for name in chosen if "test_y[" in name]) == 2
+    assert cases(reversed(names), {"a.py::test_x": keep, "a.py::test_y": 2}, seed) == chosen
+
+
+def test_every_case_is_drawn_by_some_seed() -> None:
+    names = [f"a.py::test_x[{case}]" for case in range(10)]
+    assert set().union(*(cases(names, {"a.py::test_x": 2}, str(seed)) for seed in range(60))) == set(names)
 
 
 def test_a_file_of_faults_is_named_and_a_folder_is_not() -> None:

@@ -185,6 +185,7 @@ def run_until_done(folder: Path, kind: str, kills: int, rng: random.Random) -> d
 
 
 @pytest.mark.slow
+@pytest.mark.sweep(keep=1)
 @pytest.mark.parametrize("kind", ["rft", "dpo"])
 def test_a_stage_killed_at_random_moments_ends_with_the_same_bytes(base: Path, tmp_path: Path, kind: str):
     (tmp_path / "model").symlink_to(base)
