@@ -101,32 +101,33 @@ class ExperimentSpec(SpecModel):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     arms: list[Arm] = Field(default=DEFAULT_ARMS, min_length=1, max_length=16)
-    """Methods to compare; one of them is `sft`, which the others are measured against."""
+    """Methods to compare. One of them is `sft`, the baseline of the others."""
     seeds: list[int] = Field(default=[0], min_length=1, max_length=16)
-    """Each seed takes training problems of its own and samples and trains anew."""
+    """Each seed draws its own training problems, samples and trains independently."""
     search: Search | None = None
     """Settings that `misstep tune` tries, the same grid for all arms of a method."""
     resources: Resources = Resources()
     assumptions: Assumptions = Assumptions()
     secrets: list[SecretVariable] = Field(default=[], max_length=16)
-    """Credentials that stages need beside those of the storage: a Hub token for gated models, a teacher's key."""
+    """Credentials that stages need in addition to those of the storage: a Hub token for gated models, a teacher's
+    key."""
     cluster: Cluster = Cluster()
     suspend: bool = False
-    """In a cluster: stop the pods and keep all results; set back to false, work goes on where it stood."""
+    """In a cluster: stop the pods and keep all results. Set it back to false to resume."""
 
     @model_validator(mode="after")
     def _arms_fit(self) -> ExperimentSpec:
         names = [arm.name for arm in self.arms]
         if len(set(names)) < len(names):
-            raise ValueError("arms need different names")
+            raise ValueError("arms must have different names")
         if [arm.method for arm in self.arms].count("sft") != 1:
-            raise ValueError("exactly one arm has method sft: the one that the others are measured against")
+            raise ValueError("exactly one arm must have method sft: it is the baseline of the others")
         check_starts(self.arms)
         if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError("seeds must be different numbers of zero or more")
         if self.teacher.model is not None and self.teacher.model.model.name == self.policy.model.name:
             raise ValueError(
-                f"policy.model and teacher.model.model are both named {self.policy.model.name}: give one another name"
+                f"policy.model and teacher.model.model are both named {self.policy.model.name}: rename one of them"
             )
         self._sizes_reachable()
         for arm in self.arms:

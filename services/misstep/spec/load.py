@@ -16,7 +16,8 @@ from misstep.spec.experiment import Experiment
 
 
 class ExperimentLoader(yaml.SafeLoader):
-    """YAML as kubectl reads it where PyYAML differs: ``5e-7`` is a number, dates are text, a key stands once."""
+    """YAML as kubectl reads it where PyYAML differs: ``5e-7`` is a number, dates are text, and a repeated key is an
+    error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -24,7 +25,7 @@ class ExperimentLoader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 line = key_node.start_mark.line + 1
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice (line {line})")
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is repeated (line {line})")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -44,14 +45,15 @@ def load_experiment(path: Path | str) -> Experiment:
     """Read and check one Experiment. Local paths in it become absolute, from the file's own folder.
 
     Raises:
-        BadInput: unreadable file, bad YAML, or wrong fields; all wrong fields are named, one a line.
+        BadInput: unreadable file, bad YAML, or wrong fields; the error names every wrong field, one per line.
     """
     path = Path(path)
     return _absolute_paths(check_document(read_document(path), str(path)), path.resolve().parent)
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """Read an Experiment's YAML as it is written, without a status. Raises BadInput where it is no mapping."""
+    """Read an Experiment's YAML unchanged, except for its status, which is removed. Raises BadInput if it is not a
+    mapping."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -67,11 +69,11 @@ def parse_experiment(text: str, origin: str = "the YAML") -> Experiment:
 
 
 def parse_document(text: str, origin: str = "the YAML") -> dict[str, Any]:
-    """Read the one mapping that YAML text holds, without a status. Raises BadInput where that is not what it holds."""
+    """Read the one mapping in a YAML text, without its status. Raises BadInput if the text holds anything else."""
     try:
         documents = [d for d in yaml.load_all(text, ExperimentLoader) if d is not None]
     except yaml.YAMLError as error:
-        raise BadInput(origin, " ".join(str(error).split()), "Mend the YAML syntax.") from error
+        raise BadInput(origin, " ".join(str(error).split()), "Fix the YAML syntax.") from error
     if len(documents) != 1 or not isinstance(documents[0], dict):
         raise BadInput(origin, f"{len(documents)} YAML documents", "Write exactly one Experiment in the file.")
     document: dict[str, Any] = documents[0]
@@ -103,7 +105,7 @@ def _bad_input(origin: str, errors: list[ErrorDetails]) -> BadInput:
 
 
 _FIXES = {
-    "missing": "This field is needed: add it.",
+    "missing": "This field is required: add it.",
     "bool_type": "Write true or false.",
     "bool_parsing": "Write true or false.",
     "string_type": "Write text (in quotes where it looks like a number).",
@@ -123,7 +125,7 @@ def _explain(error: ErrorDetails) -> BadInput:
         return BadInput(field, "not given", _FIXES["missing"])
     if error["type"] == "value_error":
         message = str(error["ctx"]["error"]) if "ctx" in error else error["msg"]
-        if isinstance(error["input"], dict):  # several fields that do not fit together: the message names them
+        if isinstance(error["input"], dict):  # several fields contradict each other: the message names them
             return BadInput(field, message, "")
         return BadInput(field, error["input"], f"{message[:1].upper()}{message[1:]}.")
     fix = _FIXES.get(error["type"], f"{error['msg']}.")
