@@ -1,4 +1,4 @@
-"""What stages are given: cores, memory, GPUs, processes and shards, from ``spec.resources``."""
+"""The resources of stages: cores, memory, GPUs, processes and shards, from ``spec.resources``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TRAINING_KINDS = (StageKind.SFT, StageKind.RFT, StageKind.DPO)
 
 @dataclass(frozen=True)
 class GivenResources:
-    """What a stage of one kind is given, with defaults filled in."""
+    """The resources of one kind of stage, with defaults filled in."""
 
     shards: int
     block_rows: int
@@ -22,7 +22,7 @@ class GivenResources:
 
 
 def given_resources(spec: ExperimentSpec, kind: StageKind) -> GivenResources:
-    """What a stage of a kind is given: its own fields, else the common ones, else the defaults."""
+    """The resources of a kind: its own fields, else the common ones, else the defaults."""
     own: StageResources = getattr(spec.resources, kind.value)
     common = spec.resources.default
 

@@ -1,5 +1,5 @@
-"""A plan as the ConfigMap that keeps it in a cluster: made once for each generation of an Experiment, so that neither
-an operator of another version nor the command line plans it otherwise. Pure."""
+"""A plan as the ConfigMap that stores it in a cluster. It is made once for each generation of an Experiment, so that an
+operator of another version and the command line use the same plan. Pure."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from misstep.plan.planner import Plan
 
 PLAN_FILE = "plan.json.gz"
 _MOST_BYTES = 700_000
-"""Of a packed plan: with base64 on top, the API server's limit of 1 MiB is kept."""
+"""The most bytes of a packed plan: with base64 it stays within the API server's limit of 1 MiB."""
 MOST_JSON_BYTES = 16 << 20
-"""Of the same unpacked. A plan of 1,700 stages has 1.4 MiB, unless prompts are long."""
+"""The most bytes of an unpacked plan. A plan of 1,700 stages has 1.4 MiB, unless prompts are long."""
 
 
 class PlanUnreadable(MisstepError):
-    """A plan that was kept and cannot be read: damaged by hand, or of another version."""
+    """A stored plan cannot be read: it was edited, or is of another version."""
 
 
 def plan_name(experiment: str, uid: str, generation: int) -> str:
-    """Name the ConfigMap that keeps the plan of a generation.
+    """Return the name of the ConfigMap that stores the plan of a generation.
 
-    One that was deleted and made again under the same name begins with generation 1 again: its uid tells them apart.
+    An Experiment that was deleted and created again starts at generation 1 again: its uid distinguishes them.
     """
     return f"{experiment}-plan-{hashlib.sha256(uid.encode()).hexdigest()[:6]}-{generation}"
 
 
 def pack(made: Plan) -> dict[str, str]:
-    """Return a plan as a ConfigMap's ``binaryData``. Raises BadInput where it is too large."""
+    """Return a plan as a ConfigMap's ``binaryData``. Raises BadInput if it is too large."""
     text = made.model_dump_json().encode()
     packed = gzip.compress(text, mtime=0)
     if len(packed) > _MOST_BYTES or len(text) > MOST_JSON_BYTES:
-        fix = "Split it: fewer arms, sizes or seeds in one Experiment. Stages that are the same are shared."
+        fix = "Split it: fewer arms, sizes or seeds in one Experiment. Equal stages are shared."
         raise BadInput("spec", f"{len(made.stages)} stages", fix)
     return {PLAN_FILE: base64.b64encode(packed).decode()}
 
 
 def digest(data: Mapping[str, str] | None) -> str:
-    """Return the sha256 of a packed plan, in hex. Raises PlanUnreadable where there is none."""
+    """Return the sha256 of a packed plan, in hex. Raises PlanUnreadable if there is none."""
     return hashlib.sha256(_packed(data)).hexdigest()
 
 
 def unpack(data: Mapping[str, str] | None) -> Plan:
-    """Read a plan back from ``binaryData``. Raises PlanUnreadable where it holds none."""
+    """Read a plan from ``binaryData``. Raises PlanUnreadable if there is none."""
     return parse(inflate(data))
 
 
 def inflate(data: Mapping[str, str] | None) -> bytes:
-    """Return a packed plan's JSON, of which there is never more than ``pack`` takes: a few hundred KB can be gigabytes.
+    """Return a packed plan's JSON, limited to the size that ``pack`` allows: a few hundred KB can unpack to gigabytes.
     Raises PlanUnreadable."""
     inflater = zlib.decompressobj(wbits=31)
     try:
@@ -82,5 +82,5 @@ def _packed(data: Mapping[str, str] | None) -> bytes:
 def _unreadable(error: Exception) -> PlanUnreadable:
     return PlanUnreadable(
         f"the plan cannot be read ({type(error).__name__}): it is of another version, or damaged. Go back to the "
-        "version that made it, or delete its ConfigMap: it is then made again, perhaps with other keys."
+        "version that made it, or delete its ConfigMap: it is then made again, possibly with other keys."
     )
