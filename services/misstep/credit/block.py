@@ -1,5 +1,4 @@
-"""What credit brings for a block of problems: prefixes with their rollouts, and negatives with their
-values."""
+"""The results of credit for a block of problems: prefixes with their rollouts, and negatives with their values."""
 
 from __future__ import annotations
 
@@ -15,8 +14,7 @@ from misstep.credit.values import Counts
 from misstep.verification.verdict import Verdict
 
 NEVER_SOLVED = "never-solved"
-"""The reason of a negative without a pit: neither a sample nor a rollout ever solved its problem (Q_0 is
-zero)."""
+"""The reason of a negative without a pit: no sample and no rollout ever solved its problem (Q_0 is zero)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +23,13 @@ class Rollout:
 
     token_ids: tuple[int, ...]
     text: str
-    """What it adds to the prefix's text."""
+    """The text after the prefix."""
     verdict: Verdict
     finish_reason: str
 
     @property
     def solved(self) -> bool:
-        """Tell whether it ended by itself with the right answer."""
+        """Return whether it ended by itself with the right answer."""
         return self.verdict is Verdict.CORRECT and self.finish_reason == "stop"
 
 
@@ -46,12 +44,12 @@ class Prefix:
     counts: Counts | None = None
     rollouts: list[Rollout] = field(default_factory=list)
     wanted: int = 0
-    """How many negatives asked for it."""
+    """How many negatives needed it."""
 
 
 @dataclass(frozen=True, slots=True)
 class CreditedNegative:
-    """A negative with the values that its estimator asked for; see the ``negatives`` table for the fields."""
+    """A negative with the values that its estimator requested; see the ``negatives`` table for the fields."""
 
     problem_id: str
     negative: Negative
@@ -65,12 +63,12 @@ class CreditedNegative:
 
 @dataclass(frozen=True, slots=True)
 class CreditedBlock:
-    """What the credit stage found out about a block of problems."""
+    """The results of the credit stage for a block of problems."""
 
     negatives: list[CreditedNegative]
     """In the order of the problems and their negatives."""
     prefixes: list[Prefix]
-    """Those with counts: problem by problem, shorter ones first."""
+    """Prefixes with counts: problem by problem, shorter ones first."""
 
     def rollouts(self) -> Iterator[tuple[Prefix, int, Rollout]]:
         """Yield every rollout with its prefix and its number, in the order of the prefixes."""
@@ -80,8 +78,8 @@ class CreditedBlock:
 
 
 def prefix_id(problem_id: str, token_ids: Sequence[int]) -> str:
-    """Name a prefix by its problem and its exact tokens; equal prefixes of two problems have different
-    names."""
+    """Return the id of a prefix, made from its problem and its exact tokens; equal prefixes of two problems have
+    different ids."""
     digest = hashlib.blake2b(problem_id.encode(), digest_size=12)
     digest.update(b"\x1f" + np.asarray(token_ids, dtype="<i4").tobytes())
     return digest.hexdigest()

@@ -1,11 +1,11 @@
-"""Lay out preference pairs of one problem: which tokens are the prompt, the chosen and the rejected side.
+"""Define the preference pairs of one problem: which tokens are the prompt, the chosen and the rejected side.
 
 Credited layouts blame one step of a wrong response, its pit; controls blame another step in the same way; the
 baselines compare whole responses.
 
 ``shared-prefix``
     Prompt: problem and the steps before the pit. Chosen: a correct rollout from there. Rejected: the pit step
-    alone. Both sides go on from the same prefix of the policy's own (arXiv 2406.14532, theorem 6.1).
+    alone. Both sides continue the same prefix, sampled from the policy (arXiv 2406.14532, theorem 6.1).
 ``whole-response``
     Prompt: problem. Chosen: a correct response. Rejected: the wrong response through its pit (algorithm 1 there).
 ``placebo-cut``
@@ -15,28 +15,27 @@ baselines compare whole responses.
 ``random``
     Prompt: problem. Chosen: a correct sample. Rejected: a wrong one, drawn at random.
 ``edit-distance``
-    As ``random``, but each wrong sample gets a correct one that lies far from it, the farthest first.
+    As ``random``, but each wrong sample gets a correct one that is far from it, the farthest first.
 
-A pit is refuted, and gives no pair, where a response that is known to be correct begins with the wrong one's tokens
-through the pit: a success was possible after it, and the rollouts that found none had bad luck. Of 903 pits
-that a full scan finds on the quickstart's task 61 are refuted so, and 50 of these are not the first error.
+A pit is refuted, and gives no pair, if a known correct response begins with the wrong one's tokens through the pit: a
+success was possible after it, and the rollouts missed it by chance. Of 903 pits that a full scan finds on the
+quickstart's task, 61 are refuted in this way, and 50 of these are not the first error.
 
-A cut is possible at a step where a correct answer is known that goes on from the prefix before the step and does not
-begin with the step's own tokens. Rollouts often repeat a right step, and a chosen side must not contain the rejected
-one. At a pit that is not refuted no known answer does.
+A cut at a step is possible if a known correct answer continues the prefix before the step and does not begin with the
+step's own tokens: rollouts often repeat a right step, and a chosen side must not contain the rejected one. At a pit
+that is not refuted, no known answer repeats the step.
 
-``placebo-cut`` draws its cut from all steps of the negative at which a cut is possible, each as likely as the others.
-The pit is one of them and may be drawn; where it is the only one, the pair is that of ``shared-prefix``. So that both
-layouts differ in nothing but the step, the placebo makes a pair of exactly those negatives of which ``shared-prefix``
-makes one (`misstep.credit.pairing`), and where the drawn cut has no pair that is not taken already, it goes on to the
-cut that was drawn next. Which prefixes have rollouts depends on the estimator: all after ``full-scan``, those up to
-the pit after ``sequential``, some after ``bisection``. After ``sequential`` the cut is therefore the pit or a step
-before it.
+``placebo-cut`` draws its cut uniformly from all steps of the negative at which a cut is possible. The pit is one of
+them and may be drawn; if it is the only one, the pair is that of ``shared-prefix``. The two layouts must differ only in
+the step. So the placebo makes a pair from exactly those negatives from which ``shared-prefix`` makes one
+(`misstep.credit.pairing`), and if all pairs of the drawn cut are taken already, it continues with the next drawn cut.
+Which prefixes have rollouts depends on the estimator: all after ``full-scan``, those up to the pit after
+``sequential``, some after ``bisection``. After ``sequential`` the cut is therefore the pit or a step before it.
 
 All sides are exact token slices of what the policy sampled, and no text is tokenised. Chosen sides are complete
-correct responses of the policy itself, never the teacher's: a pit presumes that the policy solved the problem, so one
-is always at hand, and the theorem wants both sides drawn from it. Which of several is chosen is drawn at random: a
-correct rollout at random is what the policy does when it succeeds, whereas the shortest one would teach brevity.
+correct responses of the policy itself, never the teacher's: a pit implies that the policy solved the problem, so there
+always is one, and the theorem requires both sides to be sampled from the policy. Among several, one is drawn at random:
+a random correct rollout is what the policy does when it succeeds, while the shortest one would teach brevity.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Blamed:
-    """A negative as the credit stage left it. ``prefix_ids[i]`` names the prefix of i steps."""
+    """A negative from the credit stage. ``prefix_ids[i]`` is the id of the prefix of i steps."""
 
     sample: int
     token_ids: Ids
@@ -74,12 +73,12 @@ class Blamed:
     pit: int | None
     reason: str | None
     true_pit: int | None = None
-    """The true first wrong step, from 1, where an oracle was asked and found one."""
+    """The true first wrong step, from 1, if an oracle was used and found one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProblemAnswers:
-    """All that pairs of one problem are made of. Equal samples stand here once."""
+    """Everything that the pairs of one problem are made from. Equal samples are here once."""
 
     problem_id: str
     prompt_ids: Ids
@@ -93,34 +92,32 @@ class ProblemAnswers:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One preference pair; see the layouts for what its sides are."""
+    """One preference pair; the layouts define its sides."""
 
     problem_id: str
     layout: Layout
     negative_sample: int
     pit: int | None
-    """The step that is blamed, from 1: credit's pit, or the step at which a control cuts."""
+    """The blamed step, from 1: credit's pit, or the step at which a control cuts."""
     prompt_ids: Ids
     chosen: Answer
     rejected_ids: Ids
     rejected_text: str
     rejected_complete: bool
-    """Whether the rejected side holds the response's end. A truncated one must never be given an end
-    token."""
+    """Whether the rejected side includes the response's end. A truncated one must never get an end token."""
     cuts: int = 1
     """Steps of the wrong response at which the layout could have cut."""
 
     @property
     def identity(self) -> tuple[Ids, Ids, Ids]:
-        """Return what makes two pairs the same to a trainer."""
+        """Return the fields that make two pairs equal for a trainer."""
         return self.prompt_ids, self.chosen.token_ids, self.rejected_ids
 
 
 _NONE_CORRECT = "no-correct-answer"
 
 Options = Iterable[Pair] | str
-"""The pairs that one wrong response can give, of which one is taken, the first preferred; or why it gives
-none."""
+"""The pairs that one wrong response can give, in order of preference (one is taken); or why it gives none."""
 
 
 def options(layout: Layout, problem: ProblemAnswers, seed: int) -> Iterator[Options]:
@@ -133,7 +130,7 @@ def _shared_prefix(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
 
 
 def _placebo_cut(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
-    """Offer the pairs of every possible cut, those of the cut that was drawn first before all others."""
+    """Offer the pairs of every possible cut, in the order in which the cuts were drawn."""
 
     def cuts(blamed: Blamed, _pit: int) -> list[Pair]:
         steps = sorted(
@@ -157,7 +154,7 @@ def _oracle_pit(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
 
 def _whole_response(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
     def through(blamed: Blamed, pit: int) -> list[Pair]:
-        # Rollouts from the bare problem are there only where samples were too few to tell its success rate.
+        # There are rollouts from the bare problem only if samples were too few to estimate its success rate.
         answers = [*problem.correct, *(problem.solved or {}).get(blamed.prefix_ids[0], ())]
         return _against(problem, "whole-response", blamed, 0, pit, answers, seed)
 
@@ -165,7 +162,7 @@ def _whole_response(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
 
 
 def _at_pits(problem: ProblemAnswers, pairs_of: Callable[[Blamed, int], list[Pair]]) -> Iterator[Options]:
-    """Offer what a negative and its pit give, or say why that pit is no use."""
+    """Offer the pairs of a negative and its pit, or the reason why the pit gives none."""
     for blamed, why in _credited(problem):
         if blamed.pit is None or why:
             yield why or "no-pit"
@@ -174,7 +171,7 @@ def _at_pits(problem: ProblemAnswers, pairs_of: Callable[[Blamed, int], list[Pai
 
 
 def _credited(problem: ProblemAnswers) -> Iterator[tuple[Blamed, str | None]]:
-    """Yield a problem's negatives, each with the reason why its pit is no use, if there is one."""
+    """Yield a problem's negatives, each with the reason why its pit gives no pair, if there is one."""
     right = list(_correct_responses(problem))
     for blamed in problem.blamed:
         if blamed.pit is None:
@@ -197,7 +194,7 @@ def _correct_responses(problem: ProblemAnswers) -> Iterator[Ids]:
 
 
 def _cut(problem: ProblemAnswers, layout: Layout, blamed: Blamed, step: int, seed: int) -> list[Pair]:
-    """Pair correct answers that go on from before a step with that step alone."""
+    """Pair correct answers that continue the prefix before a step with that step alone."""
     answers = [*(problem.solved or {}).get(blamed.prefix_ids[step - 1], ())]
     if step == 1:
         answers += problem.correct
@@ -213,7 +210,7 @@ def _against(
     answers: Sequence[Answer],
     seed: int,
 ) -> list[Pair]:
-    """Pair correct answers that go on after ``before`` steps with the steps from there ``through`` the blamed one.
+    """Pair correct answers that continue after ``before`` steps with the steps from there ``through`` the blamed one.
     Answers that begin with these steps are left out."""
     ends = (0, *blamed.step_ends)
     rejected = blamed.token_ids[ends[before] : ends[through]]
@@ -244,9 +241,9 @@ def _random(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
 
 
 def _edit_distance(problem: ProblemAnswers, _seed: int) -> Iterator[Options]:
-    """Match wrong with correct samples by Levenshtein distance over tokens, the largest first. Correct
-    samples are used evenly: none a second time before all were used once, so that one outlier is not every
-    pair's chosen side."""
+    """Match wrong with correct samples by Levenshtein distance over tokens, the largest first. Correct samples are used
+    evenly: no sample is used twice before all were used once, so that one outlier is not the chosen side of every
+    pair."""
     from rapidfuzz.distance import Levenshtein
 
     if not problem.correct:
@@ -282,13 +279,13 @@ def _whole_pair(problem: ProblemAnswers, layout: Layout, wrong: Answer, correct:
 
 
 def _drawn(answers: Sequence[Answer], seed: int, problem_id: str, sample: int) -> list[Answer]:
-    """Order the distinct answers at random, by a hash of what they are chosen for."""
+    """Order the distinct answers at random, by a hash of their purpose."""
     distinct = {answer.token_ids: answer for answer in reversed(answers)}.values()
     return sorted(distinct, key=lambda answer: _place(seed, problem_id, sample, answer.token_ids))
 
 
 def _place(seed: int, problem_id: str, sample: int, what: object) -> bytes:
-    """Return a place in a random order, fixed by what is drawn for which wrong response."""
+    """Return a sort key for a random order that depends only on the item and the wrong response."""
     name = f"{seed}\x1f{problem_id}\x1f{sample}\x1f{what}"
     return hashlib.blake2b(name.encode(), digest_size=8).digest()
 

@@ -1,4 +1,4 @@
-"""Take pairs out of what a problem offers: one per wrong response, no duplicates, at most so many."""
+"""Select pairs from those that a problem offers: one per wrong response, no duplicates, up to a limit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from misstep.credit.layouts import Options, Pair, ProblemAnswers, options
 
 @dataclass(slots=True)
 class ProblemPairs:
-    """A problem's pairs, and why its other wrong responses (``candidates`` in all) gave none."""
+    """A problem's pairs, and why its other wrong responses (of ``candidates`` in all) gave none."""
 
     candidates: int = 0
     pairs: list[Pair] = field(default_factory=list)
@@ -24,8 +24,8 @@ def pair_up(layout: Layout, problem: ProblemAnswers, per_problem: int, seed: int
 
     Reasons for a wrong response without a pair: ``never-solved`` (no pit), ``refuted`` (a correct response begins with
     the rejected prefix), ``no-true-error`` (the oracle finds none), ``no-correct-answer``, ``duplicate`` (every pair
-    that it can give is taken), and ``over-per-problem``. With ``placebo-cut`` a wrong response that gives no pair with
-    ``shared-prefix`` gives none for the same reason.
+    that it can give is taken), and ``over-per-problem``. A wrong response that gives no pair with ``shared-prefix``
+    gives none with ``placebo-cut``, for the same reason.
     """
     offers: Iterable[Options] = options(layout, problem, seed)
     if layout == "placebo-cut":
@@ -42,7 +42,7 @@ def pair_up(layout: Layout, problem: ProblemAnswers, per_problem: int, seed: int
 
 
 def _outcomes(offers: Iterable[Options], per_problem: int) -> list[Pair | str]:
-    """Return the pair of each wrong response, or why it has none."""
+    """Return the pair of each wrong response, or the reason why it has none."""
     outcomes: list[Pair | str] = []
     taken: set[object] = set()
     for offered in offers:
