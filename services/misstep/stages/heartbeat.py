@@ -1,4 +1,4 @@
-"""A rank's sign of life: a file that it touches, and that the process which started the ranks looks at."""
+"""A rank's heartbeat: a file that the rank touches, and that the process which started the ranks checks."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from typing import Literal
 from misstep.errors import BadInput
 
 ENVIRONMENT = "MISSTEP_HEARTBEAT"
-"""Names the file of this process; without it nobody looks, and nothing is written."""
+"""The variable that names the file of this process; without it nobody checks, and nothing is written."""
 
 Phase = Literal["starting", "training", "writing"]
-"""Libraries and weights are loaded; steps are done; a model is written. Only in training do signs come by the step."""
+"""Loading libraries and weights; training steps; writing a model. Only the training phase gives a sign of life at each
+step."""
 
 
 def beat(phase: Phase) -> None:
-    """Say that this process is alive, and what it is about to do."""
+    """Record that this process is alive, and what it does next."""
     file = os.environ.get(ENVIRONMENT)
     if file:
         Path(file).write_text(phase)
 
 
 def last_beat(file: Path, began: float) -> tuple[Phase, float]:
-    """Return a rank's phase and when it last gave a sign, in seconds since the epoch; ``began`` before its first."""
+    """Return a rank's phase and the time of its last sign of life, in seconds since the epoch; ``began`` before its
+    first."""
     try:
         phase, at = file.read_text(), file.stat().st_mtime
     except FileNotFoundError:
@@ -32,12 +34,12 @@ def last_beat(file: Path, began: float) -> tuple[Phase, float]:
     match phase:
         case "training" | "writing":
             return phase, at
-        case _:  # a file that is being written is empty for a moment
+        case _:  # the file is empty for a moment while it is written
             return "starting", at
 
 
 def seconds_from(name: str, default: float) -> float:
-    """Return the seconds that an environment variable gives, or the default. Raises BadInput."""
+    """Return the seconds in an environment variable, or the default. Raises BadInput."""
     text = os.environ.get(name)
     if not text:
         return default
