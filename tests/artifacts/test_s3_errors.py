@@ -401,7 +401,7 @@ def test_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_https_where_http_is_spoken(moto_endpoint: str) -> None:
-    with pytest.raises(BadInput, match=r"spec\.storage\.endpoint: https://.*speaks http"):
+    with pytest.raises(BadInput, match=r"spec\.storage\.endpoint: https://.*uses http at"):
         open_store(servers.s3_storage(moto_endpoint.replace("http", "https"), "x")).check()
 
 

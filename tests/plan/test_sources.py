@@ -181,7 +181,7 @@ def test_an_uploaded_copy_has_the_keys_of_the_local_folder(folder: Path) -> None
 
     train, model = f"format: gsm8k, {copy('source_train', 'train.jsonl')}", copy("model", "base")
     test = f"test: {{format: gsm8k, {copy('source_test', 'test.jsonl')}}}"
-    with pytest.raises(BadInput, match=r"train\.uri is a copy of the training problems alone: give test too"):
+    with pytest.raises(BadInput, match=r"train\.uri is a copy of the training problems only: give test too"):
         experiment(folder, train, model)
     remote = experiment(folder, f"{train}}}\n    {test[:-1]}", model)
     assert resolve(remote)["model"] == External(uri="s3://bucket/base", digest=found["model"].digest)

@@ -103,7 +103,7 @@ def test_a_stage_finds_its_own_key_taken_and_says_by_what(store: Store, said: di
     with pytest.raises(m.Foreign) as caught:
         run_stage(stage)
     assert named in str(caught.value)
-    assert f"look who may write {store.uri}" in str(caught.value)
+    assert f"check who can write to {store.uri}" in str(caught.value)
     assert "misstep run --repair" in str(caught.value)
     assert caught.value.exit_code == EXIT_BAD_INPUT, "no retry would help"
 

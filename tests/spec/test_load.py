@@ -77,7 +77,7 @@ def test_every_example_is_valid(path: Path) -> None:
             "training.rft.loraRank: adapters cannot be trained with zeroStage 3",
         ),
         ("resources: {default: {memory: 2GB}}", "Write a whole number of Mi or Gi"),
-        ("arms: [{name: a, method: rft}]", "exactly one arm has method sft"),
+        ("arms: [{name: a, method: rft}]", "exactly one arm must have method sft"),
         ("arms: [{name: a, method: sft}, {name: b, method: dpo}]", "pairs belongs to method dpo"),
         ("arms: [{name: a, method: sft}, {name: b, method: rft, sizes: [7]}]", "problems.sizes lacks: [7]"),
         (
@@ -151,17 +151,20 @@ def test_all_wrong_fields_are_named_at_once() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: [", "Mend the YAML syntax"),
+        ("a: [", "Fix the YAML syntax"),
         ("", "0 YAML documents"),
         ("- 1", "exactly one Experiment"),
         (SHORT + "---" + SHORT, "2 YAML documents"),
-        (SHORT.replace("name: short", "name: short\n  name: twice"), "stands twice"),
+        (SHORT.replace("name: short", "name: short\n  name: twice"), "is repeated"),
         (SHORT.replace("name: short", "name: Short_Name"), "metadata.name"),
         (SHORT.replace("v1alpha1", "v2"), "apiVersion"),
         (SHORT.replace("path: data/gsm8k", "hub: openai/gsm8k"), "needs revision"),
         (SHORT.replace("[1000, 2000, 4000]", "[2000, 1000]"), "rising order"),
         (SHORT.replace("path: data/gsm8k", "path: all.jsonl"), "spec.problems: train.path is one file and test is not"),
-        (SHORT.replace("path: data/gsm8k", "path: a.parquet, limit: 9000"), "the test too: give test problems of"),
+        (
+            SHORT.replace("path: data/gsm8k", "path: a.parquet, limit: 9000"),
+            "the test problems too: give separate test problems",
+        ),
         (SHORT.replace("path: data/gsm8k", "path: d, split: test"), "train and test are the same problems"),
         (with_test("path: d", "path: d, split: train"), "train and test are the same problems"),
         (with_test("path: a.jsonl, split: x", "path: a.jsonl"), "train and test are the same problems"),
@@ -221,13 +224,13 @@ URL = "url: 'http://localhost:8000/v1', model: m"
         (f"{{endpoint: {{{URL}}}}}", "endpoint belongs to kind endpoint, and kind is dataset"),
         ("{kind: endpoint, endpoint: {url: localhost, model: m}}", "spec.teacher.endpoint.url"),
         ("{kind: endpoint, endpoint: {url: 'http://key@host/v1', model: m}}", "spec.teacher.endpoint.url"),
-        ("{kind: endpoint, endpoint: {url: 'http://h/v1/chat/completions', model: m}}", "leave /chat/completions away"),
+        ("{kind: endpoint, endpoint: {url: 'http://h/v1/chat/completions', model: m}}", "leave out /chat/completions"),
         (f"{{kind: endpoint, endpoint: {{{URL}, budget: {{maxCost: '5'}}}}}}", "maxCost needs pricePerMillionInput"),
         (f"{{kind: endpoint, endpoint: {{{URL}, budget: {{pricePerMillionInput: '5'}}}}}}", "belong together"),
         (f"{{kind: endpoint, endpoint: {{{URL}, apiKeyEnv: sk-secret}}}}", "spec.teacher.endpoint.apiKeyEnv"),
         (f"{{kind: endpoint, temperature: '0', endpoint: {{{URL}}}}}", "set solutions to 1"),
         (f"{{kind: endpoint, temperature: '0', solutions: 1, newProblemsPerSeed: 2, endpoint: {{{URL}}}}}", "the same"),
-        ("{kind: model, model: {model: {path: x, name: model}}}", "give one another name"),
+        ("{kind: model, model: {model: {path: x, name: model}}}", "rename one of them"),
     ],
 )
 def test_teachers_that_cannot_work_are_named(teacher: str, said: str) -> None:
@@ -258,8 +261,8 @@ def test_nobody_knows_the_first_errors_in_problems_that_a_teacher_writes() -> No
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        ("{}", "give path, hub or uri, one of the three"),
-        ("{path: a, uri: 's3://b/c'}", "give path, hub or uri, one of the three"),
+        ("{}", "give exactly one of path, hub and uri"),
+        ("{path: a, uri: 's3://b/c'}", "give exactly one of path, hub and uri"),
         ("{uri: 's3://b/c'}", "uri and digest belong together: misstep upload prints both"),
         ("{uri: 's3://b/c', digest: 'sha256:12'}", "spec.policy.model.digest: sha256:12."),
         ("{uri: 's3://bucket', digest: 'sha256:12'}", "spec.policy.model.uri: s3://bucket."),

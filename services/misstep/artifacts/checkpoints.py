@@ -144,7 +144,7 @@ class StoredCheckpoints:
         self._store.delete(f"{root}/manifest.json")
         return MisstepError(
             f"checkpoint of step {step} is refused: {why}. It will not be used again: training continues without it. "
-            f"Check who can write {self._store.uri}; its files are still below {root}/."
+            f"Check who can write to {self._store.uri}; its files are still below {root}/."
         )
 
     def note_out_of_memory(self, micro_batch: int) -> None:

@@ -290,7 +290,7 @@ class Foreign(Damaged):
 
     def __init__(self, store: Readable, key: str, problem: str) -> None:
         fix = (
-            f"No stage of this key wrote it: check who can write {store.uri}, and what it holds (`misstep artifacts "
+            f"No stage of this key wrote it: check who can write to {store.uri}, and what it holds (`misstep artifacts "
             f"show {key}`). Then run `misstep run --repair`, or delete everything below {key}/, to compute it again."
         )
         super().__init__(paths.manifest(key), f"a foreign manifest: {problem}", fix)
