@@ -92,7 +92,7 @@ def sweep_type(model_type: str) -> Seen:
             tokens += compared.tokens
             ways.append(compared.way)
             if not compared.right:
-                note = f"By {compared.way}, {compared.wrong} of {compared.tokens} tokens were others"
+                note = f"By {compared.way}, {compared.wrong} of {compared.tokens} tokens were different"
                 note += f", and log-probabilities of responses differed by up to {compared.drift:.2g}."
                 break
         else:
@@ -101,7 +101,7 @@ def sweep_type(model_type: str) -> Seen:
                 seen = Probe(model).disagreement(partial(_ordinary, model))
                 note = f"With its cache, {str(seen).rstrip('.')}."
             return Seen(way, tokens, note)
-    return Seen("refused", 0, "Full passes of one text say now this and now that: its attention draws at random.")
+    return Seen("refused", 0, "Full passes over the same text give different logits: its attention is random.")
 
 
 def compare(model: PreTrainedModel, allowed: str | None) -> Compared:
@@ -159,7 +159,7 @@ def table_text(seen: dict[str, Seen], not_built: dict[str, str]) -> str:
         "WAYS": ("By type: rows, cache, full, or refused.", {name: one.way for name, one in seen.items()}),
         "TOKENS": ("By type: tokens compared.", {name: one.tokens for name, one in seen.items() if one.tokens}),
         "NOTES": (
-            "What was seen of the types that do not simply work.",
+            "Observations on the types that need a slower way or do not work.",
             {n: o.note for n, o in seen.items() if o.note},
         ),
         "NOT_BUILT": ("Why no tiny model of a type could be made.", not_built),

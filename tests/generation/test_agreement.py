@@ -186,7 +186,7 @@ def test_a_type_that_the_table_refuses_is_refused_with_what_was_seen():
 def test_a_model_that_needs_more_than_text_is_refused(monkeypatch):
     model = tiny()
     monkeypatch.setattr(type(model), "forward", lambda self, input_ids, pixel_values, **_: None)
-    with pytest.raises(BadInput, match="text alone fails: TypeError"):
+    with pytest.raises(BadInput, match="over text fails: TypeError"):
         TransformersEngine(model, word_tokenizer(), decoding(), batch_rows=2)
 
 

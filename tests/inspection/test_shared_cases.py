@@ -49,7 +49,7 @@ def test_refused(folders, name, prompt, words):
     ("name", "prompt", "end", "unusual"),
     [
         ("plain", PLAIN, "<eos>", ""),
-        ("byte-level-as-llama", PLAIN, "<eos>", "as it stands"),
+        ("byte-level-as-llama", PLAIN, "<eos>", "is read directly"),
         ("end-of-turn", CHAT, "<|end|>", ""),
         ("end-of-turn-plain", CHAT, "<|end|>", ""),
         ("empty-think", CHAT, "<|im_end|>", "part of the prompt"),

@@ -1,4 +1,4 @@
-"""Which training problems are the D of a grid point: one rule for sampling, training, credit and pairs."""
+"""Select the D training problems of a grid point: one rule for sampling, training, credit and pairs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def train_subset(problems: pa.Table, subset: SubsetParams) -> pa.Table:
     """Take the D training problems of a seed, in that seed's order.
 
-    Only problems whose teacher solution is correct count: every method at D learns from the same D problems.
+    Only problems with a correct teacher solution count: every method at D learns from the same D problems.
 
     Args:
         problems: the ``problems`` table; rows of all splits.
@@ -43,7 +43,7 @@ def train_subset(problems: pa.Table, subset: SubsetParams) -> pa.Table:
 
 
 def without_correct_solution(problems: pa.Table) -> str:
-    """Say how many training problems no model is fine-tuned on, and why, as a sentence for errors."""
+    """Return a sentence for errors that says how many training problems are not usable for fine-tuning, and why."""
     counts: Counter[str] = Counter()
     for split, verdict in zip(*(problems[name].to_pylist() for name in ("split", "solution_verdict")), strict=True):
         if split == "train" and verdict != "correct":
