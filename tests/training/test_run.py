@@ -320,7 +320,7 @@ def test_a_model_that_is_written_wrongly_is_not_handed_on(base: Path, tmp_path: 
         file.write_bytes(content)
 
     monkeypatch.setattr(LlamaForCausalLM, "save_pretrained", damaged)
-    with pytest.raises(MisstepError, match="another when loaded again"):
+    with pytest.raises(MisstepError, match="differs when it is loaded again"):
         export_model(start, start.model, "float32", [[3, 4, 5]], tmp_path / "model")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def preload() -> None:
-    """Import what the training stages import while they run, for a server that forks them: no threads are started."""
+    """Import the modules that training stages use, for a server that forks them: no threads are started."""
     import misstep.training.arguments
     import misstep.training.run
     import misstep.training.trainers  # noqa: F401

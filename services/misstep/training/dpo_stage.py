@@ -1,4 +1,4 @@
-"""The stage ``dpo``: the policy, taught to prefer the chosen side of each pair; it is its own reference."""
+"""The stage ``dpo``: trains the policy to prefer the chosen side of each pair. The starting policy is the reference."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Dpo:
         return 1
 
     def close(self) -> None:
-        """Release nothing: a run closes what it opens."""
+        """Do nothing: a run closes what it opens."""
 
     def run(self, block: int) -> Output:
         from misstep.generation.fingerprint import check_tokenizer

@@ -1,4 +1,4 @@
-"""The stages ``sft`` and ``rft``: the base model fine-tuned on solutions, the teacher's or the policy's own."""
+"""The stages ``sft`` and ``rft``: fine-tune the base model on solutions, of the teacher or of the policy itself."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Sft:
         return 1
 
     def close(self) -> None:
-        """Release nothing: a run closes what it opens."""
+        """Do nothing: a run closes what it opens."""
 
     def run(self, block: int) -> Output:
         from misstep.generation.ends import end_ids
