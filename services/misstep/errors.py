@@ -27,8 +27,8 @@ class BadInput(MisstepError):
 
     Args:
         field: path of the offending field, file or column, e.g. ``spec.credit.rollouts``.
-        value: its current value; shortened when printed. fix: what to write or do instead, as one sentence; empty where
-        the value already says it.
+        value: its current value; shortened when printed.
+        fix: what to write or do instead, as one sentence; empty where the value already says it.
     """
 
     exit_code = EXIT_BAD_INPUT

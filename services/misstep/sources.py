@@ -40,7 +40,7 @@ def resolve(
 
     Raises:
         BadInput: a path is missing, a source has no origin, a file is not data (a Git LFS pointer, a compressed file,
-        one JSON array), all training problems are test problems, or the experiment does not use a NAME.
+            one JSON array), all training problems are test problems, or the experiment does not use a NAME.
     """
     data, models = dict(data or {}), dict(models or {})
     problems = experiment.spec.problems
@@ -151,8 +151,8 @@ def architecture(external: External, storage: Storage, *, patient: bool = True) 
     for the Hub, from the table of known models. None if there is neither, or if the store cannot be read.
 
     Args:
-        storage: how to reach the store; the model's location is in its URI. patient: whether to wait long for a store
-        that does not answer (``open_store``).
+        storage: how to reach the store; the model's location is in its URI.
+        patient: whether to wait long for a store that does not answer (``open_store``).
     """
     return shape_of(external, lambda uri: _config_of(uri, storage, patient))
 

@@ -243,7 +243,7 @@ class World:
         summary = {
             "outcome": "credited"
             if solved
-            else "no pits: the policy solved none of the problems that have negatives"
+            else "no pits: the policy solved none of the problems that it has negatives of"
             if rows
             else "no negatives: no sample is a wrong answer that ended by itself",
             "estimator": "full-scan",

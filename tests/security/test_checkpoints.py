@@ -158,7 +158,9 @@ def test_a_reference_of_other_pairs(base: Path, tmp_path: Path) -> None:
     assert load_file(newest / "reference.safetensors")["chosen"].shape == (30,)
     reference_of_others(newest)
     output = train(context, Start.load(base), dpo())
-    assert context.checkpoints.refused == [(int(newest.name), "reference.safetensors does not belong to this stage's pairs")]
+    assert context.checkpoints.refused == [
+        (int(newest.name), "reference.safetensors does not belong to this stage's pairs")
+    ]
     whole, _ = finish(tmp_path / "whole", base, dpo())
     same(whole, output)
 

@@ -45,9 +45,10 @@ def plan_gc(
 
     Args:
         external_digests: ``sha256:<hex>`` of the data and models that the Experiments use. Their uploaded copies stay,
-        all others may be removed. If it is None, no copy is removed. now: in seconds since the epoch.
+            all others may be removed. If it is None, no copy is removed.
+        now: in seconds since the epoch.
 
-    Raises Damaged where a reachable artifact's manifest does not parse.
+    Raises Damaged if a reachable artifact's manifest does not parse.
     """
     before = (time.time() if now is None else now) - grace_seconds
     reachable = set(reachable_keys)

@@ -44,8 +44,9 @@ class ModelCache:
     """A process's view of the node's cache. ``close`` releases what it uses.
 
     Args:
-        root: the folder, created if missing; any number of processes may share it. limit_bytes: the most that all
-        entries may hold together; by default half of the disk space that is free or used by them.
+        root: the folder, created if missing; any number of processes may share it.
+        limit_bytes: the most that all entries may hold together; by default half of the disk space that is free or used
+            by them.
     """
 
     def __init__(self, root: Path, limit_bytes: int | None = None) -> None:
@@ -77,7 +78,7 @@ class ModelCache:
 
         Raises:
             BadInput: the cache's folder cannot be used, or the digest is malformed. Errors of ``fill`` pass through,
-            except for a full disk.
+                except for a full disk.
         """
         name = digest.removeprefix("sha256:")
         if not is_name(name):

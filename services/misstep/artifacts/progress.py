@@ -123,8 +123,8 @@ def read_progress(store: Readable, key: str, shards: int | None = None, since: f
     Their times are the store's, because the clock of the writing machine may be wrong.
 
     Args:
-        shards: the number of shards; other objects are not read. since: leave out those written before (seconds since
-        the epoch).
+        shards: the number of shards; other objects are not read.
+        since: leave out those written before (seconds since the epoch).
     """
     found: list[Heartbeat] = []
     names = None if shards is None else {paths.progress(key, shard): shard for shard in range(shards)}

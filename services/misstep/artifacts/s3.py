@@ -55,8 +55,8 @@ class S3Store:
 
     Args:
         patient: whether to retry for half a minute to a minute while the server is down, as a stage should whose work
-        would be lost. Other callers, which ask again anyway or have a user waiting, give up after a second or two, or
-        after about 20 if nothing answers.
+            would be lost. Other callers, which ask again anyway or have a user waiting, give up after a second or two,
+            or after about 20 if nothing answers.
     """
 
     def __init__(self, storage: Storage, patient: bool = True, accepted: bool = False) -> None:

@@ -61,9 +61,9 @@ def s3_error(error: Exception, storage: Storage, identity: str, accepted: bool =
     """Turn a botocore error into ours.
 
     Args:
-        identity: a description of the credentials, without the secret. accepted: whether the server has accepted a
-        request of this process before. Then no refusal is BadInput: keys, tokens and policies get replaced, and each
-        replacement takes a moment.
+        identity: a description of the credentials, without the secret.
+        accepted: whether the server has accepted a request of this process before. Then no refusal is BadInput: keys,
+            tokens and policies get replaced, and each replacement takes a moment.
     """
     if isinstance(error, aws.ClientError):
         return _answered(error, storage, identity, accepted)

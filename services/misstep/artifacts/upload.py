@@ -45,7 +45,7 @@ def upload(store: Store, local: Path, digest: str, tell: Callable[[Sent], None],
 
     Raises:
         BadInput: the contents no longer match the digest, a file's name cannot be an object's, or the copy's folder in
-        the store holds other objects, which would change its digest.
+            the store holds other objects, which would change its digest.
     """
     hashes = digest_files(local, field)
     single = local.is_file()

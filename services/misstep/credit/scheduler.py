@@ -56,8 +56,10 @@ class Scheduler:
     """Credits blocks, one after another, with one engine.
 
     Args:
-        params: the stage's parameters; ``rollouts`` must be at least ``best_of``. engine: the policy. judge: the
-        verifier. on_progress: called after each prefix.
+        params: the stage's parameters; ``rollouts`` must be at least ``best_of``.
+        engine: the policy.
+        judge: the verifier.
+        on_progress: called after each prefix.
     """
 
     def __init__(

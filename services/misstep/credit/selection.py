@@ -43,8 +43,8 @@ class ProblemTally:
         """Add one sample.
 
         Args:
-            digest: of the token ids; among equal responses the first sample represents all. room: whether the response
-            fits into the tokens that a rollout may fill.
+            digest: of the token ids; among equal responses the first sample represents all.
+            room: whether the response fits into the tokens that a rollout may fill.
         """
         finished = finish_reason == "stop"
         self.verdicts[verdict if finished else "cut_off"] += 1
@@ -81,7 +81,8 @@ def spread(counts: Mapping[str, int], limit: int | None, seed: int) -> dict[str,
     The result depends only on the arguments, and a higher limit only adds.
 
     Args:
-        counts: how many items each problem has. limit: how many to take in all; None takes everything.
+        counts: how many items each problem has.
+        limit: how many to take in all; None takes everything.
 
     Returns:
         How many to take from each problem; problems with none are left out.

@@ -117,7 +117,7 @@ class _Credit:
         if not any(self._chosen.values()):
             return "no negatives: no sample is a wrong answer that ended by itself"
         if not any(chosen and self._costs(i) for i, chosen in self._chosen.items()):
-            return "no pits: the policy solved none of the problems that have negatives"
+            return "no pits: the policy solved none of the problems that it has negatives of"
         return "credited"
 
     def _block_ids(self, block: int) -> list[str]:

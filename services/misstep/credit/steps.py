@@ -54,8 +54,8 @@ class StepCutter:
     Args:
         pieces: the policy's tokenizer.
         rule: ``lines`` or ``sentences``.
-        max_steps: the most steps, at least 1. stop: strings that end a response; text after one belongs to the last
-        step.
+        max_steps: the most steps, at least 1.
+        stop: strings that end a response; text after one belongs to the last step.
     """
 
     def __init__(self, pieces: TokenPieces, rule: StepRule, max_steps: int, stop: Sequence[str] = ()) -> None:

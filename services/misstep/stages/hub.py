@@ -24,7 +24,8 @@ def fetch_model(field: str, uri: str) -> Path:
 
     Raises:
         BadInput: there is no such model, or this token may not read it; or the client is offline and the cache lacks
-        it. MisstepError: the Hub did not answer, or is temporarily unavailable.
+            it.
+        MisstepError: the Hub did not answer, or is temporarily unavailable.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, HTTPError

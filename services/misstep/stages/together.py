@@ -58,8 +58,8 @@ def run_ranks(stage: FrozenStage, node: int, folder: Path, checkpoints: StoredCh
     """Run this node's ranks of a stage until the last one has ended; the first rank of all writes the artifact.
 
     Args:
-        node: the number of this node; the others connect to node 0. folder: a scratch folder that the node's ranks
-        share.
+        node: the number of this node; the others connect to node 0.
+        folder: a scratch folder that the node's ranks share.
 
     Raises:
         BadInput: a rank found a wrong input, or the environment does not name a rendezvous address for several nodes.

@@ -21,7 +21,7 @@ def refuse_misfits(cost: PlanCost) -> None:
 
     Raises:
         BadInput: a stage cannot fit, or its attention heads cannot be spread over its GPUs. The error names settings
-        that work.
+            that work.
     """
     checked: set[tuple[object, ...]] = set()
     for found in cost.stages.values():
