@@ -228,7 +228,7 @@ def test_a_page_of_html_in_the_place_of_weights(folder):
 def test_a_link_to_nothing(folder):
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors").symlink_to(folder / "blobs/4d7a")
-    refused(check_folder, folder, "not there", "finish the download")
+    refused(check_folder, folder, "missing", "finish the download")
 
 
 @pytest.mark.parametrize("suffix", [".gguf", ".pth", ".h5", ".msgpack", ".onnx", ".pt"])

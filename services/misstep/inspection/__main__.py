@@ -19,7 +19,7 @@ def main() -> int:
     """Read the request, inspect, answer. Returns the exit code of the answer."""
     read_weights_only()
     request = json.loads(sys.stdin.read())
-    # What libraries print must not stand in the answer's way.
+    # Output of libraries must not mix with the answer.
     with contextlib.redirect_stdout(sys.stderr), tempfile.TemporaryDirectory(prefix="misstep-model-") as scratch:
         answer, code = _answer(request, Path(scratch))
     print(json.dumps(answer), flush=True)  # noqa: T201 - the answer
@@ -42,7 +42,9 @@ def _answer(request: dict[str, Any], scratch: Path) -> tuple[dict[str, Any], int
         folder = fetch_skeleton(field, request["uri"], storage, scratch / "model")
         prompt = PromptParams.model_validate(request["prompt"]) if request.get("prompt") else None
         if prompt is None and request.get("guess_prompt"):
-            check_folder(folder, field)  # says what is wrong with a folder, where a tokenizer would only not load
+            check_folder(
+                folder, field
+            )  # reports what is wrong with a folder, in more detail than a tokenizer that does not load
             with named(field):
                 prompt = _usual_prompt(folder)
         report = inspect_model(folder, prompt, (), field, Steps(**request.get("steps", {})), shown_as=request["uri"])
@@ -55,7 +57,7 @@ def _answer(request: dict[str, Any], scratch: Path) -> tuple[dict[str, Any], int
 
 
 def _usual_prompt(folder: Path) -> Any:
-    """Return the prompt that a model of this kind is usually given: its chat template where it has one."""
+    """Return the usual prompt of a model: its chat template if it has one."""
     from misstep.generation.tokenizers import read_tokenizer
     from misstep.plan.params import PromptParams
 
