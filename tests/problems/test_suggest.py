@@ -130,7 +130,7 @@ def test_every_format_on_every_other_shape_is_told_what_would_do(
     try:
         found = list(read_source(SourceParams(format=kind), tmp_path / "t.jsonl", "train"))
     except BadInput as error:
-        assert "The columns there are: " in str(error) and expected in str(error)
+        assert "The columns are: " in str(error) and expected in str(error)
     else:
         assert all(p.gold or p.reason for p in found)
 
