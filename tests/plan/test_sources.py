@@ -110,7 +110,9 @@ def test_a_file_that_is_no_data_is_refused_before_anything_runs(folder: Path) ->
 def test_one_set_of_problems_for_training_and_test_is_refused_wherever_it_comes_from(folder: Path) -> None:
     file = str(folder / "data/train.jsonl")
     hub = f"format: gsm8k, {PINNED}"
-    with pytest.raises(BadInput, match=r"spec\.problems\.test: not given\. .*train\.jsonl\): give test problems of"):
+    with pytest.raises(
+        BadInput, match=r"spec\.problems\.test: not given\. .*train\.jsonl\): give separate test problems"
+    ):
         resolve(experiment(folder), data={"gsm8k": file})
     (folder / "data/test.jsonl").write_text((folder / "data/train.jsonl").read_text())
     with pytest.raises(BadInput, match="Training takes the same problems"):
