@@ -1,5 +1,5 @@
-"""How arms look in pictures and in the page's legends: every arm has a colour of Okabe and Ito's palette, which
-colour-blind readers can tell apart, and a marker of its own.
+"""The style of arms in plots and legends: every arm has a colour of Okabe and Ito's palette, which colour-blind readers
+can distinguish, and its own marker.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ _MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 
 @dataclass(frozen=True)
 class Look:
-    """How an arm is drawn, in pictures and in the page's legends."""
+    """The style of an arm in plots and in the page's legends."""
 
     colour: str
     marker: str
 
 
 def looks(results: Results) -> dict[str, Look]:
-    """Give each arm a colour and a marker: the yardstick the ink's, the others in order of appearance."""
+    """Assign each arm a colour and a marker: the text colour to the yardstick, the others in order of appearance."""
     found = {}
     others = 0
     for arm in dict.fromkeys(c.arm for c in results.cells):
         if arm == results.yardstick:
             found[arm] = Look(INK, "o")
         else:
-            # Once all colours are used they come again with other markers: sixteen arms all look different.
+            # After all colours are used they repeat with other markers: up to sixteen arms look different.
             marker = others + others // len(_SERIES)
             found[arm] = Look(_SERIES[others % len(_SERIES)], _MARKERS[marker % len(_MARKERS)])
             others += 1

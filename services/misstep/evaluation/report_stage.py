@@ -1,4 +1,4 @@
-"""The report stage: everything that a grid produced in, ``report.html``, ``results.json`` and ``results.csv`` out."""
+"""The report stage: writes ``report.html``, ``results.json`` and ``results.csv`` from all results of a grid."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ FEWEST_RESAMPLES = 100
 
 
 def open_work(ctx: StageContext) -> Work:
-    """Open the report stage; its inputs are those that ``ReportParams`` names. Raises BadInput."""
+    """Open the report stage; ``ReportParams`` names its inputs. Raises BadInput."""
     return _Report(ctx)
 
 
 class _Report:
-    """One block: a report is about everything at once."""
+    """One block, because a report covers everything."""
 
     def __init__(self, ctx: StageContext) -> None:
         assert isinstance(ctx.params, ReportParams)
@@ -40,7 +40,7 @@ class _Report:
         return 1
 
     def run(self, block: int) -> Output:
-        """Write the files. Raises MisstepError where grid points were not tested on the same problems."""
+        """Write the files. Raises MisstepError if grid points were not tested on the same problems."""
         assert block == 0
         gathered = gather(self._ctx, self._params.grid)
         results = analyse(gathered, self._params)
@@ -56,11 +56,11 @@ class _Report:
         return Output(files={name: self._ctx.scratch / name for name in texts}, summary=_headline(results))
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: nothing is open."""
 
 
 def _headline(results: Results) -> dict[str, Any]:
-    """Return the figures that a list of experiments shows."""
+    """Return the figures for a list of experiments."""
     return {
         "title": results.title,
         "headline": results.headline,

@@ -1,4 +1,4 @@
-"""The score stage: verified samples in, one row of outcomes per problem and the accuracies out."""
+"""The score stage: computes one row of outcomes per problem and the accuracies from verified samples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ROWS = 4096
 
 
 class _Score:
-    """One block: the votes of a problem must meet, and a table of counts is small."""
+    """One block, because all votes of a problem are needed together, and a table of counts is small."""
 
     def __init__(self, ctx: StageContext) -> None:
         assert isinstance(ctx.params, ScoreParams)
@@ -30,7 +30,7 @@ class _Score:
         return 1
 
     def run(self, block: int) -> Output:
-        """Score all samples. Raises MisstepError where samples and verdicts do not belong together."""
+        """Score all samples. Raises MisstepError if samples and verdicts do not match."""
         assert block == 0
         tallies = self._tally()
         sampled, cut_off = self._count_samples()
@@ -44,7 +44,7 @@ class _Score:
         return Output(tables={"outcomes": _outcomes(order)}, summary=summary)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: nothing is open."""
 
     def _tally(self) -> dict[str, Tally]:
         tallies: dict[str, Tally] = {}
@@ -104,7 +104,7 @@ def _outcomes(tallies: dict[str, Tally]) -> Iterator[pa.RecordBatch]:
 
 
 def _summary(tallies: dict[str, Tally], cut_off: int, pass_at: tuple[int, ...]) -> dict[str, Any]:
-    """Return counts, pass@k and maj@n with intervals, and a note in words where one of them is missing."""
+    """Return counts, pass@k and maj@n with intervals, and a note if one of them is missing."""
     counts = {verdict: sum(t.counts[verdict] for t in tallies.values()) for verdict in VERDICTS}
     samples = [t.samples for t in tallies.values()]
     total = sum(samples)
