@@ -55,7 +55,7 @@ def _chance(results: Results) -> Iterator[str]:
     if len(results.seeds) == 1:
         yield (
             "One seed: intervals of accuracies cover the choice of test problems, not the luck of training. For "
-            "factors, the scatter of SFT's points about their line stands in for it."
+            "factors, the scatter of SFT's points about their line is used instead."
         )
         return
     alone = [f"{c.arm} at {w.counted(c.size, 'problem')}" for c in results.cells if len(c.seeds) == 1]
