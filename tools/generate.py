@@ -126,7 +126,8 @@ def architectures_page() -> str:
         "",
         "A model is checked when it is loaded, whatever its type: a few short random texts must come out as full "
         "passes have them, by the fastest way that this table allows. With another version of transformers nothing is "
-        "taken as known, and only models without windows run by rows. vLLM is not concerned: it has code of its own.",
+        "taken as known, and only models without windows run by rows. This does not apply to vLLM, which has "
+        "its own code.",
         "",
         "| type | way | tokens compared | what was seen |\n|---|---|---|---|",
     ]
@@ -236,7 +237,7 @@ def lock_complaints() -> list[str]:
     for name, requirements in wanted.items():
         path = ROOT / f"locks/{name}.txt"
         if name == "records":
-            continue  # a part of other extras, no image of its own
+            continue  # a part of other extras, not a separate image
         locked = dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", path.read_text(), re.MULTILINE))
         for text in requirements:
             requirement = Requirement(text)

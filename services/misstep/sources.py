@@ -171,7 +171,7 @@ def shape_of(external: External, read_config: Callable[[str], bytes]) -> Archite
     except (OSError, ValueError, RecursionError, MisstepError):
         return None
     name = external.uri.rstrip("/").rpartition("/")[2]
-    if name == external.digest.removeprefix("sha256:"):  # an uploaded copy lies under its digest
+    if name == external.digest.removeprefix("sha256:"):  # an uploaded copy is stored under its digest
         name = name[:12]
     return architecture_from(name, config) if isinstance(config, dict) else None
 

@@ -23,7 +23,7 @@ def disk_error(error: OSError, field: str, where: str) -> MisstepError:
         fix = "Give this user permission to read and write there, or choose another place."
         return BadInput(field, where, f"{error.strerror}{file}. {fix}")
     if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
-        return BadInput(field, where, f"{error.strerror}{file}. Choose a folder of its own.")
+        return BadInput(field, where, f"{error.strerror}{file}. Choose another folder.")
     return MisstepError(f"{field}: {where}: {error.strerror or error}{file}")
 
 

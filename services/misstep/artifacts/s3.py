@@ -80,7 +80,7 @@ class S3Store:
 
     @property
     def client(self) -> Any:
-        """botocore's client, for hooks of its own."""
+        """botocore's client, for further hooks."""
         return self._client
 
     def check(self, write: bool = False) -> None:

@@ -38,7 +38,7 @@ def check_no_own_code(config: Mapping[str, Any], tokenizer_config: Mapping[str, 
     if model_class and not _known_class(_class_name(model_class)):
         raise BadInput(
             field,
-            f"its model is code of its own: {_class_name(model_class)}, in {_file_of(model_class)} ({folder})",
+            f"its model needs the folder's own code: {_class_name(model_class)}, in {_file_of(model_class)} ({folder})",
             f"{_NEVER}. Use a model whose class is part of transformers {_version()}.",
         )
     _check_tokenizer(config, tokenizer_config, folder, field)
@@ -52,7 +52,8 @@ def _check_tokenizer(config: Mapping[str, Any], tokenizer_config: Mapping[str, A
     if classes and not any(_known_class(_class_name(name)) for name in classes):
         raise BadInput(
             field,
-            f"its tokenizer is code of its own: {_class_name(classes[0])}, in {_file_of(classes[0])} ({folder})",
+            f"its tokenizer needs the folder's own code: {_class_name(classes[0])}, in {_file_of(classes[0])} "
+            f"({folder})",
             f"{_NEVER}. If tokenizer.json is complete, remove auto_map and set tokenizer_class to "
             "PreTrainedTokenizerFast in tokenizer_config.json; else use another model.",
         )
@@ -62,7 +63,7 @@ def _unknown_type(model_type: str, own_code: bool, folder: Path, field: str) -> 
     if own_code:
         return BadInput(
             field,
-            f"its model type {model_type!r} is code of its own ({folder})",
+            f"its model type {model_type!r} needs the folder's own code ({folder})",
             f"{_NEVER}, and transformers {_version()} has none for this type: use a model of a type that it knows.",
         )
     return BadInput(

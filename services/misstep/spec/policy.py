@@ -90,6 +90,6 @@ class Sampling(SpecModel):
     max_new_tokens: Count = 512
     """Token limit of a response; a response that reaches it counts as neither correct nor wrong."""
     stop: list[str] = Field(default=[], max_length=8)
-    """Texts that end a response, beside the model's end token; by default those of the prompt's preset."""
+    """Texts that end a response, in addition to the model's end token; by default those of the prompt's preset."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of weights and arithmetic."""

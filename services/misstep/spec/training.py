@@ -118,7 +118,7 @@ class DpoTraining(Optimisation):
 
 
 class Training(SpecModel):
-    """Settings of each method; an arm may change single fields of its own."""
+    """Settings of each method; an arm may override single fields."""
 
     sft: SftTraining = SftTraining()
     rft: RftTraining = RftTraining()
