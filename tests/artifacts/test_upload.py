@@ -1,4 +1,4 @@
-"""Uploaded copies: sent once, whole or mended, and fetched with their digest checked."""
+"""Uploaded copies: sent once, resumed or repaired if needed, and fetched with their digest checked."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_copy_is_sent_once_and_has_the_same_digest(
     assert digest_path(fetched) == digest
 
 
-def test_an_upload_goes_on_where_it_broke_off_and_mends_what_is_damaged(store: Store, model: Path) -> None:
+def test_an_interrupted_upload_resumes_and_replaces_damaged_files(store: Store, model: Path) -> None:
     path, _ = send(store, model)
     store.delete(f"{path}/config.json")
     assert {sent.path: sent.new for sent in send(store, model)[1]} == {"config.json": True, "sub/weights of it": False}

@@ -42,7 +42,7 @@ class PodProcess:
         self._ended.set()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Tell whether it has ended, or does within the time."""
+        """Return whether it has ended, or ends within the time."""
         return self._ended.wait(seconds)
 
     def wait_begun(self) -> None:
@@ -70,7 +70,7 @@ class PodProcesses:
         Args:
             args: as a pod has them: ``stage`` and the frozen stage.
             own: the pod's folder; its log goes to ``log`` there.
-            clock: what ``faketime`` shall add to its clock.
+            clock: what ``faketime`` adds to its clock.
         """
         if clock:
             return fresh(args, environment, own, clock)

@@ -55,7 +55,7 @@ def helm(control_plane: Path) -> Iterator[Config]:
 
 
 def may(control_plane: Path, account: str, *what: str) -> bool:
-    """Tell whether a service account of the release's namespace may do something."""
+    """Return whether a service account of the release's namespace may do something."""
     try:
         kubectl(control_plane, "auth", "can-i", *what, f"--as=system:serviceaccount:{HOME}:{account}")
     except ClusterError:

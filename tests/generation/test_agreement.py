@@ -82,7 +82,7 @@ def test_in_half_precision_the_same_way_is_chosen(name):
     assert chosen[0] is chosen[1]
 
 
-def test_a_cache_that_spoils_rows_is_not_used_and_the_log_says_what_was_seen(monkeypatch, caplog):
+def test_a_cache_that_corrupts_rows_is_not_used_and_the_log_says_why(monkeypatch, caplog):
     assert isinstance(decoder_for(tiny_model("mamba"), 2), OrdinaryDecoder)
     monkeypatch.setattr(OrdinaryDecoder, "move", lambda self, *_: self._select(np.arange(2)))  # the wrong rows
     with caplog.at_level(logging.WARNING):

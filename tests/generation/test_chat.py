@@ -1,4 +1,4 @@
-"""Chat templates of every kind that was seen: used rightly, or refused with the reason."""
+"""Chat templates of all known kinds: used correctly, or refused with the reason."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ def test_weights_of_a_form_that_is_not_read(folder, suffix):
     refused(check_folder, folder, suffix.strip("."), "model.safetensors")
 
 
-def test_a_gguf_file_beside_full_weights_does_no_harm(folder):
+def test_a_gguf_file_next_to_full_weights_does_no_harm(folder):
     (folder / "model-q4.gguf").write_bytes(b"GGUF")
     check_folder(folder)
 
@@ -269,12 +269,12 @@ def test_two_sets_of_weights(folder):
     refused(check_folder, folder, "two sets of weights")
 
 
-def test_weights_beside_the_weights(folder):
+def test_further_weights_in_the_folder(folder):
     save_file({"x": torch.ones(1)}, folder / "ema.safetensors")
     refused(check_folder, folder, "ema.safetensors")
 
 
-def test_mistrals_own_file_beside_the_weights_does_no_harm(folder):
+def test_mistrals_own_file_next_to_the_weights_does_no_harm(folder):
     save_file({"x": torch.ones(1)}, folder / "consolidated.safetensors")
     check_folder(folder)
 

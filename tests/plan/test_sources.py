@@ -191,7 +191,7 @@ def test_an_uploaded_copy_has_the_keys_of_the_local_folder(folder: Path) -> None
     assert resolve(remote, models={"model": str(folder / "model")})["model"].uri == str(folder / "model")
 
 
-def test_what_a_cluster_is_told_enters_no_key(folder: Path) -> None:
+def test_settings_of_a_cluster_enter_no_key(folder: Path) -> None:
     plain = experiment(folder)
     with (folder / "e.yaml").open("a") as file:
         file.write("""

@@ -123,7 +123,7 @@ def test_nothing_is_suggested_where_nothing_fits(rows: list[dict[str, Any]]) -> 
 
 @pytest.mark.parametrize("kind", ["gsm8k", "math", "table"])
 @pytest.mark.parametrize(("name", "shape", "expected"), SHAPES, ids=[name for name, _, _ in SHAPES])
-def test_every_format_on_every_other_shape_is_told_what_would_do(
+def test_every_format_on_every_other_shape_gets_a_suggestion_that_works(
     tmp_path: Path, kind: Any, name: str, shape: dict[str, Any], expected: str
 ) -> None:
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(filled(shape, i)) + "\n" for i in range(20)))

@@ -147,7 +147,7 @@ def test_a_true_manifest_under_another_key(store: Store, tmp_path: Path, how: st
 def test_what_was_planted_is_shown_and_taken_away_whole(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The commands that people are told to use; `--repair` leaves nothing of it, receipts neither."""
+    """The commands that messages recommend; `--repair` leaves nothing of it, not even receipts."""
     good, key = commit_model(store, tmp_path), SFT.key
     plant(store, key, params={"anything": "else"})
     store.put(paths.receipt(key, 0, 1), b"{}")

@@ -74,7 +74,7 @@ def test_a_refused_experiment_gets_no_job_and_says_why() -> None:
         assert said in failed["message"], failed["message"]
 
 
-def test_once_the_policy_allows_it_it_goes_on() -> None:
+def test_once_the_policy_allows_it_it_continues() -> None:
     body = document(Case("", pods(serviceAccount="deploy-bot")))
     body["metadata"] |= {"uid": "u", "generation": 1}
     view = views.experiment_view(body)

@@ -317,7 +317,7 @@ def test_an_experiment_whose_store_is_not_listed_runs_to_its_end_by_its_jobs_alo
 
 
 def test_of_a_store_that_is_not_looked_at_a_job_that_is_gone_is_remembered() -> None:
-    """Its ttl has removed it: the stage is not done anew."""
+    """Its ttl has removed it: the stage is not computed again."""
     world = World(store_unlisted="not listed")
     world.step()
     (name,) = world.active()

@@ -1,4 +1,4 @@
-"""The ``search`` block: what is refused, and which settings it stands for."""
+"""The ``search`` block: what is refused, and its settings."""
 
 from __future__ import annotations
 
