@@ -7,11 +7,10 @@ repository as its path in the site. MkDocs then checks the links as any others.
 
 from __future__ import annotations
 
-import os.path
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from posixpath import normpath, relpath
+from posixpath import dirname, normpath, relpath
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -39,16 +38,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, files: Files, **_: object) -> str:
     """Rewrite links between docs/ and the rest of the repository to paths of the site."""
     uri = page.file.src_uri
-    path = os.path.relpath(str(page.file.abs_src_path), ROOT)
+    path = relpath(str(page.file.abs_src_path), str(ROOT))
 
     def moved(link: re.Match[str]) -> str:
         target = _target(path, link["path"]).removeprefix(DOCS)
         if files.get_file_from_path(target) is None:
             return link[0]
-        return relpath(target, os.path.dirname(uri) or ".") + (link["anchor"] or "")
+        return relpath(target, dirname(uri) or ".") + (link["anchor"] or "")
 
     return _LINK.sub(moved, markdown)
 
@@ -64,7 +63,7 @@ def _listed(nav: object) -> Iterator[str]:
 
 def _target(path: str, link: str) -> str:
     """Return where a link of a file leads, as a path in the repository."""
-    return normpath(f"{os.path.dirname(path)}/{link}").removeprefix("/")
+    return normpath(f"{dirname(path)}/{link}").removeprefix("/")
 
 
 def _is_new(path: str, files: Files) -> bool:
