@@ -33,7 +33,7 @@ from misstep.artifacts.reader import Reader
 from misstep.artifacts.store import Store
 from misstep.cli.common import load, make_costed_plan, store_of
 from misstep.plan.cost import StageCost, plan_cost
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from misstep.plan.planner import Plan
 
 ROOT = Path(__file__).parents[1]

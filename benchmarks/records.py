@@ -58,7 +58,8 @@ def _phase(args: argparse.Namespace, scratch: Path) -> dict[str, float]:
     from misstep.artifacts.repair import find_damage
     from misstep.artifacts.store import open_store
     from misstep.artifacts.writer import write_block
-    from misstep.plan.frozen import FrozenStage, StageKind, Storage, stage_key
+    from misstep.plan.frozen import FrozenStage, Storage, stage_key
+    from misstep.plan.kinds import StageKind
     from misstep.stages.context import Output
 
     started = time.monotonic()

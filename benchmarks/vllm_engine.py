@@ -32,7 +32,8 @@ from misstep.artifacts.manifest import read_manifest
 from misstep.artifacts.store import open_store
 from misstep.generation.seeds import sample_seed
 from misstep.plan import params as p
-from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage, stage_key
+from misstep.plan.frozen import External, FrozenStage, Resources, Storage, stage_key
+from misstep.plan.kinds import StageKind
 from misstep.stages.shell import run_stage
 
 ROOT = Path(__file__).parents[1]

@@ -13,7 +13,8 @@ from misstep.artifacts.records import SAMPLES
 from misstep.artifacts.store import Store
 from misstep.artifacts.summary import plain
 from misstep.artifacts.writer import write_block
-from misstep.plan.frozen import FrozenStage, Resources, StageKind, Storage, stage_key
+from misstep.plan.frozen import FrozenStage, Resources, Storage, stage_key
+from misstep.plan.kinds import StageKind
 from misstep.stages.context import Output
 
 SCORE_PARAMS: dict[str, Any] = {"pass_at": [1]}

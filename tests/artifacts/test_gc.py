@@ -13,7 +13,7 @@ from misstep.artifacts.progress import ProgressWriter
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.repair import find_damage, repair
 from misstep.artifacts.store import Store
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from misstep.stages.context import Output
 from tests.artifacts.making import commit_model, commit_samples, finish_block, frozen, sample_rows
 

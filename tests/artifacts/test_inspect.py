@@ -10,7 +10,7 @@ from misstep.artifacts.inspect import find_key, ls, show
 from misstep.artifacts.progress import ProgressWriter
 from misstep.artifacts.store import Store
 from misstep.errors import BadInput
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from misstep.stages.context import Output
 from tests.artifacts.making import commit_model, commit_samples, finish_block, frozen, sample_rows
 

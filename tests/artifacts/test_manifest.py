@@ -14,7 +14,7 @@ from misstep.artifacts import paths
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.store import Store
 from misstep.errors import BadInput, MisstepError
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from misstep.stages.context import Output
 from tests.artifacts.making import commit_model, commit_samples, finish_block, frozen, sample_rows
 

@@ -20,7 +20,7 @@ from misstep.artifacts.rowgroups import row_groups
 from misstep.artifacts.store import Store
 from misstep.artifacts.writer import write_block, write_table
 from misstep.errors import MisstepError
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from misstep.stages.context import Output
 from tests.artifacts.making import commit_model, commit_samples, finish_block, frozen, sample_rows
 

@@ -13,7 +13,8 @@ from misstep.artifacts.manifest import commit
 from misstep.artifacts.model_cache import ModelCache
 from misstep.artifacts.store import open_store
 from misstep.cli.app import main
-from misstep.plan.frozen import StageKind, Storage
+from misstep.plan.frozen import Storage
+from misstep.plan.kinds import StageKind
 from misstep.stages.context import Output
 from tests.artifacts.making import finish_block, frozen
 

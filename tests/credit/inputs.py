@@ -15,7 +15,8 @@ from misstep.generation.engine import Request
 from misstep.generation.seeds import sample_seed
 from misstep.generation.transformers_engine import load_engine
 from misstep.plan import params as p
-from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage, stage_key
+from misstep.plan.frozen import External, FrozenStage, Resources, Storage, stage_key
+from misstep.plan.kinds import StageKind
 from misstep.problems.strides import generate
 from misstep.stages.context import Output, StageContext, Work
 from misstep.stages.registry import REGISTRY

@@ -13,7 +13,7 @@ from misstep.credit.values import best_of, first_pit
 from misstep.errors import BadInput, MisstepError
 from misstep.generation.fingerprint import TOKENIZER, fingerprint
 from misstep.generation.tokenizers import load_tokenizer
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from misstep.plan.params import CreditParams, PairsParams
 from misstep.problems.strides import oracle
 from misstep.verification.verifier import Verifier

@@ -29,7 +29,8 @@ import pyarrow as pa
 from misstep.artifacts import manifest, records
 from misstep.artifacts.store import open_store
 from misstep.credit.layout_names import FROM_CREDIT, FROM_ORACLE, ONE_STEP
-from misstep.plan.frozen import FrozenStage, StageKind, Storage
+from misstep.plan.frozen import FrozenStage, Storage
+from misstep.plan.kinds import StageKind
 from misstep.plan.params import GridPoint, ReportParams
 from misstep.stages.context import Output
 from misstep.stages.shell import run_stage

@@ -17,7 +17,8 @@ from misstep.generation.engine import Request
 from misstep.generation.presets import CUSTOM, PRESETS, prompt_record
 from misstep.generation.prompts import PromptBuilder
 from misstep.generation.transformers_engine import TransformersEngine
-from misstep.plan.frozen import External, StageKind
+from misstep.plan.frozen import External
+from misstep.plan.kinds import StageKind
 from misstep.plan.params import PromptParams
 from misstep.plan.planner import plan
 from misstep.plan.translate import Translator

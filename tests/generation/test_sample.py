@@ -20,7 +20,8 @@ from misstep.generation.subset import train_subset
 from misstep.generation.text import decode
 from misstep.generation.transformers_engine import load_engine
 from misstep.plan import params as p
-from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage, stage_key
+from misstep.plan.frozen import External, FrozenStage, Resources, Storage, stage_key
+from misstep.plan.kinds import StageKind
 from misstep.problems.strides import generate
 from misstep.stages.context import Output
 from misstep.stages.registry import REGISTRY

@@ -199,7 +199,8 @@ def test_sizes_are_readable():
 
 
 def test_the_stage_keeps_the_page_and_refuses_before_anything_is_trained(tmp_path):
-    from misstep.plan.frozen import External, FrozenStage, StageKind, Storage, stage_key
+    from misstep.plan.frozen import External, FrozenStage, Storage, stage_key
+    from misstep.plan.kinds import StageKind
     from misstep.plan.params import InspectParams
     from misstep.stages.shell import run_stage
 

@@ -10,7 +10,8 @@ from misstep.plan.cost import PlanCost, plan_cost
 from misstep.plan.cost.amounts import Work
 from misstep.plan.cost.architecture import Architecture, known_architecture
 from misstep.plan.cost.show import explanation, group_rows, notes, total_lines
-from misstep.plan.frozen import External, StageKind
+from misstep.plan.frozen import External
+from misstep.plan.kinds import StageKind
 from misstep.plan.planner import plan
 from misstep.spec import Experiment, parse_experiment
 

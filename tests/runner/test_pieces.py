@@ -14,7 +14,8 @@ from rich.console import Console
 from misstep.artifacts.manifest import Manifest, Timings
 from misstep.artifacts.progress import Heartbeat
 from misstep.cli.common import load, make_plan
-from misstep.plan.frozen import StageKind, Storage
+from misstep.plan.frozen import Storage
+from misstep.plan.kinds import StageKind
 from misstep.runner import preload
 from misstep.runner.board import Board, describe, duration
 from misstep.runner.costs import graph_of

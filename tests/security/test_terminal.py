@@ -29,7 +29,8 @@ from misstep.cli.common import plain_table
 from misstep.cli.shown import print_shown
 from misstep.cli.terminal import SafeConsole
 from misstep.errors import BadInput, MisstepError
-from misstep.plan.frozen import StageKind, Storage
+from misstep.plan.frozen import Storage
+from misstep.plan.kinds import StageKind
 from misstep.plan.planner import Plan
 from misstep.printable import printable, printable_json, printable_lines, printable_values
 from misstep.runner.board import Board

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage, stage_key
+from misstep.plan.frozen import External, FrozenStage, Resources, Storage, stage_key
+from misstep.plan.kinds import StageKind
 
 DECODING = {"engine": "transformers", "dtype": "float32", "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 5}
 PROMPT = {"style": "plain", "template": "{question}"}

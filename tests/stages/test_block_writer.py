@@ -11,7 +11,7 @@ from misstep.artifacts import paths
 from misstep.artifacts.local import LocalStore
 from misstep.artifacts.store import Store
 from misstep.errors import MisstepError
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from misstep.stages.block_writer import BlockWriter
 from misstep.stages.context import Output
 from misstep.stages.shell import run_missing

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from misstep.errors import BadInput
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from misstep.stages.registry import REGISTRY
 from misstep.stages.scratch import Scratch
 from misstep.stages.tools import loaded_versions

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from misstep.artifacts.records import OUTCOMES, VERDICTS
 from misstep.errors import BadInput
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from misstep.stages.context import Output, StageContext, Work
 from tests.artifacts.making import sample_rows
 

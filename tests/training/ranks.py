@@ -16,7 +16,8 @@ from misstep.artifacts.digest import digest_path
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.store import Store, open_store
 from misstep.artifacts.writer import write_block
-from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage, stage_key
+from misstep.plan.frozen import External, FrozenStage, Resources, Storage, stage_key
+from misstep.plan.kinds import StageKind
 from misstep.plan.params import DpoParams, Params, SftParams
 from misstep.stages.context import Output
 from tests.training import stages

@@ -17,7 +17,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from misstep.errors import MisstepError
-from misstep.plan.frozen import FrozenStage, Resources, StageKind, Storage
+from misstep.plan.frozen import FrozenStage, Resources, Storage
+from misstep.plan.kinds import StageKind
 from misstep.plan.params import (
     DecodingParams,
     DpoParams,

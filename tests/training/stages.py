@@ -16,7 +16,8 @@ import pyarrow as pa
 from misstep.artifacts.checkpoints import StoredCheckpoints
 from misstep.artifacts.records import PAIRS, PROBLEMS, SAMPLES, VERDICTS
 from misstep.artifacts.store import open_store
-from misstep.plan.frozen import StageKind, Storage
+from misstep.plan.frozen import Storage
+from misstep.plan.kinds import StageKind
 from misstep.plan.params import (
     DpoParams,
     Params,

@@ -28,7 +28,8 @@ from misstep.artifacts.provenance import differences, in_words, is_of_its_key
 from misstep.artifacts.store import MissingError, Readable, Store
 from misstep.artifacts.summary import merge
 from misstep.errors import BadInput, MisstepError
-from misstep.plan.frozen import FrozenStage, StageKind
+from misstep.plan.frozen import FrozenStage
+from misstep.plan.kinds import StageKind
 
 FORMAT = 1
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -17,7 +17,7 @@ from misstep.artifacts.records import TABLES
 from misstep.artifacts.rowgroups import conform, row_groups
 from misstep.artifacts.store import Store, check_path
 from misstep.errors import MisstepError
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from misstep.stages.context import Output
 
 

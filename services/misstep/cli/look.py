@@ -124,7 +124,7 @@ def report(
     from misstep.artifacts.manifest import read_manifest
     from misstep.artifacts.store import open_store
     from misstep.cli.run import show_report
-    from misstep.plan.frozen import StageKind
+    from misstep.plan.kinds import StageKind
 
     if namespace is not None:
         there = InCluster.find(namespace, which)

@@ -84,7 +84,7 @@ def check_models(plan: Plan, experiment: Experiment, store: Store) -> list[str]:
     """
     from misstep.artifacts.manifest import read_own
     from misstep.inspection.apart import inspect_apart
-    from misstep.plan.frozen import StageKind
+    from misstep.plan.kinds import StageKind
 
     stages = [stage for stage in plan.stages if stage.kind is StageKind.INSPECT]
     passed = {stage.key for stage in stages if read_own(store, stage) is not None}

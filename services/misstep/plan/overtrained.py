@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from misstep.plan.frozen import FrozenStage, StageKind
+from misstep.plan.frozen import FrozenStage
+from misstep.plan.kinds import StageKind
 
 MOST_GAP = 0.15
 """A larger difference of the two accuracies is worth a warning, ..."""

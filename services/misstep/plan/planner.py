@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict
 from misstep.credit.layout_names import FROM_CREDIT
 from misstep.errors import BadInput
 from misstep.plan import params as p
-from misstep.plan.frozen import External, FrozenStage, StageKind, Storage, stage_key
+from misstep.plan.frozen import External, FrozenStage, Storage, stage_key
 from misstep.plan.given import given_resources
 from misstep.plan.judging import Judging
+from misstep.plan.kinds import StageKind
 from misstep.plan.translate import Translator
 from misstep.spec.arms import Arm
 from misstep.spec.experiment import Experiment

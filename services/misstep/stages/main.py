@@ -18,7 +18,8 @@ from misstep.printable import printable
 from misstep.unpickling import read_weights_only
 
 if TYPE_CHECKING:
-    from misstep.plan.frozen import FrozenStage, StageKind
+    from misstep.plan.frozen import FrozenStage
+    from misstep.plan.kinds import StageKind
 
 _MESSAGE_BYTES = 4096
 """What Kubernetes keeps of a termination message."""

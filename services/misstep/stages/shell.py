@@ -20,7 +20,8 @@ from misstep.artifacts.disk import full_disk_errors
 from misstep.artifacts.progress import ProgressWriter
 from misstep.artifacts.store import Store, open_store
 from misstep.errors import BadInput, MisstepError
-from misstep.plan.frozen import FrozenStage, StageKind
+from misstep.plan.frozen import FrozenStage
+from misstep.plan.kinds import StageKind
 from misstep.stages.block_writer import BlockWriter
 from misstep.stages.context import LooksAhead, Progress, Work
 from misstep.stages.registry import REGISTRY, find_work

@@ -15,7 +15,7 @@ from transformers import PrinterCallback
 from transformers.utils.logging import disable_progress_bar
 
 from misstep.errors import MisstepError
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from misstep.plan.overtrained import measured, warning
 from misstep.plan.params import FEW_STEPS, OptimiserParams, PolicyParams, SelectionParams
 from misstep.stages.context import Output, StageContext

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from misstep.plan import params as p
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from misstep.plan.planner import Plan
 from misstep.spec.assumptions import Assumptions
 

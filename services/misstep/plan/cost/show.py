@@ -9,7 +9,8 @@ from misstep.plan import params as p
 from misstep.plan.cost.fit import gib, resources_text
 from misstep.plan.cost.stage import PlanCost, StageCost
 from misstep.plan.cost.throughput import RATES
-from misstep.plan.frozen import FrozenStage, StageKind
+from misstep.plan.frozen import FrozenStage
+from misstep.plan.kinds import StageKind
 from misstep.plan.planner import Plan
 
 GROUP_HEADER = ("stages", "size", "done", "work", "tokens", "at most", "hours", "memory", "each on")

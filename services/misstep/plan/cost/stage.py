@@ -12,7 +12,8 @@ from misstep.plan.cost.expectations import Expectations, expectations
 from misstep.plan.cost.memory import Memory, generation_memory, inspection_memory, other_memory, training_memory
 from misstep.plan.cost.throughput import device_hours
 from misstep.plan.cost.work import work_of
-from misstep.plan.frozen import FrozenStage, StageKind
+from misstep.plan.frozen import FrozenStage
+from misstep.plan.kinds import StageKind
 from misstep.plan.planner import Plan
 from misstep.spec.assumptions import Assumptions
 
