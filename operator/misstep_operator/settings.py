@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter, ValidationError
 
-from misstep.artifacts.store import environments_endpoint
 from misstep.errors import BadInput
 from misstep.plan.kinds import IMAGES, KINDS, StageKind
 from misstep.spec.cluster import PodSettings
+from misstep.store.addresses import environments_endpoint
 from misstep_operator.observed import MANAGER
 from misstep_operator.policy_rules import PlatformPolicy, read_policy
 from misstep_operator.trust import ListedStore, Trust

@@ -16,7 +16,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from misstep.plan.frozen import Storage
+from misstep.store.description import Storage
 
 ACCESS, SECRET = "testaccess0042", "test-secret-that-no-log-may-show"
 BUCKET = "artifacts"

@@ -14,9 +14,10 @@ import pytest
 
 from misstep.artifacts.model_cache import ModelCache
 from misstep.artifacts.reader import Reader
-from misstep.artifacts.store import Store, open_store
 from misstep.errors import BadInput
-from misstep.plan.frozen import Storage
+from misstep.store.base import Store
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 from tests.artifacts import servers
 from tests.artifacts.making import commit_model
 
@@ -53,7 +54,7 @@ def test_a_file_size_limit_is_named(tmp_path: Path) -> None:
     script = f"""
         import resource
         from pathlib import Path
-        from misstep.artifacts.local import LocalStore
+        from misstep.store.local import LocalStore
         from misstep.errors import BadInput
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         store = LocalStore(Path({str(tmp_path)!r}))
@@ -79,7 +80,7 @@ def test_a_file_size_limit_is_named(tmp_path: Path) -> None:
 def _as_nobody(code: str) -> str:
     """Run code as a user without rights and return what it prints; as this user, where that is not root."""
     drop = "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n" if os.getuid() == 0 else ""
-    imports = "from pathlib import Path\nfrom misstep.artifacts.local import LocalStore\n"
+    imports = "from pathlib import Path\nfrom misstep.store.local import LocalStore\n"
     imports += "from misstep.errors import BadInput\n"
     done = subprocess.run(
         [sys.executable, "-c", imports + drop + textwrap.dedent(code)],
@@ -202,7 +203,7 @@ def test_killed_while_writing_nothing_shows(tmp_path: Path) -> None:
             store.put(f"d/{{n % 7}}", bytes([n % 7]) * 3_000_000)
             store.put(f"once/{{n}}", bytes([n % 7]) * 3_000_000, if_absent=True)
     """
-    imports = "from pathlib import Path\nfrom misstep.artifacts.local import LocalStore\n"
+    imports = "from pathlib import Path\nfrom misstep.store.local import LocalStore\n"
     moments = random.Random(0)
     for _ in range(3):
         process = subprocess.Popen(

@@ -12,9 +12,9 @@ from misstep.artifacts.gc import apply_gc, plan_gc
 from misstep.artifacts.progress import ProgressWriter
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.repair import find_damage, repair
-from misstep.artifacts.store import Store
 from misstep.plan.kinds import StageKind
 from misstep.stages.context import Output
+from misstep.store.base import Store
 from tests.artifacts.making import commit_model, commit_samples, finish_block, frozen, sample_rows
 
 LATER = time.time() + 3 * 24 * 3600

@@ -18,10 +18,11 @@ from pathlib import Path
 import botocore
 import pytest
 
-from misstep.artifacts import s3, s3_client, s3_errors
-from misstep.artifacts.store import MissingError, UnreachableError, open_store
 from misstep.errors import EXIT_BAD_INPUT, BadInput, MisstepError
-from misstep.plan.frozen import Storage
+from misstep.store import s3, s3_client, s3_errors
+from misstep.store.base import MissingError, UnreachableError
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 from tests.artifacts import servers
 
 pytestmark = pytest.mark.usefixtures("credentials")
@@ -493,8 +494,8 @@ def test_killed_while_uploading_nothing_shows(versitygw_endpoint: str, tmp_path:
     code = """if True:
         import sys
         from pathlib import Path
-        from misstep.artifacts.store import open_store
-        from misstep.plan.frozen import Storage
+        from misstep.store.open import open_store
+        from misstep.store.description import Storage
         store = open_store(Storage.model_validate_json(sys.argv[1]))
         print("ready", flush=True)
         store.put_file("big", Path(sys.argv[2]))

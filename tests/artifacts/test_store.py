@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from misstep.artifacts import s3
-from misstep.artifacts.store import MissingError, Store, open_store
 from misstep.errors import BadInput, MisstepError
-from misstep.plan.frozen import Storage
+from misstep.store import s3
+from misstep.store.base import MissingError, Store
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 
 
 def test_what_is_put_is_what_is_got(store: Store) -> None:

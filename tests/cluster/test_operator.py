@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from benchmarks.operating import requests_of_operator
 
-from misstep.plan.frozen import Storage
+from misstep.store.description import Storage
 from misstep_operator.pods import service_name
 from tests.artifacts import servers
 from tests.cluster.api import leases

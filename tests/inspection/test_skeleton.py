@@ -49,7 +49,7 @@ def test_a_model_on_the_hub(model, tmp_path, monkeypatch):
 
 
 def test_a_model_in_s3(model, tmp_path, monkeypatch):
-    from misstep.artifacts.store import open_store
+    from misstep.store.open import open_store
 
     credentials(monkeypatch)
     with moto(tmp_path) as endpoint:

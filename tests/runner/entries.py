@@ -17,11 +17,12 @@ from pathlib import Path
 
 from misstep.errors import BadInput
 from misstep.plan import params as p
-from misstep.plan.frozen import FrozenStage, Resources, Storage, stage_key
+from misstep.plan.frozen import FrozenStage, Resources, stage_key
 from misstep.plan.kinds import StageKind
 from misstep.plan.planner import Plan
 from misstep.stages import main as stages
 from misstep.stages.context import Output, StageContext
+from misstep.store.description import Storage
 
 
 class Do(IntEnum):

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from misstep.plan.frozen import Storage
 from misstep.plan.planner import Plan
+from misstep.store.description import Storage
 from misstep_operator.trust import ListedStore, Trust
 from tests.artifacts import servers
 from tests.operator.world import PLAN

@@ -13,7 +13,7 @@ import yaml
 
 from cluster.life import kubectl
 from misstep.plan import kept
-from misstep.plan.frozen import Storage
+from misstep.store.description import Storage
 from misstep_operator import freeze
 from tests.artifacts import servers
 from tests.cluster.operating import Operating, operating

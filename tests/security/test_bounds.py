@@ -18,13 +18,13 @@ from typing import Any
 
 import pytest
 
-from misstep.artifacts.bounded import Budget, LimitReached, Limits, open_bounded
 from misstep.artifacts.progress import read_progress
-from misstep.artifacts.store import open_store
 from misstep.errors import BadInput
 from misstep.plan import kept
 from misstep.plan.cost.architecture import architecture_from
 from misstep.plan.overtrained import measured
+from misstep.store.bounded import Budget, LimitReached, Limits, open_bounded
+from misstep.store.open import open_store
 from misstep_operator import freeze
 from misstep_operator.storeview import Stores
 from tests.artifacts import servers

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
-from misstep.artifacts.bounded import Limits
+from misstep.store.bounded import Limits
 from misstep_operator import handlers
 from misstep_operator.cluster import Cluster
 from misstep_operator.handlers import Operator

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from misstep.artifacts import manifest as m
 from misstep.artifacts import paths
-from misstep.artifacts.store import open_store
+from misstep.store.open import open_store
 from misstep_operator.cells import accuracies_of, points_of
 from misstep_operator.metrics import Metrics
 from misstep_operator.observed import ExperimentView, JobState, JobView, Observed

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from misstep.artifacts import manifest as m
-from misstep.artifacts.store import open_store
 from misstep.errors import BadInput
-from misstep.plan.frozen import Storage
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 from misstep_operator import freeze
 from misstep_operator.observed import StoreView
 from misstep_operator.reconcile import Decision

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from misstep.artifacts.manifest import Manifest, read_manifest
-from misstep.artifacts.store import open_store
-from misstep.plan.frozen import External, Storage
+from misstep.plan.frozen import External
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 from tests.artifacts.servers import free_port
 from tests.stages import making
 from tests.stages.hub_server import COMMIT, GOOD, OTHER, WRONG, hub

@@ -12,10 +12,10 @@ from misstep.cli.common import load
 from misstep.errors import BadInput, MisstepError
 
 if TYPE_CHECKING:
-    from misstep.artifacts.store import Store
     from misstep.plan.frozen import FrozenStage
     from misstep.plan.planner import Plan
     from misstep.spec import Experiment
+    from misstep.store.base import Store
 
 POLICY, TEACHER = "spec.policy.model", "spec.teacher.model.model"
 

@@ -26,10 +26,10 @@ from misstep.errors import BadInput
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from misstep.artifacts.store import Store
     from misstep.plan.planner import Plan
     from misstep.runner.schedule import Graph
     from misstep.runner.workdir import Workdir
+    from misstep.store.base import Store
 
 
 def add_to(app: typer.Typer) -> None:

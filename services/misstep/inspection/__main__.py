@@ -33,8 +33,8 @@ def _answer(request: dict[str, Any], scratch: Path) -> tuple[dict[str, Any], int
     from misstep.inspection.model import Steps, inspect_model
     from misstep.inspection.page import page
     from misstep.inspection.skeleton import fetch_skeleton
-    from misstep.plan.frozen import Storage
     from misstep.plan.params import PromptParams
+    from misstep.store.description import Storage
 
     field = request["model_field"]
     try:

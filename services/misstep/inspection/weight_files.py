@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from misstep.artifacts.inside import UnsafeName, check_name
 from misstep.errors import BadInput
 from misstep.inspection.fields import MODEL
 from misstep.inspection.jsons import read_object
 from misstep.inspection.pointers import check_no_pointer
+from misstep.store.inside import UnsafeName, check_name
 
 FORMS_OF_WEIGHTS = {
     ".gguf": "GGUF weights (llama.cpp's, usually quantized)",

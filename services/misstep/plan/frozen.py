@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from misstep.plan import params as p
 from misstep.plan.kinds import KINDS, StageKind
+from misstep.store.description import Storage
 
 
 class External(BaseModel):
@@ -19,17 +20,6 @@ class External(BaseModel):
     uri: str
     """A local path, ``file://``, ``s3://`` or ``hf://org/name@revision``."""
     digest: str
-
-
-class Storage(BaseModel):
-    """Where artifacts live and how to reach it. Credentials come from the environment only."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    uri: str
-    endpoint: str | None = None
-    region: str | None = None
-    path_style: bool = False
-    ca_bundle: str | None = None
 
 
 class Resources(BaseModel):

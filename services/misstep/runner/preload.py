@@ -18,11 +18,11 @@ _SHELL = (
     "misstep.stages.logs",
     "misstep.stages.shell",
     "misstep.stages.runtime",
-    "misstep.artifacts.local",
+    "misstep.store.local",
     "misstep.artifacts.writer",
     "misstep.verification.verifier",
 )
-_S3 = ("botocore.session", "misstep.artifacts.s3")
+_S3 = ("botocore.session", "misstep.store.s3")
 _ORDER = (*_SHELL, *_S3, *IMPORT_ORDER)
 
 

@@ -19,24 +19,19 @@ from misstep.spec.resources import Resources
 from misstep.spec.search import Search
 from misstep.spec.teacher import Teacher
 from misstep.spec.training import Optimisation, Training, over
+from misstep.store.description import Storage
 
 API_VERSION = "misstep.dev/v1alpha1"
 KIND = "Experiment"
 
 
-class StorageSpec(SpecModel):
+class StorageSpec(Storage, SpecModel):
     """Where artifacts live. Credentials come from the environment (or a Secret), never from here."""
 
     uri: str = Field(default="file://.misstep/store", pattern=r"^(file|s3)://.+", max_length=1024)
     """`file://FOLDER` (a relative folder is meant from where the command runs) or `s3://BUCKET/PREFIX`."""
     endpoint: str | None = Field(default=None, pattern=r"^https?://.+")
     """Address of an S3-compatible server; AWS by default."""
-    region: str | None = None
-    """S3 region; from the environment by default."""
-    path_style: bool = False
-    """Address buckets by path, which most S3-compatible servers need."""
-    ca_bundle: str | None = None
-    """File with certificates to trust for `endpoint`."""
 
 
 class Verification(SpecModel):

@@ -11,12 +11,12 @@ from misstep.artifacts.checkpoints import Layout, StoredCheckpoints
 from misstep.artifacts.model_cache import ModelCache
 from misstep.artifacts.progress import ProgressWriter
 from misstep.artifacts.reader import Reader
-from misstep.artifacts.store import Store
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.params import Params
 from misstep.stages.context import Checkpoints, Progress, Summary
 from misstep.stages.externals import fetch_external
+from misstep.store.base import Store
 
 
 class Runtime:

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from misstep.artifacts.disk import disk_errors
 from misstep.errors import BadInput
+from misstep.store.disk import disk_errors
 
 _MOST_TWINS = 64
 

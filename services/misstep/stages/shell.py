@@ -16,9 +16,7 @@ import structlog
 from misstep import telemetry
 from misstep.artifacts import manifest as m
 from misstep.artifacts import paths
-from misstep.artifacts.disk import full_disk_errors
 from misstep.artifacts.progress import ProgressWriter
-from misstep.artifacts.store import Store, open_store
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.kinds import StageKind
@@ -26,6 +24,9 @@ from misstep.stages.block_writer import BlockWriter
 from misstep.stages.context import LooksAhead, Progress, Work
 from misstep.stages.registry import REGISTRY, find_work
 from misstep.stages.scratch import Scratch
+from misstep.store.base import Store
+from misstep.store.disk import full_disk_errors
+from misstep.store.open import open_store
 
 _log = structlog.get_logger(__name__)
 _READS_AT_ONCE = 16

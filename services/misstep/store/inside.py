@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from misstep.artifacts.store import valid_path
 from misstep.errors import BadInput
+from misstep.store.base import valid_path
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 _MOST_COMPONENT_BYTES = 255

@@ -6,16 +6,13 @@ No more is asked of a store than any S3-compatible server does: put, get, range,
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
-from urllib.parse import unquote
 
-from misstep.errors import BadInput, MisstepError
-from misstep.plan.frozen import Storage
+from misstep.errors import MisstepError
 
 _COMPONENT = re.compile(r"(?!\.{1,2}$)[^/\\\x00-\x1f]+")
 TEMPORARY = ".tmp/"
@@ -100,44 +97,6 @@ class Store(Readable, Protocol):
 
     def local_path(self, path: str) -> Path | None:
         """Return where the object lies on this machine's disk, or None where it does not; not to be written to."""
-
-
-def open_store(storage: Storage, *, patient: bool = True, accepted: bool = False) -> Store:
-    """Open the store behind ``file:///folder`` or ``s3://bucket/prefix``; nothing is contacted or created yet.
-
-    Args:
-        patient: whether to wait long for a server that does not answer (``S3Store``).
-        accepted: whether a server is known to have taken such requests before: then a refusal may pass, and is no bad
-            input.
-
-    Raises BadInput for any other URI, and for S3 without credentials or with a malformed endpoint.
-    """
-    if storage.uri.startswith("file://"):
-        from misstep.artifacts.local import LocalStore
-
-        return LocalStore(file_uri_path(storage.uri))
-    if storage.uri.startswith("s3://"):
-        from misstep.artifacts.s3 import S3Store
-
-        return S3Store(storage, patient, accepted)
-    raise BadInput("spec.storage.uri", storage.uri, "Write file:///folder or s3://bucket/prefix.")
-
-
-def environments_endpoint(environment: Mapping[str, str] = os.environ) -> tuple[str, str] | None:
-    """Return the variable by which an environment names an S3 server, and the server's address; None where it names
-    none. The order is that in which botocore asks, after what it is told."""
-    if environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
-        return None
-    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-    return next(((name, environment[name]) for name in names if environment.get(name)), None)
-
-
-def file_uri_path(uri: str, field: str = "spec.storage.uri") -> Path:
-    """Return the path behind ``file:///folder`` (percent-encoding undone, RFC 8089). Raises BadInput."""
-    path = Path(unquote(uri.removeprefix("file://")))
-    if not path.is_absolute():
-        raise BadInput(field, uri, "Write an absolute path after file://, as in file:///folder.")
-    return path
 
 
 def valid_path(path: str) -> bool:

@@ -16,9 +16,12 @@ from typing import Any, BinaryIO
 from botocore import exceptions as aws
 from botocore.parsers import ResponseParserError
 
-from misstep.artifacts.local import save_stream
-from misstep.artifacts.s3_client import make_client
-from misstep.artifacts.s3_errors import (
+from misstep.errors import BadInput, MisstepError
+from misstep.store.base import Entry, MissingError, check_path
+from misstep.store.description import Storage
+from misstep.store.local import save_stream
+from misstep.store.s3_client import make_client
+from misstep.store.s3_errors import (
     MISSING,
     Refused,
     code_of,
@@ -28,9 +31,6 @@ from misstep.artifacts.s3_errors import (
     status_of,
     was_accepted,
 )
-from misstep.artifacts.store import Entry, MissingError, check_path
-from misstep.errors import BadInput, MisstepError
-from misstep.plan.frozen import Storage
 
 _log = logging.getLogger(__name__)
 _PART = 16 << 20

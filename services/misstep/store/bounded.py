@@ -23,10 +23,10 @@ from botocore.awsrequest import (
     AWSHTTPSConnectionPool,
 )
 
-from misstep.artifacts.s3 import S3Store
-from misstep.artifacts.store import Entry
 from misstep.errors import MisstepError
-from misstep.plan.frozen import Storage
+from misstep.store.base import Entry
+from misstep.store.description import Storage
+from misstep.store.s3 import S3Store
 
 
 class LimitReached(MisstepError):

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from misstep.artifacts.disk import disk_errors
-from misstep.artifacts.store import TEMPORARY, Entry, MissingError, check_path
 from misstep.errors import BadInput, MisstepError
+from misstep.store.base import TEMPORARY, Entry, MissingError, check_path
+from misstep.store.disk import disk_errors
 
 _FIELD = "spec.storage.uri"
 _CHUNK = 1 << 20

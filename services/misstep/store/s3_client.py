@@ -12,9 +12,9 @@ from botocore import exceptions as aws
 from botocore.config import Config
 from botocore.loaders import Loader
 
-from misstep.artifacts.s3_errors import endpoint_of, no_credentials, s3_error
 from misstep.errors import BadInput
-from misstep.plan.frozen import Storage
+from misstep.store.description import Storage
+from misstep.store.s3_errors import endpoint_of, no_credentials, s3_error
 
 _log = logging.getLogger(__name__)
 _logged: set[tuple[str, str]] = set()

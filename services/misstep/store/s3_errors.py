@@ -10,9 +10,10 @@ import os
 from botocore import exceptions as aws
 from botocore.parsers import ResponseParserError
 
-from misstep.artifacts.store import UnreachableError, environments_endpoint
 from misstep.errors import BadInput, MisstepError
-from misstep.plan.frozen import Storage
+from misstep.store.addresses import environments_endpoint
+from misstep.store.base import UnreachableError
+from misstep.store.description import Storage
 
 _CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "XAdminUserNotFound"}
 _OUTDATED = {"RequestExpired", "TokenRefreshRequired"}
