@@ -22,9 +22,9 @@ from misstep.store.base import Store
 from misstep.store.description import Storage
 from misstep.store.disk import disk_error
 from misstep.store.open import open_store
-from tests.artifacts import servers
 from tests.artifacts.cache_process import NAME, digest, said, using
 from tests.artifacts.making import commit_model
+from tests.store import servers
 
 
 def filler(text: str, calls: list[str] | None = None):

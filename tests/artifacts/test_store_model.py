@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from misstep.store.base import MissingError, Store
 from misstep.store.description import Storage
 from misstep.store.open import open_store
-from tests.artifacts import servers
+from tests.store import servers
 
 # Folders and files have different names: no path is both.
 FOLDERS = ["", "d/", "d/e/", "d-f/"]

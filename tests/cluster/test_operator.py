@@ -16,10 +16,10 @@ from benchmarks.operating import requests_of_operator
 
 from misstep.store.description import Storage
 from misstep_operator.pods import service_name
-from tests.artifacts import servers
 from tests.cluster.api import leases
 from tests.cluster.operating import LEASE, OPERATOR_ACCOUNT, SYSTEM, Operating, operating, operator_rules
 from tests.cluster.world import NAMESPACE, STAGES, eventually, results, stage_of
+from tests.store import servers
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

@@ -15,8 +15,8 @@ from misstep.store.open import open_store
 from misstep_operator import storeview
 from misstep_operator.storeview import Stores
 from misstep_operator.trust import ListedStore, Trust
-from tests.artifacts import servers
 from tests.operator.world import PLAN
+from tests.store import servers
 
 
 @pytest.fixture(scope="module")

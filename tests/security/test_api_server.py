@@ -15,10 +15,10 @@ from cluster.life import kubectl
 from misstep.plan import kept
 from misstep.store.description import Storage
 from misstep_operator import freeze
-from tests.artifacts import servers
 from tests.cluster.operating import Operating, operating
 from tests.cluster.world import eventually
 from tests.operator.test_freeze import body
+from tests.store import servers
 
 pytestmark = pytest.mark.cluster
 THERE = "team-a"

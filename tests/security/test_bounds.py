@@ -27,10 +27,10 @@ from misstep.store.bounded import Budget, LimitReached, Limits, open_bounded
 from misstep.store.open import open_store
 from misstep_operator import freeze
 from misstep_operator.storeview import Stores
-from tests.artifacts import servers
 from tests.operator.test_freeze import body
 from tests.operator.world import PLAN, World
 from tests.security import hostile_stores as h
+from tests.store import servers
 
 SOON = Limits(seconds=1.5)
 

@@ -20,9 +20,9 @@ from misstep_operator.metrics import Metrics
 from misstep_operator.observed import ExperimentView, JobState, JobView, Observed
 from misstep_operator.reconcile import reconcile
 from misstep_operator.storeview import Stores
-from tests.artifacts import servers
 from tests.operator.world import PLAN, World
 from tests.security import hostile_stores as h
+from tests.store import servers
 
 GOOD = {"arm": "sft", "size": "100", "accuracy": 0.5}
 

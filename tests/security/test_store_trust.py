@@ -24,10 +24,10 @@ from misstep_operator.reconcile import Decision
 from misstep_operator.settings import read_trust
 from misstep_operator.storeview import Stores
 from misstep_operator.trust import ListedStore, Trust, Unlisted, place_of, server_of
-from tests.artifacts import servers
 from tests.operator.test_freeze import body
 from tests.operator.world import World
 from tests.security import hostile_stores as h
+from tests.store import servers
 
 
 @pytest.fixture(scope="module")

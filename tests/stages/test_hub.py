@@ -15,9 +15,9 @@ from misstep.artifacts.manifest import Manifest, read_manifest
 from misstep.plan.frozen import External
 from misstep.store.description import Storage
 from misstep.store.open import open_store
-from tests.artifacts.servers import free_port
 from tests.stages import making
 from tests.stages.hub_server import COMMIT, GOOD, OTHER, WRONG, hub
+from tests.store.servers import free_port
 
 TOKEN_PIECES = [token[3:] for token in (GOOD, OTHER, WRONG)]
 

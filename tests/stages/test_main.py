@@ -18,8 +18,8 @@ from misstep.plan.frozen import FrozenStage
 from misstep.stages.main import load_stage
 from misstep.store.description import Storage
 from misstep.store.open import open_store
-from tests.artifacts import servers
 from tests.stages import making
+from tests.store import servers
 
 CODE = """
 import sys

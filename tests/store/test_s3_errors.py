@@ -23,7 +23,7 @@ from misstep.store import s3, s3_client, s3_errors
 from misstep.store.base import MissingError, UnreachableError
 from misstep.store.description import Storage
 from misstep.store.open import open_store
-from tests.artifacts import servers
+from tests.store import servers
 
 pytestmark = pytest.mark.usefixtures("credentials")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from misstep.errors import BadInput
-from misstep.inspection.fields import MODEL
-from misstep.inspection.jsons import read_object
-from misstep.inspection.pointers import check_no_pointer
+from misstep.models.fields import MODEL
+from misstep.models.jsons import read_object
+from misstep.models.pointers import check_no_pointer
 from misstep.store.inside import UnsafeName, check_name
 
 FORMS_OF_WEIGHTS = {

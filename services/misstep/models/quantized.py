@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from misstep.errors import BadInput
-from misstep.inspection.weight_files import Tensor
+from misstep.models.weight_files import Tensor
 
 _FIX = "Quantized weights cannot be trained: give the folder with the full weights (bfloat16, float16 or float32)."
 _FLOAT8 = "Some models, such as gpt-oss and DeepSeek-V3, are published in {method} only: use a copy in bfloat16."

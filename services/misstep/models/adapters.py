@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from misstep.errors import BadInput
-from misstep.inspection.jsons import read_object
+from misstep.models.jsons import read_object
 
 _NOT_MERGED = ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "MULTITASK_PROMPT_TUNING", "ADAPTION_PROMPT", "CPT")
 """Kinds of adapters that add to the prompt, not to the weights."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from misstep.errors import BadInput
-from misstep.inspection.fields import MODEL
-from misstep.inspection.pointers import check_no_pointer
+from misstep.models.fields import MODEL
+from misstep.models.pointers import check_no_pointer
 
 
 def read_object(file: Path, field: str = MODEL) -> dict[str, Any]:

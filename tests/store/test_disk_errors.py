@@ -18,8 +18,8 @@ from misstep.errors import BadInput
 from misstep.store.base import Store
 from misstep.store.description import Storage
 from misstep.store.open import open_store
-from tests.artifacts import servers
 from tests.artifacts.making import commit_model
+from tests.store import servers
 
 
 @pytest.fixture

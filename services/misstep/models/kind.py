@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from misstep.errors import BadInput
-from misstep.inspection.adapters import command
+from misstep.models.adapters import command
 
 _HEAD = re.compile(r"For(?!CausalLM)([A-Z]\w*)$")
 _REWARD = re.compile(r"Reward|ValueHead|Critic")

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from misstep.errors import BadInput
-from misstep.inspection.adapters import check_no_adapter
-from misstep.inspection.code import check_no_own_code
-from misstep.inspection.fields import MODEL
-from misstep.inspection.jsons import read_object
-from misstep.inspection.kind import check_architecture
-from misstep.inspection.pointers import check_no_pointer
-from misstep.inspection.quantized import check_not_quantized, check_tensors_not_quantized
-from misstep.inspection.weight_files import FORMS_OF_WEIGHTS, tensors_of, weight_files
+from misstep.models.adapters import check_no_adapter
+from misstep.models.code import check_no_own_code
+from misstep.models.fields import MODEL
+from misstep.models.jsons import read_object
+from misstep.models.kind import check_architecture
+from misstep.models.pointers import check_no_pointer
+from misstep.models.quantized import check_not_quantized, check_tensors_not_quantized
+from misstep.models.weight_files import FORMS_OF_WEIGHTS, tensors_of, weight_files
 
 _VOCABULARIES = (
     ("tokenizer.json",),
