@@ -24,8 +24,8 @@ from misstep.plan.planner import plan
 from misstep.plan.translate import Translator
 from misstep.spec import parse_experiment
 from misstep.spec.policy import Prompt
+from misstep.terms.verdict import Verdict
 from misstep.training.rows import sft_rows
-from misstep.verification.verdict import Verdict
 from misstep.verification.verifier import AnswerFormat, Verifier
 from tests.generation.tiny import END, decoding, tiny
 from tests.shared_data import shared_data

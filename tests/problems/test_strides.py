@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from misstep.errors import BadInput
+from misstep.problems.oracles import ORACLES
+from misstep.terms.layouts import TASKS_WITH_ORACLE
 from misstep.problems.strides import (
     ATOMS,
     NEXT_STATE,
@@ -210,3 +212,7 @@ def test_text_is_made_of_atoms_in_one_way(problem: GeneratedProblem) -> None:
     assert "".join(pieces) == text
     # No state follows another number, no position another position: a number has one meaning where it stands.
     assert not any(a.isdigit() and b.isdigit() for a, b in pairwise(pieces))
+
+
+def test_every_oracle_has_its_name_among_the_terms() -> None:
+    assert tuple(ORACLES) == TASKS_WITH_ORACLE

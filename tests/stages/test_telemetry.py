@@ -18,7 +18,7 @@ from misstep.generation.engine import Completion
 from misstep.processes import free_port
 from misstep.stages.shell import run_stage
 from misstep.store.description import Storage
-from misstep.verification.verdict import Verdict
+from misstep.terms.verdict import Verdict
 from misstep.verification.verifier import Verifier
 from tests.stages import making
 from tests.stages.work import REGISTRY

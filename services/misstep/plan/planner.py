@@ -8,7 +8,6 @@ from itertools import chain
 
 from pydantic import BaseModel, ConfigDict
 
-from misstep.credit.layout_names import FROM_CREDIT
 from misstep.errors import BadInput
 from misstep.plan import params as p
 from misstep.plan.frozen import External, FrozenStage, stage_key
@@ -19,6 +18,7 @@ from misstep.plan.translate import Translator
 from misstep.spec.arms import Arm
 from misstep.spec.experiment import Experiment
 from misstep.store.description import Storage
+from misstep.terms.layouts import FROM_CREDIT
 
 
 class Plan(BaseModel):

@@ -17,7 +17,7 @@ from misstep.problems.formats import Reading, ReadSplit, hub_rows, read_source
 from misstep.problems.ingest import Counts, Ingest, Problem, check_split, examples, hold_out, leave_out_overlap
 from misstep.problems.non_answers import WORDS
 from misstep.stages.context import Output, StageContext, Summary, Work
-from misstep.verification.verdict import Verdict
+from misstep.terms.verdict import Verdict
 from misstep.verification.verifier import AnswerFormat, Verifier
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from misstep.problems.overlap import overlapping
 from misstep.problems.raw import normalised, problem_id
 from misstep.stages.context import Output, StageContext, Work
 from misstep.synthesis.similar import SimilarTexts
-from misstep.verification.verdict import Verdict
+from misstep.terms.verdict import Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,7 +8,7 @@ from misstep import telemetry
 from misstep.artifacts.records import VERDICTS
 from misstep.plan.params import VerifyParams
 from misstep.stages.context import Output, StageContext, Work
-from misstep.verification.verdict import Judgement, Verdict
+from misstep.terms.verdict import Judgement, Verdict
 from misstep.verification.verifier import AnswerFormat, Verifier
 
 CUT_OFF = Judgement(Verdict.UNPARSABLE, None, "cut-off")

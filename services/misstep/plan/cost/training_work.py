@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from misstep.credit.layout_names import ONE_STEP
 from misstep.plan import params as p
 from misstep.plan.cost.amounts import Work, prompt_tokens
 from misstep.plan.cost.credit_work import credited, wrong_solutions
 from misstep.plan.cost.draws import correct_counts, distinct, expected, spread
 from misstep.plan.cost.expectations import Expectations
+from misstep.terms.layouts import ONE_STEP
 
 
 def sft_work(params: p.SftParams, means: Expectations) -> Work:

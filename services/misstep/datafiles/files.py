@@ -9,8 +9,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from misstep.datafiles.filekinds import refuse_other_kind, refuse_wrapped
 from misstep.errors import BadInput
-from misstep.problems.filekinds import refuse_other_kind, refuse_wrapped
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -22,3 +22,5 @@ ONE_STEP: tuple[Layout, ...] = ("shared-prefix", *CONTROLS)
 """Their rejected side is one step."""
 FROM_ORACLE: tuple[Layout, ...] = ("oracle-pit",)
 """These need a task that knows the first error of a response (`misstep.problems.oracles`)."""
+TASKS_WITH_ORACLE = ("strides",)
+"""Formats of problems whose task knows that (`misstep.problems.oracles` has the functions)."""
