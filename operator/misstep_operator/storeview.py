@@ -16,9 +16,9 @@ from typing import Generic, TypeVar
 from misstep.artifacts.progress import Heartbeat
 from misstep.errors import MisstepError
 from misstep.plan.frozen import FrozenStage
-from misstep.plan.overtrained import Known, measured, policies, stage_warning
 from misstep.plan.planner import Plan
 from misstep.runner.watch import StoreWatch
+from misstep.stages.overtrained import Known, measured, policies, stage_warning
 from misstep.store.base import UnreachableError
 from misstep.store.bounded import BoundedStore, Budget, LimitReached, Limits, open_bounded
 from misstep.store.description import Storage

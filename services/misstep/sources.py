@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from misstep.artifacts.digest import digest_path
+from misstep.cost.architecture import Architecture, architecture_from, known_architecture
 from misstep.datafiles.filekinds import refuse_other_kind
 from misstep.errors import BadInput, MisstepError
-from misstep.plan.cost.architecture import Architecture, architecture_from, known_architecture
 from misstep.plan.frozen import External
 from misstep.spec.experiment import Experiment
 from misstep.spec.models import ModelRef

@@ -9,12 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from misstep.artifacts import manifest as m
+from misstep.artifacts.output import Output
 from misstep.artifacts.records import SAMPLES
 from misstep.artifacts.summary import plain
 from misstep.artifacts.writer import write_block
 from misstep.plan.frozen import FrozenStage, Resources, stage_key
 from misstep.plan.kinds import StageKind
-from misstep.stages.context import Output
 from misstep.store.base import Store
 from misstep.store.description import Storage
 

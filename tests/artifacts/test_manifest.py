@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from misstep.artifacts import manifest as m
 from misstep.artifacts import paths
+from misstep.artifacts.output import Output
 from misstep.artifacts.reader import Reader
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.kinds import StageKind
-from misstep.stages.context import Output
 from misstep.store.base import Store
 from tests.artifacts.making import commit_model, commit_samples, finish_block, frozen, sample_rows
 

@@ -11,9 +11,9 @@ from syrupy.assertion import SnapshotAssertion
 
 from misstep.artifacts.manifest import commit
 from misstep.artifacts.model_cache import ModelCache
+from misstep.artifacts.output import Output
 from misstep.cli.app import main
 from misstep.plan.kinds import StageKind
-from misstep.stages.context import Output
 from misstep.store.description import Storage
 from misstep.store.open import open_store
 from tests.artifacts.making import finish_block, frozen

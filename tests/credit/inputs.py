@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from misstep.artifacts.output import Output
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.records import TABLES
 from misstep.generation.engine import Request
@@ -17,7 +18,7 @@ from misstep.plan import params as p
 from misstep.plan.frozen import External, FrozenStage, Resources, stage_key
 from misstep.plan.kinds import StageKind
 from misstep.problems.strides import generate
-from misstep.stages.context import Output, StageContext, Work
+from misstep.stages.context import StageContext, Work
 from misstep.stages.registry import REGISTRY
 from misstep.stages.shell import run_stage
 from misstep.store.description import Storage

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from misstep.artifacts.manifest import commit
+from misstep.artifacts.output import Output
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.records import PROBLEMS
 from misstep.errors import BadInput
@@ -22,7 +23,6 @@ from misstep.plan import params as p
 from misstep.plan.frozen import External, FrozenStage, Resources, stage_key
 from misstep.plan.kinds import StageKind
 from misstep.problems.strides import generate
-from misstep.stages.context import Output
 from misstep.stages.registry import REGISTRY
 from misstep.stages.shell import run_stage
 from misstep.store.description import Storage

@@ -11,8 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from misstep.plan import render
-from misstep.plan.cost import plan_cost
+from misstep.cost import plan_cost, render
 from misstep.plan.frozen import External, FrozenStage
 from misstep.plan.kinds import KINDS, StageKind
 from misstep.plan.params import InspectParams, PromptParams

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from misstep.errors import BadInput
 from misstep.problems.oracles import ORACLES
-from misstep.terms.layouts import TASKS_WITH_ORACLE
 from misstep.problems.strides import (
     ATOMS,
     NEXT_STATE,
@@ -30,6 +29,7 @@ from misstep.problems.strides import (
     parse,
     split_of,
 )
+from misstep.terms.layouts import TASKS_WITH_ORACLE
 
 FIRST = ("start 32: 1a 2a 3a 4b 5e 6a ?", "1a 2a 30\n3a 4b 5e 10\n6a 33\n#### 33", "33")
 FROM_TEN = [33, 37, 27, 25, 38, 31]

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from misstep.artifacts.progress import read_progress
+from misstep.cost.architecture import architecture_from
 from misstep.errors import BadInput
 from misstep.plan import kept
-from misstep.plan.cost.architecture import architecture_from
-from misstep.plan.overtrained import measured
+from misstep.stages.overtrained import measured
 from misstep.store.bounded import Budget, LimitReached, Limits, open_bounded
 from misstep.store.open import open_store
 from misstep_operator import freeze

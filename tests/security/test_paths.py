@@ -25,12 +25,12 @@ from misstep.artifacts.export import export
 from misstep.artifacts.gc import apply_gc, plan_gc
 from misstep.artifacts.model_cache import ModelCache
 from misstep.artifacts.reader import Reader
+from misstep.artifacts.scratch import Scratch
 from misstep.artifacts.upload import upload
 from misstep.errors import BadInput, MisstepError
 from misstep.models.weight_files import weight_files
 from misstep.plan.frozen import External
 from misstep.stages.externals import fetch_external
-from misstep.stages.scratch import Scratch
 from misstep.store.base import Store
 from misstep.store.description import Storage
 from misstep.store.inside import UnsafeName, check_name, check_names, inside

@@ -16,6 +16,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from misstep.artifacts.output import Output
 from misstep.errors import MisstepError
 from misstep.plan.frozen import FrozenStage, Resources
 from misstep.plan.kinds import StageKind
@@ -28,7 +29,6 @@ from misstep.plan.params import (
     PromptParams,
     SelectionParams,
 )
-from misstep.stages.context import Output
 from misstep.store.description import Storage
 from misstep.training.arguments import dpo_arguments, sft_arguments
 from misstep.training.rows import PairRow, Rows, SftRow

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 from misstep.artifacts import paths
 from misstep.artifacts.files import hash_file
 from misstep.artifacts.manifest import Part
+from misstep.artifacts.output import Output
 from misstep.artifacts.records import TABLES
 from misstep.artifacts.rowgroups import conform, row_groups
 from misstep.errors import MisstepError
 from misstep.plan.kinds import StageKind
-from misstep.stages.context import Output
 from misstep.store.base import Store, check_path
 from misstep.store.disk import disk_errors
 

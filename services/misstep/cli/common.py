@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from misstep.plan.cost import PlanCost
+    from misstep.cost import PlanCost
     from misstep.plan.frozen import External
     from misstep.plan.planner import Plan
     from misstep.runner.workdir import Workdir
@@ -92,7 +92,7 @@ def make_costed_plan(
     experiment: Experiment, data: Sequence[str] | None = None, models: Sequence[str] | None = None
 ) -> tuple[Plan, PlanCost]:
     """Find the data and models of an Experiment, plan it and say what it will cost. Raises BadInput."""
-    from misstep.plan.cost import plan_cost
+    from misstep.cost import plan_cost
     from misstep.sources import architecture
 
     externals, plan = _planned(experiment, data, models)

@@ -131,7 +131,7 @@ def _of_experiment(experiment: Experiment) -> dict[str, Any]:
 
 
 def _preset(name: str) -> dict[str, Any]:
-    from misstep.generation.presets import PRESETS
+    from misstep.plan.presets import PRESETS
 
     if name not in PRESETS:
         raise BadInput("--preset", name, f"Write one of {', '.join(PRESETS)}.")

@@ -68,7 +68,7 @@ def run(
 
     [dim]misstep run examples/gsm8k-smollm2.yaml --data gsm8k=DIR --model smollm2=DIR[/dim]
     """
-    from misstep.plan.cost.fit import refuse_misfits
+    from misstep.cost.fit import refuse_misfits
     from misstep.runner.machine import capacity
     from misstep.runner.settings import Settings
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from misstep.artifacts.output import Output
 from misstep.artifacts.records import PAIRS
 from misstep.credit.controls import AGREEMENT, CUTS, agreement, cut_counts
 from misstep.credit.layouts import Answer, Blamed, Pair, ProblemAnswers
@@ -19,7 +20,7 @@ from misstep.credit.steps import step_at
 from misstep.generation.fingerprint import passed_on
 from misstep.plan.params import PairsParams
 from misstep.problems.oracles import ORACLES
-from misstep.stages.context import Output, StageContext, Work
+from misstep.stages.context import StageContext, Work
 from misstep.terms.layouts import FROM_CREDIT
 
 if TYPE_CHECKING:

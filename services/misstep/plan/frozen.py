@@ -51,7 +51,7 @@ class Resources(BaseModel):
         return self.nodes * self.processes_per_node
 
     @property
-    def together(self) -> bool:
+    def distributed(self) -> bool:
         """Tell whether training runs as ranks of their own under torchrun, not in the stage's process."""
         return self.processes > 1 or self.gpus > 1 or self.zero_stage > 0
 

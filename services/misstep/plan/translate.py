@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, TypeVar
 
-from misstep.generation.presets import PRESETS
 from misstep.plan import params as p
 from misstep.plan.frozen import Endpoint
 from misstep.plan.judging import Judging
+from misstep.plan.presets import PRESETS
 from misstep.spec.arms import Arm
 from misstep.spec.experiment import ExperimentSpec
 from misstep.spec.policy import Prompt

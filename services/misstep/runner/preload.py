@@ -28,7 +28,7 @@ _ORDER = (*_SHELL, *_S3, *IMPORT_ORDER)
 
 def modules_of_parent(*, s3: bool = False) -> tuple[str, ...]:
     """Return what a stage's process imports where its work is done by ranks that it starts."""
-    return (*_SHELL, *(_S3 if s3 else ()), "misstep.stages.together")
+    return (*_SHELL, *(_S3 if s3 else ()), "misstep.distributed.launch")
 
 
 def modules_of(kind: StageKind, *, s3: bool = False) -> tuple[str, ...]:

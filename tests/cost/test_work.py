@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from misstep.plan.cost import PlanCost, plan_cost
-from misstep.plan.cost.amounts import Work
-from misstep.plan.cost.architecture import Architecture, known_architecture
-from misstep.plan.cost.show import explanation, group_rows, notes, total_lines
+from misstep.cost import PlanCost, plan_cost
+from misstep.cost.amounts import Work
+from misstep.cost.architecture import Architecture, known_architecture
+from misstep.cost.show import explanation, group_rows, notes, total_lines
 from misstep.plan.frozen import External
 from misstep.plan.kinds import StageKind
 from misstep.plan.planner import plan

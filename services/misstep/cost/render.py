@@ -7,9 +7,9 @@ from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
-from misstep.plan.cost import PlanCost, StageCost
-from misstep.plan.cost.memory import Memory
-from misstep.plan.cost.show import amounts
+from misstep.cost import PlanCost, StageCost
+from misstep.cost.memory import Memory
+from misstep.cost.show import amounts
 from misstep.plan.planner import Plan
 
 STAGE_HEADER = ("stage", "key", "needs", "shards", "work", "tokens", "at most", "hours", "state")

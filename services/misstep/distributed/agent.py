@@ -1,4 +1,4 @@
-"""torchrun for one node, through its Python interface: run as ``python -m misstep.stages.agent JSON``.
+"""torchrun for one node, through its Python interface: run as ``python -m misstep.distributed.agent JSON``.
 
 The JSON object has ``command``, ``nodes``, ``node``, ``processes_per_node``, ``address``, ``port``, ``timeout``
 (seconds for all nodes to meet), ``parent`` (process id) and ``report``: the file that is told of ranks that failed;

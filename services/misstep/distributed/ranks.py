@@ -10,9 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from misstep.distributed.deepspeed_config import deepspeed_config
+from misstep.distributed.micro_batches import micro_batch_rows
 from misstep.errors import BadInput, MisstepError
-from misstep.training.deepspeed_config import deepspeed_config
-from misstep.training.schedule import micro_batch_rows
 
 if TYPE_CHECKING:
     import torch
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _COLLECTIVE_TIMEOUT = timedelta(minutes=60)
-"""Longer than the watchdog of `misstep.stages.together` waits: it says which rank is to blame, this only that one is.
-"""
+"""Longer than the watchdog of `misstep.distributed.launch` waits, which can say which rank is to blame."""
 
 
 @dataclass(frozen=True)

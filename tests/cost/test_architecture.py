@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from misstep.plan.cost.architecture import architecture_from, known_architecture
+from misstep.cost.architecture import architecture_from, known_architecture
 
 SMALL = {
     "vocab_size": 101,

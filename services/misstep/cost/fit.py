@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from misstep.cost.memory import Memory
+from misstep.cost.stage import GENERATING, PlanCost, StageCost
 from misstep.errors import BadInput
 from misstep.plan import params as p
-from misstep.plan.cost.memory import Memory
-from misstep.plan.cost.stage import GENERATING, PlanCost, StageCost
 from misstep.plan.frozen import FrozenStage, Resources
 
 _GPUS = (2, 4, 8)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from misstep.cost.amounts import Work, prompt_tokens
+from misstep.cost.architecture import Architecture
+from misstep.cost.expectations import Expectations, expectations
+from misstep.cost.memory import Memory, generation_memory, inspection_memory, other_memory, training_memory
+from misstep.cost.throughput import device_hours
+from misstep.cost.work import work_of
 from misstep.plan import params as p
-from misstep.plan.cost.amounts import Work, prompt_tokens
-from misstep.plan.cost.architecture import Architecture
-from misstep.plan.cost.expectations import Expectations, expectations
-from misstep.plan.cost.memory import Memory, generation_memory, inspection_memory, other_memory, training_memory
-from misstep.plan.cost.throughput import device_hours
-from misstep.plan.cost.work import work_of
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.kinds import StageKind
 from misstep.plan.planner import Plan

@@ -71,7 +71,7 @@ def stop_while_training(world: World, stage: FrozenStage, rank: psutil.Process) 
     while True:
         rank.send_signal(signal.SIGSTOP)
         (folder,) = (world.folder / "scratch").glob(f"{stage.key}-*/ranks")
-        if (folder / f"{rank.environ()['RANK']}.beat").read_text() == "training":
+        if (folder / f"{rank.environ()['RANK']}.alive").read_text() == "training":
             return
         rank.send_signal(signal.SIGCONT)
         time.sleep(0.05)
@@ -253,7 +253,7 @@ class Run:
         self.workdir.create()
         run = Executor(
             Plan(experiment="one", stages=(self.stage,)),
-            Graph.of([Node(self.stage.name, shards=self.stage.shards, together=True)]),
+            Graph.of([Node(self.stage.name, shards=self.stage.shards, distributed=True)]),
             StoreWatch(self.world.store),
             self.workdir,
             [self],

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 
+from misstep.cost.fit import gib, resources_text
+from misstep.cost.stage import PlanCost, StageCost
+from misstep.cost.throughput import RATES
 from misstep.plan import params as p
-from misstep.plan.cost.fit import gib, resources_text
-from misstep.plan.cost.stage import PlanCost, StageCost
-from misstep.plan.cost.throughput import RATES
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.kinds import StageKind
 from misstep.plan.planner import Plan

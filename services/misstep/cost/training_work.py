@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
+from misstep.cost.amounts import Work, prompt_tokens
+from misstep.cost.credit_work import credited, wrong_solutions
+from misstep.cost.draws import correct_counts, distinct, expected, spread
+from misstep.cost.expectations import Expectations
 from misstep.plan import params as p
-from misstep.plan.cost.amounts import Work, prompt_tokens
-from misstep.plan.cost.credit_work import credited, wrong_solutions
-from misstep.plan.cost.draws import correct_counts, distinct, expected, spread
-from misstep.plan.cost.expectations import Expectations
 from misstep.terms.layouts import ONE_STEP
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from misstep.cost.expectations import Expectations
 from misstep.plan import params as p
-from misstep.plan.cost.expectations import Expectations
 
 _CHARACTERS_A_TOKEN = 4
 """For templates and examples; English with a tokenizer of 30,000 entries or more."""

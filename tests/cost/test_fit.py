@@ -6,12 +6,12 @@ import re
 
 import pytest
 
+from misstep.cost import PlanCost, plan_cost
+from misstep.cost.architecture import architecture_from, known_architecture
+from misstep.cost.fit import refuse_misfits
+from misstep.cost.memory import Memory, lora_parameters
+from misstep.cost.show import notes
 from misstep.errors import BadInput
-from misstep.plan.cost import PlanCost, plan_cost
-from misstep.plan.cost.architecture import architecture_from, known_architecture
-from misstep.plan.cost.fit import refuse_misfits
-from misstep.plan.cost.memory import Memory, lora_parameters
-from misstep.plan.cost.show import notes
 from misstep.plan.frozen import External
 from misstep.plan.planner import plan
 from misstep.spec import parse_experiment

@@ -19,13 +19,13 @@ from pathlib import Path
 import structlog
 
 from misstep.artifacts.checkpoints import StoredCheckpoints
+from misstep.distributed import agent
+from misstep.distributed.liveness import Phase, last_alive, seconds_from
+from misstep.distributed.micro_batches import micro_batch_rows
 from misstep.errors import EXIT_BAD_INPUT, BadInput, MisstepError
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.params import OptimiserParams
 from misstep.processes import free_port
-from misstep.stages import agent
-from misstep.stages.heartbeat import Phase, last_beat, seconds_from
-from misstep.training.schedule import micro_batch_rows
 
 _log = structlog.get_logger(__name__)
 
@@ -132,7 +132,7 @@ class _Ranks:
         }
         _log.info("starting ranks", processes=resources.processes, nodes=resources.nodes, address=f"{address}:{port}")
         return subprocess.Popen(  # noqa: S603 (our own interpreter and module)
-            [sys.executable, "-P", "-m", "misstep.stages.agent", json.dumps(given)],
+            [sys.executable, "-P", "-m", "misstep.distributed.agent", json.dumps(given)],
             stdin=subprocess.DEVNULL,
             env={
                 **os.environ,
@@ -150,7 +150,7 @@ class _Ranks:
         now = time.time()
         silent: list[tuple[float, int, Phase]] = []
         for rank in self._own_ranks:
-            phase, at = last_beat(self._signs / f"{rank}.beat", began)
+            phase, at = last_alive(self._signs / f"{rank}.alive", began)
             if now - at > self._limits[phase]:
                 silent.append((at, rank, phase))
         if silent:

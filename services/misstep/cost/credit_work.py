@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
+from misstep.cost.amounts import Work, prompt_tokens
+from misstep.cost.draws import correct_counts, distinct, expected, spread
+from misstep.cost.expectations import Expectations
 from misstep.plan import params as p
-from misstep.plan.cost.amounts import Work, prompt_tokens
-from misstep.plan.cost.draws import correct_counts, distinct, expected, spread
-from misstep.plan.cost.expectations import Expectations
 
 
 def wrong_solutions(samples: p.SampleParams, limit: int, means: Expectations, *, unsolved: bool = False) -> float:

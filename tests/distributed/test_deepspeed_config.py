@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from misstep.training.deepspeed_config import deepspeed_config
+from misstep.distributed.deepspeed_config import deepspeed_config
 from tests.training.small import optimiser
 
 

@@ -1,4 +1,4 @@
-"""A rank's sign of life: a file that it touches, and that the process which started the ranks looks at."""
+"""Liveness of ranks: each rank writes its phase to a file, and the process that started the ranks reads its age."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Literal
 
 from misstep.errors import BadInput
 
-ENVIRONMENT = "MISSTEP_HEARTBEAT"
-"""Names the file of this process; without it nobody looks, and nothing is written."""
+ENVIRONMENT = "MISSTEP_LIVENESS"
+"""Names the file of this process; nothing is written where it is not set."""
 
 Phase = Literal["starting", "training", "writing"]
-"""Libraries and weights are loaded; steps are done; a model is written. Only in training do signs come by the step."""
+"""Libraries and weights are loaded; steps are done; a model is written. Only ``training`` is written at every step."""
 
 
-def beat(phase: Phase) -> None:
-    """Say that this process is alive, and what it is about to do."""
+def report_alive(phase: Phase) -> None:
+    """Write that this process is alive, and what it does next."""
     file = os.environ.get(ENVIRONMENT)
     if file:
         Path(file).write_text(phase)
 
 
-def last_beat(file: Path, began: float) -> tuple[Phase, float]:
-    """Return a rank's phase and when it last gave a sign, in seconds since the epoch; ``began`` before its first."""
+def last_alive(file: Path, began: float) -> tuple[Phase, float]:
+    """Return a rank's phase and the time of its last report, in seconds since the epoch (``began`` before any)."""
     try:
         phase, at = file.read_text(), file.stat().st_mtime
     except FileNotFoundError:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from misstep.plan.cost.draws import correct_counts, distinct, expected, spread
+from misstep.cost.draws import correct_counts, distinct, expected, spread
 
 SHARES = st.floats(0.01, 0.99)
 

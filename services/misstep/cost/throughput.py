@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from misstep.plan.cost.amounts import Work
+from misstep.cost.amounts import Work
 from misstep.spec.assumptions import Assumptions, TokensPerSecond
 
 What = Literal["generate", "read", "train"]

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from misstep.cost.amounts import Work, prompt_tokens, text_tokens
+from misstep.cost.credit_work import credit_work
+from misstep.cost.expectations import Expectations
+from misstep.cost.training_work import dpo_work, rft_work, sft_work
 from misstep.plan import params as p
-from misstep.plan.cost.amounts import Work, prompt_tokens, text_tokens
-from misstep.plan.cost.credit_work import credit_work
-from misstep.plan.cost.expectations import Expectations
-from misstep.plan.cost.training_work import dpo_work, rft_work, sft_work
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.planner import Plan
 from misstep.synthesis import prompts

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from misstep.cost.architecture import Architecture
 from misstep.plan import params as p
-from misstep.plan.cost.architecture import Architecture
 from misstep.plan.frozen import Resources
 
 MIB = 1024**2
