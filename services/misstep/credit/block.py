@@ -11,7 +11,7 @@ import numpy as np
 from misstep.credit.selection import CreditProblem, Negative
 from misstep.credit.steps import Steps
 from misstep.credit.values import Counts
-from misstep.verification.verdict import Verdict
+from misstep.terms.verdict import Verdict
 
 NEVER_SOLVED = "never-solved"
 """The reason of a negative without a pit: no sample and no rollout ever solved its problem (Q_0 is zero)."""

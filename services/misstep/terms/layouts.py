@@ -1,0 +1,27 @@
+"""The names of the pair layouts, and what each needs. Spec, plan and report use this too, so it imports nothing heavy.
+
+`misstep.credit.layouts` defines the layouts.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Layout = Literal["shared-prefix", "whole-response", "placebo-cut", "oracle-pit", "random", "edit-distance"]
+
+CREDITED: tuple[Layout, ...] = ("shared-prefix", "whole-response")
+"""The method itself: these blame the pit that credit found, so their gain is due to credit. The first one is the layout
+whose chosen side starts at the pit."""
+CONTROLS: tuple[Layout, ...] = ("placebo-cut", "oracle-pit")
+"""As ``shared-prefix``, but cut at another step than credit's pit. They separate the effect of credit from the effect
+of a shared prefix."""
+FROM_CREDIT: tuple[Layout, ...] = (*CREDITED, *CONTROLS)
+"""These read the credit stage: its negatives, their steps and the rollouts from their prefixes."""
+OPPONENTS: tuple[Layout, ...] = ("random", "placebo-cut")
+"""These use no credit: the gain of the credited layouts over them is due to credit."""
+ONE_STEP: tuple[Layout, ...] = ("shared-prefix", *CONTROLS)
+"""Their rejected side is one step."""
+FROM_ORACLE: tuple[Layout, ...] = ("oracle-pit",)
+"""These need a task that knows the first error of a response (`misstep.problems.oracles`)."""
+TASKS_WITH_ORACLE = ("strides",)
+"""Formats of problems whose task knows that (`misstep.problems.oracles` has the functions)."""
