@@ -1,4 +1,4 @@
-"""Which of the long tests a run of pytest has; shown to pytest by tests/conftest.py.
+"""Select the long tests of a pytest run; tests/conftest.py registers this with pytest.
 
 Some tests take minutes together, so an ordinary run has a sample of them, drawn again each day:
 

@@ -1,4 +1,4 @@
-"""The chart with four sets of values, as golden files; and what must hold with any of them."""
+"""The chart with four sets of values, as golden files; and properties that hold with any values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training over two nodes that loses one: at which moment, and how long it then takes to the next step.
+"""A training over two nodes that loses one at a given moment, and the time until the next step.
 
 Moments are known by what the training itself writes into its scratch folders: its ranks' signs of life, a checkpoint
 on its way, the model that is exported. That holds for processes of a runner, for pods that are processes, and for

@@ -1,4 +1,4 @@
-"""How the node of processes starts a pod's process: forked, as on one machine, from a process that has imported all.
+"""How the node of processes starts a pod's process: forked, as on one machine, from a process with all imports.
 
 A stage imports torch for longer than a small one works. A pod whose clock is wrong has a fresh process, since
 libfaketime must be there from a process's first moment; and all have where somebody is to see them work.

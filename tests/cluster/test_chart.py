@@ -1,4 +1,5 @@
-"""The chart on a real API server: it takes all objects, rights are what they say, Experiments outlive the release."""
+"""The chart on a real API server: it accepts all objects, permissions are as described, Experiments outlive the
+release."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A real API server takes the CustomResourceDefinition, and refuses the same Experiments as the rules do offline. It
-takes the operator's Jobs too."""
+"""A real API server accepts the CustomResourceDefinition, and refuses the same Experiments as the rules do offline. It
+also accepts the operator's Jobs."""
 
 from __future__ import annotations
 

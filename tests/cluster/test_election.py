@@ -1,4 +1,4 @@
-"""Candidates for one Lease, on a real API server: one works at a time, and another follows."""
+"""Candidates for one Lease, on a real API server: one leads at a time, and another takes over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many idle Experiments: they cost no requests and little memory, and the next Job comes as soon as ever."""
+"""Many idle Experiments: they cost no requests and little memory, and the next Job comes as fast as without them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot fit is refused with settings that do fit."""
+"""Stages that cannot fit are refused, with settings that do fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work is counted by the written formulas, and never expected to be above what the settings allow."""
+"""Work is counted by the documented formulas, and is never expected to exceed the settings' limits."""
 
 from __future__ import annotations
 

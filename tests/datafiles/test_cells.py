@@ -1,4 +1,4 @@
-"""What a row says in a column, as text: paths, numbers, lists, chats, and what is no text."""
+"""Cells of a row as text: paths, numbers, lists, chats, and cells that are not text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are not what their name says: how each is called; the command in the fix makes a file that loads."""
+"""Files that are not what their name says are identified, and the command in the fix makes a file that loads."""
 
 from __future__ import annotations
 

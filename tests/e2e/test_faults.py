@@ -1,4 +1,4 @@
-"""Faults that only containers on a kubelet show. Each Experiment ends with the report of one that nothing disturbed."""
+"""Faults that only containers on a kubelet show. Each Experiment ends with the report of an undisturbed one."""
 
 from __future__ import annotations
 

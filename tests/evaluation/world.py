@@ -1,4 +1,5 @@
-"""A made-up experiment of the size of the quickstart's, as committed artifacts: nothing is trained, all is drawn.
+"""A made-up experiment of the size of the quickstart's, as committed artifacts: nothing is trained, everything is drawn
+at random.
 
 The process, with every number fixed by ``World.seed``:
 

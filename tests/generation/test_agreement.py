@@ -1,4 +1,4 @@
-"""Whatever its architecture, a model is run so that its tokens are those of full passes, or refused."""
+"""A model of any architecture either runs with the tokens of full passes, or is refused."""
 
 from __future__ import annotations
 

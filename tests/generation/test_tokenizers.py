@@ -1,4 +1,4 @@
-"""Two readings of one tokenizer file, exact decoding of continuations, and what a fingerprint tells apart."""
+"""Two readings of one tokenizer file, exact decoding of continuations, and what a fingerprint distinguishes."""
 
 from __future__ import annotations
 

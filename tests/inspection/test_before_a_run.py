@@ -1,4 +1,4 @@
-"""`misstep plan` and `misstep run` look at the model before anything is started."""
+"""`misstep plan` and `misstep run` check the model before anything is started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Folders that break pipelines, as `cases/models.py` makes them: each must lead to what its README says."""
+"""Folders that break pipelines, as `cases/models.py` makes them: each must have the result that its README
+describes."""
 
 from __future__ import annotations
 

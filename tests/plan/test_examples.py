@@ -1,4 +1,4 @@
-"""The paper's experiments are valid, planned without a network or a GPU, and fit what they ask for."""
+"""The paper's experiments are valid, planned without a network or a GPU, and fit their resources."""
 
 from __future__ import annotations
 

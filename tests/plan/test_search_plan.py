@@ -1,4 +1,4 @@
-"""The plan of a search: it cannot reach the test problems, and shares what settings have in common."""
+"""The plan of a search: it cannot reach the test problems, and shares the common stages of settings."""
 
 from __future__ import annotations
 

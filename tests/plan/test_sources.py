@@ -1,4 +1,4 @@
-"""What comes from outside is found, digested, or refused with the fix."""
+"""External data and models are found and digested, or refused with the fix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is suggested for files of other shapes is a source that the spec takes and that reads them."""
+"""The suggestion for a file of another shape is a valid source that reads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds of any text under each tokenizer: it survives, and steps and pairs are exact slices of its tokens."""
+"""Properties of any text with each tokenizer: it survives, and steps and pairs are exact slices of its tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Experiments that the platform's policy refuses, each an attack, and honest ones that it must take.
+"""Experiments that the platform's policy refuses, each an attack, and honest ones that it must accept.
 
 The operator's function and the API server judge the same ones (``test_pods.py``, ``test_admission.py``).
 """

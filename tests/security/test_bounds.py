@@ -1,4 +1,5 @@
-"""What the operator reads is bounded, whoever answers: bytes, pages and time of a store, a plan's size, stages, pods.
+"""Everything that the operator reads is limited, whoever answers: bytes, pages and time of a store, a plan's size,
+stages, pods.
 
 The attacker has a store that is listed, or writes objects into one; they would gain the operator's memory, its workers,
 or an error in every pass.

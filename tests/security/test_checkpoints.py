@@ -1,5 +1,5 @@
-"""Someone who may write a store plants a checkpoint whose hashes fit: to end a training for good, or to lead it to
-files elsewhere on the node."""
+"""Someone who can write to a store plants a checkpoint with matching hashes, to end a training permanently or to make
+it read files elsewhere on the node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Someone who may write a shared prefix commits under a key, which another team will use, what it does not name."""
+"""Someone who can write to a shared prefix commits a wrong artifact under a key that another team will use."""
 
 from __future__ import annotations
 

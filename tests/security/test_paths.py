@@ -1,4 +1,5 @@
-"""Someone who may write a store chooses names in it, to have files written or removed elsewhere on a reader's disk."""
+"""Someone who can write to a store chooses names in it that would write or remove files elsewhere on a reader's
+disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Someone who may write a store leaves a program in a file of weights, to have it run by whoever reads the file."""
+"""Someone who can write to a store puts a program into a file of weights, so that it runs when the file is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Somebody who may create Experiments, and no more, would gain something by the pods that an Experiment asks for."""
+"""Someone who may only create Experiments tries to gain something through an Experiment's pods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom the operator lends its identity: to the stores that an administrator has listed, and to no other.
+"""The operator uses its identity only for the stores that an administrator has listed.
 
 The tenant of these tests may create Experiments in the namespace ``team-a``; ``team-b`` is someone else's.
 """

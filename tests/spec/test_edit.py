@@ -1,4 +1,4 @@
-"""Values changed in YAML text: it says what it should, and all else is as it was."""
+"""Values changed in YAML text: the result is as intended, and everything else is unchanged."""
 
 from __future__ import annotations
 

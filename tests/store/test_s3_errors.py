@@ -1,4 +1,4 @@
-"""What goes wrong with an S3 server, met for real."""
+"""Errors of real S3 servers."""
 
 from __future__ import annotations
 

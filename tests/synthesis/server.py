@@ -1,4 +1,4 @@
-"""A teacher's server on a real socket: good, rubbish, or failing in every way that real ones do."""
+"""A teacher's server on a real socket: good, useless, or failing in every way that real ones do."""
 
 from __future__ import annotations
 

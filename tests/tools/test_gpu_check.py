@@ -1,4 +1,4 @@
-"""`make gpu-check` as far as a machine without a GPU carries it: real stages, vLLM and two gloo ranks."""
+"""`make gpu-check` as far as possible on a machine without a GPU: real stages, vLLM and two gloo ranks."""
 
 from __future__ import annotations
 

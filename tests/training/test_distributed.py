@@ -1,4 +1,4 @@
-"""Training by several processes against training by one: gloo ranks on this machine, started as nodes start them."""
+"""Training with several processes compared with one: gloo ranks on this machine, started as on nodes."""
 
 from __future__ import annotations
 

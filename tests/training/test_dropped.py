@@ -1,4 +1,4 @@
-"""Rows that were dropped: what is said, and which field an error names."""
+"""Dropped rows: the log message, and the field that an error names."""
 
 from __future__ import annotations
 

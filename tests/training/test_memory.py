@@ -1,4 +1,4 @@
-"""Memory that really runs out: a limit on the address space of a process that trains."""
+"""Real out-of-memory errors: a limit on the address space of a training process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packed batches of pairs: nothing is lost, nothing stands twice, and every token sees its own row alone."""
+"""Packed batches of pairs: nothing is lost or duplicated, and every token attends only to its own row."""
 
 from __future__ import annotations
 

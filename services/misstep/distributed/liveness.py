@@ -10,10 +10,10 @@ from typing import Literal
 from misstep.errors import BadInput
 
 ENVIRONMENT = "MISSTEP_LIVENESS"
-"""Names the file of this process; nothing is written where it is not set."""
+"""Names the file of this process; if it is not set, nothing is written."""
 
 Phase = Literal["starting", "training", "writing"]
-"""Libraries and weights are loaded; steps are done; a model is written. Only ``training`` is written at every step."""
+"""Loading libraries and weights; training steps; writing a model. Only ``training`` is written at every step."""
 
 
 def report_alive(phase: Phase) -> None:

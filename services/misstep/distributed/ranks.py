@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _COLLECTIVE_TIMEOUT = timedelta(minutes=60)
-"""Longer than the watchdog of `misstep.distributed.launch` waits, which can say which rank is to blame."""
+"""Longer than the timeout of the watchdog of `misstep.distributed.launch`, because only that says which rank is at
+fault."""
 
 
 @dataclass(frozen=True)
