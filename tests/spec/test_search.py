@@ -47,7 +47,7 @@ def experiment(lines: str) -> Experiment:
         ("arms: [{name: a, method: sft}]\nsearch: {rft: {epochs: [1, 2]}}", "search.rft is given, and no arm has"),
         (
             "arms:\n- {name: a, method: sft, sizes: [125]}\n- {name: b, method: rft, sizes: [250]}\nsearch: {}",
-            "search.sizes is not given, and the arms have no size in common",
+            "search.sizes is not given, and the arms have no common size",
         ),
         (
             "training: {dpo: {microBatchSize: 16}}\nsearch: {dpo: {batchSize: [32, 40]}}",
