@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from misstep import __version__
+from misstep.plan.kinds import IMAGES
 
 ROOT = Path(__file__).parents[1]
 WHEELS = ROOT / "build/images"
@@ -27,7 +28,7 @@ SLIM = {
     "evaluation": "Stages that count: score, report",
 }
 """Image without torch -> its description. All are built from ``images/slim``; the others have a folder each."""
-SERVICES = (*SLIM, "training", "generation", "credit")
+SERVICES = ("operator", *IMAGES)
 STANDS_ON = {"training": "torch", "generation": "torch", "credit": "generation"}
 """Image -> the image whose layers it shares."""
 SOURCE_LABEL = "dev.misstep.source"
