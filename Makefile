@@ -9,7 +9,7 @@ VLLM_GPU := $(VENV)/.vllm-gpu
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup vllm vllm-gpu gpu-check demo test test-fast check format locks docs images e2e-images e2e faults sweeps quickstart-base \
+.PHONY: help setup vllm vllm-gpu gpu-check demo test test-fast coverage check format locks docs images e2e-images e2e faults sweeps quickstart-base \
   smollm2 versitygw cluster cluster-build cluster-down control-plane clean
 
 help: ## list the targets
@@ -51,8 +51,15 @@ gpu-check: $(VLLM_GPU) ## check on this machine all that needs a GPU, the 1.5B e
 demo: $(READY) ## run examples/quickstart.yaml end to end and print what came out
 	@$(BIN)/misstep run examples/quickstart.yaml
 
+ALL_TESTS := -n 2 --dist loadfile --no-loadscope-reorder --durations 15
+
 test: $(VLLM_CPU) versitygw ## run all tests
-	@MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15
+	@MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest $(ALL_TESTS)
+
+coverage: $(VLLM_CPU) versitygw ## run all tests, and print how much of the code those reach that are not slow
+	@mkdir -p .cache/coverage
+	@MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest $(ALL_TESTS) --cov --cov-report=
+	@echo "coverage: tests that are not slow reach $$($(BIN)/coverage report --format=total)% of lines and branches"
 
 test-fast: $(READY) ## run the tests that take seconds
 	@$(BIN)/pytest -m "not slow" -n 2
