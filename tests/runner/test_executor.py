@@ -74,6 +74,7 @@ def diamond(folder: Path, **middle: object) -> Plan:
     return plan_of(first, left, right, stage("last", store, [left, right]))
 
 
+@pytest.mark.no_cover
 def test_a_plan_runs_to_its_end_and_then_there_is_nothing_to_do(tmp_path: Path) -> None:
     plan, heard = diamond(tmp_path), Heard()
     assert execute(plan, tmp_path, heard).result is Result.DONE

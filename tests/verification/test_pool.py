@@ -108,6 +108,7 @@ def test_an_abandoned_iterator_does_no_harm() -> None:
         assert verifier.judge_one(*symbolic(1001)).verdict is Verdict.CORRECT
 
 
+@pytest.mark.no_cover
 def test_a_timeout_kills_only_its_own_worker() -> None:
     with Verifier(AnswerFormat.BOXED, workers=2, timeout_seconds=1.5) as verifier:
         assert verifier.judge_one(*symbolic(1)).verdict is Verdict.CORRECT

@@ -40,11 +40,6 @@ class Architecture(BaseModel):
         """Numbers in the key-value cache per token."""
         return 2 * self.layers * self.kv_heads * self.head_dim
 
-    @property
-    def output_parameters(self) -> int:
-        """Parameters of the output matrix."""
-        return self.vocabulary * self.hidden
-
 
 def architecture_from(name: str, config: Mapping[str, Any]) -> Architecture | None:
     """Read a Hugging Face ``config.json``; None if it lacks a field that every decoder-only transformer has.

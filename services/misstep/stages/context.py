@@ -100,6 +100,16 @@ class Work(Protocol):
     def close(self) -> None: ...
 
 
+class OneBlock:
+    """The part of a ``Work`` that all works of a single block which hold nothing open have in common."""
+
+    def blocks(self) -> int:
+        return 1
+
+    def close(self) -> None:
+        """Release nothing."""
+
+
 @runtime_checkable
 class LooksAhead(Protocol):
     """Work that may start the next block while the last part of the current one is still running."""

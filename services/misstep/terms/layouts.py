@@ -9,15 +9,17 @@ from typing import Literal
 
 Layout = Literal["shared-prefix", "whole-response", "placebo-cut", "oracle-pit", "random", "edit-distance"]
 
+PLACEBO: Layout = "placebo-cut"
+"""As ``shared-prefix``, but cut at a step drawn at random."""
 CREDITED: tuple[Layout, ...] = ("shared-prefix", "whole-response")
 """The method itself: these blame the pit that credit found, so their gain is due to credit. The first one is the layout
 whose chosen side starts at the pit."""
-CONTROLS: tuple[Layout, ...] = ("placebo-cut", "oracle-pit")
+CONTROLS: tuple[Layout, ...] = (PLACEBO, "oracle-pit")
 """As ``shared-prefix``, but cut at another step than credit's pit. They separate the effect of credit from the effect
 of a shared prefix."""
 FROM_CREDIT: tuple[Layout, ...] = (*CREDITED, *CONTROLS)
 """These read the credit stage: its negatives, their steps and the rollouts from their prefixes."""
-OPPONENTS: tuple[Layout, ...] = ("random", "placebo-cut")
+OPPONENTS: tuple[Layout, ...] = ("random", PLACEBO)
 """These use no credit: the gain of the credited layouts over them is due to credit."""
 ONE_STEP: tuple[Layout, ...] = ("shared-prefix", *CONTROLS)
 """Their rejected side is one step."""
