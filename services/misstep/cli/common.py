@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import typer
 
 from misstep.errors import BadInput
+from misstep.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,10 +70,14 @@ def load(file: Path, storage: str | None = None) -> Experiment:
     """Load an Experiment, with its storage's folder made absolute from here. Raises BadInput."""
     from misstep.spec import load_experiment
 
-    experiment = load_experiment(file)
+    experiment = load_experiment(file, note=_note)
     uri = absolute_uri(storage or experiment.spec.storage.uri)
     place = experiment.spec.storage.model_copy(update={"uri": uri})
     return experiment.model_copy(update={"spec": experiment.spec.model_copy(update={"storage": place})})
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(f"note: {printable(text)}\n")
 
 
 def absolute_uri(uri: str) -> str:
