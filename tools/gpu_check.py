@@ -33,7 +33,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -44,6 +43,7 @@ from misstep.cli.common import load, make_plan
 from misstep.plan.frozen import Storage
 from misstep.plan.planner import Plan
 from misstep.runner.machine import visible_gpus
+from misstep.spec.load import read_document
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples/gsm8k-qwen2.5-math-1.5b.yaml"
@@ -205,7 +205,7 @@ def example(world: World) -> str:
     """Run the 1.5B example with few problems to its report."""
     if not world.gpus:
         raise NotTriedError("needs a GPU")
-    document = yaml.safe_load(EXAMPLE.read_text())
+    document = read_document(EXAMPLE)
     spec = document["spec"]
     spec["policy"]["model"]["name"] = "qwen"
     spec["problems"] |= {"sizes": [64], "train": {**spec["problems"]["train"], "limit": 500}}

@@ -1,7 +1,7 @@
 """The CustomResourceDefinition of an Experiment, from the types that also check it on one machine.
 
-A structural OpenAPI v3 schema, as the API server asks for it: references written out, no alternatives. Rules between fields
-are CEL, see ``crd_rules``.
+A structural OpenAPI v3 schema, as the API server asks for it: references written out, no alternatives. Rules between
+fields are CEL, see ``crd_rules``.
 """
 
 from __future__ import annotations

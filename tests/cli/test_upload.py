@@ -13,8 +13,8 @@ from misstep.plan.frozen import Storage
 from misstep.plan.planner import Plan, plan
 from misstep.sources import architecture, resolve
 from misstep.spec import load_experiment
-from misstep.spec.load import ExperimentLoader
 from misstep.spec.rewrite import yaml_text
+from misstep.spec.yaml12 import load_all
 from tests.artifacts.conftest import moto_endpoint, storage, versitygw_endpoint
 
 __all__ = ["moto_endpoint", "storage", "versitygw_endpoint"]
@@ -29,7 +29,7 @@ spec:
     validation: {format: math, name: check, hub: org/set, revision: REVISION, config: main, split: dev}
     sizes: [1, 2]  # comments go
   policy: {model: {name: base, path: base}, prompt: {template: "Q: {question}\\nA:"}}
-  training: {dpo: {learningRate: "5e-7"}}
+  training: {dpo: {learningRate: 5e-7}}
 """.replace("REVISION", "a" * 40)
 SHAPE = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 
@@ -134,7 +134,7 @@ def test_texts_are_printed_so_that_every_parser_reads_texts() -> None:
         "a\nb\n",
     ]
     text = yaml_text({"texts": texts})
-    assert yaml.load(text, ExperimentLoader) == {"texts": texts}
+    assert load_all(text) == [{"texts": texts}]
     assert [token.value for token in yaml.scan(text) if isinstance(token, yaml.ScalarToken) and token.plain] == [
         "texts"
     ]

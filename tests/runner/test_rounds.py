@@ -17,8 +17,8 @@ from tests.runner.small import NAME, YAML, misstep
 
 ARMS = """
 - {name: rft-2, method: rft, from: dpo-step}
-- {name: dpo-step-2, method: dpo, pairs: shared-prefix, from: dpo-step, dpo: {learningRate: "1e-12"}}
-- {name: dpo-step, method: dpo, pairs: shared-prefix, dpo: {learningRate: "1e-4"}}
+- {name: dpo-step-2, method: dpo, pairs: shared-prefix, from: dpo-step, dpo: {learningRate: 1e-12}}
+- {name: dpo-step, method: dpo, pairs: shared-prefix, dpo: {learningRate: 1e-4}}
 - {name: sft, method: sft}
 """
 """Those that start from another arm stand before it. The second round's rate changes no weight by anything visible."""

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import BaseConstructor, ConstructorError, DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError, StreamMark, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.resolver import BaseResolver
 
@@ -48,7 +48,23 @@ def load_all(text: str) -> list[Any]:
 def compose(text: str) -> Node | None:
     """Return the nodes of the one document of a text, each with its place. Raises YAMLError."""
     node: Node | None = _reader().compose(text)
+    _place_empty_values(text, node, set())
     return node
+
+
+def _place_empty_values(text: str, node: Node | None, seen: set[int]) -> None:
+    """Put a value that is not written right behind its key's colon: the parser puts it where the next token is."""
+    if not isinstance(node, MappingNode | SequenceNode) or id(node) in seen:
+        return
+    seen.add(id(node))
+    for item in node.value:
+        key, value = item if isinstance(item, tuple) else (None, item)
+        _place_empty_values(text, value, seen)
+        if key is not None and value.start_mark.index == value.end_mark.index:
+            mark = key.end_mark
+            colon = re.compile(r"\s*:").match(text, mark.index)
+            place = colon.end() if colon else mark.index
+            value.start_mark = value.end_mark = StreamMark(mark.name, place, mark.line, mark.column)
 
 
 def error_text(error: YAMLError) -> str:
