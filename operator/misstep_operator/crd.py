@@ -22,7 +22,7 @@ from misstep.spec.fields import plain_number
 from misstep.spec.policy import Prompt, Sampling
 from misstep.spec.resources import StageResources
 from misstep.spec.rewrite import Dumper
-from misstep_operator.cel import Rule
+from misstep_operator.cel import OR_EDITED, Rule
 from misstep_operator.crd_rules import RULES
 from misstep_operator.crd_status import COLUMNS, STATUS
 
@@ -186,7 +186,13 @@ class _Writer:
 def _with_rules(schema: dict[str, Any], rules: Any) -> dict[str, Any]:
     if not rules:
         return schema
-    return schema | {"x-kubernetes-validations": [{"rule": rule.cel, "message": rule.message} for rule in rules]}
+    return schema | {"x-kubernetes-validations": [_written(rule) for rule in rules]}
+
+
+def _written(rule: Rule) -> dict[str, Any]:
+    if rule.only_new:
+        return {"rule": f"({rule.cel}){OR_EDITED}", "message": rule.message, "optionalOldSelf": True}
+    return {"rule": rule.cel, "message": rule.message}
 
 
 def _limits(info: FieldInfo) -> dict[str, Any]:

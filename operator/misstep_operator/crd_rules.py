@@ -133,6 +133,7 @@ EVALUATION = [
     Rule(
         "self.temperature > 0.0 || self.samples == 1",
         "at temperature 0 all samples are the same: set samples to 1",
+        only_new=True,
     ),
     Rule(
         "self.passAt.all(k, k <= self.samples)",
@@ -153,11 +154,13 @@ BUDGET = [
     Rule(
         "has(self.pricePerMillionInput) == has(self.pricePerMillionOutput)",
         "pricePerMillionInput and pricePerMillionOutput belong together: give both or neither",
+        only_new=True,
     ),
     Rule(
         "!has(self.maxCost) || has(self.pricePerMillionInput) && has(self.pricePerMillionOutput) && "
         "(self.pricePerMillionInput > 0.0 || self.pricePerMillionOutput > 0.0)",
         "maxCost needs pricePerMillionInput and pricePerMillionOutput, one of them above zero",
+        only_new=True,
     ),
 ]
 
@@ -172,10 +175,12 @@ TEACHER = [
     Rule(
         "self.temperature > 0.0 || self.solutions == 1",
         "at temperature 0 all solutions are the same: set solutions to 1",
+        only_new=True,
     ),
     Rule(
         "self.temperature > 0.0 || self.newProblemsPerSeed <= 1",
         "at temperature 0 all new problems of a seed are the same: set newProblemsPerSeed to 1",
+        only_new=True,
     ),
 ]
 

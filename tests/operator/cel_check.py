@@ -10,6 +10,8 @@ from typing import Any
 import celpy
 from celpy import celtypes
 
+from misstep_operator.cel import OR_EDITED
+
 
 def with_defaults(schema: dict[str, Any], value: Any) -> Any:
     """Fill in defaults as the API server does: fields of objects that are there."""
@@ -59,6 +61,7 @@ def _holds(rule: str, value: Any) -> bool:
 @functools.cache
 def _program(rule: str) -> celpy.Runner:
     environment = celpy.Environment()
+    rule = rule.removesuffix(OR_EDITED)  # what is judged here is new
     return environment.program(environment.compile(rule), functions={"isSorted": _is_sorted})
 
 
