@@ -27,9 +27,9 @@ from statistics import fmean
 from typing import Any
 
 from misstep.artifacts.reader import Reader
-from misstep.artifacts.store import open_store
-from misstep.plan.frozen import Storage
 from misstep.spec.load import read_document
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = ROOT / "examples" / "quickstart.yaml"
