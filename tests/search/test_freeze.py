@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from misstep.search.choose import mean
 from misstep.search.freeze import frozen_yaml, settings_changes
@@ -16,7 +15,7 @@ from misstep.search.grid import candidates
 from misstep.search.result import ArmResult, SearchResult, arm_result, setting_text
 from misstep.spec import Experiment, load_experiment
 from misstep.spec.edit import changed
-from misstep.spec.load import read_document
+from misstep.spec.load import parse_document, read_document
 
 DAY = datetime.date(2026, 11, 28)
 TEXT = """\
@@ -198,7 +197,7 @@ def test_a_status_and_empty_documents_disturb_nothing(tmp_path: Path) -> None:
 
 def test_changes_are_none_where_all_is_as_chosen(tmp_path: Path) -> None:
     before, _, made = frozen(tmp_path, TEXT, {"random": 1, "step": 2})
-    document = yaml.safe_load(made)
+    document = parse_document(made)
     assert before.spec.search is not None
     chosen = {arm.arm: arm.best.setting for arm in searched(before, {"random": 1, "step": 2}).arms}
     assert changed(document, settings_changes(document, load_experiment(tmp_path / "tuned.yaml"), chosen)) == document
@@ -207,3 +206,10 @@ def test_changes_are_none_where_all_is_as_chosen(tmp_path: Path) -> None:
 def test_the_result_says_what_to_know() -> None:
     assert setting_text({"learningRate": 1e-3, "withTeacher": True}) == "learningRate 1e-3, withTeacher true"
     assert mean([0.5, 0.5, 0.5]).error == 0
+
+
+def test_a_setting_in_quotes_that_is_chosen_stays_as_it_is(tmp_path: Path) -> None:
+    quoted = TEXT.replace("beta: 0.30   #", 'beta: "0.30"   #')
+    _, after, made = frozen(tmp_path, quoted, {"random": 3, "step": 3})
+    assert 'beta: "0.30"   # as in the paper' in made
+    assert after.spec.training.dpo.beta == 0.3 and after.spec.training.dpo.learning_rate == 3e-6
