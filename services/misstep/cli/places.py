@@ -6,9 +6,6 @@ from typing import Annotated
 
 import typer
 
-StoreUri = Annotated[
-    str, typer.Option("--storage", metavar="URI", help="file://DIR or s3://BUCKET/PREFIX.", show_default=False)
-]
 LocalStoreUri = Annotated[str, typer.Option("--storage", metavar="URI", help="file://DIR or s3://BUCKET/PREFIX.")]
 Endpoint = Annotated[str | None, typer.Option(metavar="URL", help="Address of an S3-compatible server.")]
 Region = Annotated[str | None, typer.Option(help="S3 region.")]

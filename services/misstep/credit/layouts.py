@@ -46,7 +46,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from misstep.terms.layouts import Layout
+from misstep.terms.layouts import PLACEBO, Layout
 
 Ids = tuple[int, ...]
 
@@ -140,7 +140,7 @@ def _placebo_cut(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
             range(1, len(blamed.step_ends) + 1),
             key=lambda step: _place(seed, problem.problem_id, blamed.sample, f"cut {step}"),
         )
-        possible = [pairs for step in steps if (pairs := _cut(problem, "placebo-cut", blamed, step, seed))]
+        possible = [pairs for step in steps if (pairs := _cut(problem, PLACEBO, blamed, step, seed))]
         return [replace(pair, cuts=len(possible)) for pairs in possible for pair in pairs]
 
     return _at_pits(problem, cuts)
@@ -296,7 +296,7 @@ def _place(seed: int, problem_id: str, sample: int, what: object) -> bytes:
 _LAYOUTS: dict[Layout, Callable[[ProblemAnswers, int], Iterator[Options]]] = {
     "shared-prefix": _shared_prefix,
     "whole-response": _whole_response,
-    "placebo-cut": _placebo_cut,
+    PLACEBO: _placebo_cut,
     "oracle-pit": _oracle_pit,
     "random": _random,
     "edit-distance": _edit_distance,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from misstep.credit.layouts import Options, Pair, ProblemAnswers, options
-from misstep.terms.layouts import Layout
+from misstep.terms.layouts import PLACEBO, Layout
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ def pair_up(layout: Layout, problem: ProblemAnswers, per_problem: int, seed: int
     ``shared-prefix`` gives none for the same reason.
     """
     offers: Iterable[Options] = options(layout, problem, seed)
-    if layout == "placebo-cut":
+    if layout == PLACEBO:
         paired = _outcomes(options("shared-prefix", problem, seed), per_problem)
         offers = [why if isinstance(why, str) else offered for why, offered in zip(paired, offers, strict=True)]
     found = ProblemPairs()
