@@ -16,11 +16,11 @@ from typing import Generic, TypeVar
 from misstep.artifacts.bounded import BoundedStore, Budget, LimitReached, Limits, open_bounded
 from misstep.artifacts.progress import Heartbeat
 from misstep.artifacts.store import UnreachableError
+from misstep.artifacts.watch import StoreWatch
 from misstep.errors import MisstepError
 from misstep.plan.frozen import FrozenStage, Storage
 from misstep.plan.overtrained import Known, measured, policies, stage_warning
 from misstep.plan.planner import Plan
-from misstep.runner.watch import StoreWatch
 from misstep_operator.cells import Accuracies, accuracies_of, points_of
 from misstep_operator.observed import StoreView
 from misstep_operator.settings import read_trust

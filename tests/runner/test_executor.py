@@ -16,6 +16,7 @@ import pytest
 
 from misstep.artifacts.manifest import read_manifest
 from misstep.artifacts.store import open_store
+from misstep.artifacts.watch import StoreWatch
 from misstep.plan.planner import Plan
 from misstep.runner.costs import graph_of
 from misstep.runner.events import Event
@@ -24,7 +25,6 @@ from misstep.runner.locks import ShardLocks
 from misstep.runner.outcome import Outcome, Result
 from misstep.runner.schedule import Capacity
 from misstep.runner.settings import Settings
-from misstep.runner.watch import StoreWatch
 from misstep.runner.workdir import Workdir
 from tests.runner.entries import Do, plan_of, stage
 from tests.runner.processes import told_of

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from misstep.artifacts.store import open_store
+from misstep.artifacts.watch import StoreWatch
 from misstep.errors import BadInput
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.planner import Plan
@@ -21,7 +22,6 @@ from misstep.runner.machine import capacity, gpus_listed, visible_gpus
 from misstep.runner.outcome import Outcome, Result
 from misstep.runner.schedule import Capacity
 from misstep.runner.settings import Settings
-from misstep.runner.watch import StoreWatch
 from misstep.runner.workdir import Workdir
 from tests.runner.entries import plan_of, stage
 from tests.runner.small import YAML, misstep

@@ -19,10 +19,10 @@ from misstep.artifacts.provenance import is_of_its_key
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.repair import find_damage, repair
 from misstep.artifacts.store import Store, open_store
+from misstep.artifacts.watch import StoreWatch
 from misstep.cli.app import main
 from misstep.errors import EXIT_BAD_INPUT
 from misstep.plan.frozen import RESULT_VERSION, External, FrozenStage, StageKind, Storage, key_of, stage_key
-from misstep.runner.watch import StoreWatch
 from misstep.stages.shell import run_stage
 from tests.artifacts.making import commit_model, commit_samples
 from tests.operator.world import PLAN

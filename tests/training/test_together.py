@@ -23,6 +23,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from misstep.artifacts.watch import StoreWatch
 from misstep.errors import EXIT_BAD_INPUT
 from misstep.plan.frozen import FrozenStage, Resources
 from misstep.plan.planner import Plan
@@ -31,7 +32,6 @@ from misstep.runner.executor import Executor
 from misstep.runner.outcome import Result
 from misstep.runner.schedule import Capacity, Graph, Node
 from misstep.runner.settings import Settings
-from misstep.runner.watch import StoreWatch
 from misstep.runner.workdir import Workdir
 from tests.cluster.losses import EXPORTING, MOMENTS, Member, Restart, lose_one, next_step
 from tests.training import small, stages

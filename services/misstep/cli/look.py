@@ -42,8 +42,8 @@ def status(
 
     [dim]misstep status quickstart --namespace research[/dim]
     """
+    from misstep.artifacts.watch import StoreWatch
     from misstep.runner.status import look
-    from misstep.runner.watch import StoreWatch
 
     if namespace is not None:
         there = InCluster.find(namespace, which)

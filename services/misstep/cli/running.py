@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from misstep.artifacts.store import Store
+    from misstep.artifacts.watch import StoreWatch
     from misstep.plan.planner import Plan
     from misstep.runner.events import Listener
     from misstep.runner.outcome import Outcome
     from misstep.runner.schedule import Graph
     from misstep.runner.settings import Settings
-    from misstep.runner.watch import StoreWatch
     from misstep.runner.workdir import Workdir
     from misstep.spec.experiment import SecretVariable
 
@@ -64,8 +64,8 @@ def check_secrets(secrets: Sequence[SecretVariable]) -> None:
 
 def carry_out(plan: Plan, graph: Graph, store: Store, workdir: Workdir, settings: Settings, told: Told) -> Outcome:
     """Run what a graph wants of a plan, and tell of it. What the store has is not done again."""
+    from misstep.artifacts.watch import StoreWatch
     from misstep.runner.executor import Executor
-    from misstep.runner.watch import StoreWatch
 
     unused = settings.capacity.gpus and not any(stage.resources.gpus for stage in plan.stages)
     if unused and not (told.quiet or told.as_json):

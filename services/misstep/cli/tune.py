@@ -166,7 +166,7 @@ class _Rounds:
 
 def _accuracies(store: Store, keys: frozenset[str]) -> dict[str, float] | None:
     """Read pass@1 from the scores of those keys; None where one of them is not there yet."""
-    from misstep.runner.watch import StoreWatch
+    from misstep.artifacts.watch import StoreWatch
 
     manifests = StoreWatch(store).manifests(sorted(keys))
     if len(manifests) < len(keys):
