@@ -40,7 +40,7 @@ from rich.table import Table
 
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.store import open_store
-from misstep.cli.common import load, make_plan
+from misstep.cli.experiments import load, make_plan
 from misstep.plan.frozen import Storage
 from misstep.plan.planner import Plan
 from misstep.runner.machine import visible_gpus

@@ -13,7 +13,7 @@ from typing import Any
 
 from misstep.artifacts.progress import Heartbeat
 from misstep.plan.planner import Plan
-from misstep.runner.board import duration, seconds_left
+from misstep.runner.run_state import duration, seconds_left
 from misstep_operator import conditions as say
 from misstep_operator.conditions import Reason
 from misstep_operator.jobs import storage_id

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from misstep.evaluation.looks import looks
 from misstep.evaluation.results_table import summary_rows
+from misstep.evaluation.style import looks
 from misstep.evaluation.wording import learns_from
 from tests.evaluation.conftest import Made
 from tests.evaluation.test_report import SMALL, element, words

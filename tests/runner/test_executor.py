@@ -22,7 +22,7 @@ from misstep.runner.costs import graph_of
 from misstep.runner.events import Event
 from misstep.runner.executor import Executor
 from misstep.runner.locks import ShardLocks
-from misstep.runner.outcome import Outcome, Result
+from misstep.runner.run import Outcome, Result
 from misstep.runner.schedule import Capacity
 from misstep.runner.settings import Settings
 from misstep.runner.workdir import Workdir

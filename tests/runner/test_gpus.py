@@ -19,7 +19,7 @@ from misstep.runner.events import Event
 from misstep.runner.executor import Executor
 from misstep.runner.launch import Ended, Launcher, Report, Started
 from misstep.runner.machine import capacity, gpus_listed, visible_gpus
-from misstep.runner.outcome import Outcome, Result
+from misstep.runner.run import Outcome, Result
 from misstep.runner.schedule import Capacity
 from misstep.runner.settings import Settings
 from misstep.runner.workdir import Workdir

@@ -13,15 +13,15 @@ from rich.console import Console
 
 from misstep.artifacts.manifest import Manifest, Timings
 from misstep.artifacts.progress import Heartbeat
-from misstep.cli.common import load, make_plan
+from misstep.cli.experiments import load, make_plan
 from misstep.plan.frozen import StageKind, Storage
 from misstep.runner import preload
-from misstep.runner.board import Board, describe, duration
 from misstep.runner.costs import graph_of
 from misstep.runner.display import FailureDisplay, JsonDisplay, TextDisplay, figures, live_rows
 from misstep.runner.events import Event
 from misstep.runner.locks import ShardLocks
 from misstep.runner.machine import cores, free_memory_mib
+from misstep.runner.run_state import Board, describe, duration
 from misstep.runner.schedule import Task
 from misstep.runner.status import look
 from misstep.runner.workdir import RunRecord, Workdir, last_error

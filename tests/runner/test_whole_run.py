@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from misstep.artifacts.watch import StoreWatch
-from misstep.cli.common import load, make_plan, store_of
+from misstep.cli.experiments import load, make_plan, store_of
 from misstep.runner.costs import graph_of
 from misstep.runner.executor import Executor
-from misstep.runner.outcome import Result
+from misstep.runner.run import Result
 from misstep.runner.schedule import Capacity
 from misstep.runner.settings import Settings
 from misstep.runner.workdir import Workdir

@@ -22,12 +22,12 @@ from misstep.synthesis.asks import Ask, NoReply, Reply
 from misstep.synthesis.budget import Share, Usage, prompt_bound
 from misstep.synthesis.curate import sort_out
 from misstep.synthesis.journal import Journal
+from misstep.synthesis.monitor import MOST_UNUSABLE, OUTAGE_FAILURES, OUTAGE_SECONDS, WINDOW, TeacherWatch
 from misstep.synthesis.pacing import Pacer
 from misstep.synthesis.parse import question_in, verdict_in, without_thoughts
 from misstep.synthesis.responses import TryAgain, clean, read_reply, retry_after
 from misstep.synthesis.similar import SimilarTexts
 from misstep.synthesis.solutions import read_solution, vote
-from misstep.synthesis.watch import MOST_UNUSABLE, OUTAGE_FAILURES, OUTAGE_SECONDS, WINDOW, TeacherWatch
 from misstep.verification.extract import AnswerFormat, extract_answer
 
 DECODING = DecodingParams(engine="transformers", dtype="float32", temperature=0.7, top_p=1.0, max_new_tokens=64)

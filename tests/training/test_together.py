@@ -29,7 +29,7 @@ from misstep.plan.frozen import FrozenStage, Resources
 from misstep.plan.planner import Plan
 from misstep.runner.events import Event
 from misstep.runner.executor import Executor
-from misstep.runner.outcome import Result
+from misstep.runner.run import Result
 from misstep.runner.schedule import Capacity, Graph, Node
 from misstep.runner.settings import Settings
 from misstep.runner.workdir import Workdir

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from misstep import __version__
-from misstep.cli import artifacts, look, models, plans, run, tools, tune, upload
+from misstep.cli import artifacts, models, plans, run, status, tools, tune, upload
 from misstep.errors import EXIT_FAILED, MisstepError
 from misstep.printable import printable
 from misstep.unpickling import read_weights_only
@@ -47,7 +47,7 @@ tune.add_to(app)
 plans.add_to(app)
 models.add_to(app)
 upload.add_to(app)
-look.add_to(app)
+status.add_to(app)
 tools.add_to(app)
 artifacts.add_to(app)
 

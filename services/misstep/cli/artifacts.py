@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from misstep.cli.cache import cache
-from misstep.cli.common import (
+from misstep.cli.experiments import (
     DEFAULT_STORE,
     DataOption,
     ModelOption,
@@ -24,7 +24,7 @@ from misstep.cli.common import (
     storage_from,
     store_of,
 )
-from misstep.cli.places import CaBundle, Endpoint, LocalStoreUri, PathStyle, Region
+from misstep.cli.options import CaBundle, Endpoint, LocalStoreUri, PathStyle, Region
 from misstep.errors import EXIT_BAD_INPUT
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from misstep.cli.common import nearest
+from misstep.cli.experiments import nearest
 from misstep.errors import BadInput, MisstepError
 
 if TYPE_CHECKING:

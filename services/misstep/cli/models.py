@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from misstep.cli.common import load
+from misstep.cli.experiments import load
 from misstep.errors import BadInput, MisstepError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from misstep.cli.common import (
+from misstep.cli.experiments import (
     DataOption,
     FileArgument,
     ModelOption,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from misstep.cli.common import (
+from misstep.cli.experiments import (
     DataOption,
     FileArgument,
     ModelOption,
@@ -127,8 +127,8 @@ def show_report(store: Store, plan: Plan, workdir: Workdir, out: Console, *, as_
     """Bring the report's files to the working folder and print the result table and where they are."""
     from rich.text import Text
 
+    from misstep.cli.report import fetch_report, result_table
     from misstep.evaluation.results import read_results
-    from misstep.runner.report import fetch_report, result_table
 
     files = fetch_report(store, plan.report, workdir.root)
     if as_json:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from misstep.artifacts.watch import StoreWatch
     from misstep.plan.planner import Plan
     from misstep.runner.events import Listener
-    from misstep.runner.outcome import Outcome
+    from misstep.runner.run import Outcome
     from misstep.runner.schedule import Graph
     from misstep.runner.settings import Settings
     from misstep.runner.workdir import Workdir
@@ -76,8 +76,8 @@ def carry_out(plan: Plan, graph: Graph, store: Store, workdir: Workdir, settings
 
 
 def _listeners(plan: Plan, workdir: Workdir, watch: StoreWatch, told: Told) -> list[Listener]:
-    from misstep.runner.board import Board
     from misstep.runner.display import FailureDisplay, JsonDisplay, TextDisplay
+    from misstep.runner.run_state import Board
     from misstep.runner.workdir import RunRecord
 
     storage = plan.storage
@@ -100,7 +100,7 @@ def _listeners(plan: Plan, workdir: Workdir, watch: StoreWatch, told: Told) -> l
 
 def leave(outcome: Outcome, *, quiet: bool) -> None:
     """End the command where a run was stopped or failed: with the exit code of that. Raises typer.Exit."""
-    from misstep.runner.outcome import Result
+    from misstep.runner.run import Result
 
     if outcome.result is Result.INTERRUPTED:
         if not quiet:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from misstep.cli.common import (
+from misstep.cli.experiments import (
     DataOption,
     FileArgument,
     ModelOption,

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import typer
 
-from misstep.cli.common import DataOption, FileArgument, ModelOption, StorageOption, load, named_folders, size_text
+from misstep.cli.experiments import DataOption, FileArgument, ModelOption, StorageOption, load, named_folders, size_text
 from misstep.printable import printable
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
 
 from misstep.evaluation.curve import falling
-from misstep.evaluation.looks import Look, log_ticks, looks
 from misstep.evaluation.results import Cell, Results
+from misstep.evaluation.style import Look, log_ticks, looks
 from misstep.evaluation.svg import INK, MUTED, PAPER, Picture, new_axes, picture
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from misstep.errors import MisstepError
-from misstep.evaluation.figures import Estimate
+from misstep.evaluation.estimates import Estimate
 from misstep.evaluation.results import (
     Answers,
     Credit,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from misstep.credit.layout_names import CREDITED
 from misstep.evaluation import wording as w
 from misstep.evaluation.conclusion import headline_size, why_untrained
-from misstep.evaluation.figures import Worth
+from misstep.evaluation.estimates import Worth
 from misstep.evaluation.results import Cell, Comparison, Results
 
 _LEARNED_FROM: dict[tuple[str, str | None], str] = {

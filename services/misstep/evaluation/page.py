@@ -15,11 +15,11 @@ from misstep.evaluation.conclusion import headline_size
 from misstep.evaluation.curve_plot import curve_picture
 from misstep.evaluation.efficiency import MIN_PROBLEMS, MIN_SIZES, needed_ratio
 from misstep.evaluation.examples import Example, QByStep
-from misstep.evaluation.looks import css_colour, looks
 from misstep.evaluation.pit_plots import pit_picture, q_picture
 from misstep.evaluation.results import Answers, Point, Problems, Results, Teacher
 from misstep.evaluation.scores import VERDICTS
 from misstep.evaluation.shown import Shown
+from misstep.evaluation.style import css_colour, looks
 from misstep.evaluation.worth_plot import worth_picture
 from misstep.plan.params import FEW_STEPS
 from misstep.printable import printable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from misstep.evaluation.figures import Estimate, Worth
+from misstep.evaluation.estimates import Estimate, Worth
 
 NONE = "–"
 MINUS = "−"

@@ -7,9 +7,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from misstep.evaluation.figures import Worth
-from misstep.evaluation.looks import Look, log_ticks, looks
+from misstep.evaluation.estimates import Worth
 from misstep.evaluation.results import Cell, Results
+from misstep.evaluation.style import Look, log_ticks, looks
 from misstep.evaluation.svg import INK, MUTED, PAPER, Picture, new_axes, picture
 
 

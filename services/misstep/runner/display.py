@@ -12,8 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from misstep.runner.board import Board, Running, describe, duration, figures
 from misstep.runner.events import Event
+from misstep.runner.run_state import Board, Running, describe, duration, figures
 
 REMIND_SECONDS = 30.0
 """How many of a stage's counts a line shows."""

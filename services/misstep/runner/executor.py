@@ -15,8 +15,8 @@ from misstep.runner.launch import Ended, Loaded, ServerGone, Started, Unforkable
 from misstep.runner.ledger import After, Ledger
 from misstep.runner.locks import ShardLocks
 from misstep.runner.machine import check_gpus
-from misstep.runner.outcome import Outcome, Result
 from misstep.runner.processes import Process, Processes, meeting_point
+from misstep.runner.run import Outcome, Result
 from misstep.runner.schedule import Graph, Task
 from misstep.runner.settings import Settings
 from misstep.runner.signals import noting_signals

@@ -11,7 +11,7 @@ from misstep.artifacts.manifest import Manifest
 from misstep.artifacts.progress import Heartbeat
 from misstep.plan.overtrained import measured, policies, stage_warning
 from misstep.plan.planner import Plan
-from misstep.runner.board import describe, duration, figures
+from misstep.runner.run_state import describe, duration, figures
 
 FRESH_SECONDS = 60.0
 """A heartbeat younger than this means that someone is at work, on whatever machine."""

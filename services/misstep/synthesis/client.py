@@ -18,9 +18,9 @@ from misstep.plan.params import DecodingParams
 from misstep.synthesis.asks import Answer, Ask, NoReply, Reply
 from misstep.synthesis.budget import prompt_guess
 from misstep.synthesis.journal import Journal
+from misstep.synthesis.monitor import TeacherWatch
 from misstep.synthesis.pacing import Pacer
 from misstep.synthesis.responses import FIELD, Refused, TryAgain, WantsCompletionTokens, check_status, read_reply
-from misstep.synthesis.watch import TeacherWatch
 
 TRIES = 6
 """Of one request, each after a longer wait."""

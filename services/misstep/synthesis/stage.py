@@ -14,8 +14,8 @@ from misstep.plan.params import SynthesizeParams
 from misstep.stages.context import Output, StageContext, Work
 from misstep.synthesis.budget import Share, Usage
 from misstep.synthesis.drafts import Author, Draft, Seed
+from misstep.synthesis.monitor import TeacherWatch
 from misstep.synthesis.teacher import Teacher
-from misstep.synthesis.watch import TeacherWatch
 from misstep.verification.verifier import AnswerFormat, Verifier
 
 if TYPE_CHECKING:

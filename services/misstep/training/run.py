@@ -21,6 +21,7 @@ from misstep.plan.params import FEW_STEPS, OptimiserParams, PolicyParams, Select
 from misstep.stages.context import Output, StageContext
 from misstep.stages.heartbeat import beat
 from misstep.training.arguments import lora_config
+from misstep.training.callback import Keep, Watch
 from misstep.training.cpu_speed import cheaper_steps
 from misstep.training.disk import full_disk_is_named
 from misstep.training.export import Start, export_model
@@ -33,7 +34,6 @@ from misstep.training.schedule import Schedule, make_schedule
 from misstep.training.selection import Question, Score, Scorer, Selection, explain_policy
 from misstep.training.shown import shown_rows
 from misstep.training.tables import log_table, selection_table
-from misstep.training.watch import Keep, Watch
 from misstep.training.weights import load_trained, save_trained
 
 _log = logging.getLogger(__name__)

@@ -12,9 +12,18 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from misstep.cli.cluster import InCluster, NamespaceOption
-from misstep.cli.common import WhichArgument, WorkOption, console, find_run, nearest, plain_table, store_of, workdir_for
+from misstep.cli.experiments import (
+    WhichArgument,
+    WorkOption,
+    console,
+    find_run,
+    nearest,
+    plain_table,
+    store_of,
+    workdir_for,
+)
+from misstep.cli.options import CaBundle, Endpoint
 from misstep.cli.own_store import options_for_fields, own_storage
-from misstep.cli.places import CaBundle, Endpoint
 from misstep.errors import BadInput
 
 if TYPE_CHECKING:
