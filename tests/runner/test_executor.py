@@ -35,13 +35,13 @@ ENTRY = "tests.runner.entries:main"
 class Heard:
     def __init__(self) -> None:
         self.events: list[Event] = []
-        self.on_event: Callable[[Event], None] = lambda event: None
+        self.react: Callable[[Event], None] = lambda event: None
 
-    def tell(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         self.events.append(event)
-        self.on_event(event)
+        self.react(event)
 
-    def tick(self, at: float) -> None: ...
+    def on_tick(self, at: float) -> None: ...
     def close(self) -> None: ...
 
     def stages(self, what: str) -> list[str | None]:
@@ -151,7 +151,7 @@ def test_a_manifest_from_elsewhere_is_noticed(tmp_path: Path) -> None:
             elsewhere.mkdir()
             assert execute(plan_of(*plan.stages[:2]), elsewhere).result is Result.DONE
 
-    heard.on_event = other_run
+    heard.react = other_run
     assert execute(plan, tmp_path, heard).result is Result.DONE
     assert "left" not in heard.stages("shard-asked")
     assert "left" in heard.stages("stage-committed")
@@ -169,7 +169,7 @@ def test_a_stage_that_another_run_holds_is_waited_for(tmp_path: Path) -> None:
             assert not committed(plan, "left")
             released.append(locks.release(left.key, 0))
 
-    heard.on_event = let_go
+    heard.react = let_go
     assert execute(plan, tmp_path, heard).result is Result.DONE
     assert released
     assert heard.stages("shard-waiting") == ["left"]

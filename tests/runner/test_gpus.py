@@ -147,7 +147,7 @@ class Watcher:
         self.running: set[str] = set()
         self.overlaps: list[tuple[str, str]] = []
 
-    def tell(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         if event.what == "shard-started":
             assert event.stage
             self.seen[event.stage] = devices_of(event.detail["pid"])
@@ -158,7 +158,7 @@ class Watcher:
         if event.what == "shard-ended":
             self.running.discard(str(event.stage))
 
-    def tick(self, at: float) -> None: ...
+    def on_tick(self, at: float) -> None: ...
     def close(self) -> None: ...
 
 

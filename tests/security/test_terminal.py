@@ -34,7 +34,7 @@ from misstep.plan.planner import Plan
 from misstep.printable import printable, printable_json, printable_lines, printable_values
 from misstep.runner.display import TextDisplay
 from misstep.runner.events import Event
-from misstep.runner.run_state import Board
+from misstep.runner.run_state import RunState
 from misstep.runner.workdir import Workdir
 from misstep_operator.views import job_views
 from tests.artifacts.making import frozen
@@ -196,12 +196,12 @@ def test_a_pods_last_words_in_an_experiments_status() -> None:
 
 def test_events_of_a_run() -> None:
     out = io.StringIO()
-    display = TextDisplay(SafeConsole(file=out, width=200), Board({"sft": KEY}, lambda key: []))
+    display = TextDisplay(SafeConsole(file=out, width=200), RunState({"sft": KEY}, lambda key: []))
     more = {"code": 1, "error": ATTACK, "log": ATTACK, "rerun": ATTACK, "still_running": [ATTACK]}
-    display.tell(Event("stage-failed", 1.0, ATTACK, 0, more))
-    display.tell(Event("store-silent", 1.0, detail={"error": ATTACK}))
-    display.tell(Event("shard-retried", 1.0, ATTACK, 1, {"error": ATTACK}))
-    display.tell(Event("stage-committed", 1.0, ATTACK, None, {"seconds": 1.0, "summary": {"x": LINK[:20]}}))
+    display.on_event(Event("stage-failed", 1.0, ATTACK, 0, more))
+    display.on_event(Event("store-silent", 1.0, detail={"error": ATTACK}))
+    display.on_event(Event("shard-retried", 1.0, ATTACK, 1, {"error": ATTACK}))
+    display.on_event(Event("stage-committed", 1.0, ATTACK, None, {"seconds": 1.0, "summary": {"x": LINK[:20]}}))
     assert harmless(out.getvalue())
 
 

@@ -261,11 +261,11 @@ class Run:
         )
         return run.run().result
 
-    def tell(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         if event.what == "shard-started":
             self.starts.append(event)
 
-    def tick(self, at: float) -> None: ...
+    def on_tick(self, at: float) -> None: ...
 
     def close(self) -> None: ...
 

@@ -20,12 +20,12 @@ from misstep.cli.experiments import (
     load,
     make_plan,
     plain_table,
-    size_text,
     storage_from,
     store_of,
 )
 from misstep.cli.options import CaBundle, Endpoint, LocalStoreUri, PathStyle, Region
 from misstep.errors import EXIT_BAD_INPUT
+from misstep.text import size_text
 
 if TYPE_CHECKING:
     from misstep.artifacts.store import Store

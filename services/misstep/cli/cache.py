@@ -6,7 +6,8 @@ import datetime
 
 import typer
 
-from misstep.cli.experiments import console, plain_table, size_text
+from misstep.cli.experiments import console, plain_table
+from misstep.text import size_text
 
 cache = typer.Typer(help="Look at the models that this machine keeps, or remove them.", no_args_is_help=True)
 

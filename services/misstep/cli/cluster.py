@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from misstep.cli.experiments import nearest
 from misstep.errors import BadInput, MisstepError
+from misstep.text import did_you_mean
 
 if TYPE_CHECKING:
     from misstep.plan.planner import Plan
@@ -103,7 +103,11 @@ class InCluster:
         """
         rows = {row.stage: row for row in self.rows()}
         if stage not in rows:
-            fix = nearest(stage, list(rows)) if rows else f"{self.name} has no stages: {self.standing}"
+            fix = (
+                did_you_mean(stage, rows, "`misstep status` lists the stages.")
+                if rows
+                else f"{self.name} has no stages: {self.standing}"
+            )
             raise BadInput("STAGE", stage, fix)
         from misstep.cli.terminal import run_and_show
         from misstep.plan.labels import stage_label

@@ -146,14 +146,6 @@ def find_run(which: str, work: Path | None) -> tuple[Workdir, Plan]:
     raise BadInput("experiment", name, f"Nothing of it is in {workdir.root}. {here} {start} {cluster}")
 
 
-def nearest(stage: str, names: list[str]) -> str:
-    """Say what to write in place of a stage that is not there."""
-    import difflib
-
-    close = difflib.get_close_matches(stage, names, n=1, cutoff=0.4)
-    return f"Did you mean {close[0]}?" if close else "`misstep status` lists the stages."
-
-
 def storage_from(
     uri: str | None, endpoint: str | None, region: str | None, path_style: bool, ca_bundle: str | None
 ) -> Storage:
@@ -189,12 +181,3 @@ def plain_table(*columns: str, keep: int = 1) -> Table:
     for index, column in enumerate(columns):
         table.add_column(column, no_wrap=index < keep)
     return table
-
-
-def size_text(size: float) -> str:
-    """Write bytes for people."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

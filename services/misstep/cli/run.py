@@ -22,6 +22,7 @@ from misstep.cli.experiments import (
 from misstep.cli.models import check_models
 from misstep.cli.running import ParallelOption, QuietOption, Told, carry_out, check_secrets, leave
 from misstep.errors import BadInput
+from misstep.text import did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -96,14 +97,11 @@ def run(
 
 
 def _graph(plan: Plan, only: str | None) -> Graph:
-    import difflib
-
     from misstep.runner.costs import graph_of
 
     names = [stage.name for stage in plan.stages]
     if only is not None and only not in names:
-        close = difflib.get_close_matches(only, names, n=1, cutoff=0.4)
-        hint = f"Did you mean {close[0]}?" if close else "`misstep plan FILE` lists the stages."
+        hint = did_you_mean(only, names, "`misstep plan FILE` lists the stages.")
         raise BadInput("--only", only, f"The plan has no such stage. {hint}")
     return graph_of(plan, None if only is None else [only])
 

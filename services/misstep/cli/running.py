@@ -77,7 +77,7 @@ def carry_out(plan: Plan, graph: Graph, store: Store, workdir: Workdir, settings
 
 def _listeners(plan: Plan, workdir: Workdir, watch: StoreWatch, told: Told) -> list[Listener]:
     from misstep.runner.display import FailureDisplay, JsonDisplay, TextDisplay
-    from misstep.runner.run_state import Board
+    from misstep.runner.run_state import RunState
     from misstep.runner.workdir import RunRecord
 
     storage = plan.storage
@@ -89,13 +89,13 @@ def _listeners(plan: Plan, workdir: Workdir, watch: StoreWatch, told: Told) -> l
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     remote = not storage.uri.startswith("file://")
-    board = Board({stage.name: stage.key for stage in plan.stages}, watch.heartbeats, every=5.0 if remote else 1.0)
-    shown: Listener = TextDisplay(told.out, board)
+    state = RunState({stage.name: stage.key for stage in plan.stages}, watch.heartbeats, every=5.0 if remote else 1.0)
+    shown: Listener = TextDisplay(told.out, state)
     if told.as_json:
-        shown = JsonDisplay(sys.stdout, board)
+        shown = JsonDisplay(sys.stdout, state)
     elif told.quiet:
         shown = FailureDisplay(told.out)
-    return [RunRecord(workdir.run_file, about), board, shown]
+    return [RunRecord(workdir.run_file, about), state, shown]
 
 
 def leave(outcome: Outcome, *, quiet: bool) -> None:

@@ -17,7 +17,6 @@ from misstep.cli.experiments import (
     WorkOption,
     console,
     find_run,
-    nearest,
     plain_table,
     store_of,
     workdir_for,
@@ -25,6 +24,7 @@ from misstep.cli.experiments import (
 from misstep.cli.options import CaBundle, Endpoint
 from misstep.cli.own_store import options_for_fields, own_storage
 from misstep.errors import BadInput
+from misstep.text import did_you_mean
 
 if TYPE_CHECKING:
     from misstep.runner.status import Row
@@ -52,14 +52,14 @@ def status(
     [dim]misstep status quickstart --namespace research[/dim]
     """
     from misstep.artifacts.watch import StoreWatch
-    from misstep.runner.status import look
+    from misstep.runner.status import stage_rows
 
     if namespace is not None:
         there = InCluster.find(namespace, which)
         _show_rows(there.name, there.rows(), there.standing, as_json=as_json)
         return
     workdir, plan = find_run(which, work)
-    found = look(plan, StoreWatch(store_of(plan)), workdir.read_run(), now=time.time())
+    found = stage_rows(plan, StoreWatch(store_of(plan)), workdir.read_run(), now=time.time())
     _show_rows(plan.experiment, found, f"logs and report in {workdir.root}", as_json=as_json)
 
 
@@ -102,7 +102,7 @@ def logs(
     workdir, plan = find_run(which, work)
     names = [one.name for one in plan.stages]
     if stage not in names:
-        raise BadInput("STAGE", stage, nearest(stage, names))
+        raise BadInput("STAGE", stage, did_you_mean(stage, names, "`misstep status` lists the stages."))
     paths = [path for path in workdir.logs(stage) if shard is None or path == workdir.log(stage, shard)]
     if not paths:
         raise BadInput("STAGE", stage, f"It has not run here yet: there is no log of it in {workdir.root / 'logs'}.")

@@ -9,8 +9,9 @@ from urllib.parse import quote
 
 import typer
 
-from misstep.cli.experiments import DataOption, FileArgument, ModelOption, StorageOption, load, named_folders, size_text
+from misstep.cli.experiments import DataOption, FileArgument, ModelOption, StorageOption, load, named_folders
 from misstep.printable import printable
+from misstep.text import size_text
 
 if TYPE_CHECKING:
     from misstep.artifacts.store import Store

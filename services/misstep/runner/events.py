@@ -47,31 +47,31 @@ class Event:
 class Listener(Protocol):
     """Someone who is told."""
 
-    def tell(self, event: Event) -> None: ...
-    def tick(self, at: float) -> None:
+    def on_event(self, event: Event) -> None: ...
+    def on_tick(self, at: float) -> None:
         """Called a few times a second while stages run."""
 
     def close(self) -> None: ...
 
 
-class Teller:
+class EventPublisher:
     """Tells all listeners, with the time since the run began."""
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self._listeners = listeners
         self._began = time.monotonic()
 
-    def tell(self, what: What, task: Task | None = None, *, at: float | None = None, **detail: Any) -> None:
+    def publish(self, what: What, task: Task | None = None, *, at: float | None = None, **detail: Any) -> None:
         """Tell an event; ``at`` is a ``time.monotonic()``, now where it is left out."""
         moment = (time.monotonic() if at is None else at) - self._began
         stage, shard = task or (None, None)
         event = Event(what, moment, stage, shard, detail)
         for listener in self._listeners:
-            listener.tell(event)
+            listener.on_event(event)
 
     def tick(self) -> None:
         for listener in self._listeners:
-            listener.tick(time.monotonic() - self._began)
+            listener.on_tick(time.monotonic() - self._began)
 
     def close(self) -> None:
         for listener in self._listeners:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.planner import Plan
 from misstep.runner.commits import Commits, Watch
-from misstep.runner.events import Listener, Teller
+from misstep.runner.events import EventPublisher, Listener
 from misstep.runner.failure import Failure, error_of, failure_of
 from misstep.runner.launch import Ended, Loaded, ServerGone, Started, Unforkable
 from misstep.runner.ledger import After, Ledger
@@ -39,9 +39,9 @@ class Executor:
         self._stages = {stage.name: stage for stage in plan.stages}
         self._workdir = workdir
         self._settings = settings
-        self._teller = Teller(listeners)
-        self._tell = self._teller.tell
-        self._commits = Commits(watch, lambda error: self._tell("store-silent", error=error))
+        self._publisher = EventPublisher(listeners)
+        self._publish = self._publisher.publish
+        self._commits = Commits(watch, lambda error: self._publish("store-silent", error=error))
         self._ledger = Ledger(graph, retries=settings.retries, keep_going=settings.keep_going)
         self._processes = Processes(workdir, settings, s3=storage.uri.startswith("s3://"))
         self._locks = ShardLocks(storage)
@@ -62,7 +62,7 @@ class Executor:
         try:
             return self._run()
         finally:
-            self._teller.close()
+            self._publisher.close()
 
     def _run(self) -> Outcome:
         ledger = self._ledger
@@ -71,7 +71,7 @@ class Executor:
             ledger.commit(names[key])
         todo = [name for name in self._stages if name in ledger.outstanding]
         check_gpus([self._stages[name] for name in todo], self._settings.capacity)
-        self._tell("run-started", stages=len(self._stages), todo=todo, committed=sorted(ledger.committed))
+        self._publish("run-started", stages=len(self._stages), todo=todo, committed=sorted(ledger.committed))
         if not todo:
             return self._finish(Outcome(Result.NOTHING_TO_DO))
         for name in todo:
@@ -111,11 +111,11 @@ class Executor:
             else:
                 for one in tasks:
                     self._ledger.wait_for_other_run(one)
-                    self._tell("shard-waiting", one)
+                    self._publish("shard-waiting", one)
 
     def _start(self, task: Task, stage: FrozenStage, environment: Mapping[str, str]) -> None:
         attempt = self._ledger.start(task)
-        self._tell("shard-asked", task, attempt=attempt)
+        self._publish("shard-asked", task, attempt=attempt)
         outstanding = [self._stages[name] for name in self._ledger.outstanding]
         self._processes.start(task, attempt, stage, environment, outstanding)
 
@@ -127,18 +127,18 @@ class Executor:
                 case Ended():
                     self._unconfirmed.append(report)
                 case Loaded(left=0):
-                    self._tell("preloaded")
+                    self._publish("preloaded")
                 case Unforkable():
-                    self._tell("isolated", threads=report.threads)
+                    self._publish("isolated", threads=report.threads)
                 case ServerGone():
                     self._unconfirmed += self._processes.server_gone()
-        self._teller.tick()
+        self._publisher.tick()
 
     def _started(self, report: Started) -> None:
         process = self._processes.get(report.ident)
         if process is not None:
             process.began = report.at
-            self._tell("shard-started", process.task, at=report.at, pid=report.pid, attempt=process.attempt)
+            self._publish("shard-started", process.task, at=report.at, pid=report.pid, attempt=process.attempt)
             if self._signals:  # it was asked for before the stop
                 self._processes.signal(report.ident, signal.SIGKILL)
 
@@ -161,12 +161,12 @@ class Executor:
         self._locks.release(self._stages[task.stage].key, task.shard)
         after = self._ledger.end(task, code, committed=committed)
         seconds = round(report.at - process.began, 3)
-        self._tell("shard-ended", task, at=report.at, code=code, seconds=seconds, cpu_seconds=report.cpu_seconds)
+        self._publish("shard-ended", task, at=report.at, code=code, seconds=seconds, cpu_seconds=report.cpu_seconds)
         match after:
             case After.COMMITTED:
                 self._commit(task.stage, seconds)
             case After.RETRY:
-                self._tell("shard-retried", task, code=code, error=error_of(process, code, self._workdir))
+                self._publish("shard-retried", task, code=code, error=error_of(process, code, self._workdir))
             case After.FAILED:
                 self._fail(process, code)
 
@@ -179,13 +179,20 @@ class Executor:
         """Without ``seconds`` it was someone else who committed it."""
         self._ledger.commit(name)
         summary = self._commits.summary(self._stages[name].key)
-        self._tell("stage-committed", Task(name, 0), seconds=seconds, summary=summary)
+        self._publish("stage-committed", Task(name, 0), seconds=seconds, summary=summary)
 
     def _fail(self, process: Process, code: int) -> None:
         failure = failure_of(process, code, self._workdir)
         self._failures.append(failure)
-        self._tell("stage-failed", process.task, code=code, error=failure.error, log=failure.log, rerun=failure.rerun,
-                   still_running=self._processes.stages())  # fmt: skip
+        self._publish(
+            "stage-failed",
+            process.task,
+            code=code,
+            error=failure.error,
+            log=failure.log,
+            rerun=failure.rerun,
+            still_running=self._processes.stages(),
+        )
 
     def _poll_other_runs(self) -> None:
         if not self._ledger.elsewhere or time.monotonic() - self._polled < self._settings.poll_seconds:
@@ -209,7 +216,7 @@ class Executor:
         if first:
             self._ledger.stopping = True
             self._kill_at = time.monotonic() + self._settings.grace_seconds
-            self._tell("stopping", running=self._processes.stages())
+            self._publish("stopping", running=self._processes.stages())
             self._processes.signal_all(signal.SIGTERM)
             for task in self._processes.drop_unstarted():
                 self._ledger.end(task, -signal.SIGTERM, committed=False)
@@ -226,5 +233,5 @@ class Executor:
         return Outcome(Result.FAILED if left else Result.DONE, failures, blocked, left)
 
     def _finish(self, outcome: Outcome) -> Outcome:
-        self._tell("run-ended", outcome=outcome.result.value, left=outcome.left, blocked=list(outcome.blocked))
+        self._publish("run-ended", outcome=outcome.result.value, left=outcome.left, blocked=list(outcome.blocked))
         return outcome

@@ -6,7 +6,7 @@ from collections import Counter
 from enum import StrEnum
 
 from misstep.errors import EXIT_BAD_INPUT
-from misstep.runner.schedule import Capacity, Graph, State, Task, blocked, is_over, outstanding, to_start
+from misstep.runner.schedule import Capacity, Graph, ScheduleState, Task, blocked, is_over, outstanding, to_start
 
 
 class After(StrEnum):
@@ -39,8 +39,8 @@ class Ledger:
         self._allowed = retries + 1
 
     @property
-    def state(self) -> State:
-        return State(
+    def state(self) -> ScheduleState:
+        return ScheduleState(
             committed=frozenset(self.committed),
             failed=frozenset(self.failed),
             running=frozenset(self.running),

@@ -47,7 +47,7 @@ class Capacity:
 
 
 @dataclass(frozen=True)
-class State:
+class ScheduleState:
     """What has happened. ``committed`` and ``failed`` hold stages and only grow; the others hold tasks."""
 
     committed: frozenset[str] = frozenset()
@@ -116,7 +116,7 @@ def blocked(graph: Graph, failed: frozenset[str]) -> frozenset[str]:
     return frozenset(out)
 
 
-def to_start(graph: Graph, state: State, capacity: Capacity, *, keep_going: bool = False) -> list[Task]:
+def to_start(graph: Graph, state: ScheduleState, capacity: Capacity, *, keep_going: bool = False) -> list[Task]:
     """Choose the tasks to start now: the longest remaining chain first, as many as cores, memory and GPUs allow.
 
     A task that wants more cores or memory than the whole machine counts as wanting all of it, so that it runs alone
@@ -151,7 +151,7 @@ def _units(graph: Graph, tasks: Sequence[Task]) -> Iterator[list[Task]]:
             yield whole
 
 
-def is_over(graph: Graph, state: State, *, keep_going: bool = False) -> bool:
+def is_over(graph: Graph, state: ScheduleState, *, keep_going: bool = False) -> bool:
     """Tell whether nothing runs and nothing more will start, however long one waits."""
     if state.running:
         return False
@@ -160,7 +160,7 @@ def is_over(graph: Graph, state: State, *, keep_going: bool = False) -> bool:
     return not _candidates(graph, state) and not _waited_for(graph, state)
 
 
-def _candidates(graph: Graph, state: State) -> list[Task]:
+def _candidates(graph: Graph, state: ScheduleState) -> list[Task]:
     busy = state.running | state.ended | state.elsewhere
     ready = [
         graph.nodes[name]
@@ -172,7 +172,7 @@ def _candidates(graph: Graph, state: State) -> list[Task]:
     return [task for node in ready for task in node.tasks() if task not in busy]
 
 
-def _waited_for(graph: Graph, state: State) -> bool:
+def _waited_for(graph: Graph, state: ScheduleState) -> bool:
     wanted = outstanding(graph, state.committed) - state.failed - blocked(graph, state.failed)
     return any(task.stage in wanted for task in state.elsewhere)
 

@@ -11,10 +11,13 @@ from misstep.artifacts.manifest import Manifest
 from misstep.artifacts.progress import Heartbeat
 from misstep.plan.overtrained import measured, policies, stage_warning
 from misstep.plan.planner import Plan
-from misstep.runner.run_state import describe, duration, figures
+from misstep.printable import printable
+from misstep.text import duration_text
 
 FRESH_SECONDS = 60.0
 """A heartbeat younger than this means that someone is at work, on whatever machine."""
+
+_SHOWN_COUNTS = 4
 
 State = Literal["done", "running", "failed", "waiting"]
 
@@ -45,7 +48,7 @@ class Row:
         return asdict(self)
 
 
-def look(plan: Plan, watch: Watch, run: Mapping[str, Any] | None, now: float) -> list[Row]:
+def stage_rows(plan: Plan, watch: Watch, run: Mapping[str, Any] | None, now: float) -> list[Row]:
     """Describe every stage of a plan, in the plan's order.
 
     Args:
@@ -61,14 +64,14 @@ def look(plan: Plan, watch: Watch, run: Mapping[str, Any] | None, now: float) ->
     for stage in plan.stages:
         if stage.name in done:
             manifest = manifests[stage.key]
-            took = duration(manifest.timings.seconds)
+            took = duration_text(manifest.timings.seconds)
             warning = stage_warning(stage, measured(manifest.summary)) if stage.key in of_policies else ""
-            rows.append(Row(stage.name, stage.key, "done", took, figures(manifest.summary), warning))
+            rows.append(Row(stage.name, stage.key, "done", took, summary_text(manifest.summary), warning))
             continue
-        took = duration(seconds[stage.name]) if stage.name in seconds else ""
+        took = duration_text(seconds[stage.name]) if stage.name in seconds else ""
         beats = [beat for beat in watch.heartbeats(stage.key) if now - beat.updated < FRESH_SECONDS]
         if beats or stage.name in running:
-            detail = "; ".join(describe(beat) for beat in beats) or "starting"
+            detail = "; ".join(progress_text(beat) for beat in beats) or "starting"
             rows.append(Row(stage.name, stage.key, "running", took, detail))
         elif stage.name in errors:
             rows.append(Row(stage.name, stage.key, "failed", took, errors[stage.name]))
@@ -101,3 +104,39 @@ def _from_events(run: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, st
                 errors[name] = event["error"]
     running = {name for name, _ in open_shards} if run and is_running(run) else set()
     return seconds, errors, running
+
+
+def progress_text(heartbeat: Heartbeat | None) -> str:
+    """``1,200/4,000 samples, 85/s, 33 s left``; for several blocks the share of all of them stands first. Rows that a
+    training dropped and what a stage warns of stand last."""
+    if heartbeat is None:
+        return ""
+    parts = [f"{heartbeat.done:,}/{heartbeat.total:,} {heartbeat.unit}"]
+    if heartbeat.blocks > 1:
+        parts.insert(0, f"{heartbeat.fraction:.0%}")
+    if heartbeat.rate:
+        parts.append(f"{heartbeat.rate:,.0f}/s" if heartbeat.rate >= 10 else f"{heartbeat.rate:.2g}/s")
+    if heartbeat.seconds_left is not None:
+        parts.append(f"{duration_text(heartbeat.seconds_left)} left")
+    dropped = heartbeat.detail.get("dropped")
+    if isinstance(dropped, int | float) and dropped:
+        parts.append(f"{dropped:,.0f} rows dropped")
+    warning = heartbeat.detail.get("warning")
+    if isinstance(warning, str) and warning:
+        parts.append(warning)
+    return printable(", ".join(parts))
+
+
+def summary_text(summary: Mapping[str, Any]) -> str:
+    """The first few plain counts and figures of a manifest's summary, as ``problems 2,000, dropped 3``; and the share
+    of prompt tokens that an engine found in its prefix cache."""
+    shown = []
+    for name, value in summary.items():
+        plain = isinstance(value, int | float | str) and not isinstance(value, bool) and len(str(value)) <= 24
+        if not plain or "prefill" in name:
+            continue
+        text = f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else value
+        shown.append(f"{name.replace('_', ' ')} {text}")
+    cached = summary.get("cached_prefill_tokens")
+    share = [f"{cached / summary['prefill_tokens']:.0%} of prompts cached"] if cached else []
+    return printable(", ".join(shown[:_SHOWN_COUNTS] + share))

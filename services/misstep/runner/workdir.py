@@ -89,7 +89,7 @@ class RunRecord:
         self._path = path
         self._record = {**about, "pid": os.getpid(), "outcome": None, "events": []}
 
-    def tell(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         if event.what == "shard-progress":
             return
         self._record["events"].append(event.as_dict())
@@ -97,7 +97,7 @@ class RunRecord:
             self._record["outcome"] = event.detail["outcome"]
         _write(self._path, json.dumps(self._record, indent=1))
 
-    def tick(self, at: float) -> None:
+    def on_tick(self, at: float) -> None:
         """Nothing: a record is of what happened, not of how far it is."""
 
     def close(self) -> None:
