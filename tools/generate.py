@@ -21,12 +21,12 @@ from pydantic import BaseModel
 
 from misstep import telemetry
 from misstep.artifacts.records import TABLES
+from misstep.cost.architecture import KNOWN, known_architecture
+from misstep.cost.expectations import DEFAULTS
+from misstep.cost.throughput import RATES
 from misstep.errors import BadInput
 from misstep.generation import architectures
-from misstep.generation.presets import PRESETS
-from misstep.plan.cost.architecture import KNOWN, known_architecture
-from misstep.plan.cost.expectations import DEFAULTS
-from misstep.plan.cost.throughput import RATES
+from misstep.plan.presets import PRESETS
 from misstep.spec.experiment import Experiment
 from misstep.spec.explain import default_text, fields_of, nested_model, type_name
 from misstep_operator.crd import crd_yaml

@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 
 from misstep.errors import MisstepError
 from misstep.plan import kept
-from misstep.plan.frozen import Storage
 from misstep.plan.planner import Plan, storage_of
 from misstep.spec.experiment import Experiment
+from misstep.store.description import Storage
 from misstep_operator import conditions as say
 from misstep_operator import freeze
 from misstep_operator.cluster import Cluster, Refused

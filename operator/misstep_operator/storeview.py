@@ -1,6 +1,6 @@
 """What the operator reads of stores, with its own identity. It never writes there.
 
-It opens no store but those that ``trust.py`` lets it open, and bounds what it reads (``misstep.artifacts.bounded``).
+It opens no store but those that ``trust.py`` lets it open, and bounds what it reads (``misstep.store.bounded``).
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Generic, TypeVar
 
-from misstep.artifacts.bounded import BoundedStore, Budget, LimitReached, Limits, open_bounded
 from misstep.artifacts.progress import Heartbeat
-from misstep.artifacts.store import UnreachableError
 from misstep.artifacts.watch import StoreWatch
 from misstep.errors import MisstepError
-from misstep.plan.frozen import FrozenStage, Storage
-from misstep.plan.overtrained import Known, measured, policies, stage_warning
+from misstep.plan.frozen import FrozenStage
 from misstep.plan.planner import Plan
+from misstep.stages.overtrained import Known, measured, policies, stage_warning
+from misstep.store.base import UnreachableError
+from misstep.store.bounded import BoundedStore, Budget, LimitReached, Limits, open_bounded
+from misstep.store.description import Storage
 from misstep_operator.cells import Accuracies, accuracies_of, points_of
 from misstep_operator.observed import StoreView
 from misstep_operator.settings import read_trust

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from misstep.errors import EXIT_BAD_INPUT
+from misstep.plan.kinds import TRAINING
 from misstep.printable import printable
 from misstep_operator import conditions as say
 from misstep_operator import observed as o
 from misstep_operator.observed import ExperimentView, JobState, JobView, Trouble
-from misstep_operator.pods import TRAINING
 
 Object = Mapping[str, Any]
 _LOST_SECONDS = 15.0
@@ -142,7 +142,7 @@ def _job_view(job: Object, pods: list[Object], now: float) -> JobView | None:
 def _together(job: Object) -> bool:
     """Return whether its pods are the nodes of one training; also of a Job that an earlier version made."""
     several = ((job.get("spec") or {}).get("completions") or 1) > 1
-    return several and labels(job).get(o.COMPONENT_LABEL) in {kind.value for kind in TRAINING}
+    return several and labels(job).get(o.COMPONENT_LABEL) in TRAINING
 
 
 def _failed(job: Object, together: bool) -> Object | None:

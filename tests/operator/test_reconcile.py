@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from misstep.artifacts.progress import Heartbeat
 from misstep.errors import BadInput, MisstepError
-from misstep.plan.frozen import Storage
 from misstep.plan.kept import PlanUnreadable
 from misstep.plan.planner import Plan
+from misstep.store.description import Storage
 from misstep_operator.jobs import storage_id
 from misstep_operator.observed import JobState, JobView, StoreView, Taken, Trouble
 from misstep_operator.pods import over_nodes

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from misstep.problems.cells import ABSENT, CellError, Role, cell, find, number_text, paths
+from misstep.datafiles.cells import ABSENT, CellError, Role, cell, find, number_text, paths
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": " How many? "}]
 SHARE = [{"from": "human", "value": "How many?"}, {"from": "gpt", "value": "It is 4."}]

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from misstep.datafiles.files import rows
 from misstep.errors import BadInput
-from misstep.problems.files import rows
 from tests.shared_data import shared_data
 
 ROWS = [{"question": f"How many are {i}, \u00e9?", "answer": f"{i}"} for i in range(3)]

@@ -13,12 +13,12 @@ import yaml
 
 from cluster.life import kubectl
 from misstep.plan import kept
-from misstep.plan.frozen import Storage
+from misstep.store.description import Storage
 from misstep_operator import freeze
-from tests.artifacts import servers
 from tests.cluster.operating import Operating, operating
 from tests.cluster.world import eventually
 from tests.operator.test_freeze import body
+from tests.store import servers
 
 pytestmark = pytest.mark.cluster
 THERE = "team-a"

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
-from misstep.artifacts.bounded import Limits
+from misstep.store.bounded import Limits
 from misstep_operator import handlers
 from misstep_operator.cluster import Cluster
 from misstep_operator.handlers import Operator
@@ -22,9 +22,9 @@ from misstep_operator.metrics import Metrics
 from misstep_operator.passes import Passes
 from misstep_operator.storeview import Stores
 from misstep_operator.workqueue import FairQueue
-from tests.artifacts import servers
 from tests.operator.test_queue import SETTINGS, Held, until
 from tests.security import hostile_stores as h
+from tests.store import servers
 
 NAMES = st.tuples(st.sampled_from("abcd"), st.sampled_from("123456789"))
 STEPS = st.lists(st.tuples(st.sampled_from(["add", "take", "end"]), NAMES), max_size=200)

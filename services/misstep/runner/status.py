@@ -9,9 +9,9 @@ from typing import Any, Literal, Protocol
 
 from misstep.artifacts.manifest import Manifest
 from misstep.artifacts.progress import Heartbeat
-from misstep.plan.overtrained import measured, policies, stage_warning
 from misstep.plan.planner import Plan
 from misstep.printable import printable
+from misstep.stages.overtrained import measured, policies, stage_warning
 from misstep.text import duration_text
 
 FRESH_SECONDS = 60.0
