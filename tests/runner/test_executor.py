@@ -17,13 +17,11 @@ import pytest
 from misstep.artifacts.manifest import read_manifest
 from misstep.artifacts.watch import StoreWatch
 from misstep.plan.planner import Plan
-from misstep.runner.costs import graph_of
 from misstep.runner.events import Event
 from misstep.runner.executor import Executor
 from misstep.runner.locks import ShardLocks
-from misstep.runner.run import Outcome, Result
-from misstep.runner.schedule import Capacity
-from misstep.runner.settings import Settings
+from misstep.runner.run import Outcome, Result, Settings
+from misstep.runner.schedule import Capacity, graph_of
 from misstep.runner.workdir import Workdir
 from misstep.store.open import open_store
 from tests.runner.entries import Do, plan_of, stage

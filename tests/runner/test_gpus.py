@@ -13,14 +13,12 @@ from misstep.artifacts.watch import StoreWatch
 from misstep.errors import BadInput
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.planner import Plan
-from misstep.runner.costs import graph_of
 from misstep.runner.events import Event
 from misstep.runner.executor import Executor
 from misstep.runner.launch import Ended, Launcher, Report, Started
 from misstep.runner.machine import capacity, gpus_listed, visible_gpus
-from misstep.runner.run import Outcome, Result
-from misstep.runner.schedule import Capacity
-from misstep.runner.settings import Settings
+from misstep.runner.run import Outcome, Result, Settings
+from misstep.runner.schedule import Capacity, graph_of
 from misstep.runner.workdir import Workdir
 from misstep.store.open import open_store
 from tests.runner.entries import plan_of, stage

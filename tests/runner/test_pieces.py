@@ -16,13 +16,12 @@ from misstep.artifacts.progress import Heartbeat
 from misstep.cli.experiments import load, make_plan
 from misstep.plan.kinds import StageKind
 from misstep.runner import preload
-from misstep.runner.costs import graph_of
 from misstep.runner.display import FailureDisplay, JsonDisplay, TextDisplay, live_rows
 from misstep.runner.events import Event
 from misstep.runner.locks import ShardLocks
 from misstep.runner.machine import cores, free_memory_mib
 from misstep.runner.run_state import RunState
-from misstep.runner.schedule import Task
+from misstep.runner.schedule import Task, graph_of
 from misstep.runner.status import progress_text, stage_rows, summary_text
 from misstep.runner.workdir import RunRecord, Workdir, last_error
 from misstep.store.description import Storage

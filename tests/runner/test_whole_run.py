@@ -15,11 +15,9 @@ import pytest
 
 from misstep.artifacts.watch import StoreWatch
 from misstep.cli.experiments import load, make_plan, store_of
-from misstep.runner.costs import graph_of
 from misstep.runner.executor import Executor
-from misstep.runner.run import Result
-from misstep.runner.schedule import Capacity
-from misstep.runner.settings import Settings
+from misstep.runner.run import Result, Settings
+from misstep.runner.schedule import Capacity, graph_of
 from misstep.runner.workdir import Workdir
 from tests.runner import entries
 from tests.runner.processes import told_of

@@ -29,9 +29,8 @@ from misstep.plan.frozen import FrozenStage, Resources
 from misstep.plan.planner import Plan
 from misstep.runner.events import Event
 from misstep.runner.executor import Executor
-from misstep.runner.run import Result
+from misstep.runner.run import Result, Settings
 from misstep.runner.schedule import Capacity, Graph, Node
-from misstep.runner.settings import Settings
 from misstep.runner.workdir import Workdir
 from tests.cluster.losses import EXPORTING, MOMENTS, Member, Restart, lose_one, next_step
 from tests.training import small, stages

@@ -71,7 +71,7 @@ def run(
     """
     from misstep.cost.fit import refuse_misfits
     from misstep.runner.machine import capacity
-    from misstep.runner.settings import Settings
+    from misstep.runner.run import Settings
 
     experiment = load(file, storage)
     check_secrets(experiment.spec.secrets)
@@ -97,7 +97,7 @@ def run(
 
 
 def _graph(plan: Plan, only: str | None) -> Graph:
-    from misstep.runner.costs import graph_of
+    from misstep.runner.schedule import graph_of
 
     names = [stage.name for stage in plan.stages]
     if only is not None and only not in names:

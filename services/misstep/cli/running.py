@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from misstep.artifacts.watch import StoreWatch
     from misstep.plan.planner import Plan
     from misstep.runner.events import Listener
-    from misstep.runner.run import Outcome
+    from misstep.runner.run import Outcome, Settings
     from misstep.runner.schedule import Graph
-    from misstep.runner.settings import Settings
     from misstep.runner.workdir import Workdir
     from misstep.spec.experiment import SecretVariable
     from misstep.store.base import Store

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from misstep.cost import PlanCost
     from misstep.plan.frozen import External
     from misstep.plan.planner import Plan
-    from misstep.runner.settings import Settings
+    from misstep.runner.run import Settings
     from misstep.runner.workdir import Workdir
     from misstep.search.result import SearchResult
     from misstep.search.walk import Walked
@@ -91,7 +91,7 @@ def tune(
     from misstep.plan.judging import judging
     from misstep.plan.planner import storage_of
     from misstep.runner.machine import capacity
-    from misstep.runner.settings import Settings
+    from misstep.runner.run import Settings
     from misstep.search.freeze import frozen_yaml
     from misstep.search.grid import search_name
     from misstep.search.suggest import refuse_nothing_to_search
@@ -147,7 +147,7 @@ class _Rounds:
 
     def judge(self, plan: Plan, keys: frozenset[str]) -> Mapping[str, float]:
         """Return the accuracy behind each key. Raises typer.Exit where the run fails or is stopped."""
-        from misstep.runner.costs import graph_of
+        from misstep.runner.schedule import graph_of
 
         self._round += 1
         there = _accuracies(self._store, keys)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.planner import Plan
 from misstep.runner.commits import Commits, Watch
 from misstep.runner.events import EventPublisher, Listener
-from misstep.runner.failure import Failure, error_of, failure_of
 from misstep.runner.launch import Ended, Loaded, ServerGone, Started, Unforkable
 from misstep.runner.ledger import After, Ledger
 from misstep.runner.locks import ShardLocks
 from misstep.runner.machine import check_gpus
-from misstep.runner.processes import Process, Processes, meeting_point
-from misstep.runner.run import Outcome, Result
+from misstep.runner.processes import Process, Processes, error_of, failure_of, meeting_point
+from misstep.runner.run import Failure, Outcome, Result, Settings
 from misstep.runner.schedule import Graph, Task
-from misstep.runner.settings import Settings
-from misstep.runner.signals import noting_signals
 from misstep.runner.workdir import Workdir
 
 
@@ -235,3 +234,18 @@ class Executor:
     def _finish(self, outcome: Outcome) -> Outcome:
         self._publish("run-ended", outcome=outcome.result.value, left=outcome.left, blocked=list(outcome.blocked))
         return outcome
+
+
+@contextmanager
+def noting_signals(into: list[int]) -> Iterator[None]:
+    """Put the numbers of the signals that come into a list, instead of what they did before; main thread only."""
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        into.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

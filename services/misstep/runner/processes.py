@@ -13,9 +13,9 @@ from misstep.plan.frozen import FrozenStage
 from misstep.processes import free_port
 from misstep.runner import preload
 from misstep.runner.launch import Ended, Launcher, Report
+from misstep.runner.run import Failure, Settings
 from misstep.runner.schedule import Task
-from misstep.runner.settings import Settings
-from misstep.runner.workdir import Workdir
+from misstep.runner.workdir import Workdir, last_error
 
 
 @dataclass
@@ -151,3 +151,27 @@ def meeting_point(stage: FrozenStage) -> dict[str, str]:
     if stage.resources.nodes == 1:
         return {}
     return {"MISSTEP_MASTER_ADDR": "127.0.0.1", "MISSTEP_MASTER_PORT": str(free_port())}
+
+
+def failure_of(process: Process, code: int, workdir: Workdir) -> Failure:
+    """Put together what is known of a process that ended with an exit code, or minus a signal's number."""
+    task = process.task
+    return Failure(
+        stage=task.stage,
+        shard=task.shard,
+        code=code,
+        error=error_of(process, code, workdir),
+        log=str(workdir.log(*task)),
+        rerun=f"misstep stage {workdir.frozen(task.stage)} --shard {task.shard}",
+    )
+
+
+def error_of(process: Process, code: int, workdir: Workdir) -> str:
+    """Say why a process ended so: by its own last words, or by what its code tells."""
+    said = last_error(workdir.error(*process.task), workdir.log(*process.task), process.log_start)
+    if code == 0:
+        return "all its shards ended well, but none wrote the manifest"
+    if code < 0:
+        reason = " (most likely for want of memory)" if code == -signal.SIGKILL else ""
+        return f"killed by {signal.Signals(-code).name}{reason}" + (f"; its last line was: {said}" if said else "")
+    return said or f"exit code {code} and nothing in its log; see forkserver.log beside it"

@@ -8,6 +8,13 @@ from functools import cached_property
 from itertools import groupby
 from typing import NamedTuple
 
+from misstep.cost.expectations import expectations
+from misstep.cost.work import work_of
+from misstep.plan.planner import Plan
+
+_SMALL = 1_000.0
+"""Cost of a stage that neither generates nor trains, in tokens."""
+
 
 class Task(NamedTuple):
     """One process: one shard of one stage."""
@@ -93,6 +100,29 @@ class Graph:
             for name in node.needs:
                 after[name] = max(after[name], total[node.name])
         return total
+
+
+def graph_of(plan: Plan, targets: Iterable[str] | None = None) -> Graph:
+    """Turn a plan into what the schedule works on; without ``targets`` every stage's result is wanted.
+
+    A stage costs the tokens that the cost model expects to pass through its model: how much faster training reads a
+    token than sampling writes it is left out.
+    """
+    work = work_of(plan, expectations(plan))
+    nodes = [
+        Node(
+            name=stage.name,
+            needs=plan.dependencies(stage),
+            shards=stage.shards,
+            cpus=stage.resources.cpus,
+            memory_mib=stage.resources.memory_mib,
+            gpus=stage.resources.gpus,
+            distributed=stage.resources.distributed,
+            cost=_SMALL + work[stage.name].tokens,
+        )
+        for stage in plan.stages
+    ]
+    return Graph.of(nodes, targets)
 
 
 def outstanding(graph: Graph, committed: frozenset[str]) -> frozenset[str]:
