@@ -18,11 +18,11 @@ from misstep.runner.status import progress_text, summary_text
 from misstep.text import duration_text
 
 REMIND_SECONDS = 30.0
-"""How many of a stage's counts a line shows."""
+"""Where there is no terminal: time without a line after which all running stages are listed."""
 
 
 class TextDisplay:
-    """A line per start (not on a terminal), end, retry and failure. On a terminal the running stages stand below."""
+    """Prints a line for each start, end, retry and failure. On a terminal, rows of running stages replace starts."""
 
     def __init__(self, console: Console, run: RunState) -> None:
         self._console = console
@@ -69,7 +69,7 @@ class TextDisplay:
             case "stage-failed":
                 return failure_text(event)
             case "shard-waiting":
-                text = Text(f"{name}: another run on this machine is at it; waiting for its result")
+                text = Text(f"{name}: another run on this machine works on it; waiting for its result")
             case "shard-started" if self._live is None:
                 text = Text(f"{name}: started" + (f" (attempt {detail['attempt']})" if detail["attempt"] > 1 else ""))
             case "stage-committed":
@@ -78,7 +78,7 @@ class TextDisplay:
                 text = Text.assemble(f"{name}: ", ("failed, trying again", "yellow"), f": {detail['error']}")
             case "isolated":
                 threads = ", ".join(sorted(set(detail["threads"])))
-                text = Text(f"stages start as fresh processes: importing has started threads ({threads})")
+                text = Text(f"stages start as fresh processes: imported modules have started threads ({threads})")
             case "store-silent":
                 text = Text.assemble(("the store does not answer, waiting", "yellow"), f": {detail['error']}")
             case "stopping":
@@ -97,7 +97,7 @@ class TextDisplay:
 
 
 class FailureDisplay:
-    """Failures alone."""
+    """Prints failures only."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -107,14 +107,14 @@ class FailureDisplay:
             self._console.print(failure_text(event), soft_wrap=True)
 
     def on_tick(self, at: float) -> None:
-        """Nothing moves."""
+        """Do nothing: only failures are shown."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 class JsonDisplay:
-    """Every event as one JSON line, and each process's progress every few seconds."""
+    """Prints every event as a JSON line, and the progress of each process every few seconds."""
 
     def __init__(self, stream: IO[str], run: RunState, every: float = 5.0) -> None:
         self._stream = stream
@@ -136,11 +136,11 @@ class JsonDisplay:
                 self.on_event(Event("shard-progress", at, *row.task, detail=detail))
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no event is held back."""
 
 
 def failure_text(event: Event) -> Text:
-    """What a person needs after a failure: the error, the log, and how to run that stage alone."""
+    """Return what a person needs after a failure: the error, the log, and how to run that stage alone."""
     detail = event.detail
     text = Text.assemble(
         (f"{_label(event.stage, event.shard)}: failed", "red"),
@@ -154,7 +154,7 @@ def failure_text(event: Event) -> Text:
 
 
 def live_rows(run: RunState) -> RenderableType:
-    """One row per running process, and one for the whole run."""
+    """Return one row for each running process, and one for the whole run."""
     table = Table.grid(padding=(0, 2))
     for row in run.running.values():
         fraction = row.fraction

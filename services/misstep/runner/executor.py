@@ -1,4 +1,4 @@
-"""Run a plan on one machine: start what the schedule says, watch it, note what it brought."""
+"""Run a plan on one machine: start what the schedule says, wait for its processes, note their results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import FrameType
 
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.planner import Plan
-from misstep.runner.commits import Commits, Watch
+from misstep.runner.commits import Commits, StageResults
 from misstep.runner.events import EventPublisher, Listener
 from misstep.runner.launch import Ended, Loaded, ServerGone, Started, Unforkable
 from misstep.runner.ledger import After, Ledger
@@ -23,13 +23,13 @@ from misstep.runner.workdir import Workdir
 
 
 class Executor:
-    """One run. Create and use it in the main thread: it takes over SIGINT and SIGTERM while it runs."""
+    """One run. Create and use it in the main thread: while it runs, it handles SIGINT and SIGTERM."""
 
     def __init__(
         self,
         plan: Plan,
         graph: Graph,
-        watch: Watch,
+        results: StageResults,
         workdir: Workdir,
         listeners: Sequence[Listener],
         settings: Settings,
@@ -40,7 +40,7 @@ class Executor:
         self._settings = settings
         self._publisher = EventPublisher(listeners)
         self._publish = self._publisher.publish
-        self._commits = Commits(watch, lambda error: self._publish("store-silent", error=error))
+        self._commits = Commits(results, lambda error: self._publish("store-silent", error=error))
         self._ledger = Ledger(graph, retries=settings.retries, keep_going=settings.keep_going)
         self._processes = Processes(workdir, settings, s3=storage.uri.startswith("s3://"))
         self._locks = ShardLocks(storage)
@@ -49,7 +49,7 @@ class Executor:
         self._kill_at: float | None = None
         self._polled = time.monotonic()
         self._unconfirmed: list[Ended] = []
-        """Ends whose stage's manifest could not be looked for, as the store did not answer."""
+        """Reports of ended processes for which the store has not answered yet whether their stage is committed."""
 
     def run(self) -> Outcome:
         """Run until everything wanted is committed, has failed, or the run is stopped.
@@ -83,7 +83,7 @@ class Executor:
                     self._confirm()
                     self._end_survivors()
                     self._poll_other_runs()
-                    self._press_stop()
+                    self._stop_if_asked()
             finally:
                 self._processes.close()
                 self._locks.close()
@@ -93,9 +93,9 @@ class Executor:
         for task in self._ledger.next_tasks(self._settings.capacity):
             stage = self._stages[task.stage]
             if stage.resources.distributed and task.shard > 0:
-                continue  # its first node speaks for all
+                continue  # shard 0 starts all shards
             if task.stage in self._ledger.committed:
-                continue  # noticed a moment ago, for another shard
+                continue  # found a moment ago, for another shard
             committed = self._commits.has(stage.key)
             if committed is None:
                 return
@@ -138,11 +138,11 @@ class Executor:
         if process is not None:
             process.began = report.at
             self._publish("shard-started", process.task, at=report.at, pid=report.pid, attempt=process.attempt)
-            if self._signals:  # it was asked for before the stop
+            if self._signals:  # it was requested before the stop
                 self._processes.signal(report.ident, signal.SIGKILL)
 
     def _confirm(self) -> None:
-        """Settle ends: a process counts as running until the store has said whether its stage is committed."""
+        """Finish ended processes: each counts as running until the store has said whether its stage is committed."""
         for report in list(self._unconfirmed):
             process = self._processes.get(report.ident)
             if process is None:  # dropped when the run was stopped
@@ -170,12 +170,16 @@ class Executor:
                 self._fail(process, code)
 
     def _end_survivors(self) -> None:
-        """End what is left of trainings over several nodes that have lost one: at once, for nothing is lost with it."""
+        """Kill what is left of a training over several nodes of which one has failed: nothing more is lost by it."""
         for task in self._ledger.survivors():
             self._processes.signal_task(task, signal.SIGKILL)
 
     def _commit(self, name: str, seconds: float | None = None) -> None:
-        """Without ``seconds`` it was someone else who committed it."""
+        """Note a committed stage.
+
+        Args:
+            seconds: how long this run's process took; None where another run committed it.
+        """
         self._ledger.commit(name)
         summary = self._commits.summary(self._stages[name].key)
         self._publish("stage-committed", Task(name, 0), seconds=seconds, summary=summary)
@@ -207,8 +211,8 @@ class Executor:
                 self._locks.release(key, task.shard)
                 self._ledger.other_run_left(task)
 
-    def _press_stop(self) -> None:
-        """After one signal ask all stages to end, and kill them after the grace time; after a second kill at once."""
+    def _stop_if_asked(self) -> None:
+        """After one signal, stop all stages, and kill them after the grace time; after a second, kill them at once."""
         if not self._signals:
             return
         first = not self._ledger.stopping
@@ -238,7 +242,7 @@ class Executor:
 
 @contextmanager
 def noting_signals(into: list[int]) -> Iterator[None]:
-    """Put the numbers of the signals that come into a list, instead of what they did before; main thread only."""
+    """Append the numbers of SIGINT and SIGTERM to a list, and do nothing else with them. Main thread only."""
 
     def note(number: int, _frame: FrameType | None) -> None:
         into.append(number)

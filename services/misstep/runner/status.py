@@ -1,4 +1,4 @@
-"""How an experiment stands, from its plan, its store and the record of its last run."""
+"""The state of each stage of an experiment, from its plan, its store and the record of its last run."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from misstep.stages.overtrained import measured, policies, stage_warning
 from misstep.text import duration_text
 
 FRESH_SECONDS = 60.0
-"""A heartbeat younger than this means that someone is at work, on whatever machine."""
+"""A heartbeat younger than this means that a process works on the stage, on this machine or another."""
 
 _SHOWN_COUNTS = 4
+"""How many counts of a summary are shown."""
 
 State = Literal["done", "running", "failed", "waiting"]
 
 
-class Watch(Protocol):
-    """What is asked of the store."""
+class StageProgress(Protocol):
+    """What is read of the store (`misstep.artifacts.watch.StoreWatch`)."""
 
     def committed_among(self, keys: Sequence[str]) -> frozenset[str]: ...
     def manifests(self, keys: Sequence[str]) -> Mapping[str, Manifest]: ...
@@ -32,33 +33,33 @@ class Watch(Protocol):
 
 @dataclass(frozen=True)
 class Row:
-    """One stage."""
+    """One stage, as ``misstep status`` shows it."""
 
     stage: str
     key: str
     state: State
     took: str = ""
-    """How long its blocks took, all together; of an unfinished stage, how long its processes ran here."""
+    """How long all its blocks took; of an unfinished stage, how long its processes ran here."""
     detail: str = ""
     warning: str = ""
-    """What its result warns of, in full."""
+    """What is suspicious about its result, in full."""
 
     def as_dict(self) -> dict[str, str]:
         """As JSON-like data."""
         return asdict(self)
 
 
-def stage_rows(plan: Plan, watch: Watch, run: Mapping[str, Any] | None, now: float) -> list[Row]:
+def stage_rows(plan: Plan, store: StageProgress, run: Mapping[str, Any] | None, now: float) -> list[Row]:
     """Describe every stage of a plan, in the plan's order.
 
     Args:
-        run: what ``run.json`` holds, where there is one.
+        run: what ``run.json`` holds; None where there is none.
         now: seconds since the epoch.
     """
-    committed = watch.committed_among([stage.key for stage in plan.stages])
+    committed = store.committed_among([stage.key for stage in plan.stages])
     seconds, errors, running = _from_events(run or {})
     done = {stage.name for stage in plan.stages if stage.key in committed}
-    manifests = watch.manifests(sorted(committed))
+    manifests = store.manifests(sorted(committed))
     of_policies = policies(plan.stages)
     rows = []
     for stage in plan.stages:
@@ -69,7 +70,7 @@ def stage_rows(plan: Plan, watch: Watch, run: Mapping[str, Any] | None, now: flo
             rows.append(Row(stage.name, stage.key, "done", took, summary_text(manifest.summary), warning))
             continue
         took = duration_text(seconds[stage.name]) if stage.name in seconds else ""
-        beats = [beat for beat in watch.heartbeats(stage.key) if now - beat.updated < FRESH_SECONDS]
+        beats = [beat for beat in store.heartbeats(stage.key) if now - beat.updated < FRESH_SECONDS]
         if beats or stage.name in running:
             detail = "; ".join(progress_text(beat) for beat in beats) or "starting"
             rows.append(Row(stage.name, stage.key, "running", took, detail))
@@ -83,12 +84,12 @@ def stage_rows(plan: Plan, watch: Watch, run: Mapping[str, Any] | None, now: flo
 
 
 def is_running(run: Mapping[str, Any] | None) -> bool:
-    """Tell whether the run of a record goes on: it has no outcome, and its process is there."""
+    """Return whether the run of a record still goes on: it has no outcome, and its process exists."""
     return run is not None and run["outcome"] is None and Path(f"/proc/{run['pid']}").exists()
 
 
 def _from_events(run: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str], set[str]]:
-    """Return each stage's seconds in processes, its last error, and which stages have a process now."""
+    """Return the seconds that each stage ran, its last error, and which stages have a process now."""
     seconds: dict[str, float] = {}
     errors: dict[str, str] = {}
     open_shards: set[tuple[str, int]] = set()
@@ -107,8 +108,10 @@ def _from_events(run: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, st
 
 
 def progress_text(heartbeat: Heartbeat | None) -> str:
-    """``1,200/4,000 samples, 85/s, 33 s left``; for several blocks the share of all of them stands first. Rows that a
-    training dropped and what a stage warns of stand last."""
+    """Return progress as ``1,200/4,000 samples, 85/s, 33 s left``.
+
+    Where there are several blocks, the share of all blocks stands first. Dropped rows and warnings stand last.
+    """
     if heartbeat is None:
         return ""
     parts = [f"{heartbeat.done:,}/{heartbeat.total:,} {heartbeat.unit}"]
@@ -128,8 +131,10 @@ def progress_text(heartbeat: Heartbeat | None) -> str:
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:
-    """The first few plain counts and figures of a manifest's summary, as ``problems 2,000, dropped 3``; and the share
-    of prompt tokens that an engine found in its prefix cache."""
+    """Return the first few counts of a manifest's summary, as ``problems 2,000, dropped 3``.
+
+    The share of prompt tokens that an engine found in its prefix cache stands last.
+    """
     shown = []
     for name, value in summary.items():
         plain = isinstance(value, int | float | str) and not isinstance(value, bool) and len(str(value)) <= 24
