@@ -24,9 +24,7 @@ from rich.text import Text
 from misstep.artifacts import paths
 from misstep.artifacts.inspect import show
 from misstep.cli.app import main
-from misstep.cli.experiments import plain_table
-from misstep.cli.shown import print_shown
-from misstep.cli.terminal import SafeConsole
+from misstep.cli.terminal import SafeConsole, plain_table, print_shown
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.kinds import StageKind
 from misstep.plan.planner import Plan

@@ -9,21 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from misstep.cli.cache import cache
-from misstep.cli.experiments import (
+from misstep.cli.experiments import find_run, load, make_plan, storage_from, store_of
+from misstep.cli.options import (
     DEFAULT_STORE,
+    CaBundleOption,
     DataOption,
+    EndpointOption,
     ModelOption,
+    PathStyleOption,
+    RegionOption,
     StorageOption,
-    console,
-    find_run,
-    load,
-    make_plan,
-    plain_table,
-    storage_from,
-    store_of,
+    StoreUriOption,
 )
-from misstep.cli.options import CaBundle, Endpoint, LocalStoreUri, PathStyle, Region
 from misstep.errors import EXIT_BAD_INPUT
 from misstep.text import size_text
 
@@ -36,6 +33,7 @@ KeyArgument = Annotated[
 ]
 
 artifacts = typer.Typer(help="Look into a store, take things out, and remove what nobody needs.", no_args_is_help=True)
+cache = typer.Typer(help="Look at the models that this machine keeps, or remove them.", no_args_is_help=True)
 artifacts.add_typer(cache, name="cache")
 
 
@@ -54,11 +52,11 @@ def _open(uri: str, endpoint: str | None, region: str | None, path_style: bool, 
 
 @artifacts.command("ls")
 def list_artifacts(
-    storage: LocalStoreUri = DEFAULT_STORE,
-    endpoint: Endpoint = None,
-    region: Region = None,
-    path_style: PathStyle = False,
-    ca_bundle: CaBundle = None,
+    storage: StoreUriOption = DEFAULT_STORE,
+    endpoint: EndpointOption = None,
+    region: RegionOption = None,
+    path_style: PathStyleOption = False,
+    ca_bundle: CaBundleOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """List artifacts, committed and unfinished.
@@ -68,6 +66,7 @@ def list_artifacts(
     from dataclasses import asdict
 
     from misstep.artifacts.inspect import ls, teacher_requests, uploads_in
+    from misstep.cli.terminal import console, plain_table
 
     store = _open(storage, endpoint, region, path_style, ca_bundle)
     found = ls(store)
@@ -103,11 +102,11 @@ def list_artifacts(
 @artifacts.command()
 def show(
     key: KeyArgument,
-    storage: LocalStoreUri = DEFAULT_STORE,
-    endpoint: Endpoint = None,
-    region: Region = None,
-    path_style: PathStyle = False,
-    ca_bundle: CaBundle = None,
+    storage: StoreUriOption = DEFAULT_STORE,
+    endpoint: EndpointOption = None,
+    region: RegionOption = None,
+    path_style: PathStyleOption = False,
+    ca_bundle: CaBundleOption = None,
 ) -> None:
     """Print an artifact's manifest: parameters, inputs, files, counts, tool versions.
 
@@ -119,7 +118,7 @@ def show(
     from misstep.artifacts.inspect import find_key
     from misstep.artifacts.inspect import show as manifest_of
     from misstep.artifacts.manifest import Foreign
-    from misstep.cli.shown import print_shown
+    from misstep.cli.terminal import console, print_shown
     from misstep.printable import printable_json
 
     store = _open(storage, endpoint, region, path_style, ca_bundle)
@@ -138,11 +137,11 @@ def verify(
     keys: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY...]", help="Which artifacts; all by default.")
     ] = None,
-    storage: LocalStoreUri = DEFAULT_STORE,
-    endpoint: Endpoint = None,
-    region: Region = None,
-    path_style: PathStyle = False,
-    ca_bundle: CaBundle = None,
+    storage: StoreUriOption = DEFAULT_STORE,
+    endpoint: EndpointOption = None,
+    region: RegionOption = None,
+    path_style: PathStyleOption = False,
+    ca_bundle: CaBundleOption = None,
 ) -> None:
     """Check every byte of artifacts, and that each manifest is of the stage that its key names. Changes nothing.
 
@@ -178,11 +177,11 @@ def export(
         ),
     ] = "jsonl",
     table: Annotated[str | None, typer.Option(metavar="TABLE", help="Which table, where there are several.")] = None,
-    storage: LocalStoreUri = DEFAULT_STORE,
-    endpoint: Endpoint = None,
-    region: Region = None,
-    path_style: PathStyle = False,
-    ca_bundle: CaBundle = None,
+    storage: StoreUriOption = DEFAULT_STORE,
+    endpoint: EndpointOption = None,
+    region: RegionOption = None,
+    path_style: PathStyleOption = False,
+    ca_bundle: CaBundleOption = None,
 ) -> None:
     """Write an artifact's table, model or files where other programs can read them.
 
@@ -241,3 +240,37 @@ def _one_store(plans: list[Plan]) -> None:
     uris = sorted({plan.storage.uri for plan in plans})
     if len(uris) > 1:
         raise BadInput("experiments", ", ".join(uris), "They live in different stores: clean one store at a time.")
+
+
+@cache.command("ls")
+def list_cache() -> None:
+    """List models of remote stores that are kept on this machine, in MISSTEP_CACHE.
+
+    [dim]misstep artifacts cache ls[/dim]
+    """
+    from misstep.artifacts.cache_entries import entries_in
+    from misstep.artifacts.model_cache import ModelCache
+    from misstep.cli.terminal import console, plain_table
+
+    root = ModelCache.of_environment().root
+    table = plain_table("model", "size", "last used", "in use")
+    total = 0
+    for entry in sorted(entries_in(root), key=lambda entry: entry.last_used()):
+        size = entry.size() or 0
+        total += size
+        used = datetime.datetime.fromtimestamp(entry.last_used(), datetime.UTC).strftime("%Y-%m-%d %H:%M")
+        table.add_row(f"sha256:{entry.name}", size_text(size), used, "yes" if entry.in_use() else "")
+    out = console()
+    out.print(table)
+    out.print(f"\n{table.row_count} models, {size_text(total)}, in {root}", soft_wrap=True)
+
+
+@cache.command()
+def clear() -> None:
+    """Remove the kept models that no stage uses now; the next stages fetch them again.
+
+    [dim]misstep artifacts cache clear[/dim]
+    """
+    from misstep.artifacts.model_cache import ModelCache
+
+    print(f"removed {size_text(ModelCache.of_environment().clear())}")

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from misstep.errors import BadInput, MisstepError
+from misstep.store.addresses import environments_endpoint
 from misstep.text import did_you_mean
 
 if TYPE_CHECKING:
     from misstep.plan.planner import Plan
     from misstep.runner.status import Row
-
-NamespaceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--namespace",
-        "-n",
-        metavar="NAMESPACE",
-        help="Look at the Experiment NAME in this namespace of kubectl's current cluster.",
-    ),
-]
+    from misstep.store.description import Storage
 
 
 @dataclass(frozen=True)
@@ -109,7 +102,6 @@ class InCluster:
                 else f"{self.name} has no stages: {self.standing}"
             )
             raise BadInput("STAGE", stage, fix)
-        from misstep.cli.terminal import run_and_show
         from misstep.plan.labels import stage_label
 
         # The key tells the pods of this plan from those that ran before an edit.
@@ -125,6 +117,8 @@ class InCluster:
         # kubectl follows five pods unless it is told how many there are.
         more = ["--follow", f"--max-log-requests={len(pods)}"] if follow else []
         command = [_program(), "logs", "-n", self.namespace, "-l", marks, "--tail=-1", "--prefix", *more]
+        from misstep.cli.terminal import run_and_show
+
         return run_and_show(command)
 
 
@@ -174,3 +168,44 @@ def _percent(entry: Mapping[str, Any]) -> str:
 def _attempt(entry: Mapping[str, Any]) -> str:
     attempt = entry.get("attempt", 0)
     return f"attempt {attempt}" if attempt > 1 else ""
+
+
+def own_storage(storage: Storage, endpoint: str | None, ca_bundle: str | None, command: str) -> Storage:
+    """Return a plan's storage with the server and the authorities that the caller names, and none that the plan names.
+
+    Args:
+        endpoint: of the option; without it AWS, or the server that the caller's environment names.
+        command: what to run again with ``--endpoint``, for the error's text.
+
+    Raises:
+        BadInput: the plan names a server that neither the option nor the environment does, a folder of this machine,
+            or the option a file that is not there.
+    """
+    if not storage.uri.startswith("s3://"):
+        raise BadInput("storage of the plan", storage.uri, "A cluster's store is s3://BUCKET/PREFIX: nothing is read.")
+    if ca_bundle is not None and not Path(ca_bundle).is_file():
+        raise BadInput("--ca-bundle", ca_bundle, "There is no such file: name a PEM file of this machine.")
+    named = storage.endpoint
+    _, own = environments_endpoint() or ("", "")
+    if endpoint is None and named is not None and named.rstrip("/") != own.rstrip("/"):
+        raise BadInput(
+            "endpoint of the plan",
+            named,
+            "Whoever wrote the Experiment chose this server, and requests that your keys sign would be sent there. If "
+            f"you trust it: {command} --endpoint {shlex.quote(named)}. The variable AWS_ENDPOINT_URL serves too"
+            + (f"; yours is {own}." if own else "."),
+        )
+    return storage.model_copy(update={"endpoint": endpoint, "ca_bundle": ca_bundle})
+
+
+@contextmanager
+def options_for_fields() -> Iterator[None]:
+    """Name the options where the store's errors name fields of the spec, which count for nothing here."""
+    options = {"spec.storage.caBundle": "--ca-bundle", "spec.storage.endpoint": "--endpoint"}
+    try:
+        yield
+    except BadInput as error:
+        if error.field not in options:
+            raise
+        fix = error.fix.replace(error.field, options[error.field])
+        raise BadInput(options[error.field], error.value, fix) from error

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-import typer
-
+from misstep.cli.options import DEFAULT_STORE
 from misstep.errors import BadInput
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
     from misstep.cost import PlanCost
     from misstep.plan.frozen import External
     from misstep.plan.planner import Plan
@@ -25,32 +19,7 @@ if TYPE_CHECKING:
     from misstep.store.base import Store
     from misstep.store.description import Storage
 
-DEFAULT_STORE = "file://.misstep/store"
-_WIDE = 220
 _YAML = (".yaml", ".yml")
-
-FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="Experiment YAML.", show_default=False)]
-WhichArgument = Annotated[
-    str, typer.Argument(metavar="FILE|NAME", help="Experiment YAML, or the name of one that ran here.")
-]
-DataOption = Annotated[
-    list[str] | None,
-    typer.Option("--data", metavar="NAME=DIR", help="Local folder of the data that the YAML calls NAME. Repeatable."),
-]
-ModelOption = Annotated[
-    list[str] | None,
-    typer.Option("--model", metavar="NAME=DIR", help="Local folder of the model that the YAML calls NAME."),
-]
-StorageOption = Annotated[
-    str | None,
-    typer.Option(
-        "--storage", metavar="URI", help="Store to use instead of the YAML's: file://DIR or s3://BUCKET/PREFIX."
-    ),
-]
-WorkOption = Annotated[
-    Path | None,
-    typer.Option("--work", metavar="DIR", help="Folder for logs and the report.", show_default=".misstep/NAME"),
-]
 
 
 def named_folders(option: str, values: Sequence[str] | None) -> dict[str, str]:
@@ -160,25 +129,3 @@ def storage_from(
         path_style=path_style,
         ca_bundle=ca_bundle,
     )
-
-
-def console(*, stderr: bool = False) -> Console:
-    """A console for results, of which no text acts on a terminal.
-
-    Where no terminal says how wide it is, lines are as long as they need to be.
-    """
-    from misstep.cli.terminal import SafeConsole
-
-    stream = sys.stderr if stderr else sys.stdout
-    wide = None if stream.isatty() or os.environ.get("COLUMNS") else _WIDE
-    return SafeConsole(width=wide, stderr=stderr)
-
-
-def plain_table(*columns: str, keep: int = 1) -> Table:
-    """A table without lines, whose first ``keep`` columns never break."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, column in enumerate(columns):
-        table.add_column(column, no_wrap=index < keep)
-    return table

@@ -7,18 +7,9 @@ from typing import Annotated
 
 import typer
 
-from misstep.cli.experiments import (
-    DataOption,
-    FileArgument,
-    ModelOption,
-    StorageOption,
-    console,
-    load,
-    make_costed_plan,
-    plain_table,
-    store_of,
-)
+from misstep.cli.experiments import load, make_costed_plan, store_of
 from misstep.cli.models import check_models
+from misstep.cli.options import DataOption, FileArgument, ModelOption, StorageOption
 
 
 class PlanFormat(StrEnum):
@@ -65,6 +56,7 @@ def plan(
     [dim]misstep plan examples/gsm8k-qwen2.5-math-1.5b.yaml --explain-cost[/dim]
     """
     from misstep.artifacts.manifest import committed_keys
+    from misstep.cli.terminal import console, plain_table
     from misstep.cost import render, show
     from misstep.cost.fit import refuse_misfits
 

@@ -1,21 +1,115 @@
-"""What a finished run leaves for people: the report beside the logs, and a result table."""
+"""``misstep report``: the report of a finished experiment, and the end of ``misstep run``, which shows it too."""
 
 from __future__ import annotations
 
+import json
+import shlex
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from misstep.artifacts.files import fetch
-from misstep.artifacts.manifest import read_own
-from misstep.plan.frozen import FrozenStage
-from misstep.store.base import Store
+import typer
+
+from misstep.cli.cluster import InCluster, options_for_fields, own_storage
+from misstep.cli.experiments import find_run, workdir_for
+from misstep.cli.options import CaBundleOption, EndpointOption, NamespaceOption, WhichArgument, WorkOption
+from misstep.errors import BadInput
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from misstep.evaluation.results import Results
+    from misstep.plan.frozen import FrozenStage
+    from misstep.plan.planner import Plan
+    from misstep.runner.workdir import Workdir
+    from misstep.store.base import Store
 
 FILES = ("report.html", "results.json", "results.csv")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(rich_help_panel="Look")(report)
+
+
+def report(
+    which: WhichArgument,
+    work: WorkOption = None,
+    namespace: NamespaceOption = None,
+    endpoint: EndpointOption = None,
+    ca_bundle: CaBundleOption = None,
+    browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Print the result of a finished experiment and where its report is.
+
+    With --namespace your own keys read the store: at AWS, or at the server that --endpoint or AWS_ENDPOINT_URL names.
+
+    [dim]misstep report quickstart --open[/dim]
+
+    [dim]misstep report quickstart --namespace research --endpoint https://s3.example.com[/dim]
+    """
+    from misstep.artifacts.manifest import read_manifest
+    from misstep.cli.terminal import console
+    from misstep.plan.kinds import StageKind
+    from misstep.store.open import open_store
+
+    if namespace is not None:
+        there = InCluster.find(namespace, which)
+        plan = there.plan()
+        workdir = workdir_for(there.name, work)  # not by what the plan says: it is a tenant's ConfigMap
+        again = f"misstep report {shlex.quote(there.name)} --namespace {shlex.quote(namespace)}"
+        storage = own_storage(plan.storage, endpoint, ca_bundle, again)
+    else:
+        for option, value in (("--endpoint", endpoint), ("--ca-bundle", ca_bundle)):
+            if value is not None:
+                raise BadInput(option, value, "It goes with --namespace: what ran here has its store in its own plan.")
+        workdir, plan = find_run(which, work)
+        storage = plan.storage
+    if plan.report.kind is not StageKind.REPORT:
+        _show_search(workdir, plan.experiment)
+        return
+    with nullcontext() if namespace is None else options_for_fields():
+        store = open_store(storage, patient=False)
+        if read_manifest(store, plan.report.key) is None:
+            fix = "It has no report yet: `misstep status` shows what is missing."
+            raise BadInput("experiment", plan.experiment, fix)
+        show_report(store, plan, workdir, console())
+    if browser:
+        typer.launch(str(workdir.report))
+
+
+def _show_search(workdir: Workdir, name: str) -> None:
+    from misstep.cli.terminal import console
+    from misstep.cli.tune import RESULT, show_search
+    from misstep.search.result import SearchResult
+
+    path = workdir.root / RESULT
+    if not path.exists():
+        raise BadInput("experiment", name, "The search has no result yet: `misstep status` shows what is missing.")
+    show_search(SearchResult.model_validate_json(path.read_bytes()), console())
+
+
+def show_report(store: Store, plan: Plan, workdir: Workdir, out: Console, *, as_json: bool = False) -> None:
+    """Bring the report's files to the working folder and print the result table and where they are."""
+    from rich.text import Text
+
+    from misstep.cli.report import fetch_report, result_table
+    from misstep.evaluation.results import read_results
+
+    files = fetch_report(store, plan.report, workdir.root)
+    if as_json:
+        print(json.dumps({"what": "report", "files": {name: str(path) for name, path in files.items()}}))
+        return
+    results = read_results(files["results.json"].read_text(encoding="utf-8"))
+    out.print()
+    if results.headline:
+        out.print(f"{results.headline}\n", style="bold")
+    out.print(result_table(results))
+    out.print(f"\n{results.conclusion}\n")
+    path = files["report.html"]
+    out.print(Text.assemble("Report:  ", (str(path), f"link {path.resolve().as_uri()}")), soft_wrap=True)
+    out.print(f"Figures: {files['results.json']}, {files['results.csv']}", soft_wrap=True)
 
 
 def fetch_report(store: Store, report: FrozenStage, folder: Path) -> dict[str, Path]:
@@ -23,6 +117,9 @@ def fetch_report(store: Store, report: FrozenStage, folder: Path) -> dict[str, P
 
     Raises Damaged where a file is not what the manifest says, Foreign where that is not the report's.
     """
+    from misstep.artifacts.files import fetch
+    from misstep.artifacts.manifest import read_own
+
     manifest = read_own(store, report)
     found: dict[str, Path] = {}
     for name, part in (manifest.files() if manifest else {}).items():

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from misstep.cli.experiments import (
+from misstep.cli.experiments import load, make_costed_plan, store_of, workdir_for
+from misstep.cli.models import check_models
+from misstep.cli.options import (
     DataOption,
     FileArgument,
     ModelOption,
+    ParallelOption,
+    QuietOption,
     StorageOption,
     WorkOption,
-    console,
-    load,
-    make_costed_plan,
-    store_of,
-    workdir_for,
 )
-from misstep.cli.models import check_models
-from misstep.cli.running import ParallelOption, QuietOption, Told, carry_out, check_secrets, leave
+from misstep.cli.report import show_report
+from misstep.cli.running import Told, carry_out, check_secrets, leave
 from misstep.errors import BadInput
 from misstep.text import did_you_mean
 
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 
     from misstep.plan.planner import Plan
     from misstep.runner.schedule import Graph
-    from misstep.runner.workdir import Workdir
     from misstep.store.base import Store
 
 
@@ -69,6 +66,7 @@ def run(
 
     [dim]misstep run examples/gsm8k-smollm2.yaml --data gsm8k=DIR --model smollm2=DIR[/dim]
     """
+    from misstep.cli.terminal import console
     from misstep.cost.fit import refuse_misfits
     from misstep.runner.machine import capacity
     from misstep.runner.run import Settings
@@ -119,25 +117,3 @@ def _repair(store: Store, plan: Plan, out: Console) -> None:
             out.print(f"{stage.name}: {len(found.blocks)} block(s) will be computed again")
     if whole:
         out.print("repair: no damage found")
-
-
-def show_report(store: Store, plan: Plan, workdir: Workdir, out: Console, *, as_json: bool = False) -> None:
-    """Bring the report's files to the working folder and print the result table and where they are."""
-    from rich.text import Text
-
-    from misstep.cli.report import fetch_report, result_table
-    from misstep.evaluation.results import read_results
-
-    files = fetch_report(store, plan.report, workdir.root)
-    if as_json:
-        print(json.dumps({"what": "report", "files": {name: str(path) for name, path in files.items()}}))
-        return
-    results = read_results(files["results.json"].read_text(encoding="utf-8"))
-    out.print()
-    if results.headline:
-        out.print(f"{results.headline}\n", style="bold")
-    out.print(result_table(results))
-    out.print(f"\n{results.conclusion}\n")
-    path = files["report.html"]
-    out.print(Text.assemble("Report:  ", (str(path), f"link {path.resolve().as_uri()}")), soft_wrap=True)
-    out.print(f"Figures: {files['results.json']}, {files['results.csv']}", soft_wrap=True)

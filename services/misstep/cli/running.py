@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     from misstep.store.base import Store
 
 _SIGNALLED = 128
-
-ParallelOption = Annotated[
-    int | None,
-    typer.Option("--parallel", min=1, metavar="N", help="Stage processes at once.", show_default="what cores allow"),
-]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only failures and the result.")]
 
 
 @dataclass(frozen=True)

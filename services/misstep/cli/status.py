@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from misstep.cli.cluster import InCluster, NamespaceOption
-from misstep.cli.experiments import (
-    WhichArgument,
-    WorkOption,
-    console,
-    find_run,
-    plain_table,
-    store_of,
-    workdir_for,
-)
-from misstep.cli.options import CaBundle, Endpoint
-from misstep.cli.own_store import options_for_fields, own_storage
+from misstep.cli.cluster import InCluster
+from misstep.cli.experiments import find_run, store_of
+from misstep.cli.options import NamespaceOption, WhichArgument, WorkOption
 from misstep.errors import BadInput
 from misstep.text import did_you_mean
 
 if TYPE_CHECKING:
     from misstep.runner.status import Row
-    from misstep.runner.workdir import Workdir
 
 _FOLLOW_SECONDS = 0.3
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (status, logs, report):
+    for command in (status, logs):
         app.command(rich_help_panel="Look")(command)
 
 
@@ -65,6 +53,8 @@ def status(
 
 def _show_rows(experiment: str, found: list[Row], last: str, *, as_json: bool) -> None:
     from rich.text import Text
+
+    from misstep.cli.terminal import console, plain_table
 
     if as_json:
         print(json.dumps({"experiment": experiment, "stages": [row.as_dict() for row in found]}, indent=2))
@@ -112,62 +102,6 @@ def logs(
         with path.open(encoding="utf-8", errors="replace") as file:
             for text in _following(file, workdir.read_run) if follow and path == paths[-1] else [file.read()]:
                 say(text, end="")
-
-
-def report(
-    which: WhichArgument,
-    work: WorkOption = None,
-    namespace: NamespaceOption = None,
-    endpoint: Endpoint = None,
-    ca_bundle: CaBundle = None,
-    browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
-) -> None:
-    """Print the result of a finished experiment and where its report is.
-
-    With --namespace your own keys read the store: at AWS, or at the server that --endpoint or AWS_ENDPOINT_URL names.
-
-    [dim]misstep report quickstart --open[/dim]
-
-    [dim]misstep report quickstart --namespace research --endpoint https://s3.example.com[/dim]
-    """
-    from misstep.artifacts.manifest import read_manifest
-    from misstep.cli.run import show_report
-    from misstep.plan.kinds import StageKind
-    from misstep.store.open import open_store
-
-    if namespace is not None:
-        there = InCluster.find(namespace, which)
-        plan = there.plan()
-        workdir = workdir_for(there.name, work)  # not by what the plan says: it is a tenant's ConfigMap
-        again = f"misstep report {shlex.quote(there.name)} --namespace {shlex.quote(namespace)}"
-        storage = own_storage(plan.storage, endpoint, ca_bundle, again)
-    else:
-        for option, value in (("--endpoint", endpoint), ("--ca-bundle", ca_bundle)):
-            if value is not None:
-                raise BadInput(option, value, "It goes with --namespace: what ran here has its store in its own plan.")
-        workdir, plan = find_run(which, work)
-        storage = plan.storage
-    if plan.report.kind is not StageKind.REPORT:
-        _show_search(workdir, plan.experiment)
-        return
-    with nullcontext() if namespace is None else options_for_fields():
-        store = open_store(storage, patient=False)
-        if read_manifest(store, plan.report.key) is None:
-            fix = "It has no report yet: `misstep status` shows what is missing."
-            raise BadInput("experiment", plan.experiment, fix)
-        show_report(store, plan, workdir, console())
-    if browser:
-        typer.launch(str(workdir.report))
-
-
-def _show_search(workdir: Workdir, name: str) -> None:
-    from misstep.cli.tune import RESULT, show_search
-    from misstep.search.result import SearchResult
-
-    path = workdir.root / RESULT
-    if not path.exists():
-        raise BadInput("experiment", name, "The search has no result yet: `misstep status` shows what is missing.")
-    show_search(SearchResult.model_validate_json(path.read_bytes()), console())
 
 
 def _following(file: IO[str], read_run: Callable[[], dict[str, Any] | None]) -> Iterator[str]:

@@ -10,19 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from misstep.cli.experiments import (
-    DataOption,
-    FileArgument,
-    ModelOption,
-    StorageOption,
-    console,
-    load,
-    named_folders,
-    plain_table,
-    workdir_for,
-)
+from misstep.cli.experiments import load, named_folders, workdir_for
 from misstep.cli.models import check_models
-from misstep.cli.running import ParallelOption, QuietOption, Told, carry_out, check_secrets, leave
+from misstep.cli.options import DataOption, FileArgument, ModelOption, ParallelOption, QuietOption, StorageOption
+from misstep.cli.running import Told, carry_out, check_secrets, leave
 from misstep.errors import BadInput, MisstepError
 
 if TYPE_CHECKING:
@@ -87,6 +78,7 @@ def tune(
 
     [dim]misstep tune my-gsm8k.yaml --out my-gsm8k.tuned.yaml && misstep run my-gsm8k.tuned.yaml[/dim]
     """
+    from misstep.cli.terminal import console
     from misstep.cost.fit import refuse_misfits
     from misstep.plan.judging import judging
     from misstep.plan.planner import storage_of
@@ -201,6 +193,7 @@ def _check_target(out: Path) -> None:
 
 def _show_plan(found: Walked, cost: PlanCost, experiment: Experiment, store: Store, out: Console) -> None:
     from misstep.artifacts.manifest import committed_keys
+    from misstep.cli.terminal import plain_table
     from misstep.cost import show
     from misstep.search.result import setting_text
 
@@ -232,6 +225,7 @@ def _write(path: Path, text: str) -> None:
 
 def show_search(result: SearchResult, out: Console) -> None:
     """Print a table of every setting of every arm, the chosen ones marked, and what to know about the choice."""
+    from misstep.cli.terminal import plain_table
     from misstep.search.result import setting_text
 
     table = plain_table("arm", "setting", "pass@1, %", *(f"seed {seed}" for seed in result.seeds), "", keep=1)

@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 import typer
 
-from misstep.cli.experiments import DataOption, FileArgument, ModelOption, StorageOption, load, named_folders
+from misstep.cli.experiments import load, named_folders
+from misstep.cli.options import DataOption, FileArgument, ModelOption, StorageOption
 from misstep.printable import printable
 from misstep.text import size_text
 
