@@ -36,7 +36,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def misstep(
     _version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.", callback=_print_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Turn a language model's own wrong solutions into training data, and measure what they are worth."""
@@ -58,18 +58,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     read_weights_only()
     try:
         app(args=argv, prog_name="misstep")
-    except SystemExit as leave:
-        return leave.code if isinstance(leave.code, int) else EXIT_FAILED if leave.code else 0
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else EXIT_FAILED if end.code else 0
     except MisstepError as error:
         if os.environ.get(DEBUG):
             raise
         return _fail(str(error), error.exit_code)
-    # The process's edge: a defect of ours must not throw a page of traceback at a researcher.
+    # The outermost place: for a defect of Misstep, a user needs one line and not a traceback.
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
         what = f"unexpected {type(error).__name__}: {error}. This is a defect of Misstep"
-        return _fail(f"{what}; run the command again with {DEBUG}=1 to see where it comes from.", EXIT_FAILED)
+        return _fail(f"{what}; run the command again with {DEBUG}=1 to see the traceback.", EXIT_FAILED)
     return 0
 
 

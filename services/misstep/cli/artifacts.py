@@ -1,4 +1,4 @@
-"""``misstep artifacts``: what lies in a store, taking it out, and removing what nobody needs."""
+"""``misstep artifacts``: list, check, export and remove what is in a store, and in this machine's cache of models."""
 
 from __future__ import annotations
 
@@ -29,11 +29,14 @@ if TYPE_CHECKING:
     from misstep.store.base import Store
 
 KeyArgument = Annotated[
-    str, typer.Argument(metavar="KEY", help="An artifact's key, or as much of it as tells it apart.")
+    str,
+    typer.Argument(
+        metavar="KEY", help="Key of an artifact, or so many of its first characters that no other begins with them."
+    ),
 ]
 
-artifacts = typer.Typer(help="Look into a store, take things out, and remove what nobody needs.", no_args_is_help=True)
-cache = typer.Typer(help="Look at the models that this machine keeps, or remove them.", no_args_is_help=True)
+artifacts = typer.Typer(help="List, check, export and remove what is in a store.", no_args_is_help=True)
+cache = typer.Typer(help="List or remove the models that this machine keeps.", no_args_is_help=True)
 artifacts.add_typer(cache, name="cache")
 
 
@@ -59,7 +62,7 @@ def list_artifacts(
     ca_bundle: CaBundleOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """List artifacts, committed and unfinished.
+    """List the artifacts of a store, finished and unfinished.
 
     [dim]misstep artifacts ls --storage s3://my-bucket/misstep[/dim]
     """
@@ -92,7 +95,7 @@ def list_artifacts(
     out.print(f"\n{len(found)} artifacts, {size_text(sum(info.stored for info in found))}")
     answers, held = teacher_requests(store)
     if answers:
-        out.print(f"{answers:,} answers of teachers, {size_text(held)}: paid for, and kept for whatever asks the same")
+        out.print(f"{answers:,} answers of teachers, {size_text(held)}: kept, so that no request is paid for twice")
     uploads = uploads_in(store)
     if uploads:
         held = sum(entry.size for entries in uploads.values() for entry in entries)
@@ -110,8 +113,8 @@ def show(
 ) -> None:
     """Print an artifact's manifest: parameters, inputs, files, counts, tool versions.
 
-    Training rows that a model was shown follow as text, on standard error: what is on standard output is JSON. A
-    manifest that is not of the stage that the key names is printed all the same, and the command fails.
+    Standard output is JSON. Training rows that a model was shown are printed as text, on standard error. Where the
+    manifest is not of the stage that the key names, it is printed and the command fails.
 
     [dim]misstep artifacts show credit-3f[/dim]
     """
@@ -135,7 +138,7 @@ def show(
 @artifacts.command()
 def verify(
     keys: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY...]", help="Which artifacts; all by default.")
+        list[str] | None, typer.Argument(metavar="[KEY...]", help="Artifacts to check; all by default.")
     ] = None,
     storage: StoreUriOption = DEFAULT_STORE,
     endpoint: EndpointOption = None,
@@ -173,17 +176,19 @@ def export(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="jsonl, csv, hf (data set folder for Hugging Face datasets), model (its folder) or files (all).",
+            help="jsonl, csv, hf (folder for Hugging Face datasets), model (its folder) or files (all files).",
         ),
     ] = "jsonl",
-    table: Annotated[str | None, typer.Option(metavar="TABLE", help="Which table, where there are several.")] = None,
+    table: Annotated[
+        str | None, typer.Option(metavar="TABLE", help="Table to export, where there are several.")
+    ] = None,
     storage: StoreUriOption = DEFAULT_STORE,
     endpoint: EndpointOption = None,
     region: RegionOption = None,
     path_style: PathStyleOption = False,
     ca_bundle: CaBundleOption = None,
 ) -> None:
-    """Write an artifact's table, model or files where other programs can read them.
+    """Export an artifact's table, model or files for other programs.
 
     [dim]misstep artifacts export pairs-9a1 --format hf --out my-pairs[/dim]
     """
@@ -197,16 +202,18 @@ def export(
 
 @artifacts.command()
 def gc(
-    keep: Annotated[list[str], typer.Argument(metavar="FILE|NAME...", help="Experiments whose artifacts stay.")],
-    apply: Annotated[bool, typer.Option("--apply", help="Remove; without it only say what would go.")] = False,
-    grace_hours: Annotated[int, typer.Option(min=0, help="Leave what was written in the last so many hours.")] = 24,
+    keep: Annotated[list[str], typer.Argument(metavar="FILE|NAME...", help="Experiments whose artifacts are kept.")],
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Remove; without it, only print what would be removed.")
+    ] = False,
+    grace_hours: Annotated[int, typer.Option(min=0, help="Keep what was written in the last so many hours.")] = 24,
     data: DataOption = None,
     model: ModelOption = None,
     storage: StorageOption = None,
 ) -> None:
-    """Remove what none of the given experiments reaches, uploaded copies too. A dry run unless --apply is given.
+    """Remove what none of the given experiments needs, uploaded copies too.
 
-    Name every experiment whose results you want to keep; they must share one store.
+    Without --apply, nothing is removed: it prints what would be. Name every experiment whose results you want to keep. All must use the same store.
 
     [dim]misstep artifacts gc quickstart my-experiment.yaml --apply[/dim]
     """
@@ -225,7 +232,7 @@ def gc(
         print(f"removed {size_text(apply_gc(store, removals))}")
     else:
         total = size_text(sum(removal.size for removal in removals))
-        print(f"would remove {total} in {len(removals)} places; --apply does it")
+        print(f"would remove {total} in {len(removals)} places; use --apply to remove them")
 
 
 def _plan_of(which: str, data: list[str] | None, model: list[str] | None, storage: str | None) -> Plan:
@@ -239,12 +246,12 @@ def _one_store(plans: list[Plan]) -> None:
 
     uris = sorted({plan.storage.uri for plan in plans})
     if len(uris) > 1:
-        raise BadInput("experiments", ", ".join(uris), "They live in different stores: clean one store at a time.")
+        raise BadInput("experiments", ", ".join(uris), "They use different stores: clean one store at a time.")
 
 
 @cache.command("ls")
 def list_cache() -> None:
-    """List models of remote stores that are kept on this machine, in MISSTEP_CACHE.
+    """List the models of remote stores that this machine keeps, in MISSTEP_CACHE.
 
     [dim]misstep artifacts cache ls[/dim]
     """
@@ -267,7 +274,7 @@ def list_cache() -> None:
 
 @cache.command()
 def clear() -> None:
-    """Remove the kept models that no stage uses now; the next stages fetch them again.
+    """Remove the models that no stage uses now; later stages fetch them again.
 
     [dim]misstep artifacts cache clear[/dim]
     """

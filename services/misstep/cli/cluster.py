@@ -1,4 +1,6 @@
-"""What ``status``, ``logs`` and ``report`` read of an Experiment in a cluster: through kubectl, with its context."""
+"""What ``status``, ``logs`` and ``report`` read of an Experiment in a cluster, by kubectl with its current context, and
+of its store, with the caller's own keys.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ class InCluster:
 
     @property
     def standing(self) -> str:
-        """Its state, and why where the operator says so."""
+        """Its state, and the reason where the operator gives one."""
         state = str(self.status.get("state", "not seen by an operator yet"))
         return f"{state}: {self.status['why']}" if self.status.get("why") else state
 
@@ -104,7 +106,7 @@ class InCluster:
             raise BadInput("STAGE", stage, fix)
         from misstep.plan.labels import stage_label
 
-        # The key tells the pods of this plan from those that ran before an edit.
+        # The key leaves out pods that ran before the Experiment was edited.
         labels = {"experiment": self.name, "stage": stage_label(stage), "key": rows[stage].key}
         marks = ",".join(f"misstep.dev/{name}={value}" for name, value in labels.items() if value)
         if shard is not None:
@@ -139,7 +141,7 @@ def kubectl(namespace: str, *arguments: str) -> str:
     )
     if done.returncode:
         said = " ".join(done.stderr.split())
-        if "(NotFound)" in said:  # the server's own word; "not found" is also a plugin of kubectl's that is missing
+        if "(NotFound)" in said:  # the API server's word; kubectl says "not found" of a missing plugin too
             raise NotThere(said)
         raise MisstepError(f"kubectl: {said}")
     return done.stdout
@@ -148,7 +150,7 @@ def kubectl(namespace: str, *arguments: str) -> str:
 def _program() -> str:
     found = shutil.which("kubectl")
     if found is None:
-        raise BadInput("kubectl", "not found", "Install it, or leave --namespace out to look at runs of this machine.")
+        raise BadInput("kubectl", "not found", "Install it, or leave out --namespace to see runs of this machine.")
     return found
 
 
@@ -157,7 +159,7 @@ def _message(entry: Mapping[str, Any]) -> str:
 
 
 def _obstacle(entry: Mapping[str, Any]) -> str:
-    """What a stage says that is not done; of a finished one a message is a warning."""
+    """Return the message of a stage that is not done; the message of a finished stage is a warning."""
     return "" if entry.get("state") == "done" else _message(entry)
 
 
@@ -171,11 +173,14 @@ def _attempt(entry: Mapping[str, Any]) -> str:
 
 
 def own_storage(storage: Storage, endpoint: str | None, ca_bundle: str | None, command: str) -> Storage:
-    """Return a plan's storage with the server and the authorities that the caller names, and none that the plan names.
+    """Return a plan's storage with the server and certificates that the caller names, and none that the plan names.
+
+    Whoever may create Experiments chooses ``spec.storage`` in the plan. Requests that the caller's keys have signed
+    would be sent to its ``endpoint``, and its ``caBundle`` is a path in a pod, not on this machine.
 
     Args:
-        endpoint: of the option; without it AWS, or the server that the caller's environment names.
-        command: what to run again with ``--endpoint``, for the error's text.
+        endpoint: value of the option; without it, AWS or the server that the caller's environment names.
+        command: the command to run again with ``--endpoint``, for the error message.
 
     Raises:
         BadInput: the plan names a server that neither the option nor the environment does, a folder of this machine,
@@ -200,7 +205,7 @@ def own_storage(storage: Storage, endpoint: str | None, ca_bundle: str | None, c
 
 @contextmanager
 def options_for_fields() -> Iterator[None]:
-    """Name the options where the store's errors name fields of the spec, which count for nothing here."""
+    """Replace fields of the spec in the store's errors by the options, which count here."""
     options = {"spec.storage.caBundle": "--ca-bundle", "spec.storage.endpoint": "--endpoint"}
     try:
         yield

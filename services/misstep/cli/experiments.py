@@ -1,4 +1,4 @@
-"""What several commands share: options, finding an experiment, its plan, its store, its folder on this machine."""
+"""Finding what a command works on: an experiment, its plan, its store, its folder on this machine."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def named_folders(option: str, values: Sequence[str] | None) -> dict[str, str]:
 
 
 def load(file: Path, storage: str | None = None) -> Experiment:
-    """Load an Experiment, with its storage's folder made absolute from here. Raises BadInput."""
+    """Load an Experiment; a relative folder of its store is taken from the current folder. Raises BadInput."""
     from misstep.spec import load_experiment
 
     experiment = load_experiment(file)
@@ -46,21 +46,21 @@ def load(file: Path, storage: str | None = None) -> Experiment:
 
 
 def absolute_uri(uri: str) -> str:
-    """Make a relative ``file://`` URI absolute, from the folder where the command runs."""
+    """Return a ``file://`` URI as an absolute one, relative to the current folder."""
     if not uri.startswith("file://"):
         return uri
     return Path(unquote(uri.removeprefix("file://"))).expanduser().resolve().as_uri()
 
 
 def make_plan(experiment: Experiment, data: Sequence[str] | None = None, models: Sequence[str] | None = None) -> Plan:
-    """Find the data and models of an Experiment, and plan it. Raises BadInput."""
+    """Find the data and models of an Experiment, and return its plan. Raises BadInput."""
     return _planned(experiment, data, models)[1]
 
 
 def make_costed_plan(
     experiment: Experiment, data: Sequence[str] | None = None, models: Sequence[str] | None = None
 ) -> tuple[Plan, PlanCost]:
-    """Find the data and models of an Experiment, plan it and say what it will cost. Raises BadInput."""
+    """Find the data and models of an Experiment, and return its plan and what it will cost. Raises BadInput."""
     from misstep.cost import plan_cost
     from misstep.sources import architecture
 
@@ -85,7 +85,7 @@ def _planned(
 
 
 def store_of(plan: Plan) -> Store:
-    """Open the store that a plan's artifacts live in, for commands: none waits long for a server that is away."""
+    """Open the store of a plan's artifacts; commands do not wait long for a server that does not answer."""
     from misstep.store.open import open_store
 
     return open_store(plan.storage, patient=False)
@@ -99,7 +99,7 @@ def workdir_for(name: str, work: Path | None) -> Workdir:
 
 
 def find_run(which: str, work: Path | None) -> tuple[Workdir, Plan]:
-    """Find what ran here, by the YAML or the experiment's name. Raises BadInput where nothing of it has run."""
+    """Return the folder and the plan of an experiment that ran here, by its YAML or name. Raises BadInput."""
     from misstep.runner.workdir import ROOT
 
     name = load(Path(which)).metadata.name if Path(which).suffix in _YAML or Path(which).is_file() else which
@@ -108,18 +108,18 @@ def find_run(which: str, work: Path | None) -> tuple[Workdir, Plan]:
     if plan is not None:
         return workdir, plan
     known = sorted(path.parent.name for path in ROOT.glob("*/run.json"))
-    here = f"Here ran: {', '.join(known)}." if known else "No experiment has run here."
+    here = f"These ran here: {', '.join(known)}." if known else "No experiment has run here."
     start = f"`misstep run {which if name != which else 'FILE'}` starts it."
     if known and name == which:
         start = "Name one of them, or the YAML."
-    cluster = "`misstep status`, `logs` and `report` look into a cluster with --namespace NAMESPACE."
-    raise BadInput("experiment", name, f"Nothing of it is in {workdir.root}. {here} {start} {cluster}")
+    cluster = "`misstep status`, `logs` and `report` read from a cluster with --namespace NAMESPACE."
+    raise BadInput("experiment", name, f"It has not run here: {workdir.root} has no plan. {here} {start} {cluster}")
 
 
 def storage_from(
     uri: str | None, endpoint: str | None, region: str | None, path_style: bool, ca_bundle: str | None
 ) -> Storage:
-    """Build a storage from command-line options."""
+    """Return the storage that command-line options describe."""
     from misstep.store.description import Storage
 
     return Storage(

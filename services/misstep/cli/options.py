@@ -11,20 +11,26 @@ DEFAULT_STORE = "file://.misstep/store"
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="Experiment YAML.", show_default=False)]
 WhichArgument = Annotated[
-    str, typer.Argument(metavar="FILE|NAME", help="Experiment YAML, or the name of one that ran here.")
+    str, typer.Argument(metavar="FILE|NAME", help="Experiment YAML, or the name of an experiment that ran here.")
 ]
 DataOption = Annotated[
     list[str] | None,
-    typer.Option("--data", metavar="NAME=DIR", help="Local folder of the data that the YAML calls NAME. Repeatable."),
+    typer.Option(
+        "--data", metavar="NAME=DIR", help="Local folder of the data that the YAML calls NAME. May be repeated."
+    ),
 ]
 ModelOption = Annotated[
     list[str] | None,
-    typer.Option("--model", metavar="NAME=DIR", help="Local folder of the model that the YAML calls NAME."),
+    typer.Option(
+        "--model", metavar="NAME=DIR", help="Local folder of the model that the YAML calls NAME. May be repeated."
+    ),
 ]
 StorageOption = Annotated[
     str | None,
     typer.Option(
-        "--storage", metavar="URI", help="Store to use instead of the YAML's: file://DIR or s3://BUCKET/PREFIX."
+        "--storage",
+        metavar="URI",
+        help="Store to use instead of the one in the YAML: file://DIR or s3://BUCKET/PREFIX.",
     ),
 ]
 WorkOption = Annotated[
@@ -33,7 +39,9 @@ WorkOption = Annotated[
 ]
 ParallelOption = Annotated[
     int | None,
-    typer.Option("--parallel", min=1, metavar="N", help="Stage processes at once.", show_default="what cores allow"),
+    typer.Option(
+        "--parallel", min=1, metavar="N", help="How many stages run at once.", show_default="as many as cores allow"
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only failures and the result.")]
 NamespaceOption = Annotated[
@@ -42,11 +50,17 @@ NamespaceOption = Annotated[
         "--namespace",
         "-n",
         metavar="NAMESPACE",
-        help="Look at the Experiment NAME in this namespace of kubectl's current cluster.",
+        help="Show the Experiment NAME of this namespace, in kubectl's current cluster.",
     ),
 ]
-StoreUriOption = Annotated[str, typer.Option("--storage", metavar="URI", help="file://DIR or s3://BUCKET/PREFIX.")]
+StoreUriOption = Annotated[
+    str, typer.Option("--storage", metavar="URI", help="Store: file://DIR or s3://BUCKET/PREFIX.")
+]
 EndpointOption = Annotated[str | None, typer.Option(metavar="URL", help="Address of an S3-compatible server.")]
 RegionOption = Annotated[str | None, typer.Option(help="S3 region.")]
-PathStyleOption = Annotated[bool, typer.Option("--path-style", help="No host name per bucket.")]
-CaBundleOption = Annotated[str | None, typer.Option(metavar="FILE", help="Certificates to trust for the endpoint.")]
+PathStyleOption = Annotated[
+    bool, typer.Option("--path-style", help="Put the bucket in the path of URLs, not in the host name.")
+]
+CaBundleOption = Annotated[
+    str | None, typer.Option(metavar="FILE", help="PEM file with the certificate authorities of the endpoint.")
+]

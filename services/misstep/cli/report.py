@@ -41,9 +41,10 @@ def report(
     ca_bundle: CaBundleOption = None,
     browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Print the result of a finished experiment and where its report is.
+    """Print the results of a finished experiment, and where its report is.
 
-    With --namespace your own keys read the store: at AWS, or at the server that --endpoint or AWS_ENDPOINT_URL names.
+    With --namespace, the store is read with your own keys: at AWS, or at the server that --endpoint or AWS_ENDPOINT_URL
+    names.
 
     [dim]misstep report quickstart --open[/dim]
 
@@ -57,13 +58,15 @@ def report(
     if namespace is not None:
         there = InCluster.find(namespace, which)
         plan = there.plan()
-        workdir = workdir_for(there.name, work)  # not by what the plan says: it is a tenant's ConfigMap
+        workdir = workdir_for(there.name, work)  # the plan may not name the folder: it is a tenant's ConfigMap
         again = f"misstep report {shlex.quote(there.name)} --namespace {shlex.quote(namespace)}"
         storage = own_storage(plan.storage, endpoint, ca_bundle, again)
     else:
         for option, value in (("--endpoint", endpoint), ("--ca-bundle", ca_bundle)):
             if value is not None:
-                raise BadInput(option, value, "It goes with --namespace: what ran here has its store in its own plan.")
+                raise BadInput(
+                    option, value, "Use it with --namespace: the plan of an experiment that ran here names its store."
+                )
         workdir, plan = find_run(which, work)
         storage = plan.storage
     if plan.report.kind is not StageKind.REPORT:
@@ -91,7 +94,7 @@ def _show_search(workdir: Workdir, name: str) -> None:
 
 
 def show_report(store: Store, plan: Plan, workdir: Workdir, out: Console, *, as_json: bool = False) -> None:
-    """Bring the report's files to the working folder and print the result table and where they are."""
+    """Copy the report's files to the working folder, and print the results and where the files are."""
     from rich.text import Text
 
     from misstep.cli.report import fetch_report, result_table
@@ -113,9 +116,14 @@ def show_report(store: Store, plan: Plan, workdir: Workdir, out: Console, *, as_
 
 
 def fetch_report(store: Store, report: FrozenStage, folder: Path) -> dict[str, Path]:
-    """Copy the committed report's files into a folder; name -> path, empty where there is no report yet.
+    """Copy the committed report's files into a folder.
 
-    Raises Damaged where a file is not what the manifest says, Foreign where that is not the report's.
+    Returns:
+        Name -> path; empty where there is no report yet.
+
+    Raises:
+        Damaged: a file is not what the manifest says.
+        Foreign: the manifest is not of this report.
     """
     from misstep.artifacts.files import fetch
     from misstep.artifacts.manifest import read_own
@@ -130,7 +138,7 @@ def fetch_report(store: Store, report: FrozenStage, folder: Path) -> dict[str, P
 
 
 def result_table(results: Results) -> Table:
-    """The result of each arm at each size, as the end of a run shows it."""
+    """Return the table with the result of each arm at each size."""
     from rich.table import Table
 
     from misstep.evaluation.results_table import summary_rows

@@ -1,4 +1,4 @@
-"""``misstep run``: carry an Experiment from problems to a report on this machine."""
+"""``misstep run``: run an Experiment on this machine, from problems to the report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from misstep.cli.options import (
     WorkOption,
 )
 from misstep.cli.report import show_report
-from misstep.cli.running import Told, carry_out, check_secrets, leave
+from misstep.cli.running import RunOutput, carry_out, check_secrets, exit_unless_done
 from misstep.errors import BadInput
 from misstep.text import did_you_mean
 
@@ -42,15 +42,19 @@ def run(
     storage: StorageOption = None,
     work: WorkOption = None,
     only: Annotated[
-        str | None, typer.Option("--only", metavar="STAGE", help="Run this stage and what it still lacks, no more.")
+        str | None,
+        typer.Option(
+            "--only", metavar="STAGE", help="Run only this stage, and the stages before it that have no result yet."
+        ),
     ] = None,
     parallel: ParallelOption = None,
     keep_going: Annotated[
-        bool, typer.Option("--keep-going", help="After a failure, run all that does not need the failed stage.")
+        bool, typer.Option("--keep-going", help="After a failure, run all stages that do not need the failed one.")
     ] = False,
-    retries: Annotated[int, typer.Option(min=0, help="Times that a crashed stage is tried again.")] = 1,
+    retries: Annotated[int, typer.Option(min=0, help="How often a crashed stage is started again.")] = 1,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Check every committed byte first, and compute again what is damaged.")
+        bool,
+        typer.Option("--repair", help="First check every byte of finished stages, and compute again what is damaged."),
     ] = False,
     isolate: Annotated[
         bool, typer.Option("--isolate", help="Start each stage as a fresh process, without the fork server.")
@@ -58,9 +62,10 @@ def run(
     quiet: QuietOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
 ) -> None:
-    """Run an experiment on this machine; what is there already is not done again.
+    """Run an experiment on this machine. Stages that are done already are not run again.
 
-    Stages run as processes, as many at once as cores and memory allow. Ctrl-C stops; the same command goes on.
+    Stages run as processes, as many at once as cores and memory allow.
+    Ctrl-C stops the run. Run the same command again to continue it.
 
     [dim]misstep run examples/quickstart.yaml[/dim]
 
@@ -88,10 +93,10 @@ def run(
     if repair:
         _repair(store, plan, out)
     settings = Settings(capacity=capacity(parallel), retries=retries, keep_going=keep_going, isolate=isolate)
-    outcome = carry_out(plan, graph, store, workdir, settings, Told(out, file, quiet=quiet, as_json=as_json))
+    outcome = carry_out(plan, graph, store, workdir, settings, RunOutput(out, file, quiet=quiet, as_json=as_json))
     if outcome.left == 0 and only is None:
         show_report(store, plan, workdir, out, as_json=as_json)
-    leave(outcome, quiet=quiet)
+    exit_unless_done(outcome, quiet=quiet)
 
 
 def _graph(plan: Plan, only: str | None) -> Graph:

@@ -1,4 +1,4 @@
-"""``misstep status``, ``logs`` and ``report``: look at what runs or ran here."""
+"""``misstep status`` and ``misstep logs``: what runs or ran here, or in a cluster."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def status(
     namespace: NamespaceOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Show each stage of an experiment: done, running (how far), failed (why), or waiting.
+    """Show which stages are done, running (and how far), failed (and why) or waiting.
 
     [dim]misstep status quickstart[/dim]
 
@@ -76,11 +76,11 @@ def logs(
     which: WhichArgument,
     stage: Annotated[str, typer.Argument(metavar="STAGE", help="Name of the stage, as status shows it.")],
     shard: Annotated[int | None, typer.Option(min=0, help="Only this shard.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on while the run is on.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines while the run goes on.")] = False,
     work: WorkOption = None,
     namespace: NamespaceOption = None,
 ) -> None:
-    """Print what a stage's processes logged.
+    """Print the logs of a stage's processes.
 
     [dim]misstep logs quickstart sft-d250-s0 --follow[/dim]
     """
@@ -95,7 +95,7 @@ def logs(
         raise BadInput("STAGE", stage, did_you_mean(stage, names, "`misstep status` lists the stages."))
     paths = [path for path in workdir.logs(stage) if shard is None or path == workdir.log(stage, shard)]
     if not paths:
-        raise BadInput("STAGE", stage, f"It has not run here yet: there is no log of it in {workdir.root / 'logs'}.")
+        raise BadInput("STAGE", stage, f"It has not run here yet: it has no log in {workdir.root / 'logs'}.")
     for path in paths:
         if len(paths) > 1:
             print(f"==> {path.name} <==")
@@ -105,7 +105,7 @@ def logs(
 
 
 def _following(file: IO[str], read_run: Callable[[], dict[str, Any] | None]) -> Iterator[str]:
-    """Yield what is in a file and what is added to it, until the run that writes it has ended."""
+    """Yield the text of a file and what is appended to it, until the run that writes it has ended."""
     from misstep.runner.status import is_running
 
     while True:

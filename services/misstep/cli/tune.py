@@ -1,4 +1,4 @@
-"""``misstep tune``: search the settings of an Experiment on validation problems, and freeze the best ones."""
+"""``misstep tune``: search the settings of an Experiment on validation problems, and write the best ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from misstep.cli.experiments import load, named_folders, workdir_for
 from misstep.cli.models import check_models
 from misstep.cli.options import DataOption, FileArgument, ModelOption, ParallelOption, QuietOption, StorageOption
-from misstep.cli.running import Told, carry_out, check_secrets, leave
+from misstep.cli.running import RunOutput, carry_out, check_secrets, exit_unless_done
 from misstep.errors import BadInput, MisstepError
 
 if TYPE_CHECKING:
@@ -53,28 +53,28 @@ def tune(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="Where to write the experiment with the settings chosen; FILE itself may be given.",
+            help="Where to write the experiment with the chosen settings. It may be FILE itself.",
             show_default="NAME.tuned.yaml in the folder for logs",
         ),
     ] = None,
     plan_only: Annotated[
-        bool, typer.Option("--plan-only", help="List the settings and what they will cost, and run nothing.")
+        bool, typer.Option("--plan-only", help="List the settings and what they will cost; run nothing.")
     ] = False,
     parallel: ParallelOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Search settings on validation problems, one grid for all arms of a method.
 
-    The experiment says what to try; without that, this command shows a block to paste:
+    The experiment says what to try. Where it does not, this command prints a block to paste:
 
     [dim]  search:[/dim]
     [dim]    seeds: \\[100, 101, 102][/dim]   [dim]# not those of the report[/dim]
     [dim]    dpo: {learningRate: \\["1e-4", "3e-4"], beta: \\["0.1", "0.3"]}[/dim]
 
-    SFT is searched first, then the methods that start from its model; the best mean accuracy over seeds wins. No stage
-    of a search is given the test problems. What is there already is not done again.
+    SFT is searched first, then the methods that start from its model. The best mean accuracy over seeds wins. No stage
+    of a search reads the test problems. Stages that are done already are not run again.
 
-    The experiment with the best settings is written to a file of its own:
+    The experiment with the best settings is written to another file:
 
     [dim]misstep tune my-gsm8k.yaml --out my-gsm8k.tuned.yaml && misstep run my-gsm8k.tuned.yaml[/dim]
     """
@@ -115,7 +115,7 @@ def tune(
                 shown.print(f"note: {note}", soft_wrap=True)
     workdir.create()
     if found.result is None:
-        rounds = _Rounds(store, workdir, Settings(capacity=capacity(parallel)), Told(shown, file, quiet=quiet))
+        rounds = _Rounds(store, workdir, Settings(capacity=capacity(parallel)), RunOutput(shown, file, quiet=quiet))
         found = walk(experiment, externals, judged, rounds.judge)
     elif not quiet:
         shown.print(f"all {len(found.plan.stages)} stages are there already: nothing to do")
@@ -131,25 +131,25 @@ def tune(
 
 
 class _Rounds:
-    """Runs each round of a search, unless the store has what it is judged by."""
+    """Runs each round of a search, unless the store has all its scores."""
 
-    def __init__(self, store: Store, workdir: Workdir, settings: Settings, told: Told) -> None:
-        self._store, self._workdir, self._settings, self._told = store, workdir, settings, told
+    def __init__(self, store: Store, workdir: Workdir, settings: Settings, output: RunOutput) -> None:
+        self._store, self._workdir, self._settings, self._output = store, workdir, settings, output
         self._round = 0
 
     def judge(self, plan: Plan, keys: frozenset[str]) -> Mapping[str, float]:
-        """Return the accuracy behind each key. Raises typer.Exit where the run fails or is stopped."""
+        """Return the accuracy of each key. Raises typer.Exit where the run fails or is stopped."""
         from misstep.runner.schedule import graph_of
 
         self._round += 1
         there = _accuracies(self._store, keys)
         if there is not None:
             return there
-        if not self._told.quiet:
-            self._told.out.print(f"round {self._round} of the search: {len(keys)} models to judge")
+        if not self._output.quiet:
+            self._output.out.print(f"round {self._round} of the search: {len(keys)} models to judge")
         self._workdir.write_plan(plan)
-        outcome = carry_out(plan, graph_of(plan), self._store, self._workdir, self._settings, self._told)
-        leave(outcome, quiet=self._told.quiet)
+        outcome = carry_out(plan, graph_of(plan), self._store, self._workdir, self._settings, self._output)
+        exit_unless_done(outcome, quiet=self._output.quiet)
         found = _accuracies(self._store, keys)
         if found is None:
             raise MisstepError("the run has ended, and the store does not have all its scores: run the command again")
@@ -157,7 +157,7 @@ class _Rounds:
 
 
 def _accuracies(store: Store, keys: frozenset[str]) -> dict[str, float] | None:
-    """Read pass@1 from the scores of those keys; None where one of them is not there yet."""
+    """Return pass@1 of the scores with these keys; None where one of them is not there yet."""
     from misstep.artifacts.watch import StoreWatch
 
     manifests = StoreWatch(store).manifests(sorted(keys))
@@ -186,7 +186,7 @@ def _cost(plan: Plan, experiment: Experiment, externals: Mapping[str, External])
 
 
 def _check_target(out: Path) -> None:
-    """Refuse a file that cannot be written, before anything is spent."""
+    """Raise BadInput where a file cannot be written, before anything runs."""
     if out.is_dir() or not out.resolve().parent.is_dir() or not os.access(out.resolve().parent, os.W_OK):
         raise BadInput("--out", str(out), "Name a file in a folder that is there and can be written.")
 
@@ -216,7 +216,7 @@ def _show_plan(found: Walked, cost: PlanCost, experiment: Experiment, store: Sto
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all: it may be the one that was searched."""
+    """Write a file atomically: it may be the searched one."""
     path = path.resolve()
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.write_text(text, encoding="utf-8")
