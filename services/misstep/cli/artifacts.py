@@ -213,7 +213,8 @@ def gc(
 ) -> None:
     """Remove what none of the given experiments needs, uploaded copies too.
 
-    Without --apply, nothing is removed: it prints what would be. Name every experiment whose results you want to keep. All must use the same store.
+    Without --apply it removes nothing, and prints what it would remove. Name every experiment whose results you want
+    to keep. All must use the same store.
 
     [dim]misstep artifacts gc quickstart my-experiment.yaml --apply[/dim]
     """
