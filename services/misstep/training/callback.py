@@ -1,4 +1,4 @@
-"""What happens between steps: progress, scorings on validation problems, checkpoints."""
+"""The trainer's callback, called between steps: progress, scores on validation problems, checkpoints."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Keep:
             self.reference = (saved["chosen"], saved["rejected"])
 
 
-class Watch(TrainerCallback):  # type: ignore[misc]
+class TrainingCallback(TrainerCallback):  # type: ignore[misc]
     """Reports progress, scores the epochs that selection asks for, and has checkpoints written.
 
     A checkpoint is only taken right after a row of the log was written: the trainer's running mean of the loss is

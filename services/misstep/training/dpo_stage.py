@@ -11,7 +11,7 @@ from misstep.plan.params import DpoParams
 from misstep.stages.context import StageContext, Work
 
 if TYPE_CHECKING:
-    from misstep.training.export import Start
+    from misstep.training.export import InitialModel
     from misstep.training.selection import Question
 
 
@@ -37,13 +37,13 @@ class _Dpo:
         from misstep.training.arguments import dpo_arguments
         from misstep.training.data import pair_ids
         from misstep.training.dropped import Limit, check_dropped
-        from misstep.training.export import Start
+        from misstep.training.export import InitialModel
         from misstep.training.rows import pair_rows
         from misstep.training.run import Run, train
         from misstep.training.trainers import DpoOnRows
 
         params = self._params
-        start = Start.load(self._ctx.model_folder("policy"))
+        start = InitialModel.load(self._ctx.model_folder("policy"))
         check_tokenizer(start.tokenizer, "pairs", self._ctx.manifest_summary("pairs"))
         limit = Limit(params.optimiser.max_length, context_length_of(start.config, start.tokenizer))
         rows = pair_rows(pair_ids(self._ctx), limit.tokens)
@@ -59,7 +59,7 @@ class _Dpo:
         )
         return train(self._ctx, start, run)
 
-    def _questions(self, start: Start) -> Sequence[Question]:
+    def _questions(self, start: InitialModel) -> Sequence[Question]:
         if self._params.selection is None:
             return ()
         from misstep.generation.ends import end_ids

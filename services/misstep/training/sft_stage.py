@@ -35,7 +35,7 @@ class _Sft:
         from misstep.training.arguments import sft_arguments
         from misstep.training.data import as_questions, own_examples, questions, teacher_examples
         from misstep.training.dropped import Limit, check_dropped, refuse_no_rows
-        from misstep.training.export import Start
+        from misstep.training.export import InitialModel
         from misstep.training.rows import sft_rows
         from misstep.training.run import Run, train
         from misstep.training.trainers import SftOnRows
@@ -43,7 +43,7 @@ class _Sft:
         params = self._params
         positives = params.positives if isinstance(params, RftParams) else None
         problems = self._ctx.read("problems", "problems")
-        start = Start.load(self._ctx.model_folder("model"))
+        start = InitialModel.load(self._ctx.model_folder("model"))
         if positives:
             check_tokenizer(start.tokenizer, "samples", self._ctx.manifest_summary("samples"))
         ends = end_ids(start.tokenizer, start.generation_config)
