@@ -34,6 +34,7 @@ from misstep.generation.seeds import sample_seed
 from misstep.generation.transformers_engine import TransformersEngine
 from misstep.plan.params import CreditParams, DecodingParams
 from misstep.problems.strides import generate, oracle
+from misstep.terms.verdict import Verdict
 from misstep.verification.extract import AnswerFormat
 from misstep.verification.verifier import Verifier
 
@@ -84,9 +85,9 @@ def answer(
         tally = ProblemTally()
         for number, completion in enumerate(completions):
             finished = completion.finish_reason == "stop"
-            verdict = verifier.judge_one(completion.text, problem.gold).verdict.value if finished else "unparsable"
+            verdict = verifier.judge_one(completion.text, problem.gold).verdict if finished else Verdict.UNPARSABLE
             digest = hashlib.sha256(repr(completion.token_ids).encode()).digest()
-            if verdict == "correct":
+            if verdict is Verdict.CORRECT:
                 correct.setdefault(name, []).append(completion.token_ids)
             tally.add(number, verdict, completion.finish_reason, digest, room=True)
         chosen = tally.negatives(options.negatives)

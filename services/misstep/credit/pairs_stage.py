@@ -22,6 +22,7 @@ from misstep.plan.params import PairsParams
 from misstep.problems.oracles import ORACLES
 from misstep.stages.context import StageContext, Work
 from misstep.terms.layouts import FROM_CREDIT
+from misstep.terms.verdict import Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,7 +53,7 @@ class _Pairs:
             columns += ["text"] if self._oracle else []
             self._negatives = RowsByProblem(ctx, "credit", "negatives", columns)
             columns = ["prefix_id", "token_ids", "text"]
-            solved = {"verdict": "correct", "finish_reason": "stop"}
+            solved = {"verdict": Verdict.CORRECT.value, "finish_reason": "stop"}
             self._rollouts = RowsByProblem(ctx, "credit", "rollouts", columns, only=solved)
         self._granted = self._grant()
 
@@ -109,8 +110,8 @@ class _Pairs:
             answers = ProblemAnswers(
                 problem_id=problem,
                 prompt_ids=tuple(samples[0]["prompt_ids"]),
-                correct=_answers(problem, samples, self._verdicts, "correct"),
-                wrong=_answers(problem, samples, self._verdicts, "wrong"),
+                correct=_answers(problem, samples, self._verdicts, Verdict.CORRECT),
+                wrong=_answers(problem, samples, self._verdicts, Verdict.WRONG),
                 blamed=[self._blamed(row) for row in negatives.get(problem, ())],
                 solved=_by_prefix(rollouts.get(problem, ())),
             )
@@ -135,11 +136,11 @@ class _Pairs:
         return None if offset is None else step_at(row["step_texts"], offset)
 
 
-def _answers(problem: str, samples: Sequence[Row], verdicts: Verdicts, verdict: str) -> list[Answer]:
+def _answers(problem: str, samples: Sequence[Row], verdicts: Verdicts, verdict: Verdict) -> list[Answer]:
     """Return the distinct samples of one verdict that ended by themselves, in their order."""
     distinct: dict[tuple[int, ...], Answer] = {}
     for row in sorted(samples, key=lambda row: int(row["sample"])):
-        if verdicts.of(problem, row["sample"]) == verdict and row["finish_reason"] == "stop":
+        if verdicts.of(problem, row["sample"]) is verdict and row["finish_reason"] == "stop":
             ids = tuple(row["token_ids"])
             distinct.setdefault(ids, Answer(ids, row["text"], "sample", row["sample"]))
     return list(distinct.values())

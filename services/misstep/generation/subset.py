@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from misstep.errors import BadInput
 from misstep.generation.seeds import permutation
 from misstep.plan.params import SubsetParams
+from misstep.terms.verdict import Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +28,7 @@ def train_subset(problems: pa.Table, subset: SubsetParams) -> pa.Table:
     import pyarrow.compute as pc
 
     usable = problems.filter(
-        pc.and_(pc.equal(problems["split"], "train"), pc.equal(problems["solution_verdict"], "correct"))
+        pc.and_(pc.equal(problems["split"], "train"), pc.equal(problems["solution_verdict"], Verdict.CORRECT.value))
     )
     if usable.num_rows < subset.size:
         raise BadInput(
@@ -46,7 +47,7 @@ def without_correct_solution(problems: pa.Table) -> str:
     """Say how many training problems no model is fine-tuned on, and why, as a sentence for errors."""
     counts: Counter[str] = Counter()
     for split, verdict in zip(*(problems[name].to_pylist() for name in ("split", "solution_verdict")), strict=True):
-        if split == "train" and verdict != "correct":
+        if split == "train" and verdict != Verdict.CORRECT:
             counts["no solution" if verdict is None else verdict] += 1
     if not counts:
         return "All training problems have a correct solution."
