@@ -11,12 +11,12 @@ import numpy as np
 
 from misstep.artifacts.output import Output
 from misstep.artifacts.records import PAIRS
+from misstep.credit.block import CreditedResponse
 from misstep.credit.controls import AGREEMENT, CUTS, agreement, cut_counts
-from misstep.credit.layouts import Answer, Blamed, Pair, ProblemAnswers
-from misstep.credit.pairing import ProblemPairs, pair_up
+from misstep.credit.layouts import Answer, Pair, ProblemAnswers, ProblemPairs, pair_up
 from misstep.credit.rows import Row, RowsByProblem, Verdicts, questions
 from misstep.credit.selection import spread
-from misstep.credit.steps import step_at
+from misstep.credit.steps import Steps, step_at
 from misstep.generation.fingerprint import passed_on
 from misstep.plan.params import PairsParams
 from misstep.problems.oracles import ORACLES
@@ -69,9 +69,9 @@ class _Pairs:
         for problem, found in self._found(block):
             kept = len(found.pairs) if self._granted is None else self._granted.get(problem.problem_id, 0)
             if placebo:
-                control += cut_counts(found.pairs[:kept], problem.blamed)
+                control += cut_counts(found.pairs[:kept], problem.credited)
             elif self._oracle:
-                control += agreement(problem.blamed)
+                control += agreement(problem.credited)
             candidates += found.candidates
             dropped += found.dropped
             dropped["over-max-pairs"] += len(found.pairs) - kept
@@ -112,17 +112,17 @@ class _Pairs:
                 prompt_ids=tuple(samples[0]["prompt_ids"]),
                 correct=_answers(problem, samples, self._verdicts, Verdict.CORRECT),
                 wrong=_answers(problem, samples, self._verdicts, Verdict.WRONG),
-                blamed=[self._blamed(row) for row in negatives.get(problem, ())],
+                credited=[self._credited(row) for row in negatives.get(problem, ())],
                 solved=_by_prefix(rollouts.get(problem, ())),
             )
             yield answers, pair_up(self._params.layout, answers, self._params.per_problem, self._params.seed)
 
-    def _blamed(self, row: Row) -> Blamed:
-        return Blamed(
+    def _credited(self, row: Row) -> CreditedResponse:
+        return CreditedResponse(
+            problem_id=row["problem_id"],
             sample=row["sample"],
             token_ids=tuple(row["token_ids"]),
-            step_ends=tuple(row["step_ends"]),
-            step_texts=tuple(row["step_texts"]),
+            steps=Steps(tuple(row["step_ends"]), tuple(row["step_texts"])),
             prefix_ids=tuple(row["prefix_ids"]),
             pit=row["pit"],
             reason=row["reason"],
