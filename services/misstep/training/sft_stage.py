@@ -31,7 +31,7 @@ class _Sft:
         from misstep.generation.fingerprint import check_tokenizer
         from misstep.generation.loading import context_length_of
         from misstep.generation.prompts import PromptBuilder, check_taught_end
-        from misstep.generation.subset import train_subset, without_correct_solution
+        from misstep.generation.seeds import train_subset, without_correct_solution
         from misstep.training.arguments import sft_arguments
         from misstep.training.data import as_questions, own_examples, questions, teacher_examples
         from misstep.training.dropped import Limit, check_dropped, refuse_no_rows
