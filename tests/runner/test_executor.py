@@ -24,6 +24,7 @@ from misstep.runner.run import Outcome, Result, Settings
 from misstep.runner.schedule import Capacity, graph_of
 from misstep.runner.workdir import Workdir
 from misstep.store.open import open_store
+from tests.eventually import eventually
 from tests.runner.entries import Do, plan_of, stage
 from tests.runner.processes import told_of
 
@@ -197,13 +198,6 @@ def start_run(plan: Plan, folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
 def long_run(folder: Path, do: Do = Do.WELL) -> Plan:
     store = folder / "store"
     first = stage("first", store, milliseconds=200)
@@ -215,7 +209,7 @@ def test_a_signal_stops_the_run_cleanly(tmp_path: Path, number: int) -> None:
     plan = long_run(tmp_path)
     run = start_run(plan, tmp_path)
     log = tmp_path / "work" / "logs" / "long.0.log"
-    wait_for(lambda: log.exists() and "block 0" in log.read_text())
+    eventually(lambda: log.exists() and "block 0" in log.read_text())
     began = time.monotonic()
     run.send_signal(number)
     out, _ = run.communicate(timeout=20)
@@ -223,25 +217,25 @@ def test_a_signal_stops_the_run_cleanly(tmp_path: Path, number: int) -> None:
     assert out.split() == ["interrupted", str(number)]
     assert "a restart does it again" in log.read_text()
     assert committed(plan, "first")
-    wait_for(lambda: not told_of(tmp_path), 2)
+    eventually(lambda: not told_of(tmp_path), 2)
 
 
 def test_a_stage_that_ignores_the_stop_is_killed_after_the_grace_time(tmp_path: Path) -> None:
     run = start_run(long_run(tmp_path, Do.IGNORE_SIGTERM), tmp_path)
     log = tmp_path / "work" / "logs" / "long.0.log"
-    wait_for(lambda: log.exists() and "block 0" in log.read_text())
+    eventually(lambda: log.exists() and "block 0" in log.read_text())
     began = time.monotonic()
     run.send_signal(signal.SIGINT)
     out, _ = run.communicate(timeout=20)
     assert 6 < time.monotonic() - began < 15
     assert out.startswith("interrupted")
-    wait_for(lambda: not told_of(tmp_path), 2)
+    eventually(lambda: not told_of(tmp_path), 2)
 
 
 def test_a_second_signal_kills_at_once(tmp_path: Path) -> None:
     run = start_run(long_run(tmp_path, Do.IGNORE_SIGTERM), tmp_path)
     log = tmp_path / "work" / "logs" / "long.0.log"
-    wait_for(lambda: log.exists() and "block 0" in log.read_text())
+    eventually(lambda: log.exists() and "block 0" in log.read_text())
     began = time.monotonic()
     run.send_signal(signal.SIGINT)
     time.sleep(0.2)
@@ -255,11 +249,11 @@ def test_a_killed_runner_leaves_no_process_behind_and_a_rerun_goes_on(tmp_path: 
     plan = long_run(tmp_path, do)
     run = start_run(plan, tmp_path)
     log = tmp_path / "work" / "logs" / "long.0.log"
-    wait_for(lambda: log.exists() and "block 0" in log.read_text())
+    eventually(lambda: log.exists() and "block 0" in log.read_text())
     assert len(told_of(tmp_path)) >= 2
     run.kill()
     run.communicate()
-    wait_for(lambda: not told_of(tmp_path), 3)
+    eventually(lambda: not told_of(tmp_path), 3)
     assert committed(plan, "first")
     heard = Heard()
     short = plan_of(plan.stage("first"), stage("long", tmp_path / "store", [plan.stage("first")]))

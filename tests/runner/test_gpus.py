@@ -3,7 +3,6 @@ driver's list is what nvidia-smi prints, and what a process is given is read fro
 
 from __future__ import annotations
 
-import time
 from itertools import combinations
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from misstep.runner.run import Outcome, Result, Settings
 from misstep.runner.schedule import Capacity, graph_of
 from misstep.runner.workdir import Workdir
 from misstep.store.open import open_store
+from tests.eventually import eventually
 from tests.runner.entries import plan_of, stage
 from tests.runner.small import YAML, misstep
 
@@ -93,14 +93,11 @@ def environment_of(pid: int) -> dict[str, str]:
 
 def devices_of(pid: int) -> str | None:
     """What the process sees, once it has become a program of its own."""
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        try:
-            if b"misstep\0stage" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                return environment_of(pid).get("CUDA_VISIBLE_DEVICES")
-        except (FileNotFoundError, ProcessLookupError):
-            return None
-    return None
+    try:
+        eventually(lambda: b"misstep\0stage" in Path(f"/proc/{pid}/cmdline").read_bytes(), every=0.01)
+        return environment_of(pid).get("CUDA_VISIBLE_DEVICES")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def say_devices(argv: list[str]) -> int:
@@ -117,10 +114,12 @@ def test_a_process_without_gpus_is_forked_and_sees_none(tmp_path, monkeypatch) -
     try:
         more = {"log": tmp_path / "1.log", "error_file": tmp_path / "1.error", "threads": 1, "modules": ()}
         launcher.start(1, [], title="t", **more)
-        end = time.monotonic() + 30
-        while not any(isinstance(report, Ended) for report in reports):
-            assert time.monotonic() < end
-            reports += launcher.reports(1.0)
+
+        def ended() -> bool:
+            reports.extend(launcher.reports(0.1))
+            return any(isinstance(report, Ended) for report in reports)
+
+        eventually(ended, 30)
     finally:
         launcher.close()
     assert (tmp_path / "1.log").read_text() == "|\n"

@@ -36,7 +36,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
         return int(1e6 * sum(weight.abs().sum().item() for weight in model.parameters())) % 17, 0
 
     monkeypatch.setattr(callback, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(callback, "_CHECKPOINT_SHARE", 0)
+    monkeypatch.setattr(callback, "CHECKPOINT_SHARE", 0)
     monkeypatch.setattr("misstep.training.selection.Scorer._count_correct", count)
 
 

@@ -53,7 +53,7 @@ def same(one: Output, other: Output) -> None:
 @pytest.fixture
 def checkpoint_always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callback, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(callback, "_CHECKPOINT_SHARE", 0)
+    monkeypatch.setattr(callback, "CHECKPOINT_SHARE", 0)
 
 
 COUNT = "misstep.training.selection.Scorer._count_correct"

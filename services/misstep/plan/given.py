@@ -30,7 +30,7 @@ def given_resources(spec: ExperimentSpec, kind: StageKind) -> GivenResources:
         block_rows=given.block_rows or 64,
         resources=Resources(
             cpus=given.cpus or 1,
-            memory_mib=given.memory or (MODEL_MIB if local_teacher else of.memory_mib),
+            memory_mib=(MODEL_MIB if local_teacher else of.memory_mib) if given.memory is None else given.memory,
             batch_rows=given.batch_rows or 256,
             gpus=gpus,
             gpu_memory_mib=(given.gpu_memory or None) if gpus else None,

@@ -56,8 +56,8 @@ class Server:
         """Modules still to be imported, in order."""
         self._isolate = isolate
         self._waiting: list[dict[str, Any]] = []
-        self._children: dict[int, int] = {}
-        """pid -> request id."""
+        self.children: dict[int, int] = {}
+        """Running children: pid -> request id."""
         self._wake, self._waker = socket.socketpair()
         self._frozen = False
 
@@ -67,7 +67,7 @@ class Server:
         signal.signal(signal.SIGTERM, self._end_all)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, _CHILD_ENDED)
-        signal.signal(signal.SIGCHLD, self._reap)
+        signal.signal(signal.SIGCHLD, self.reap)
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         with selectors.DefaultSelector() as selector:
             selector.register(self._link, selectors.EVENT_READ)
@@ -97,15 +97,16 @@ class Server:
         except (BrokenPipeError, ConnectionResetError):
             self._end_all()
 
-    def _reap(self, *_: object) -> None:
-        for pid in list(self._children):  # never waits for any child: imported modules start processes of their own
+    def reap(self, *_: object) -> None:
+        """Report the children that have ended; the handler of SIGCHLD, which may interrupt itself."""
+        for pid in list(self.children):  # never waits for any child: imported modules start processes of their own
             try:
                 ended, status, usage = os.wait4(pid, os.WNOHANG)
             except ChildProcessError:  # this handler, called inside itself, has waited for it
                 continue
             if ended:
                 self._report(
-                    id=self._children.pop(pid),
+                    id=self.children.pop(pid),
                     code=os.waitstatus_to_exitcode(status),
                     at=time.monotonic(),
                     cpu_seconds=round(usage.ru_utime + usage.ru_stime, 3),
@@ -150,7 +151,7 @@ class Server:
             self._child(request, server)
         with contextlib.suppress(PermissionError, ProcessLookupError):  # the child has done it already
             os.setpgid(pid, pid)
-        self._children[pid] = request["id"]
+        self.children[pid] = request["id"]
         self._report(id=request["id"], pid=pid, at=time.monotonic())
 
     def _child(self, request: dict[str, Any], server: int) -> NoReturn:
@@ -181,7 +182,7 @@ class Server:
             _leave(code)
 
     def _end_all(self, *_: object) -> NoReturn:
-        for pid in list(self._children):
+        for pid in list(self.children):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
         os._exit(0)
