@@ -203,7 +203,7 @@ def test_the_command_line_refuses_or_says_that_gpus_stay_unused(tmp_path, monkey
     driver(tmp_path, monkeypatch, TWO)
     refused = misstep(tmp_path, "run", "small.yaml")
     assert refused.returncode == 64
-    assert refused.stderr.startswith("error: spec.resources.sft.gpus: 4. Stage sft-d60-s0 asks for so many")
+    assert refused.stderr.startswith("error: spec.resources.sft.gpus: 4. Stage sft-d60-s0 needs so many")
     assert "this machine has 2: set it to 2 or fewer" in refused.stderr
     assert not list(tmp_path.rglob("*.log"))
     (tmp_path / "small.yaml").write_text(YAML)

@@ -17,7 +17,7 @@ class StageResults(Protocol):
 
 
 class Commits:
-    """Reads of the store that wait for it where it does not answer: no stage fails because of that.
+    """Reads of the store in which a store that does not answer is no failure of a stage.
 
     Methods raise BadInput where the store cannot be used at all.
 
