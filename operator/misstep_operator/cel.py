@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-METHODS = ("sft", "rft", "dpo")
-
 
 class Rule(NamedTuple):
     """A CEL expression that must hold for each object of a type, and what to say where it does not."""

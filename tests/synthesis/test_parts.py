@@ -24,7 +24,7 @@ from misstep.synthesis.curate import sort_out
 from misstep.synthesis.journal import Journal
 from misstep.synthesis.monitor import MOST_UNUSABLE, OUTAGE_FAILURES, OUTAGE_SECONDS, WINDOW, TeacherMonitor
 from misstep.synthesis.pacing import Pacer
-from misstep.synthesis.parse import question_in, verdict_in, without_thoughts
+from misstep.synthesis.parse import question_in, verdict_in
 from misstep.synthesis.responses import TryAgain, clean, read_reply, retry_after
 from misstep.synthesis.similar import SimilarTexts
 from misstep.synthesis.solutions import read_solution, vote
@@ -44,6 +44,7 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=200)
         ("<problem>\n**Problem:** How many are five?\n", "How many are five?"),
         ("**New Problem:** How many are five?", "How many are five?"),
         ("<think><problem>not this one here</problem></think>Problem: How many are five?", "How many are five?"),
+        ("<thinking><problem>not this one here</problem></thinking>Problem: How many are five?", "How many are five?"),
         ("<think>on and on", None),
         ("How many are five?", None),
         ("<problem>...</problem>", None),
@@ -74,7 +75,7 @@ def test_verdicts(text: str, verdict: str | None) -> None:
 @given(TEXT, st.sampled_from(["<problem>", "</problem>", "<think>", "</think>", "#### 3", "<verdict>sound"]), TEXT)
 def test_no_text_breaks_the_readers(before: str, mark: str, after: str) -> None:
     text = before + mark + after
-    question_in(text), verdict_in(text), without_thoughts(text)
+    question_in(text), verdict_in(text)
     for style in ("hash", "boxed"):
         solution = read_solution(text, style)  # type: ignore[arg-type]
         assert solution is None or solution.answer

@@ -48,7 +48,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from misstep.credit.block import CreditedResponse
-from misstep.terms.layouts import Layout
+from misstep.terms.layouts import PLACEBO, Layout
 
 Ids = tuple[int, ...]
 
@@ -127,7 +127,7 @@ def _placebo_cut(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
             range(1, len(response.steps.ends) + 1),
             key=lambda step: _place(seed, problem.problem_id, response.sample, f"cut {step}"),
         )
-        possible = [pairs for step in steps if (pairs := _cut(problem, "placebo-cut", response, step, seed))]
+        possible = [pairs for step in steps if (pairs := _cut(problem, PLACEBO, response, step, seed))]
         return [replace(pair, cuts=len(possible)) for pairs in possible for pair in pairs]
 
     return _at_pits(problem, cuts)
@@ -283,7 +283,7 @@ def _place(seed: int, problem_id: str, sample: int, what: object) -> bytes:
 _LAYOUTS: dict[Layout, Callable[[ProblemAnswers, int], Iterator[Options]]] = {
     "shared-prefix": _shared_prefix,
     "whole-response": _whole_response,
-    "placebo-cut": _placebo_cut,
+    PLACEBO: _placebo_cut,
     "oracle-pit": _oracle_pit,
     "random": _random,
     "edit-distance": _edit_distance,
@@ -308,7 +308,7 @@ def pair_up(layout: Layout, problem: ProblemAnswers, per_problem: int, seed: int
     ``shared-prefix`` gives none for the same reason.
     """
     offers: Iterable[Options] = options(layout, problem, seed)
-    if layout == "placebo-cut":
+    if layout == PLACEBO:
         paired = _outcomes(options("shared-prefix", problem, seed), per_problem)
         offers = [why if isinstance(why, str) else offered for why, offered in zip(paired, offers, strict=True)]
     found = ProblemPairs()

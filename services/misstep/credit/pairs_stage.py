@@ -21,7 +21,7 @@ from misstep.generation.fingerprint import passed_on
 from misstep.plan.params import PairsParams
 from misstep.problems.oracles import ORACLES
 from misstep.stages.context import StageContext, Work
-from misstep.terms.layouts import FROM_CREDIT
+from misstep.terms.layouts import FROM_CREDIT, PLACEBO
 from misstep.terms.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class _Pairs:
         dropped: Counter[str] = Counter()
         candidates = 0
         pairs: list[Pair] = []
-        placebo = self._params.layout == "placebo-cut"
+        placebo = self._params.layout == PLACEBO
         control: Counter[str] = Counter()
         for problem, found in self._found(block):
             kept = len(found.pairs) if self._granted is None else self._granted.get(problem.problem_id, 0)

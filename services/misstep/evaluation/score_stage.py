@@ -14,22 +14,19 @@ from misstep.artifacts.records import OUTCOMES
 from misstep.errors import MisstepError
 from misstep.evaluation.scores import VERDICTS, Tally, mean_estimate, pass_curve
 from misstep.plan.params import ScoreParams
-from misstep.stages.context import StageContext, Work
+from misstep.stages.context import OneBlock, StageContext, Work
 from misstep.terms.verdict import Verdict
 
 _ROWS = 4096
 
 
-class _Score:
+class _Score(OneBlock):
     """One block: the votes of a problem must meet, and a table of counts is small."""
 
     def __init__(self, ctx: StageContext) -> None:
         assert isinstance(ctx.params, ScoreParams)
         self._ctx = ctx
         self._pass_at = ctx.params.pass_at
-
-    def blocks(self) -> int:
-        return 1
 
     def run(self, block: int) -> Output:
         """Score all samples. Raises MisstepError where samples and verdicts do not belong together."""
@@ -44,9 +41,6 @@ class _Score:
         if prompt is not None:
             summary["prompt"] = prompt
         return Output(tables={"outcomes": _outcomes(order)}, summary=summary)
-
-    def close(self) -> None:
-        """Nothing is held open."""
 
     def _tally(self) -> dict[str, Tally]:
         tallies: dict[str, Tally] = {}

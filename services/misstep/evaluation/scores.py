@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
@@ -137,9 +137,3 @@ def pass_curve(samples: Sequence[int], correct: Sequence[int], ks: Iterable[int]
         for k in sorted(set(ks))
         if 1 <= k <= fewest
     }
-
-
-def verdict_shares(counts: Mapping[str, int]) -> dict[str, float]:
-    """Return each verdict's share of all samples; all zero where there are none."""
-    total = sum(counts[verdict] for verdict in VERDICTS)
-    return {verdict: counts[verdict] / total if total else 0.0 for verdict in VERDICTS}

@@ -43,14 +43,14 @@ class InitialModel:
     def load(cls, folder: Path) -> InitialModel:
         """Load a model folder, in float32: the type in which weights are trained.
 
-        First what will be written beside the weights is written to a temporary folder and read again.
+        What will be written beside the weights is written to a temporary folder and read again, before any training.
 
         Raises:
             BadInput: the folder does not load, or its settings cannot be written as they are.
         """
+        model, tokenizer = load_model(folder, "float32")
         for sentence in rehearse_writing(folder, "model").unusual:
             _log.warning("%s", sentence)
-        model, tokenizer = load_model(folder, "float32")
         for how_it_was_loaded in ("is_local", "local_files_only"):
             tokenizer.init_kwargs.pop(how_it_was_loaded, None)
         generation_config, _ = savable(model.generation_config, folder, "model")

@@ -168,11 +168,11 @@ class Scorer:
     def _count_correct(self, model: PreTrainedModel, engine: Any) -> tuple[int, int]:
         from misstep.generation.engine import Request
         from misstep.generation.seeds import sample_seed
-        from misstep.generation.transformers_engine import TransformersEngine
+        from misstep.generation.transformers_engine import TransformersEngine, evaluating
 
         ranks = world()
         asked = [("validation", q) for q in self._questions] + [("train", q) for q in self._own]
-        with _same_random_state(), _same_mode(model), _without_wrappers(model), whole_weights(model, engine):
+        with _same_random_state(), evaluating(model), _without_wrappers(model), whole_weights(model, engine):
             engine = TransformersEngine(model, self._tokenizer, self._params.decoding, batch_rows=self._batch_rows)
             for index in range(ranks.rank, len(asked), ranks.processes):
                 split, question = asked[index]
@@ -193,16 +193,6 @@ class Scorer:
 
     def close(self) -> None:
         self._verifier.close()
-
-
-@contextmanager
-def _same_mode(model: PreTrainedModel) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
 
 
 @contextmanager
