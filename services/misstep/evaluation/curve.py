@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from misstep.evaluation.figures import Relation
+from misstep.evaluation.estimates import Relation
 
 REACH = 2.0
 """How far beyond the measured sizes the fitted line may be read: to twice the largest, from half the smallest."""

@@ -191,7 +191,8 @@ class ExperimentSpec(SpecModel):
     @model_validator(mode="after")
     def _batches_can_be_shared(self) -> ExperimentSpec:
         for method in METHODS:
-            processes, zero_stage = self.resources.training_processes(method)
+            training_processes = self.resources.of(method).training()
+            processes, zero_stage = training_processes.total, training_processes.zero_stage
             where = [(f"training.{method}", getattr(self.training, method))]
             where += [
                 (f"arms, {arm.name}, {method}", over(getattr(self.training, method), own))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from misstep.errors import BadInput
 from misstep.spec import yaml12
 from misstep.spec.experiment import Experiment
 from misstep.spec.quoted import quoted_note
+from misstep.text import did_you_mean
 
 
 def load_experiment(path: Path | str, note: Callable[[str], None] | None = None) -> Experiment:
@@ -122,10 +122,8 @@ def _dotted(loc: tuple[int | str, ...]) -> str:
 
 def _nearest(loc: tuple[int | str, ...]) -> str:
     names = _field_names(loc[:-1])
-    close = difflib.get_close_matches(str(loc[-1]), names, n=1, cutoff=0.5)
-    if close:
-        return f"Did you mean {close[0]}?"
-    return f"Fields here are: {', '.join(sorted(names))}." if names else "Remove it."
+    otherwise = f"Fields here are: {', '.join(sorted(names))}." if names else "Remove it."
+    return did_you_mean(str(loc[-1]), names, otherwise, cutoff=0.5)
 
 
 def _field_names(loc: tuple[int | str, ...]) -> list[str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from misstep.verification.extract import without_thoughts
-
 MAX_QUESTION_CHARS = 4_000
 """A longer text is no problem for students."""
 MAX_SOLUTION_CHARS = 20_000
@@ -19,6 +17,18 @@ _LABEL = re.compile(r"^[#*\s]*(?:brand-new |new |final |repaired )?(?:problem|qu
 _VERDICT = re.compile(r"\b(sound|repaired|hopeless)\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _PLACEHOLDER = re.compile(r"[.\s…]*")
+
+
+def without_thoughts(text: str) -> str:
+    """Remove the thoughts of a reasoning model before its answer; of unfinished thoughts nothing is left.
+
+    The verifier knows more tags and keeps the text before unfinished thoughts (``misstep.verification.extract``). Using
+    its rule here would change the drafts of finished work, whose keys stay as they are.
+    """
+    before, mark, after = text.rpartition("</think>")
+    if mark:
+        return after.strip()
+    return before if "<think>" in after else after.strip()
 
 
 def question_in(text: str) -> str | None:

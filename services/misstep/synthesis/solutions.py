@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from misstep.synthesis.parse import MAX_SOLUTION_CHARS
+from misstep.synthesis.parse import MAX_SOLUTION_CHARS, without_thoughts
 from misstep.synthesis.prompts import Style
-from misstep.verification.extract import AnswerFormat, extract_answer, without_thoughts
+from misstep.verification.extract import AnswerFormat, extract_answer
 from misstep.verification.normal import MAX_ANSWER_CHARS
 
 
@@ -34,7 +34,7 @@ class Vote:
 
 def read_solution(text: str, style: Style) -> Solution | None:
     """Read one answer of a teacher; None where it states no final answer, or none that is short enough to be one."""
-    text = without_thoughts(text).strip()
+    text = without_thoughts(text)
     if not text or len(text) > MAX_SOLUTION_CHARS:
         return None
     own = extract_answer(text, AnswerFormat(style)).answer
