@@ -26,14 +26,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from misstep.artifacts.manifest import Manifest, read_manifest
 from misstep.artifacts.reader import Reader
 from misstep.cli.experiments import load, make_costed_plan, store_of
 from misstep.cost import StageCost, plan_cost
 from misstep.plan.kinds import StageKind
 from misstep.plan.planner import Plan
+from misstep.spec.load import read_document
 from misstep.store.base import Store
 from misstep.terms.verdict import Verdict
 
@@ -123,13 +122,13 @@ def measured_shares(store: Store, plan: Plan) -> dict[str, int]:
 def cut_down(name: str, folder: Path) -> tuple[Path, list[str]]:
     """Write a smaller version of an example; return it and the options that run what is to be measured."""
     if name == "quickstart":
-        document = yaml.safe_load((ROOT / "examples/quickstart.yaml").read_text())
+        document = read_document(ROOT / "examples/quickstart.yaml")
         document["spec"]["policy"]["model"]["path"] = str(ROOT / "examples/quickstart-base")
         document["spec"]["problems"]["sizes"] = [125, 250, 500]
         document["spec"]["seeds"] = [0, 1]
         only: list[str] = []
     else:
-        document = yaml.safe_load((ROOT / "examples/gsm8k-smollm2.yaml").read_text())
+        document = read_document(ROOT / "examples/gsm8k-smollm2.yaml")
         document["spec"]["problems"]["sizes"] = [24]
         step = {"name": "dpo-step", "method": "dpo", "pairs": "shared-prefix"}
         document["spec"]["arms"] = [{"name": "sft", "method": "sft"}, step]

@@ -26,9 +26,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import yaml
-
 from misstep.artifacts.reader import Reader
+from misstep.spec.load import read_document
 from misstep.store.description import Storage
 from misstep.store.open import open_store
 from misstep.terms.verdict import Verdict
@@ -41,7 +40,7 @@ MEASURES = ("validation", "own", "mixed", "learnability")
 
 def experiment(epoch: int, size: int, out: Path) -> dict[str, Any]:
     """Return the quickstart with the policy of one epoch, the arms of the table, and a small grid."""
-    made: dict[str, Any] = yaml.safe_load(QUICKSTART.read_text(encoding="utf-8"))
+    made: dict[str, Any] = read_document(QUICKSTART)
     made["metadata"]["name"] = f"policy-{epoch}"
     spec = made["spec"]
     spec["storage"] = {"uri": f"file://{out / 'store'}"}
@@ -53,7 +52,7 @@ def experiment(epoch: int, size: int, out: Path) -> dict[str, Any]:
         {"name": "dpo-random", "method": "dpo", "pairs": "random"},
         {"name": "dpo-step", "method": "dpo", "pairs": "shared-prefix"},
     ]
-    grid = {"beta": ["0.1", "0.3"]}
+    grid = {"beta": [0.1, 0.3]}
     spec["search"] = {"seeds": [200, 201, 202], "problems": 1000, "dpo": grid}
     return made
 

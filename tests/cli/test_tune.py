@@ -24,7 +24,7 @@ SEARCH = """
     problems: 40
     sizes: [40]
     sft: {epochs: [4, 8]}
-    dpo: {learningRate: ["1e-6", "1e-3"]}
+    dpo: {learningRate: [1e-6, 1e-3]}
 """
 FILE = "small.yaml"
 

@@ -39,13 +39,13 @@ def experiment(storage: dict[str, Any], name: str = "small", **changes: Any) -> 
         },
         "policy": {"model": {"name": "base", "path": str(ROOT / "examples/quickstart-base")}},
         "verification": {"answerFormat": "hash"},
-        "sampling": {"samples": 4, "temperature": "1", "maxNewTokens": 48},
+        "sampling": {"samples": 4, "temperature": 1, "maxNewTokens": 48},
         "credit": {"estimator": "sequential", "rollouts": 5, "bestOf": 5, "negativesPerProblem": 1},
         "training": {
-            "sft": {"learningRate": "1e-3", "epochs": 4, "batchSize": 16, "schedule": "constant"},
-            "dpo": {"learningRate": "3e-4", "epochs": 1, "batchSize": 8},
+            "sft": {"learningRate": 1e-3, "epochs": 4, "batchSize": 16, "schedule": "constant"},
+            "dpo": {"learningRate": 3e-4, "epochs": 1, "batchSize": 8},
         },
-        "evaluation": {"samples": 1, "temperature": "0", "passAt": [1]},
+        "evaluation": {"samples": 1, "temperature": 0, "passAt": [1]},
         "arms": [{"name": "sft", "method": "sft"}, {"name": "dpo", "method": "dpo", "pairs": "shared-prefix"}],
         "resources": {"default": {"cpus": 1, "memory": "1Gi", "blockRows": 32}},
     }

@@ -223,7 +223,7 @@ def test_a_larger_budget_reuses_what_was_paid(tmp_path: Path) -> None:
     with serving(TeacherServer(GoodTeacher())) as server:
 
         def spent(money: str) -> tuple[int, dict[str, int]]:
-            prices = "pricePerMillionInput: '2', pricePerMillionOutput: '6'"
+            prices = "pricePerMillionInput: 2, pricePerMillionOutput: 6"
             teacher = endpoint(
                 server.url, ", solutions: 2, maxNewTokens: 64", budget=f"{{maxCost: '{money}', {prices}}}"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from urllib.parse import unquote
 
 from misstep.cli.options import DEFAULT_STORE
 from misstep.errors import BadInput
+from misstep.printable import printable
 
 if TYPE_CHECKING:
     from misstep.cost import PlanCost
@@ -39,10 +41,14 @@ def load(file: Path, storage: str | None = None) -> Experiment:
     """Load an Experiment; a relative folder of its store is taken from the current folder. Raises BadInput."""
     from misstep.spec import load_experiment
 
-    experiment = load_experiment(file)
+    experiment = load_experiment(file, note=_note)
     uri = absolute_uri(storage or experiment.spec.storage.uri)
     place = experiment.spec.storage.model_copy(update={"uri": uri})
     return experiment.model_copy(update={"spec": experiment.spec.model_copy(update={"storage": place})})
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(f"note: {printable(text)}\n")
 
 
 def absolute_uri(uri: str) -> str:

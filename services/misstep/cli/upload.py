@@ -38,7 +38,9 @@ def upload(
     [dim]misstep upload my-experiment.yaml --storage s3://my-bucket/misstep | kubectl apply -f -[/dim]
     """
     from misstep.sources import resolve
+    from misstep.spec.edit import changed
     from misstep.spec.load import read_document
+    from misstep.spec.quoted import quoted_numbers
     from misstep.spec.rewrite import with_copies, yaml_text
     from misstep.store.open import open_store
 
@@ -53,7 +55,9 @@ def upload(
         if local is not None:
             copies[role] = (_send(store, given.uri, role, local, external.digest), external.digest)
     _say(f"{len(copies)} of {len(externals)} are copies in {given.uri}; the others are fetched from where they are")
-    print(yaml_text(with_copies(read_document(file), copies, given.uri)), end="")
+    document = read_document(file)
+    document = changed(document, quoted_numbers(document))  # a cluster takes none in quotes
+    print(yaml_text(with_copies(document, copies, given.uri)), end="")
 
 
 def _here(external: External) -> Path | None:

@@ -10,7 +10,7 @@ from misstep.spec.arms import DEFAULT_ARMS, Arm, check_starts
 from misstep.spec.assumptions import Assumptions
 from misstep.spec.cluster import Cluster
 from misstep.spec.credit import Credit, Pairs
-from misstep.spec.fields import RESOURCE_NAME, Count, DecimalText, Name, SpecModel
+from misstep.spec.fields import RESOURCE_NAME, Count, Name, Number, SpecModel
 from misstep.spec.policy import Policy, Sampling
 from misstep.spec.problems import Problems
 from misstep.spec.resources import Resources
@@ -40,7 +40,7 @@ class Verification(SpecModel):
     answer_format: Literal["auto", "hash", "boxed"] = "auto"
     """`hash`: a last line `#### ANSWER` (GSM8K); `boxed`: the last \\boxed{ANSWER} (MATH); `auto`: either, else the
     last thing that reads as an answer."""
-    timeout_seconds: DecimalText = Field(default=2.0, gt=0, le=60)
+    timeout_seconds: Number = Field(default=2.0, gt=0, le=60)
     """Longest time that one answer may take to check."""
 
 
@@ -49,9 +49,9 @@ class Evaluation(SpecModel):
 
     samples: Count = 4
     """Responses per test problem."""
-    temperature: DecimalText = 0.7
+    temperature: Number = 0.7
     """0 is greedy decoding, which gives one response."""
-    top_p: DecimalText = Field(default=1.0, gt=0, le=1)
+    top_p: Number = Field(default=1.0, gt=0, le=1)
     """Nucleus, as in `spec.sampling`."""
     limit: Count | None = None
     """Use only the first so many test problems."""

@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from misstep.errors import BadInput
 from misstep.spec.experiment import Experiment
-from misstep.spec.fields import decimal_text
+from misstep.spec.fields import number_text
 from misstep.text import did_you_mean
 
 
@@ -58,7 +58,7 @@ def type_name(info: FieldInfo) -> str:
     for meta in info.metadata:
         schema = getattr(meta, "json_schema", None)
         if schema and "pattern" in schema:
-            return 'number in quotes, like "0.1"' if "maxLength" in schema else "quantity, like 2Gi"
+            return "quantity, like 2Gi"
     return _annotation_name(info.annotation)
 
 
@@ -70,7 +70,7 @@ def default_text(info: FieldInfo) -> str | None:
     if isinstance(default, list) and default and isinstance(default[0], BaseModel):
         return ", ".join(str(getattr(item, "name", item)) for item in default)
     if isinstance(default, float):
-        return f'"{decimal_text(default)}"'
+        return number_text(default)
     if isinstance(default, bool):
         return str(default).lower()
     if isinstance(default, str):
@@ -92,11 +92,11 @@ def _annotation_name(annotation: Any) -> str:
         for meta in args[1:]:
             schema = getattr(meta, "json_schema", None)
             if schema and "pattern" in schema:
-                return 'number in quotes, like "0.1"' if "maxLength" in schema else "quantity, like 2Gi"
+                return "quantity, like 2Gi"
         return _annotation_name(args[0])
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation.__name__
-    names = {str: "text", int: "integer", bool: "true or false", float: 'number in quotes, like "0.1"'}
+    names = {str: "text", int: "integer", bool: "true or false", float: "number"}
     return names.get(annotation, str(annotation))
 
 
