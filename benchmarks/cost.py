@@ -26,15 +26,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from misstep.artifacts.manifest import Manifest, read_manifest
 from misstep.artifacts.reader import Reader
-from misstep.cli.common import load, make_costed_plan, store_of
+from misstep.cli.experiments import load, make_costed_plan, store_of
 from misstep.cost import StageCost, plan_cost
 from misstep.plan.kinds import StageKind
 from misstep.plan.planner import Plan
+from misstep.spec.load import read_document
 from misstep.store.base import Store
+from misstep.terms.verdict import Verdict
 
 ROOT = Path(__file__).parents[1]
 MOST_OFF = 0.15
@@ -110,11 +110,11 @@ def measured_shares(store: Store, plan: Plan) -> dict[str, int]:
             for row in reader.table(stage.key, "verdicts", ["problem_id", "verdict"]).to_pylist():
                 counts[row["verdict"]] += 1
                 problem = (stage.key, row["problem_id"])
-                solved[problem] = solved.get(problem, False) or row["verdict"] == "correct"
+                solved[problem] = solved.get(problem, False) or row["verdict"] == Verdict.CORRECT
         reader.close()
     return {
-        "correct_percent": round(100 * counts["correct"] / counts.total()),
-        "wrong_percent": round(100 * counts["wrong"] / counts.total()),
+        "correct_percent": round(100 * counts[Verdict.CORRECT] / counts.total()),
+        "wrong_percent": round(100 * counts[Verdict.WRONG] / counts.total()),
         "solved_percent": round(100 * sum(solved.values()) / len(solved)),
     }
 
@@ -122,13 +122,13 @@ def measured_shares(store: Store, plan: Plan) -> dict[str, int]:
 def cut_down(name: str, folder: Path) -> tuple[Path, list[str]]:
     """Write a smaller version of an example; return it and the options for the run to measure."""
     if name == "quickstart":
-        document = yaml.safe_load((ROOT / "examples/quickstart.yaml").read_text())
+        document = read_document(ROOT / "examples/quickstart.yaml")
         document["spec"]["policy"]["model"]["path"] = str(ROOT / "examples/quickstart-base")
         document["spec"]["problems"]["sizes"] = [125, 250, 500]
         document["spec"]["seeds"] = [0, 1]
         only: list[str] = []
     else:
-        document = yaml.safe_load((ROOT / "examples/gsm8k-smollm2.yaml").read_text())
+        document = read_document(ROOT / "examples/gsm8k-smollm2.yaml")
         document["spec"]["problems"]["sizes"] = [24]
         step = {"name": "dpo-step", "method": "dpo", "pairs": "shared-prefix"}
         document["spec"]["arms"] = [{"name": "sft", "method": "sft"}, step]

@@ -26,11 +26,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import yaml
-
 from misstep.artifacts.reader import Reader
+from misstep.spec.load import read_document
 from misstep.store.description import Storage
 from misstep.store.open import open_store
+from misstep.terms.verdict import Verdict
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = ROOT / "examples" / "quickstart.yaml"
@@ -40,7 +40,7 @@ MEASURES = ("validation", "own", "mixed", "learnability")
 
 def experiment(epoch: int, size: int, out: Path) -> dict[str, Any]:
     """Return the quickstart with the policy of one epoch, the arms of the table, and a small grid."""
-    made: dict[str, Any] = yaml.safe_load(QUICKSTART.read_text(encoding="utf-8"))
+    made: dict[str, Any] = read_document(QUICKSTART)
     made["metadata"]["name"] = f"policy-{epoch}"
     spec = made["spec"]
     spec["storage"] = {"uri": f"file://{out / 'store'}"}
@@ -52,7 +52,7 @@ def experiment(epoch: int, size: int, out: Path) -> dict[str, Any]:
         {"name": "dpo-random", "method": "dpo", "pairs": "random"},
         {"name": "dpo-step", "method": "dpo", "pairs": "shared-prefix"},
     ]
-    grid = {"beta": ["0.1", "0.3"]}
+    grid = {"beta": [0.1, 0.3]}
     spec["search"] = {"seeds": [200, 201, 202], "problems": 1000, "dpo": grid}
     return made
 
@@ -84,7 +84,7 @@ def measures(reader: Reader, found: Mapping[str, Any]) -> dict[str, float]:
             right: dict[str, list[bool]] = defaultdict(list)
             rows = reader.table(stage["key"], "verdicts", ["problem_id", "sample", "verdict"]).sort_by("sample")
             for row in rows.to_pylist():
-                right[row["problem_id"]].append(row["verdict"] == "correct")
+                right[row["problem_id"]].append(row["verdict"] == Verdict.CORRECT)
             seen["mixed"].append(fmean(0 < sum(drawn[:4]) < 4 for drawn in right.values()))
             seen["learnability"].append(fmean(_learnability(sum(d), len(d)) for d in right.values()))
     return {name: fmean(values) for name, values in seen.items()}

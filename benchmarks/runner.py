@@ -50,7 +50,7 @@ spec:
     model: {{path: {ROOT / "examples" / "quickstart-base"}}}
     prompt: {{template: "{{question}}"}}
   verification: {{answerFormat: hash}}
-  sampling: {{samples: 8, temperature: "1", maxNewTokens: 48}}
+  sampling: {{samples: 8, temperature: 1, maxNewTokens: 48}}
   credit: {{rollouts: 5, bestOf: 5, negativesPerProblem: 1}}
   training:
     sft: {{epochs: 4, batchSize: 16, selection: {{epochs: [4], problems: 40}}}}

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import chart_values
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from pydantic import BaseModel
 
 from misstep import telemetry
@@ -240,7 +241,7 @@ def lock_complaints() -> list[str]:
         locked = dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", path.read_text(), re.MULTILINE))
         for text in requirements:
             requirement = Requirement(text)
-            version = locked.get(requirement.name.lower().replace("_", "-"))
+            version = locked.get(canonicalize_name(requirement.name))
             if version is None or not requirement.specifier.contains(version, prereleases=True):
                 complaints.append(f"locks/{name}.txt has {requirement.name} {version}, not {text}: run make locks")
     return complaints

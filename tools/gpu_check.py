@@ -33,15 +33,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from misstep.artifacts.reader import Reader
-from misstep.cli.common import load, make_plan
+from misstep.cli.experiments import load, make_plan
 from misstep.plan.planner import Plan
 from misstep.runner.machine import visible_gpus
+from misstep.spec.load import read_document
 from misstep.store.description import Storage
 from misstep.store.open import open_store
 
@@ -70,13 +70,13 @@ def small_experiment() -> dict[str, Any]:
         },
         "policy": {"model": {"path": str(ROOT / "examples/quickstart-base")}},
         "verification": {"answerFormat": "hash"},
-        "sampling": {"samples": 8, "temperature": "1", "maxNewTokens": 48, "engine": "vllm", "dtype": "float32"},
+        "sampling": {"samples": 8, "temperature": 1, "maxNewTokens": 48, "engine": "vllm", "dtype": "float32"},
         "credit": {"estimator": "sequential", "negativesPerProblem": 2},
         "training": {
-            "sft": {"learningRate": "1e-3", "epochs": 8, "batchSize": 32, "schedule": "constant"},
-            "dpo": {"learningRate": "3e-4", "epochs": 2, "batchSize": 16},
+            "sft": {"learningRate": 1e-3, "epochs": 8, "batchSize": 32, "schedule": "constant"},
+            "dpo": {"learningRate": 3e-4, "epochs": 2, "batchSize": 16},
         },
-        "evaluation": {"samples": 1, "temperature": "0", "passAt": [1]},
+        "evaluation": {"samples": 1, "temperature": 0, "passAt": [1]},
         "arms": [{"name": "sft", "method": "sft"}, {"name": "dpo-step", "method": "dpo", "pairs": "shared-prefix"}],
         "seeds": [0],
         "resources": {"default": {"cpus": 1, "memory": "3Gi", "batchRows": 128, "blockRows": 64}},
@@ -206,7 +206,7 @@ def example(world: World) -> str:
     """Run the 1.5B example with few problems to its report."""
     if not world.gpus:
         raise NotTriedError("needs a GPU")
-    document = yaml.safe_load(EXAMPLE.read_text())
+    document = read_document(EXAMPLE)
     spec = document["spec"]
     spec["policy"]["model"]["name"] = "qwen"
     spec["problems"] |= {"sizes": [64], "train": {**spec["problems"]["train"], "limit": 500}}

@@ -10,6 +10,13 @@ class Rule(NamedTuple):
 
     cel: str
     message: str
+    only_new: bool = False
+    """Whether edits are left to planning. A rule that reads a number must leave them: an Experiment stored by 0.1 has
+    text there, which makes the rule fail, and then the server would take no status of that Experiment."""
+
+
+OR_EDITED = " || oldSelf.hasValue()"
+"""What makes a rule hold for edits, also where the rest of it fails."""
 
 
 def has(path: str) -> str:

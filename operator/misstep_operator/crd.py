@@ -1,7 +1,7 @@
 """The CustomResourceDefinition of an Experiment, from the types that also check it on one machine.
 
-A structural OpenAPI v3 schema, as the API server asks for it: references written out, no alternatives, no floats.
-Rules between fields are CEL, see ``crd_rules``.
+A structural OpenAPI v3 schema, as the API server asks for it: references written out, no alternatives. Rules between
+fields are CEL, see ``crd_rules``.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from misstep.spec.arms import Arm
 from misstep.spec.cluster import PodSettings
 from misstep.spec.experiment import API_VERSION, KIND, Experiment, StorageSpec
 from misstep.spec.explain import fields_of, nested_model
-from misstep.spec.fields import DECIMAL_PATTERN, decimal_text
-from misstep.spec.load import ExperimentLoader
+from misstep.spec.fields import plain_number
 from misstep.spec.policy import Prompt, Sampling
 from misstep.spec.resources import StageResources
-from misstep_operator.cel import Rule
+from misstep.spec.rewrite import Dumper
+from misstep_operator.cel import OR_EDITED, Rule
 from misstep_operator.crd_rules import RULES
 from misstep_operator.crd_status import COLUMNS, STATUS
 
@@ -82,7 +82,7 @@ def definition() -> dict[str, Any]:
 
 def crd_yaml() -> str:
     """Write the definition as YAML."""
-    return yaml.dump(definition(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(definition(), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def experiment_schema() -> dict[str, Any]:
@@ -145,11 +145,11 @@ class _Writer:
         found = self._value(schema, defaults, info.description)
         if "description" not in found and info.description:
             found["description"] = _one_line(info.description)
-        if found.get("pattern") == DECIMAL_PATTERN:
-            found = _with_rules(found, _decimal_limits(info))
+        if found.get("type") == "number":
+            found |= _limits(info)
         default = schema.get("default")
         if defaults and default not in (None, [], {}) and not nested_model(info.annotation):
-            found["default"] = decimal_text(default) if isinstance(default, float) else default
+            found["default"] = plain_number(default) if isinstance(default, float) else default
         # Descriptions come first, as people read them.
         return {key: found[key] for key in ("description", *found) if key in found}
 
@@ -186,25 +186,28 @@ class _Writer:
 def _with_rules(schema: dict[str, Any], rules: Any) -> dict[str, Any]:
     if not rules:
         return schema
-    return schema | {"x-kubernetes-validations": [{"rule": rule.cel, "message": rule.message} for rule in rules]}
+    return schema | {"x-kubernetes-validations": [_written(rule) for rule in rules]}
 
 
-def _decimal_limits(info: FieldInfo) -> list[Rule]:
-    """Numbers in text have no bounds of their own in OpenAPI."""
-    tests: list[str] = []
-    words: list[str] = []
+def _written(rule: Rule) -> dict[str, Any]:
+    if rule.only_new:
+        return {"rule": f"({rule.cel}){OR_EDITED}", "message": rule.message, "optionalOldSelf": True}
+    return {"rule": rule.cel, "message": rule.message}
+
+
+def _limits(info: FieldInfo) -> dict[str, Any]:
+    """Return a number's own bounds: the schema of its type, which pydantic takes as it is, has only the least one."""
+    found: dict[str, Any] = {}
     for meta in info.metadata:
-        for kind, sign, said in (
-            (limits.Gt, ">", "above"),
-            (limits.Ge, ">=", "at least"),
-            (limits.Lt, "<", "below"),
-            (limits.Le, "<=", "at most"),
+        for kind, bound, strict in (
+            (limits.Gt, "minimum", {"exclusiveMinimum": True}),
+            (limits.Ge, "minimum", {}),
+            (limits.Lt, "maximum", {"exclusiveMaximum": True}),
+            (limits.Le, "maximum", {}),
         ):
             if isinstance(meta, kind):
-                bound = getattr(meta, kind.__name__.lower())
-                tests.append(f"double(self) {sign} {float(bound)}")
-                words.append(f"{said} {decimal_text(bound)}")
-    return [Rule(" && ".join(tests), f"must be {' and '.join(words)}")] if tests else []
+                found |= {bound: plain_number(getattr(meta, kind.__name__.lower())), **strict}
+    return found
 
 
 def _undescribed(schema: dict[str, Any]) -> dict[str, Any]:
@@ -220,14 +223,3 @@ def _undescribed(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _one_line(text: str | None) -> str:
     return " ".join((text or "").split())
-
-
-class _Dumper(yaml.SafeDumper):
-    """Repeats what is the same in several places, for the API server takes no references, and quotes texts that are
-    numbers to it, as ``1e-5``."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-_Dumper.yaml_implicit_resolvers = ExperimentLoader.yaml_implicit_resolvers

@@ -132,8 +132,9 @@ VOLUME = [
 
 EVALUATION = [
     Rule(
-        "double(self.temperature) > 0.0 || self.samples == 1",
+        "self.temperature > 0.0 || self.samples == 1",
         "at temperature 0 all samples are the same: set samples to 1",
+        only_new=True,
     ),
     Rule(
         "self.passAt.all(k, k <= self.samples)",
@@ -154,11 +155,13 @@ BUDGET = [
     Rule(
         "has(self.pricePerMillionInput) == has(self.pricePerMillionOutput)",
         "pricePerMillionInput and pricePerMillionOutput belong together: give both or neither",
+        only_new=True,
     ),
     Rule(
         "!has(self.maxCost) || has(self.pricePerMillionInput) && has(self.pricePerMillionOutput) && "
-        "(double(self.pricePerMillionInput) > 0.0 || double(self.pricePerMillionOutput) > 0.0)",
+        "(self.pricePerMillionInput > 0.0 || self.pricePerMillionOutput > 0.0)",
         "maxCost needs pricePerMillionInput and pricePerMillionOutput, one of them above zero",
+        only_new=True,
     ),
 ]
 
@@ -171,12 +174,14 @@ TEACHER = [
         for kind in ("endpoint", "model")
     ),
     Rule(
-        "double(self.temperature) > 0.0 || self.solutions == 1",
+        "self.temperature > 0.0 || self.solutions == 1",
         "at temperature 0 all solutions are the same: set solutions to 1",
+        only_new=True,
     ),
     Rule(
-        "double(self.temperature) > 0.0 || self.newProblemsPerSeed <= 1",
+        "self.temperature > 0.0 || self.newProblemsPerSeed <= 1",
         "at temperature 0 all new problems of a seed are the same: set newProblemsPerSeed to 1",
+        only_new=True,
     ),
 ]
 

@@ -7,7 +7,6 @@ that would plan otherwise leaves running Experiments, and their keys, as they ar
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,7 +18,7 @@ from misstep.plan.frozen import External
 from misstep.plan.planner import Plan, plan, storage_of
 from misstep.sources import resolve, shape_of
 from misstep.spec.experiment import Experiment
-from misstep.spec.load import parse_experiment
+from misstep.spec.load import check_document
 from misstep.store.description import Storage
 from misstep_operator.names import refuse_bad_names
 
@@ -38,7 +37,11 @@ _MOST_ARGUMENT_BYTES = 128 << 10
 
 
 def parse(body: Mapping[str, Any]) -> Experiment:
-    """Check an Experiment as the API server holds it. Raises BadInput."""
+    """Check an Experiment as the API server holds it, or as it held it before 0.2: with numbers in quotes.
+
+    Raises:
+        BadInput: as `misstep.spec.load.check_document` does.
+    """
     metadata = body.get("metadata") or {}
     document = {
         "apiVersion": body.get("apiVersion"),
@@ -46,7 +49,7 @@ def parse(body: Mapping[str, Any]) -> Experiment:
         "metadata": {"name": metadata.get("name"), "namespace": metadata.get("namespace")},
         "spec": body.get("spec") or {},
     }
-    return parse_experiment(json.dumps(document), f"Experiment {metadata.get('name')}")
+    return check_document(document, f"Experiment {metadata.get('name')}")
 
 
 def find_externals(experiment: Experiment) -> dict[str, External]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from misstep.artifacts.progress import Heartbeat
 from misstep.plan.planner import Plan
-from misstep.runner.board import duration, seconds_left
+from misstep.text import duration_text
 from misstep_operator import conditions as say
 from misstep_operator.conditions import Reason
 from misstep_operator.jobs import storage_id
@@ -218,7 +218,7 @@ def _why(views: list[StageView]) -> str:
 def _eta(seen: Observed, running: list[StageView]) -> str:
     """How long the stages at work will still take, where their heartbeats say; later stages are not counted."""
     beats = [beat for view in running for beat in seen.store.beats.get(view.stage.key, [])]
-    left = [seconds for beat in beats if (seconds := seconds_left(beat)) is not None]
+    left = [beat.seconds_left for beat in beats if beat.seconds_left is not None]
     return _coarse(max(left)) if left else ""
 
 
@@ -227,7 +227,7 @@ def _coarse(seconds: float) -> str:
     if seconds <= 50:
         return f"{10 * max(1, ceil(seconds / 10))} s"
     minutes = ceil(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else duration(60 * minutes)
+    return f"{minutes} min" if minutes < 60 else duration_text(60 * minutes)
 
 
 def _readable(store: StoreView) -> tuple[bool | None, Reason, str]:

@@ -12,8 +12,9 @@ from misstep.cli.app import main
 from misstep.plan.planner import Plan, plan
 from misstep.sources import architecture, resolve
 from misstep.spec import load_experiment
-from misstep.spec.load import ExperimentLoader
+from misstep.spec.load import parse_document
 from misstep.spec.rewrite import yaml_text
+from misstep.spec.yaml12 import load_all
 from misstep.store.description import Storage
 from tests.artifacts.conftest import moto_endpoint, storage, versitygw_endpoint
 
@@ -29,7 +30,7 @@ spec:
     validation: {format: math, name: check, hub: org/set, revision: REVISION, config: main, split: dev}
     sizes: [1, 2]  # comments go
   policy: {model: {name: base, path: base}, prompt: {template: "Q: {question}\\nA:"}}
-  training: {dpo: {learningRate: "5e-7"}}
+  training: {dpo: {learningRate: 5e-7}}
 """.replace("REVISION", "a" * 40)
 SHAPE = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 
@@ -49,7 +50,7 @@ def file(tmp_path: Path) -> Path:
 
 def uploaded(file: Path, storage: Storage, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[Plan, str, str]:
     """Upload from a YAML that says how the store is reached; return the plan of what is printed, and what is."""
-    given = yaml.safe_load(EXPERIMENT)
+    given = parse_document(EXPERIMENT)
     names = {"endpoint": "endpoint", "region": "region", "path_style": "pathStyle"}
     given["spec"]["storage"] = {name: value for key, name in names.items() if (value := getattr(storage, key))}
     file.write_text(yaml_text(given))
@@ -79,6 +80,16 @@ def test_keys_of_the_copies_are_those_of_the_folders(
     shape = architecture(externals["model"], there.storage)
     assert shape is not None and shape.hidden == 8
     assert "learn.jsonl (there already)" in uploaded(file, storage, capsys)[2]
+
+
+def test_numbers_in_quotes_lose_them_for_the_cluster(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text(EXPERIMENT.replace("5e-7", '"5e-7"'))
+    assert main(["upload", str(file), "--storage", f"file://{tmp_path}/store"]) == 0
+    out, err = capsys.readouterr()
+    assert "note: write numbers without quotes: spec.training.dpo.learningRate: 5e-7. A cluster refuses" in err
+    assert "learningRate: 5e-7\n" in out and 'size: "1e3"' in out
 
 
 def test_a_file_that_would_be_training_and_test_is_not_uploaded(
@@ -134,7 +145,7 @@ def test_texts_are_printed_so_that_every_parser_reads_texts() -> None:
         "a\nb\n",
     ]
     text = yaml_text({"texts": texts})
-    assert yaml.load(text, ExperimentLoader) == {"texts": texts}
+    assert load_all(text) == [{"texts": texts}]
     assert [token.value for token in yaml.scan(text) if isinstance(token, yaml.ScalarToken) and token.plain] == [
         "texts"
     ]

@@ -18,7 +18,7 @@ from misstep.spec import Experiment, parse_experiment
 MODEL = {"model": External(uri="/models/base", digest="sha256:1")}
 TEACHER = {"model_teacher": External(uri="/models/teacher", digest="sha256:3")}
 ONE = "\ncredit: {negativesPerProblem: 1}\npairs: {perProblem: 1}"
-ALL_ALIKE = 'assumptions: {correctPercent: 50, wrongPercent: 50, solvedPercent: 100, steps: "4", responseTokens: "40"}'
+ALL_ALIKE = "assumptions: {correctPercent: 50, wrongPercent: 50, solvedPercent: 100, steps: 4, responseTokens: 40}"
 
 
 def smollm() -> Architecture:
@@ -66,7 +66,7 @@ def test_a_full_scan_costs_what_its_formula_says() -> None:
 
 def test_stopping_at_the_pit_costs_less_and_bisection_pays_for_many_steps() -> None:
     def rollouts(estimator: str, steps: int) -> float:
-        changes = ALL_ALIKE.replace('"4"', f'"{steps}"')
+        changes = ALL_ALIKE.replace("steps: 4", f"steps: {steps}")
         found = work(cost_of(f"credit: {{estimator: {estimator}}}\n" + changes), "credit-d100-s0")
         assert found.items is not None
         return found.items
@@ -82,7 +82,7 @@ def test_samples_too_few_to_value_the_problem_cost_rollouts_of_it() -> None:
 
 
 def test_training_reads_every_row_once_an_epoch_and_of_pairs_the_common_beginning_once() -> None:
-    changes = 'assumptions: {questionTokens: "20", solutionTokens: "30"}\ntraining: {sft: {epochs: 2, batchSize: 10}}'
+    changes = "assumptions: {questionTokens: 20, solutionTokens: 30}\ntraining: {sft: {epochs: 2, batchSize: 10}}"
     sft = work(cost_of(changes), "sft-d100-s0")
     assert (sft.items, sft.trained) == (20, pytest.approx(100 * 2 * (20 + 30), rel=0.01))
     dpo = work(cost_of("training: {dpo: {epochs: 3}}"), "dpo-random-d100-s0")
@@ -90,7 +90,7 @@ def test_training_reads_every_row_once_an_epoch_and_of_pairs_the_common_beginnin
 
     def of_a_pair(layout: str) -> float:
         arms = f"arms: [{{name: sft, method: sft}}, {{name: dpo, method: dpo, pairs: {layout}}}]"
-        one = work(cost_of(f"{ALL_ALIKE[:-1]}, questionTokens: '20', pairsPercent: 100}}\n{arms}{ONE}"), "dpo-d100-s0")
+        one = work(cost_of(f"{ALL_ALIKE[:-1]}, questionTokens: 20, pairsPercent: 100}}\n{arms}{ONE}"), "dpo-d100-s0")
         return one.scored / 100  # every problem gives one pair
 
     # P = 20, L = 40, T = 4, the pit half way: P + 2L, P + L + L/2, P + L + L/4.
@@ -156,7 +156,7 @@ def with_teacher(changes: str) -> PlanCost:
 
 
 def test_a_teacher_is_asked_for_each_problem_its_check_and_its_solutions() -> None:
-    found = with_teacher(ENDPOINT % "" + 'assumptions: {questionTokens: "60", solutionTokens: "95"}')
+    found = with_teacher(ENDPOINT % "" + "assumptions: {questionTokens: 60, solutionTokens: 95}")
     drafts = found.stages["synthesize"]
     assert drafts.work.items == SEEDS * (2 + 5)
     assert drafts.work.generated == pytest.approx(SEEDS * (2 * 60 + 5 * 95))
@@ -188,11 +188,11 @@ def test_a_check_of_a_model_takes_no_time_and_the_memory_of_its_libraries_and_to
 
 
 def test_no_more_is_expected_of_a_teacher_than_its_budget() -> None:
-    prices = "pricePerMillionInput: '1', pricePerMillionOutput: '2'"
+    prices = "pricePerMillionInput: 1, pricePerMillionOutput: 2"
     found = with_teacher(ENDPOINT % f", budget: {{maxTokens: 10000, {prices}}}").stages["synthesize"].work
     assert found.tokens == pytest.approx(10_000)
     assert found.most_generated == 10_000
-    found = with_teacher(ENDPOINT % f", budget: {{maxCost: '0.01', {prices}}}").stages["synthesize"].work
+    found = with_teacher(ENDPOINT % f", budget: {{maxCost: 0.01, {prices}}}").stages["synthesize"].work
     assert found.read * 1e-6 + found.generated * 2e-6 == pytest.approx(0.01)
 
 

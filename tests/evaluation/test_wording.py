@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from misstep.evaluation import wording as w
-from misstep.evaluation.figures import Estimate, Worth
+from misstep.evaluation.estimates import Estimate, Worth
 from misstep.terms.layouts import OPPONENTS
 
 

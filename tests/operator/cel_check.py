@@ -10,6 +10,8 @@ from typing import Any
 import celpy
 from celpy import celtypes
 
+from misstep_operator.cel import OR_EDITED
+
 
 def with_defaults(schema: dict[str, Any], value: Any) -> Any:
     """Fill in defaults as the API server does: fields of objects that are there."""
@@ -24,13 +26,23 @@ def with_defaults(schema: dict[str, Any], value: Any) -> Any:
 def judged(schema: dict[str, Any], value: Any) -> Iterator[tuple[str, str, bool]]:
     """Yield each rule that applies to a value or what is in it, with its message and whether it holds."""
     for entry in schema.get("x-kubernetes-validations", ()):
-        yield entry["rule"], entry["message"], _holds(entry["rule"], value)
+        yield entry["rule"], entry["message"], _holds(entry["rule"], _typed(schema, value))
     if isinstance(value, dict):
         for name, item in value.items():
             yield from judged(schema.get("properties", {}).get(name) or schema.get("additionalProperties", {}), item)
     if isinstance(value, list):
         for item in value:
             yield from judged(schema["items"], item)
+
+
+def _typed(schema: dict[str, Any], value: Any) -> Any:
+    """Make whole numbers doubles where the schema says number, as the API server does for its rules."""
+    if isinstance(value, dict):
+        fields, other = schema.get("properties", {}), schema.get("additionalProperties", {})
+        return {name: _typed(fields.get(name, other), item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_typed(schema.get("items", {}), item) for item in value]
+    return float(value) if schema.get("type") == "number" else value
 
 
 def rules(schema: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -49,6 +61,7 @@ def _holds(rule: str, value: Any) -> bool:
 @functools.cache
 def _program(rule: str) -> celpy.Runner:
     environment = celpy.Environment()
+    rule = rule.removesuffix(OR_EDITED)  # what is judged here is new
     return environment.program(environment.compile(rule), functions={"isSorted": _is_sorted})
 
 

@@ -32,7 +32,7 @@ VALID: dict[str, Any] = {
             "endpoint": {
                 "url": "https://example.org/v1",
                 "model": "large",
-                "budget": {"maxCost": "5", "pricePerMillionInput": "0.5", "pricePerMillionOutput": "1.5"},
+                "budget": {"maxCost": 5, "pricePerMillionInput": 0.5, "pricePerMillionOutput": 1.5},
             },
         },
         "credit": {"rollouts": 5, "bestOf": 5},
@@ -45,7 +45,7 @@ VALID: dict[str, Any] = {
         ],
         "seeds": [0, 1],
         "resources": {"default": {"gpus": 2}, "sft": {"nodes": 2}, "sample": {"gpus": 1, "processesPerNode": 1}},
-        "assumptions": {"steps": "1"},
+        "assumptions": {"steps": 1},
         "cluster": {
             "defaults": {
                 "nodeSelector": {"pool": "gpu"},
@@ -136,14 +136,12 @@ GOOD = [
         {"problems.train": _COPY, "problems.test": {**_COPY, "limit": 100}},
     ),
     Case("a teacher that runs here", {"teacher": _TEACHER_MODEL}),
-    Case(
-        "greedy", {"evaluation": {"temperature": "0", "samples": 1}, "teacher.temperature": "0", "teacher.solutions": 1}
-    ),
+    Case("greedy", {"evaluation": {"temperature": 0, "samples": 1}, "teacher.temperature": 0, "teacher.solutions": 1}),
     Case("one process", {"resources": None, "training.sft": {"batchSize": 7, "microBatchSize": 7}}),
     Case("adapters with ZeRO 2", {"resources.sft": {"gpus": 2, "zeroStage": 2}, "training.sft.loraRank": 8}),
     Case("more problems than seeds", {"teacher.newProblemsPerSeed": 3, "problems.sizes": [1000, 12000]}),
     Case("seeds solved once each", {"teacher.newProblemsPerSeed": 0}),
-    Case("bounds", {"evaluation.topP": "1", "verification.timeoutSeconds": "60", "problems.holdOut": 0}),
+    Case("bounds", {"evaluation.topP": 1, "verification.timeoutSeconds": 60, "problems.holdOut": 0}),
     Case("every taint", {"cluster.defaults.tolerations": [{"operator": "Exists"}]}),
     Case(
         "every kind of volume",
@@ -168,13 +166,13 @@ GOOD = [
                 "seeds": [7, 8],
                 "sizes": [500],
                 "problems": 300,
-                "sft": {"learningRate": ["1e-3", "5e-4"], "epochs": [8, 16], "loraRank": [8, 16]},
+                "sft": {"learningRate": [1e-3, 5e-4], "epochs": [8, 16], "loraRank": [8, 16]},
                 "rft": {"perProblem": [2, 4], "withTeacher": [True, False], "schedule": ["constant", "cosine"]},
-                "dpo": {"beta": ["0.1"], "nllWeight": ["0", "0.5"], "weightDecay": ["0"], "warmupPercent": [0, 10]},
+                "dpo": {"beta": [0.1], "nllWeight": [0, 0.5], "weightDecay": [0], "warmupPercent": [0, 10]},
             }
         },
     ),
-    Case("a search with seeds by default", {"search": {"dpo": {"beta": ["0.1", "0.3"]}}}),
+    Case("a search with seeds by default", {"search": {"dpo": {"beta": [0.1, 0.3]}}}),
 ]
 
 BAD = [
@@ -264,23 +262,11 @@ BAD = [
     Case("a template without question", {"policy.prompt.template": "Q"}, "template must contain {question}"),
     Case("few rollouts", {"credit.rollouts": 4}, "must be at least bestOf"),
     Case("few rollouts by default", {"credit": {"rollouts": 4}}, "must be at least bestOf"),
-    Case("greedy samples", {"evaluation.temperature": "0"}, "at temperature 0 all samples are the same"),
+    Case("greedy samples", {"evaluation.temperature": 0}, "at temperature 0 all samples are the same"),
     Case(
-        "greedy samples, written long", {"evaluation.temperature": "0.0e5"}, "at temperature 0 all samples are the same"
+        "greedy samples, with a fraction", {"evaluation.temperature": 0.0}, "at temperature 0 all samples are the same"
     ),
     Case("pass@8 of 4", {"evaluation.passAt": [1, 8]}, "needs at least as many samples as k"),
-    Case("topP above 1", {"evaluation.topP": "1.5"}, "must be above 0 and at most 1", "spec.evaluation.topP: 1.5"),
-    Case("topP of 0", {"sampling.topP": "0"}, "must be above 0 and at most 1", "spec.sampling.topP: 0"),
-    Case(
-        "no time",
-        {"verification.timeoutSeconds": "0"},
-        "must be above 0 and at most 60",
-        "spec.verification.timeoutSeconds",
-    ),
-    Case("less than a step", {"assumptions.steps": "0.5"}, "must be at least 1", "spec.assumptions.steps"),
-    Case(
-        "no money", {"teacher.endpoint.budget.maxCost": "0"}, "must be above 0", "spec.teacher.endpoint.budget.maxCost"
-    ),
     Case("names twice", {"arms.1.name": "sft"}, "arms must have different names"),
     Case("two baselines", {"arms": _TWO_SFT}, "exactly one arm must have method sft"),
     Case("no baseline", {"arms": [{"name": "a", "method": "rft"}]}, "exactly one arm must have method sft"),
@@ -325,10 +311,10 @@ BAD = [
     ),
     Case("more than a teacher writes", {"problems.sizes": [1000, 5000]}, "problems that a teacher can write or solve"),
     Case("one price", {"teacher.endpoint.budget.pricePerMillionInput": None}, "belong together: give both or neither"),
-    Case("no prices", {"teacher.endpoint.budget": {"maxCost": "1"}}, "maxCost needs pricePerMillionInput"),
+    Case("no prices", {"teacher.endpoint.budget": {"maxCost": 1}}, "maxCost needs pricePerMillionInput"),
     Case(
         "prices of nothing",
-        {"teacher.endpoint.budget.pricePerMillionInput": "0", "teacher.endpoint.budget.pricePerMillionOutput": "0.0"},
+        {"teacher.endpoint.budget.pricePerMillionInput": 0, "teacher.endpoint.budget.pricePerMillionOutput": 0.0},
         "one of them above zero",
     ),
     Case(
@@ -344,10 +330,10 @@ BAD = [
     ),
     Case("no local model", {"teacher": {"kind": "model"}}, "model belongs to kind model", "kind model needs model"),
     Case("both teachers", {"teacher.model": _TEACHER_MODEL["model"]}, "model belongs to kind model"),
-    Case("one solution four times", {"teacher.temperature": "0"}, "all solutions are the same: set solutions to 1"),
+    Case("one solution four times", {"teacher.temperature": 0}, "all solutions are the same: set solutions to 1"),
     Case(
         "one problem twice",
-        {"teacher.temperature": "0", "teacher.solutions": 1, "teacher.newProblemsPerSeed": 2},
+        {"teacher.temperature": 0, "teacher.solutions": 1, "teacher.newProblemsPerSeed": 2},
         "set newProblemsPerSeed to 1",
     ),
     Case(
@@ -462,8 +448,21 @@ BAD = [
 ]
 
 WRONG = [
-    Case("a number without quotes", {"training.dpo.beta": 0.1}),
     Case("a number in quotes", {"sampling.samples": "16"}),
+    Case(
+        "a fraction in quotes",
+        {"training.dpo.beta": "0.1"},
+        'spec.training.dpo.beta in body must be of type number: "string"',
+        only_cluster=True,
+    ),
+    Case("less than zero", {"training.dpo.beta": -0.1}, "beta in body should be greater than or equal to 0"),
+    Case("topP above 1", {"evaluation.topP": 1.5}, "topP in body should be less than or equal to 1"),
+    Case("topP of 0", {"sampling.topP": 0}, "topP in body should be greater than 0"),
+    Case("no time", {"verification.timeoutSeconds": 0.0}, "timeoutSeconds in body should be greater than 0"),
+    Case("too much time", {"verification.timeoutSeconds": 60.5}, "timeoutSeconds in body should be less than or equal"),
+    Case("less than a step", {"assumptions.steps": 0.5}, "steps in body should be greater than or equal to 1"),
+    Case("no money", {"teacher.endpoint.budget.maxCost": 0}, "maxCost in body should be greater than 0"),
+    Case("true for a number", {"training.dpo.beta": True}),
     Case("a word for a number", {"sampling.samples": True}),
     Case("a text for a word", {"suspend": "true"}),
     Case("a number for a text", {"cluster.defaults.env.0.value": 1}),
@@ -484,8 +483,9 @@ WRONG = [
     Case("a bucket as a copy", {"policy.model.uri": "s3://bucket"}),
     Case("suspended by a word", {"suspend": "later"}),
     Case("no values to search", {"search": {"dpo": {"beta": []}}}),
-    Case("too many values to search", {"search": {"dpo": {"beta": [f"0.{i}" for i in range(1, 10)]}}}),
-    Case("a value to search without quotes", {"search": {"dpo": {"beta": [0.1]}}}),
+    Case("too many values to search", {"search": {"dpo": {"beta": [i / 10 for i in range(1, 10)]}}}),
+    Case("a word to search", {"search": {"dpo": {"beta": ["much"]}}}),
+    Case("less than zero to search", {"search": {"dpo": {"beta": [-1]}}}),
     Case("too many arms", {"arms": [{"name": f"a{i}", "method": "sft"} for i in range(17)]}),
 ]
 """Wrong by a field's own type."""

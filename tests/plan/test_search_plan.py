@@ -28,8 +28,8 @@ EXAMPLES = sorted(Path("examples").glob("*.yaml"))
 SEARCH: dict[str, Any] = {
     "seeds": [100, 101],
     "problems": 300,
-    "sft": {"learningRate": ["1e-3", "5e-4"]},
-    "dpo": {"beta": ["0.1", "0.3"], "epochs": [1, 2]},
+    "sft": {"learningRate": [1e-3, 5e-4]},
+    "dpo": {"beta": [0.1, 0.3], "epochs": [1, 2]},
 }
 
 
@@ -141,7 +141,7 @@ def test_each_method_starts_from_the_best_sft() -> None:
     assert found.result is not None
     by_arm = {arm.arm: arm for arm in found.result.arms}
     assert list(by_arm) == ["sft", "rft", "random", "step"]
-    assert by_arm["sft"].best.setting == {"learningRate": "5e-4"}
+    assert by_arm["sft"].best.setting == {"learningRate": 5e-4}
     assert by_arm["step"].chosen == 0 and len(by_arm["step"].tried) == 4
     for stage in found.plan.stages:
         if stage.kind is StageKind.DPO:

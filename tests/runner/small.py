@@ -23,11 +23,11 @@ spec:
     model: {{path: {ROOT / "examples" / "quickstart-base"}}}
     prompt: {{template: "{{question}}"}}
   verification: {{answerFormat: hash}}
-  sampling: {{samples: 8, temperature: "1", maxNewTokens: 48}}
+  sampling: {{samples: 8, temperature: 1, maxNewTokens: 48}}
   credit: {{rollouts: 5, bestOf: 5, negativesPerProblem: 1}}
   training:
-    sft: {{learningRate: "1e-3", epochs: 4, batchSize: 16, selection: {{epochs: [2, 4], problems: 20}}}}
-    rft: {{learningRate: "1e-3", epochs: 2, batchSize: 16, selection: {{epochs: [2], problems: 20}}}}
+    sft: {{learningRate: 1e-3, epochs: 4, batchSize: 16, selection: {{epochs: [2, 4], problems: 20}}}}
+    rft: {{learningRate: 1e-3, epochs: 2, batchSize: 16, selection: {{epochs: [2], problems: 20}}}}
     dpo: {{epochs: 1, batchSize: 8}}
   evaluation: {{samples: 2}}
   arms:

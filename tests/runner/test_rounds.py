@@ -6,19 +6,20 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 
 from misstep.artifacts.reader import Reader
 from misstep.evaluation.results import read_results
+from misstep.spec.load import parse_document
 from misstep.spec.rewrite import yaml_text
+from misstep.spec.yaml12 import load_all
 from misstep.store.description import Storage
 from misstep.store.open import open_store
 from tests.runner.small import NAME, YAML, misstep
 
 ARMS = """
 - {name: rft-2, method: rft, from: dpo-step}
-- {name: dpo-step-2, method: dpo, pairs: shared-prefix, from: dpo-step, dpo: {learningRate: "1e-12"}}
-- {name: dpo-step, method: dpo, pairs: shared-prefix, dpo: {learningRate: "1e-4"}}
+- {name: dpo-step-2, method: dpo, pairs: shared-prefix, from: dpo-step, dpo: {learningRate: 1e-12}}
+- {name: dpo-step, method: dpo, pairs: shared-prefix, dpo: {learningRate: 1e-4}}
 - {name: sft, method: sft}
 """
 """Those that start from another arm stand before it. The second round's rate changes no weight by anything visible."""
@@ -27,9 +28,9 @@ ARMS = """
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rounds")
-    document = yaml.safe_load(YAML)
+    document = parse_document(YAML)
     spec = document["spec"]
-    spec["arms"] = yaml.safe_load(ARMS)
+    (spec["arms"],) = load_all(ARMS)
     spec["problems"]["validation"]["limit"] = 100
     sft = spec["training"]["sft"]
     sft |= {"epochs": 24, "selection": {"epochs": [24], "problems": 100}, "policy": {"epoch": 24}}

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from misstep.search.choose import mean
 from misstep.search.freeze import frozen_yaml, settings_changes
@@ -16,7 +15,7 @@ from misstep.search.grid import candidates
 from misstep.search.result import ArmResult, SearchResult, arm_result, setting_text
 from misstep.spec import Experiment, load_experiment
 from misstep.spec.edit import changed
-from misstep.spec.load import read_document
+from misstep.spec.load import parse_document, read_document
 
 DAY = datetime.date(2026, 11, 28)
 TEXT = """\
@@ -34,17 +33,17 @@ spec:
   training:
     dpo:
       epochs: 1
-      beta: "0.30"   # as in the paper
+      beta: 0.30   # as in the paper
   arms:
     - {name: sft, method: sft}
     - {name: random, method: dpo, pairs: random}
     - name: step
       method: dpo
       pairs: shared-prefix
-      dpo: {beta: "0.2"}   # its own
+      dpo: {beta: 0.2}   # its own
   search:
-    sft: {learningRate: ["1e-3", "3e-4"]}
-    dpo: {beta: ["0.1", "0.3"], learningRate: ["1e-6", "3e-6"]}
+    sft: {learningRate: [1e-3, 3e-4]}
+    dpo: {beta: [0.1, 0.3], learningRate: [1e-6, 3e-6]}
 """
 
 
@@ -121,16 +120,16 @@ def test_every_arm_gets_its_setting_and_nothing_else_changes(tmp_path: Path, sft
 
 def test_what_stands_there_already_is_not_written_again(tmp_path: Path) -> None:
     _, after, made = frozen(tmp_path, TEXT, {"random": 3, "step": 3})
-    assert '      beta: "0.30"   # as in the paper\n      learningRate: "3e-6"\n' in made
-    assert 'dpo: {beta: "0.3"}   # its own' in made
-    assert '    sft: {learningRate: "1e-3"}\n' in made
+    assert "      beta: 0.30   # as in the paper\n      learningRate: 3e-6\n" in made
+    assert "dpo: {beta: 0.3}   # its own" in made
+    assert "    sft: {learningRate: 1e-3}\n" in made
     assert after.spec.arms[1].dpo is None
 
 
 def test_arms_that_differ_get_blocks_of_their_own(tmp_path: Path) -> None:
     _, _, made = frozen(tmp_path, TEXT, {"random": 0, "step": 3})
-    assert '- {name: random, method: dpo, pairs: random, dpo: {learningRate: "1e-6", beta: "0.1"}}' in made
-    assert 'dpo: {beta: "0.3", learningRate: "3e-6"}   # its own' in made
+    assert "- {name: random, method: dpo, pairs: random, dpo: {learningRate: 1e-6, beta: 0.1}}" in made
+    assert "dpo: {beta: 0.3, learningRate: 3e-6}   # its own" in made
 
 
 def test_arms_by_default_are_spelled_out_where_they_differ(tmp_path: Path) -> None:
@@ -161,7 +160,7 @@ def test_the_file_says_by_which_search_and_a_later_search_takes_its_place(tmp_pa
     said = " ".join(head.replace("#: ", "").split())
     assert "`misstep tune e.yaml` on 2026-11-28" in said
     assert "1,000 validation problems" in said and "Seeds 100, 101, 102; 40 training problems" in said
-    assert 'Grid of dpo: {learningRate: ["1e-6", "3e-6"], beta: ["0.1", "0.3"]}' in said
+    assert "Grid of dpo: {learningRate: [1e-6, 3e-6], beta: [0.1, 0.3]}" in said
     assert "sft: learningRate 3e-4: 50.0 ± 0.0%" in said
     _, after, twice = frozen(tmp_path, once, {"sft": 0})
     assert twice.count("Settings frozen by") == 1 and twice.endswith(TEXT[TEXT.index("  search:") :])
@@ -171,15 +170,15 @@ def test_the_file_says_by_which_search_and_a_later_search_takes_its_place(tmp_pa
 def test_a_shared_setting_that_does_not_fit_the_common_block_goes_to_the_arms(tmp_path: Path) -> None:
     text = TEXT.replace("epochs: 1\n", "epochs: 1\n      microBatchSize: 24\n      batchSize: 48\n")
     text = text.replace("pairs: random}", "pairs: random, dpo: {microBatchSize: 16, batchSize: 48}}")
-    text = text.replace('{beta: "0.2"}', '{beta: "0.2", microBatchSize: 8}')
-    text = text.replace('dpo: {beta: ["0.1", "0.3"], learningRate', "dpo: {batchSize: [32, 80], learningRate")
+    text = text.replace("{beta: 0.2}", "{beta: 0.2, microBatchSize: 8}")
+    text = text.replace("dpo: {beta: [0.1, 0.3], learningRate", "dpo: {batchSize: [32, 80], learningRate")
     _, after, _ = frozen(tmp_path, text, {})
     assert [a.dpo.batch_size for a in after.spec.arms if a.dpo] == [32, 32]
     assert after.spec.training.dpo.batch_size == 48
 
 
 def test_a_document_whose_layout_cannot_stay_is_written_anew(tmp_path: Path) -> None:
-    text = TEXT.replace("    dpo:\n", "    dpo: &common\n").replace('{beta: "0.2"}', "*common")
+    text = TEXT.replace("    dpo:\n", "    dpo: &common\n").replace("{beta: 0.2}", "*common")
     best = {"random": 0, "step": 3}
     before, after, made = frozen(tmp_path, text, best)
     got = {arm.name: settings_of(after, getattr(arm, arm.method), arm.method) for arm in after.spec.arms}
@@ -198,12 +197,19 @@ def test_a_status_and_empty_documents_disturb_nothing(tmp_path: Path) -> None:
 
 def test_changes_are_none_where_all_is_as_chosen(tmp_path: Path) -> None:
     before, _, made = frozen(tmp_path, TEXT, {"random": 1, "step": 2})
-    document = yaml.safe_load(made)
+    document = parse_document(made)
     assert before.spec.search is not None
     chosen = {arm.arm: arm.best.setting for arm in searched(before, {"random": 1, "step": 2}).arms}
     assert changed(document, settings_changes(document, load_experiment(tmp_path / "tuned.yaml"), chosen)) == document
 
 
 def test_the_result_says_what_to_know() -> None:
-    assert setting_text({"learningRate": "1e-3", "withTeacher": True}) == "learningRate 1e-3, withTeacher true"
+    assert setting_text({"learningRate": 1e-3, "withTeacher": True}) == "learningRate 1e-3, withTeacher true"
     assert mean([0.5, 0.5, 0.5]).error == 0
+
+
+def test_a_setting_in_quotes_that_is_chosen_stays_as_it_is(tmp_path: Path) -> None:
+    quoted = TEXT.replace("beta: 0.30   #", 'beta: "0.30"   #')
+    _, after, made = frozen(tmp_path, quoted, {"random": 3, "step": 3})
+    assert 'beta: "0.30"   # as in the paper' in made
+    assert after.spec.training.dpo.beta == 0.3 and after.spec.training.dpo.learning_rate == 3e-6

@@ -11,7 +11,7 @@ from misstep.spec import parse_experiment
 from tests.spec.test_search import BASE, experiment
 
 ARMS = """arms:
-- {name: step, method: dpo, pairs: shared-prefix, dpo: {beta: "0.7", epochs: 3}}
+- {name: step, method: dpo, pairs: shared-prefix, dpo: {beta: 0.7, epochs: 3}}
 - {name: plain, method: sft}
 - {name: random, method: dpo, pairs: random, sizes: [250]}
 - {name: own, method: rft}
@@ -37,7 +37,7 @@ def test_an_arm_is_searched_after_the_one_that_it_starts_from() -> None:
 
 
 def test_all_arms_of_a_method_get_the_same_settings_over_their_own() -> None:
-    spec = experiment(ARMS + 'search: {dpo: {beta: ["0.1", "0.3"]}}').spec
+    spec = experiment(ARMS + "search: {dpo: {beta: [0.1, 0.3]}}").spec
     assert spec.search is not None
     step, plain, random, own = ([*candidates(arm, spec.search)] for arm in spec.arms)
     assert [c.setting for c in step] == [c.setting for c in random] == [{"beta": 0.1}, {"beta": 0.3}]
@@ -58,7 +58,7 @@ def test_a_round_runs_at_the_searchs_seeds_and_sizes() -> None:
     assert given.spec.seeds == [0]
 
 
-@pytest.mark.parametrize("lines", ["", "search: {}", 'search: {dpo: {beta: ["0.1"]}}'])
+@pytest.mark.parametrize("lines", ["", "search: {}", "search: {dpo: {beta: [0.1]}}"])
 def test_without_anything_to_search_a_block_to_paste_is_shown(lines: str) -> None:
     given = experiment(lines)
     with pytest.raises(BadInput) as caught:
@@ -72,5 +72,5 @@ def test_without_anything_to_search_a_block_to_paste_is_shown(lines: str) -> Non
 
 def test_the_suggestion_keeps_clear_of_the_seeds() -> None:
     assert "    seeds: [101, 102, 103]" in suggestion(experiment("seeds: [100, 3]").spec)
-    assert around(0.0) == ["0"]
-    assert around(3e-4) == ["0.0001", "0.0003", "0.0009"]
+    assert around(0.0) == [0]
+    assert around(3e-4) == [0.0001, 0.0003, 0.0009]

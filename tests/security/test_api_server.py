@@ -16,7 +16,7 @@ from misstep.plan import kept
 from misstep.store.description import Storage
 from misstep_operator import freeze
 from tests.cluster.operating import Operating, operating
-from tests.cluster.world import eventually
+from tests.eventually import eventually
 from tests.operator.test_freeze import body
 from tests.store import servers
 

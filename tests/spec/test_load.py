@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from misstep.errors import BadInput
 from misstep.spec import load_experiment, parse_experiment
 from misstep.spec.cluster import PodSettings
-from misstep.spec.fields import decimal_text
+from misstep.spec.fields import number_text
 
 SHORT = """
 apiVersion: misstep.dev/v1alpha1
@@ -60,9 +60,18 @@ def test_every_example_is_valid(path: Path) -> None:
         ("credit: {rollout: 5}", "spec.credit.rollout: no such field. Did you mean rollouts?"),
         ("credit: {rollouts: 3}", "rollouts, 3, must be at least bestOf, 5"),
         ("credit: {rollouts: many}", "spec.credit.rollouts: many. Write a whole number without quotes."),
-        ("training: {dpo: {beta: 0.3}}", 'spec.training.dpo.beta: 0.3. Write it in quotes: "0.3".'),
-        ("training: {dpo: {learningRate: 5e-7}}", 'Write it in quotes: "5e-7".'),
-        ('training: {dpo: {beta: "-1"}}', "spec.training.dpo.beta: -1."),
+        ("training: {dpo: {beta: true}}", "spec.training.dpo.beta: True. Write a number, for example 0.7 or 5e-7."),
+        ("training: {dpo: {beta: much}}", "spec.training.dpo.beta: much. Write a number, for example 0.7 or 5e-7."),
+        ('training: {dpo: {beta: "-1"}}', "spec.training.dpo.beta: -1. Write a number"),
+        ("training: {dpo: {beta: -0.1}}", "spec.training.dpo.beta: -0.1. Write a number of zero or more."),
+        ("training: {dpo: {beta: .inf}}", "spec.training.dpo.beta: inf. Write a finite number."),
+        ("training: {dpo: {beta: .nan}}", "spec.training.dpo.beta: nan. Write a finite number."),
+        ("training: {dpo: {beta: 1e400}}", "spec.training.dpo.beta: inf. Write a finite number."),
+        (f"training: {{dpo: {{beta: 1{'0' * 400}}}}}", "Write a finite number."),
+        ("training: {dpo: {beta: null}}", "spec.training.dpo.beta: None. Write a number"),
+        ("training: {dpo: {beta: [0.1]}}", "spec.training.dpo.beta: [0.1]. Write a number"),
+        ("evaluation: {topP: 1.5}", "spec.evaluation.topP: 1.5. Input should be less than or equal to 1."),
+        ("evaluation: {topP: 0}", "spec.evaluation.topP: 0.0. Input should be greater than 0."),
         ("training: {sft: {batchSize: 64, microBatchSize: 48}}", "must divide batchSize"),
         (
             "resources: {sft: {nodes: 2, processesPerNode: 3}}",
@@ -85,7 +94,7 @@ def test_every_example_is_valid(path: Path) -> None:
             "arm b has pairs oracle-pit, which need the true first error of a solution: known for "
             "problems.train.format strides, not for gsm8k; take placebo-cut, or leave the arm out",
         ),
-        ('evaluation: {temperature: "0"}', "set samples to 1"),
+        ("evaluation: {temperature: 0}", "set samples to 1"),
         ("evaluation: {passAt: [1, 8]}", "pass@8 needs"),
         ("seeds: [1, 1]", "seeds must be different"),
         ("suspend: later", "spec.suspend: later. Write true or false."),
@@ -151,7 +160,7 @@ def test_all_wrong_fields_are_named_at_once() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: [", "Fix the YAML syntax"),
+        ("a: [", "the YAML: line 1, column 5: while parsing a flow node, expected the node content"),
         ("", "0 YAML documents"),
         ("- 1", "exactly one Experiment"),
         (SHORT + "---" + SHORT, "2 YAML documents"),
@@ -203,7 +212,7 @@ def test_local_paths_are_meant_from_the_file(tmp_path: Path) -> None:
 
 @given(st.floats(min_value=0, max_value=1e30, allow_nan=False))
 def test_numbers_survive_being_written(number: float) -> None:
-    spec = parse_experiment(with_spec(f'training: {{dpo: {{beta: "{decimal_text(number)}"}}}}')).spec
+    spec = parse_experiment(with_spec(f"training: {{dpo: {{beta: {number_text(number)}}}}}")).spec
     assert spec.training.dpo.beta == number
 
 
@@ -225,11 +234,11 @@ URL = "url: 'http://localhost:8000/v1', model: m"
         ("{kind: endpoint, endpoint: {url: localhost, model: m}}", "spec.teacher.endpoint.url"),
         ("{kind: endpoint, endpoint: {url: 'http://key@host/v1', model: m}}", "spec.teacher.endpoint.url"),
         ("{kind: endpoint, endpoint: {url: 'http://h/v1/chat/completions', model: m}}", "leave out /chat/completions"),
-        (f"{{kind: endpoint, endpoint: {{{URL}, budget: {{maxCost: '5'}}}}}}", "maxCost needs pricePerMillionInput"),
-        (f"{{kind: endpoint, endpoint: {{{URL}, budget: {{pricePerMillionInput: '5'}}}}}}", "belong together"),
+        (f"{{kind: endpoint, endpoint: {{{URL}, budget: {{maxCost: 5}}}}}}", "maxCost needs pricePerMillionInput"),
+        (f"{{kind: endpoint, endpoint: {{{URL}, budget: {{pricePerMillionInput: 5}}}}}}", "belong together"),
         (f"{{kind: endpoint, endpoint: {{{URL}, apiKeyEnv: sk-secret}}}}", "spec.teacher.endpoint.apiKeyEnv"),
-        (f"{{kind: endpoint, temperature: '0', endpoint: {{{URL}}}}}", "set solutions to 1"),
-        (f"{{kind: endpoint, temperature: '0', solutions: 1, newProblemsPerSeed: 2, endpoint: {{{URL}}}}}", "the same"),
+        (f"{{kind: endpoint, temperature: 0, endpoint: {{{URL}}}}}", "set solutions to 1"),
+        (f"{{kind: endpoint, temperature: 0, solutions: 1, newProblemsPerSeed: 2, endpoint: {{{URL}}}}}", "the same"),
         ("{kind: model, model: {model: {path: x, name: model}}}", "rename one of them"),
     ],
 )

@@ -84,7 +84,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_real_server_writes_checks_and_solves(server: str, tmp_path: Path) -> None:
-    more = ", temperature: '0.1', maxNewTokens: 150, solutions: 3, minAgreementPercent: 60"
+    more = ", temperature: 0.1, maxNewTokens: 150, solutions: 3, minAgreementPercent: 60"
     made = planned(experiment(tmp_path, endpoint(server, more, apiKeyEnv="VLLM_KEY"), seeds(12), sizes="[1]"))
     manifest = run(made, StageKind.PROBLEMS, StageKind.SYNTHESIZE)
     drafts = rows_of(made, StageKind.SYNTHESIZE, "drafts", tmp_path)
@@ -108,7 +108,7 @@ def test_a_real_server_writes_checks_and_solves(server: str, tmp_path: Path) -> 
 
 def test_seeds_are_solved_under_their_own_gold(server: str, tmp_path: Path) -> None:
     rows = [*seeds(4), {"question": "Count two cats now", "answer": "2", "solution": "2\n#### 2"}]
-    more = ", newProblemsPerSeed: 0, solutions: 2, temperature: '0.1', maxNewTokens: 150"
+    more = ", newProblemsPerSeed: 0, solutions: 2, temperature: 0.1, maxNewTokens: 150"
     made = planned(experiment(tmp_path, endpoint(server, more, apiKeyEnv="VLLM_KEY"), rows, sizes="[1]"))
     summary = run(made).summary
     train = [row for row in rows_of(made, StageKind.CURATE, "problems", tmp_path) if row["split"] == "train"]

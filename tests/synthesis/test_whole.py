@@ -40,7 +40,7 @@ spec:
   sampling: {{maxNewTokens: 8}}
   teacher:
     kind: endpoint
-    endpoint: {{url: '{server.url}', model: m, budget: {{pricePerMillionInput: "1", pricePerMillionOutput: "2"}}}}
+    endpoint: {{url: '{server.url}', model: m, budget: {{pricePerMillionInput: 1, pricePerMillionOutput: 2}}}}
     solutions: 3
   training:
     sft: {{epochs: 1, batchSize: 8, maxLength: 1024, selection: {{epochs: [1], problems: 4}}}}

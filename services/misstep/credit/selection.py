@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from misstep.credit.values import Counts
+from misstep.terms.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,8 @@ class ProblemTally:
     skipped: Counter[str] = field(default_factory=Counter)
     _first_with: dict[bytes, int] = field(default_factory=dict)
 
-    def add(self, sample: int, verdict: str, finish_reason: str, digest: bytes, room: bool) -> None:
-        """Add one sample.
+    def add(self, sample: int, verdict: Verdict, finish_reason: str, digest: bytes, room: bool) -> None:
+        """Take in one sample.
 
         Args:
             digest: of the token ids; among equal responses the first sample represents all.
@@ -48,7 +49,7 @@ class ProblemTally:
         """
         finished = finish_reason == "stop"
         self.verdicts[verdict if finished else "cut_off"] += 1
-        if verdict != "wrong" or not finished:
+        if verdict is not Verdict.WRONG or not finished:
             return
         if not room:
             self.skipped["too_long"] += 1
@@ -71,7 +72,7 @@ class ProblemTally:
         rate. Which of the wrong ones is left out does not change the counts, so all negatives of a problem share them.
         """
         total = self.verdicts.total()
-        correct, wrong = self.verdicts["correct"], self.verdicts["wrong"]
+        correct, wrong = self.verdicts[Verdict.CORRECT], self.verdicts[Verdict.WRONG]
         return Counts(max(0, total - 1), correct, total - correct - wrong)
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from misstep.evaluation import wording as w
-from misstep.evaluation.figures import Worth
+from misstep.evaluation.estimates import Worth
 from misstep.evaluation.results import Cell, Comparison, Results
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from misstep.evaluation.figures import Relation
+from misstep.evaluation.estimates import Relation
 
 REACH = 2.0
 """How far the fitted line may be extrapolated: to twice the largest measured size, and to half the smallest."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from misstep.evaluation import wording as w
 from misstep.evaluation.conclusion import headline_size, why_untrained
-from misstep.evaluation.figures import Worth
+from misstep.evaluation.estimates import Worth
 from misstep.evaluation.results import Cell, Comparison, Results
 from misstep.terms.layouts import CREDITED, PLACEBO
 

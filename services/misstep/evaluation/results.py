@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from misstep.evaluation.figures import CellWorth, Estimate, Fit
+from misstep.evaluation.estimates import CellWorth, Estimate, Fit
 from misstep.terms.methods import Method
 
 DECIMALS = 6

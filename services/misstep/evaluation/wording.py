@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from misstep.evaluation.figures import Estimate, Worth
+from misstep.evaluation.estimates import Estimate, Worth
 from misstep.terms.layouts import PLACEBO
 
 NONE = "–"

@@ -7,6 +7,7 @@ from misstep.inspection.model import POLICY, inspect_model
 from misstep.inspection.page import page
 from misstep.plan.params import InspectParams
 from misstep.stages.context import OneBlock, StageContext, Work
+from misstep.terms.verdict import Verdict
 
 _TEACHER = "spec.teacher.model.model"
 
@@ -44,5 +45,5 @@ class _Inspect(OneBlock):
         return [
             (question, solution)
             for split, question, solution, verdict in zip(*columns, strict=True)
-            if split == "train" and verdict == "correct"
+            if split == "train" and verdict == Verdict.CORRECT
         ]

@@ -15,6 +15,7 @@ from misstep.search.result import SearchResult, setting_text
 from misstep.spec.edit import Path as Place
 from misstep.spec.edit import changed, edit
 from misstep.spec.experiment import Experiment
+from misstep.spec.fields import is_quoted_number
 from misstep.spec.load import check_document, parse_document
 from misstep.spec.rewrite import PLACES, flow_text
 
@@ -88,12 +89,15 @@ def _says(document: Any, place: Place, value: Any) -> bool:
             document = document[step]
         except (KeyError, IndexError, TypeError):
             return False
-    if isinstance(document, str) and isinstance(value, str):
-        try:
-            return float(document) == float(value)
-        except ValueError:
-            pass
+    if _is_number(value):
+        if isinstance(document, str) and is_quoted_number(document):
+            document = float(document)
+        return _is_number(document) and bool(document == value)
     return bool(document == value) and type(document) is type(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _moved(document: Mapping[str, Any], source: Path, target: Path) -> list[tuple[Place, Any]]:

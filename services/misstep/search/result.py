@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from misstep.search.choose import Edge, Mean, choose, mean
 from misstep.search.grid import Candidate
+from misstep.spec.fields import number_text
 from misstep.spec.search import TrainingGrid
 
 Accuracies = Mapping[tuple[str, int, int], float]
@@ -124,13 +125,18 @@ def arm_result(
 def setting_text(setting: Mapping[str, Any]) -> str:
     """Format a setting for people: ``learningRate 1e-3, epochs 16``."""
     return ", ".join(
-        f"{name} {str(value).lower() if isinstance(value, bool) else value}" for name, value in setting.items()
+        f"{name} {str(value).lower() if isinstance(value, bool) else _value_text(value)}"
+        for name, value in setting.items()
     )
+
+
+def _value_text(value: Any) -> str:
+    return number_text(value) if isinstance(value, float) else str(value)
 
 
 def _edge_warning(arm: str, edge: Edge, setting: Mapping[str, Any]) -> str:
     field = to_camel(edge.field)
-    best = f"the best {field}, {setting[field]},"
+    best = f"the best {field}, {_value_text(setting[field])},"
     further = "higher" if edge.side == "highest" else "lower"
     return f"{arm}: {best} is the {edge.side} that was tried: try {further} ones too"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from misstep.errors import BadInput
 from misstep.spec.experiment import Experiment, ExperimentSpec
-from misstep.spec.fields import decimal_text
+from misstep.spec.fields import plain_number
 from misstep.spec.rewrite import flow_text
 from misstep.spec.search import Search
 
@@ -38,7 +38,7 @@ def suggestion(spec: ExperimentSpec) -> list[str]:
     return lines
 
 
-def around(value: float) -> list[str]:
-    """Return a third of a value, the value, and three times the value, the outer two with one digit."""
+def around(value: float) -> list[float]:
+    """Return a third of a value, the value, and three times it, the outer two with one digit."""
     found = [float(f"{value / 3:.0e}"), value, float(f"{value * 3:.0e}")]
-    return [decimal_text(each) for each in dict.fromkeys(found)]
+    return [plain_number(each) for each in dict.fromkeys(found)]

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from misstep.spec.fields import Count, DecimalText, Percent, SpecModel
+from misstep.spec.fields import Count, Number, Percent, SpecModel
 
 
 class TokensPerSecond(SpecModel):
@@ -25,13 +25,13 @@ class Assumptions(SpecModel):
     """Expectations behind the estimates of `misstep plan`. A field that is left out has a default that depends on the
     format of the training problems, see docs/cost.md."""
 
-    question_tokens: DecimalText | None = None
+    question_tokens: Number | None = None
     """Mean tokens of a question, without the template and the examples."""
-    solution_tokens: DecimalText | None = None
+    solution_tokens: Number | None = None
     """Mean tokens of a teacher's solution."""
-    response_tokens: DecimalText | None = None
+    response_tokens: Number | None = None
     """Mean tokens of a sampled response."""
-    steps: DecimalText | None = Field(default=None, ge=1)
+    steps: Number | None = Field(default=None, ge=1)
     """Mean steps of a wrong solution."""
     correct_percent: Percent | None = None
     """Share of responses that are correct."""

@@ -1,7 +1,7 @@
 """Change single values in an Experiment's YAML, and keep its comments and layout.
 
-PyYAML's own parser finds the position of each value, and the result is read back. If it is not as intended (a block
-scalar, an alias used in several places), the whole document is rewritten, without comments.
+The place of each value is found by the parser of the loader, and the result is read back: where it does not say what it
+should (a block scalar, an alias that stands for several places), the whole document is written anew, without comments.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from misstep.errors import BadInput
-from misstep.spec.load import ExperimentLoader, parse_document
+from misstep.spec.load import parse_document
 from misstep.spec.rewrite import copied, flow_text, yaml_text
+from misstep.spec.yaml12 import MappingNode, Node, SequenceNode, YAMLError, compose
 
 Path = tuple[str | int, ...]
 """Keys of mappings and positions in lists, from the top of the document."""
@@ -48,7 +47,7 @@ def edit(text: str, changes: Sequence[tuple[Path, Any]]) -> str:
             edited = _edit_one(edited, path, value)
         if parse_document(edited) == wanted:
             return edited
-    except (yaml.YAMLError, BadInput, _NoPlace):
+    except (YAMLError, BadInput, _NoPlace):
         pass
     return yaml_text(wanted)
 
@@ -58,7 +57,7 @@ class _NoPlace(Exception):
 
 
 def _edit_one(text: str, path: Path, value: Any) -> str:
-    node: yaml.Node | None = yaml.compose(text, ExperimentLoader)
+    node: Node | None = compose(text)
     for depth, step in enumerate(path):
         assert node is not None, "the document is a mapping"
         below, rest = _child(node, step), path[depth + 1 :]
@@ -76,23 +75,23 @@ def _nested(path: Path, value: Any) -> Any:
     return value
 
 
-def _child(node: yaml.Node, step: str | int) -> yaml.Node | None:
-    if isinstance(node, yaml.MappingNode):
+def _child(node: Node, step: str | int) -> Node | None:
+    if isinstance(node, MappingNode):
         return next((value for key, value in node.value if key.value == step), None)
-    if isinstance(node, yaml.SequenceNode) and isinstance(step, int):
-        found: yaml.Node = node.value[step]
+    if isinstance(node, SequenceNode) and isinstance(step, int):
+        found: Node = node.value[step]
         return found
     raise _NoPlace
 
 
-def _replaced(text: str, node: yaml.Node, value: Any) -> str:
+def _replaced(text: str, node: Node, value: Any) -> str:
     start, end = node.start_mark.index, _end(node)
     space = "" if start == 0 or text[start - 1].isspace() else " "
     return text[:start] + space + flow_text(value) + text[end:]
 
 
-def _inserted(text: str, parent: yaml.Node, key: str, value: Any) -> str:
-    if not isinstance(parent, yaml.MappingNode):
+def _inserted(text: str, parent: Node, key: str, value: Any) -> str:
+    if not isinstance(parent, MappingNode):
         raise _NoPlace
     item = f"{key}: {flow_text(value)}"
     if parent.flow_style:
@@ -108,9 +107,9 @@ def _inserted(text: str, parent: yaml.Node, key: str, value: Any) -> str:
     return f"{text[:line_end]}\n{indent}{item}{text[line_end:]}"
 
 
-def _end(node: yaml.Node) -> int:
+def _end(node: Node) -> int:
     """The end of a node's own text: a block's end mark comes after the comments that follow it."""
-    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+    if isinstance(node, MappingNode | SequenceNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _end(last[1] if isinstance(last, tuple) else last)
     index: int = node.end_mark.index

@@ -10,7 +10,7 @@ from misstep.spec.arms import DEFAULT_ARMS, Arm, check_starts
 from misstep.spec.assumptions import Assumptions
 from misstep.spec.cluster import Cluster
 from misstep.spec.credit import Credit, Pairs
-from misstep.spec.fields import RESOURCE_NAME, Count, DecimalText, Name, SpecModel
+from misstep.spec.fields import RESOURCE_NAME, Count, Name, Number, SpecModel
 from misstep.spec.policy import Policy, Sampling
 from misstep.spec.problems import Problems
 from misstep.spec.resources import Resources
@@ -40,7 +40,7 @@ class Verification(SpecModel):
     answer_format: Literal["auto", "hash", "boxed"] = "auto"
     """`hash`: a last line `#### ANSWER` (GSM8K); `boxed`: the last \\boxed{ANSWER} (MATH); `auto`: either of these,
     else the last statement that looks like an answer."""
-    timeout_seconds: DecimalText = Field(default=2.0, gt=0, le=60)
+    timeout_seconds: Number = Field(default=2.0, gt=0, le=60)
     """The longest time for checking one answer."""
 
 
@@ -49,9 +49,9 @@ class Evaluation(SpecModel):
 
     samples: Count = 4
     """Responses per test problem."""
-    temperature: DecimalText = 0.7
+    temperature: Number = 0.7
     """Sampling temperature; 0 is greedy decoding, which gives one response."""
-    top_p: DecimalText = Field(default=1.0, gt=0, le=1)
+    top_p: Number = Field(default=1.0, gt=0, le=1)
     """Nucleus sampling, as in `spec.sampling`."""
     limit: Count | None = None
     """Use only this many test problems, from the first."""
@@ -194,7 +194,8 @@ class ExperimentSpec(SpecModel):
     @model_validator(mode="after")
     def _batches_can_be_shared(self) -> ExperimentSpec:
         for method in METHODS:
-            processes, zero_stage = self.resources.training_processes(method)
+            training_processes = self.resources.of(method).training()
+            processes, zero_stage = training_processes.total, training_processes.zero_stage
             where = [(f"training.{method}", getattr(self.training, method))]
             where += [
                 (f"arms, {arm.name}, {method}", over(getattr(self.training, method), own))

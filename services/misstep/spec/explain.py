@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
 from typing import Any, Literal
@@ -13,7 +12,8 @@ from pydantic_core import PydanticUndefined
 
 from misstep.errors import BadInput
 from misstep.spec.experiment import Experiment
-from misstep.spec.fields import decimal_text
+from misstep.spec.fields import number_text
+from misstep.text import did_you_mean
 
 
 def explain(path: str) -> str:
@@ -30,9 +30,8 @@ def explain(path: str) -> str:
     for depth, part in enumerate(parts):
         fields = fields_of(model) if (info is None or depth == 0 or nested_model(info.annotation)) else {}
         if part not in fields:
-            close = difflib.get_close_matches(part, list(fields), n=1, cutoff=0.4)
             where = ".".join(parts[:depth]) or "Experiment"
-            fix = f"Did you mean {close[0]}?" if close else f"{where} has: {', '.join(fields) or 'no fields'}."
+            fix = did_you_mean(part, fields, f"{where} has: {', '.join(fields) or 'no fields'}.")
             raise BadInput(path, f"no field {part} in {where}", fix)
         info = fields[part]
         model = nested_model(info.annotation) or model
@@ -59,7 +58,7 @@ def type_name(info: FieldInfo) -> str:
     for meta in info.metadata:
         schema = getattr(meta, "json_schema", None)
         if schema and "pattern" in schema:
-            return 'number in quotes, like "0.1"' if "maxLength" in schema else "quantity, like 2Gi"
+            return "quantity, like 2Gi"
     return _annotation_name(info.annotation)
 
 
@@ -71,7 +70,7 @@ def default_text(info: FieldInfo) -> str | None:
     if isinstance(default, list) and default and isinstance(default[0], BaseModel):
         return ", ".join(str(getattr(item, "name", item)) for item in default)
     if isinstance(default, float):
-        return f'"{decimal_text(default)}"'
+        return number_text(default)
     if isinstance(default, bool):
         return str(default).lower()
     if isinstance(default, str):
@@ -93,11 +92,11 @@ def _annotation_name(annotation: Any) -> str:
         for meta in args[1:]:
             schema = getattr(meta, "json_schema", None)
             if schema and "pattern" in schema:
-                return 'number in quotes, like "0.1"' if "maxLength" in schema else "quantity, like 2Gi"
+                return "quantity, like 2Gi"
         return _annotation_name(args[0])
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation.__name__
-    names = {str: "text", int: "integer", bool: "true or false", float: 'number in quotes, like "0.1"'}
+    names = {str: "text", int: "integer", bool: "true or false", float: "number"}
     return names.get(annotation, str(annotation))
 
 

@@ -1,24 +1,26 @@
-"""Field types of the Experiment: what Kubernetes can hold (no floats) and what people write, made one.
+"""Field types of the Experiment.
 
-A number that needs a fraction is a quoted string, ``"5e-7"``: unquoted, YAML parsers disagree on whether it is a
-number at all, and Kubernetes APIs carry no floats. Sizes in bytes are Kubernetes quantities, ``2Gi``.
+A `Number` comes back from a Kubernetes API server as the same float: both sides write the shortest text that reads back
+the same. Only ``1.0`` comes back as ``1``, which is the same number here. Sizes in bytes are Kubernetes quantities,
+``2Gi``.
 """
 
 from __future__ import annotations
 
+import math
 import re
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
-DECIMAL_PATTERN = r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?$"
 QUANTITY_PATTERN = r"^[1-9][0-9]{0,6}(Mi|Gi)$"
 COPY_PATTERN = r"^(s3://[^/]+/.+|file:///.+)$"
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$"
 RESOURCE_NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 """The syntax of Kubernetes object names."""
-_DECIMAL = re.compile(DECIMAL_PATTERN)
+_QUOTED_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?")
 _QUANTITY = re.compile(QUANTITY_PATTERN)
 
 
@@ -36,28 +38,48 @@ class SpecModel(BaseModel):
     )
 
 
-def _decimal(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError('write a number in quotes, for example "0.7"')
-    if not isinstance(value, str):
-        raise ValueError(f'write it in quotes: "{decimal_text(value)}"')
-    if not _DECIMAL.match(value):
-        raise ValueError('write a plain decimal number of zero or more in quotes, for example "0.7" or "5e-7"')
-    return float(value)
+def _number(value: Any) -> float:
+    """Take a number, or text as it was written in quotes before 0.2, which `misstep.spec.quoted` names."""
+    if isinstance(value, str) and is_quoted_number(value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("write a number, for example 0.7 or 5e-7")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError("write a finite number")
+    if number < 0:
+        raise ValueError("write a number of zero or more")
+    return abs(number)  # -0.0 is 0
 
 
-def decimal_text(value: float) -> str:
-    """Write a number as the Experiment does: the shortest text that reads back the same."""
-    return repr(int(value)) if value == int(value) and value < 1e15 else repr(value).replace("e-0", "e-")
+def is_quoted_number(text: str) -> bool:
+    """Return whether text is a number that an Experiment could hold in quotes."""
+    return _QUOTED_NUMBER.fullmatch(text) is not None
 
 
-DecimalText = Annotated[
+def plain_number(value: float) -> int | float:
+    """Return a number as it comes back from JSON that Kubernetes writes: a whole one has no fraction."""
+    return int(value) if value == int(value) and abs(value) < 1e15 else value
+
+
+def number_text(value: float) -> str:
+    """Write a number as people do, short, so that it reads back the same: ``0.7``, ``3e-4``, ``2``."""
+    plain = plain_number(value)
+    if isinstance(plain, int):
+        return str(plain)
+    return min(repr(plain), format(Decimal(repr(plain)).normalize(), "e"), key=len)
+
+
+Number = Annotated[
     float,
-    BeforeValidator(_decimal),
-    PlainSerializer(decimal_text, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": DECIMAL_PATTERN, "maxLength": 24}),
+    BeforeValidator(_number),
+    PlainSerializer(plain_number, return_type=int | float),
+    WithJsonSchema({"type": "number", "minimum": 0}),
 ]
-"""A float in Python, a patterned string in YAML."""
+"""A finite number of zero or more."""
 
 
 def _mebibytes(value: Any) -> int:

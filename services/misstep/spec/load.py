@@ -2,53 +2,35 @@
 
 from __future__ import annotations
 
-import difflib
-import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from misstep.errors import BadInput
+from misstep.spec import yaml12
 from misstep.spec.experiment import Experiment
+from misstep.spec.quoted import quoted_note
+from misstep.text import did_you_mean
 
 
-class ExperimentLoader(yaml.SafeLoader):
-    """YAML as kubectl reads it where PyYAML differs: ``5e-7`` is a number, dates are text, and a repeated key is an
-    error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is repeated (line {line})")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-ExperimentLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-ExperimentLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),
-    list("-+.0123456789"),
-)
-
-
-def load_experiment(path: Path | str) -> Experiment:
+def load_experiment(path: Path | str, note: Callable[[str], None] | None = None) -> Experiment:
     """Read and check one Experiment. Local paths in it become absolute, from the file's own folder.
+
+    Args:
+        note: called with a sentence about what should be written otherwise, where something should.
 
     Raises:
         BadInput: unreadable file, bad YAML, or wrong fields; the error names every wrong field, one per line.
     """
     path = Path(path)
-    return _absolute_paths(check_document(read_document(path), str(path)), path.resolve().parent)
+    document = read_document(path)
+    experiment = check_document(document, str(path))
+    if note is not None and (sentence := quoted_note(document)):
+        note(sentence)
+    return _absolute_paths(experiment, path.resolve().parent)
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -71,9 +53,9 @@ def parse_experiment(text: str, origin: str = "the YAML") -> Experiment:
 def parse_document(text: str, origin: str = "the YAML") -> dict[str, Any]:
     """Read the one mapping in a YAML text, without its status. Raises BadInput if the text holds anything else."""
     try:
-        documents = [d for d in yaml.load_all(text, ExperimentLoader) if d is not None]
-    except yaml.YAMLError as error:
-        raise BadInput(origin, " ".join(str(error).split()), "Fix the YAML syntax.") from error
+        documents = [d for d in yaml12.load_all(text) if d is not None]
+    except yaml12.YAMLError as error:
+        raise BadInput(origin, yaml12.error_text(error), "Correct the YAML there.") from error
     if len(documents) != 1 or not isinstance(documents[0], dict):
         raise BadInput(origin, f"{len(documents)} YAML documents", "Write exactly one Experiment in the file.")
     document: dict[str, Any] = documents[0]
@@ -141,10 +123,8 @@ def _dotted(loc: tuple[int | str, ...]) -> str:
 
 def _nearest(loc: tuple[int | str, ...]) -> str:
     names = _field_names(loc[:-1])
-    close = difflib.get_close_matches(str(loc[-1]), names, n=1, cutoff=0.5)
-    if close:
-        return f"Did you mean {close[0]}?"
-    return f"Fields here are: {', '.join(sorted(names))}." if names else "Remove it."
+    otherwise = f"Fields here are: {', '.join(sorted(names))}." if names else "Remove it."
+    return did_you_mean(str(loc[-1]), names, otherwise, cutoff=0.5)
 
 
 def _field_names(loc: tuple[int | str, ...]) -> list[str]:

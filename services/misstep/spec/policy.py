@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from misstep.spec.fields import Count, DecimalText, SpecModel
+from misstep.spec.fields import Count, Number, SpecModel
 from misstep.spec.models import EngineArgument, ModelRef
 
 _OWN_ARGUMENTS = frozenset(
@@ -83,9 +83,9 @@ class Sampling(SpecModel):
     results."""
     samples: Count = 16
     """Responses per training problem."""
-    temperature: DecimalText = 0.7
+    temperature: Number = 0.7
     """0 is greedy decoding."""
-    top_p: DecimalText = Field(default=1.0, gt=0, le=1)
+    top_p: Number = Field(default=1.0, gt=0, le=1)
     """Nucleus: sample from the most likely tokens that make up this much probability."""
     max_new_tokens: Count = 512
     """Token limit of a response; a response that reaches it counts as neither correct nor wrong."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from misstep.spec.load import ExperimentLoader
+from misstep.spec.fields import number_text
 
 PLACES = {
     "model": ("policy", "model"),
@@ -49,13 +49,13 @@ def with_copies(document: Mapping[str, Any], copies: Mapping[str, tuple[str, str
 def yaml_text(document: Mapping[str, Any]) -> str:
     """Write a document as YAML that every parser reads the same way: text is quoted if any parser could read it as
     something else."""
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return yaml.dump(document, Dumper=_QuotingDumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def flow_text(value: Any) -> str:
-    """Write a value in YAML's one-line form: ``{beta: "0.1"}``."""
+    """Write a value as it stands inside a line of YAML: ``{beta: 0.1}``."""
     text: str = yaml.dump(
-        [value], Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**9, default_flow_style=True
+        [value], Dumper=_QuotingDumper, sort_keys=False, allow_unicode=True, width=10**9, default_flow_style=True
     )
     return text.strip().removeprefix("[").removesuffix("]")
 
@@ -67,12 +67,29 @@ def copied(value: Any) -> Any:
     return [copied(item) for item in value] if isinstance(value, list) else value
 
 
-class _Dumper(yaml.SafeDumper):
+class Dumper(yaml.SafeDumper):
+    """PyYAML's writer, which quotes all that is no text to YAML 1.1: so nobody reads it as something else. It writes
+    numbers short, and writes out what is the same in several places."""
+
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
-_Dumper.yaml_implicit_resolvers = ExperimentLoader.yaml_implicit_resolvers
+def _float(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
+    text = number_text(value)
+    return dumper.represent_scalar(f"tag:yaml.org,2002:{'int' if text.isdecimal() else 'float'}", text)
+
+
+Dumper.add_representer(float, _float)
+Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),  # YAML 1.2 has numbers like 5e-7
+    list("-+.0123456789"),
+)
+
+
+class _QuotingDumper(Dumper):
+    """Quotes also what only looks as if it were something else."""
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
@@ -80,4 +97,4 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
-_Dumper.add_representer(str, _text)
+_QuotingDumper.add_representer(str, _text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from itertools import product
 from math import prod
 from typing import Annotated, Any, Literal, TypeVar
@@ -11,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from misstep.spec.fields import Count, DecimalText, Percent, SpecModel, decimal_text
+from misstep.spec.fields import Count, Number, Percent, SpecModel, plain_number
 
 MOST_SETTINGS = 64
 """Of one method."""
@@ -29,9 +28,7 @@ Values = Annotated[list[T], Field(min_length=1, max_length=8), AfterValidator(_e
 
 
 def _written(value: Any) -> Any:
-    if not isinstance(value, float):
-        return value
-    return min(decimal_text(value), format(Decimal(repr(value)).normalize(), "e"), key=len)
+    return plain_number(value) if isinstance(value, float) else value
 
 
 def _combinations(lists: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
@@ -42,8 +39,8 @@ class TrainingGrid(SpecModel):
     """Lists of values for fields of `spec.training`. Every combination is one setting; a field that is not listed keeps
     its value."""
 
-    learning_rate: Values[DecimalText] | None = None
-    """Peak learning rates, each quoted."""
+    learning_rate: Values[Number] | None = None
+    """Peak learning rates."""
     epochs: Values[Count] | None = None
     """Passes over the training rows."""
     batch_size: Values[Count] | None = None
@@ -52,7 +49,7 @@ class TrainingGrid(SpecModel):
     """Learning rate after the warm-up."""
     warmup_percent: Values[Percent] | None = None
     """Share of the steps in which the learning rate rises."""
-    weight_decay: Values[DecimalText] | None = None
+    weight_decay: Values[Number] | None = None
     """AdamW's weight decay."""
     lora_rank: Values[Count] | None = None
     """Ranks of low-rank adapters."""
@@ -75,7 +72,7 @@ class TrainingGrid(SpecModel):
         return _combinations(self.lists)
 
     def written(self) -> list[dict[str, Any]]:
-        """The same settings in the spelling of the YAML: camelCase, and decimals as short text (``3e-4``)."""
+        """The same settings as the YAML spells them: camelCase, and whole numbers without a fraction."""
         return _combinations(self.written_lists)
 
     @property
@@ -100,9 +97,9 @@ class RftGrid(TrainingGrid):
 class DpoGrid(TrainingGrid):
     """What is tried for every `dpo` arm, whatever its pairs."""
 
-    beta: Values[DecimalText] | None = None
+    beta: Values[Number] | None = None
     """Values of beta, the strength of the pull towards the reference."""
-    nll_weight: Values[DecimalText] | None = None
+    nll_weight: Values[Number] | None = None
     """Weights of the added negative log-likelihood of the chosen side."""
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from misstep.spec.fields import Count, DecimalText, Name, Percent, SpecModel
+from misstep.spec.fields import Count, Name, Number, Percent, SpecModel
 from misstep.spec.models import EngineArgument, ModelRef
 
 
@@ -17,11 +17,11 @@ class TeacherBudget(SpecModel):
 
     max_tokens: int | None = Field(default=None, ge=1, le=10**15)
     """Tokens read and written, at most."""
-    max_cost: DecimalText | None = Field(default=None, gt=0)
+    max_cost: Number | None = Field(default=None, gt=0)
     """Money to spend, at most, in the currency of the prices; needs both prices."""
-    price_per_million_input: DecimalText | None = None
+    price_per_million_input: Number | None = None
     """Price of a million tokens that the teacher reads. With both prices the report says what the teacher cost."""
-    price_per_million_output: DecimalText | None = None
+    price_per_million_output: Number | None = None
     """Price of a million tokens that the teacher writes."""
 
     @model_validator(mode="after")
@@ -101,7 +101,7 @@ class Teacher(SpecModel):
     near_duplicate_percent: int = Field(default=70, ge=1, le=100)
     """A new problem is left out if its words match those of a seed, a held-out problem or another new problem by at
     least this much (ROUGE-L)."""
-    temperature: DecimalText = 0.7
+    temperature: Number = 0.7
     """Temperature of everything that the teacher writes; 0 is greedy decoding, which gives one solution."""
     max_new_tokens: Count = 1024
     """Token limit of one answer; an answer that reaches it is not used."""

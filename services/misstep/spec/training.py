@@ -6,7 +6,7 @@ from typing import Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from misstep.spec.fields import Count, DecimalText, Percent, SpecModel
+from misstep.spec.fields import Count, Number, Percent, SpecModel
 
 
 class Selection(SpecModel):
@@ -24,7 +24,7 @@ class Selection(SpecModel):
 class Optimisation(SpecModel):
     """One training run (AdamW)."""
 
-    learning_rate: DecimalText
+    learning_rate: Number
     epochs: Count
     batch_size: Count = 64
     """Rows (pairs for DPO) in one optimiser step, over all processes."""
@@ -34,9 +34,9 @@ class Optimisation(SpecModel):
     """Learning rate after the warm-up."""
     warmup_percent: Percent = 5
     """Share of the steps in which the learning rate rises."""
-    weight_decay: DecimalText = 0.0
+    weight_decay: Number = 0.0
     """AdamW's weight decay."""
-    max_grad_norm: DecimalText = 1.0
+    max_grad_norm: Number = 1.0
     """Gradients are clipped to this norm."""
     max_length: Count = 1024
     """Rows with more tokens are dropped and counted."""
@@ -71,8 +71,8 @@ class PolicyChoice(SpecModel):
 class SftTraining(Optimisation):
     """Fine-tuning on correct teacher solutions."""
 
-    learning_rate: DecimalText = 1e-5
-    """Peak learning rate, quoted: `"1e-5"`."""
+    learning_rate: Number = 1e-5
+    """Peak learning rate, for example `1e-5`."""
     epochs: Count = 3
     """Passes over the training rows."""
     selection: Selection = Selection()
@@ -88,8 +88,8 @@ class SftTraining(Optimisation):
 class RftTraining(Optimisation):
     """Fine-tuning of the base model on the policy's own correct solutions."""
 
-    learning_rate: DecimalText = 1e-5
-    """Peak learning rate, quoted: `"1e-5"`."""
+    learning_rate: Number = 1e-5
+    """Peak learning rate, for example `1e-5`."""
     epochs: Count = 3
     """Passes over the training rows."""
     selection: Selection = Selection()
@@ -104,13 +104,13 @@ class RftTraining(Optimisation):
 class DpoTraining(Optimisation):
     """Direct preference optimisation from the SFT policy, which is also the reference."""
 
-    learning_rate: DecimalText = 1e-6
-    """Peak learning rate, quoted: `"1e-6"`."""
+    learning_rate: Number = 1e-6
+    """Peak learning rate, for example `1e-6`."""
     epochs: Count = 2
     """Passes over the training rows."""
-    beta: DecimalText = 0.1
+    beta: Number = 0.1
     """Strength of the pull towards the reference."""
-    nll_weight: DecimalText = 0.0
+    nll_weight: Number = 0.0
     """Weight of an added negative log-likelihood of the chosen side; it keeps chosen solutions from losing
     probability (arXiv 2404.19733)."""
     selection: Selection | None = None

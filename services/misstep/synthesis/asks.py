@@ -50,8 +50,8 @@ class NoReply:
 Answer = Reply | NoReply
 
 
-class Watch(Protocol):
-    """Called for every answer, with whether it was usable; raises if the teacher is not usable."""
+class AnswerMonitor(Protocol):
+    """Is told of every answer whether it could be used; raises where the teacher is of no use."""
 
     def usable(self, answer: Answer) -> None: ...
     def unusable(self, answer: Answer, reason: str) -> None: ...

@@ -11,7 +11,7 @@ from misstep.stages.context import StageContext, Work
 from misstep.training.stage import TrainingWork, limit_of, prompts_of
 
 if TYPE_CHECKING:
-    from misstep.training.export import Start
+    from misstep.training.export import InitialModel
     from misstep.training.run import Run
     from misstep.training.selection import Question
 
@@ -29,7 +29,7 @@ class _Dpo(TrainingWork):
         assert isinstance(ctx.params, DpoParams)
         self._params = ctx.params
 
-    def prepare(self, start: Start) -> Run:
+    def prepare(self, start: InitialModel) -> Run:
         from misstep.training.arguments import dpo_arguments
         from misstep.training.data import pair_ids
         from misstep.training.dropped import check_dropped
@@ -52,7 +52,7 @@ class _Dpo(TrainingWork):
             nothing="no pairs",
         )
 
-    def _questions(self, start: Start) -> Sequence[Question]:
+    def _questions(self, start: InitialModel) -> Sequence[Question]:
         if self._params.selection is None:
             return ()
         from misstep.training.data import questions

@@ -26,7 +26,7 @@ _PROBE_TOKENS = 64
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialModel:
     """The model that training starts from, with its tokenizer and configurations.
 
     TRL's trainers change special tokens in configurations and tokenizer for their own use; a written model has those of
@@ -40,7 +40,7 @@ class Start:
     generation_config: Any
 
     @classmethod
-    def load(cls, folder: Path) -> Start:
+    def load(cls, folder: Path) -> InitialModel:
         """Load a model folder in float32, the type in which weights are trained.
 
         What will be written beside the weights is written to a temporary folder and read again, before any training.
@@ -67,7 +67,9 @@ class Start:
         return copy.deepcopy(self.tokenizer)
 
 
-def export_model(start: Start, model: Any, dtype: str, probe: Sequence[Sequence[int]], folder: Path) -> dict[str, Path]:
+def export_model(
+    start: InitialModel, model: Any, dtype: str, probe: Sequence[Sequence[int]], folder: Path
+) -> dict[str, Path]:
     """Write the model with the start's tokenizer and configurations, load it again and compare.
 
     Args:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from misstep.distributed.liveness import report_alive
 from misstep.distributed.ranks import total, whole_weights, world
 from misstep.plan.params import PolicyParams, SelectionParams
+from misstep.terms.verdict import Verdict
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -188,7 +189,7 @@ class Scorer:
         answers = ((text, asked[index][1].gold) for index, text in sorted(finished.items()))
         counts = {"validation": 0, "train": 0}
         for index, judgement in zip(sorted(finished), self._verifier.judge(answers), strict=True):
-            counts[asked[index][0]] += judgement.verdict == "correct"
+            counts[asked[index][0]] += judgement.verdict is Verdict.CORRECT
         correct, train_correct = total(counts["validation"], counts["train"])
         return correct, train_correct
 

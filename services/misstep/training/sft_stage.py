@@ -10,7 +10,7 @@ from misstep.stages.context import StageContext, Work
 from misstep.training.stage import TrainingWork, limit_of, prompts_of
 
 if TYPE_CHECKING:
-    from misstep.training.export import Start
+    from misstep.training.export import InitialModel
     from misstep.training.run import Run
 
 
@@ -28,9 +28,9 @@ class _Sft(TrainingWork):
         assert isinstance(ctx.params, SftParams)
         self._params = ctx.params
 
-    def prepare(self, start: Start) -> Run:
+    def prepare(self, start: InitialModel) -> Run:
         from misstep.generation.prompts import check_taught_end
-        from misstep.generation.subset import train_subset, without_correct_solution
+        from misstep.generation.seeds import train_subset, without_correct_solution
         from misstep.training.arguments import sft_arguments
         from misstep.training.data import as_questions, own_examples, questions, teacher_examples
         from misstep.training.dropped import check_dropped, refuse_no_rows

@@ -23,6 +23,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from misstep.terms.verdict import Verdict
+
 ADDRESS_SPACE = 4 << 30
 """The last resort, far above the resident limit that the dispatcher watches: sympy ignores a failed allocation, and the
 comparison would then return "not equal"."""
@@ -159,7 +161,7 @@ class _Dispatcher:
         task = worker.task
         self._end(worker)
         if task is not None:
-            _write(self.answers, {"task": task, "verdict": "timeout", "rule": rule})
+            _write(self.answers, {"task": task, "verdict": Verdict.TIMEOUT, "rule": rule})
 
     def _end(self, worker: _Worker) -> None:
         self.workers.remove(worker)
@@ -236,12 +238,12 @@ def _answer(request: dict[str, str]) -> dict[str, object]:
     answer: dict[str, object] = {"task": request["task"]}
     try:
         if request["kind"] == "parsable":
-            return answer | {"verdict": "correct" if symbolic.parsable(request["gold"]) else "unparsable"}
+            return answer | {"verdict": Verdict.CORRECT if symbolic.parsable(request["gold"]) else Verdict.UNPARSABLE}
         judge = symbolic.compare_prose if request["kind"] == "prose" else symbolic.compare
         verdict, rule = judge(request["pred"], request["gold"])
-        return answer | {"verdict": verdict.value, "rule": rule}
+        return answer | {"verdict": verdict, "rule": rule}
     except MemoryError:
         os._exit(1)  # nothing can be trusted after this: the dispatcher reports a timeout
     except Exception as error:  # noqa: BLE001 - the edge of a process, see below
         # sympy may raise almost any error for meaningless expressions.
-        return answer | {"verdict": "unparsable", "rule": f"error-{type(error).__name__}"}
+        return answer | {"verdict": Verdict.UNPARSABLE, "rule": f"error-{type(error).__name__}"}

@@ -1,4 +1,4 @@
-"""The work between steps: progress, scorings on validation problems, checkpoints."""
+"""The trainer's callback, called between steps: progress, scores on validation problems, checkpoints."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CHECKPOINT_SECONDS = 30.0
 replaces this, regardless of the time that a save takes."""
 _BEST, _POLICY = "best.safetensors", "policy.safetensors"
 _SCORES = TypeAdapter(list[Score])
-_CHECKPOINT_SHARE = 40
+CHECKPOINT_SHARE = 40
 """After a slow checkpoint the next one waits this many times its duration, so that checkpoints cost at most 2.5% of the
 time."""
 
@@ -86,7 +86,7 @@ class Keep:
             self.reference = (saved["chosen"], saved["rejected"])
 
 
-class Watch(TrainerCallback):  # type: ignore[misc]
+class TrainingCallback(TrainerCallback):  # type: ignore[misc]
     """Reports progress, scores the epochs of the selection, and triggers checkpoints.
 
     A checkpoint is taken only directly after a row of the log was written: the trainer's running mean of the loss is
@@ -116,7 +116,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._objective, self._tokens_per_step = objective, tokens_per_step
         self._clock = clock
         self._every = seconds_from("MISSTEP_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)
-        self._share = 0 if "MISSTEP_CHECKPOINT_SECONDS" in os.environ else _CHECKPOINT_SHARE
+        self._share = 0 if "MISSTEP_CHECKPOINT_SECONDS" in os.environ else CHECKPOINT_SHARE
         self._next_checkpoint = clock() + self._every
         self._save_began = 0.0
         self.begun = False

@@ -1,4 +1,4 @@
-"""The estimates in the results, as plain data that the command line can read without numpy."""
+"""Estimates with their intervals, as plain data that the command line reads without numpy."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ OUTAGE_SECONDS = 120.0
 """... over at least this time end the stage; a later run may find the endpoint up again."""
 
 
-class TeacherWatch:
+class TeacherMonitor:
     """Counts answers of one shard. Answers kept from an earlier run do not count: they say nothing about the teacher
     now.
 
