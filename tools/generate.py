@@ -29,10 +29,10 @@ from misstep.plan.cost.expectations import DEFAULTS
 from misstep.plan.cost.throughput import RATES
 from misstep.spec.experiment import Experiment
 from misstep.spec.explain import default_text, fields_of, nested_model, type_name
-from misstep_operator.crd import crd_yaml
+from misstep_operator.crd.definition import crd_yaml
 from misstep_operator.metrics import Metrics
 from misstep_operator.observed import ExperimentView, JobState, JobView, Observed, StoreView
-from misstep_operator.policy_cel import admission_yaml
+from misstep_operator.policy.admission import admission_yaml
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- generated tables: make docs -->", "<!-- end of generated tables -->"

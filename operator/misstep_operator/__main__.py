@@ -16,7 +16,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("command", choices=["run"], help="work until SIGTERM; settings are MISSTEP_* variables")
     parser.parse_args(argv)
     from misstep.stages.logs import configure_logs
-    from misstep_operator.memory import few_heaps
+    from misstep_operator.malloc import few_heaps
     from misstep_operator.settings import read_settings
 
     configure_logs()

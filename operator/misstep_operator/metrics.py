@@ -15,11 +15,11 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 import misstep
 from misstep.plan.planner import Plan
-from misstep_operator.accounts import Accounts
-from misstep_operator.conditions import STORE_READABLE
+from misstep_operator.decision.stage_states import StageState, number_of
+from misstep_operator.decision.status import State
+from misstep_operator.job_metrics import Accounts
+from misstep_operator.messages import STORE_READABLE
 from misstep_operator.observed import ExperimentView, Observed
-from misstep_operator.stages import StageState, number_of
-from misstep_operator.status import State
 
 _UNKNOWN = "Unknown"
 _STAGE_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")

@@ -1,5 +1,5 @@
 """What a pass sees of one Experiment and its surroundings. Plain data: made from the API server's and the store's
-answers by ``cluster.py`` and ``storeview.py``, and by hand in tests."""
+answers by ``reconciler.py``, and by hand in tests."""
 
 from __future__ import annotations
 

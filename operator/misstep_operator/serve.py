@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from aiohttp import web
 from prometheus_client import generate_latest
 
-from misstep_operator.api import Api, connect
-from misstep_operator.cluster import Cluster
-from misstep_operator.election import Election, Lease
-from misstep_operator.handlers import Operator
+from misstep_operator.api.client import Api, connect
+from misstep_operator.api.kubernetes import Cluster
+from misstep_operator.controller.controller import Operator
+from misstep_operator.controller.election import Election, Lease
+from misstep_operator.controller.reconciler import Passes
 from misstep_operator.metrics import Metrics
-from misstep_operator.passes import Passes
 from misstep_operator.settings import Settings
-from misstep_operator.storeview import Stores
+from misstep_operator.stores.reader import Stores
 
 _THREADS = 16
 

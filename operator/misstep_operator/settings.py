@@ -15,8 +15,8 @@ from misstep.errors import BadInput
 from misstep.plan.frozen import StageKind
 from misstep.spec.cluster import PodSettings
 from misstep_operator.observed import MANAGER
-from misstep_operator.policy_rules import PlatformPolicy, read_policy
-from misstep_operator.trust import ListedStore, Trust
+from misstep_operator.policy.rules import PlatformPolicy, read_policy
+from misstep_operator.stores.trust import ListedStore, Trust
 
 SERVICES: dict[StageKind, str] = {
     StageKind.PROBLEMS: "verification",

@@ -15,10 +15,10 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from misstep import telemetry
-from misstep_operator.cluster import Cluster
-from misstep_operator.handlers import Operator
+from misstep_operator.api.kubernetes import Cluster
+from misstep_operator.controller.controller import Operator
+from misstep_operator.controller.reconciler import Passes
 from misstep_operator.metrics import Metrics
-from misstep_operator.passes import Passes
 from misstep_operator.settings import Settings
 from tests.chart.rendering import CHART, objects
 from tests.cluster.scraping import dashboard_queries

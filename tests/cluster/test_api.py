@@ -18,8 +18,8 @@ from aiohttp import web
 
 from cluster.life import kubectl
 from misstep.processes import free_port
-from misstep_operator import api as a
-from misstep_operator.api import Api, ApiError, Away, Silent, connect
+from misstep_operator.api import client as a
+from misstep_operator.api.client import Api, ApiError, Away, Silent, connect
 from tests.cluster.proxies import BadLine, Middleman, running
 
 pytestmark = pytest.mark.cluster

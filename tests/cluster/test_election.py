@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from misstep_operator import election as e
-from misstep_operator.api import Api, Away
-from misstep_operator.election import Election, Lease
+from misstep_operator.api.client import Api, Away
+from misstep_operator.controller import election as e
+from misstep_operator.controller.election import Election, Lease
 from tests.cluster.api import Api as Direct
 from tests.cluster.api import leases
 from tests.cluster.test_api import connected

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from misstep_operator.election import LEASE_SECONDS, STOP_SECONDS
+from misstep_operator.controller.election import LEASE_SECONDS, STOP_SECONDS
 from tests.cluster.faults import ALL, Undisturbed, assert_nothing_left, assert_same, operator, small
 from tests.cluster.operating import LEASE, Operating
 from tests.cluster.proxies import Middleman, running

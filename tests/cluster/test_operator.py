@@ -15,7 +15,7 @@ import pytest
 from benchmarks.operating import requests_of_operator
 
 from misstep.plan.frozen import Storage
-from misstep_operator.pods import service_name
+from misstep_operator.jobs.pod import service_name
 from tests.artifacts import servers
 from tests.cluster.api import leases
 from tests.cluster.operating import LEASE, OPERATOR_ACCOUNT, SYSTEM, Operating, operating, operator_rules

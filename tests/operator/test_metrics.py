@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from prometheus_client import generate_latest
 
+from misstep_operator.api.parse import job_views
 from misstep_operator.metrics import Metrics
 from misstep_operator.observed import JobState, StoreView
-from misstep_operator.views import job_views
-from tests.operator.test_views import LABELS, condition, job, pod
+from tests.operator.test_parse import LABELS, condition, job, pod
 from tests.operator.world import World, small_plan
 
 GPUS = small_plan("""
@@ -20,7 +20,7 @@ resources:
 
 
 def step(world: World, *all_metrics: Metrics) -> None:
-    """A pass, as ``passes.py`` makes it."""
+    """A pass, as ``reconciler.py`` makes it."""
     seen = world.observe()
     world.step()
     for metrics in all_metrics:

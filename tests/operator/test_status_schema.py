@@ -10,10 +10,10 @@ import jsonschema
 import pytest
 
 from misstep.errors import BadInput
-from misstep_operator.crd_status import STATUS
+from misstep_operator.crd.status import STATUS
+from misstep_operator.decision.decision import reconcile
+from misstep_operator.decision.stage_states import FAIL_JOB
 from misstep_operator.observed import Trouble
-from misstep_operator.reconcile import reconcile
-from misstep_operator.stages import FAIL_JOB
 from tests.operator.world import World
 
 

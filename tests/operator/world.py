@@ -11,9 +11,9 @@ from misstep.artifacts.progress import Heartbeat
 from misstep.plan.frozen import External
 from misstep.plan.planner import Plan, plan
 from misstep.spec import parse_experiment
-from misstep_operator.jobs import job_name
+from misstep_operator.decision.decision import Decision, reconcile
+from misstep_operator.jobs.job import job_name
 from misstep_operator.observed import DISRUPTED, ExperimentView, JobState, JobView, Observed, StoreView, Taken
-from misstep_operator.reconcile import Decision, reconcile
 
 MODEL = {"model": External(uri="s3://b/m", digest="sha256:1")}
 SOURCES = {f"source_{split}": External(uri="s3://b/x", digest="sha256:2") for split in ("train", "test")}

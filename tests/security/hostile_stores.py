@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from misstep.plan.frozen import Storage
 from misstep.plan.planner import Plan
-from misstep_operator.trust import ListedStore, Trust
+from misstep_operator.stores.trust import ListedStore, Trust
 from tests.artifacts import servers
 from tests.operator.world import PLAN
 

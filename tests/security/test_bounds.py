@@ -22,13 +22,13 @@ from misstep.artifacts.bounded import Budget, LimitReached, Limits, open_bounded
 from misstep.artifacts.progress import read_progress
 from misstep.artifacts.store import open_store
 from misstep.errors import BadInput
-from misstep.plan import kept
+from misstep.plan import configmap
 from misstep.plan.cost.architecture import architecture_from
 from misstep.plan.overtrained import measured
-from misstep_operator import freeze
-from misstep_operator.storeview import Stores
+from misstep_operator.planning import planning
+from misstep_operator.stores.reader import Stores
 from tests.artifacts import servers
-from tests.operator.test_freeze import body
+from tests.operator.test_planning import body
 from tests.operator.world import PLAN, World
 from tests.security import hostile_stores as h
 
@@ -77,9 +77,9 @@ def test_a_models_config_costs_little_time_and_memory(answer: h.Answer) -> None:
         stores, before, began = Stores(h.listing(h.entry(hostile.endpoint)), SOON), peak_mib(), time.monotonic()
         storage = {"uri": "s3://artifacts/runs", "endpoint": hostile.endpoint, "pathStyle": True}
         model = {"name": "base", "uri": "s3://artifacts/model", "digest": "sha256:" + "a" * 64}
-        made = freeze.parse(body(storage=storage, policy={"model": model}))
+        made = planning.parse(body(storage=storage, policy={"model": model}))
         read = partial(stores.config, namespace="n")
-        assert freeze.read_shapes(made, freeze.find_externals(made), read) == {"model": None}
+        assert planning.read_shapes(made, planning.find_externals(made), read) == {"model": None}
         assert time.monotonic() - began < 9
         assert peak_mib() - before < 64
 
@@ -217,18 +217,18 @@ def test_a_bomb_as_a_plan_is_not_unpacked() -> None:
     for _ in range(600):
         pieces.append(packer.compress(b" " * (1 << 20)))
     pieces.append(packer.flush())
-    bomb = {kept.PLAN_FILE: base64.b64encode(b"".join(pieces)).decode()}
+    bomb = {configmap.PLAN_FILE: base64.b64encode(b"".join(pieces)).decode()}
     before = peak_mib()
-    with pytest.raises(kept.PlanUnreadable):
-        kept.unpack(bomb)
+    with pytest.raises(configmap.PlanUnreadable):
+        configmap.unpack(bomb)
     assert peak_mib() - before < 64
 
 
 @pytest.mark.parametrize("cut", [1, 10, 100])
 def test_half_a_plan_is_none(cut: int) -> None:
-    packed = base64.b64decode(kept.pack(PLAN)[kept.PLAN_FILE])
-    with pytest.raises(kept.PlanUnreadable):
-        kept.unpack({kept.PLAN_FILE: base64.b64encode(packed[:-cut]).decode()})
+    packed = base64.b64decode(configmap.pack(PLAN)[configmap.PLAN_FILE])
+    with pytest.raises(configmap.PlanUnreadable):
+        configmap.unpack({configmap.PLAN_FILE: base64.b64encode(packed[:-cut]).decode()})
 
 
 def arms(count: int) -> list[dict[str, Any]]:
@@ -259,10 +259,10 @@ def test_a_plan_that_explodes_is_refused_before_it_is_made(changes: dict[str, An
     problems = {**body()["spec"]["problems"], "sizes": changes["sizes"]}
     more: dict[str, Any] = {"resources": {"sample": {"shards": changes["shards"]}}} if "shards" in changes else {}
     more |= {name: changes[name] for name in ("seeds", "arms") if name in changes}
-    made = freeze.parse(body(problems=problems, **more))
+    made = planning.parse(body(problems=problems, **more))
     began = time.monotonic()
     with pytest.raises(BadInput, match=said):
-        freeze.make_plan(made, freeze.find_externals(made), {"model": None})
+        planning.make_plan(made, planning.find_externals(made), {"model": None})
     assert time.monotonic() - began < 5
 
 
@@ -270,8 +270,8 @@ def test_as_many_as_people_plan_is_fine() -> None:
     """Eight sizes, five seeds and five arms, on 64 GPUs a sampling stage."""
     problems = {**body()["spec"]["problems"], "sizes": [10 * n for n in range(1, 9)]}
     resources = {"sample": {"shards": 64}}
-    made = freeze.parse(body(problems=problems, seeds=list(range(5)), arms=arms(5), resources=resources))
-    assert len(freeze.make_plan(made, freeze.find_externals(made), {"model": None}).stages) > 800
+    made = planning.parse(body(problems=problems, seeds=list(range(5)), arms=arms(5), resources=resources))
+    assert len(planning.make_plan(made, planning.find_externals(made), {"model": None}).stages) > 800
 
 
 def test_long_prompts_in_many_stages_are_refused_before_they_are_packed() -> None:
@@ -286,4 +286,4 @@ def test_long_prompts_in_many_stages_are_refused_before_they_are_packed() -> Non
         }
     )
     with pytest.raises(BadInput, match="Split it"):
-        kept.pack(long)
+        configmap.pack(long)

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
 from misstep.artifacts.bounded import Limits
-from misstep_operator import handlers
-from misstep_operator.cluster import Cluster
-from misstep_operator.handlers import Operator
+from misstep_operator.api.kubernetes import Cluster
+from misstep_operator.controller import controller
+from misstep_operator.controller.controller import Operator
+from misstep_operator.controller.reconciler import Passes
+from misstep_operator.controller.workqueue import FairQueue
 from misstep_operator.metrics import Metrics
-from misstep_operator.passes import Passes
-from misstep_operator.storeview import Stores
-from misstep_operator.workqueue import FairQueue
+from misstep_operator.stores.reader import Stores
 from tests.artifacts import servers
-from tests.operator.test_queue import SETTINGS, Held, until
+from tests.operator.test_reconciler import SETTINGS, Held, until
 from tests.security import hostile_stores as h
 
 NAMES = st.tuples(st.sampled_from("abcd"), st.sampled_from("123456789"))
@@ -89,7 +89,7 @@ def test_namespaces_that_all_wait_take_turns(counts: list[int], workers: int) ->
 
 @pytest.mark.parametrize("greedy", [1, 2, 3, 4])
 def test_namespaces_whose_passes_never_end_leave_a_worker_for_another(greedy: int) -> None:
-    queue = FairQueue(handlers.AT_ONCE)
+    queue = FairQueue(controller.AT_ONCE)
     for number in range(1000):
         for namespace in range(greedy):
             queue.add((f"greedy-{namespace}", str(number)), 0.0)
@@ -105,7 +105,7 @@ class Looking(Held):
     def __init__(self, stores: Stores, endpoints: dict[tuple[str, str], str]) -> None:
         super().__init__()
         self.stores, self.endpoints = stores, endpoints
-        self.threads = ThreadPoolExecutor(handlers.AT_ONCE)
+        self.threads = ThreadPoolExecutor(controller.AT_ONCE)
         self.made: list[tuple[str, str]] = []
 
     async def make(self, namespace: str, name: str) -> None:
@@ -127,7 +127,7 @@ def test_a_namespace_of_stores_that_drip_leaves_the_others_their_passes(monkeypa
         async def run() -> float:
             looking = Looking(stores, ends)
             operator = Operator(cast(Cluster, looking), cast(Passes, looking), SETTINGS, Metrics())
-            workers = [asyncio.create_task(operator._work()) for _ in range(handlers.AT_ONCE)]
+            workers = [asyncio.create_task(operator._work()) for _ in range(controller.AT_ONCE)]
             for namespace, name in ends:
                 if namespace == "evil":
                     operator.wake(namespace, name)
@@ -159,8 +159,8 @@ def test_a_pass_that_hangs_fails_the_health_and_shows_in_a_metric(monkeypatch: p
         await asyncio.sleep(0.01)
         assert operator.alive
         real = time.monotonic
-        monkeypatch.setattr(handlers.time, "monotonic", lambda: real() + handlers.OLDEST_PASS_SECONDS)
-        operator.last_turn = handlers.time.monotonic()
+        monkeypatch.setattr(controller.time, "monotonic", lambda: real() + controller.OLDEST_PASS_SECONDS)
+        operator.last_turn = controller.time.monotonic()
         assert not operator.alive
         ages = {
             sample.labels["state"]: sample.value
@@ -168,8 +168,8 @@ def test_a_pass_that_hangs_fails_the_health_and_shows_in_a_metric(monkeypatch: p
             for sample in cast(Any, family).samples
             if sample.name == "misstep_oldest_pass_seconds"
         }
-        assert ages["working"] >= handlers.OLDEST_PASS_SECONDS
-        assert ages["waiting"] >= handlers.OLDEST_PASS_SECONDS
+        assert ages["working"] >= controller.OLDEST_PASS_SECONDS
+        assert ages["waiting"] >= controller.OLDEST_PASS_SECONDS
         assert b"misstep_oldest_pass_seconds" in generate_latest(metrics.registry)
         for worker in workers:
             worker.cancel()

@@ -12,9 +12,9 @@ import pytest
 
 from misstep.errors import MisstepError
 from misstep_operator import observed as o
-from misstep_operator import trimmed, views
-from misstep_operator.api import _MOST_LINE_BYTES, _lines
-from misstep_operator.cluster import Cluster
+from misstep_operator.api import parse, trim
+from misstep_operator.api.client import _MOST_LINE_BYTES, _lines
+from misstep_operator.api.kubernetes import Cluster
 
 MARKS = {o.KEY_LABEL: "verify-0123", o.ATTEMPT_LABEL: "1", o.STAGE_LABEL: "verify", o.STORAGE_LABEL: "here"}
 
@@ -59,11 +59,11 @@ class Many:
 
 def test_what_is_kept_of_a_pod_says_the_same_and_is_small() -> None:
     whole = pod(0)
-    kept = trimmed.trim_pod(whole)
+    kept = trim.trim_pod(whole)
     assert len(json.dumps(kept)) < 300_000 < len(json.dumps(whole))
-    said = views.job_views([trimmed.trim_job(job(0))], [{**kept, "metadata": {**kept["metadata"]}}])
+    said = parse.job_views([trim.trim_job(job(0))], [{**kept, "metadata": {**kept["metadata"]}}])
     assert said[0].storage == "here"
-    assert said == views.job_views([job(0)], [kept])
+    assert said == parse.job_views([job(0)], [kept])
 
 
 async def listed(api: Many, what: str) -> Any:
@@ -74,13 +74,13 @@ async def listed(api: Many, what: str) -> Any:
 
 
 def test_pods_beyond_a_bound_are_not_read() -> None:
-    api = Many(trimmed.MOST_PODS + 100, lambda number: {"metadata": {"name": f"p{number}"}, "status": {}})
-    assert len(asyncio.run(listed(api, "pods"))) == trimmed.MOST_PODS
-    assert api.given == trimmed.MOST_PODS + 1
+    api = Many(trim.MOST_PODS + 100, lambda number: {"metadata": {"name": f"p{number}"}, "status": {}})
+    assert len(asyncio.run(listed(api, "pods"))) == trim.MOST_PODS
+    assert api.given == trim.MOST_PODS + 1
 
 
 def test_far_too_many_jobs_are_an_error_that_says_so() -> None:
-    api = Many(trimmed.MOST_JOBS + 1, lambda number: {"metadata": {"name": f"j{number}"}})
+    api = Many(trim.MOST_JOBS + 1, lambda number: {"metadata": {"name": f"j{number}"}})
     with pytest.raises(MisstepError, match="more than 5000 Jobs"):
         asyncio.run(listed(api, "jobs"))
 

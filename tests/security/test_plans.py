@@ -12,24 +12,24 @@ from typing import Any, cast
 
 import pytest
 
-from misstep.plan import kept
+from misstep.plan import configmap
 from misstep.plan.planner import Plan
-from misstep_operator import freeze
-from misstep_operator.cluster import Cluster
-from misstep_operator.jobs import owner_reference
+from misstep_operator.api.kubernetes import Cluster
+from misstep_operator.decision.decision import reconcile
+from misstep_operator.jobs.job import owner_reference
 from misstep_operator.observed import ExperimentView, Observed
-from misstep_operator.plans import KeptPlan, Plans
-from misstep_operator.reconcile import reconcile
-from tests.operator.test_freeze import body
+from misstep_operator.planning import planning
+from misstep_operator.planning.configmaps import KeptPlan, Plans
+from tests.operator.test_planning import body
 from tests.operator.world import PLAN
 
-EXPERIMENT = freeze.parse(body())
+EXPERIMENT = planning.parse(body())
 VIEW = ExperimentView("n", "e", "u", 1, False, {})
-NAME = kept.plan_name("e", "u", 1)
+NAME = configmap.plan_name("e", "u", 1)
 
 
 def honest() -> Plan:
-    return freeze.make_plan(EXPERIMENT, freeze.find_externals(EXPERIMENT), {"model": None})
+    return planning.make_plan(EXPERIMENT, planning.find_externals(EXPERIMENT), {"model": None})
 
 
 def greedy() -> Plan:
@@ -60,7 +60,7 @@ class Maps:
 
 
 def planted(plan: Plan, **metadata: Any) -> dict[str, Any]:
-    return {"metadata": metadata, "binaryData": kept.pack(plan)}
+    return {"metadata": metadata, "binaryData": configmap.pack(plan)}
 
 
 def plan_of(maps: Maps, view: ExperimentView = VIEW) -> Any:
@@ -96,7 +96,7 @@ def test_a_plan_in_the_place_of_one_that_was_deleted_is_not_taken() -> None:
 
 
 def test_what_cannot_be_a_plan_is_said_and_not_unpacked() -> None:
-    for data in (None, {}, {kept.PLAN_FILE: 5}, {kept.PLAN_FILE: "!"}):
+    for data in (None, {}, {configmap.PLAN_FILE: 5}, {configmap.PLAN_FILE: "!"}):
         found = plan_of(Maps(**{NAME: {"metadata": {}, "binaryData": data}}))
         assert not isinstance(found, KeptPlan)
 
@@ -112,7 +112,7 @@ def test_an_operator_that_ended_before_its_status_goes_on_with_its_plan() -> Non
 def test_a_newer_operator_takes_the_plan_whose_digest_is_noted() -> None:
     """It would plan otherwise, and a running Experiment keeps its keys."""
     older = planted(PLAN)
-    found = plan_of(Maps(**{NAME: older}), noted(kept.digest(older["binaryData"])))
+    found = plan_of(Maps(**{NAME: older}), noted(configmap.digest(older["binaryData"])))
     assert found.plan == PLAN
 
 

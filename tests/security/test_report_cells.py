@@ -15,11 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from misstep.artifacts import manifest as m
 from misstep.artifacts import paths
 from misstep.artifacts.store import open_store
-from misstep_operator.cells import accuracies_of, points_of
+from misstep_operator.decision.decision import reconcile
 from misstep_operator.metrics import Metrics
 from misstep_operator.observed import ExperimentView, JobState, JobView, Observed
-from misstep_operator.reconcile import reconcile
-from misstep_operator.storeview import Stores
+from misstep_operator.stores.reader import Stores
+from misstep_operator.stores.report import accuracies_of, points_of
 from tests.artifacts import servers
 from tests.operator.world import PLAN, World
 from tests.security import hostile_stores as h

@@ -13,14 +13,14 @@ from typing import Any, cast
 import pytest
 
 from misstep.spec.cluster import Cluster as ClusterSpec
-from misstep_operator.cluster import Cluster
-from misstep_operator.jobs import make_job
+from misstep_operator.api.kubernetes import Cluster
+from misstep_operator.controller.reconciler import Passes
+from misstep_operator.jobs.job import make_job
 from misstep_operator.metrics import Metrics
 from misstep_operator.observed import ExperimentView, Taken
-from misstep_operator.passes import Passes
 from misstep_operator.settings import SERVICES, Settings
-from misstep_operator.storeview import Stores
-from misstep_operator.trust import Trust
+from misstep_operator.stores.reader import Stores
+from misstep_operator.stores.trust import Trust
 from tests.operator.world import PLAN, World
 from tests.security import hostile_stores as h
 

@@ -18,14 +18,14 @@ from misstep.artifacts import manifest as m
 from misstep.artifacts.store import open_store
 from misstep.errors import BadInput
 from misstep.plan.frozen import Storage
-from misstep_operator import freeze
+from misstep_operator.decision.decision import Decision
 from misstep_operator.observed import StoreView
-from misstep_operator.reconcile import Decision
+from misstep_operator.planning import planning
 from misstep_operator.settings import read_trust
-from misstep_operator.storeview import Stores
-from misstep_operator.trust import ListedStore, Trust, Unlisted, place_of, server_of
+from misstep_operator.stores.reader import Stores
+from misstep_operator.stores.trust import ListedStore, Trust, Unlisted, place_of, server_of
 from tests.artifacts import servers
-from tests.operator.test_freeze import body
+from tests.operator.test_planning import body
 from tests.operator.world import World
 from tests.security import hostile_stores as h
 
@@ -94,9 +94,9 @@ def test_a_model_lies_in_no_store_that_the_operator_would_not_open(real: str, tm
     def read(uri: str, endpoint: str = real) -> object:
         storage = {"uri": "s3://artifacts/team-a/runs", "endpoint": endpoint, "pathStyle": True, "region": "us-east-1"}
         model = {"name": "base", "uri": uri, "digest": "sha256:" + "a" * 64}
-        made = freeze.parse(body(storage=storage, policy={"model": model}))
-        externals = freeze.find_externals(made)
-        return freeze.read_shapes(made, externals, partial(stores.config, namespace="team-a"))["model"]
+        made = planning.parse(body(storage=storage, policy={"model": model}))
+        externals = planning.find_externals(made)
+        return planning.read_shapes(made, externals, partial(stores.config, namespace="team-a"))["model"]
 
     assert read("s3://artifacts/team-a/model") is not None, "honest use"
     assert read("s3://artifacts/b/model") is None

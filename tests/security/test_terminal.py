@@ -36,7 +36,7 @@ from misstep.runner.board import Board
 from misstep.runner.display import TextDisplay
 from misstep.runner.events import Event
 from misstep.runner.workdir import Workdir
-from misstep_operator.views import job_views
+from misstep_operator.api.parse import job_views
 from tests.artifacts.making import frozen
 from tests.cli.test_cluster import KEY, STAGES, Kubectl, kubectl
 from tests.security.test_manifests import plant

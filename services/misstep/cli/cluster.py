@@ -79,7 +79,7 @@ class InCluster:
 
         One that is Invalid, or that no operator has seen, has none: the BadInput says how it stands.
         """
-        from misstep.plan.kept import PlanUnreadable, digest, plan_name, unpack
+        from misstep.plan.configmap import PlanUnreadable, digest, plan_name, unpack
 
         generation = self.status.get("observedGeneration") or self.body["metadata"]["generation"]
         name = plan_name(self.name, self.body["metadata"]["uid"], generation)

@@ -1,0 +1,233 @@
+"""The CustomResourceDefinition of an Experiment, from the types that also check it on one machine.
+
+A structural OpenAPI v3 schema, as the API server asks for it: references written out, no alternatives, no floats.
+Rules between fields are CEL, see ``crd_rules``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import annotated_types as limits
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from misstep.spec.arms import Arm
+from misstep.spec.cluster import PodSettings
+from misstep.spec.experiment import API_VERSION, KIND, Experiment, StorageSpec
+from misstep.spec.explain import fields_of, nested_model
+from misstep.spec.fields import DECIMAL_PATTERN, decimal_text
+from misstep.spec.load import ExperimentLoader
+from misstep.spec.policy import Prompt, Sampling
+from misstep.spec.resources import StageResources
+from misstep_operator.crd.cel import Rule
+from misstep_operator.crd.rules import RULES
+from misstep_operator.crd.status import COLUMNS, STATUS
+
+GROUP, VERSION = API_VERSION.split("/")
+PLURAL, SINGULAR = "experiments", "experiment"
+
+_KEPT = (
+    *("type", "enum", "pattern", "format", "minLength", "maxLength", "minItems", "maxItems", "minProperties"),
+    *("maxProperties", "minimum", "maximum"),
+)
+"""What OpenAPI writes as JSON Schema does."""
+
+_ABSENCE_COUNTS: dict[type[BaseModel], set[str] | None] = {
+    Prompt: None,  # what a preset sets is replaced by what is written out
+    Sampling: {"stop"},  # as above
+    StorageSpec: {"uri"},  # a folder of one machine
+    Arm: None,  # what an arm sets, down to single fields of a method, replaces the common settings
+    PodSettings: None,  # what is set for a kind replaces what is set for all
+}
+"""Fields (None: all of a type, and all below) that get no default in the schema: the server would write it into each
+object, and what was left out could no longer be told from what was written."""
+
+_MANY = (PodSettings, StageResources)
+"""Types that stand once for each kind of stage: described only once, or the definition were three times as large."""
+
+
+def definition() -> dict[str, Any]:
+    """Return the whole CustomResourceDefinition."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{PLURAL}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": KIND,
+                "listKind": f"{KIND}List",
+                "plural": PLURAL,
+                "singular": SINGULAR,
+                "shortNames": ["exp"],
+                "categories": ["misstep"],
+            },
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": COLUMNS,
+                    "schema": {"openAPIV3Schema": experiment_schema()},
+                }
+            ],
+        },
+    }
+
+
+def crd_yaml() -> str:
+    """Write the definition as YAML."""
+    return yaml.dump(definition(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def experiment_schema() -> dict[str, Any]:
+    """Return the structural schema of an Experiment with its status."""
+    types = {model.__name__: model for model in _models(Experiment)}
+    whole = _Writer(Experiment.model_json_schema(), types).model(Experiment, defaults=True)
+    properties = whole["properties"]
+    name = properties["metadata"]["properties"]["name"]
+    properties["metadata"] = {
+        "type": "object",
+        "properties": {"name": {key: name[key] for key in ("type", "pattern", "maxLength") if key in name}},
+    }
+    for field in ("apiVersion", "kind"):
+        properties[field] = {"type": "string"}
+    properties["status"] = STATUS
+    return whole
+
+
+def _models(root: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    queue, seen = [root], {root}
+    while queue:
+        model = queue.pop()
+        yield model
+        nested = {found for info in model.model_fields.values() if (found := nested_model(info.annotation))}
+        queue += nested - seen
+        seen |= nested
+
+
+class _Writer:
+    """Writes pydantic's JSON schema anew as the API server takes it."""
+
+    def __init__(self, schema: Mapping[str, Any], types: Mapping[str, type[BaseModel]]) -> None:
+        self._schemas, self._types = schema["$defs"] | {Experiment.__name__: schema}, types
+
+    def model(self, model: type[BaseModel], defaults: bool, description: str | None = None) -> dict[str, Any]:
+        """Write a group of fields. ``description`` is the field's own, else the type's docstring says what it is."""
+        schema = self._schemas[model.__name__]
+        without = _ABSENCE_COUNTS.get(model, set())
+        defaults = defaults and without is not None
+        properties: dict[str, Any] = {}
+        first: dict[Any, str] = {}
+        for name, info in fields_of(model).items():
+            own = defaults and name not in (without or ())
+            field = self._field(schema["properties"][name], info, own)
+            if nested_model(info.annotation) in _MANY and first.setdefault(info.annotation, name) != name:
+                field = _undescribed(field) | {
+                    "description": f"For stages of kind {name}: the fields of `{first[info.annotation]}`."
+                }
+            properties[name] = field
+        found: dict[str, Any] = {"type": "object"}
+        text = _one_line(description or model.__doc__)
+        if text:
+            found["description"] = text
+        if "required" in schema:
+            found["required"] = schema["required"]
+        found["properties"] = properties
+        return _with_rules(found, RULES.get(model, ()))
+
+    def _field(self, schema: Mapping[str, Any], info: FieldInfo, defaults: bool) -> dict[str, Any]:
+        found = self._value(schema, defaults, info.description)
+        if "description" not in found and info.description:
+            found["description"] = _one_line(info.description)
+        if found.get("pattern") == DECIMAL_PATTERN:
+            found = _with_rules(found, _decimal_limits(info))
+        default = schema.get("default")
+        if defaults and default not in (None, [], {}) and not nested_model(info.annotation):
+            found["default"] = decimal_text(default) if isinstance(default, float) else default
+        # Descriptions come first, as people read them.
+        return {key: found[key] for key in ("description", *found) if key in found}
+
+    def _value(self, schema: Mapping[str, Any], defaults: bool, description: str | None = None) -> dict[str, Any]:
+        """Write the schema of a value: of a field, of a list's item, or of a mapping's."""
+        if "anyOf" in schema:  # a type or null: the server takes null for nothing anyway
+            schema, *others = (choice for choice in schema["anyOf"] if choice.get("type") != "null")
+            if others:  # the server knows no value of one of several types: it takes any, and planning checks it
+                return {"x-kubernetes-preserve-unknown-fields": True}
+        if "$ref" in schema:
+            return self.model(self._types[schema["$ref"].rpartition("/")[2]], defaults, description)
+        found = {key: schema[key] for key in _KEPT if key in schema}
+        if "const" in schema:
+            found["enum"] = [schema["const"]]
+        for bound, flag in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+            if bound in schema:
+                found |= {flag: schema[bound], bound: True}
+        if found["type"] == "integer":
+            found["format"] = "int64"
+        if found["type"] == "array":
+            found["items"] = self._value(schema["items"], defaults)
+        if found["type"] == "object":
+            found["additionalProperties"] = self._value(schema["additionalProperties"], defaults)
+            names = schema.get("propertyNames", {})
+            if "maxLength" in names:
+                longest = names["maxLength"]
+                rule = Rule(
+                    f"self.all(name, name != '' && name.size() <= {longest})", f"names have 1 to {longest} characters"
+                )
+                found = _with_rules(found, [rule])
+        return found
+
+
+def _with_rules(schema: dict[str, Any], rules: Any) -> dict[str, Any]:
+    if not rules:
+        return schema
+    return schema | {"x-kubernetes-validations": [{"rule": rule.cel, "message": rule.message} for rule in rules]}
+
+
+def _decimal_limits(info: FieldInfo) -> list[Rule]:
+    """Numbers in text have no bounds of their own in OpenAPI."""
+    tests: list[str] = []
+    words: list[str] = []
+    for meta in info.metadata:
+        for kind, sign, said in (
+            (limits.Gt, ">", "above"),
+            (limits.Ge, ">=", "at least"),
+            (limits.Lt, "<", "below"),
+            (limits.Le, "<=", "at most"),
+        ):
+            if isinstance(meta, kind):
+                bound = getattr(meta, kind.__name__.lower())
+                tests.append(f"double(self) {sign} {float(bound)}")
+                words.append(f"{said} {decimal_text(bound)}")
+    return [Rule(" && ".join(tests), f"must be {' and '.join(words)}")] if tests else []
+
+
+def _undescribed(schema: dict[str, Any]) -> dict[str, Any]:
+    """Leave the descriptions out, also those inside."""
+    found = {key: value for key, value in schema.items() if key != "description"}
+    if "properties" in found:
+        found["properties"] = {name: _undescribed(field) for name, field in found["properties"].items()}
+    for inside in ("items", "additionalProperties"):
+        if inside in found:
+            found[inside] = _undescribed(found[inside])
+    return found
+
+
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+class _Dumper(yaml.SafeDumper):
+    """Repeats what is the same in several places, for the API server takes no references, and quotes texts that are
+    numbers to it, as ``1e-5``."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Dumper.yaml_implicit_resolvers = ExperimentLoader.yaml_implicit_resolvers
