@@ -1,9 +1,9 @@
-"""What comes of Jobs, counted once each: how long they took, how they failed, how long GPUs waited and worked.
+"""Metrics of Jobs, each counted once: how long they took, how they failed, how long GPUs waited and worked.
 
-Counters begin at zero with the process, which Prometheus understands. So that a restart counts nothing twice, the end
-of a Job counts where this process saw it alive, or the Experiment's status, which outlives a restart, still has it
-running; a gap where all of it was seen by this process; and GPU time from pass to pass. What happened while no operator
-ran is in no GPU time and no gap.
+Counters begin at zero with the process, as Prometheus expects. Nothing counts twice after a restart: the end of a Job
+counts where this process has seen the Job alive, or the Experiment's last status has it running; a gap counts where
+this process has seen all of it; and GPU time counts from one reconcile to the next. GPU time and gaps while no operator
+ran are not counted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from misstep.plan.frozen import FrozenStage, StageKind
 from misstep.plan.planner import Plan
-from misstep_operator.decision.stage_states import StageState
+from misstep.plan.state import StageState
 from misstep_operator.observed import DISRUPTED, ExperimentView, JobState, JobView, Observed
 
 _KINDS = {kind.value for kind in StageKind}
@@ -26,34 +26,34 @@ _REASONS = (
     *("BackoffLimitExceeded", "DeadlineExceeded", "FailedIndexes", "MaxFailedIndexesExceeded", "PodFailurePolicy"),
     DISRUPTED,
 )
-"""Why Jobs fail, in the words of Kubernetes; others are counted too."""
+"""Reasons of failed Jobs in Kubernetes. Others are counted as Other."""
 
 
 @dataclass
-class _Book:
-    """What is remembered of one Experiment."""
+class _JobHistory:
+    """What is remembered of one Experiment and its Jobs."""
 
     uid: str
-    asked: tuple[int, str, bool]
-    """Generation, retry, suspend: what was asked for last, ..."""
-    since: float
-    """... and when that was first seen."""
-    at: float
-    """The last pass."""
+    request: tuple[int, str, bool]
+    """The last generation, retry and suspend, ..."""
+    request_seen: float
+    """... and when they were first seen."""
+    reconciled: float
+    """When it was last reconciled."""
     alive: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
     started: set[str] = field(default_factory=set)
-    """Names of Jobs that were alive once, whose end has been counted, and whose first pod."""
+    """Names of Jobs that were seen alive, whose end was counted, and whose first pod was counted."""
     gpus: Mapping[str, int] = field(default_factory=dict)
-    """Name of a Job -> GPUs that its pods held at the last pass."""
-    success: float = 0.0
+    """Name of a Job -> GPUs of its pods when it was last reconciled."""
+    last_success: float = 0.0
 
 
-class Accounts:
-    """Counts by kind of stage, over all Experiments."""
+class JobMetrics:
+    """Counters by kind of stage, over all Experiments."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._books: dict[tuple[str, str], _Book] = {}
+        self._histories: dict[tuple[str, str], _JobHistory] = {}
         self._seconds = Histogram(
             "misstep_stage_duration_seconds",
             "Time from a Job's start to its completion.",
@@ -63,20 +63,20 @@ class Accounts:
         )
         self._gaps = Histogram(
             "misstep_stage_gap_seconds",
-            "Time from the end of the last Job that a stage waited for to the start of its first pod.",
+            "Time from the end of the last Job that a stage needs to the start of its first pod.",
             ["kind"],
             buckets=_GAPS,
             registry=registry,
         )
         self._failures = Counter(
             "misstep_stage_failures",
-            "Jobs that failed, by the reason in their condition; another follows while spec.cluster.attempts allows.",
+            "Failed Jobs by the reason in their condition. Another follows while spec.cluster.attempts allows.",
             ["kind", "reason"],
             registry=registry,
         )
         self._gpu_seconds = Counter(
             "misstep_stage_gpu_seconds",
-            "GPUs that pods of stages held, times seconds.",
+            "GPUs of running pods of stages, times seconds.",
             ["kind"],
             registry=registry,
         )
@@ -87,79 +87,81 @@ class Accounts:
             for reason in _REASONS:
                 self._failures.labels(kind.value, reason)
 
-    def saw(self, view: ExperimentView, seen: Observed) -> None:
-        """Enter what a pass saw.
+    def record(self, view: ExperimentView, observed: Observed) -> None:
+        """Count what was observed.
 
         Args:
-            view: with the status as it was before the pass.
+            view: with the status before this reconcile.
         """
-        # Labels are anyone's who may make Jobs, and each kind is a series.
-        seen = replace(seen, jobs=tuple(job for job in seen.jobs if _kind(job.key) in _KINDS))
-        asked = (view.generation, view.retry, view.suspend)
-        book = self._books.get((view.namespace, view.name))
-        if book is None or book.uid != view.uid:
-            book = self._books[view.namespace, view.name] = _Book(view.uid, asked, seen.now, seen.now)
-        if book.asked != asked:
-            book.asked, book.since = asked, seen.now
-        stages = seen.plan.by_key if isinstance(seen.plan, Plan) else {}
-        self._count_ends(book, view, seen)
-        self._count_gpus(book, seen, stages)
-        for job in seen.jobs:
-            if job.running_since is not None and job.name not in book.started:
-                book.started.add(job.name)
-                self._count_gap(book, job, seen, stages.get(job.key))
+        # Anyone who may create Jobs may set this label, and each kind makes a series.
+        observed = replace(observed, jobs=tuple(job for job in observed.jobs if _kind(job.key) in _KINDS))
+        request = (view.generation, view.retry, view.suspend)
+        history = self._histories.get((view.namespace, view.name))
+        if history is None or history.uid != view.uid:
+            history = self._histories[view.namespace, view.name] = _JobHistory(
+                view.uid, request, observed.now, observed.now
+            )
+        if history.request != request:
+            history.request, history.request_seen = request, observed.now
+        stages = observed.plan.by_key if isinstance(observed.plan, Plan) else {}
+        self._count_ends(history, view, observed)
+        self._count_gpus(history, observed, stages)
+        for job in observed.jobs:
+            if job.running_since is not None and job.name not in history.started:
+                history.started.add(job.name)
+                self._count_gap(history, job, observed, stages.get(job.key))
 
     def forget(self, namespace: str, name: str) -> None:
         """Drop a deleted Experiment."""
-        self._books.pop((namespace, name), None)
+        self._histories.pop((namespace, name), None)
 
-    def successes(self) -> Iterator[tuple[str, str, float]]:
-        """Yield namespace and name of each Experiment that has had a success, with the time of the last."""
-        for (namespace, name), book in sorted(self._books.items()):
-            if book.success:
-                yield namespace, name, book.success
+    def last_successes(self) -> Iterator[tuple[str, str, float]]:
+        """Yield namespace and name of each Experiment with a completed Job, and when the last one completed."""
+        for (namespace, name), history in sorted(self._histories.items()):
+            if history.last_success:
+                yield namespace, name, history.last_success
 
-    def _count_ends(self, book: _Book, view: ExperimentView, seen: Observed) -> None:
+    def _count_ends(self, history: _JobHistory, view: ExperimentView, observed: Observed) -> None:
         before = {entry.get("key"): entry for entry in view.entries("stages")}
-        for job in seen.jobs:
+        for job in observed.jobs:
             if job.state is JobState.COMPLETE:
-                book.success = max(book.success, job.ended or 0.0)
+                history.last_success = max(history.last_success, job.ended or 0.0)
             if job.alive:
-                book.alive.add(job.name)
+                history.alive.add(job.name)
                 continue
-            # A stage is done once its result is in the store, which is before its Job is.
-            known = job.name in book.alive or _is_running(before.get(job.key, {}), job.attempt)
-            if not known or job.name in book.ended:
+            # A stage is done once its result is in the store, which is before its Job is complete.
+            was_alive = job.name in history.alive or _is_running(before.get(job.key, {}), job.attempt)
+            if not was_alive or job.name in history.ended:
                 continue
-            book.ended.add(job.name)
+            history.ended.add(job.name)
             if job.state is JobState.FAILED:
                 self._failures.labels(_kind(job.key), job.reason if job.reason in _REASONS else "Other").inc()
             elif job.started is not None and job.ended is not None:
                 self._seconds.labels(_kind(job.key)).observe(job.ended - job.started)
 
-    def _count_gpus(self, book: _Book, seen: Observed, stages: Mapping[str, FrozenStage]) -> None:
-        """Add what was held since the last pass; of a Job that is gone nobody knows for how long."""
-        for job in seen.jobs:
-            held = book.gpus.get(job.name, 0)
-            if held:
-                until = seen.now if job.ended is None else min(job.ended, seen.now)
-                self._gpu_seconds.labels(_kind(job.key)).inc(held * max(0.0, until - book.at))
-        book.at = seen.now
-        running = [job for job in seen.jobs if job.alive and job.key in stages]
-        book.gpus = {job.name: job.running * stages[job.key].resources.gpus for job in running}
+    def _count_gpus(self, history: _JobHistory, observed: Observed, stages: Mapping[str, FrozenStage]) -> None:
+        """Add the GPU time since the last reconcile. A Job that is gone adds none, since its end is not known."""
+        for job in observed.jobs:
+            gpus = history.gpus.get(job.name, 0)
+            if gpus:
+                until = observed.now if job.ended is None else min(job.ended, observed.now)
+                self._gpu_seconds.labels(_kind(job.key)).inc(gpus * max(0.0, until - history.reconciled))
+        history.reconciled = observed.now
+        running = [job for job in observed.jobs if job.alive and job.key in stages]
+        history.gpus = {job.name: job.running * stages[job.key].resources.gpus for job in running}
 
-    def _count_gap(self, book: _Book, job: JobView, seen: Observed, stage: FrozenStage | None) -> None:
+    def _count_gap(self, history: _JobHistory, job: JobView, observed: Observed, stage: FrozenStage | None) -> None:
         assert job.running_since is not None
         if stage is None or job.attempt > 1:
             return
-        ends = [each.ended for each in seen.jobs if each.key in stage.needs and each.state is JobState.COMPLETE]
+        ends = [each.ended for each in observed.jobs if each.key in stage.needs and each.state is JobState.COMPLETE]
         last = max(filter(None, ends), default=0.0)
-        if last >= book.since:  # else somebody has only just asked for what follows
+        if last >= history.request_seen:  # else someone has only just requested this stage
             self._gaps.labels(_kind(job.key)).observe(max(0.0, job.running_since - last))
 
 
 def _is_running(entry: Mapping[str, Any], attempt: int) -> bool:
-    return entry.get("state") in (StageState.RUNNING, StageState.ENDING) and entry.get("attempt") == attempt
+    return entry.get("state") in (StageState.RUNNING, StageState.TERMINATING) and entry.get("attempt") == attempt
 
 
 def _kind(key: str) -> str:

@@ -1,4 +1,4 @@
-"""Keep glibc from holding on to memory that is no longer used; another C library is left alone."""
+"""Make glibc return unused memory to the kernel. Another C library is left alone."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import contextlib
 import ctypes
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
-_LARGE = 128 << 10
+_MAX_ARENAS, _MMAP_BYTES = 2, 128 << 10
 
 
-def few_heaps() -> None:
-    """Set the allocator up; call this before there are threads.
+def limit_arenas() -> None:
+    """Limit the number of malloc arenas. Call it before any thread starts.
 
-    Each thread that asks a store would have a heap of its own, tens of MiB in all; and once a long list of Experiments
-    was read, glibc would put such large pieces into its heaps, which then never shrink.
+    Otherwise each thread that reads a store has an arena of its own, tens of MiB in all. The fixed threshold for mmap
+    keeps large blocks out of the arenas: after a long list of Experiments glibc would raise it, and the arenas that
+    then hold such blocks never shrink.
     """
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
-        library.mallopt(_M_ARENA_MAX, 2)
-        library.mallopt(_M_MMAP_THRESHOLD, _LARGE)
+        library.mallopt(_M_ARENA_MAX, _MAX_ARENAS)
+        library.mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
 
 
-def give_back() -> None:
-    """Return unused pages of the heaps to the kernel."""
+def release_unused() -> None:
+    """Return unused pages to the kernel."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""Every reason and message that an Experiment's status and events can have, side by side."""
+"""Every reason and message of an Experiment's conditions and events."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ class Reason(StrEnum):
 
     INVALID_SPEC = "InvalidSpec"
     POLICY_VIOLATION = "PolicyViolation"
-    """The platform's policy does not allow what the Experiment names; it goes on by itself once the policy does."""
+    """The platform's policy does not allow what the Experiment names. It starts by itself once the policy allows it."""
     SUSPENDED = "Suspended"
     RUNNING = "Running"
     WAITING = "Waiting"
-    """Nothing runs, and nothing has failed: the message says for what."""
+    """Nothing runs and nothing has failed. The message says what it waits for."""
     SUCCEEDED = "Succeeded"
     STAGE_FAILED = "StageFailed"
     BAD_INPUT = "BadInput"
-    """A stage refused what it was given: exit code 64."""
+    """A stage refused its input, with exit code 64."""
     STAGE_STARTED = "StageStarted"
     STAGE_DONE = "StageDone"
     STAGE_RETRIED = "StageRetried"
     STORE_READABLE = "StoreReadable"
     STORE_UNREADABLE = "StoreUnreadable"
     STORE_NOT_LISTED = "StoreNotListed"
-    """The operator does not look: it would lend its identity to whoever wrote the Experiment."""
+    """The operator does not read a store that no administrator has listed."""
     ANOTHER_OPERATOR = "AnotherOperator"
 
 
@@ -37,117 +37,117 @@ SUCCEEDED, FAILED, SUSPENDED, PROGRESSING, STORE_READABLE = CONDITIONS = (
     "Progressing",
     "StoreReadable",
 )
-"""Types of conditions, in the order in which they stand in a status."""
+"""Types of conditions, in their order in a status."""
 
 
-GONE = "its Job is gone: deleted by hand, or by its ttl"
-LOST = "the node of one of its pods is gone"
+JOB_GONE = "its Job is gone: someone deleted it, or its time to live was over"
+NODE_GONE = "the node of one of its pods is gone"
 
 
 def running(names: list[str]) -> str:
-    """Stages are at work."""
+    """Stages run."""
     return f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
 
 
-def blocked(stage: str, reason: str, message: str) -> str:
+def pod_blocked(stage: str, reason: str, message: str) -> str:
     """A pod of a stage does not run."""
     return f"{stage}: {reason}{f': {message}' if message else ''}"
 
 
-def held(stage: str) -> str:
-    """A Job is suspended by someone else."""
-    return f"{stage}: its Job is suspended, by a queue or by hand"
+def job_suspended(stage: str) -> str:
+    """Someone else has suspended a stage's Job."""
+    return f"{stage}: its Job is suspended, by a queue or by a person"
 
 
-def taken(stage: str, other: str) -> str:
-    """Another Experiment computes the same."""
+def computed_elsewhere(stage: str, other: str) -> str:
+    """Another Experiment computes the same stage."""
     return f"{stage}: Experiment {other} computes the same stage; its result will be used"
 
 
-def refused(stage: str, message: str) -> str:
-    """The API server does not take a stage's Job."""
+def job_refused(stage: str, message: str) -> str:
+    """The API server refuses a stage's Job."""
     return f"{stage}: the API server refuses its Job: {message}"
 
 
-def refused_plan(message: str) -> str:
-    """The API server does not take the ConfigMap that keeps the plan."""
-    return f"the API server refuses the ConfigMap that is to keep the plan: {message}"
+def plan_refused(message: str) -> str:
+    """The API server refuses the ConfigMap of the plan."""
+    return f"the API server refuses the ConfigMap for the plan: {message}"
 
 
-def foreign_plan(name: str) -> str:
-    """A ConfigMap stands where the plan belongs, and is not what the operator has put or would put there."""
+def plan_replaced(name: str) -> str:
+    """The ConfigMap of the plan does not hold what the operator has written or would write."""
     return (
         f"the ConfigMap {name} does not hold the plan that this operator made: someone has written it, or another "
         "version of Misstep made it and nothing was started from it. Delete it "
-        f"(kubectl delete configmap {name}), and the plan is made again."
+        f"(kubectl delete configmap {name}), and the operator makes the plan again."
     )
 
 
 def failed(stage: str, message: str) -> str:
-    """A stage has failed for good."""
+    """A stage has failed and is not tried again."""
     return f"{stage}: {message or 'its Job failed'}"
 
 
 def failed_retried(stage: str, attempt: int, message: str) -> str:
-    """A stage's Job has failed and another one follows."""
+    """A stage's Job has failed, and another one starts."""
     return f"{stage}: attempt {attempt} failed, trying again: {message or 'its Job failed'}"
 
 
 def disrupted_retried(stage: str, attempt: int, message: str) -> str:
-    """A training over several pods has lost one through no fault of its own, and starts again from its checkpoint."""
-    return f"{stage}: attempt {attempt} was cut short, which counts as no failure; starting again: {message}"
+    """A training over several pods was disrupted, and starts again from its checkpoint."""
+    return f"{stage}: attempt {attempt} was disrupted, which does not count as a failure; starting again: {message}"
 
 
-def unfinished(stage: str) -> str:
-    """A Job says that it is complete, and its result is not in the store."""
+def result_missing(stage: str) -> str:
+    """A Job is complete, and its result is not in the store."""
     return f"{stage}: its Job is complete, and its result is not in the store"
 
 
-_UNSEEN = "Stages use it with their own identity, and what is done is counted from Jobs."
+_NOT_READ = "Stages use it with their own identity, and a stage counts as done when its Job is complete."
 
 
-def not_listed(namespace: str, uri: str, endpoint: str | None) -> str:
-    """No entry of the chart's ``stores`` lets an Experiment's namespace name its store."""
+def store_not_listed(namespace: str, uri: str, endpoint: str | None) -> str:
+    """The chart's ``stores`` do not list an Experiment's store for its namespace."""
     where = f", endpoint: {json.dumps(endpoint)}" if endpoint else ""
     return (
-        f"the operator does not look at {uri}{f' at {endpoint}' if endpoint else ''}: no entry of the chart's value "
-        f"stores has it for the namespace {namespace}. {_UNSEEN} An administrator may add "
+        f"the operator does not read {uri}{f' at {endpoint}' if endpoint else ''}: the chart's value stores does not "
+        f"list it for the namespace {namespace}. {_NOT_READ} An administrator may add "
         f"{{uri: {json.dumps(uri)}{where}, namespaces: [{namespace}]}} to stores."
     )
 
 
-def not_own(uri: str, endpoint: str, own: str) -> str:
-    """Nothing is listed, and an Experiment names another server than the operator's own."""
+def store_not_own(uri: str, endpoint: str, own: str) -> str:
+    """No store is listed, and an Experiment names another server than the operator's own."""
     return (
-        f"the operator does not look at {uri} at {endpoint}: the chart's value stores is empty, and it then asks no "
-        f"server but its own, {own or 'AWS'}. {_UNSEEN} Leave spec.storage.endpoint out where that is the same server; "
-        f"or an administrator lists this one in stores."
+        f"the operator does not read {uri} at {endpoint}: the chart's value stores is empty, so the operator reads "
+        f"only its own server, {own or 'AWS'}. {_NOT_READ} Leave spec.storage.endpoint out where that is the same "
+        f"server; or an administrator lists this one in stores."
     )
 
 
-def odd_place(uri: str) -> str:
-    """A URI that servers may read in more than one way."""
+def store_uri_ambiguous(uri: str) -> str:
+    """Servers may read a URI in more than one way."""
     return (
-        f"the operator does not look at {json.dumps(uri)}: write s3://BUCKET/PREFIX, where no part is empty, `.` or "
-        f"`..` or has a `%`. {_UNSEEN}"
+        f"the operator does not read {json.dumps(uri)}: write s3://BUCKET/PREFIX, where no part is empty, `.` or "
+        f"`..` or has a `%`. {_NOT_READ}"
     )
 
 
-def odd_region(region: str) -> str:
-    """A region that is none."""
-    return f"the operator does not look: {json.dumps(region)} in spec.storage.region is no region. {_UNSEEN}"
+def store_region_wrong(region: str) -> str:
+    """A region is not one."""
+    return f"the operator does not read it: {json.dumps(region)} in spec.storage.region is not a region. {_NOT_READ}"
 
 
-def suspended(ending: int) -> str:
-    """The Experiment is suspended."""
-    if ending:
-        what = "its last Job is" if ending == 1 else f"{ending} Jobs are"
-        return f"spec.suspend is true; {what} being ended"
-    return "spec.suspend is true; set it to false to go on"
+def suspended(jobs: int) -> str:
+    """The Experiment is suspended, and so many Jobs are still there."""
+    if jobs:
+        what = "its last Job is" if jobs == 1 else f"{jobs} Jobs are"
+        return f"spec.suspend is true; {what} being deleted"
+    return "spec.suspend is true; set it to false to continue"
 
 
 def succeeded(report: str) -> str:
-    """All is done."""
+    """All stages are done."""
     return f"the report is at {report}"
 
 
@@ -162,7 +162,7 @@ def done(stage: str) -> str:
 
 
 def another_operator(identity: str) -> str:
-    """Two operators at work on one Experiment."""
+    """Two operators work on one Experiment."""
     return (
         f"the operator {identity} works on this Experiment too: install one for a namespace, or give each namespaces "
         "of its own (watchNamespaces)"

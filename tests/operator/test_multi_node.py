@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from misstep_operator.decision.decision import Decision
 from misstep_operator.decision.stage_states import FAIL_JOB
-from misstep_operator.observed import JobState, Taken
+from misstep_operator.observed import ComputedElsewhere, JobState
 from tests.operator.world import World, small_plan
 
 TRAINING = "sft-d100-s0"
@@ -27,7 +27,7 @@ def training(**changes: int) -> World:
 
 
 def starts(decision: Decision) -> list[tuple[str, int]]:
-    return [(start.stage.name, start.attempt) for start in decision.starts]
+    return [(start.stage.name, start.attempt) for start in decision.jobs_to_create]
 
 
 @pytest.mark.parametrize(("retries", "attempts"), [(0, 1), (0, 3), (1, 2), (3, 3)])
@@ -38,7 +38,7 @@ def test_it_has_as_many_jobs_as_single_pods_would_have_had_tries(retries: int, a
         world.fail(world.active()[0])
         decision = world.step()
         assert starts(decision) == [(TRAINING, attempt + 1)]
-        assert [notice.reason.value for notice in decision.notices] == ["StageRetried", "StageStarted"]
+        assert [notice.reason.value for notice in decision.events] == ["StageRetried", "StageStarted"]
     world.fail(world.active()[0])
     world.settle()
     assert world.status["state"] == "Failed"
@@ -62,10 +62,13 @@ def test_evictions_count_as_no_failure_however_many() -> None:
         world.evict(world.active()[0])
         decision = world.step()
         assert starts(decision) == [(TRAINING, attempt + 1)]
-        said = decision.notices[0]
+        said = decision.events[0]
         assert (said.reason.value, said.warning) == ("StageRetried", True)
-        assert "counts as no failure" in said.message
-        assert (world.entry(TRAINING)["base"], world.entry(TRAINING)["forgiven"]) == (attempt, attempt)
+        assert "does not count as a failure" in said.message
+        assert (world.entry(TRAINING)["ignoredAttempts"], world.entry(TRAINING)["lastDisruptedAttempt"]) == (
+            attempt,
+            attempt,
+        )
     world.fail(world.active()[0])
     assert starts(world.step()) == [(TRAINING, 9)]
     world.fail(world.active()[0])
@@ -79,9 +82,9 @@ def test_a_lost_node_is_not_waited_for() -> None:
     (first,) = world.active()
     world.evict(first, stuck=True)
     decision = world.step()
-    assert decision.ends == (first,)
+    assert decision.jobs_to_delete == (first,)
     assert starts(decision) == [(TRAINING, 2)]
-    assert world.jobs[first].state is JobState.ENDING
+    assert world.jobs[first].state is JobState.TERMINATING
     assert world.step() == Decision()
     assert world.run_to_the_end() == "Succeeded"
 
@@ -91,12 +94,12 @@ def test_an_eviction_is_remembered_when_its_job_is_gone() -> None:
     world = training(retries=0, attempts=1)
     (first,) = world.active()
     world.evict(first)
-    world.taken = {world.jobs[first].key: Taken("other/e", 3600.0)}
+    world.elsewhere = {world.jobs[first].key: ComputedElsewhere("other/e", 3600.0)}
     world.settle()
     assert world.status["state"] == "Waiting"
     world.remove(first)
     world.settle()
-    world.taken = {}
+    world.elsewhere = {}
     assert starts(world.step()) == [(TRAINING, 2)]
     assert world.run_to_the_end() == "Succeeded"
 
@@ -104,11 +107,11 @@ def test_an_eviction_is_remembered_when_its_job_is_gone() -> None:
 def test_a_job_deleted_by_hand_is_followed_at_once_and_one_that_a_suspension_ends_is_seen_off() -> None:
     world = training()
     (first,) = world.active()
-    world.jobs[first] = replace(world.jobs[first], state=JobState.ENDING)
+    world.jobs[first] = replace(world.jobs[first], state=JobState.TERMINATING)
     assert starts(world.step()) == [(TRAINING, 2)]
     world.suspend, world.generation = True, 2
     world.step()
-    assert "being ended" in world.status["why"]
+    assert "being deleted" in world.status["message"]
     assert not world.active()
 
 
@@ -139,5 +142,5 @@ def test_failures_count_and_evictions_do_not_whatever_is_forgotten_meanwhile(eve
             return
         world.settle()
         assert world.status["state"] == "Running"
-        counted = world.entry(TRAINING)["attempt"] - world.entry(TRAINING).get("base", 0) - 1
+        counted = world.entry(TRAINING)["attempt"] - world.entry(TRAINING).get("ignoredAttempts", 0) - 1
         assert counted == failed

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from misstep_operator.api.parse import experiment_view, job_views, other_writers, without_pods
-from misstep_operator.observed import JobState, Trouble
+from misstep_operator.api.parse import experiment_view, job_views, lacks_pods, other_writers
+from misstep_operator.observed import JobState, PodProblem
 
 LABELS = {"misstep.dev/key": "sft-1", "misstep.dev/stage": "sft-d1-s0", "misstep.dev/attempt": "2"}
 
@@ -37,7 +37,10 @@ def condition(kind: str, reason: str = "") -> dict[str, Any]:
         (job(condition("Complete")), JobState.COMPLETE),
         (job(condition("Failed")), JobState.FAILED),
         (job(condition("FailureTarget")), JobState.ACTIVE),
-        ({"metadata": {"name": "j", "labels": LABELS, "deletionTimestamp": "2026-01-01T00:00:00Z"}}, JobState.ENDING),
+        (
+            {"metadata": {"name": "j", "labels": LABELS, "deletionTimestamp": "2026-01-01T00:00:00Z"}},
+            JobState.TERMINATING,
+        ),
     ],
 )
 def test_states(body: dict[str, Any], state: JobState) -> None:
@@ -140,18 +143,18 @@ def test_pods_say_why_they_do_not_run() -> None:
     )
     pulling = pod(containerStatuses=[{"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no image"}}}])
     starting = pod(containerStatuses=[{"state": {"waiting": {"reason": "ContainerCreating"}}}])
-    assert job_views([job()], [unschedulable])[0].trouble == Trouble("Unschedulable", "no GPU")
-    assert job_views([job()], [starting, pulling])[0].trouble == Trouble("ImagePullBackOff", "no image")
-    assert job_views([job()], [starting])[0].trouble is None
+    assert job_views([job()], [unschedulable])[0].problem == PodProblem("Unschedulable", "no GPU")
+    assert job_views([job()], [starting, pulling])[0].problem == PodProblem("ImagePullBackOff", "no image")
+    assert job_views([job()], [starting])[0].problem is None
 
 
 def test_a_job_without_pods_is_asked_for_its_events_after_a_moment() -> None:
     waiting = job({"startTime": "2026-01-01T00:00:00Z"})
     started = 1767225600.0
-    assert not without_pods(waiting, [], started + 1)
-    assert without_pods(waiting, [], started + 6)
-    assert not without_pods(waiting, [pod()], started + 6)
-    assert not without_pods(job({"startTime": "2026-01-01T00:00:00Z", **condition("Complete")}), [], started + 6)
+    assert not lacks_pods(waiting, [], started + 1)
+    assert lacks_pods(waiting, [], started + 6)
+    assert not lacks_pods(waiting, [pod()], started + 6)
+    assert not lacks_pods(job({"startTime": "2026-01-01T00:00:00Z", **condition("Complete")}), [], started + 6)
 
 
 def test_another_operator_is_known_by_what_it_wrote_since_our_start() -> None:

@@ -14,7 +14,7 @@ from misstep.errors import BadInput
 from misstep.plan.configmap import PLAN_FILE, PlanUnreadable, pack, plan_name, unpack
 from misstep.plan.planner import Plan
 from misstep_operator.planning.planning import find_externals, make_plan, parse, read_shapes
-from misstep_operator.stores.reader import Stores
+from misstep_operator.stores.reader import StoreReader
 from misstep_operator.stores.trust import ListedStore, Trust
 from tests.artifacts.servers import credentials
 from tests.operator.world import PLAN
@@ -111,8 +111,8 @@ def test_a_models_store_that_does_not_answer_is_given_up_soon(monkeypatch: pytes
         model = {"name": "base", "uri": "s3://bucket/model", "digest": "sha256:" + "a" * 64}
         experiment = parse(body(storage=storage, policy={"model": model}))
         externals = find_externals(experiment)
-        trusted = Stores(Trust((ListedStore(uri="s3://bucket", endpoint=endpoint, namespaces=("n",)),)))
-        shapes = read_shapes(experiment, externals, partial(trusted.config, namespace="n"))
+        trusted = StoreReader(Trust((ListedStore(uri="s3://bucket", endpoint=endpoint, namespaces=("n",)),)))
+        shapes = read_shapes(experiment, externals, partial(trusted.read_model_config, namespace="n"))
         assert shapes == {"model": None}
         assert make_plan(experiment, externals, shapes).stages
         server.shutdown()

@@ -12,14 +12,14 @@ import pytest
 
 from misstep.plan import configmap
 from misstep.plan.planner import Plan
-from misstep_operator.api.kubernetes import Cluster, Refused
-from misstep_operator.controller.controller import Operator
-from misstep_operator.controller.reconciler import Passes
+from misstep_operator.api.kubernetes import KubernetesApi, Refused
+from misstep_operator.controller.controller import Controller
+from misstep_operator.controller.reconciler import Reconciler
 from misstep_operator.metrics import Metrics
 from misstep_operator.observed import ExperimentView
 from misstep_operator.planning import configmaps as p
 from misstep_operator.settings import Settings
-from misstep_operator.stores.reader import Stores
+from misstep_operator.stores.reader import StoreReader
 from tests.operator.test_planning import body
 from tests.operator.world import PLAN
 
@@ -67,13 +67,13 @@ class Held:
     async def patch_status(self, *_: Any) -> bool:
         return True
 
-    async def tell(self, view: ExperimentView, reason: str, message: str, *, warning: bool) -> None:
+    async def post_event(self, view: ExperimentView, reason: str, message: str, *, warning: bool) -> None:
         self.told.append(reason)
 
 
-def over(held: Held) -> tuple[Passes, Metrics]:
+def over(held: Held) -> tuple[Reconciler, Metrics]:
     metrics = Metrics()
-    return Passes(cast(Cluster, held), Stores(), SETTINGS, metrics), metrics
+    return Reconciler(cast(KubernetesApi, held), StoreReader(), SETTINGS, metrics), metrics
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -88,25 +88,25 @@ def test_an_experiment_whose_pass_takes_long_has_one_worker_and_is_seen_again_af
             self.began: Counter[str] = Counter()
             self.end = asyncio.Event()
 
-        async def make(self, namespace: str, name: str) -> None:
+        async def reconcile(self, namespace: str, name: str) -> None:
             self.began[name] += 1
             if name == "slow":
                 await self.end.wait()
 
     async def run() -> None:
         slow = Slow()
-        operator = Operator(cast(Cluster, Held()), cast(Passes, slow), SETTINGS, Metrics())
+        operator = Controller(cast(KubernetesApi, Held()), cast(Reconciler, slow), SETTINGS, Metrics())
         workers = [asyncio.create_task(operator._work()) for _ in range(2)]
         for turn in range(1, 6):
-            operator.wake("ns", "slow")
-            operator.wake("ns", "fast")
+            operator.enqueue("ns", "slow")
+            operator.enqueue("ns", "fast")
             await until(lambda turn=turn: slow.began["fast"] == turn)  # type: ignore[misc]
         assert slow.began["slow"] == 1
         slow.end.set()
         await until(lambda: slow.began["slow"] == 2)
         await asyncio.sleep(0.1)
         assert slow.began == {"slow": 2, "fast": 5}, "asked for five times, four of them during one pass"
-        operator.wake("ns", "slow")
+        operator.enqueue("ns", "slow")
         await until(lambda: slow.began["slow"] == 3)
         for worker in workers:
             worker.cancel()
@@ -117,11 +117,11 @@ def test_an_experiment_whose_pass_takes_long_has_one_worker_and_is_seen_again_af
 def test_a_resync_forgets_what_is_gone_and_not_what_appears_while_the_list_is_read() -> None:
     async def run() -> None:
         held = Held()
-        passes, metrics = over(held)
-        operator = Operator(cast(Cluster, held), passes, SETTINGS, metrics)
+        reconciler, metrics = over(held)
+        operator = Controller(cast(KubernetesApi, held), reconciler, SETTINGS, metrics)
         for name in ("gone", "stays"):
             held.add_idle(name)
-            await passes.make("ns", name)
+            await reconciler.reconcile("ns", name)
         del held.bodies["gone"]  # and no watch says so
         lists = 0
 
@@ -130,16 +130,16 @@ def test_a_resync_forgets_what_is_gone_and_not_what_appears_while_the_list_is_re
             lists += 1
             if lists == 1:
                 held.add_idle("new")
-                await passes.make("ns", "new")
+                await reconciler.reconcile("ns", "new")
 
         held.meanwhile = appears
         tasks = [asyncio.create_task(operator._work())]
         known: list[set[tuple[str, str]]] = []
-        metrics.resync.set_to_current_time = lambda: known.append(passes.known())  # type: ignore[method-assign]
+        metrics.resync.set_to_current_time = lambda: known.append(reconciler.known())  # type: ignore[method-assign]
         tasks.append(asyncio.create_task(operator._resync()))
         await until(lambda: len(known) == 3)
         assert all(("ns", "new") in each for each in known), "it is idle: no other pass would bring it back"
-        assert passes.known() == metrics.known() == {("ns", "stays"), ("ns", "new")}
+        assert reconciler.known() == metrics.known() == {("ns", "stays"), ("ns", "new")}
         for task in tasks:
             task.cancel()
 
@@ -151,13 +151,13 @@ def test_a_namespace_that_is_lost_holds_up_no_other() -> None:
 
     async def run() -> None:
         held = Held()
-        passes, metrics = over(held)
+        reconciler, metrics = over(held)
         held.namespaces = ("lost", "ns")
-        operator = Operator(cast(Cluster, held), passes, SETTINGS, metrics)
+        operator = Controller(cast(KubernetesApi, held), reconciler, SETTINGS, metrics)
         held.add("e", "uid")
-        before = operator.last_turn
+        before = operator.last_list
         tasks = [asyncio.create_task(operator._work()), asyncio.create_task(operator._resync())]
-        await until(lambda: passes.known() == {("ns", "e")} and operator.last_turn > before)
+        await until(lambda: reconciler.known() == {("ns", "e")} and operator.last_list > before)
         assert operator.alive
         assert not metrics.resync._value.get(), "an alert is to say so"
         for task in tasks:
@@ -169,17 +169,17 @@ def test_a_namespace_that_is_lost_holds_up_no_other() -> None:
 def test_another_operator_is_told_of_once_for_each_experiment_of_a_name() -> None:
     async def run() -> None:
         held = Held()
-        passes, metrics = over(held)
+        reconciler, metrics = over(held)
         told = []
         for uid in ("first", "first", "second"):
             held.add("e", uid, managers=("misstep-operator/other",))
-            await passes.make("ns", "e")
+            await reconciler.reconcile("ns", "e")
             told.append(held.told.count("AnotherOperator"))
         assert told == [1, 1, 2]
-        assert passes.known() == {("ns", "e")}
+        assert reconciler.known() == {("ns", "e")}
         del held.bodies["e"]
-        await passes.make("ns", "e")
-        assert passes.known() == metrics.known() == set()
+        await reconciler.reconcile("ns", "e")
+        assert reconciler.known() == metrics.known() == set()
 
     asyncio.run(run())
 
@@ -202,16 +202,16 @@ def test_a_plan_that_the_api_server_does_not_keep_is_said_and_tried_again() -> N
 
     async def run() -> None:
         held = Full()
-        passes, metrics = over(held)
+        reconciler, metrics = over(held)
         document = body()
         held.add("e", "uid")
         held.bodies["e"]["metadata"] |= {"name": "e", "namespace": "ns"}
         held.bodies["e"] |= {"apiVersion": document["apiVersion"], "kind": "Experiment", "spec": document["spec"]}
-        await passes.make("ns", "e")
+        await reconciler.reconcile("ns", "e")
         (status,) = held.statuses
         assert status["state"] == "Waiting"
-        assert "ConfigMap" in status["why"]
-        assert "exceeded quota: no-more" in status["why"]
+        assert "ConfigMap" in status["message"]
+        assert "exceeded quota: no-more" in status["message"]
         assert metrics.known() == {("ns", "e")}
 
     asyncio.run(run())
@@ -226,19 +226,19 @@ def test_plans_of_a_few_more_than_are_remembered_are_seldom_read_again(monkeypat
         return parse(text)
 
     monkeypatch.setattr(configmap, "parse", parsed)
-    monkeypatch.setattr(p, "_REMEMBERED_BYTES", most * len(configmap.inflate(packed)))
+    monkeypatch.setattr(p, "_CACHE_BYTES", most * len(configmap.inflate(packed)))
 
     async def run() -> int:
         held = Held()
-        passes, _ = over(held)
+        reconciler, _ = over(held)
         for _ in range(11):
             for each in range(most + 1):
                 status = {"observedGeneration": 1, "planDigest": configmap.digest(packed)}
                 view = ExperimentView("ns", "e", f"uid-{each}", 1, False, status)
-                found = await passes._plans.of(view, cast(Any, None))
-                assert isinstance(found, p.KeptPlan)
+                found = await reconciler._plans.get(view, cast(Any, None))
+                assert isinstance(found, p.StoredPlan)
                 assert found.plan == PLAN
-        assert len(passes._plans._known) == most
+        assert len(reconciler._plans._cached) == most
         return held.plans_read - most - 1
 
     assert asyncio.run(run()) < 5 * (most + 1), "in ten rounds, each in the same order"

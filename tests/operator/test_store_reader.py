@@ -12,7 +12,7 @@ from misstep.artifacts.store import UnreachableError, open_store
 from misstep.plan.frozen import Storage
 from misstep.plan.planner import Plan
 from misstep_operator.stores import reader
-from misstep_operator.stores.reader import Stores
+from misstep_operator.stores.reader import StoreReader
 from misstep_operator.stores.trust import ListedStore, Trust
 from tests.artifacts import servers
 from tests.operator.world import PLAN
@@ -34,31 +34,31 @@ def plan_in(storage: Storage) -> Plan:
 
 def test_accuracies_come_with_the_report_and_are_read_once(endpoint: str) -> None:
     storage = servers.s3_storage(endpoint, "accuracies")
-    plan, stores = plan_in(storage), Stores(listed(endpoint))
-    assert stores.look(plan, []).accuracies == {}
+    plan, stores = plan_in(storage), StoreReader(listed(endpoint))
+    assert stores.read(plan, []).accuracies == {}
     store, cell = open_store(storage), {"arm": "dpo", "size": "100", "accuracy": 0.25, "relation": "exactly"}
     receipt = m.Receipt(block=0, blocks=1, parts=(), summary={"cells": [cell]}, tools={}, seconds=0.0)
     m.put_receipt(store, plan.report.key, receipt)
     m.commit(store, plan.report, 1)
-    assert stores.look(plan, [plan.report.key]).accuracies == {("dpo", "100"): 0.25}
+    assert stores.read(plan, [plan.report.key]).accuracies == {("dpo", "100"): 0.25}
     store.put(f"{plan.report.key}/manifest.json", b"no manifest")
-    assert stores.look(plan, []).accuracies == {("dpo", "100"): 0.25}
+    assert stores.read(plan, []).accuracies == {("dpo", "100"): 0.25}
 
 
 def test_policies_that_know_their_problems_by_heart_are_warned_of_and_read_once(endpoint: str) -> None:
     storage = servers.s3_storage(endpoint, "policies")
     plan = plan_in(storage)
-    stores, store, sft = Stores(listed(endpoint)), open_store(storage), plan.stage("sft-d100-s0")
+    stores, store, sft = StoreReader(listed(endpoint)), open_store(storage), plan.stage("sft-d100-s0")
     scores = {"validation_problems": 500, "validation_correct": 150, "train_problems": 200, "train_correct": 174}
     receipt = m.Receipt(block=0, blocks=1, parts=(), summary={"policy": scores}, tools={}, seconds=0.0)
-    assert stores.look(plan, [sft.key]).warnings == {}
+    assert stores.read(plan, [sft.key]).warnings == {}
     m.put_receipt(store, sft.key, receipt)
     m.commit(store, sft, 1)
-    warnings = stores.look(plan, [sft.key]).warnings
+    warnings = stores.read(plan, [sft.key]).warnings
     assert warnings.keys() == {sft.key}
     assert warnings[sft.key].startswith("The policy of 100 problems (seed 0) solves 87% of its own training problems")
     store.put(f"{sft.key}/manifest.json", b"no manifest")
-    assert stores.look(plan, []).warnings == warnings
+    assert stores.read(plan, []).warnings == warnings
 
 
 def test_what_is_remembered_of_stores_does_not_grow_without_end(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +66,7 @@ def test_what_is_remembered_of_stores_does_not_grow_without_end(endpoint: str, m
     monkeypatch.setattr(reader, "_REPORTS", 2)
     monkeypatch.setattr(reader, "_POLICIES", 2)
     now = 0.0
-    stores = Stores(listed(endpoint), clock=lambda: now)
+    stores = StoreReader(listed(endpoint), clock=lambda: now)
     for number in range(4):
         storage = servers.s3_storage(endpoint, str(number))
         plan = plan_in(storage)
@@ -74,13 +74,13 @@ def test_what_is_remembered_of_stores_does_not_grow_without_end(endpoint: str, m
             open_store(storage), plan.report.key, m.Receipt(block=0, blocks=1, parts=(), tools={}, seconds=0.0)
         )
         m.commit(open_store(storage), plan.report, 1)
-        assert stores.look(plan, []).committed == {plan.report.key}
+        assert stores.read(plan, []).committed == {plan.report.key}
         assert stores._known.keys() == {(storage, plan.report.key)}, "those before have expired"
         open_store(storage).delete(f"{plan.report.key}/manifest.json")
         now += reader._REMEMBER_SECONDS - 1
-        assert stores.look(plan, []).committed == {plan.report.key}, "remembered"
+        assert stores.read(plan, []).committed == {plan.report.key}, "remembered"
         now += 1
-    assert stores.look(plan, []).committed == set()
+    assert stores.read(plan, []).committed == set()
     assert len(stores._known) == 1
     assert stores._opened.cache_info().currsize == stores._remembered.cache_info().currsize == 2
 
@@ -95,21 +95,21 @@ def test_a_store_that_is_down_is_asked_now_and_then_by_one_at_a_time(monkeypatch
             asked += 1
             if up:
                 return frozenset()
-            assert asked not in range(2, 6) or stores.look(PLAN, []).error == "no answer", "meanwhile others are told"
+            assert asked not in range(2, 6) or stores.read(PLAN, []).error == "no answer", "meanwhile others are told"
             now += 20.0
             raise UnreachableError("no answer")
 
     monkeypatch.setattr(reader, "_open", lambda storage: lambda budget: Watch())
-    stores = Stores(Trust(), clock=lambda: now)
+    stores = StoreReader(Trust(), clock=lambda: now)
     while now < 400:
-        assert stores.look(PLAN, []).error == "no answer"
+        assert stores.read(PLAN, []).error == "no answer"
         now += 1.0
     assert asked == 5, "20 s in 80"
     up = True
-    now += reader._SPARED_SECONDS
-    assert stores.look(PLAN, []).error == ""
+    now += reader._MAX_PAUSE_SECONDS
+    assert stores.read(PLAN, []).error == ""
     up = False
-    assert stores.look(PLAN, []).error == "no answer"
+    assert stores.read(PLAN, []).error == "no answer"
     assert asked == 7, "what was once up is asked at once"
 
 
@@ -129,12 +129,12 @@ def test_a_key_is_asked_for_when_its_stage_runs_or_could(monkeypatch: pytest.Mon
             return {}
 
     monkeypatch.setattr(reader, "_open", lambda storage: lambda budget: Watch())
-    stores, keys = Stores(Trust(), clock=lambda: now), [stage.key for stage in PLAN.stages]
+    stores, keys = StoreReader(Trust(), clock=lambda: now), [stage.key for stage in PLAN.stages]
     first, second, last = keys[0], keys[1], keys[-1]
 
     def look(*running: str) -> set[str]:
         asked.clear()
-        return set(stores.look(PLAN, running).committed)
+        return set(stores.read(PLAN, running).committed)
 
     assert look() == set()
     assert asked == keys, "at first all"

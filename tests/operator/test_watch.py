@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from misstep_operator.api import watch
-from misstep_operator.api.client import ApiError, Away
+from misstep_operator.api.client import ApiError, ApiUnavailable
 
 Event = tuple[str, dict[str, Any]]
 
@@ -60,7 +60,9 @@ def test_a_watch_goes_on_from_its_last_version(monkeypatch: pytest.MonkeyPatch) 
 
 def test_one_that_breaks_off_among_its_first_events_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """They come in no order of versions: what had not come yet may be older than what had."""
-    asked, seen, told = follow(monkeypatch, [event("b", 9, "ADDED"), Away("broke off")], [event("a", 3, "ADDED")])
+    asked, seen, told = follow(
+        monkeypatch, [event("b", 9, "ADDED"), ApiUnavailable("broke off")], [event("a", 3, "ADDED")]
+    )
     assert asked == ["", "", ""]
     assert seen == ["b", "a"]
     assert told == ["broke off"]
@@ -88,5 +90,5 @@ def test_tries_that_fail_come_ever_less_often(monkeypatch: pytest.MonkeyPatch) -
         slept.append(seconds)
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
-    follow(monkeypatch, [bookmark(1)], *([Away("away")] for _ in range(6)), pauses=watch.PAUSES)
+    follow(monkeypatch, [bookmark(1)], *([ApiUnavailable("away")] for _ in range(6)), pauses=watch.PAUSES)
     assert slept == [0.5, 1.0, 2.0, 5.0, 5.0, 5.0], "and none after an end that was due"

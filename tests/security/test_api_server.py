@@ -64,7 +64,7 @@ def test_a_planted_plan_starts_nothing_and_is_said(world: Operating) -> None:
     world.kubectl("create", "-f-", stdin=json.dumps(there))
     world.start_operator()
     try:
-        status = world.wait("planted", "refusal", lambda status: name in status.get("why", ""), 60)
+        status = world.wait("planted", "refusal", lambda status: name in status.get("message", ""), 60)
         assert status["state"] == "Waiting"
         assert status["planDigest"] == ""
         assert world.jobs("planted") == {}
@@ -79,7 +79,7 @@ def test_a_planted_plan_starts_nothing_and_is_said(world: Operating) -> None:
         world.kubectl("delete", "configmap", name)
         world.kubectl("create", "-f-", stdin=json.dumps(there))
         world.start_operator()
-        world.wait("planted", "refusal", lambda status: name in status.get("why", ""), 60)
+        world.wait("planted", "refusal", lambda status: name in status.get("message", ""), 60)
         assert {job["spec"]["completions"] for job in world.jobs("planted").values()} == {1}
     finally:
         world.stop_operators()

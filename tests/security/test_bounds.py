@@ -26,7 +26,7 @@ from misstep.plan import configmap
 from misstep.plan.cost.architecture import architecture_from
 from misstep.plan.overtrained import measured
 from misstep_operator.planning import planning
-from misstep_operator.stores.reader import Stores
+from misstep_operator.stores.reader import StoreReader
 from tests.artifacts import servers
 from tests.operator.test_planning import body
 from tests.operator.world import PLAN, World
@@ -40,7 +40,7 @@ def _credentials() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         servers.credentials(patch)
         with h.serving(h.nothing) as good:  # what botocore loads once is no part of what is measured
-            assert Stores(h.listing(h.entry(good.endpoint))).look(h.plan_at(h.at(good.endpoint)), ()).seen
+            assert StoreReader(h.listing(h.entry(good.endpoint))).look(h.plan_at(h.at(good.endpoint)), ()).seen
         yield
 
 
@@ -63,9 +63,9 @@ def peak_mib() -> int:
 def test_an_answer_costs_little_time_and_memory(answer: h.Answer, said: str) -> None:
     """And is said in the condition; while the store is spared, the next look costs nothing."""
     with h.serving(answer) as hostile:
-        stores, plan = Stores(h.listing(h.entry(hostile.endpoint)), SOON), h.plan_at(h.at(hostile.endpoint))
+        stores, plan = StoreReader(h.listing(h.entry(hostile.endpoint)), SOON), h.plan_at(h.at(hostile.endpoint))
         before, began = peak_mib(), time.monotonic()
-        error = stores.look(plan, [stage.key for stage in plan.stages], "team-a").error
+        error = stores.read(plan, [stage.key for stage in plan.stages], "team-a").error
         assert time.monotonic() - began < 9
         assert peak_mib() - before < 64
         assert re.search(said, error), error
@@ -74,11 +74,11 @@ def test_an_answer_costs_little_time_and_memory(answer: h.Answer, said: str) -> 
 @pytest.mark.parametrize("answer", [h.dripping, h.huge, h.packed], ids=["a drip", "huge", "packed"])
 def test_a_models_config_costs_little_time_and_memory(answer: h.Answer) -> None:
     with h.serving(answer) as hostile:
-        stores, before, began = Stores(h.listing(h.entry(hostile.endpoint)), SOON), peak_mib(), time.monotonic()
+        stores, before, began = StoreReader(h.listing(h.entry(hostile.endpoint)), SOON), peak_mib(), time.monotonic()
         storage = {"uri": "s3://artifacts/runs", "endpoint": hostile.endpoint, "pathStyle": True}
         model = {"name": "base", "uri": "s3://artifacts/model", "digest": "sha256:" + "a" * 64}
         made = planning.parse(body(storage=storage, policy={"model": model}))
-        read = partial(stores.config, namespace="n")
+        read = partial(stores.read_model_config, namespace="n")
         assert planning.read_shapes(made, planning.find_externals(made), read) == {"model": None}
         assert time.monotonic() - began < 9
         assert peak_mib() - before < 64
@@ -101,13 +101,13 @@ def test_a_store_that_takes_too_long_is_spared_and_its_server_is_not() -> None:
         h.nothing(handler)
 
     with h.serving(slow_for_one) as shared:
-        stores = Stores(h.listing(h.entry(shared.endpoint)), Limits(seconds=1.0))
+        stores = StoreReader(h.listing(h.entry(shared.endpoint)), Limits(seconds=1.0))
         slow, other = (h.plan_at(h.at(shared.endpoint, f"s3://artifacts/{name}")) for name in ("slow", "other"))
-        assert "takes more than 1 s" in stores.look(slow, (), "team-a").error
+        assert "takes more than 1 s" in stores.read(slow, (), "team-a").error
         asked = len(shared.requests)
-        assert stores.look(other, (), "team-b").error == ""
+        assert stores.read(other, (), "team-b").error == ""
         began = time.monotonic()
-        assert "takes more than 1 s" in stores.look(slow, (), "team-a").error
+        assert "takes more than 1 s" in stores.read(slow, (), "team-a").error
         assert time.monotonic() - began < 0.5
         assert not any("slow" in path for _, path, _ in shared.requests[asked:])
 
@@ -128,8 +128,8 @@ def test_thousands_of_objects_beside_heartbeats_are_not_read(monkeypatch: pytest
         assert [each.done for each in read_progress(bounded, key, 1)] == [1]
         assert asked == [f"{key}/progress/0.json"]
         assert read_progress(bounded, key, 1, since=time.time() + 60) == []
-        view = Stores(h.listing(h.entry(endpoint))).look(h.plan_at(storage), [key], "team-a")
-        assert [each.fraction for each in view.beats[key]] == [0.5]
+        view = StoreReader(h.listing(h.entry(endpoint))).look(h.plan_at(storage), [key], "team-a")
+        assert [each.fraction for each in view.heartbeats[key]] == [0.5]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_heartbeat_with_odd_numbers_is_left_out(change: dict[str, Any], tmp_pa
     good = {"shard": 0, "done": 1, "total": 2, "unit": "rows", "updated": 0.0}
     store.put(f"{key}/progress/0.json", json.dumps(good | change).encode())
     store.put(f"{key}/progress/1.json", json.dumps(good | {"shard": 1}).encode())
-    assert [beat.shard for beat in read_progress(store, key, 2)] == [1]
+    assert [each.shard for each in read_progress(store, key, 2)] == [1]
 
 
 def test_a_rate_of_next_to_nothing_breaks_no_status() -> None:
@@ -162,7 +162,7 @@ def test_a_rate_of_next_to_nothing_breaks_no_status() -> None:
     world.step()
     key = PLAN.stages[0].key
     beat = {"shard": 0, "done": 1, "total": 2, "unit": "rows", "rate": 5e-324, "updated": world.now}
-    world.beats = {key: [read_beat(beat)]}
+    world.heartbeats = {key: [read_beat(beat)]}
     world.step()
     assert "eta" not in world.status or not world.status["eta"]
 

@@ -12,7 +12,7 @@ from misstep.errors import BadInput
 from misstep.spec import load_experiment
 from misstep.spec.volumes import OWN_FOLDERS
 from misstep_operator.api import parse
-from misstep_operator.decision.decision import reconcile
+from misstep_operator.decision.decision import decide
 from misstep_operator.decision.status import finished_status
 from misstep_operator.jobs.job import make_job
 from misstep_operator.observed import Observed
@@ -63,8 +63,8 @@ def test_a_refused_experiment_gets_no_job_and_says_why() -> None:
     with pytest.raises(check.PolicyViolation) as caught:
         check.refuse(planning.parse(body), DEFAULT, {}, POLICY)
     for jobs in ((), ()):
-        decision = reconcile(Observed(view, caught.value, jobs))
-        assert (decision.starts, decision.ends) == ((), ())
+        decision = decide(Observed(view, caught.value, jobs))
+        assert (decision.jobs_to_create, decision.jobs_to_delete) == ((), ())
     status = decision.status or {}
     failed = next(each for each in status["conditions"] if each["type"] == "Failed")
     assert (failed["status"], failed["reason"], status["state"]) == ("True", "PolicyViolation", "Invalid")
@@ -81,12 +81,12 @@ def test_once_the_policy_allows_it_it_goes_on() -> None:
     body["metadata"] |= {"uid": "u", "generation": 1}
     view = parse.experiment_view(body)
     error = check.PolicyViolation(judged(Case("", pods(serviceAccount="deploy-bot"))))
-    body["status"] = reconcile(Observed(view, error)).status
+    body["status"] = decide(Observed(view, error)).status
     view = parse.experiment_view(body)
     assert finished_status(Observed(view, error)), "nothing is done while it stays so"
-    decision = reconcile(Observed(view, PLAN))
+    decision = decide(Observed(view, PLAN))
     assert decision.status is not None
-    assert decision.status["state"] == "Running" and decision.starts
+    assert decision.status["state"] == "Running" and decision.jobs_to_create
 
 
 def test_a_variable_holds_no_other_ones_value() -> None:

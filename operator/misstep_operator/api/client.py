@@ -1,7 +1,7 @@
-"""The API server as plain objects over HTTP: the only file that knows the client.
+"""Requests to the API server. Only this file uses the Kubernetes client.
 
-Objects are the dictionaries that JSON gives. The client's typed models would cost memory for each kind, and the
-operator reads only a few fields.
+Objects are dictionaries, as JSON gives them. The client's typed models would take memory for each kind, and only a few
+fields are read.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from aiohttp import ClientTimeout
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import load_incluster_config, load_kube_config
 
-_MOST_LINE_BYTES = 16 << 20
-"""Ten times the largest object that etcd takes, for JSON may escape each of its bytes."""
+_MAX_LINE_BYTES = 16 << 20
+"""Ten times the largest object that etcd stores, since JSON may escape each of its bytes."""
 _CONNECT_SECONDS, _SILENT_SECONDS = 10.0, 30.0
 _CALL = ClientTimeout(total=60.0, sock_connect=_CONNECT_SECONDS, sock_read=_SILENT_SECONDS)
 _LIST = ClientTimeout(total=300.0, sock_connect=_CONNECT_SECONDS, sock_read=_SILENT_SECONDS)
@@ -30,12 +30,12 @@ Query = Mapping[str, str]
 
 
 class ApiError(Exception):
-    """The API server's answer to a request that it does not fulfil.
+    """The API server refuses a request.
 
     Args:
         code: the HTTP status.
-        reason: one word, such as AlreadyExists.
-        causes: whether it names fields that are wrong.
+        reason: one word, such as ``AlreadyExists``.
+        causes: whether the answer names wrong fields.
     """
 
     def __init__(self, code: int, reason: str, message: str, *, causes: bool = False) -> None:
@@ -43,16 +43,16 @@ class ApiError(Exception):
         self.code, self.reason, self.message, self.causes = code, reason, message, causes
 
 
-class Away(Exception):
-    """There is no answer: no connection, or one that breaks off."""
+class ApiUnavailable(Exception):
+    """There is no answer: the connection failed or broke."""
 
 
-class Silent(Away):
-    """A connection is there, and nothing comes."""
+class ApiTimeout(ApiUnavailable):
+    """The connection is there, and no data came in time."""
 
 
-class Api:
-    """Requests to the API server. Each raises ApiError, Away or Silent."""
+class RestClient:
+    """Requests to the API server. Each raises ApiError, ApiUnavailable or ApiTimeout."""
 
     def __init__(self, client: ApiClient) -> None:
         self._client = client
@@ -67,29 +67,29 @@ class Api:
         media: str = JSON,
         timeout: ClientTimeout = _CALL,
     ) -> dict[str, Any]:
-        """Make one request and return the object of the answer."""
+        """Make one request and return the object in the answer."""
         with _our_errors():
             async with await self._open(method, path, body, query, media, timeout) as answer:
                 found: dict[str, Any] = json.loads(await answer.read())
         return found
 
     async def items(self, path: str, query: Query | None = None) -> AsyncGenerator[dict[str, Any]]:
-        """List objects, one after the other, as the answer comes in: it is never held as a whole."""
+        """Yield the objects of a list while the answer comes in. The whole list is never in memory."""
         with _our_errors():
             async with await self._open("GET", path, None, query, JSON, _LIST) as answer:
                 async for found in ijson.items_async(answer.content, "items.item", use_float=True):
                     yield found
-                    await asyncio.sleep(0)  # a long list may be there at once, and the Lease must be renewed meanwhile
+                    await asyncio.sleep(0)  # a long answer may be there at once, and the Lease must be renewed
 
     async def events(self, path: str, query: Query, seconds: int) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """Watch: yield the type of each event and its object, until the API server ends it after so many seconds.
+        """Watch objects: yield each event's type and object. The API server ends the watch after ``seconds``.
 
-        An error in the stream is raised as ApiError.
+        An error in the stream raises ApiError.
         """
-        more = {**query, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
-        silent = ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=seconds + _SILENT_SECONDS)
+        query = {**query, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
+        timeout = ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=seconds + _SILENT_SECONDS)
         with _our_errors():
-            async with await self._open("GET", path, None, more, JSON, silent) as answer:
+            async with await self._open("GET", path, None, query, JSON, timeout) as answer:
                 async for line in _lines(answer.content):
                     event = json.loads(line)
                     if event["type"] == "ERROR":
@@ -99,7 +99,7 @@ class Api:
     async def _open(
         self, method: str, path: str, body: Any, query: Query | None, media: str, timeout: ClientTimeout
     ) -> aiohttp.ClientResponse:
-        """Send a request; return the answer once its headers are there. It is the caller's to close."""
+        """Send a request and return the answer once its headers are there. The caller closes it."""
         headers = {"Accept": JSON, "Content-Type": media}
         asked = await self._client.param_serialize(
             method,
@@ -117,33 +117,33 @@ class Api:
         try:
             status = json.loads(text)
         except ValueError:
-            status = None  # from a proxy in between, or a server that is just starting
+            status = None  # from a proxy, or from a server that is still starting
         raise _refusal(answer.status, status if isinstance(status, dict) else {"message": text[:1000]})
 
     async def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         await self._client.close()
 
 
-async def connect() -> Api:
-    """Find the API server and the operator's credentials: those that KUBECONFIG names, or else those of its pod."""
+async def connect() -> RestClient:
+    """Connect to the API server with the credentials of KUBECONFIG, or else with those of the pod."""
     configuration = Configuration()
-    configuration.connection_pool_maxsize = 0  # no bound: each namespace that is watched holds two
-    # Otherwise each request would wait for a thread to look for a netrc file, and stores that do not answer may hold
-    # all threads. A proxy for stores is none for the API server either; `proxy-url` of a kubeconfig is.
+    configuration.connection_pool_maxsize = 0  # no limit: each watched namespace needs two
+    # With trust_env each request would wait for a thread that looks for a netrc file, and stores that do not answer may
+    # block all threads. It would also use a proxy that is meant for stores; `proxy-url` of a kubeconfig still works.
     configuration.client_session_kwargs = {"trust_env": False}
-    # It is given to the client as it is: a copy of it would not get the pod's next token.
+    # The client gets this object itself: a copy would not get the pod's next token.
     if "KUBERNETES_SERVICE_HOST" in os.environ and not os.environ.get("KUBECONFIG"):
         load_incluster_config(client_configuration=configuration)
     else:
         await load_kube_config(client_configuration=configuration, persist_config=False)
     client = ApiClient(configuration)
     client.user_agent = "misstep-operator"
-    return Api(client)
+    return RestClient(client)
 
 
 def _refusal(code: int, status: Mapping[str, Any]) -> ApiError:
-    """Make an error of a Status object."""
+    """Make an error from a Status object."""
     details = status.get("details") or {}
     reason, message = str(status.get("reason") or ""), str(status.get("message") or "")
     return ApiError(code, reason, message, causes=bool(details.get("causes")))
@@ -151,15 +151,15 @@ def _refusal(code: int, status: Mapping[str, Any]) -> ApiError:
 
 @contextmanager
 def _our_errors() -> Iterator[None]:
-    """Say in this file's words what went wrong on the way."""
+    """Raise this file's errors in place of the client's."""
     try:
         yield
     except aiohttp.ConnectionTimeoutError as error:
-        raise Away(_text(error)) from error
+        raise ApiUnavailable(_text(error)) from error
     except (aiohttp.ServerTimeoutError, TimeoutError) as error:
-        raise Silent(_text(error)) from error
+        raise ApiTimeout(_text(error)) from error
     except (aiohttp.ClientError, OSError, ijson.JSONError, ValueError) as error:
-        raise Away(_text(error)) from error  # also an answer that breaks off, so that it is no JSON
+        raise ApiUnavailable(_text(error)) from error  # also an answer that ends early and is no JSON
 
 
 def _text(error: Exception) -> str:
@@ -167,15 +167,17 @@ def _text(error: Exception) -> str:
 
 
 async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Split a stream into lines. One that is too long is left out: who makes such an object must not end the watch of
-    all others, which aiohttp's own bound of a line would."""
+    """Split a stream into lines, and leave out lines that are too long.
+
+    aiohttp's own limit would raise an error, so that one such object would end the watch of all others.
+    """
     line, kept = bytearray(), True
     async for chunk in stream.iter_any():
         *whole, rest = chunk.split(b"\n")
         for part in whole:
-            if kept and len(line) + len(part) <= _MOST_LINE_BYTES:
+            if kept and len(line) + len(part) <= _MAX_LINE_BYTES:
                 yield bytes(line + part)
             line, kept = bytearray(), True
         line += rest if kept else b""
-        if len(line) > _MOST_LINE_BYTES:
+        if len(line) > _MAX_LINE_BYTES:
             line, kept = bytearray(), False

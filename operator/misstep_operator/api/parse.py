@@ -1,25 +1,25 @@
-"""From the API server's objects to what a pass sees. Pure; whatever an object lacks is taken as absent."""
+"""Read the API server's objects into the plain data of `observed`. Pure. Any field may be missing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from misstep.errors import EXIT_BAD_INPUT
 from misstep.printable import printable
-from misstep_operator import messages as say
+from misstep_operator import messages
 from misstep_operator import observed as o
 from misstep_operator.jobs.pod import TRAINING
-from misstep_operator.observed import ExperimentView, JobState, JobView, Trouble
+from misstep_operator.observed import ExperimentView, JobState, JobView, PodProblem
+from misstep_operator.timestamps import to_seconds
 
 Object = Mapping[str, Any]
-_LOST_SECONDS = 15.0
-"""How long after its time to end a pod may still be there: clocks differ, and a kubelet under load is late."""
-_PATIENCE_SECONDS = 5.0
-"""How long a Job may be without pods before it is asked why."""
-_YOUNG_SECONDS = 60.0
-"""How long another Experiment's Job may be without a pod that runs, and still be waited for."""
+_NODE_GONE_SECONDS = 15.0
+"""How long after its deletion time a pod may still be there: clocks differ, and a busy kubelet is late."""
+_NO_PODS_SECONDS = 5.0
+"""How long a Job may have no pods before its events are read."""
+_NEW_JOB_SECONDS = 60.0
+"""How long another Experiment's Job may have no running pod before it is ignored."""
 _STUCK = (
     "ImagePullBackOff",
     "ErrImagePull",
@@ -30,11 +30,11 @@ _STUCK = (
     "RunContainerError",
     "CrashLoopBackOff",
 )
-"""Reasons of a waiting container that do not pass by themselves at once."""
+"""Reasons of a waiting container that last."""
 
 
 def experiment_view(body: Object) -> ExperimentView:
-    """Describe an Experiment; its ``attempts`` are the default, since its spec is not parsed here."""
+    """Describe an Experiment. Its ``attempts`` are the default, since its spec is not parsed here."""
     metadata = body["metadata"]
     return ExperimentView(
         namespace=metadata["namespace"],
@@ -48,22 +48,22 @@ def experiment_view(body: Object) -> ExperimentView:
 
 
 def other_writers(body: Object, writer: str, since: float) -> set[str]:
-    """Name the operators other than ``writer`` that have written a status after ``since`` (seconds since the epoch)."""
+    """Return the operators other than ``writer`` that wrote a status after ``since`` (seconds since the epoch)."""
     return {
         str(entry["manager"])
         for entry in body["metadata"].get("managedFields") or ()
         if entry.get("subresource") == "status"
         and str(entry.get("manager", "")).startswith(f"{o.MANAGER}/")
         and entry["manager"] != writer
-        and (_seconds(entry.get("time")) or 0.0) > since
+        and (to_seconds(entry.get("time")) or 0.0) > since
     }
 
 
 def job_views(jobs: Iterable[Object], pods: Sequence[Object], now: float = 0.0) -> tuple[JobView, ...]:
-    """Describe child Jobs with the help of their pods; what is not ours by its labels is left out.
+    """Describe Jobs with the help of their pods. Jobs without the operator's labels are left out.
 
     Args:
-        now: seconds since the epoch; by it a pod is known whose node is gone.
+        now: seconds since the epoch, to detect pods whose node is gone.
     """
     by_job: dict[str, list[Object]] = {}
     for pod in pods:
@@ -72,28 +72,30 @@ def job_views(jobs: Iterable[Object], pods: Sequence[Object], now: float = 0.0) 
     return tuple(view for view in views if view is not None)
 
 
-def without_pods(job: Object, pods: Sequence[Object], now: float) -> bool:
-    """Return whether a Job should have had pods for a while and has none: only its events say why."""
+def lacks_pods(job: Object, pods: Sequence[Object], now: float) -> bool:
+    """Return whether a Job should have pods and has none. Only its events say why."""
     status, spec = job.get("status") or {}, job.get("spec") or {}
-    started = _seconds(status.get("startTime"))
+    started = to_seconds(status.get("startTime"))
     if spec.get("suspend") or _condition(job, "Complete") or _condition(job, "Failed") or started is None:
         return False
     name = job["metadata"]["name"]
     has = any(labels(pod).get("batch.kubernetes.io/job-name") == name for pod in pods)
-    return not has and not status.get("active") and not status.get("succeeded") and now - started > _PATIENCE_SECONDS
+    return not has and not status.get("active") and not status.get("succeeded") and now - started > _NO_PODS_SECONDS
 
 
-def computes(job: Object, now: float) -> bool:
-    """Return whether another Experiment may wait for a Job: its pods run, or it is so young that they are about to. Not
-    one that is suspended, cannot be scheduled, is being deleted, or is no Experiment's: that may never end."""
+def is_computing(job: Object, now: float) -> bool:
+    """Return whether another Experiment may wait for a Job: its pods run, or it is so new that they are about to.
+
+    One that is suspended, cannot be scheduled, is being deleted or belongs to no Experiment may never end.
+    """
     status, spec, metadata = job.get("status") or {}, job.get("spec") or {}, job["metadata"]
     owners = metadata.get("ownerReferences") or ()
     if not any(owner.get("kind") == "Experiment" and owner.get("controller") for owner in owners):
         return False
-    if spec.get("suspend") or _state(job, _together(job))[0] is not JobState.ACTIVE:
+    if spec.get("suspend") or _state(job, _is_multi_node(job))[0] is not JobState.ACTIVE:
         return False
-    made = _seconds(metadata.get("creationTimestamp"))
-    return bool(status.get("ready")) or (made is not None and now - made < _YOUNG_SECONDS)
+    made = to_seconds(metadata.get("creationTimestamp"))
+    return bool(status.get("ready")) or (made is not None and now - made < _NEW_JOB_SECONDS)
 
 
 def is_owned(body: Object, uid: str) -> bool:
@@ -108,63 +110,63 @@ def labels(body: Object) -> Mapping[str, str]:
 
 
 def _job_view(job: Object, pods: list[Object], now: float) -> JobView | None:
-    marks, status = labels(job), job.get("status") or {}
-    key, attempt = marks.get(o.KEY_LABEL), marks.get(o.ATTEMPT_LABEL, "")
+    job_labels, status = labels(job), job.get("status") or {}
+    key, attempt = job_labels.get(o.KEY_LABEL), job_labels.get(o.ATTEMPT_LABEL, "")
     if key is None or not attempt.isdigit():
         return None
-    together = _together(job)
+    together = _is_multi_node(job)
     state, reason, message = _state(job, together)
-    stuck = together and state is JobState.ACTIVE and any(_lost(pod, now) for pod in pods)
+    stuck = together and state is JobState.ACTIVE and any(_is_on_lost_node(pod, now) for pod in pods)
     if stuck:
-        state, reason, message = JobState.FAILED, o.DISRUPTED, say.LOST
+        state, reason, message = JobState.FAILED, o.DISRUPTED, messages.NODE_GONE
     elif state is JobState.FAILED and together:
-        reason = _why_together(reason, message, pods)
+        reason = _multi_node_reason(reason, message, pods)
     if state is JobState.FAILED and reason != o.DISRUPTED:
-        message = _last_words(pods, reason) or message
+        message = _last_message(pods, reason) or message
     return JobView(
         name=job["metadata"]["name"],
         key=key,
-        stage=(job["metadata"].get("annotations") or {}).get(o.STAGE_ANNOTATION) or marks.get(o.STAGE_LABEL, key),
+        stage=(job["metadata"].get("annotations") or {}).get(o.STAGE_ANNOTATION) or job_labels.get(o.STAGE_LABEL, key),
         attempt=int(attempt),
         state=state,
         reason=reason,
         message=message,
-        started=_seconds(status.get("startTime")),
-        ended=_seconds(status.get("completionTime") or (_failed(job, together) or {}).get("lastTransitionTime")),
+        started=to_seconds(status.get("startTime")),
+        ended=to_seconds(status.get("completionTime") or (_failed(job, together) or {}).get("lastTransitionTime")),
         running_since=min(_starts(pods), default=None),
         running=status.get("ready") or 0,
-        trouble=next((found for pod in pods if (found := _trouble(pod))), None) if state is JobState.ACTIVE else None,
-        storage=marks.get(o.STORAGE_LABEL, ""),
+        problem=next((found for pod in pods if (found := _problem(pod))), None) if state is JobState.ACTIVE else None,
+        storage=job_labels.get(o.STORAGE_LABEL, ""),
         stuck=stuck,
     )
 
 
-def _together(job: Object) -> bool:
-    """Return whether its pods are the nodes of one training; also of a Job that an earlier version made."""
+def _is_multi_node(job: Object) -> bool:
+    """Return whether its pods are the nodes of one training, also for a Job that an earlier version made."""
     several = ((job.get("spec") or {}).get("completions") or 1) > 1
     return several and labels(job).get(o.COMPONENT_LABEL) in {kind.value for kind in TRAINING}
 
 
 def _failed(job: Object, together: bool) -> Object | None:
-    """Return the condition by which it has failed.
+    """Return the condition of its failure.
 
-    Kubernetes says that a Job will fail as soon as it does, and that it has once the last of its pods has ended, which
-    on a node that is gone none ever does. Shards that still run would do the same work as those of the next Job; the
-    nodes of a training that has lost one do none.
+    ``FailureTarget`` comes at once, and ``Failed`` when all pods have ended, which a pod on a lost node never does. For
+    shards ``Failed`` counts: those that still run would do the same work as the next Job. The other nodes of a training
+    that has lost one do no work, so ``FailureTarget`` counts.
     """
     return _condition(job, "Failed") or (_condition(job, "FailureTarget") if together else None)
 
 
-def _lost(pod: Object, now: float) -> bool:
-    """Return whether a pod should have ended a while ago: nobody is there to end it, or to say that it has."""
+def _is_on_lost_node(pod: Object, now: float) -> bool:
+    """Return whether a pod should have ended long ago: its node is gone, so that nothing ends it or reports its end."""
     if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
         return False
-    until = _seconds(pod["metadata"].get("deletionTimestamp"))  # its time to end included
-    return until is not None and now - until > _LOST_SECONDS
+    until = to_seconds(pod["metadata"].get("deletionTimestamp"))  # includes the grace period
+    return until is not None and now - until > _NODE_GONE_SECONDS
 
 
-def _why_together(reason: str, message: str, pods: list[Object]) -> str:
-    """Say why a Job of one training failed: pods end one after another, and the first need not be the cause."""
+def _multi_node_reason(reason: str, message: str, pods: list[Object]) -> str:
+    """Return why the Job of a training failed. Its pods end one after another, and the first need not be the cause."""
     if reason == "PodFailurePolicy" and f"condition {o.DISRUPTED}" in message:
         return o.DISRUPTED
     return "PodFailurePolicy" if EXIT_BAD_INPUT in _exit_codes(pods) else reason
@@ -178,7 +180,7 @@ def _exit_codes(pods: list[Object]) -> set[int]:
 def _state(job: Object, together: bool) -> tuple[JobState, str, str]:
     failed, complete = _failed(job, together), _condition(job, "Complete")
     if job["metadata"].get("deletionTimestamp"):
-        return JobState.ENDING, "", ""
+        return JobState.TERMINATING, "", ""
     if failed:
         return JobState.FAILED, str(failed.get("reason") or ""), printable(failed.get("message") or "")
     if complete:
@@ -194,26 +196,26 @@ def _condition(job: Object, kind: str) -> Object | None:
 
 
 def _starts(pods: list[Object]) -> list[float]:
-    """When the containers began that run now."""
+    """Return when the running containers started."""
     containers = [c for pod in pods for c in (pod.get("status") or {}).get("containerStatuses") or ()]
     running = [(container.get("state") or {}).get("running") or {} for container in containers]
-    return [began for each in running if (began := _seconds(each.get("startedAt"))) is not None]
+    return [began for each in running if (began := to_seconds(each.get("startedAt"))) is not None]
 
 
-def _trouble(pod: Object) -> Trouble | None:
+def _problem(pod: Object) -> PodProblem | None:
     status = pod.get("status") or {}
     for condition in status.get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
-            return Trouble("Unschedulable", printable(condition.get("message") or ""))
+            return PodProblem("Unschedulable", printable(condition.get("message") or ""))
     for container in status.get("containerStatuses") or ():
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in _STUCK:
-            return Trouble(waiting["reason"], printable(waiting.get("message") or ""))
+            return PodProblem(waiting["reason"], printable(waiting.get("message") or ""))
     return None
 
 
-def _last_words(pods: list[Object], reason: str) -> str:
-    """Return what the stage of a failed Job said last: of the pods that failed, the one that ended last."""
+def _last_message(pods: list[Object], reason: str) -> str:
+    """Return the last message of a failed Job's stage, from the failed pod that ended last."""
     found = []
     for pod in pods:
         for container in (pod.get("status") or {}).get("containerStatuses") or ():
@@ -224,20 +226,9 @@ def _last_words(pods: list[Object], reason: str) -> str:
     if not found:
         return ""
     _, _, ended = max(found, key=lambda each: each[:2])
-    said = " ".join(printable(ended.get("message") or "").split())
-    how = f"exit code {ended['exitCode']}"
+    text = " ".join(printable(ended.get("message") or "").split())
+    end = f"exit code {ended['exitCode']}"
     if ended.get("reason") not in (None, "", "Error"):
-        how = f"{ended['reason']}, {how}"  # OOMKilled, say
-        return f"{how}: {said}" if said else how
-    return said or how
-
-
-def _seconds(text: object) -> float | None:
-    if isinstance(text, datetime):
-        return text.timestamp()
-    if not isinstance(text, str):
-        return None
-    try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return None
+        end = f"{ended['reason']}, {end}"  # such as OOMKilled
+        return f"{end}: {text}" if text else end
+    return text or end

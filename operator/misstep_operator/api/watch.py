@@ -1,7 +1,7 @@
-"""Watches of the API server that go on for ever. They only wake passes: nothing hangs on them but time.
+"""Watches of the API server that never end. They only make the operator reconcile sooner.
 
-A watch begins with an event for each object that is there, so that no list is read. It goes on from the last version
-that it knows, which bookmarks bring too, and begins anew where the API server has forgotten that version.
+A watch begins with an event for each present object, so that no list is needed. It continues from the last version that
+it knows, also from bookmarks, and starts again where the API server no longer has that version.
 """
 
 from __future__ import annotations
@@ -14,43 +14,43 @@ from typing import Any, Protocol
 from misstep_operator.api.client import GONE, ApiError
 
 SECONDS = 120
-"""After so long a watch is opened anew, for some have been known to fall silent."""
+"""A watch is opened again after this time, since a connection may stop without an error."""
 PAUSES = (0.5, 1.0, 2.0, 5.0)
-"""Seconds before the next try after one, two, ... that failed."""
+"""Seconds before the next try, after one, two, ... failures."""
 _HEALTHY_SECONDS = 10.0
 
 
 class Source(Protocol):
-    """Opens a watch of one kind in one place; from the beginning where the version is empty."""
+    """Opens a watch of one kind in one namespace, from the beginning where the version is empty."""
 
     def __call__(self, version: str, seconds: int) -> AsyncIterator[tuple[str, dict[str, Any]]]: ...
 
 
-async def watch(source: Source, seen: Callable[[dict[str, Any]], None], failed: Callable[[Exception], None]) -> None:
+async def watch(source: Source, changed: Callable[[dict[str, Any]], None], failed: Callable[[Exception], None]) -> None:
     """Watch until cancelled.
 
     Args:
-        seen: called with each object that has come, changed or gone.
-        failed: called with what ended a watch before its time.
+        changed: called with each object that was created, changed or deleted.
+        failed: called with each error.
     """
     version, failures = "", 0
     while True:
         began, early = time.monotonic(), False
         try:
             async for kind, body in source(version, SECONDS):
-                # The first events come in no order of versions: where one of them were gone on from, others that have
-                # not come yet would be missed. A bookmark says that they are over.
+                # The first events are in no order of versions. If the watch continued from one of them, it could miss
+                # others. A bookmark says that all of them have come.
                 if version or kind == "BOOKMARK":
                     version = body["metadata"]["resourceVersion"]
                 if kind != "BOOKMARK":
-                    seen(body)
+                    changed(body)
         except ApiError as error:
             if error.code == GONE:
                 version = ""
             else:
                 failed(error)
             early = True
-        except Exception as error:  # noqa: BLE001 - whatever it was, the next try may do better
+        except Exception as error:  # noqa: BLE001 - the next try may succeed, whatever it was
             failed(error)
             early = True
         if time.monotonic() - began > _HEALTHY_SECONDS:

@@ -1,4 +1,4 @@
-"""Rules in CEL, and the parts that they are put together from."""
+"""Rules in CEL, and the expressions that they are made of."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ METHODS = ("sft", "rft", "dpo")
 
 
 class Rule(NamedTuple):
-    """A CEL expression that must hold for each object of a type, and what to say where it does not."""
+    """A CEL expression that must be true for each object of a type, and the message where it is false."""
 
     cel: str
     message: str
 
 
 def has(path: str) -> str:
-    """Write a test for a field, as ``self.a.b``, whose parents may be missing too."""
+    """Return a test for a field such as ``self.a.b``, whose parents may be missing too."""
     steps = path.split(".")
     return " && ".join(f"has({'.'.join(steps[: end + 1])})" for end in range(1, len(steps)))
 
 
 def get(path: str, default: object) -> str:
-    """Write an expression for a field that may be left out, or whose parents may.
+    """Return an expression for the value of a field that may be missing, or whose parents may.
 
     Args:
-        default: what then counts: a number, or itself an expression.
+        default: the value where it is missing: a number or an expression.
     """
     return f"({has(path)} ? {path} : {default})"
 
 
 def text(value: str) -> str:
-    """Write a text as CEL does; it has no quotes in it."""
+    """Return a text without quotes as a CEL literal."""
     return f"'{value}'"

@@ -1,7 +1,7 @@
-"""The CustomResourceDefinition of an Experiment, from the types that also check it on one machine.
+"""The CustomResourceDefinition of an Experiment, generated from the types of the spec.
 
-A structural OpenAPI v3 schema, as the API server asks for it: references written out, no alternatives, no floats.
-Rules between fields are CEL, see ``crd_rules``.
+The API server needs a structural OpenAPI v3 schema: without references, alternatives and floats.
+Rules between fields are CEL, see ``rules.py``.
 """
 
 from __future__ import annotations
@@ -33,20 +33,21 @@ _KEPT = (
     *("type", "enum", "pattern", "format", "minLength", "maxLength", "minItems", "maxItems", "minProperties"),
     *("maxProperties", "minimum", "maximum"),
 )
-"""What OpenAPI writes as JSON Schema does."""
+"""Keywords that are the same in OpenAPI and JSON Schema."""
 
 _ABSENCE_COUNTS: dict[type[BaseModel], set[str] | None] = {
-    Prompt: None,  # what a preset sets is replaced by what is written out
+    Prompt: None,  # a written field replaces the preset's
     Sampling: {"stop"},  # as above
     StorageSpec: {"uri"},  # a folder of one machine
-    Arm: None,  # what an arm sets, down to single fields of a method, replaces the common settings
-    PodSettings: None,  # what is set for a kind replaces what is set for all
+    Arm: None,  # each field of an arm, also of a method, replaces the common setting
+    PodSettings: None,  # a setting for a kind replaces the setting for all
 }
-"""Fields (None: all of a type, and all below) that get no default in the schema: the server would write it into each
-object, and what was left out could no longer be told from what was written."""
+"""Fields without a default in the schema (None: all fields of a type, also nested ones). The API server writes defaults
+into each object, and for these fields it matters whether they were written."""
 
 _MANY = (PodSettings, StageResources)
-"""Types that stand once for each kind of stage: described only once, or the definition were three times as large."""
+"""Types that occur once for each kind of stage. They are described once, since the definition would be three times as
+large otherwise."""
 
 
 def definition() -> dict[str, Any]:
@@ -81,7 +82,7 @@ def definition() -> dict[str, Any]:
 
 
 def crd_yaml() -> str:
-    """Write the definition as YAML."""
+    """Return the definition as YAML."""
     return yaml.dump(definition(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -112,13 +113,13 @@ def _models(root: type[BaseModel]) -> Iterator[type[BaseModel]]:
 
 
 class _Writer:
-    """Writes pydantic's JSON schema anew as the API server takes it."""
+    """Converts pydantic's JSON schema to the form that the API server accepts."""
 
     def __init__(self, schema: Mapping[str, Any], types: Mapping[str, type[BaseModel]]) -> None:
         self._schemas, self._types = schema["$defs"] | {Experiment.__name__: schema}, types
 
     def model(self, model: type[BaseModel], defaults: bool, description: str | None = None) -> dict[str, Any]:
-        """Write a group of fields. ``description`` is the field's own, else the type's docstring says what it is."""
+        """Return the schema of a model. The default of ``description`` is the model's docstring."""
         schema = self._schemas[model.__name__]
         without = _ABSENCE_COUNTS.get(model, set())
         defaults = defaults and without is not None
@@ -150,14 +151,14 @@ class _Writer:
         default = schema.get("default")
         if defaults and default not in (None, [], {}) and not nested_model(info.annotation):
             found["default"] = decimal_text(default) if isinstance(default, float) else default
-        # Descriptions come first, as people read them.
+        # The description comes first, for readers.
         return {key: found[key] for key in ("description", *found) if key in found}
 
     def _value(self, schema: Mapping[str, Any], defaults: bool, description: str | None = None) -> dict[str, Any]:
-        """Write the schema of a value: of a field, of a list's item, or of a mapping's."""
-        if "anyOf" in schema:  # a type or null: the server takes null for nothing anyway
+        """Return the schema of a value: of a field, or of an item of a list or a mapping."""
+        if "anyOf" in schema:  # a type or null: the API server treats null as absent
             schema, *others = (choice for choice in schema["anyOf"] if choice.get("type") != "null")
-            if others:  # the server knows no value of one of several types: it takes any, and planning checks it
+            if others:  # no union types: the API server accepts any value, and planning checks it
                 return {"x-kubernetes-preserve-unknown-fields": True}
         if "$ref" in schema:
             return self.model(self._types[schema["$ref"].rpartition("/")[2]], defaults, description)
@@ -208,7 +209,7 @@ def _decimal_limits(info: FieldInfo) -> list[Rule]:
 
 
 def _undescribed(schema: dict[str, Any]) -> dict[str, Any]:
-    """Leave the descriptions out, also those inside."""
+    """Return a schema without descriptions, also in nested schemas."""
     found = {key: value for key, value in schema.items() if key != "description"}
     if "properties" in found:
         found["properties"] = {name: _undescribed(field) for name, field in found["properties"].items()}
@@ -223,8 +224,7 @@ def _one_line(text: str | None) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Repeats what is the same in several places, for the API server takes no references, and quotes texts that are
-    numbers to it, as ``1e-5``."""
+    """Writes no references, which the API server does not accept, and quotes texts like numbers (``1e-5``)."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

@@ -1,8 +1,8 @@
-"""Rules between fields of an Experiment, in CEL, for the API server to refuse what cannot run when it is applied.
+"""Rules between fields of an Experiment, in CEL. By them the API server refuses what cannot run when it is applied.
 
-Each stands beside its twin in ``misstep.spec``, which one machine checks; ``tests/operator/crd_cases.py`` has cases of
-both. What a rule walks over has a greatest length, or the API server would refuse the rule as too costly. No rule uses
-what only newer API servers know (optional fields, ``cel.bind``).
+Each has an equivalent in ``misstep.spec``; ``tests/operator/crd_cases.py`` has cases for both. Every list in a rule has
+a maximum length, since the API server refuses rules that are too costly. Rules use nothing that only newer API servers
+have (optional fields, ``cel.bind``).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from misstep_operator.crd.cel import METHODS, Rule, get, has, text
 
 
 def _pick(method: str, field: str, default: object) -> str:
-    """What a method's stages are given: their own field, else the common one."""
+    """Return a method's resource: its own field, or else the common one."""
     return get(f"self.resources.{method}.{field}", get(f"self.resources.default.{field}", default))
 
 
@@ -19,7 +19,7 @@ def _processes(method: str) -> str:
 
 
 def _training(method: str) -> list[Rule]:
-    """How a method's batches are spread over its processes, for the common settings and for each arm's own."""
+    """Return rules about a method's batches and processes, for the common settings and for each arm's own."""
     batch = get(f"self.training.{method}.batchSize", Training().model_dump()[method]["batch_size"])
     micro = get(f"self.training.{method}.microBatchSize", 1)
     arm_batch, arm_micro = get(f"arm.{method}.batchSize", batch), get(f"arm.{method}.microBatchSize", micro)
@@ -78,7 +78,7 @@ SPEC = [
         "!has(self.arms) || self.arms.all(arm, !has(arm.from) || self.arms.exists(other, other.name == arm.from))",
         "an arm has a from that names no arm of this experiment",
     ),
-    # Circles of more than two arms are found when the Experiment is planned: CEL has no loop to follow them.
+    # Planning finds circles of more than two arms. CEL has no loops to find them.
     Rule(
         "!has(self.arms) || self.arms.all(arm, !has(arm.from) || !self.arms.exists(other, other.name == arm.from && "
         "has(other.from) && other.from == arm.name))",

@@ -1,8 +1,10 @@
-"""What an Experiment's status holds, and what of it ``kubectl get`` prints."""
+"""The status of an Experiment, and the columns that ``kubectl get`` prints."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from misstep.plan.state import StageState
 
 
 def _text(description: str, **more: Any) -> dict[str, Any]:
@@ -13,17 +15,22 @@ def _number(description: str) -> dict[str, Any]:
     return {"type": "integer", "format": "int64", "description": description}
 
 
+def _one_of(values: list[str]) -> str:
+    *most, last = (f"`{value}`" for value in values)
+    return f"{', '.join(most)} or {last}."
+
+
 CONDITION: dict[str, Any] = {
     "type": "object",
     "description": "One aspect of the state, as Kubernetes writes conditions.",
     "required": ["type", "status", "lastTransitionTime", "reason", "message"],
     "properties": {
         "type": _text("`Succeeded`, `Failed`, `Suspended`, `Progressing` or `StoreReadable`.", maxLength=316),
-        "status": _text("Whether it holds.", enum=["True", "False", "Unknown"]),
-        "observedGeneration": _number("The generation of the Experiment that this is about.") | {"minimum": 0},
-        "lastTransitionTime": _text("When `status` changed last.", format="date-time"),
+        "status": _text("Whether the condition holds.", enum=["True", "False", "Unknown"]),
+        "observedGeneration": _number("The generation of the Experiment that the condition is about.") | {"minimum": 0},
+        "lastTransitionTime": _text("When `status` last changed.", format="date-time"),
         "reason": _text("The cause in one word.", maxLength=1024, pattern="^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"),
-        "message": _text("The cause for people.", maxLength=32768),
+        "message": _text("The cause as a sentence.", maxLength=32768),
     },
 }
 
@@ -33,38 +40,41 @@ STAGE: dict[str, Any] = {
     "required": ["name", "key", "kind", "state"],
     "properties": {
         "name": _text("Name in the plan, for example `sft-d250-s0`."),
-        "key": _text("Where its artifact lies in the store, and the start of its Jobs' names."),
+        "key": _text("The folder of its result in the store, and the beginning of the names of its Jobs."),
         "kind": _text("What it does: `problems`, `sft`, `sample`, ..."),
-        "state": _text("`waiting`, `ready`, `taken`, `running`, `ending`, `done` or `failed`."),
-        "attempt": _number("Which Job of the stage this is, from 1."),
-        "base": _number("Attempts that no longer count, since the Experiment was edited or told to try again."),
-        "forgiven": _number("The last attempt that was cut short by an eviction or the loss of a node."),
-        "takenSince": _number(
-            "When it began to wait for another Experiment's Job, in seconds since 1970: it does not wait for ever."
+        "state": _text(_one_of([state.value for state in StageState if state is not StageState.UNKNOWN])),
+        "attempt": _number("The number of its current or last Job. The first is 1."),
+        "ignoredAttempts": _number(
+            "How many attempts do not count as failures: those before the last edit or retry, and disrupted ones."
+        ),
+        "lastDisruptedAttempt": _number("The last attempt that an eviction or the loss of a node ended."),
+        "waitStartTime": _text(
+            "When it began to wait for another Experiment that computes the same stage. The wait has a limit.",
+            format="date-time",
         ),
         "percent": _number("How much of its work is done."),
-        "message": _text("Why it waits or failed, or what it warns of."),
+        "message": _text("Why it waits or failed, or a warning about its result."),
     },
 }
 
 STATUS: dict[str, Any] = {
     "type": "object",
-    "description": "How far the experiment is; written by the operator.",
+    "description": "How far the experiment is. The operator writes it.",
     "properties": {
         "observedGeneration": _number("The generation of the Experiment that the status is about."),
+        "observedRetry": _text("The last value of the annotation `misstep.dev/retry` that the operator acted on."),
         "state": _text("`Waiting`, `Running`, `Suspended`, `Succeeded`, `Failed` or `Invalid`."),
-        "why": _text("What stands in the way, for people, with what to do; empty where all goes on."),
-        "stage": _text("The stages at work."),
-        "done": _number("Stages whose result is in the store."),
-        "total": _number("Stages of the plan."),
-        "progress": _text("Both, as in `12/40`."),
-        "eta": _text("How long the stages at work still take, where they know."),
-        "retry": _text("The last request to try again that was heard."),
+        "message": _text("What prevents progress, and what to do about it. Empty where nothing does."),
+        "runningStages": _text("Names of the stages that run."),
+        "completed": _number("Number of stages whose result is in the store."),
+        "total": _number("Number of stages in the plan."),
+        "progress": _text("`completed` and `total`, for example `12/40`."),
+        "eta": _text("Time until the running stages are done, where they report it."),
         "planDigest": _text(
-            "sha256 of the plan of this generation, which a ConfigMap keeps; a plan with another one is not taken."
+            "sha256 of this generation's plan, which is kept in a ConfigMap. A plan with another digest is refused."
         ),
-        "store": _text("A hash of the place that the states of stages are about."),
-        "report": _text("Where the report lies once it is made."),
+        "storeHash": _text("Hash of the store's address that the states of stages are about."),
+        "report": _text("Address of the report, once it is there."),
         "conditions": {
             "type": "array",
             "description": "Conditions, one of each type.",
@@ -84,9 +94,9 @@ STATUS: dict[str, Any] = {
 
 COLUMNS: list[dict[str, Any]] = [
     {"name": "State", "type": "string", "jsonPath": ".status.state"},
-    {"name": "Stage", "type": "string", "jsonPath": ".status.stage"},
+    {"name": "Stages", "type": "string", "jsonPath": ".status.runningStages"},
     {"name": "Progress", "type": "string", "jsonPath": ".status.progress"},
     {"name": "ETA", "type": "string", "jsonPath": ".status.eta"},
-    {"name": "Why", "type": "string", "jsonPath": ".status.why"},
+    {"name": "Message", "type": "string", "jsonPath": ".status.message"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 ]

@@ -1,32 +1,32 @@
-"""The status of an Experiment: what `kubectl get` and `kubectl describe` show. Pure.
+"""The status of an Experiment, which `kubectl get` and `kubectl describe` show. Pure.
 
-Nothing in it may change while nothing happens: each change is a write to the API server.
+It must not change while nothing happens, since each change is a write to the API server.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from enum import StrEnum
 from math import ceil
 from typing import Any
 
 from misstep.artifacts.progress import Heartbeat
 from misstep.plan.planner import Plan
+from misstep.plan.state import StageState
 from misstep.runner.board import duration, seconds_left
-from misstep_operator import messages as say
-from misstep_operator.decision.stage_states import FAIL_JOB, StageState, StageView
+from misstep_operator import messages, timestamps
+from misstep_operator.decision.stage_states import FAIL_JOB, StageView
 from misstep_operator.jobs.job import storage_id
 from misstep_operator.messages import Reason
 from misstep_operator.observed import ExperimentView, JobState, Observed, StoreView
 from misstep_operator.policy.check import PolicyViolation
 
-_MOST_CHARACTERS = 1000
-"""Of one message."""
+_MAX_CHARACTERS = 1000
+"""In one message."""
 
 
 class State(StrEnum):
-    """How an Experiment stands, in one word."""
+    """The state of an Experiment."""
 
     INVALID = "Invalid"
     WAITING = "Waiting"
@@ -37,43 +37,46 @@ class State(StrEnum):
 
 
 _ENDS: dict[str, str] = {
-    State.SUCCEEDED: say.SUCCEEDED,
-    State.FAILED: say.FAILED,
-    State.INVALID: say.FAILED,
-    State.SUSPENDED: say.SUSPENDED,
+    State.SUCCEEDED: messages.SUCCEEDED,
+    State.FAILED: messages.FAILED,
+    State.INVALID: messages.FAILED,
+    State.SUSPENDED: messages.SUSPENDED,
 }
-"""State in which an Experiment may rest -> the condition that holds then."""
+"""State in which an Experiment may need no work -> the condition that then is true."""
 
 
-def finished_status(seen: Observed) -> bool:
-    """Tell whether this generation has ended: then nothing is done any more, whatever the store holds."""
-    state = seen.experiment.status.get("state")
-    if not seen.experiment.answered or not _is_whole(seen.experiment):
+def finished_status(observed: Observed) -> bool:
+    """Return whether this generation has ended. Then there is nothing to do, whatever the store holds."""
+    state = observed.experiment.status.get("state")
+    if not observed.experiment.is_current or not _is_consistent(observed.experiment):
         return False
-    if state == State.INVALID and refused_by_policy(seen.experiment):
-        return isinstance(seen.plan, PolicyViolation)  # the policy may be another by now
+    if state == State.INVALID and refused_by_policy(observed.experiment):
+        return isinstance(observed.plan, PolicyViolation)  # the policy may have changed
     if state in (State.SUCCEEDED, State.INVALID):
         return True
-    return bool(state == State.FAILED) and not any(job.alive for job in seen.jobs)
+    return bool(state == State.FAILED) and not any(job.alive for job in observed.jobs)
 
 
 def is_idle(experiment: ExperimentView) -> bool:
-    """Tell whether an Experiment needs no pass until someone changes it."""
-    if not experiment.answered or not _is_whole(experiment):
+    """Return whether an Experiment need not be reconciled until someone changes it."""
+    if not experiment.is_current or not _is_consistent(experiment):
         return False
     if experiment.status.get("state") == State.SUSPENDED:
-        return bool(experiment.suspend and experiment.status.get("why") == say.suspended(0))
+        return bool(experiment.suspend and experiment.status.get("message") == messages.suspended(0))
     return experiment.status.get("state") in (State.SUCCEEDED, State.FAILED, State.INVALID)
 
 
 def refused_by_policy(experiment: ExperimentView) -> bool:
-    """Return whether the platform's policy is what keeps an Experiment from running, by its status."""
-    failed = (entry for entry in experiment.entries("conditions") if entry.get("type") == say.FAILED)
+    """Return whether an Experiment does not run because of the platform's policy, according to its status."""
+    failed = (entry for entry in experiment.entries("conditions") if entry.get("type") == messages.FAILED)
     return any(entry.get("reason") == Reason.POLICY_VIOLATION for entry in failed)
 
 
-def _is_whole(experiment: ExperimentView) -> bool:
-    """Tell whether an end is written in a status as the operator writes it; a state by hand alone ends nothing."""
+def _is_consistent(experiment: ExperimentView) -> bool:
+    """Return whether a status that names an end has the condition and the stages of that end too.
+
+    Someone who edits only the state by hand ends nothing.
+    """
     status = experiment.status
     kind = _ENDS.get(str(status.get("state")))
     if not any(c.get("type") == kind and c.get("status") == "True" for c in experiment.entries("conditions")):
@@ -81,149 +84,157 @@ def _is_whole(experiment: ExperimentView) -> bool:
     if status.get("state") != State.SUCCEEDED:
         return True
     entries = experiment.entries("stages")
-    return bool(entries) and status.get("total") == len(entries) and all(e.get("state") == "done" for e in entries)
+    return (
+        bool(entries)
+        and status.get("total") == len(entries)
+        and all(e.get("state") == StageState.DONE for e in entries)
+    )
 
 
-def invalid_status(seen: Observed, reason: Reason, text: str) -> dict[str, Any]:
-    """Describe an Experiment that cannot be planned, or may not run; its stages stay as they were."""
-    return _unplanned(seen, State.INVALID, reason, text)
+def invalid_status(observed: Observed, reason: Reason, text: str) -> dict[str, Any]:
+    """Describe an Experiment that cannot be planned, or may not run. Its stages keep their entries."""
+    return _unplanned(observed, State.INVALID, reason, text)
 
 
-def waiting_status(seen: Observed, text: str) -> dict[str, Any]:
-    """Describe an Experiment whose plan cannot be had for now; its stages stay as they were."""
-    return _unplanned(seen, State.WAITING, Reason.WAITING, text)
+def waiting_status(observed: Observed, text: str) -> dict[str, Any]:
+    """Describe an Experiment whose plan is not available now. Its stages keep their entries."""
+    return _unplanned(observed, State.WAITING, Reason.WAITING, text)
 
 
-def _unplanned(seen: Observed, state: State, reason: Reason, text: str) -> dict[str, Any]:
-    before = seen.experiment.status
-    kept = {name: before[name] for name in ("stages", "done", "total", "progress", "report") if name in before}
+def _unplanned(observed: Observed, state: State, reason: Reason, text: str) -> dict[str, Any]:
+    before = observed.experiment.status
+    kept = {name: before[name] for name in ("stages", "completed", "total", "progress", "report") if name in before}
     return {
         **kept,
-        **_head(seen, state, _cut(text)),
+        **_head(observed, state, _cut(text)),
         "conditions": _conditions(
-            seen,
+            observed,
             {
-                say.FAILED: (state is State.INVALID, reason, text if state is State.INVALID else ""),
-                say.PROGRESSING: (False, reason, text),
+                messages.FAILED: (state is State.INVALID, reason, text if state is State.INVALID else ""),
+                messages.PROGRESSING: (False, reason, text),
             },
         ),
     }
 
 
-def status_of(seen: Observed, plan: Plan, views: list[StageView], starting: set[str]) -> dict[str, Any]:
+def status_of(observed: Observed, plan: Plan, views: list[StageView], starting: set[str]) -> dict[str, Any]:
     """Describe an Experiment that has a plan.
 
     Args:
-        starting: keys of the stages whose next Job is created in this pass.
+        starting: keys of the stages whose next Job is created now.
     """
     done = sum(view.state is StageState.DONE for view in views)
     failed = next((view for view in views if view.state is StageState.FAILED), None)
-    active = [view for view in views if view.state in (StageState.RUNNING, StageState.ENDING)]
+    active = [view for view in views if view.state in (StageState.RUNNING, StageState.TERMINATING)]
     running = [view for view in active if not _obstacle(view)] + [v for v in views if v.stage.key in starting]
     report = f"{plan.storage.uri.rstrip('/')}/{plan.report.key}/report.html"
     if done == len(views):
-        state, reason, why = State.SUCCEEDED, Reason.SUCCEEDED, ""
-    elif seen.experiment.suspend:
-        state, reason, why = State.SUSPENDED, Reason.SUSPENDED, say.suspended(len(active))
+        state, reason, message = State.SUCCEEDED, Reason.SUCCEEDED, ""
+    elif observed.experiment.suspend:
+        state, reason, message = State.SUSPENDED, Reason.SUSPENDED, messages.suspended(len(active))
     elif failed is not None and not active:
         refused = failed.job is not None and failed.job.reason == FAIL_JOB
         reason = Reason.BAD_INPUT if refused else Reason.STAGE_FAILED
-        state, why = State.FAILED, say.failed(failed.stage.name, failed.message)
+        state, message = State.FAILED, messages.failed(failed.stage.name, failed.message)
     elif running:
-        state, reason, why = State.RUNNING, Reason.RUNNING, _why(views)
+        state, reason, message = State.RUNNING, Reason.RUNNING, _first_obstacle(views)
     else:
-        state, reason, why = State.WAITING, Reason.WAITING, _why(views)
-    text = why or say.running([view.stage.name for view in running])
-    over = state in (State.SUCCEEDED, State.FAILED)
+        state, reason, message = State.WAITING, Reason.WAITING, _first_obstacle(views)
+    text = message or messages.running([view.stage.name for view in running])
+    ended = state in (State.SUCCEEDED, State.FAILED)
     found: dict[str, tuple[bool | None, Reason, str]] = {
-        say.SUCCEEDED: (
+        messages.SUCCEEDED: (
             state is State.SUCCEEDED,
             reason,
-            say.succeeded(report) if state is State.SUCCEEDED else text,
+            messages.succeeded(report) if state is State.SUCCEEDED else text,
         ),
-        say.FAILED: (state is State.FAILED, reason, text if state is State.FAILED else ""),
-        say.SUSPENDED: (state is State.SUSPENDED, reason, why if state is State.SUSPENDED else ""),
-        say.PROGRESSING: (state is State.RUNNING, reason, "" if over else text),
-        say.STORE_READABLE: _readable(seen.store),
+        messages.FAILED: (state is State.FAILED, reason, text if state is State.FAILED else ""),
+        messages.SUSPENDED: (state is State.SUSPENDED, reason, message if state is State.SUSPENDED else ""),
+        messages.PROGRESSING: (state is State.RUNNING, reason, "" if ended else text),
+        messages.STORE_READABLE: _readable(observed.store),
     }
     return {
-        **_head(seen, state, _cut(why)),
-        "done": done,
+        **_head(observed, state, _cut(message)),
+        "completed": done,
         "total": len(views),
         "progress": f"{done}/{len(views)}",
-        "stage": say.running([view.stage.name for view in running]) if state is State.RUNNING else "",
-        "eta": _eta(seen, running) if state is State.RUNNING else "",
+        "runningStages": messages.running([view.stage.name for view in running]) if state is State.RUNNING else "",
+        "eta": _eta(observed, running) if state is State.RUNNING else "",
         "report": report if state is State.SUCCEEDED else "",
-        "conditions": _conditions(seen, found),
-        "stages": [_entry(seen, view, view.stage.key in starting) for view in views],
+        "conditions": _conditions(observed, found),
+        "stages": [_entry(observed, view, view.stage.key in starting) for view in views],
     }
 
 
-def _head(seen: Observed, state: State, why: str) -> dict[str, Any]:
+def _head(observed: Observed, state: State, message: str) -> dict[str, Any]:
     return {
-        "observedGeneration": seen.experiment.generation,
-        "retry": seen.experiment.retry,
+        "observedGeneration": observed.experiment.generation,
+        "observedRetry": observed.experiment.retry,
         "state": state.value,
-        "why": why,
-        "planDigest": seen.plan_digest or seen.experiment.plan_digest or "",
-        **({"store": storage_id(seen.plan.storage)} if isinstance(seen.plan, Plan) else {}),
+        "message": message,
+        "planDigest": observed.plan_digest or observed.experiment.plan_digest or "",
+        **({"storeHash": storage_id(observed.plan.storage)} if isinstance(observed.plan, Plan) else {}),
     }
 
 
-def _entry(seen: Observed, view: StageView, starting: bool) -> dict[str, Any]:
-    beats = seen.store.beats.get(view.stage.key, [])
-    part = sum(beat.fraction for beat in beats) / view.stage.shards if view.state is StageState.RUNNING else 0.0
+def _entry(observed: Observed, view: StageView, starting: bool) -> dict[str, Any]:
+    heartbeats = observed.store.heartbeats.get(view.stage.key, [])
+    part = (
+        sum(heartbeat.fraction for heartbeat in heartbeats) / view.stage.shards
+        if view.state is StageState.RUNNING
+        else 0.0
+    )
     entry = {
         "name": view.stage.name,
         "key": view.stage.key,
         "kind": view.stage.kind.value,
         "state": (StageState.RUNNING if starting else view.state).value,
         "attempt": view.attempt + starting,
-        "base": view.base,
-        "forgiven": view.forgiven,
-        "takenSince": view.since,
+        "ignoredAttempts": view.ignored_attempts,
+        "lastDisruptedAttempt": view.last_disrupted,
+        "waitStartTime": timestamps.to_text(view.wait_start) if view.wait_start else "",
         "percent": 100 if view.state is StageState.DONE else min(99, round(100 * part)),
-        "message": _cut(_obstacle(view) or view.message or _warned(beats)),
+        "message": _cut(_obstacle(view) or view.message or _heartbeat_warning(heartbeats)),
     }
     return {name: value for name, value in entry.items() if value not in ("", 0)}
 
 
-def _warned(beats: list[Heartbeat]) -> str:
-    """Return what a stage at work warns of."""
-    warnings = (beat.detail.get("warning") for beat in beats)
+def _heartbeat_warning(heartbeats: list[Heartbeat]) -> str:
+    """Return the warning of a running stage."""
+    warnings = (heartbeat.detail.get("warning") for heartbeat in heartbeats)
     return next((text for text in warnings if isinstance(text, str)), "")
 
 
 def _obstacle(view: StageView) -> str:
-    """Say why a stage that has a Job does not get on."""
+    """Return why a stage that has a Job makes no progress. Empty where it does."""
     if view.job is None or view.state is not StageState.RUNNING:
         return ""
     if view.job.state is JobState.SUSPENDED:
-        return say.held(view.stage.name)
-    if view.job.trouble is not None:
-        return say.blocked(view.stage.name, view.job.trouble.reason, view.job.trouble.message)
+        return messages.job_suspended(view.stage.name)
+    if view.job.problem is not None:
+        return messages.pod_blocked(view.stage.name, view.job.problem.reason, view.job.problem.message)
     return ""
 
 
-def _why(views: list[StageView]) -> str:
-    """Say what stands in the way; empty where everything goes on."""
+def _first_obstacle(views: list[StageView]) -> str:
+    """Return what prevents progress. Empty where nothing does."""
     for view in views:
         if view.state is StageState.FAILED:
-            return say.failed(view.stage.name, view.message)
+            return messages.failed(view.stage.name, view.message)
     obstacles = [obstacle for view in views if (obstacle := _obstacle(view))]
-    held_up = [view.message for view in views if view.state is StageState.TAKEN or view.refused]
-    return next(iter(obstacles + held_up), "")
+    waiting = [view.message for view in views if view.state is StageState.COMPUTED_ELSEWHERE or view.refused]
+    return next(iter(obstacles + waiting), "")
 
 
-def _eta(seen: Observed, running: list[StageView]) -> str:
-    """How long the stages at work will still take, where their heartbeats say; later stages are not counted."""
-    beats = [beat for view in running for beat in seen.store.beats.get(view.stage.key, [])]
-    left = [seconds for beat in beats if (seconds := seconds_left(beat)) is not None]
+def _eta(observed: Observed, running: list[StageView]) -> str:
+    """Return the time until the running stages are done, where their heartbeats say. Later stages do not count."""
+    heartbeats = [heartbeat for view in running for heartbeat in observed.store.heartbeats.get(view.stage.key, [])]
+    left = [seconds for heartbeat in heartbeats if (seconds := seconds_left(heartbeat)) is not None]
     return _coarse(max(left)) if left else ""
 
 
 def _coarse(seconds: float) -> str:
-    """Write a duration in steps: each change of a status is a write, whose event leads to another pass."""
+    """Write a duration in steps, since each change of a status is a write and makes the operator reconcile again."""
     if seconds <= 50:
         return f"{10 * max(1, ceil(seconds / 10))} s"
     minutes = ceil(seconds / 60)
@@ -238,11 +249,11 @@ def _readable(store: StoreView) -> tuple[bool | None, Reason, str]:
     return True, Reason.STORE_READABLE, ""
 
 
-def _conditions(seen: Observed, found: Mapping[str, tuple[bool | None, Reason, str]]) -> list[dict[str, Any]]:
-    before = {entry.get("type"): entry for entry in seen.experiment.entries("conditions")}
-    now = datetime.fromtimestamp(int(seen.now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _conditions(observed: Observed, found: Mapping[str, tuple[bool | None, Reason, str]]) -> list[dict[str, Any]]:
+    before = {entry.get("type"): entry for entry in observed.experiment.entries("conditions")}
+    now = timestamps.to_text(observed.now)
     conditions = []
-    for kind in say.CONDITIONS:
+    for kind in messages.CONDITIONS:
         if kind not in found:
             continue
         value, reason, message = found[kind]
@@ -255,7 +266,7 @@ def _conditions(seen: Observed, found: Mapping[str, tuple[bool | None, Reason, s
                 "status": status,
                 "reason": reason.value,
                 "message": _cut(message),
-                "observedGeneration": seen.experiment.generation,
+                "observedGeneration": observed.experiment.generation,
                 "lastTransitionTime": old["lastTransitionTime"] if same else now,
             }
         )
@@ -263,4 +274,4 @@ def _conditions(seen: Observed, found: Mapping[str, tuple[bool | None, Reason, s
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[: _MAX_CHARACTERS - 1]}…"

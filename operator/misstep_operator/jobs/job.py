@@ -1,4 +1,4 @@
-"""A stage as a ``batch/v1`` Job, and what goes with it. Pure."""
+"""The Job of a stage, and the Service of a training over several nodes. Pure."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from misstep.plan.labels import stage_label
 from misstep.spec.cluster import Cluster
 from misstep.spec.experiment import SecretVariable
 from misstep_operator import observed as o
-from misstep_operator.jobs.pod import CONTAINER, MASTER_PORT, over_nodes, pod_spec, service_name
+from misstep_operator.jobs.pod import CONTAINER, MASTER_PORT, is_multi_node, pod_spec, service_name
 from misstep_operator.settings import Settings
 
 
 def job_name(uid: str, key: str, attempt: int) -> str:
-    """Name an attempt's Job: the same for everyone who would create it, and 63 characters at most."""
+    """Return the name of an attempt's Job, the same for everyone who would create it. It has at most 63 characters."""
     return f"{key}-{hashlib.sha256(uid.encode()).hexdigest()[:6]}-{attempt}"
 
 
 def storage_id(storage: Storage) -> str:
-    """Name a store in a label: Experiments with the same one share results."""
-    place = f"{storage.endpoint or ''} {storage.uri.rstrip('/')}"
-    return hashlib.sha256(place.encode()).hexdigest()[:16]
+    """Return a store's hash for labels. Experiments with the same store share results."""
+    address = f"{storage.endpoint or ''} {storage.uri.rstrip('/')}"
+    return hashlib.sha256(address.encode()).hexdigest()[:16]
 
 
 def owner_reference(experiment: o.ExperimentView) -> dict[str, Any]:
-    """Make a child go with its Experiment."""
+    """Return the reference by which an object is deleted with its Experiment."""
     return {
         "apiVersion": "misstep.dev/v1alpha1",
         "kind": "Experiment",
@@ -39,7 +39,7 @@ def owner_reference(experiment: o.ExperimentView) -> dict[str, Any]:
 
 
 def child_labels(experiment: o.ExperimentView) -> dict[str, str]:
-    """Return what all children of an Experiment are found by."""
+    """Return the labels by which all objects of an Experiment are found."""
     return {o.NAME_LABEL: "misstep", o.MANAGED_LABEL: o.MANAGER, o.EXPERIMENT_LABEL: experiment.name}
 
 
@@ -55,7 +55,7 @@ def make_job(
     """Build the Job of one attempt at a stage.
 
     Args:
-        queue: labels of the Experiment that its Jobs take over, such as Kueue's queue name.
+        queue: labels of the Experiment that its Jobs get too, such as Kueue's queue name.
     """
     name = job_name(experiment.uid, stage.key, attempt)
     own = cluster.pods(stage.kind.value, settings.stage_defaults)
@@ -82,7 +82,7 @@ def make_job(
             **({"activeDeadlineSeconds": own.deadline_seconds} if own.deadline_seconds else {}),
             "template": {
                 "metadata": {
-                    # None of these on the Job: Kueue and others would take its priority from there.
+                    # Not on the Job, since Kueue and others would read its priority from these labels.
                     "labels": {**own.labels, **labels},
                     **({"annotations": annotations} if annotations else {}),
                 },
@@ -93,15 +93,15 @@ def make_job(
 
 
 def _failures(stage: FrozenStage, cluster: Cluster) -> dict[str, Any]:
-    """Say what the end of a pod means for its Job.
+    """Return what a failed or evicted pod means for its Job.
 
-    A shard is tried again alone. Of a training over several pods none can go on without the others, and none can take
-    another's place while they run: its Job fails with the first pod that ends badly or is evicted.
+    A shard is tried again alone. The pods of a training over several nodes need each other, and none can be replaced
+    while the others run. So its Job fails with the first pod that fails or is evicted.
     """
     disrupted = {"onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     refused = {"onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [EXIT_BAD_INPUT]}}
     fail_if_refused = {"action": "FailJob", **refused}
-    if over_nodes(stage):
+    if is_multi_node(stage):
         return {
             "backoffLimit": 0,
             "podFailurePolicy": {"rules": [fail_if_refused, {"action": "FailJob", **disrupted}]},
@@ -114,11 +114,11 @@ def _failures(stage: FrozenStage, cluster: Cluster) -> dict[str, Any]:
 
 
 def make_service(experiment: o.ExperimentView, stage: FrozenStage) -> dict[str, Any] | None:
-    """Build the headless Service by which the nodes of one training find each other; None for other stages.
+    """Build the headless Service by which the nodes of one training find each other. None for other stages.
 
-    All attempts share it: their pods' names differ, and they meet by these.
+    All attempts share it, since the names of their pods differ.
     """
-    if not over_nodes(stage):
+    if not is_multi_node(stage):
         return None
     labels = _labels(experiment, stage)
     return {
@@ -132,7 +132,7 @@ def make_service(experiment: o.ExperimentView, stage: FrozenStage) -> dict[str, 
         },
         "spec": {
             "clusterIP": "None",
-            # Nodes look for each other before they are ready.
+            # Nodes connect to each other before they are ready.
             "publishNotReadyAddresses": True,
             "selector": {name: labels[name] for name in (o.EXPERIMENT_LABEL, o.KEY_LABEL)},
             "ports": [{"name": "torchrun", "port": MASTER_PORT}],
@@ -141,7 +141,7 @@ def make_service(experiment: o.ExperimentView, stage: FrozenStage) -> dict[str, 
 
 
 def _whole_name(stage: FrozenStage) -> dict[str, str]:
-    """Keep, as an annotation, the name of a stage that its label cannot hold."""
+    """Return the annotation with the whole name of a stage whose name is too long for its label."""
     return {} if stage_label(stage.name) == stage.name else {o.STAGE_ANNOTATION: stage.name}
 
 

@@ -18,17 +18,17 @@ _NOBODY = 65532
 
 
 def as_argument(text: str) -> str:
-    """Write a container's argument or variable so that it arrives as it is: a kubelet replaces ``$(NAME)``."""
+    """Escape a container's argument or variable, since a kubelet replaces ``$(NAME)``."""
     return text.replace("$", "$$")
 
 
-def over_nodes(stage: FrozenStage) -> bool:
-    """Whether it is one training by several pods."""
+def is_multi_node(stage: FrozenStage) -> bool:
+    """Return whether a stage is one training over several pods."""
     return stage.kind in TRAINING and stage.shards > 1
 
 
 def service_name(job: str) -> str:
-    """Name the Service by which the nodes of a training find each other, whichever of the stage's Jobs is theirs."""
+    """Return the name of the Service by which a training's nodes find each other. All Jobs of the stage share it."""
     return job.rpartition("-")[0]
 
 
@@ -44,7 +44,7 @@ def pod_spec(
         "priorityClassName": own.priority_class,
         "runtimeClassName": own.runtime_class,
         "imagePullSecrets": [{"name": name} for name in own.image_pull_secrets],
-        "subdomain": service_name(job) if over_nodes(stage) else "",
+        "subdomain": service_name(job) if is_multi_node(stage) else "",
     }
     return {
         "restartPolicy": "Never",
@@ -56,7 +56,7 @@ def pod_spec(
             "runAsUser": _NOBODY,
             "runAsGroup": _NOBODY,
             "fsGroup": _NOBODY,
-            # A claim that is theirs already is not gone through file by file at each start.
+            # Without this the kubelet would change the owner of every file in a volume at each start.
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
@@ -79,7 +79,7 @@ def _container(
     port = settings.stage_metrics_port
     if port:
         variables.append({"name": "MISSTEP_METRICS_PORT", "value": str(port)})
-    if over_nodes(stage):
+    if is_multi_node(stage):
         variables += [
             {"name": "MISSTEP_MASTER_ADDR", "value": f"{job}-0.{service_name(job)}"},
             {"name": "MISSTEP_MASTER_PORT", "value": str(MASTER_PORT)},
@@ -87,7 +87,7 @@ def _container(
     variables += [
         {"name": each.env, "valueFrom": {"secretKeyRef": {"name": each.secret, "key": each.key}}} for each in secrets
     ]
-    # As they are written: what `$(NAME)` would put in could be a Secret, on its way to a proxy or into a log.
+    # Escaped, since `$(NAME)` could put a Secret into a variable that goes to a proxy or into a log.
     variables += [{"name": each.name, "value": as_argument(each.value)} for each in own.env]
     source = {"envFrom": [{"secretRef": {"name": settings.env_secret}}]} if settings.env_secret else {}
     return {

@@ -1,4 +1,4 @@
-"""From an Experiment object to its plan.
+"""Make the plan of an Experiment object.
 
 A plan is made once for each generation and read back afterwards (``misstep.plan.configmap``), so that a newer operator,
 which might plan differently, does not change the keys of running Experiments. The only I/O is that ``misstep.sources``
@@ -23,21 +23,21 @@ from misstep.spec.load import parse_experiment
 from misstep_operator.jobs.names import refuse_bad_names
 
 Shapes = Mapping[str, Architecture | None]
-"""Role of a model -> its shape, where it is known."""
-MOST_STAGES, MOST_SHARDS, MOST_PODS = 2_000, 1_024, 50_000
-"""Of one Experiment, of one of its stages, and of all of them: what the operator reads at each pass stays bounded."""
-_LEAST_STAGES = 4
-"""Of each training: itself, its answers to test problems, their verdicts, and its score."""
+"""Role of a model -> its shape, None where it is not known."""
+MAX_STAGES, MAX_SHARDS, MAX_PODS = 2_000, 1_024, 50_000
+"""Of one Experiment, of one stage, and of all its stages. They limit what the operator reads at a time."""
+_MIN_STAGES = 4
+"""Of each training: the training, its answers to test problems, their verdicts, and its score."""
 _SPLIT = (
-    f"An Experiment may have {MOST_STAGES:,} stages. Split it: fewer arms, sizes or seeds in one. Stages that are the "
-    "same are shared."
+    f"An Experiment may have {MAX_STAGES:,} stages. Split it: fewer arms, sizes or seeds in each. Equal stages are "
+    "computed once."
 )
-_MOST_ARGUMENT_BYTES = 128 << 10
-"""A stage is one argument of its pod's program; Linux starts none with a longer one (MAX_ARG_STRLEN)."""
+_MAX_ARGUMENT_BYTES = 128 << 10
+"""A stage is one argument of its pod's program, and Linux accepts no longer one (MAX_ARG_STRLEN)."""
 
 
 def parse(body: Mapping[str, Any]) -> Experiment:
-    """Check an Experiment as the API server holds it. Raises BadInput."""
+    """Parse an Experiment from the API server. Raises BadInput."""
     metadata = body.get("metadata") or {}
     document = {
         "apiVersion": body.get("apiVersion"),
@@ -49,7 +49,7 @@ def parse(body: Mapping[str, Any]) -> Experiment:
 
 
 def find_externals(experiment: Experiment) -> dict[str, External]:
-    """Name the data and models of an Experiment by role. Raises BadInput where a cluster cannot reach them."""
+    """Return the data and models of an Experiment by role. Raises BadInput where a cluster cannot reach them."""
     if not experiment.spec.storage.uri.startswith("s3://"):
         raise BadInput(
             "spec.storage.uri",
@@ -63,16 +63,16 @@ def find_externals(experiment: Experiment) -> dict[str, External]:
 def read_shapes(
     experiment: Experiment, externals: Mapping[str, External], read_config: Callable[[Storage], bytes] | None = None
 ) -> Shapes:
-    """Read the shapes of the models that an Experiment uses. No shape is known of one that cannot be read.
+    """Read the shapes of the models that an Experiment uses. A model that cannot be read has None.
 
     Args:
-        read_config: returns the ``config.json`` at a place of a store, if the operator opens that
-            (``stores.reader.Stores.config``). Without it nothing is opened.
+        read_config: returns the ``config.json`` in a folder of a store, if the operator may read it
+            (``StoreReader.read_model_config``). Without it nothing is read.
     """
     storage = storage_of(experiment)
 
     def read(uri: str) -> bytes:
-        if read_config is None or not uri.startswith("s3://"):  # never a file of the operator's own
+        if read_config is None or not uri.startswith("s3://"):  # never a file on the operator's own disk
             raise MisstepError(f"{uri}: the operator does not read it")
         return read_config(storage.model_copy(update={"uri": uri}))
 
@@ -81,12 +81,12 @@ def read_shapes(
 
 
 def make_plan(experiment: Experiment, externals: Mapping[str, External], shapes: Shapes) -> Plan:
-    """Plan an Experiment for a cluster, and refuse what cannot fit. Raises BadInput."""
+    """Plan an Experiment for a cluster. Raises BadInput where it cannot fit."""
     _refuse_grid(experiment)
     made = plan(experiment, externals)
     refuse_too_many(made)
     for stage in made.stages:
-        if len(stage.model_dump_json().encode()) >= _MOST_ARGUMENT_BYTES:
+        if len(stage.model_dump_json().encode()) >= _MAX_ARGUMENT_BYTES:
             fix = "has too many inputs for a pod to start. Fewer arms, sizes or seeds in one Experiment: split it."
             raise BadInput("spec", f"{len(made.stages)} stages", f"The stage {stage.name} {fix}")
     refuse_bad_names(made, experiment)
@@ -95,30 +95,30 @@ def make_plan(experiment: Experiment, externals: Mapping[str, External], shapes:
 
 
 def _refuse_grid(experiment: Experiment) -> None:
-    """Refuse what would be too many stages before they are made, which takes seconds and hundreds of MiB."""
+    """Refuse too many stages before they are made, which would take seconds and hundreds of MiB."""
     spec = experiment.spec
     points = sum(len(arm.sizes or spec.problems.sizes) for arm in spec.arms) * len(spec.seeds)
-    if points * _LEAST_STAGES > MOST_STAGES:
+    if points * _MIN_STAGES > MAX_STAGES:
         raise BadInput("spec", f"{points} trainings (arms x sizes x seeds)", _SPLIT)
 
 
 def refuse_too_many(made: Plan) -> None:
     """Refuse a plan with more stages or pods than one Experiment may have. Raises BadInput."""
-    if len(made.stages) > MOST_STAGES:
+    if len(made.stages) > MAX_STAGES:
         raise BadInput("spec", f"{len(made.stages)} stages", _SPLIT)
     for stage in made.stages:
-        if stage.shards > MOST_SHARDS:
-            fix = f"Give {MOST_SHARDS} or fewer: each is a pod."
+        if stage.shards > MAX_SHARDS:
+            fix = f"Give {MAX_SHARDS} or fewer: each is a pod."
             raise BadInput(f"spec.resources.{stage.kind.value}.shards", str(stage.shards), fix)
     pods = sum(stage.shards for stage in made.stages)
-    if pods > MOST_PODS:
-        fix = f"All stages together may have {MOST_PODS:,}: give fewer shards, or split the Experiment."
+    if pods > MAX_PODS:
+        fix = f"All stages together may have {MAX_PODS:,}: give fewer shards, or split the Experiment."
         raise BadInput("spec.resources", f"{pods:,} pods", fix)
 
 
 def _refuse_local(experiment: Experiment) -> None:
-    # The CRD's rules do so too, but not for an object that is older than they are, or where an older CRD is installed:
-    # `resolve` would look on the operator's own disk.
+    # The CRD's rules refuse it too, but not in an object or a CRD that is older than they are. `resolve` would then
+    # look on the operator's own disk.
     problems, spec = experiment.spec.problems, experiment.spec
     places: list[tuple[str, str | None]] = [("spec.policy.model.path", spec.policy.model.path)]
     if spec.teacher.model is not None:

@@ -1,8 +1,8 @@
 """The platform's policy as the API server checks it: parts of a ValidatingAdmissionPolicy, in CEL.
 
-The chart puts them together with its rules (``templates/admission.yaml``). There each rule is a map from the fields
-that it gives to regular expressions, ``rule.env``, and to the names as people read them, ``rule['env said']``. Each
-validation has a twin in ``policy``; ``tests/security/policy_cases.py`` has cases of both.
+The chart combines them with its rules (``templates/admission.yaml``). There each rule is a map that has for each of its
+fields a regular expression, such as ``rule.env``, and the names as people read them, such as ``rule['env names']``.
+Each validation has an equivalent in ``check.py``; ``tests/security/policy_cases.py`` has cases for both.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from misstep_operator.policy.rules import (
     pattern,
 )
 
-_CROOKED = r"/\.\.?(/|$)|%|\\"
-"""A URL's path that may lead to another one than it says."""
+_AMBIGUOUS = r"/\.\.?(/|$)|%|\\"
+"""Parts of a URL's path that servers may read in more than one way."""
 _DOTS = r"/\.\.?(/|$)"
 
 
 class Validation(NamedTuple):
-    """What must hold, and what to say where it does not; both are CEL."""
+    """A condition and the message where it is false, both in CEL."""
 
-    holds: str
-    says: str
+    condition: str
+    message: str
 
 
 def admission() -> dict[str, Any]:
-    """Return what the chart's template needs: fields of a rule that are lists of names, variables, and validations."""
+    """Return what the chart's template needs: variables, validations, and the list fields of a rule."""
     return {
         "fields": list(map(_camel, LISTS)),
         "variables": [{"name": name, "expression": cel} for name, cel in _variables().items()],
-        "validations": [{"expression": each.holds, "messageExpression": each.says} for each in _validations()],
+        "validations": [{"expression": each.condition, "messageExpression": each.message} for each in _validations()],
     }
 
 
 def admission_yaml() -> str:
-    """Write it as YAML."""
+    """Return `admission` as YAML."""
     return yaml.safe_dump(admission(), sort_keys=False, width=120)
 
 
@@ -55,46 +55,46 @@ def _variables() -> dict[str, str]:
     endpoint = "object.spec.teacher.endpoint"
     whole_url = "'^https?://[A-Za-z0-9.-]+(:[0-9]+)?(/.*)?$'"
     return {
-        # `rules` comes before these, from the chart.
-        "held": "variables.rules.filter(rule, request.namespace.matches(rule.namespaces))",
-        "rule": "variables.held[0]",
+        # The chart defines `rules` before these.
+        "matching": "variables.rules.filter(rule, request.namespace.matches(rule.namespaces))",
+        "rule": "variables.matching[0]",
         "pods": f"{has('object.spec.cluster')} ? [{kinds}].filter(kind, kind in dyn(object.spec.cluster))"
         ".map(kind, dyn(object.spec.cluster)[kind]) : []",
         "secrets": f"{has('object.spec.secrets')} ? object.spec.secrets : []",
         "url": f"{has(f'{endpoint}.url')} ? {endpoint}.url : ''",
         "key": f"{has(f'{endpoint}.apiKeyEnv')} ? {endpoint}.apiKeyEnv : ''",
-        # What the Secret's entry is called that may be sent there; no entry can be called "".
+        # The name of the Secret's entry that may be sent there. No entry can be named "".
         "entry": f"variables.url.matches({whole_url}) ? "
         "variables.url.split('://')[1].split('/')[0].lowerAscii().replace(':', '_') : ''",
-        "straight": f"!variables.url.matches({_text(_CROOKED)})",
-        **{name: cel for field in LISTS for name, cel in _names_that_may_be_given(field).items()},
+        "plain": f"!variables.url.matches({_text(_AMBIGUOUS)})",
+        **{name: cel for field in LISTS for name, cel in _allowed_names(field).items()},
     }
 
 
-def _names_that_may_be_given(field: str) -> dict[str, str]:
+def _allowed_names(field: str) -> dict[str, str]:
     name, default = _camel(field), getattr(Rule(namespaces=()), field)
-    said = _text(", ".join(default) or "none")
+    names = _text(", ".join(default) or "none")
     return {
         f"{name}Pattern": f"'{name}' in variables.rule ? variables.rule.{name} : {_regex(default)}",
-        f"{name}Said": f"'{name} said' in variables.rule ? variables.rule['{name} said'] : {said}",
+        f"{name}Names": f"'{name} names' in variables.rule ? variables.rule['{name} names'] : {names}",
     }
 
 
 def _validations() -> list[Validation]:
-    has_rule = "variables.held.size() > 0"
-    nobody = (
+    has_rule = "variables.matching.size() > 0"
+    no_rule = (
         "'metadata.namespace: ' + request.namespace + '. No rule of the platform\\'s policy is for it: ask who runs "
         "Misstep to name it in the chart\\'s policy.rules.'"
     )
     found = []
     for field, where, names in _NAMES_OF_PODS:
-        found.append(_of_pods(where, names, f"name.matches(variables.{_camel(field)}Pattern)", _said(field)))
+        found.append(_of_pods(where, names, f"name.matches(variables.{_camel(field)}Pattern)", _name_fix(field)))
     guarded = f"name.matches({_regex(GUARDED, '(?is)')})"
     tuning = f"name.matches({_regex(TUNING)})"
     allowed = f"({tuning} || name.matches(variables.envPattern) && !{guarded})"
     more = (
-        "'May be set here: variables that only tune; and ' + variables.envSaid + '. Variables that act before "
-        "the program does, or are the store\\'s or the stage\\'s own, no Experiment may set. Ask who runs Misstep: "
+        "'Allowed here: tuning variables, and ' + variables.envNames + '. No Experiment may set variables that act "
+        "before the program starts, or that belong to the store or the stage. Ask who runs Misstep: "
         "policy.rules[' + variables.rule.number + '].env of the chart, or stages.defaults.env.'"
     )
     found.append(_of_pods("env", "pod.env.map(one, one.name)", allowed, more))
@@ -104,13 +104,13 @@ def _validations() -> list[Validation]:
             "variables.secrets.map(one, one.env)",
             f"!{guarded} && !{tuning} && (name == {_text(HUB_TOKEN)} || name == variables.key || "
             f"name.matches(variables.envPattern))",
-            f"'A Secret goes into {HUB_TOKEN}, or into the variable that spec.teacher.endpoint.apiKeyEnv names; never "
-            "into one that acts before the program does or that tunes. Ask who runs Misstep to allow another: "
+            f"'A Secret may be in {HUB_TOKEN}, or in the variable that spec.teacher.endpoint.apiKeyEnv names, but not "
+            "in one that acts before the program starts or that tunes. Ask who runs Misstep to allow another: "
             "policy.rules[' + variables.rule.number + '].env of the chart.'",
         )
     )
     for field, where, names in _NAMES:
-        found.append(_of_list(where, names, f"name.matches(variables.{_camel(field)}Pattern)", _said(field)))
+        found.append(_of_list(where, names, f"name.matches(variables.{_camel(field)}Pattern)", _name_fix(field)))
     folders = "|".join(PROGRAM_FOLDERS)
     found.append(
         _of_pods(
@@ -124,7 +124,7 @@ def _validations() -> list[Validation]:
     found.append(
         _of_list(
             "spec.storage.caBundle",
-            _one("object.spec.storage.caBundle"),
+            _optional("object.spec.storage.caBundle"),
             f"name.startsWith('/') && !name.matches({_text(_DOTS)}) && "
             f"(!name.matches({_text(f'^/({folders})(/|$)')}) || name.matches({_text(f'^({below})')}))",
             "'Give the absolute path of a file below /etc/misstep, /etc/ssl or a volume of your own.'",
@@ -132,25 +132,25 @@ def _validations() -> list[Validation]:
     )
     found += _teacher()
     return [
-        Validation(has_rule, nobody),
-        *(Validation(f"!({has_rule}) || ({each.holds})", each.says) for each in found),
+        Validation(has_rule, no_rule),
+        *(Validation(f"!({has_rule}) || ({each.condition})", each.message) for each in found),
     ]
 
 
 def _teacher() -> list[Validation]:
-    """A teacher may be asked where the rule lists it or lists none, and gets a key that names it or is listed for it.
+    """A teacher may be used where the rule lists it or lists none. It may get a key that is named after it or listed.
 
-    What a rule lists are regular expressions for ``URL SECRET`` and ``URL VARIABLE``: no URL has a space.
+    The lists of a rule are regular expressions for ``URL SECRET`` and ``URL VARIABLE``, since no URL has a space.
     """
     ask = "Ask who runs Misstep to list it: policy.rules[' + variables.rule.number + '].teachers of the chart.'"
-    listed = "variables.straight && (variables.url + ' ' + {}).matches(variables.rule.{})"
+    listed = "variables.plain && (variables.url + ' ' + {}).matches(variables.rule.{})"
     of_env, of_secret = listed.format("variables.key", "teacherEnv"), listed.format("one.secret", "teacherSecrets")
     mine = "variables.secrets.filter(one, one.env == variables.key)"
     return [
         Validation(
             "variables.url == '' || !('teachers' in variables.rule) || "
-            "variables.straight && variables.url.matches(variables.rule.teachers)",
-            f"'spec.teacher.endpoint.url: ' + variables.url + '. It is no teacher that may be asked here. {ask}",
+            "variables.plain && variables.url.matches(variables.rule.teachers)",
+            f"'spec.teacher.endpoint.url: ' + variables.url + '. This teacher may not be used here. {ask}",
         ),
         Validation(
             f"variables.key == '' || {mine}.size() > 0 || {of_env}",
@@ -159,8 +159,8 @@ def _teacher() -> list[Validation]:
         ),
         Validation(
             f"variables.key == '' || {mine}.all(one, one.key == variables.entry || {of_secret})",
-            f"'spec.secrets[].key: ' + {mine}.map(one, one.key).join(', ') + '. A key is sent only to the teacher that "
-            f"it names: call the Secret\\'s entry as the URL\\'s host is called, ' + variables.entry + '. {ask}",
+            f"'spec.secrets[].key: ' + {mine}.map(one, one.key).join(', ') + '. A key is sent only to the teacher "
+            f"that its entry is named after: name the Secret\\'s entry after the host, ' + variables.entry + '. {ask}",
         ),
     ]
 
@@ -184,10 +184,10 @@ _NAMES_OF_PODS = (
     ("annotations", "annotations", "pod.annotations.map(key, key)"),
     ("gpu_resources", "gpuResource", "[pod.gpuResource]"),
 )
-"""Field of a rule, field of pods' settings that names something, and the names in it."""
+"""Field of a rule, field of the pod settings, and the names in it."""
 
 
-def _one(path: str) -> str:
+def _optional(path: str) -> str:
     return f"({has(path)} ? [{path}] : [])"
 
 
@@ -212,9 +212,9 @@ _NAMES = (
 
 def _of_pods(field: str, names: str, allowed: str, fix: str) -> Validation:
     given = f"(has(pod.{field}) ? {names} : [])"
-    holds = f"variables.pods.all(pod, {given}.all(name, {allowed}))"
+    condition = f"variables.pods.all(pod, {given}.all(name, {allowed}))"
     refused = f"variables.pods.map(pod, {given}.filter(name, !({allowed})).join(', ')).filter(some, some != '')"
-    return Validation(holds, f"'spec.cluster.*.{field}: ' + {refused}.join(', ') + '. ' + {fix}")
+    return Validation(condition, f"'spec.cluster.*.{field}: ' + {refused}.join(', ') + '. ' + {fix}")
 
 
 def _of_list(where: str, names: str, allowed: str, fix: str) -> Validation:
@@ -222,10 +222,10 @@ def _of_list(where: str, names: str, allowed: str, fix: str) -> Validation:
     return Validation(f"{names}.all(name, {allowed})", f"'{where}: ' + {refused} + '. ' + {fix}")
 
 
-def _said(field: str) -> str:
+def _name_fix(field: str) -> str:
     name = _camel(field)
     return (
-        f"'May be named here: ' + variables.{name}Said + '. Ask who runs Misstep to allow it: '"
+        f"'Allowed here: ' + variables.{name}Names + '. Ask who runs Misstep to allow it: '"
         f" + 'policy.rules[' + variables.rule.number + '].{name} of the chart.'"
     )
 
@@ -236,11 +236,11 @@ def _camel(name: str) -> str:
 
 
 def _regex(names: tuple[str, ...], flags: str = "(?s)") -> str:
-    return _text(f"{flags}^({pattern(names)})$" if names else "$^.")  # nothing stands behind a text's end
+    return _text(f"{flags}^({pattern(names)})$" if names else "$^.")  # never matches
 
 
 def _text(value: str) -> str:
-    """Write a text as CEL does, whatever is in it."""
+    """Return a text as a CEL literal."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 

@@ -1,8 +1,8 @@
-"""What of an Experiment the platform's policy does not allow. Pure.
+"""Find what the platform's policy does not allow in an Experiment. Pure.
 
-The API server judges the same by a ValidatingAdmissionPolicy (``policy_cel``), before an Experiment is there. The
-operator judges again: policies change, and not every cluster has that object. Settings that the chart gives to all
-stages (``stages.defaults``) are the administrator's own, and not judged.
+The API server makes the same checks by a ValidatingAdmissionPolicy (``admission.py``) when an Experiment is applied.
+The operator checks again, since policies change and not every cluster has that object. The chart's settings for all
+stages (``stages.defaults``) are not checked, since an administrator sets them.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from misstep_operator.policy.rules import (
 POD_FIELDS = tuple(name for name, info in Cluster.model_fields.items() if info.annotation is PodSettings)
 """``defaults``, and each kind of stage."""
 QUEUE_PRIORITY = "kueue.x-k8s.io/priority-class"
-"""Label of an Experiment that its Jobs take over."""
+"""Label of an Experiment that its Jobs get too."""
 EVERY_TAINT = "*"
-"""Stands for the key of a toleration that has none."""
+"""In place of the key of a toleration that has none."""
 
 
 class PolicyViolation(BadInput):
-    """An Experiment names what the platform's policy does not allow; the text has a line for each."""
+    """An Experiment names something that the platform's policy does not allow. The text has a line for each."""
 
     def __init__(self, found: list[BadInput]) -> None:
         super().__init__(found[0].field, found[0].value, found[0].fix)
@@ -45,16 +45,16 @@ class PolicyViolation(BadInput):
 
 
 class Named(NamedTuple):
-    """Something that an Experiment names."""
+    """A name in an Experiment, such as that of a Secret."""
 
     rule: str
-    """Field of a rule that says which names may be given."""
+    """The field of a rule that lists the allowed names."""
     path: str
     value: str
 
 
 def refuse(experiment: Experiment, namespace: str, labels: Mapping[str, str], policy: PlatformPolicy) -> None:
-    """Raise PolicyViolation where an Experiment names what it may not; the arguments are those of `violations`."""
+    """Raise PolicyViolation where `violations` finds any. The arguments are the same."""
     found = violations(experiment, namespace, labels, policy)
     if found:
         raise PolicyViolation(found)
@@ -63,11 +63,11 @@ def refuse(experiment: Experiment, namespace: str, labels: Mapping[str, str], po
 def violations(
     experiment: Experiment, namespace: str, labels: Mapping[str, str], policy: PlatformPolicy
 ) -> list[BadInput]:
-    """Say what an Experiment names that it may not, and who can allow it.
+    """Return what the policy does not allow, and who can allow it.
 
     Args:
-        namespace: where the Experiment is, by the API server's word.
-        labels: of the Experiment's object.
+        namespace: the Experiment's namespace, according to the API server.
+        labels: labels of the Experiment.
     """
     held = policy.rule(namespace)
     if held is None:
@@ -97,7 +97,7 @@ def violations(
 def may_hold_secret(variable: str, teacher_key: str | None, rule: Rule) -> bool:
     """Return whether a variable may hold a Secret: the Hub's token, a teacher's key, or one that the rule names.
 
-    Variables that only tune may not: what cannot be understood in one is printed.
+    A tuning variable may not, since a wrong value of it is printed.
     """
     if is_guarded(variable) or fits(variable, TUNING):
         return False
@@ -105,9 +105,9 @@ def may_hold_secret(variable: str, teacher_key: str | None, rule: Rule) -> bool:
 
 
 def entry_for(url: str) -> str | None:
-    """Return what the Secret's entry with a teacher's key is called: the URL's host, with a port as ``host_port``.
+    """Return the name of the entry in a Secret for a teacher's key: the URL's host, with a port ``host_port``.
 
-    None where no entry can be called so.
+    None where no entry can have that name.
     """
     found = re.fullmatch(r"https?://([A-Za-z0-9.-]+)(?::([0-9]+))?(/.*)?", url, re.DOTALL)
     if found is None:
@@ -142,7 +142,7 @@ _OF_PODS: tuple[tuple[str, str, Callable[[Any], str | None]], ...] = (
     ("annotations", "annotations", str),
     ("gpu_resources", "gpu_resource", str),
 )
-"""Field of a rule, field of pods' settings that names something, and the name in one of its items."""
+"""Field of a rule, field of the pod settings with the names, and how to get the name from an item."""
 
 
 def _named(experiment: Experiment, labels: Mapping[str, str]) -> Iterator[Named]:
@@ -198,8 +198,8 @@ def _teacher(endpoint: TeacherEndpoint, secrets: list[SecretVariable], number: i
     straight = not re.search(r"/\.\.?(/|$)|%|\\", url)
     listed = [one for one in rule.teachers or () if straight and fits(url, (one.url,))]
     if rule.teachers is not None and not listed:
-        said = ", ".join(one.url for one in rule.teachers) or "none"
-        fix = f"Teachers that may be asked here: {said}. Ask who runs Misstep to list it: {where} of the chart."
+        urls = ", ".join(one.url for one in rule.teachers) or "none"
+        fix = f"Teachers that may be used here: {urls}. Ask who runs Misstep to list it: {where} of the chart."
         yield BadInput("spec.teacher.endpoint.url", url, fix)
         return
     if variable is None:
@@ -211,32 +211,32 @@ def _teacher(endpoint: TeacherEndpoint, secrets: list[SecretVariable], number: i
     entry = entry_for(url)
     for i, secret in sources:
         if secret.key != entry and not any(fits(secret.secret, one.secrets) for one in listed):
-            wanted = f"call the Secret's entry {entry}, as the URL's host is called. " if entry else ""
-            fix = f"A key is sent only to the teacher that it names: {wanted}{ask}"
+            wanted = f"name the Secret's entry {entry}, after the URL's host. " if entry else ""
+            fix = f"A key is sent only to the teacher that its entry is named after: {wanted}{ask}"
             yield BadInput(f"spec.secrets[{i}].key", secret.key, fix)
 
 
 def _fix(field: str, number: int, rule: Rule) -> str:
     allowed = ", ".join(getattr(rule, field)) or "none"
     where = f"policy.rules[{number}].{_alias(rule, field)}"
-    return f"May be named here: {allowed}. Ask who runs Misstep to allow it: {where} of the chart."
+    return f"Allowed here: {allowed}. Ask who runs Misstep to allow it: {where} of the chart."
 
 
 def _env_fix(variable: str, number: int, rule: Rule) -> str:
     if is_guarded(variable):
         return (
-            "No Experiment may set it: it acts before the program does, or is the store's or the stage's own. Ask who "
-            "runs Misstep to set it for all stages: stages.defaults.env of the chart."
+            "No Experiment may set it: it acts before the program starts, or belongs to the store or the stage. Ask "
+            "who runs Misstep to set it for all stages: stages.defaults.env of the chart."
         )
     more = f" and {', '.join(rule.env)}" if rule.env else ""
     where = f"policy.rules[{number}].env"
-    return f"May be set here: variables that only tune{more}. Ask who runs Misstep to allow it: {where} of the chart."
+    return f"Allowed here: tuning variables{more}. Ask who runs Misstep to allow it: {where} of the chart."
 
 
 def _secret_fix(variable: str, number: int) -> str:
     if is_guarded(variable) or fits(variable, TUNING):
-        return "No Secret may be put into this variable: choose another name."
+        return "This variable may not hold a Secret: choose another name."
     return (
-        f"A Secret goes into {HUB_TOKEN}, or into the variable that spec.teacher.endpoint.apiKeyEnv names. Ask who "
+        f"A Secret may be in {HUB_TOKEN}, or in the variable that spec.teacher.endpoint.apiKeyEnv names. Ask who "
         f"runs Misstep to allow another: policy.rules[{number}].env of the chart."
     )

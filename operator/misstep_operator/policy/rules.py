@@ -1,8 +1,7 @@
-"""What the chart's ``policy.rules`` say: what Experiments of a namespace may name. Pure.
+"""The chart's ``policy.rules``: what Experiments of a namespace may name. Pure.
 
-One rule holds for an Experiment: the first whose ``namespaces`` fit. Each of its other fields is a list of names that
-may be given; a list that is left out has the default below, and one that is given replaces it. In every list ``*``
-stands for any characters, also none.
+The first rule whose ``namespaces`` match applies. Each of its other fields is a list of allowed names. A list that is
+given replaces the default below. In every list ``*`` matches any characters, also none.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from misstep.errors import BadInput
 from misstep.spec.fields import SpecModel
 
 Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-A-Za-z0-9._/*]+$")]
-"""A name in which ``*`` stands for any characters."""
+"""A name in which ``*`` matches any characters."""
 Names = Annotated[tuple[Name, ...], Field(max_length=128)]
 
 TUNING = (
@@ -40,37 +39,36 @@ TUNING = (
     *("TORCH_NCCL_BLOCKING_WAIT", "TORCH_NCCL_HEARTBEAT_TIMEOUT_SEC", "TRANSFORMERS_VERBOSITY"),
     *("VLLM_ATTENTION_BACKEND", "VLLM_CPU_KVCACHE_SPACE", "VLLM_CPU_OMP_THREADS_BIND", "VLLM_LOGGING_LEVEL"),
 )
-"""Environment variables that every Experiment may set: they tune, and run or open nothing. A proxy for ``https``
-sees no content, and one for ``http`` would: that is why ``HTTP_PROXY`` is not among them."""
+"""Environment variables that every Experiment may set: they tune, and neither run nor open anything. ``HTTP_PROXY`` is
+not one of them, since a proxy for ``http`` sees the content, which one for ``https`` does not."""
 
 GUARDED = (
-    # Read by the loader, the C library, a shell or an interpreter, before or instead of the stage's program.
+    # The loader, the C library, a shell or an interpreter reads them before or instead of the stage's program.
     *("LD_*", "GLIBC_*", "MALLOC_*", "GCONV_PATH", "LOCPATH", "NLSPATH", "PYTHON*", "BASH*", "ENV", "IFS", "PS4"),
     *("PROMPT_COMMAND", "SHELL*", "PATH", "CDPATH", "HOME", "USER", "TMPDIR", "TEMP", "TMP", "XDG_*", "NODE_*"),
     *("PERL*", "RUBY*", "JAVA_*", "JDK_*", "_JAVA_*", "GIT_*"),
-    # Name a library, a plug-in, a compiler or a folder of code that the stage's libraries then load.
+    # They name a library, a plug-in, a compiler or a folder of code that the stage's libraries load.
     *("OPENSSL_*", "KRB5*", "CUDA_INJECTION*", "CUDA_CACHE_PATH", "NVIDIA_*", "OMP_TOOL*", "NCCL_*PLUGIN*"),
     *("NCCL_CONF_FILE", "UCX_*", "FI_*", "TRITON_*", "TORCH*EXTENSIONS*", "TORCHINDUCTOR_*", "CC", "CXX", "*FLAGS"),
     *("MPLBACKEND", "MPLCONFIGDIR", "VLLM_PLUGINS", "VLLM_ALLOW_*", "HF_HOME", "HF_*CACHE*", "TRANSFORMERS_CACHE"),
-    # Identities, and where requests with them go.
+    # They are identities, or say where requests with them go.
     *("AWS_*", "BOTO*", "AZURE_*", "GOOGLE_*", "CLOUDSDK_*", "GCE_*", "KUBERNETES_*", "HF_TOKEN_PATH", "HF_ENDPOINT"),
     *("HTTP_PROXY", "ALL_PROXY", "SSL_*", "*CA_BUNDLE", "HOSTALIASES", "LOCALDOMAIN", "RES_OPTIONS"),
-    # The stage's own.
+    # They belong to the stage.
     *("MISSTEP_*", "MASTER_*", "RANK", "LOCAL_RANK", "WORLD_SIZE", "JOB_COMPLETION_INDEX"),
 )
-"""Environment variables that no Experiment may set, whatever a rule says, but for those in `TUNING`: the chart's
-``stages.defaults.env`` is the place for them. In any case of letters, for some programs look for proxies so."""
+"""Environment variables that no Experiment may set, whatever a rule says, except those in `TUNING`. The chart's
+``stages.defaults.env`` may set them. In upper or lower case, since some programs read proxies in either."""
 
 PROGRAM_FOLDERS = (
     *("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "opt", "proc", "root", "run", "sbin", "sys"),
     *("usr", "var"),
 )
-"""Folders below the root in which the image has its program, or the kernel and the kubelet have theirs: what an
-Experiment mounted there would replace it."""
+"""Folders below the root with files of the image, the kernel or the kubelet. A mount there would hide them."""
 CERTIFICATE_FOLDERS = (
     *("/etc/misstep/", "/etc/ssl/", "/etc/pki/", "/usr/share/ca-certificates/", "/usr/local/share/ca-certificates/"),
 )
-"""What ``spec.storage.caBundle`` may name in those."""
+"""Where in those folders ``spec.storage.caBundle`` may be."""
 HUB_TOKEN = "HF_TOKEN"  # noqa: S105 (the variable's name)
 
 
@@ -135,31 +133,31 @@ class PlatformPolicy(SpecModel):
     rules: Annotated[tuple[Rule, ...], Field(max_length=64)] = (Rule(namespaces=("*",)),)
 
     def rule(self, namespace: str) -> tuple[int, Rule] | None:
-        """Return number and rule of the first that is for a namespace."""
+        """Return the first rule for a namespace, with its number."""
         return next(((i, rule) for i, rule in enumerate(self.rules) if fits(namespace, rule.namespaces)), None)
 
 
 LISTS = tuple(name for name in Rule.model_fields if name not in ("namespaces", "teachers"))
-"""Fields of a rule that are lists of names which may be given."""
+"""Fields of a rule that are lists of allowed names."""
 
 
 def pattern(names: Sequence[str]) -> str:
-    """Write names with ``*`` as one regular expression, without anchors, for Python's ``re`` and for RE2."""
+    """Return names with ``*`` as one regular expression without anchors, for Python's ``re`` and for RE2."""
     return "|".join(".*".join(map(re.escape, name.split("*"))) for name in names)
 
 
 def fits(value: str, names: Sequence[str]) -> bool:
-    """Return whether one of the names is this one."""
+    """Return whether a value matches one of the names."""
     return bool(names) and re.fullmatch(pattern(names), value, re.DOTALL) is not None
 
 
 def is_guarded(variable: str) -> bool:
-    """Return whether no Experiment may set a variable, whatever a rule says."""
+    """Return whether no Experiment may set a variable."""
     return re.fullmatch(pattern(GUARDED), variable, re.IGNORECASE) is not None
 
 
 def read_policy(text: str, name: str) -> PlatformPolicy:
-    """Read the chart's ``policy.rules``, which come as JSON. Raises BadInput, whose field begins with ``name``."""
+    """Read the chart's ``policy.rules`` from JSON. Raises BadInput, whose field begins with ``name``."""
     if not text.strip():
         return PlatformPolicy()
     try:

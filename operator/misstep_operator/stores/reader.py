@@ -1,6 +1,6 @@
-"""What the operator reads of stores, with its own identity. It never writes there.
+"""Read stores with the operator's own identity. It never writes there.
 
-It opens no store but those that ``trust.py`` lets it open, and bounds what it reads (``misstep.artifacts.bounded``).
+``trust.py`` says which stores it may open, and ``misstep.artifacts.bounded`` limits what it reads.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ from misstep_operator.stores.trust import Trust, Unlisted
 _FRESH_SECONDS = 60.0
 _REMEMBER_SECONDS = 300.0
 _CONNECTIONS, _REPORTS, _POLICIES = 256, 1024, 4096
-"""How many stores, reports and policies are remembered: those looked at last."""
-_SPARED = 3.0
-"""A server that does not answer is left alone for so many times as long as it took to find that out, ..."""
-_SPARED_SECONDS = 60.0
-"""... and for so long at most: servers that are down take a quarter of a worker each, whatever number uses them."""
+"""How many stores, reports and policies are remembered: the most recently used."""
+_PAUSE_FACTOR = 3.0
+"""After an error a server is not asked for this multiple of the time that the error took, ..."""
+_MAX_PAUSE_SECONDS = 60.0
+"""... but at most this long. A server that is down then takes a quarter of one worker, however many use it."""
 _HEARTBEATS_AT_ONCE = 8
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What was found of a plan's stages."""
+    """The committed stages of a plan."""
 
     asked: float
-    """When all of them were asked for."""
+    """When all stages were last asked for."""
     committed: frozenset[str]
 
 
-class Stores:
-    """Reads many stores; keeps connections, and for some minutes what is committed, which hardly ever goes away.
+class StoreReader:
+    """Reads many stores. It keeps connections, and remembers committed stages for some minutes.
 
-    Methods block: call them in threads. A server that is down is asked by one thread at a time; the others are told
-    what it was like.
+    Methods block: call them in threads. One thread at a time asks a server that is down, and the others get the error
+    that it found.
 
     Args:
-        trust: which stores to open; by default what the environment says.
-        limits: what one look may cost.
-        clock: seconds, as they pass.
+        trust: which stores to open, by default from the environment.
+        limits: what one read may cost.
+        clock: monotonic time in seconds.
         now: seconds since the epoch.
     """
 
@@ -73,44 +73,43 @@ class Stores:
         self._remembered = lru_cache(_REPORTS)(_Once[Accuracies])
         self._measured = lru_cache(_POLICIES)(_Once[Known | None])
         self._known: dict[tuple[Storage, str], _Known] = {}
-        """By a plan's store and its report's key, in the order in which they were asked."""
+        """By a plan's store and its report's key, in the order in which all stages were asked for."""
         self._down: dict[object, tuple[str, float]] = {}
-        """A server, or a store that takes too long -> what is wrong, and until when nobody need ask again."""
+        """A server, or a store that takes too long -> the error, and until when it is not asked again."""
         self._lock = threading.Lock()
 
-    def look(self, plan: Plan, running: Collection[str], namespace: str = "") -> StoreView:
-        """Describe a plan's store.
+    def read(self, plan: Plan, running: Collection[str], namespace: str = "") -> StoreView:
+        """Read what the store says about a plan.
 
         Args:
-            running: keys of stages that have live Jobs, whose heartbeats are wanted.
-            namespace: whose Experiment it is.
+            running: keys of stages with live Jobs. Their heartbeats are read.
+            namespace: the Experiment's namespace.
         """
         storage = self._trust.reach(namespace, plan.storage)
         if isinstance(storage, Unlisted):
             return StoreView(unlisted=storage.why)
         try:
-            return self._asking(storage, lambda watch: self._view(storage, watch, plan, running))
+            return self._ask(storage, lambda watch: self._view(storage, watch, plan, running))
         except MisstepError as error:
             return StoreView(error=str(error))
 
-    def config(self, wanted: Storage, namespace: str = "") -> bytes:
-        """Return the ``config.json`` at a place, for a plan. Raises MisstepError, also where the operator does not look
-        there."""
+    def read_model_config(self, wanted: Storage, namespace: str = "") -> bytes:
+        """Return a model's ``config.json``. Raises MisstepError, also where the operator may not read it."""
         storage = self._trust.reach(namespace, wanted)
         if isinstance(storage, Unlisted):
             raise MisstepError(storage.why)
-        return self._asking(storage, lambda watch: watch.bytes_of("config.json"))
+        return self._ask(storage, lambda watch: watch.get_bytes("config.json"))
 
-    def _view(self, storage: Storage, watch: _Watch, plan: Plan, running: Collection[str]) -> StoreView:
+    def _view(self, storage: Storage, watch: _BoundedStoreWatch, plan: Plan, running: Collection[str]) -> StoreView:
         committed = self._committed(watch, (storage, plan.report.key), plan, running)
         found = self._accuracies(storage, watch, plan.report) if plan.report.key in committed else {}
         warnings = self._warnings(storage, watch, plan, committed)
         working = [key for key in running if key not in committed and key in plan.by_key]
-        beats = self._heartbeats(watch, [plan.by_key[key] for key in working]) if working else {}
-        return StoreView(committed, beats, found, warnings)
+        heartbeats = self._heartbeats(watch, [plan.by_key[key] for key in working]) if working else {}
+        return StoreView(committed, heartbeats, found, warnings)
 
-    def _asking(self, storage: Storage, ask: Callable[[_Watch], T]) -> T:
-        """Ask a store within a budget, unless it is to be spared, and note how that went. Raises MisstepError."""
+    def _ask(self, storage: Storage, ask: Callable[[_BoundedStoreWatch], T]) -> T:
+        """Ask a store within a budget, unless it failed recently, and record the result. Raises MisstepError."""
         server = _server(storage)
         error = self._known_error(server, storage)
         if error:
@@ -120,8 +119,8 @@ class Stores:
             found = ask(self._opened(storage)(Budget(self._limits)))
         except MisstepError as raised:
             seconds = self._clock() - begun
-            # A server that is away is away for all. One that answers one store's questions without end may well answer
-            # others': that is this store's own, as is a wrong bucket or a missing right.
+            # A server that cannot be reached fails for all stores. A store that takes too long, a wrong bucket or a
+            # missing right says nothing about other stores of the server.
             self._note(server, str(raised) if isinstance(raised, UnreachableError) else "", seconds)
             self._note(storage, str(raised) if isinstance(raised, LimitReached) else "", seconds)
             raise
@@ -129,20 +128,20 @@ class Stores:
         self._note(storage)
         return found
 
-    def _heartbeats(self, watch: _Watch, stages: list[FrozenStage]) -> dict[str, list[Heartbeat]]:
-        """Return those that are recent."""
+    def _heartbeats(self, watch: _BoundedStoreWatch, stages: list[FrozenStage]) -> dict[str, list[Heartbeat]]:
+        """Return the recent heartbeats of stages."""
         since = self._now() - _FRESH_SECONDS
         with ThreadPoolExecutor(_HEARTBEATS_AT_ONCE) as pool:
             found = pool.map(lambda stage: watch.heartbeats(stage.key, stage.shards, since), stages)
-            return {stage.key: beats for stage, beats in zip(stages, found, strict=True) if beats}
+            return {stage.key: heartbeats for stage, heartbeats in zip(stages, found, strict=True) if heartbeats}
 
     def _committed(
-        self, watch: _Watch, name: tuple[Storage, str], plan: Plan, running: Collection[str]
+        self, watch: _BoundedStoreWatch, name: tuple[Storage, str], plan: Plan, running: Collection[str]
     ) -> frozenset[str]:
-        """Return the keys that are committed; a request each, of which there may be hundreds.
+        """Return the keys that are committed. Each takes a request, and there may be hundreds.
 
-        All are asked for now and then, since others use the store too. In between only those are that may have come to
-        be: of stages that run, or whose inputs are committed.
+        All are asked for every few minutes, since others use the store too. In between only those are that may have
+        become committed: of stages that run, or whose inputs are committed.
         """
         now = self._clock()
         with self._lock:
@@ -169,7 +168,7 @@ class Stores:
         return known.committed
 
     def _known_error(self, *places: object) -> str:
-        """Return why it is too early to ask again; whoever gets nothing is the one to ask."""
+        """Return why it is too early to ask again. The thread that gets an empty text asks."""
         now = self._clock()
         with self._lock:
             known = [(place, *self._down[place]) for place in places if place in self._down]
@@ -177,26 +176,28 @@ class Stores:
                 if now < until:
                     return error
             for place, error, _ in known:
-                self._down[place] = error, now + _SPARED_SECONDS
+                self._down[place] = error, now + _MAX_PAUSE_SECONDS
         return ""
 
     def _note(self, place: object, error: str = "", seconds: float = 0.0) -> None:
-        """Remember that a server does not answer, which took so long to find out; or that it does."""
+        """Record an error and the time that it took, or that the server answers."""
         with self._lock:
             self._down.pop(place, None)
             if error:
-                self._down[place] = error, self._clock() + min(_SPARED * seconds, _SPARED_SECONDS)
+                self._down[place] = error, self._clock() + min(_PAUSE_FACTOR * seconds, _MAX_PAUSE_SECONDS)
             if len(self._down) > 2 * _CONNECTIONS:
                 del self._down[next(iter(self._down))]
 
-    def _accuracies(self, storage: Storage, watch: _Watch, report: FrozenStage) -> Accuracies:
-        """Return what stands in a report's manifest, which never changes: it is read once."""
+    def _accuracies(self, storage: Storage, watch: _BoundedStoreWatch, report: FrozenStage) -> Accuracies:
+        """Return the accuracies in a report's manifest. It never changes, so it is read once."""
         return self._remembered(storage, report.key).get(
             lambda: accuracies_of(watch.summary(report.key), points_of(report))
         )
 
-    def _warnings(self, storage: Storage, watch: _Watch, plan: Plan, committed: Collection[str]) -> dict[str, str]:
-        """Return what committed policies warn of; their manifests never change: each is read once."""
+    def _warnings(
+        self, storage: Storage, watch: _BoundedStoreWatch, plan: Plan, committed: Collection[str]
+    ) -> dict[str, str]:
+        """Return the warnings about committed policies. Their manifests never change, so each is read once."""
         found = {
             key: stage_warning(
                 plan.by_key[key],
@@ -209,7 +210,7 @@ class Stores:
 
 
 class _Once(Generic[T]):
-    """What is found out about one artifact, once."""
+    """A value about one artifact that is read once."""
 
     def __init__(self, *_: object) -> None:
         self._found: list[T] = []
@@ -220,23 +221,23 @@ class _Once(Generic[T]):
         return self._found[0]
 
 
-class _Watch(StoreWatch):
-    """What the operator asks of one store within one budget."""
+class _BoundedStoreWatch(StoreWatch):
+    """A store that is read within one budget."""
 
     def __init__(self, store: BoundedStore) -> None:
         super().__init__(store)
         self._bounded = store
 
-    def bytes_of(self, path: str) -> bytes:
+    def get_bytes(self, path: str) -> bytes:
         return self._bounded.get(path)
 
 
-def _open(storage: Storage) -> Callable[[Budget], _Watch]:
+def _open(storage: Storage) -> Callable[[Budget], _BoundedStoreWatch]:
     within = open_bounded(storage)
-    return lambda budget: _Watch(within(budget))
+    return lambda budget: _BoundedStoreWatch(within(budget))
 
 
 def _server(storage: Storage) -> object:
-    """Name what is really asked: a bucket has a host of its own unless it stands in the path."""
+    """Return what identifies the server. A bucket has its own host unless it is in the path."""
     bucket = "" if storage.path_style else storage.uri.removeprefix("s3://").partition("/")[0]
     return storage.endpoint, storage.region, storage.ca_bundle, storage.path_style, bucket

@@ -1,7 +1,7 @@
-"""The accuracies that stand in a report, as strict types and against the plan. Pure.
+"""The accuracies in a report, with their types checked and compared with the plan. Pure.
 
-A manifest in a store is somebody's text: what it says of arms and sizes becomes labels of metrics, which one odd value
-would break for everyone.
+Anyone may have written a manifest in a store. Its arms and sizes become labels of metrics, and one wrong label would
+break the metrics of everyone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Cell(BaseModel):
 
 
 def points_of(report: FrozenStage) -> frozenset[tuple[str, str]]:
-    """Return arm and size of each cell that a plan's report can have."""
+    """Return arm and size of each cell that the report can have."""
     try:
         params = ReportParams.model_validate(report.params)
     except ValidationError:  # the plan of an earlier version
@@ -35,7 +35,7 @@ def points_of(report: FrozenStage) -> frozenset[tuple[str, str]]:
 
 
 def accuracies_of(summary: Mapping[str, Any], points: frozenset[tuple[str, str]]) -> Accuracies:
-    """Read a report's summary. What is no cell of the plan, or given twice, is left out: nobody's series."""
+    """Read a report's summary. Cells that are not in the plan are left out, and of equal ones all but the first."""
     cells = summary.get("cells")
     found: dict[tuple[str, str], float] = {}
     for each in cells if isinstance(cells, list) else ():

@@ -1,9 +1,9 @@
 """Which stores the operator opens with its own identity, and for whom. Pure.
 
-An Experiment says where its stages keep their results. The operator would lend its identity to whoever writes one if it
-asked any server that a custom resource names, or any place that its identity may read. So an administrator lists stores
-(the chart's value ``stores``), and how a store is reached is taken from there. Without a list only the operator's own
-endpoint is asked, for every namespace: all of them are then one domain of trust.
+An Experiment names the store of its stages. If the operator read any server that a custom resource names, or any place
+that its identity may read, the authors of Experiments could use that identity. So an administrator lists stores (the
+chart's value ``stores``), and the operator connects as the list says. Without a list it reads only its own endpoint,
+for every namespace: all namespaces then trust each other.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pydantic.alias_generators import to_camel
 
 from misstep.artifacts.store import valid_path
 from misstep.plan.frozen import Storage
-from misstep_operator import messages as say
+from misstep_operator import messages
 
 EVERYONE = "*"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
-"""No ``:``: botocore would take an ARN, and find another server by it."""
+"""Without ``:``, since botocore would read it as an ARN and find another server by it."""
 _REGION = re.compile(r"[a-z0-9-]{1,63}")
 _PORTS = {"http": 80, "https": 443}
 
@@ -37,17 +37,17 @@ class ListedStore(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, strict=True)
 
     uri: str
-    """``s3://BUCKET`` or ``s3://BUCKET/PREFIX``: this place and all that lies below it."""
+    """``s3://BUCKET`` or ``s3://BUCKET/PREFIX``: this place and everything below it."""
     endpoint: str | None = None
-    """The server's address; the operator's own (of its environment, or AWS) where it is not given."""
+    """The server's address. By default the operator's own, from its environment, or AWS."""
     region: str | None = None
     ca_bundle: str | None = None
-    """File of the operator's own with the certificates to trust."""
+    """A file in the operator's pod with the certificates to trust."""
     path_style: bool = False
     namespaces: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
-    """Whose Experiments may name it; ``*`` for all."""
+    """Namespaces whose Experiments may name it. ``*`` means all."""
     share_work: bool = False
-    """Whether these namespaces wait for each other's Jobs where they compute the same stage."""
+    """Whether these namespaces wait for each other's Jobs that compute the same stage."""
 
     @field_validator("endpoint", "region", "ca_bundle")
     @classmethod
@@ -75,10 +75,10 @@ class ListedStore(BaseModel):
 
 @dataclass(frozen=True)
 class Unlisted:
-    """The operator does not open a store."""
+    """The operator may not open a store."""
 
     why: str
-    """For people, with what an administrator can do."""
+    """The reason, with what an administrator can do."""
 
 
 @dataclass(frozen=True)
@@ -86,29 +86,29 @@ class Trust:
     """The stores that the operator opens.
 
     Args:
-        stores: what an administrator has listed; nothing for the operator's own endpoint alone.
-        own_endpoint: the address that the operator's environment names; empty for AWS.
+        stores: what an administrator has listed. Empty for the operator's own endpoint alone.
+        own_endpoint: the address in the operator's environment. Empty for AWS.
     """
 
     stores: Sequence[ListedStore] = ()
     own_endpoint: str = ""
 
     def reach(self, namespace: str, wanted: Storage) -> Storage | Unlisted:
-        """Return how the operator reaches a store that an Experiment names, or why it does not.
+        """Return how the operator connects to an Experiment's store, or why it may not.
 
-        Endpoint, region, certificates and path style are those of the entry. Without a list they are those of the
-        operator's environment; region and path style are then the Experiment's, for the server is the operator's own
-        whatever they say.
+        Endpoint, region, certificates and path style come from the list. Without a list, endpoint and certificates come
+        from the operator's environment, and region and path style from the Experiment, since they do not change the
+        server.
         """
         place = place_of(wanted.uri)
         if place is None:
-            return Unlisted(say.odd_place(wanted.uri))
+            return Unlisted(messages.store_uri_ambiguous(wanted.uri))
         uri = "s3://" + "/".join(place)
         if not self.stores:
             return self._own(wanted, uri)
         entry = self._entry(wanted, place)
         if entry is None or not entry.allows(namespace):
-            return Unlisted(say.not_listed(namespace, uri, wanted.endpoint))
+            return Unlisted(messages.store_not_listed(namespace, uri, wanted.endpoint))
         return Storage(
             uri=uri,
             endpoint=entry.endpoint,
@@ -118,18 +118,20 @@ class Trust:
         )
 
     def shares(self, namespace: str, other: str, wanted: Storage) -> bool:
-        """Return whether Experiments of one namespace wait for Jobs of another one that compute the same in a store."""
+        """Return whether Experiments of one namespace wait for Jobs of another that compute the same stage."""
         place = place_of(wanted.uri)
         entry = self._entry(wanted, place) if place is not None else None
         return entry is not None and entry.share_work and entry.allows(namespace) and entry.allows(other)
 
     def shares_with_others(self, namespace: str, wanted: Storage) -> bool:
-        """Return whether there may be such other namespaces."""
+        """Return whether there may be other namespaces to wait for."""
         return self.shares(namespace, namespace, wanted)
 
     def _entry(self, wanted: Storage, place: Place) -> ListedStore | None:
-        """Return the entry that a place belongs to: that of the longest prefix, whoever may name it. A team's part of
-        a bucket is then the team's also where the rest of the bucket is everyone's."""
+        """Return the entry with the longest prefix of a place, whoever may name it.
+
+        A team's part of a bucket is then the team's own, also where the rest of the bucket is everyone's.
+        """
         server = self._server(wanted.endpoint)
         found: tuple[Place, ListedStore] | None = None
         for entry in self.stores:
@@ -148,22 +150,24 @@ class Trust:
     def _own(self, wanted: Storage, uri: str) -> Storage | Unlisted:
         server = self._server(wanted.endpoint)
         if server is None or server != self._server(None):
-            return Unlisted(say.not_own(uri, wanted.endpoint or "", self.own_endpoint))
+            return Unlisted(messages.store_not_own(uri, wanted.endpoint or "", self.own_endpoint))
         if wanted.region is not None and not _REGION.fullmatch(wanted.region):
-            return Unlisted(say.odd_region(wanted.region))
-        # A bucket before a host of one word, as in `bucket.minio`, is the name of a Service in another namespace.
+            return Unlisted(messages.store_region_wrong(wanted.region))
+        # With a host of one word, `bucket.minio` would be the name of a Service in another namespace.
         one_word = bool(self.own_endpoint) and "." not in (urlsplit(self.own_endpoint).hostname or "")
         return Storage(uri=uri, region=wanted.region, path_style=wanted.path_style or one_word)
 
     def _server(self, endpoint: str | None) -> str | None:
-        """Return whom an address names, in one spelling; empty for AWS, None where it names nobody."""
+        """Return the server of an address in one spelling: empty for AWS, None where it is not an address."""
         address = endpoint or self.own_endpoint
         return server_of(address) if address else ""
 
 
 def server_of(endpoint: str) -> str | None:
-    """Write an address in one way: scheme and host know no case, and each scheme has a port of its own (RFC 3986, 6.2).
-    None for what is no address of a server, such as one with a user, a query or a broken port."""
+    """Return an address in one spelling: lower case, with the scheme's default port (RFC 3986, 6.2).
+
+    None for what is not the address of a server, such as one with a user, a query or a wrong port.
+    """
     try:
         parts = urlsplit(endpoint)
         port = parts.port or _PORTS[parts.scheme]
@@ -176,8 +180,10 @@ def server_of(endpoint: str) -> str | None:
 
 
 def place_of(uri: str) -> Place | None:
-    """Split ``s3://bucket/prefix``. None where a server might read it as another place: ``..``, empty parts, and ``%``,
-    which some decode twice."""
+    """Split ``s3://bucket/prefix``.
+
+    None where a server might read it as another place: ``..``, empty parts, or ``%``, which some servers decode twice.
+    """
     if not uri.startswith("s3://"):
         return None
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")

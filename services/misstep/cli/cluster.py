@@ -13,6 +13,7 @@ import typer
 
 from misstep.cli.common import nearest
 from misstep.errors import BadInput, MisstepError
+from misstep.plan.state import StageState
 
 if TYPE_CHECKING:
     from misstep.plan.planner import Plan
@@ -57,7 +58,7 @@ class InCluster:
     def standing(self) -> str:
         """Its state, and why where the operator says so."""
         state = str(self.status.get("state", "not seen by an operator yet"))
-        return f"{state}: {self.status['why']}" if self.status.get("why") else state
+        return f"{state}: {self.status['message']}" if self.status.get("message") else state
 
     def rows(self) -> list[Row]:
         """Describe its stages as ``misstep status`` shows them."""
@@ -67,9 +68,9 @@ class InCluster:
             Row(
                 stage=str(entry.get("name", "")),
                 key=str(entry.get("key", "")),
-                state=entry.get("state", "waiting"),
+                state=_state(entry),
                 detail="; ".join(filter(None, (_percent(entry), _attempt(entry), _obstacle(entry)))),
-                warning=_message(entry) if entry.get("state") == "done" else "",
+                warning=_message(entry) if _state(entry) is StageState.DONE else "",
             )
             for entry in self.status.get("stages") or ()
         ]
@@ -115,7 +116,8 @@ class InCluster:
             marks += f",batch.kubernetes.io/job-completion-index={shard}"
         pods = kubectl(self.namespace, "get", "pods", "-l", marks, "-o", "name").split()
         if not pods:
-            known = ", ".join(row.stage for row in rows.values() if row.state in ("running", "done", "failed"))
+            ran = (StageState.RUNNING, StageState.DONE, StageState.FAILED)
+            known = ", ".join(row.stage for row in rows.values() if row.state in ran)
             which = "It" if shard is None else f"Its shard {shard}"
             raise BadInput("STAGE", stage, f"{which} has no pods, or no longer. Stages that ran: {known or 'none'}.")
         # kubectl follows five pods unless it is told how many there are.
@@ -154,17 +156,21 @@ def _program() -> str:
     return found
 
 
+def _state(entry: Mapping[str, Any]) -> StageState:
+    return StageState.parse(entry.get("state"))
+
+
 def _message(entry: Mapping[str, Any]) -> str:
     return str(entry.get("message", ""))
 
 
 def _obstacle(entry: Mapping[str, Any]) -> str:
     """What a stage says that is not done; of a finished one a message is a warning."""
-    return "" if entry.get("state") == "done" else _message(entry)
+    return "" if _state(entry) is StageState.DONE else _message(entry)
 
 
 def _percent(entry: Mapping[str, Any]) -> str:
-    return f"{entry.get('percent', 0)}%" if entry.get("state") == "running" else ""
+    return f"{entry.get('percent', 0)}%" if _state(entry) is StageState.RUNNING else ""
 
 
 def _attempt(entry: Mapping[str, Any]) -> str:

@@ -1,5 +1,8 @@
-"""A plan as the ConfigMap that keeps it in a cluster: made once for each generation of an Experiment, so that neither
-an operator of another version nor the command line plans it otherwise. Pure."""
+"""A plan as a ConfigMap's data. Pure.
+
+The operator makes one for each generation of an Experiment, so that neither another version of the operator nor the
+command line makes another plan.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,20 @@ from misstep.errors import BadInput, MisstepError
 from misstep.plan.planner import Plan
 
 PLAN_FILE = "plan.json.gz"
-_MOST_BYTES = 700_000
-"""Of a packed plan: with base64 on top, the API server's limit of 1 MiB is kept."""
-MOST_JSON_BYTES = 16 << 20
-"""Of the same unpacked. A plan of 1,700 stages has 1.4 MiB, unless prompts are long."""
+_MAX_BYTES = 700_000
+"""Of a packed plan. In base64 it is below the API server's limit of 1 MiB."""
+MAX_JSON_BYTES = 16 << 20
+"""Of an unpacked plan. One of 1,700 stages has 1.4 MiB, unless prompts are long."""
 
 
 class PlanUnreadable(MisstepError):
-    """A plan that was kept and cannot be read: damaged by hand, or of another version."""
+    """A stored plan that cannot be read: it was edited, or is of another version."""
 
 
 def plan_name(experiment: str, uid: str, generation: int) -> str:
-    """Name the ConfigMap that keeps the plan of a generation.
+    """Return the name of the ConfigMap with the plan of a generation.
 
-    One that was deleted and made again under the same name begins with generation 1 again: its uid tells them apart.
+    An Experiment that is created again under its old name begins with generation 1 again, and has another uid.
     """
     return f"{experiment}-plan-{hashlib.sha256(uid.encode()).hexdigest()[:6]}-{generation}"
 
@@ -35,8 +38,8 @@ def pack(made: Plan) -> dict[str, str]:
     """Return a plan as a ConfigMap's ``binaryData``. Raises BadInput where it is too large."""
     text = made.model_dump_json().encode()
     packed = gzip.compress(text, mtime=0)
-    if len(packed) > _MOST_BYTES or len(text) > MOST_JSON_BYTES:
-        fix = "Split it: fewer arms, sizes or seeds in one Experiment. Stages that are the same are shared."
+    if len(packed) > _MAX_BYTES or len(text) > MAX_JSON_BYTES:
+        fix = "Split it: fewer arms, sizes or seeds in each Experiment. Equal stages are computed once."
         raise BadInput("spec", f"{len(made.stages)} stages", fix)
     return {PLAN_FILE: base64.b64encode(packed).decode()}
 
@@ -47,19 +50,21 @@ def digest(data: Mapping[str, str] | None) -> str:
 
 
 def unpack(data: Mapping[str, str] | None) -> Plan:
-    """Read a plan back from ``binaryData``. Raises PlanUnreadable where it holds none."""
+    """Read a plan from ``binaryData``. Raises PlanUnreadable where there is none."""
     return parse(inflate(data))
 
 
 def inflate(data: Mapping[str, str] | None) -> bytes:
-    """Return a packed plan's JSON, of which there is never more than ``pack`` takes: a few hundred KB can be gigabytes.
-    Raises PlanUnreadable."""
+    """Return a packed plan's JSON. Raises PlanUnreadable where it is larger than ``pack`` allows.
+
+    Without the limit a few hundred KB could become gigabytes.
+    """
     inflater = zlib.decompressobj(wbits=31)
     try:
-        text = inflater.decompress(_packed(data), MOST_JSON_BYTES + 1)
+        text = inflater.decompress(_packed(data), MAX_JSON_BYTES + 1)
     except zlib.error as error:
         raise _unreadable(error) from error
-    if len(text) > MOST_JSON_BYTES or not inflater.eof:
+    if len(text) > MAX_JSON_BYTES or not inflater.eof:
         raise _unreadable(EOFError())
     return text
 
@@ -81,6 +86,6 @@ def _packed(data: Mapping[str, str] | None) -> bytes:
 
 def _unreadable(error: Exception) -> PlanUnreadable:
     return PlanUnreadable(
-        f"the plan cannot be read ({type(error).__name__}): it is of another version, or damaged. Go back to the "
-        "version that made it, or delete its ConfigMap: it is then made again, perhaps with other keys."
+        f"the plan cannot be read ({type(error).__name__}): it is of another version, or damaged. Use the version that "
+        "made it, or delete its ConfigMap: the plan is then made again, perhaps with other keys."
     )

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from misstep.artifacts.manifest import Manifest
 from misstep.artifacts.progress import Heartbeat
 from misstep.plan.overtrained import measured, policies, stage_warning
 from misstep.plan.planner import Plan
+from misstep.plan.state import StageState
 from misstep.runner.board import describe, duration, figures
 
 FRESH_SECONDS = 60.0
 """A heartbeat younger than this means that someone is at work, on whatever machine."""
-
-State = Literal["done", "running", "failed", "waiting"]
 
 
 class Watch(Protocol):
@@ -33,7 +32,7 @@ class Row:
 
     stage: str
     key: str
-    state: State
+    state: StageState
     took: str = ""
     """How long its blocks took, all together; of an unfinished stage, how long its processes ran here."""
     detail: str = ""
@@ -63,19 +62,19 @@ def look(plan: Plan, watch: Watch, run: Mapping[str, Any] | None, now: float) ->
             manifest = manifests[stage.key]
             took = duration(manifest.timings.seconds)
             warning = stage_warning(stage, measured(manifest.summary)) if stage.key in of_policies else ""
-            rows.append(Row(stage.name, stage.key, "done", took, figures(manifest.summary), warning))
+            rows.append(Row(stage.name, stage.key, StageState.DONE, took, figures(manifest.summary), warning))
             continue
         took = duration(seconds[stage.name]) if stage.name in seconds else ""
         beats = [beat for beat in watch.heartbeats(stage.key) if now - beat.updated < FRESH_SECONDS]
         if beats or stage.name in running:
             detail = "; ".join(describe(beat) for beat in beats) or "starting"
-            rows.append(Row(stage.name, stage.key, "running", took, detail))
+            rows.append(Row(stage.name, stage.key, StageState.RUNNING, took, detail))
         elif stage.name in errors:
-            rows.append(Row(stage.name, stage.key, "failed", took, errors[stage.name]))
+            rows.append(Row(stage.name, stage.key, StageState.FAILED, took, errors[stage.name]))
         else:
             needs = [name for name in plan.dependencies(stage) if name not in done]
             detail = f"for {', '.join(needs[:3])}{' and more' if len(needs) > 3 else ''}" if needs else "ready to run"
-            rows.append(Row(stage.name, stage.key, "waiting", took, detail))
+            rows.append(Row(stage.name, stage.key, StageState.WAITING, took, detail))
     return rows
 
 
