@@ -8,9 +8,10 @@ VLLM_CPU := $(VENV)/.vllm
 VLLM_GPU := $(VENV)/.vllm-gpu
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
+export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help setup vllm vllm-gpu gpu-check demo test test-fast check format locks docs images e2e-images e2e faults sweeps quickstart-base \
-  smollm2 versitygw cluster cluster-build cluster-down control-plane clean
+.PHONY: help setup vllm vllm-gpu gpu-check demo test test-fast check format locks docs docs-site images e2e-images e2e faults sweeps \
+  quickstart-base smollm2 versitygw cluster cluster-build cluster-down control-plane clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -57,12 +58,13 @@ test: $(VLLM_CPU) versitygw ## run all tests
 test-fast: $(READY) ## run the tests that take seconds
 	@$(BIN)/pytest -m "not slow" -n 2
 
-check: $(READY) ## lint, types, layers, and whether generated files are current
+check: $(READY) ## lint, types, layers, whether generated files are current, and whether the docs' site builds
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy services/misstep operator/misstep_operator cluster
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python tools/generate.py --check
+	@$(BIN)/mkdocs build --quiet --strict
 	@echo "check: all good"
 
 format: $(READY) ## format the code
@@ -71,6 +73,10 @@ format: $(READY) ## format the code
 
 docs: $(READY) ## write the generated pages again
 	@$(BIN)/python tools/generate.py
+
+docs-site: $(READY) ## build the docs as a site in .cache/site; a broken link is an error
+	@$(BIN)/mkdocs build --quiet --strict
+	@echo "the site is in .cache/site: open .cache/site/index.html"
 
 images: $(READY) ## build the container images with docker or buildah (IMAGES="operator training", BUILDER=, BASE=, VLLM=cpu, BUILD_OPTIONS="--network=host")
 	@$(BIN)/python tools/images.py $(IMAGES) $(if $(BUILDER),--builder $(BUILDER)) $(if $(BASE),--base $(BASE)) $(if $(VLLM),--vllm $(VLLM)) $(BUILD_OPTIONS:%=--option=%)

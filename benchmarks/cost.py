@@ -30,11 +30,11 @@ import yaml
 
 from misstep.artifacts.manifest import Manifest, read_manifest
 from misstep.artifacts.reader import Reader
-from misstep.artifacts.store import Store
 from misstep.cli.common import load, make_costed_plan, store_of
-from misstep.plan.cost import StageCost, plan_cost
-from misstep.plan.frozen import StageKind
+from misstep.cost import StageCost, plan_cost
+from misstep.plan.kinds import StageKind
 from misstep.plan.planner import Plan
+from misstep.store.base import Store
 
 ROOT = Path(__file__).parents[1]
 MOST_OFF = 0.15

@@ -30,9 +30,9 @@ sys.path[:0] = [
     str(ROOT / folder) for folder in ("", "services", "operator")
 ]  # run as a file, it finds its own checkout
 
-from tests.artifacts import servers  # noqa: E402
 from tests.cluster.api import Api, Away, jobs  # noqa: E402
 from tests.cluster.operating import LEASE, OPERATOR_ACCOUNT, SYSTEM, Operating, operating  # noqa: E402
+from tests.store import servers  # noqa: E402
 
 from cluster import life  # noqa: E402
 from misstep_operator.observed import EXPERIMENT_LABEL, KEY_LABEL  # noqa: E402

@@ -29,8 +29,8 @@ from typing import Any
 import yaml
 
 from misstep.artifacts.reader import Reader
-from misstep.artifacts.store import open_store
-from misstep.plan.frozen import Storage
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = ROOT / "examples" / "quickstart.yaml"

@@ -54,12 +54,14 @@ def main() -> int:
 
 def _phase(args: argparse.Namespace, scratch: Path) -> dict[str, float]:
     from misstep.artifacts.manifest import Manifest, Receipt, assemble, put_receipt, read_manifest
+    from misstep.artifacts.output import Output
     from misstep.artifacts.reader import Reader
     from misstep.artifacts.repair import find_damage
-    from misstep.artifacts.store import open_store
     from misstep.artifacts.writer import write_block
-    from misstep.plan.frozen import FrozenStage, StageKind, Storage, stage_key
-    from misstep.stages.context import Output
+    from misstep.plan.frozen import FrozenStage, stage_key
+    from misstep.plan.kinds import StageKind
+    from misstep.store.description import Storage
+    from misstep.store.open import open_store
 
     started = time.monotonic()
     key = stage_key(StageKind.SAMPLE, {}, {}, {})

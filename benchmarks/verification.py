@@ -26,10 +26,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "services"))
 
+from misstep.terms.verdict import VERIFIER_VERSION, Verdict
 from misstep.verification.extract import AnswerFormat
 from misstep.verification.gold import gold_answer
 from misstep.verification.table import verify_file
-from misstep.verification.verdict import VERIFIER_VERSION, Verdict
 from misstep.verification.verifier import Verifier
 
 Pairs = list[tuple[str, str]]

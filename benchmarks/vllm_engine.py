@@ -29,11 +29,13 @@ from statistics import median
 from typing import Any
 
 from misstep.artifacts.manifest import read_manifest
-from misstep.artifacts.store import open_store
 from misstep.generation.seeds import sample_seed
 from misstep.plan import params as p
-from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage, stage_key
+from misstep.plan.frozen import External, FrozenStage, Resources, stage_key
+from misstep.plan.kinds import StageKind
 from misstep.stages.shell import run_stage
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / "examples" / "quickstart-base"

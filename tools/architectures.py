@@ -101,7 +101,7 @@ def sweep_type(model_type: str) -> Seen:
                 seen = Probe(model).disagreement(partial(_ordinary, model))
                 note = f"With its cache, {str(seen).rstrip('.')}."
             return Seen(way, tokens, note)
-    return Seen("refused", 0, "Full passes of one text say now this and now that: its attention draws at random.")
+    return Seen("refused", 0, "Full passes of one text differ from each other: its attention is random.")
 
 
 def compare(model: PreTrainedModel, allowed: str | None) -> Compared:

@@ -21,12 +21,12 @@ from pydantic import BaseModel
 
 from misstep import telemetry
 from misstep.artifacts.records import TABLES
+from misstep.cost.architecture import KNOWN, known_architecture
+from misstep.cost.expectations import DEFAULTS
+from misstep.cost.throughput import RATES
 from misstep.errors import BadInput
 from misstep.generation import architectures
-from misstep.generation.presets import PRESETS
-from misstep.plan.cost.architecture import KNOWN, known_architecture
-from misstep.plan.cost.expectations import DEFAULTS
-from misstep.plan.cost.throughput import RATES
+from misstep.plan.presets import PRESETS
 from misstep.spec.experiment import Experiment
 from misstep.spec.explain import default_text, fields_of, nested_model, type_name
 from misstep_operator.crd.definition import crd_yaml
@@ -102,31 +102,31 @@ def doc(model: type[BaseModel]) -> str:
 
 
 def architectures_page() -> str:
-    """How each architecture runs, from the table that the sweep has left."""
+    """How each architecture runs, from the table that the sweep has written."""
     ways, notes, not_built = architectures.WAYS, architectures.NOTES, architectures.NOT_BUILT
     counts = {way: sum(one == way for one in ways.values()) for way in ("rows", "cache", "full", "refused")}
     lines = [
         "# Architectures",
         "",
         f"Made with transformers {architectures.TRANSFORMERS} by `python -m tools.architectures && make docs`. The "
-        "sweep takes some ten minutes of a core, and `make check` does not run it: it compares this page with the "
-        "table that the sweep left. Tests compare the version with the one installed, and try some types again.",
+        "sweep takes some ten minutes of a core. `make check` does not run it; it compares this page with the table "
+        "that the sweep wrote. Tests compare the version with the installed one, and try some types again.",
         "",
-        "For each causal type a few tiny random models are made, with windows, chunks and top-k so small that texts "
-        "run past them. The transformers engine samples greedily from prompts of unlike length, in five rows: they "
-        "share prompts, leave at different times and others join. Each token is then looked up in a full pass over "
-        "the text so far, without a cache: its logit must be the largest, or within 0.0001 of it; "
-        "and a response's log-probability must be that of full passes.",
+        "For each causal type the sweep makes a few tiny random models, with windows, chunks and top-k so small that "
+        "texts are longer. The transformers engine samples greedily from prompts of different lengths, in five rows. "
+        "Rows share prompts, leave at different times, and others join. The sweep then looks up each token in a full "
+        "pass over the text so far, without a cache. The token's logit must be the largest, or within 0.0001 of it. "
+        "A response's log-probability must be that of full passes.",
         "",
         f"| way | types | what it is |\n|---|---|---|\n"
         f"| rows | {counts['rows']} | rows of any length side by side, in buffers: the fastest |\n"
-        f"| cache | {counts['cache']} | the model's own cache, over prompts of one length at a time |\n"
-        f"| full | {counts['full']} | no cache: each token reads its whole text again; slow, and the log says so |\n"
+        f"| cache | {counts['cache']} | the model's own cache, with prompts of one length at a time |\n"
+        f"| full | {counts['full']} | no cache: each token reads its whole text again (slow; the log says so) |\n"
         f"| refused | {counts['refused']} | no full pass gives a text's next token |",
         "",
-        "A model is checked when it is loaded, whatever its type: a few short random texts must come out as full "
-        "passes have them, by the fastest way that this table allows. With another version of transformers nothing is "
-        "taken as known, and only models without windows run by rows. vLLM is not concerned: it has code of its own.",
+        "Every model is checked when it is loaded. A few short random texts must give the same result as full passes, "
+        "by the fastest way that this table allows. With another version of transformers the table is not used, and "
+        "only models without windows run by rows. vLLM has code of its own, and this page does not apply to it.",
         "",
         "| type | way | tokens compared | what was seen |\n|---|---|---|---|",
     ]

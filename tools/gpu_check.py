@@ -39,11 +39,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from misstep.artifacts.reader import Reader
-from misstep.artifacts.store import open_store
 from misstep.cli.common import load, make_plan
-from misstep.plan.frozen import Storage
 from misstep.plan.planner import Plan
 from misstep.runner.machine import visible_gpus
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples/gsm8k-qwen2.5-math-1.5b.yaml"

@@ -18,10 +18,11 @@ import time
 from pathlib import Path
 
 from misstep import __version__
+from misstep.plan.kinds import IMAGES
 
 ROOT = Path(__file__).parents[1]
 WHEELS = ROOT / "build/images"
-SERVICES = ("operator", "verification", "evaluation", "training", "generation", "credit")
+SERVICES = ("operator", *IMAGES)
 STANDS_ON = {"training": "torch", "generation": "torch", "credit": "generation"}
 """Image -> the image whose layers it shares."""
 SOURCE_LABEL = "dev.misstep.source"

@@ -14,7 +14,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from misstep.plan.frozen import FrozenStage, StageKind
+from misstep.plan.frozen import FrozenStage
+from misstep.plan.kinds import StageKind
 from misstep.plan.planner import Plan
 from misstep.plan.state import StageState
 from misstep_operator.observed import DISRUPTED, ExperimentView, JobState, JobView, Observed

@@ -10,30 +10,14 @@ from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter, ValidationError
 
-from misstep.artifacts.store import environments_endpoint
 from misstep.errors import BadInput
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import IMAGES, KINDS, StageKind
 from misstep.spec.cluster import PodSettings
+from misstep.store.addresses import environments_endpoint
 from misstep_operator.observed import MANAGER
 from misstep_operator.policy.rules import PlatformPolicy, read_policy
 from misstep_operator.stores.trust import ListedStore, Trust
 
-SERVICES: dict[StageKind, str] = {
-    StageKind.PROBLEMS: "verification",
-    StageKind.INSPECT: "training",
-    StageKind.SYNTHESIZE: "generation",
-    StageKind.CURATE: "verification",
-    StageKind.SFT: "training",
-    StageKind.SAMPLE: "generation",
-    StageKind.VERIFY: "verification",
-    StageKind.RFT: "training",
-    StageKind.CREDIT: "credit",
-    StageKind.PAIRS: "credit",
-    StageKind.DPO: "training",
-    StageKind.SCORE: "evaluation",
-    StageKind.REPORT: "evaluation",
-}
-"""Kind of stage -> the image that runs it."""
 STAGE_DEFAULTS = "MISSTEP_STAGE_DEFAULTS"
 POLICY_RULES = "MISSTEP_POLICY_RULES"
 LEASE = "MISSTEP_LEASE"
@@ -79,13 +63,13 @@ class Settings:
 
     def image(self, kind: StageKind) -> str:
         """Return the image for a kind of stage."""
-        return self.images[SERVICES[kind]]
+        return self.images[KINDS[kind].image]
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """Read ``MISSTEP_*`` variables. Raises BadInput where one is missing or wrong."""
-    images = {}
-    for service in sorted(set(SERVICES.values())):
+    images: dict[str, str] = {}
+    for service in sorted(IMAGES):
         name = f"MISSTEP_IMAGE_{service.upper()}"
         images[service] = environment.get(name, "").strip()
         if not images[service]:

@@ -9,14 +9,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from misstep.artifacts.digest import digest_path
-from misstep.artifacts.store import file_uri_path, open_store
+from misstep.cost.architecture import Architecture, architecture_from, known_architecture
+from misstep.datafiles.filekinds import refuse_other_kind
 from misstep.errors import BadInput, MisstepError
-from misstep.plan.cost.architecture import Architecture, architecture_from, known_architecture
-from misstep.plan.frozen import External, Storage
-from misstep.problems.filekinds import refuse_other_kind
+from misstep.plan.frozen import External
 from misstep.spec.experiment import Experiment
 from misstep.spec.models import ModelRef
 from misstep.spec.problems import APART, Problems, Source
+from misstep.store.addresses import file_uri_path
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 
 FILE_SUFFIXES = (".jsonl", ".parquet", ".json")
 _NO_DATA = re.compile(r"^\.|config|tokenizer|info|state|^readme", re.IGNORECASE)

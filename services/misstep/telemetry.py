@@ -16,7 +16,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, start_http_server
 
 import misstep
-from misstep.verification.verdict import Verdict
+from misstep.terms.verdict import Verdict
 
 if TYPE_CHECKING:
     from misstep.generation.engine import Completion

@@ -9,12 +9,14 @@ from typing import Any
 import pyarrow as pa
 
 from misstep.artifacts import manifest as m
+from misstep.artifacts.output import Output
 from misstep.artifacts.records import SAMPLES
-from misstep.artifacts.store import Store
 from misstep.artifacts.summary import plain
 from misstep.artifacts.writer import write_block
-from misstep.plan.frozen import FrozenStage, Resources, StageKind, Storage, stage_key
-from misstep.stages.context import Output
+from misstep.plan.frozen import FrozenStage, Resources, stage_key
+from misstep.plan.kinds import StageKind
+from misstep.store.base import Store
+from misstep.store.description import Storage
 
 SCORE_PARAMS: dict[str, Any] = {"pass_at": [1]}
 

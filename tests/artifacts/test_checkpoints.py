@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from misstep.artifacts.checkpoints import Layout, StoredCheckpoints
-from misstep.artifacts.store import Store, open_store
 from misstep.errors import BadInput
-from misstep.plan.frozen import Storage
+from misstep.store.base import Store
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 
 KEY = "sft-" + "c" * 20
 

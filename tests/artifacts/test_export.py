@@ -10,11 +10,11 @@ import pytest
 
 from misstep.artifacts import manifest as m
 from misstep.artifacts.export import export
+from misstep.artifacts.output import Output
 from misstep.artifacts.records import TRAINING_LOG
-from misstep.artifacts.store import Store
 from misstep.errors import BadInput
-from misstep.plan.frozen import StageKind
-from misstep.stages.context import Output
+from misstep.plan.kinds import StageKind
+from misstep.store.base import Store
 from tests.artifacts.making import commit_model, commit_samples, finish_block, frozen, sample_rows
 
 ROWS = [*sample_rows(0, 6).to_pylist(), *sample_rows(100, 4).to_pylist()]

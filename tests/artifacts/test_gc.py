@@ -9,12 +9,12 @@ from misstep.artifacts import manifest as m
 from misstep.artifacts import paths
 from misstep.artifacts.checkpoints import StoredCheckpoints
 from misstep.artifacts.gc import apply_gc, plan_gc
+from misstep.artifacts.output import Output
 from misstep.artifacts.progress import ProgressWriter
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.repair import find_damage, repair
-from misstep.artifacts.store import Store
-from misstep.plan.frozen import StageKind
-from misstep.stages.context import Output
+from misstep.plan.kinds import StageKind
+from misstep.store.base import Store
 from tests.artifacts.making import commit_model, commit_samples, finish_block, frozen, sample_rows
 
 LATER = time.time() + 3 * 24 * 3600

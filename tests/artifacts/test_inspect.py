@@ -7,11 +7,11 @@ import pytest
 from misstep.artifacts import manifest as m
 from misstep.artifacts import paths
 from misstep.artifacts.inspect import find_key, ls, show
+from misstep.artifacts.output import Output
 from misstep.artifacts.progress import ProgressWriter
-from misstep.artifacts.store import Store
 from misstep.errors import BadInput
-from misstep.plan.frozen import StageKind
-from misstep.stages.context import Output
+from misstep.plan.kinds import StageKind
+from misstep.store.base import Store
 from tests.artifacts.making import commit_model, commit_samples, finish_block, frozen, sample_rows
 
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from misstep.artifacts import manifest as m
 from misstep.artifacts import paths
+from misstep.artifacts.output import Output
 from misstep.artifacts.reader import Reader
-from misstep.artifacts.store import Store
 from misstep.errors import BadInput, MisstepError
-from misstep.plan.frozen import StageKind
-from misstep.stages.context import Output
+from misstep.plan.kinds import StageKind
+from misstep.store.base import Store
 from tests.artifacts.making import commit_model, commit_samples, finish_block, frozen, sample_rows
 
 
@@ -184,8 +184,8 @@ def test_store_and_manifests_need_neither_pyarrow_nor_botocore() -> None:
 import sys
 import misstep.artifacts.manifest, misstep.artifacts.progress, misstep.artifacts.gc, misstep.artifacts.repair
 import misstep.artifacts.digest, misstep.artifacts.export, misstep.stages.main, misstep.stages.shell
-from misstep.artifacts.store import open_store
-from misstep.plan.frozen import Storage
+from misstep.store.open import open_store
+from misstep.store.description import Storage
 open_store(Storage(uri="file:///nowhere")).check()
 print([name for name in ("pyarrow", "botocore", "numpy", "torch") if name in sys.modules])
 """

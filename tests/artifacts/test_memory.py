@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from misstep.plan.frozen import Storage
+from misstep.store.description import Storage
 
 CODE = """
 import re, sys
 from pathlib import Path
 from misstep.artifacts.files import stored_problem
-from misstep.artifacts.store import open_store
-from misstep.plan.frozen import Storage
+from misstep.store.open import open_store
+from misstep.store.description import Storage
 
 def peak():  # not getrusage: its peak is inherited from the process that forked this one
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024

@@ -15,15 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from misstep.artifacts.cache_entries import CacheEntry, entries_in
-from misstep.artifacts.disk import disk_error
 from misstep.artifacts.model_cache import ModelCache
 from misstep.artifacts.reader import Reader
-from misstep.artifacts.store import Store, open_store
 from misstep.errors import BadInput
-from misstep.plan.frozen import Storage
-from tests.artifacts import servers
+from misstep.store.base import Store
+from misstep.store.description import Storage
+from misstep.store.disk import disk_error
+from misstep.store.open import open_store
 from tests.artifacts.cache_process import NAME, digest, said, using
 from tests.artifacts.making import commit_model
+from tests.store import servers
 
 
 def filler(text: str, calls: list[str] | None = None):

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from misstep.artifacts.progress import Heartbeat, ProgressWriter, read_progress
-from misstep.artifacts.store import Store, open_store
-from misstep.plan.frozen import Storage
+from misstep.store.base import Store
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 
 KEY = "sample-" + "d" * 20
 

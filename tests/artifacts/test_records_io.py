@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from misstep.artifacts import manifest as m
 from misstep.artifacts.manifest import Damaged
+from misstep.artifacts.output import Output
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.records import NEGATIVES, SAMPLES, TABLES, TRAINING_LOG
 from misstep.artifacts.rowgroups import row_groups
-from misstep.artifacts.store import Store
 from misstep.artifacts.writer import write_block, write_table
 from misstep.errors import MisstepError
-from misstep.plan.frozen import StageKind
-from misstep.stages.context import Output
+from misstep.plan.kinds import StageKind
+from misstep.store.base import Store
 from tests.artifacts.making import commit_model, commit_samples, finish_block, frozen, sample_rows
 
 FILL = {pa.string(): "x", pa.int32(): 1, pa.int64(): 2, pa.float64(): 0.5, pa.bool_(): True}

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from misstep.artifacts.store import MissingError, Store, open_store
-from misstep.plan.frozen import Storage
-from tests.artifacts import servers
+from misstep.store.base import MissingError, Store
+from misstep.store.description import Storage
+from misstep.store.open import open_store
+from tests.store import servers
 
 # Folders and files have different names: no path is both.
 FOLDERS = ["", "d/", "d/e/", "d-f/"]

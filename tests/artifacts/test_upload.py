@@ -10,11 +10,12 @@ from misstep.artifacts import paths
 from misstep.artifacts.digest import digest_path
 from misstep.artifacts.gc import apply_gc, plan_gc
 from misstep.artifacts.model_cache import ModelCache
-from misstep.artifacts.store import Store
 from misstep.artifacts.upload import Sent, upload
 from misstep.errors import BadInput
-from misstep.plan.frozen import External, Storage
+from misstep.plan.frozen import External
 from misstep.stages.externals import fetch_external
+from misstep.store.base import Store
+from misstep.store.description import Storage
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from misstep import __version__
-from misstep.plan.frozen import Storage
 from misstep.spec.cluster import PodSettings
+from misstep.store.description import Storage
 from misstep_operator.settings import read_settings, read_trust
 from tests.chart.rendering import CHART, CHECK, objects, pod_specs, render
 from tests.cluster.process_node import expand

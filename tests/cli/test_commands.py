@@ -11,10 +11,11 @@ from syrupy.assertion import SnapshotAssertion
 
 from misstep.artifacts.manifest import commit
 from misstep.artifacts.model_cache import ModelCache
-from misstep.artifacts.store import open_store
+from misstep.artifacts.output import Output
 from misstep.cli.app import main
-from misstep.plan.frozen import StageKind, Storage
-from misstep.stages.context import Output
+from misstep.plan.kinds import StageKind
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 from tests.artifacts.making import finish_block, frozen
 
 Run = Callable[..., tuple[int, str, str]]

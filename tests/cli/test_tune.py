@@ -12,7 +12,7 @@ import pytest
 from misstep.artifacts.reader import Reader
 from misstep.cli.app import main
 from misstep.cli.common import load, make_plan, store_of
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from misstep.plan.params import ProblemsParams, SampleParams
 from misstep.runner.workdir import Workdir
 from misstep.search.result import SearchResult

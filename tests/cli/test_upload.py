@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 from misstep.cli.app import main
-from misstep.plan.frozen import Storage
 from misstep.plan.planner import Plan, plan
 from misstep.sources import architecture, resolve
 from misstep.spec import load_experiment
 from misstep.spec.load import ExperimentLoader
 from misstep.spec.rewrite import yaml_text
+from misstep.store.description import Storage
 from tests.artifacts.conftest import moto_endpoint, storage, versitygw_endpoint
 
 __all__ = ["moto_endpoint", "storage", "versitygw_endpoint"]

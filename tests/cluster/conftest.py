@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.artifacts import servers
 from tests.cluster.faults import Undisturbed
 from tests.cluster.fixtures import own_control_plane
 from tests.cluster.operating import Operating, operating
+from tests.store import servers
 
 
 @pytest.fixture(scope="session")

@@ -17,11 +17,12 @@ import psutil
 
 from cluster.life import kubectl
 from misstep.artifacts import manifest as m
-from misstep.artifacts.store import Store, open_store
-from misstep.plan.frozen import Storage
-from tests.artifacts import servers
+from misstep.store.base import Store
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 from tests.cluster.operating import SYSTEM, Operating
 from tests.cluster.world import eventually, results
+from tests.store import servers
 
 ALL = os.environ.get("MISSTEP_FAULTS") == "all"
 """Whether the whole of every fault is wanted; the default run has shorter ones."""

@@ -35,7 +35,7 @@ class Member:
 
     def phase(self, since: float = 0.0) -> str:
         """What its rank last said that it does; empty where it has said nothing since a time."""
-        for path in self._files(f"ranks/{self.index}.beat"):
+        for path in self._files(f"ranks/{self.index}.alive"):
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime > since:
                     return path.read_text()

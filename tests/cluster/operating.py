@@ -20,9 +20,9 @@ import yaml
 from cluster.life import kubectl
 from cluster.places import ClusterError
 from misstep.processes import free_port
-from tests.artifacts.servers import ACCESS, BUCKET, SECRET, make_bucket
 from tests.chart.rendering import objects as chart_objects
 from tests.cluster.world import NAMESPACE, ROOT, World
+from tests.store.servers import ACCESS, BUCKET, SECRET, make_bucket
 
 SYSTEM, OPERATOR_ACCOUNT = "system", "misstep-operator"
 LEASE = f"{SYSTEM}/misstep-operator"

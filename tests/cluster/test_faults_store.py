@@ -12,12 +12,12 @@ from contextlib import ExitStack
 import pytest
 from aiohttp import web
 
-from tests.artifacts import servers
 from tests.cluster.faults import ALL, Undisturbed, assert_nothing_left, assert_same, operator, pods_of, small
 from tests.cluster.operating import SECRET_NAME, Operating
 from tests.cluster.proxies import BadLine, Middleman, running
 from tests.cluster.world import eventually
 from tests.sampling import SEED
+from tests.store import servers
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("s3_credentials")]
 

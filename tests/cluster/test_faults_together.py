@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from misstep.artifacts.reader import Reader
-from misstep.artifacts.store import open_store
-from misstep.plan.frozen import Storage
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 from tests.cluster.faults import Undisturbed, assert_nothing_left, operator, pods_of, small, store_of
 from tests.cluster.losses import EXPORTING, MOMENTS, Member, both, lose_one, next_step
 from tests.cluster.operating import Operating

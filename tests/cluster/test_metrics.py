@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.artifacts import servers
 from tests.cluster.operating import Operating, operating
 from tests.cluster.scraping import Prometheus, prometheus, stage_relabelings
 from tests.cluster.world import NAMESPACE
+from tests.store import servers
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1800)]
 

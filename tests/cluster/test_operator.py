@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from benchmarks.operating import requests_of_operator
 
-from misstep.plan.frozen import Storage
+from misstep.store.description import Storage
 from misstep_operator.jobs.pod import service_name
-from tests.artifacts import servers
 from tests.cluster.api import leases
 from tests.cluster.operating import LEASE, OPERATOR_ACCOUNT, SYSTEM, Operating, operating, operator_rules
 from tests.cluster.world import NAMESPACE, STAGES, eventually, results, stage_of
+from tests.store import servers
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

@@ -17,8 +17,8 @@ from typing import Any
 from cluster.life import kubectl
 from cluster.places import KUBECTL
 from misstep.artifacts.reader import Reader
-from misstep.artifacts.store import open_store
-from misstep.plan.frozen import Storage
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 from tests.cluster.api import Api, Away, experiments, jobs
 
 ROOT = Path(__file__).parents[2]

@@ -8,18 +8,21 @@ from typing import Any
 
 import pyarrow as pa
 
+from misstep.artifacts.output import Output
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.records import TABLES
-from misstep.artifacts.store import open_store
 from misstep.generation.engine import Request
 from misstep.generation.seeds import sample_seed
 from misstep.generation.transformers_engine import load_engine
 from misstep.plan import params as p
-from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage, stage_key
+from misstep.plan.frozen import External, FrozenStage, Resources, stage_key
+from misstep.plan.kinds import StageKind
 from misstep.problems.strides import generate
-from misstep.stages.context import Output, StageContext, Work
+from misstep.stages.context import StageContext, Work
 from misstep.stages.registry import REGISTRY
 from misstep.stages.shell import run_stage
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 from misstep.verification.verifier import Verifier
 
 BASE = Path(__file__).parents[2] / "examples" / "quickstart-base"

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 
 from misstep.credit.controls import agreement, cut_counts
-from misstep.credit.layout_names import CREDITED, FROM_CREDIT, ONE_STEP, Layout
 from misstep.credit.layouts import Answer, Blamed, ProblemAnswers, options
 from misstep.credit.pairing import pair_up
 from misstep.credit.scheduler import Scheduler
+from misstep.terms.layouts import CREDITED, FROM_CREDIT, ONE_STEP, Layout
 from tests.credit.star import END, Star, StarEngine, credit_params, judge, star_problem, text_of
 
 LAYOUTS = list(get_args(Layout))

@@ -9,7 +9,7 @@ import pytest
 from misstep.credit.block import NEVER_SOLVED, CreditedBlock
 from misstep.credit.scheduler import Scheduler
 from misstep.credit.values import Counts, best_of
-from misstep.verification.verdict import Verdict
+from misstep.terms.verdict import Verdict
 from tests.credit.star import NEWLINE, Star, StarEngine, credit_params, judge, star_problem
 
 STARS = [

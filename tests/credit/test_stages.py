@@ -8,14 +8,14 @@ from typing import get_args
 
 import pytest
 
-from misstep.credit.layout_names import FROM_CREDIT, FROM_ORACLE, Layout
 from misstep.credit.values import best_of, first_pit
 from misstep.errors import BadInput, MisstepError
 from misstep.generation.fingerprint import TOKENIZER, fingerprint
 from misstep.generation.tokenizers import load_tokenizer
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from misstep.plan.params import CreditParams, PairsParams
 from misstep.problems.strides import oracle
+from misstep.terms.layouts import FROM_CREDIT, FROM_ORACLE, Layout
 from misstep.verification.verifier import Verifier
 from tests.credit.inputs import BASE, DECODING, World, answered
 

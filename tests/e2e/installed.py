@@ -22,11 +22,11 @@ from cluster import built
 from cluster.images import write_image
 from cluster.life import Cluster
 from cluster.node import Node
-from tests.artifacts.servers import versitygw_binary
 from tests.chart.rendering import CHART
 from tests.cluster.manifests import namespace
 from tests.cluster.operating import await_crd
 from tests.cluster.world import NAMESPACE, ROOT, World
+from tests.store.servers import versitygw_binary
 from tools import images
 
 RELEASE = SYSTEM = "misstep"

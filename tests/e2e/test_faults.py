@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from misstep.plan.frozen import Storage
+from misstep.store.description import Storage
 from tests.cluster.manifests import namespace
 from tests.cluster.world import NAMESPACE, eventually, results, stage_of
 from tests.e2e.installed import SYSTEM, Installed, image

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cluster import built
-from misstep.plan.frozen import Storage
+from misstep.store.description import Storage
 from tests.cluster.scraping import Prometheus, dashboard_queries
 from tests.cluster.world import STAGES, jobs_by_stage, results
 from tests.e2e.installed import AUTHORITY, NAMESPACE, RELEASE, STORE, Installed, image

@@ -9,7 +9,7 @@ import pytest
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.records import OUTCOMES
 from misstep.errors import MisstepError
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from misstep.stages.shell import run_stage
 from tests.artifacts.making import frozen
 from tests.evaluation.world import World

@@ -27,12 +27,14 @@ from typing import Any
 import pyarrow as pa
 
 from misstep.artifacts import manifest, records
-from misstep.artifacts.store import open_store
-from misstep.credit.layout_names import FROM_CREDIT, FROM_ORACLE, ONE_STEP
-from misstep.plan.frozen import FrozenStage, StageKind, Storage
+from misstep.artifacts.output import Output
+from misstep.plan.frozen import FrozenStage
+from misstep.plan.kinds import StageKind
 from misstep.plan.params import GridPoint, ReportParams
-from misstep.stages.context import Output
 from misstep.stages.shell import run_stage
+from misstep.store.description import Storage
+from misstep.store.open import open_store
+from misstep.terms.layouts import FROM_CREDIT, FROM_ORACLE, ONE_STEP
 from tests.artifacts.making import finish_block, frozen
 
 ACCURACY = {

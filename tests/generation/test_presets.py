@@ -14,17 +14,18 @@ from transformers import PreTrainedTokenizerFast
 from misstep.errors import BadInput
 from misstep.generation.ends import end_ids
 from misstep.generation.engine import Request
-from misstep.generation.presets import CUSTOM, PRESETS, prompt_record
 from misstep.generation.prompts import PromptBuilder
 from misstep.generation.transformers_engine import TransformersEngine
-from misstep.plan.frozen import External, StageKind
+from misstep.plan.frozen import External
+from misstep.plan.kinds import StageKind
 from misstep.plan.params import PromptParams
 from misstep.plan.planner import plan
+from misstep.plan.presets import CUSTOM, PRESETS, prompt_record
 from misstep.plan.translate import Translator
 from misstep.spec import parse_experiment
 from misstep.spec.policy import Prompt
+from misstep.terms.verdict import Verdict
 from misstep.training.rows import sft_rows
-from misstep.verification.verdict import Verdict
 from misstep.verification.verifier import AnswerFormat, Verifier
 from tests.generation.tiny import END, decoding, tiny
 from tests.shared_data import shared_data

@@ -11,20 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from misstep.artifacts.manifest import commit
+from misstep.artifacts.output import Output
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.records import PROBLEMS
-from misstep.artifacts.store import open_store
 from misstep.errors import BadInput
 from misstep.generation.seeds import permutation, sample_seed
 from misstep.generation.subset import train_subset
 from misstep.generation.text import decode
 from misstep.generation.transformers_engine import load_engine
 from misstep.plan import params as p
-from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage, stage_key
+from misstep.plan.frozen import External, FrozenStage, Resources, stage_key
+from misstep.plan.kinds import StageKind
 from misstep.problems.strides import generate
-from misstep.stages.context import Output
 from misstep.stages.registry import REGISTRY
 from misstep.stages.shell import run_stage
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 from tests.artifacts.making import finish_block
 from tests.generation.tiny import decoding
 

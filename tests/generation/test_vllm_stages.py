@@ -7,7 +7,7 @@ import importlib.util
 import pytest
 
 from misstep.plan import params as p
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from tests.credit.inputs import DECODING, PROMPT, World, answered
 from tests.credit.test_stages import credit_params
 

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from misstep.errors import BadInput
 from misstep.generation.loading import load_model
-from misstep.inspection.folder import check_folder
+from misstep.models.folder import check_folder
 from tests.inspection.folders import edit, refused
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from misstep.inspection.folder import check_folder
+from misstep.models.folder import check_folder
 from tests.inspection.folders import POINTER, edit, edit_weights, refused, shard, with_config
 
 
@@ -33,7 +33,7 @@ def test_a_folder_of_links_passes_as_in_the_cache_of_hugging_face(folder, tmp_pa
 
 def test_the_check_needs_no_torch(folder):
     code = (
-        "import sys; from pathlib import Path; from misstep.inspection.folder import check_folder; "
+        "import sys; from pathlib import Path; from misstep.models.folder import check_folder; "
         "check_folder(Path(sys.argv[1])); assert 'torch' not in sys.modules"
     )
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -10,7 +10,6 @@ import pytest
 from tokenizers import AddedToken
 
 from misstep.artifacts.manifest import read_manifest
-from misstep.artifacts.store import open_store
 from misstep.errors import EXIT_BAD_INPUT, BadInput, MisstepError
 from misstep.inspection import apart
 from misstep.inspection.apart import inspect_apart
@@ -18,6 +17,7 @@ from misstep.inspection.model import Steps, inspect_model
 from misstep.inspection.page import page, size
 from misstep.inspection.text import check_survival, survival
 from misstep.plan.params import PromptParams
+from misstep.store.open import open_store
 from tests.generation.test_chat import CHATML, OPEN_THINK, THINK
 from tests.generation.tiny import byte_tokenizer, tiny, word_tokenizer
 from tests.inspection.folders import edit, model_folder
@@ -199,9 +199,11 @@ def test_sizes_are_readable():
 
 
 def test_the_stage_keeps_the_page_and_refuses_before_anything_is_trained(tmp_path):
-    from misstep.plan.frozen import External, FrozenStage, StageKind, Storage, stage_key
+    from misstep.plan.frozen import External, FrozenStage, stage_key
+    from misstep.plan.kinds import StageKind
     from misstep.plan.params import InspectParams
     from misstep.stages.shell import run_stage
+    from misstep.store.description import Storage
 
     folder = byte_folder(tmp_path / "model", CHATML)
     storage = Storage(uri=f"file://{tmp_path}/store")

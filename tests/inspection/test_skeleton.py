@@ -9,10 +9,10 @@ from misstep.inspection.apart import inspect_apart
 from misstep.inspection.model import inspect_model
 from misstep.inspection.page import page
 from misstep.inspection.skeleton import fetch_skeleton
-from tests.artifacts.servers import credentials, make_bucket, moto, s3_storage
 from tests.inspection.folders import shard
 from tests.inspection.test_model import PLAIN, byte_folder, request
 from tests.stages.hub_server import COMMIT, FILES, hub
+from tests.store.servers import credentials, make_bucket, moto, s3_storage
 
 SAME = ("architecture", "parameters", "dtypes", "context", "embeddings", "text", "tied")
 
@@ -49,7 +49,7 @@ def test_a_model_on_the_hub(model, tmp_path, monkeypatch):
 
 
 def test_a_model_in_s3(model, tmp_path, monkeypatch):
-    from misstep.artifacts.store import open_store
+    from misstep.store.open import open_store
 
     credentials(monkeypatch)
     with moto(tmp_path) as endpoint:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from misstep.artifacts.progress import Heartbeat
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.configmap import PlanUnreadable
-from misstep.plan.frozen import Storage
 from misstep.plan.planner import Plan
+from misstep.store.description import Storage
 from misstep_operator.decision.decision import Decision, decide
 from misstep_operator.decision.stage_states import FAIL_JOB
 from misstep_operator.decision.status import finished_status, is_idle

@@ -9,20 +9,21 @@ import pytest
 import yaml
 from syrupy.assertion import SnapshotAssertion
 
-from misstep.plan.frozen import FrozenStage, StageKind
+from misstep.plan.frozen import FrozenStage
+from misstep.plan.kinds import IMAGES, StageKind
 from misstep.plan.planner import Plan
 from misstep.spec.cluster import Cluster, PodSettings
 from misstep.spec.experiment import SecretVariable
 from misstep.spec.volumes import OWN_FOLDERS
 from misstep_operator.jobs.job import job_name, make_job, make_service
 from misstep_operator.observed import ExperimentView
-from misstep_operator.settings import SERVICES, Settings
+from misstep_operator.settings import Settings
 from tests.cluster.process_node import expand
 from tests.operator.world import small_plan
 
 VIEW = ExperimentView("research", "e", "0b5c7d2e-uid", 1, False, {})
 SETTINGS = Settings(
-    images={service: f"registry.example/misstep-{service}:1" for service in set(SERVICES.values())},
+    images={service: f"registry.example/misstep-{service}:1" for service in IMAGES},
     service_account="misstep-stages",
     env_secret="misstep-s3",
     stage_metrics_port=9090,

@@ -16,8 +16,8 @@ from misstep.plan.planner import Plan
 from misstep_operator.planning.planning import find_externals, make_plan, parse, read_shapes
 from misstep_operator.stores.reader import StoreReader
 from misstep_operator.stores.trust import ListedStore, Trust
-from tests.artifacts.servers import credentials
 from tests.operator.world import PLAN
+from tests.store.servers import credentials
 
 
 def body(**spec: Any) -> dict[str, Any]:

@@ -8,14 +8,15 @@ import pytest
 
 from misstep.artifacts import manifest as m
 from misstep.artifacts.progress import Heartbeat
-from misstep.artifacts.store import UnreachableError, open_store
-from misstep.plan.frozen import Storage
 from misstep.plan.planner import Plan
+from misstep.store.base import UnreachableError
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 from misstep_operator.stores import reader
 from misstep_operator.stores.reader import StoreReader
 from misstep_operator.stores.trust import ListedStore, Trust
-from tests.artifacts import servers
 from tests.operator.world import PLAN
+from tests.store import servers
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from misstep.cli.common import load, make_costed_plan
-from misstep.plan.cost.fit import refuse_misfits
-from misstep.plan.cost.show import GROUP_HEADER, group_rows, total_lines
+from misstep.cost.fit import refuse_misfits
+from misstep.cost.show import GROUP_HEADER, group_rows, total_lines
 from misstep.plan.params import SampleParams
 from misstep.spec import load_experiment
 

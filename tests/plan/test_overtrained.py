@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from misstep.plan.overtrained import (
+from misstep.plan.planner import plan
+from misstep.stages.overtrained import (
     MOST_GAP,
     Accuracy,
     Known,
@@ -16,7 +17,6 @@ from misstep.plan.overtrained import (
     stage_warning,
     warning_of_samples,
 )
-from misstep.plan.planner import plan
 from tests.plan.test_planner import MODEL, experiment
 
 

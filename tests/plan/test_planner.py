@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from misstep.plan import render
-from misstep.plan.cost import plan_cost
-from misstep.plan.frozen import RESULT_VERSION, External, FrozenStage, StageKind
+from misstep.cost import plan_cost, render
+from misstep.plan.frozen import External, FrozenStage
+from misstep.plan.kinds import KINDS, StageKind
 from misstep.plan.params import InspectParams, PromptParams
 from misstep.plan.planner import Plan, plan
 from misstep.spec import Experiment, parse_experiment
@@ -163,7 +164,8 @@ def test_a_model_is_checked_before_anything_is_trained() -> None:
 
 def test_another_version_of_the_check_checks_again_and_does_nothing_else_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     before = plan(experiment(ARMS), MODEL)
-    monkeypatch.setitem(RESULT_VERSION, StageKind.INSPECT, RESULT_VERSION[StageKind.INSPECT] + 1)
+    newer = replace(KINDS[StageKind.INSPECT], version=KINDS[StageKind.INSPECT].version + 1)
+    monkeypatch.setitem(KINDS, StageKind.INSPECT, newer)
     after = plan(experiment(ARMS), MODEL)
     assert keys(before) - keys(after) == keys(before, StageKind.INSPECT)
     assert after.stage("sft-d125-s0").after == (after.stage("inspect").key,)
@@ -270,7 +272,7 @@ def test_a_local_teacher_is_an_external_of_its_stage_alone() -> None:
 
 
 def test_keys_are_stable_across_releases() -> None:
-    """A change here re-keys users' finished work: raise RESULT_VERSION on purpose, or undo the change."""
+    """A change here re-keys users' finished work: raise the kind's version in ``KINDS``, or undo the change."""
     made = plan(experiment(ARMS), MODEL)
     frozen = FrozenStage.model_validate_json(made.report.model_dump_json())
     assert frozen == made.report

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from misstep.cost import plan_cost, render
 from misstep.errors import BadInput
-from misstep.plan import render
-from misstep.plan.cost import plan_cost
-from misstep.plan.frozen import FrozenStage, StageKind
+from misstep.plan.frozen import FrozenStage
+from misstep.plan.kinds import StageKind
 from misstep.plan.params import ReportParams
 from misstep.plan.planner import Plan, plan
 from tests.plan.test_planner import ARMS, MODEL, experiment, keys

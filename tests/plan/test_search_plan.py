@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from misstep.errors import BadInput
-from misstep.plan.frozen import External, StageKind
+from misstep.plan.frozen import External
 from misstep.plan.judging import Judging, judging
+from misstep.plan.kinds import StageKind
 from misstep.plan.params import ProblemsParams, SampleParams
 from misstep.plan.planner import Plan, plan, plan_search
 from misstep.search.grid import derived

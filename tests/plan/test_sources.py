@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from misstep.errors import BadInput
-from misstep.plan.frozen import External, Storage
+from misstep.plan.frozen import External
 from misstep.plan.planner import plan
 from misstep.sources import architecture, resolve
 from misstep.spec import Experiment, load_experiment
+from misstep.store.description import Storage
 
 NOWHERE = Storage(uri="file:///nowhere")
 PINNED = "hub: openai/gsm8k, revision: " + "a" * 40

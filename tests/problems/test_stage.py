@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from misstep.artifacts.reader import Reader
-from misstep.artifacts.store import open_store
 from misstep.errors import BadInput
 from misstep.plan.judging import judging
 from misstep.plan.planner import plan, plan_search
 from misstep.sources import resolve
 from misstep.spec import load_experiment
 from misstep.stages.shell import run_stage
+from misstep.store.open import open_store
 from tests.shared_data import shared_data
 
 

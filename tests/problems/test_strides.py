@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from misstep.errors import BadInput
+from misstep.problems.oracles import ORACLES
 from misstep.problems.strides import (
     ATOMS,
     NEXT_STATE,
@@ -28,6 +29,7 @@ from misstep.problems.strides import (
     parse,
     split_of,
 )
+from misstep.terms.layouts import TASKS_WITH_ORACLE
 
 FIRST = ("start 32: 1a 2a 3a 4b 5e 6a ?", "1a 2a 30\n3a 4b 5e 10\n6a 33\n#### 33", "33")
 FROM_TEN = [33, 37, 27, 25, 38, 31]
@@ -210,3 +212,7 @@ def test_text_is_made_of_atoms_in_one_way(problem: GeneratedProblem) -> None:
     assert "".join(pieces) == text
     # No state follows another number, no position another position: a number has one meaning where it stands.
     assert not any(a.isdigit() and b.isdigit() for a, b in pairwise(pieces))
+
+
+def test_every_oracle_has_its_name_among_the_terms() -> None:
+    assert tuple(ORACLES) == TASKS_WITH_ORACLE

@@ -11,10 +11,10 @@ from typing import Any
 from misstep.credit.pieces import TokenPieces
 from misstep.generation.ends import end_ids
 from misstep.generation.loading import load_generation_config
-from misstep.generation.presets import PRESETS
 from misstep.generation.prompts import PromptBuilder
 from misstep.generation.tokenizers import Reading, read_tokenizer
 from misstep.plan.params import PromptParams
+from misstep.plan.presets import PRESETS
 from tests.real_tokenizers.packages import tokenizer_files
 
 TYPES = {

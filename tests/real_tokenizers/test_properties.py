@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from misstep.credit.layout_names import CREDITED
 from misstep.credit.layouts import Answer, Blamed, ProblemAnswers, options
 from misstep.credit.steps import StepCutter, StepRule
 from misstep.generation.text import decode, decode_continuation
 from misstep.plan.params import PromptParams
+from misstep.terms.layouts import CREDITED
 from tests.real_tokenizers.models import DISTINCT, RealTokenizer
 
 pytestmark = pytest.mark.parametrize("real", DISTINCT, indirect=True, scope="session")

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from misstep.generation.text import decode_continuation
 from misstep.plan import params as p
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from tests.credit.inputs import World
 from tests.real_tokenizers.models import DISTINCT, PLAIN, RealTokenizer
 from tests.training import small

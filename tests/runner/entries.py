@@ -15,12 +15,15 @@ from collections.abc import Sequence
 from enum import IntEnum
 from pathlib import Path
 
+from misstep.artifacts.output import Output
 from misstep.errors import BadInput
 from misstep.plan import params as p
-from misstep.plan.frozen import FrozenStage, Resources, StageKind, Storage, stage_key
+from misstep.plan.frozen import FrozenStage, Resources, stage_key
+from misstep.plan.kinds import StageKind
 from misstep.plan.planner import Plan
 from misstep.stages import main as stages
-from misstep.stages.context import Output, StageContext
+from misstep.stages.context import StageContext
+from misstep.store.description import Storage
 
 
 class Do(IntEnum):

@@ -9,8 +9,8 @@ import pytest
 
 from misstep.artifacts.inspect import ls
 from misstep.artifacts.reader import Reader
-from misstep.artifacts.store import open_store
-from misstep.plan.frozen import Storage
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 from tests.runner.small import YAML, misstep
 
 LIMIT = 19

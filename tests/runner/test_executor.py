@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from misstep.artifacts.manifest import read_manifest
-from misstep.artifacts.store import open_store
 from misstep.plan.planner import Plan
 from misstep.runner.costs import graph_of
 from misstep.runner.events import Event
@@ -26,6 +25,7 @@ from misstep.runner.schedule import Capacity
 from misstep.runner.settings import Settings
 from misstep.runner.watch import StoreWatch
 from misstep.runner.workdir import Workdir
+from misstep.store.open import open_store
 from tests.runner.entries import Do, plan_of, stage
 from tests.runner.processes import told_of
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from misstep.artifacts.store import open_store
 from misstep.errors import BadInput
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.planner import Plan
@@ -23,6 +22,7 @@ from misstep.runner.schedule import Capacity
 from misstep.runner.settings import Settings
 from misstep.runner.watch import StoreWatch
 from misstep.runner.workdir import Workdir
+from misstep.store.open import open_store
 from tests.runner.entries import plan_of, stage
 from tests.runner.small import YAML, misstep
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from misstep.artifacts.manifest import Manifest, Timings
 from misstep.artifacts.progress import Heartbeat
 from misstep.cli.common import load, make_plan
-from misstep.plan.frozen import StageKind, Storage
+from misstep.plan.kinds import StageKind
 from misstep.runner import preload
 from misstep.runner.board import Board, describe, duration
 from misstep.runner.costs import graph_of
@@ -25,6 +25,7 @@ from misstep.runner.machine import cores, free_memory_mib
 from misstep.runner.schedule import Task
 from misstep.runner.status import look
 from misstep.runner.workdir import RunRecord, Workdir, last_error
+from misstep.store.description import Storage
 from tests.runner.entries import plan_of, stage
 
 ROOT = Path(__file__).parents[2]

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from misstep.artifacts.reader import Reader
-from misstep.artifacts.store import open_store
 from misstep.evaluation.results import read_results
-from misstep.plan.frozen import Storage
 from misstep.spec.rewrite import yaml_text
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 from tests.runner.small import NAME, YAML, misstep
 
 ARMS = """

@@ -29,7 +29,7 @@ def graphs(draw: st.DrawFn) -> Graph:
                 memory_mib=draw(st.integers(1, 3000)),
                 gpus=draw(st.integers(0, MOST_GPUS // shards if together else MOST_GPUS)),
                 cost=draw(st.floats(0, 100)),
-                together=together,
+                distributed=together,
             )
         )
     targets = draw(st.sets(st.sampled_from([n.name for n in nodes]), min_size=1))
@@ -58,7 +58,7 @@ def check_fits(graph: Graph, running: set[Task], capacity: Capacity) -> None:
             tasks * min(node.cpus, most_cpus),
             tasks,
         )
-        if node.together:
+        if node.distributed:
             most = (most_memory, most_cpus, capacity.processes or tasks)
             of_stage = tuple(map(min, of_stage, most))  # type: ignore[assignment]
         memory, cpus, processes = memory + of_stage[0], cpus + of_stage[1], processes + of_stage[2]
@@ -84,14 +84,14 @@ def test_any_run_keeps_the_rules_and_ends(
         chosen = ledger.next_tasks(capacity)
         for task in chosen:
             node = graph.nodes[task.stage]
-            if node.together:  # all or none
+            if node.distributed:  # all or none
                 assert {other for other in chosen if other.stage == task.stage} == set(node.tasks())
             assert task not in ledger.running
             assert task.stage not in ledger.committed | ledger.failed
             assert all(need in ledger.committed for need in graph.nodes[task.stage].needs)
             assert keep_going or not ledger.failed
-            if (chance.random() < 0.1 and not (node.together and task.shard)) or task.stage in held_elsewhere:
-                if node.together:
+            if (chance.random() < 0.1 and not (node.distributed and task.shard)) or task.stage in held_elsewhere:
+                if node.distributed:
                     held_elsewhere.add(task.stage)
                 ledger.wait_for_other_run(task)
             else:
@@ -190,7 +190,7 @@ def test_all_shards_well_but_no_manifest_is_tried_again_and_then_fails() -> None
 
 
 def test_tasks_that_run_together_fail_as_one_and_start_again_as_one() -> None:
-    ledger = Ledger(Graph.of([Node("a", shards=3, together=True)]), retries=1)
+    ledger = Ledger(Graph.of([Node("a", shards=3, distributed=True)]), retries=1)
     tasks = [Task("a", shard) for shard in range(3)]
     for code, after in ((1, After.RETRY), (-9, After.FAILED)):
         assert ledger.next_tasks(Capacity(3, 9999)) == tasks
@@ -206,7 +206,7 @@ def test_tasks_that_run_together_fail_as_one_and_start_again_as_one() -> None:
 
 
 def test_a_refusal_counts_also_where_another_node_broke_first() -> None:
-    ledger = Ledger(Graph.of([Node("a", shards=2, together=True)]), retries=9)
+    ledger = Ledger(Graph.of([Node("a", shards=2, distributed=True)]), retries=9)
     for shard in range(2):
         ledger.start(Task("a", shard))
     assert ledger.end(Task("a", 0), 1, committed=False) is After.RETRY

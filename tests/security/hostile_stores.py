@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from misstep.plan.frozen import Storage
 from misstep.plan.planner import Plan
+from misstep.store.description import Storage
 from misstep_operator.stores.trust import ListedStore, Trust
-from tests.artifacts import servers
 from tests.operator.world import PLAN
+from tests.store import servers
 
 LISTING = (
     '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'

@@ -13,12 +13,12 @@ import yaml
 
 from cluster.life import kubectl
 from misstep.plan import configmap
-from misstep.plan.frozen import Storage
+from misstep.store.description import Storage
 from misstep_operator.planning import planning
-from tests.artifacts import servers
 from tests.cluster.operating import Operating, operating
 from tests.cluster.world import eventually
 from tests.operator.test_planning import body
+from tests.store import servers
 
 pytestmark = pytest.mark.cluster
 THERE = "team-a"

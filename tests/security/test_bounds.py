@@ -18,19 +18,19 @@ from typing import Any
 
 import pytest
 
-from misstep.artifacts.bounded import Budget, LimitReached, Limits, open_bounded
 from misstep.artifacts.progress import read_progress
-from misstep.artifacts.store import open_store
+from misstep.cost.architecture import architecture_from
 from misstep.errors import BadInput
 from misstep.plan import configmap
-from misstep.plan.cost.architecture import architecture_from
-from misstep.plan.overtrained import measured
+from misstep.stages.overtrained import measured
+from misstep.store.bounded import Budget, LimitReached, Limits, open_bounded
+from misstep.store.open import open_store
 from misstep_operator.planning import planning
 from misstep_operator.stores.reader import StoreReader
-from tests.artifacts import servers
 from tests.operator.test_planning import body
 from tests.operator.world import PLAN, World
 from tests.security import hostile_stores as h
+from tests.store import servers
 
 SOON = Limits(seconds=1.5)
 

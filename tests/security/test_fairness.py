@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
-from misstep.artifacts.bounded import Limits
+from misstep.store.bounded import Limits
 from misstep_operator.api.kubernetes import KubernetesApi
 from misstep_operator.controller import controller
 from misstep_operator.controller.controller import Controller
@@ -22,9 +22,9 @@ from misstep_operator.controller.reconciler import Reconciler
 from misstep_operator.controller.workqueue import FairQueue
 from misstep_operator.metrics import Metrics
 from misstep_operator.stores.reader import StoreReader
-from tests.artifacts import servers
 from tests.operator.test_reconciler import SETTINGS, Held, until
 from tests.security import hostile_stores as h
+from tests.store import servers
 
 NAMES = st.tuples(st.sampled_from("abcd"), st.sampled_from("123456789"))
 STEPS = st.lists(st.tuples(st.sampled_from(["add", "take", "end"]), NAMES), max_size=200)

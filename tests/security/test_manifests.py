@@ -18,12 +18,15 @@ from misstep.artifacts.inspect import ls, show
 from misstep.artifacts.provenance import is_of_its_key
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.repair import find_damage, repair
-from misstep.artifacts.store import Store, open_store
 from misstep.cli.app import main
 from misstep.errors import EXIT_BAD_INPUT
-from misstep.plan.frozen import RESULT_VERSION, External, FrozenStage, StageKind, Storage, key_of, stage_key
+from misstep.plan.frozen import External, FrozenStage, key_of, stage_key
+from misstep.plan.kinds import KINDS, StageKind
 from misstep.runner.watch import StoreWatch
 from misstep.stages.shell import run_stage
+from misstep.store.base import Store
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 from tests.artifacts.making import commit_model, commit_samples
 from tests.operator.world import PLAN
 from tests.stages.making import verify
@@ -183,7 +186,7 @@ def manifest_of(stage: FrozenStage, version: int) -> m.Manifest:
 def test_every_stage_of_a_plan_is_proven_by_its_manifest(stage: FrozenStage) -> None:
     """No attack: manifests hold all that keys are made from, as they have from the first version on; of versions before
     this one, which running Experiments have in their plans, and of one that is newer."""
-    for version in (1, RESULT_VERSION[stage.kind], RESULT_VERSION[stage.kind] + 5):
+    for version in (1, KINDS[stage.kind].version, KINDS[stage.kind].version + 5):
         assert is_of_its_key(manifest_of(stage, version))
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from misstep.cli.app import main
 from misstep.plan import configmap
-from misstep.plan.frozen import Storage
 from misstep.runner.workdir import Workdir
+from misstep.store.description import Storage
 from tests.cli.test_cluster import Kubectl, Run, kubectl, run
 from tests.operator.world import PLAN
 

@@ -23,18 +23,20 @@ from misstep.artifacts.checkpoints import StoredCheckpoints
 from misstep.artifacts.digest import folder_digest
 from misstep.artifacts.export import export
 from misstep.artifacts.gc import apply_gc, plan_gc
-from misstep.artifacts.inside import UnsafeName, check_name, check_names, inside
 from misstep.artifacts.model_cache import ModelCache
 from misstep.artifacts.reader import Reader
-from misstep.artifacts.store import Store, open_store
+from misstep.artifacts.scratch import Scratch
 from misstep.artifacts.upload import upload
 from misstep.errors import BadInput, MisstepError
-from misstep.inspection.weight_files import weight_files
-from misstep.plan.frozen import External, Storage
+from misstep.models.weight_files import weight_files
+from misstep.plan.frozen import External
 from misstep.stages.externals import fetch_external
-from misstep.stages.scratch import Scratch
-from tests.artifacts import servers
+from misstep.store.base import Store
+from misstep.store.description import Storage
+from misstep.store.inside import UnsafeName, check_name, check_names, inside
+from misstep.store.open import open_store
 from tests.artifacts.making import commit_model
+from tests.store import servers
 
 KEY = "sft-" + "a" * 20
 EVIL = b"echo pwned\n"

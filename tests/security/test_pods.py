@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from misstep.errors import BadInput
+from misstep.plan import kinds
 from misstep.spec import load_experiment
 from misstep.spec.volumes import OWN_FOLDERS
 from misstep_operator.api import parse
@@ -19,7 +20,7 @@ from misstep_operator.observed import Observed
 from misstep_operator.planning import planning
 from misstep_operator.policy import check
 from misstep_operator.policy.rules import GUARDED, TUNING, PlatformPolicy, is_guarded, read_policy
-from misstep_operator.settings import SERVICES, Settings, read_settings
+from misstep_operator.settings import Settings, read_settings
 from tests.cluster.process_node import expand
 from tests.operator.test_settings import IMAGES
 from tests.operator.world import PLAN
@@ -115,7 +116,7 @@ def container_of(body: dict[str, Any]) -> dict[str, Any]:
 def job_of(body: dict[str, Any]) -> dict[str, Any]:
     experiment = planning.parse(body)
     body["metadata"] |= {"uid": "u", "generation": 1}
-    settings = Settings(images=dict.fromkeys(SERVICES.values(), "i"))
+    settings = Settings(images=dict.fromkeys(kinds.IMAGES, "i"))
     view = parse.experiment_view(body)
     return make_job(view, PLAN.stages[0], 1, experiment.spec.cluster, experiment.spec.secrets, settings, {})
 

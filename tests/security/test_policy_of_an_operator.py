@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.artifacts import servers
 from tests.cluster.fixtures import own_control_plane
 from tests.cluster.operating import Operating, operating
 from tests.cluster.world import eventually
+from tests.store import servers
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 ALLOWED = json.dumps([{"namespaces": ["*"], "serviceAccounts": ["deploy-bot"]}])

@@ -14,15 +14,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from misstep.artifacts import manifest as m
 from misstep.artifacts import paths
-from misstep.artifacts.store import open_store
+from misstep.store.open import open_store
 from misstep_operator.decision.decision import decide
 from misstep_operator.metrics import Metrics
 from misstep_operator.observed import ExperimentView, JobState, JobView, Observed
 from misstep_operator.stores.reader import StoreReader
 from misstep_operator.stores.report import accuracies_of, points_of
-from tests.artifacts import servers
 from tests.operator.world import PLAN, World
 from tests.security import hostile_stores as h
+from tests.store import servers
 
 GOOD = {"arm": "sft", "size": "100", "accuracy": 0.5}
 

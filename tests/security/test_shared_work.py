@@ -12,13 +12,14 @@ from typing import Any, cast
 
 import pytest
 
+from misstep.plan.kinds import IMAGES
 from misstep.spec.cluster import Cluster as ClusterSpec
 from misstep_operator.api.kubernetes import KubernetesApi
 from misstep_operator.controller.reconciler import Reconciler
 from misstep_operator.jobs.job import make_job
 from misstep_operator.metrics import Metrics
 from misstep_operator.observed import ComputedElsewhere, ExperimentView
-from misstep_operator.settings import SERVICES, Settings
+from misstep_operator.settings import Settings
 from misstep_operator.stores.reader import StoreReader
 from misstep_operator.stores.trust import Trust
 from tests.operator.world import PLAN, World
@@ -30,7 +31,7 @@ LISTED = {"uri": "s3://bucket", "endpoint": None}
 
 def job_of(namespace: str, *, ready: int = 0, age: float = 600.0, **changes: Any) -> dict[str, Any]:
     """Another Experiment's Job for the first stage, as the API server has it."""
-    settings = Settings(images=dict.fromkeys(set(SERVICES.values()), "i"))
+    settings = Settings(images=dict.fromkeys(IMAGES, "i"))
     view = ExperimentView(namespace, "squat", "other-uid", 1, False, {})
     job = make_job(view, FIRST, 1, ClusterSpec(), [], settings, {})
     made = datetime.fromtimestamp(datetime.now(UTC).timestamp() - age, UTC)

@@ -15,19 +15,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from misstep.artifacts import manifest as m
-from misstep.artifacts.store import open_store
 from misstep.errors import BadInput
-from misstep.plan.frozen import Storage
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 from misstep_operator.decision.decision import Decision
 from misstep_operator.observed import StoreView
 from misstep_operator.planning import planning
 from misstep_operator.settings import read_trust
 from misstep_operator.stores.reader import StoreReader
 from misstep_operator.stores.trust import ListedStore, Trust, Unlisted, place_of, server_of
-from tests.artifacts import servers
 from tests.operator.test_planning import body
 from tests.operator.world import World
 from tests.security import hostile_stores as h
+from tests.store import servers
 
 
 @pytest.fixture(scope="module")

@@ -23,19 +23,20 @@ from rich.text import Text
 
 from misstep.artifacts import paths
 from misstep.artifacts.inspect import show
-from misstep.artifacts.store import open_store
 from misstep.cli.app import main
 from misstep.cli.common import plain_table
 from misstep.cli.shown import print_shown
 from misstep.cli.terminal import SafeConsole
 from misstep.errors import BadInput, MisstepError
-from misstep.plan.frozen import StageKind, Storage
+from misstep.plan.kinds import StageKind
 from misstep.plan.planner import Plan
 from misstep.printable import printable, printable_json, printable_lines, printable_values
 from misstep.runner.board import Board
 from misstep.runner.display import TextDisplay
 from misstep.runner.events import Event
 from misstep.runner.workdir import Workdir
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 from misstep_operator.api.parse import job_views
 from tests.artifacts.making import frozen
 from tests.cli.test_cluster import KEY, STAGES, Kubectl, kubectl

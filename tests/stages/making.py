@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage, stage_key
+from misstep.plan.frozen import External, FrozenStage, Resources, stage_key
+from misstep.plan.kinds import StageKind
+from misstep.store.description import Storage
 
 DECODING = {"engine": "transformers", "dtype": "float32", "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 5}
 PROMPT = {"style": "plain", "template": "{question}"}

@@ -8,13 +8,13 @@ import pytest
 
 from misstep.artifacts import manifest as m
 from misstep.artifacts import paths
-from misstep.artifacts.local import LocalStore
-from misstep.artifacts.store import Store
+from misstep.artifacts.output import Output
 from misstep.errors import MisstepError
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from misstep.stages.block_writer import BlockWriter
-from misstep.stages.context import Output
 from misstep.stages.shell import run_missing
+from misstep.store.base import Store
+from misstep.store.local import LocalStore
 from tests.artifacts.making import frozen, sample_rows
 
 STAGE = frozen(StageKind.SAMPLE)

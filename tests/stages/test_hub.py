@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from misstep.artifacts.manifest import Manifest, read_manifest
-from misstep.artifacts.store import open_store
-from misstep.plan.frozen import External, Storage
-from tests.artifacts.servers import free_port
+from misstep.plan.frozen import External
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 from tests.stages import making
 from tests.stages.hub_server import COMMIT, GOOD, OTHER, WRONG, hub
+from tests.store.servers import free_port
 
 TOKEN_PIECES = [token[3:] for token in (GOOD, OTHER, WRONG)]
 

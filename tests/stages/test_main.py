@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from misstep.artifacts import manifest as m
-from misstep.artifacts.store import open_store
-from misstep.plan.frozen import FrozenStage, Storage
+from misstep.plan.frozen import FrozenStage
 from misstep.stages.main import load_stage
-from tests.artifacts import servers
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 from tests.stages import making
+from tests.store import servers
 
 CODE = """
 import sys

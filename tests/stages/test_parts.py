@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from misstep.artifacts.scratch import Scratch
 from misstep.errors import BadInput
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from misstep.stages.registry import REGISTRY
-from misstep.stages.scratch import Scratch
 from misstep.stages.tools import loaded_versions
 
 KEY = "sft-" + "e" * 20
@@ -37,7 +37,8 @@ def test_twins_and_shards_have_folders_of_their_own() -> None:
 
 def test_a_killed_process_frees_its_folder(tmp_path: Path) -> None:
     code = (
-        f"import os; from misstep.stages.scratch import Scratch; s = Scratch({KEY!r}, 0); print(s.folder); os._exit(9)"
+        "import os; from misstep.artifacts.scratch import Scratch; "
+        f"s = Scratch({KEY!r}, 0); print(s.folder); os._exit(9)"
     )
     done = subprocess.run(
         [sys.executable, "-u", "-c", code],

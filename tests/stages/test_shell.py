@@ -12,10 +12,11 @@ from misstep.artifacts.digest import digest_path
 from misstep.artifacts.progress import read_progress
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.repair import repair
-from misstep.artifacts.store import Store
 from misstep.errors import BadInput, MisstepError
-from misstep.plan.frozen import External, Storage
+from misstep.plan.frozen import External
 from misstep.stages.shell import run_stage
+from misstep.store.base import Store
+from misstep.store.description import Storage
 from tests.artifacts.making import commit_model, sample_rows
 from tests.stages import making
 from tests.stages.work import REGISTRY

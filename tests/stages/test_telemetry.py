@@ -15,10 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from misstep import telemetry
 from misstep.generation.engine import Completion
-from misstep.plan.frozen import Storage
 from misstep.processes import free_port
 from misstep.stages.shell import run_stage
-from misstep.verification.verdict import Verdict
+from misstep.store.description import Storage
+from misstep.terms.verdict import Verdict
 from misstep.verification.verifier import Verifier
 from tests.stages import making
 from tests.stages.work import REGISTRY

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from misstep.artifacts.output import Output
 from misstep.artifacts.records import OUTCOMES, VERDICTS
 from misstep.errors import BadInput
-from misstep.plan.frozen import StageKind
-from misstep.stages.context import Output, StageContext, Work
+from misstep.plan.kinds import StageKind
+from misstep.stages.context import StageContext, Work
 from tests.artifacts.making import sample_rows
 
 REGISTRY: Mapping[StageKind, str] = {

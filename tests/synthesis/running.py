@@ -8,12 +8,13 @@ from typing import Any
 
 from misstep.artifacts.manifest import Manifest
 from misstep.artifacts.reader import Reader
-from misstep.artifacts.store import open_store
-from misstep.plan.frozen import FrozenStage, StageKind
+from misstep.plan.frozen import FrozenStage
+from misstep.plan.kinds import StageKind
 from misstep.plan.planner import Plan, plan
 from misstep.sources import resolve
 from misstep.spec import load_experiment
 from misstep.stages.shell import run_stage
+from misstep.store.open import open_store
 
 
 def seeds(count: int) -> list[dict[str, str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from misstep.errors import BadInput, MisstepError
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from misstep.synthesis import client, watch
 from misstep.synthesis.responses import TryAgain, check_status
 from tests.synthesis.running import endpoint, experiment, planned, rows_of, run, seeds, stage_of

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from tests.synthesis.killing import start
 from tests.synthesis.running import endpoint, experiment, planned, run, seeds, stage_of
 from tests.synthesis.server import GoodTeacher, TeacherServer, serving

@@ -9,7 +9,7 @@ import pytest
 
 from misstep.errors import BadInput
 from misstep.generation import engines
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from misstep.stages.shell import run_stage
 from tests.generation.tiny import byte_tokenizer, tiny
 from tests.synthesis.running import experiment, planned, rows_of, run, seeds

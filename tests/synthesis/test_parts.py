@@ -14,9 +14,9 @@ from rapidfuzz.distance import LCSseq
 
 from misstep.artifacts.gc import plan_gc
 from misstep.artifacts.inspect import ls, teacher_requests
-from misstep.artifacts.local import LocalStore
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.params import CurateParams, DecodingParams, TeacherBudgetParams
+from misstep.store.local import LocalStore
 from misstep.synthesis import prompts
 from misstep.synthesis.asks import Ask, NoReply, Reply
 from misstep.synthesis.budget import Share, Usage, prompt_bound

@@ -15,7 +15,7 @@ import httpx2
 import pytest
 
 from misstep.errors import BadInput
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from tests.synthesis.parrot import SAYS, save_parrot
 from tests.synthesis.running import endpoint, experiment, planned, rows_of, run, seeds
 

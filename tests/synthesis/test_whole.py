@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 from tests.shared_data import shared_data
 from tests.synthesis.running import planned, rows_of
 from tests.synthesis.server import GoodTeacher, TeacherServer, serving

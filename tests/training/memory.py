@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 
 from misstep.artifacts.checkpoints import StoredCheckpoints
-from misstep.artifacts.store import open_store
 from misstep.errors import MisstepError
-from misstep.plan.frozen import Storage
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 from misstep.training.export import Start
 from misstep.training.run import train
 from tests.training import small

@@ -13,12 +13,15 @@ import pyarrow as pa
 
 from misstep.artifacts import manifest as m
 from misstep.artifacts.digest import digest_path
+from misstep.artifacts.output import Output
 from misstep.artifacts.reader import Reader
-from misstep.artifacts.store import Store, open_store
 from misstep.artifacts.writer import write_block
-from misstep.plan.frozen import External, FrozenStage, Resources, StageKind, Storage, stage_key
+from misstep.plan.frozen import External, FrozenStage, Resources, stage_key
+from misstep.plan.kinds import StageKind
 from misstep.plan.params import DpoParams, Params, SftParams
-from misstep.stages.context import Output
+from misstep.store.base import Store
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 from tests.training import stages
 
 ROOT = Path(__file__).parents[2]

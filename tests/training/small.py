@@ -16,8 +16,10 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from misstep.artifacts.output import Output
 from misstep.errors import MisstepError
-from misstep.plan.frozen import FrozenStage, Resources, StageKind, Storage
+from misstep.plan.frozen import FrozenStage, Resources
+from misstep.plan.kinds import StageKind
 from misstep.plan.params import (
     DecodingParams,
     DpoParams,
@@ -27,7 +29,7 @@ from misstep.plan.params import (
     PromptParams,
     SelectionParams,
 )
-from misstep.stages.context import Output
+from misstep.store.description import Storage
 from misstep.training.arguments import dpo_arguments, sft_arguments
 from misstep.training.rows import PairRow, Rows, SftRow
 from misstep.training.run import Run

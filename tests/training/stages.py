@@ -15,8 +15,7 @@ import pyarrow as pa
 
 from misstep.artifacts.checkpoints import StoredCheckpoints
 from misstep.artifacts.records import PAIRS, PROBLEMS, SAMPLES, VERDICTS
-from misstep.artifacts.store import open_store
-from misstep.plan.frozen import StageKind, Storage
+from misstep.plan.kinds import StageKind
 from misstep.plan.params import (
     DpoParams,
     Params,
@@ -26,6 +25,8 @@ from misstep.plan.params import (
     SftParams,
     SubsetParams,
 )
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 from tests.training import small
 
 PROMPT = PromptParams(style="plain", template="{question} ")

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
+from misstep.artifacts.output import Output
 from misstep.errors import BadInput, MisstepError
-from misstep.stages.context import Output
 from misstep.training import watch
 from misstep.training.export import Start, export_model
 from misstep.training.run import Run, train

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from misstep.distributed.micro_batches import micro_batch_rows
 from misstep.errors import BadInput
-from misstep.training.schedule import MicroBatches, make_schedule, micro_batch_rows
+from misstep.training.schedule import MicroBatches, make_schedule
 from misstep.training.selection import Score, Selection
 from tests.training.small import optimiser
 

@@ -14,10 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from misstep.artifacts.output import Output
 from misstep.errors import BadInput, MisstepError
 from misstep.generation.fingerprint import fingerprint
 from misstep.plan.params import SubsetParams
-from misstep.stages.context import Output
 from misstep.training import dpo_stage, sft_stage
 from misstep.training.run import Run
 from tests.training import small, stages

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from misstep.terms.verdict import Verdict
 from misstep.verification.equivalence import decide, read_answer
-from misstep.verification.verdict import Verdict
 from misstep.verification.verifier import Verifier
 
 NOT_CORRECT = (Verdict.WRONG, Verdict.UNPARSABLE)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from misstep.terms.verdict import Verdict
 from misstep.verification.extract import AnswerFormat
-from misstep.verification.verdict import Verdict
 from misstep.verification.verifier import Verifier
 from tests.verification.timing import allowed
 

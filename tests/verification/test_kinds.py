@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from misstep.verification.verdict import Verdict
+from misstep.terms.verdict import Verdict
 from misstep.verification.verifier import Verifier
 
 OWN = Path(__file__).with_name("pairs.jsonl")

@@ -17,9 +17,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from misstep.terms.verdict import Judgement, Verdict
 from misstep.verification.extract import AnswerFormat
 from misstep.verification.pool import WorkerPool
-from misstep.verification.verdict import Judgement, Verdict
 from misstep.verification.verifier import Verifier
 from tests.verification.timing import allowed
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from misstep.terms.verdict import Verdict
 from misstep.verification.normal import tidy
 from misstep.verification.reading import other_reading, spell_out
-from misstep.verification.verdict import Verdict
 from misstep.verification.verifier import Verifier
 
 X = 1.37

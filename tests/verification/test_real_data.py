@@ -8,9 +8,9 @@ from collections import Counter
 
 import pytest
 
+from misstep.terms.verdict import Judgement, Verdict
 from misstep.verification.extract import AnswerFormat
 from misstep.verification.gold import gold_answer
-from misstep.verification.verdict import Judgement, Verdict
 from misstep.verification.verifier import Verifier
 from tests.verification.data import altered, rows
 

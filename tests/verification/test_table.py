@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from misstep.errors import BadInput
+from misstep.terms.verdict import VERIFIER_VERSION, Verdict
 from misstep.verification.extract import AnswerFormat
 from misstep.verification.table import verify_file
-from misstep.verification.verdict import VERIFIER_VERSION, Verdict
 from tests.verification.data import rows
 
 ROWS: list[dict[str, Any]] = [

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from misstep.errors import MisstepError
-from misstep.verification import verdict
+from misstep.terms import verdict
 from misstep.verification.verifier import Verifier
 
 

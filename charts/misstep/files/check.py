@@ -11,9 +11,9 @@ import time
 import urllib.request
 from pathlib import Path
 
-from misstep.artifacts.store import open_store
 from misstep.errors import MisstepError
-from misstep.plan.frozen import Storage
+from misstep.store.description import Storage
+from misstep.store.open import open_store
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PATIENCE_SECONDS = 90

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from misstep.errors import EXIT_BAD_INPUT
+from misstep.plan.kinds import TRAINING
 from misstep.printable import printable
 from misstep_operator import messages
 from misstep_operator import observed as o
-from misstep_operator.jobs.pod import TRAINING
 from misstep_operator.observed import ExperimentView, JobState, JobView, PodProblem
 from misstep_operator.timestamps import to_seconds
 
@@ -144,7 +144,7 @@ def _job_view(job: Object, pods: list[Object], now: float) -> JobView | None:
 def _is_multi_node(job: Object) -> bool:
     """Return whether its pods are the nodes of one training, also for a Job that an earlier version made."""
     several = ((job.get("spec") or {}).get("completions") or 1) > 1
-    return several and labels(job).get(o.COMPONENT_LABEL) in {kind.value for kind in TRAINING}
+    return several and labels(job).get(o.COMPONENT_LABEL) in TRAINING
 
 
 def _failed(job: Object, together: bool) -> Object | None:

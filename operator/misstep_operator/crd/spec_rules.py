@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from misstep.credit.layout_names import FROM_ORACLE
 from misstep.problems.oracles import ORACLES
 from misstep.spec.training import Training
+from misstep.terms.layouts import FROM_ORACLE
 from misstep_operator.crd.cel import METHODS, Rule, get, has, text
 
 

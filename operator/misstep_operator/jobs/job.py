@@ -6,10 +6,11 @@ import hashlib
 from typing import Any
 
 from misstep.errors import EXIT_BAD_INPUT
-from misstep.plan.frozen import FrozenStage, Storage
+from misstep.plan.frozen import FrozenStage
 from misstep.plan.labels import stage_label
 from misstep.spec.cluster import Cluster
 from misstep.spec.experiment import SecretVariable
+from misstep.store.description import Storage
 from misstep_operator import observed as o
 from misstep_operator.jobs.pod import CONTAINER, MASTER_PORT, is_multi_node, pod_spec, service_name
 from misstep_operator.settings import Settings

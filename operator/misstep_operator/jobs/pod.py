@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from misstep.plan.frozen import FrozenStage, StageKind
+from misstep.plan.frozen import FrozenStage
+from misstep.plan.kinds import TRAINING
 from misstep.spec.cluster import PodSettings
 from misstep.spec.experiment import SecretVariable
 from misstep.spec.volumes import Volume
@@ -13,7 +14,6 @@ from misstep_operator.settings import Settings
 
 MASTER_PORT = 29500
 CONTAINER = "stage"
-TRAINING = (StageKind.SFT, StageKind.RFT, StageKind.DPO)
 _NOBODY = 65532
 
 

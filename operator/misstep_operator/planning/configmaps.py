@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 
 from misstep.errors import MisstepError
 from misstep.plan import configmap
-from misstep.plan.frozen import Storage
 from misstep.plan.planner import Plan, storage_of
 from misstep.spec.experiment import Experiment
+from misstep.store.description import Storage
 from misstep_operator import messages
 from misstep_operator.api.kubernetes import KubernetesApi, Refused
 from misstep_operator.api.parse import is_owned

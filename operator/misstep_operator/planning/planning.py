@@ -11,15 +11,16 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from misstep.cost import plan_cost
+from misstep.cost.architecture import Architecture
+from misstep.cost.fit import refuse_misfits
 from misstep.errors import BadInput, MisstepError
-from misstep.plan.cost import plan_cost
-from misstep.plan.cost.architecture import Architecture
-from misstep.plan.cost.fit import refuse_misfits
-from misstep.plan.frozen import External, Storage
+from misstep.plan.frozen import External
 from misstep.plan.planner import Plan, plan, storage_of
 from misstep.sources import resolve, shape_of
 from misstep.spec.experiment import Experiment
 from misstep.spec.load import parse_experiment
+from misstep.store.description import Storage
 from misstep_operator.jobs.names import refuse_bad_names
 
 Shapes = Mapping[str, Architecture | None]

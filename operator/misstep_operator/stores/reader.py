@@ -1,6 +1,6 @@
 """Read stores with the operator's own identity. It never writes there.
 
-``trust.py`` says which stores it may open, and ``misstep.artifacts.bounded`` limits what it reads.
+``trust.py`` says which stores it may open, and ``misstep.store.bounded`` limits what it reads.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Generic, TypeVar
 
-from misstep.artifacts.bounded import BoundedStore, Budget, LimitReached, Limits, open_bounded
 from misstep.artifacts.progress import Heartbeat
-from misstep.artifacts.store import UnreachableError
 from misstep.errors import MisstepError
-from misstep.plan.frozen import FrozenStage, Storage
-from misstep.plan.overtrained import Known, measured, policies, stage_warning
+from misstep.plan.frozen import FrozenStage
 from misstep.plan.planner import Plan
 from misstep.runner.watch import StoreWatch
+from misstep.stages.overtrained import Known, measured, policies, stage_warning
+from misstep.store.base import UnreachableError
+from misstep.store.bounded import BoundedStore, Budget, LimitReached, Limits, open_bounded
+from misstep.store.description import Storage
 from misstep_operator.observed import StoreView
 from misstep_operator.settings import read_trust
 from misstep_operator.stores.report import Accuracies, accuracies_of, points_of

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 
-from misstep.artifacts.store import valid_path
-from misstep.plan.frozen import Storage
+from misstep.store.base import valid_path
+from misstep.store.description import Storage
 from misstep_operator import messages
 
 EVERYONE = "*"

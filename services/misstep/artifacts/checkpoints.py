@@ -12,12 +12,12 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from misstep.artifacts import paths
-from misstep.artifacts.disk import disk_errors
 from misstep.artifacts.files import fetch, hash_file
-from misstep.artifacts.inside import check_name, check_names, inside
 from misstep.artifacts.manifest import Bytes, Damaged, Sha256
-from misstep.artifacts.store import MissingError, Store
 from misstep.errors import MisstepError
+from misstep.store.base import MissingError, Store
+from misstep.store.disk import disk_errors
+from misstep.store.inside import check_name, check_names, inside
 
 _log = logging.getLogger(__name__)
 _KEPT = 2

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from misstep.artifacts.disk import disk_errors
 from misstep.artifacts.files import fetch
-from misstep.artifacts.inside import inside
 from misstep.artifacts.manifest import Manifest, NotCommittedError, read_manifest
-from misstep.artifacts.store import Store
 from misstep.errors import BadInput
+from misstep.store.base import Store
+from misstep.store.disk import disk_errors
+from misstep.store.inside import inside
 
 if TYPE_CHECKING:
     from misstep.artifacts.reader import Reader

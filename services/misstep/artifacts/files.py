@@ -7,9 +7,9 @@ import os
 import shutil
 from pathlib import Path
 
-from misstep.artifacts.disk import disk_errors
 from misstep.artifacts.manifest import Damaged
-from misstep.artifacts.store import MissingError, Store
+from misstep.store.base import MissingError, Store
+from misstep.store.disk import disk_errors
 
 _CHUNK = 1 << 20
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from misstep.artifacts import paths
 from misstep.artifacts.inspect import artifacts_in, uploads_in
 from misstep.artifacts.manifest import finished_blocks, read_manifest, read_receipt
-from misstep.artifacts.store import TEMPORARY, Entry, Store
+from misstep.store.base import TEMPORARY, Entry, Store
 
 GRACE_SECONDS = 24 * 3600
 

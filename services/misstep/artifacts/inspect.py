@@ -9,8 +9,8 @@ from typing import Any
 from misstep.artifacts import paths
 from misstep.artifacts.manifest import Damaged, Foreign, claimed_manifest, foreign, read_manifest
 from misstep.artifacts.progress import read_progress
-from misstep.artifacts.store import Entry, Store
 from misstep.errors import BadInput
+from misstep.store.base import Entry, Store
 
 
 @dataclass(frozen=True)

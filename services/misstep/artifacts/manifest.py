@@ -23,12 +23,13 @@ from pydantic import (
 )
 
 from misstep.artifacts import paths
-from misstep.artifacts.inside import check_name, check_names
 from misstep.artifacts.provenance import differences, in_words, is_of_its_key
-from misstep.artifacts.store import MissingError, Readable, Store
 from misstep.artifacts.summary import merge
 from misstep.errors import BadInput, MisstepError
-from misstep.plan.frozen import FrozenStage, StageKind
+from misstep.plan.frozen import FrozenStage
+from misstep.plan.kinds import StageKind
+from misstep.store.base import MissingError, Readable, Store
+from misstep.store.inside import check_name, check_names
 
 FORMAT = 1
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -22,9 +22,9 @@ from typing import IO
 import structlog
 
 from misstep.artifacts.cache_entries import CacheEntry, entries_in, half_filled_in, is_name, try_lock
-from misstep.artifacts.disk import disk_errors, is_full_disk
+from misstep.artifacts.scratch import scratch_root
 from misstep.errors import BadInput, MisstepError
-from misstep.stages.scratch import scratch_root
+from misstep.store.disk import disk_errors, is_full_disk
 
 _log = structlog.get_logger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from misstep.plan.frozen import StageKind
+from misstep.plan.kinds import StageKind
 
 KEY = re.compile(rf"(?:{'|'.join(kind.value for kind in StageKind)})-[0-9a-f]{{20}}")
 RECEIPT = re.compile(r"blocks/([0-9]{5,10})-of-([0-9]{5,10})\.json")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from misstep.artifacts import paths
-from misstep.artifacts.store import MissingError, Readable, Store
 from misstep.errors import MisstepError
+from misstep.store.base import MissingError, Readable, Store
 
 if TYPE_CHECKING:
     from misstep.stages.context import Progress

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from misstep.plan.frozen import RESULT_VERSION, FrozenStage, key_of
+from misstep.plan.frozen import FrozenStage, key_of
+from misstep.plan.kinds import KINDS
 
 if TYPE_CHECKING:
     from misstep.artifacts.manifest import Manifest
@@ -25,7 +26,7 @@ _NOTHING = object()
 
 def is_of_its_key(manifest: Manifest) -> bool:
     """Return whether a manifest's key is made from what it says."""
-    first = RESULT_VERSION[manifest.kind]
+    first = KINDS[manifest.kind].version
     versions = (first, *(version for version in range(1, _LATEST + 1) if version != first))
     said = manifest.params, manifest.inputs, manifest.externals
     try:

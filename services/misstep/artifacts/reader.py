@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 
 from misstep.artifacts.digest import folder_digest
 from misstep.artifacts.files import fetch, problem_of, stored_problem
-from misstep.artifacts.inside import inside
 from misstep.artifacts.manifest import Damaged, Manifest, NotCommittedError, Part, read_manifest
 from misstep.artifacts.model_cache import ModelCache
 from misstep.artifacts.records import TABLES
-from misstep.artifacts.store import Store
 from misstep.errors import MisstepError
+from misstep.store.base import Store
+from misstep.store.inside import inside
 
 BATCH_ROWS = 1024
 CACHE_BYTES = 8 << 30

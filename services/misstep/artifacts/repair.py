@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from misstep.artifacts import paths
 from misstep.artifacts.files import stored_problem
 from misstep.artifacts.manifest import Damaged, Foreign, Part, finished_blocks, read_manifest, read_receipt
-from misstep.artifacts.store import Store
+from misstep.store.base import Store
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 from misstep.artifacts import paths
 from misstep.artifacts.digest import digest_files, folder_digest
 from misstep.artifacts.files import stored_problem
-from misstep.artifacts.store import Store, valid_path
 from misstep.errors import BadInput
+from misstep.store.base import Store, valid_path
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from misstep.artifacts import paths
-from misstep.artifacts.disk import disk_errors
 from misstep.artifacts.files import hash_file
 from misstep.artifacts.manifest import Part
+from misstep.artifacts.output import Output
 from misstep.artifacts.records import TABLES
 from misstep.artifacts.rowgroups import conform, row_groups
-from misstep.artifacts.store import Store, check_path
 from misstep.errors import MisstepError
-from misstep.plan.frozen import StageKind
-from misstep.stages.context import Output
+from misstep.plan.kinds import StageKind
+from misstep.store.base import Store, check_path
+from misstep.store.disk import disk_errors
 
 
 def write_block(

@@ -28,8 +28,8 @@ from misstep.cli.places import CaBundle, Endpoint, LocalStoreUri, PathStyle, Reg
 from misstep.errors import EXIT_BAD_INPUT
 
 if TYPE_CHECKING:
-    from misstep.artifacts.store import Store
     from misstep.plan.planner import Plan
+    from misstep.store.base import Store
 
 KeyArgument = Annotated[
     str, typer.Argument(metavar="KEY", help="An artifact's key, or as much of it as tells it apart.")
@@ -45,7 +45,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _open(uri: str, endpoint: str | None, region: str | None, path_style: bool, ca_bundle: str | None) -> Store:
-    from misstep.artifacts.store import open_store
+    from misstep.store.open import open_store
 
     store = open_store(storage_from(uri, endpoint, region, path_style, ca_bundle))
     store.check()

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from misstep.artifacts.store import Store
-    from misstep.plan.cost import PlanCost
-    from misstep.plan.frozen import External, Storage
+    from misstep.cost import PlanCost
+    from misstep.plan.frozen import External
     from misstep.plan.planner import Plan
     from misstep.runner.workdir import Workdir
     from misstep.spec import Experiment
+    from misstep.store.base import Store
+    from misstep.store.description import Storage
 
 DEFAULT_STORE = "file://.misstep/store"
 _WIDE = 220
@@ -91,7 +92,7 @@ def make_costed_plan(
     experiment: Experiment, data: Sequence[str] | None = None, models: Sequence[str] | None = None
 ) -> tuple[Plan, PlanCost]:
     """Find the data and models of an Experiment, plan it and say what it will cost. Raises BadInput."""
-    from misstep.plan.cost import plan_cost
+    from misstep.cost import plan_cost
     from misstep.sources import architecture
 
     externals, plan = _planned(experiment, data, models)
@@ -116,7 +117,7 @@ def _planned(
 
 def store_of(plan: Plan) -> Store:
     """Open the store that a plan's artifacts live in, for commands: none waits long for a server that is away."""
-    from misstep.artifacts.store import open_store
+    from misstep.store.open import open_store
 
     return open_store(plan.storage, patient=False)
 
@@ -158,7 +159,7 @@ def storage_from(
     uri: str | None, endpoint: str | None, region: str | None, path_style: bool, ca_bundle: str | None
 ) -> Storage:
     """Build a storage from command-line options."""
-    from misstep.plan.frozen import Storage
+    from misstep.store.description import Storage
 
     return Storage(
         uri=absolute_uri(uri or DEFAULT_STORE),

@@ -122,9 +122,9 @@ def report(
     [dim]misstep report quickstart --namespace research --endpoint https://s3.example.com[/dim]
     """
     from misstep.artifacts.manifest import read_manifest
-    from misstep.artifacts.store import open_store
     from misstep.cli.run import show_report
-    from misstep.plan.frozen import StageKind
+    from misstep.plan.kinds import StageKind
+    from misstep.store.open import open_store
 
     if namespace is not None:
         there = InCluster.find(namespace, which)

@@ -12,10 +12,10 @@ from misstep.cli.common import load
 from misstep.errors import BadInput, MisstepError
 
 if TYPE_CHECKING:
-    from misstep.artifacts.store import Store
     from misstep.plan.frozen import FrozenStage
     from misstep.plan.planner import Plan
     from misstep.spec import Experiment
+    from misstep.store.base import Store
 
 POLICY, TEACHER = "spec.policy.model", "spec.teacher.model.model"
 
@@ -84,7 +84,7 @@ def check_models(plan: Plan, experiment: Experiment, store: Store) -> list[str]:
     """
     from misstep.artifacts.manifest import read_own
     from misstep.inspection.apart import inspect_apart
-    from misstep.plan.frozen import StageKind
+    from misstep.plan.kinds import StageKind
 
     stages = [stage for stage in plan.stages if stage.kind is StageKind.INSPECT]
     passed = {stage.key for stage in stages if read_own(store, stage) is not None}
@@ -131,7 +131,7 @@ def _of_experiment(experiment: Experiment) -> dict[str, Any]:
 
 
 def _preset(name: str) -> dict[str, Any]:
-    from misstep.generation.presets import PRESETS
+    from misstep.plan.presets import PRESETS
 
     if name not in PRESETS:
         raise BadInput("--preset", name, f"Write one of {', '.join(PRESETS)}.")

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from misstep.artifacts.store import environments_endpoint
 from misstep.errors import BadInput
+from misstep.store.addresses import environments_endpoint
 
 if TYPE_CHECKING:
-    from misstep.plan.frozen import Storage
+    from misstep.store.description import Storage
 
 
 def own_storage(storage: Storage, endpoint: str | None, ca_bundle: str | None, command: str) -> Storage:

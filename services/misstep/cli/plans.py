@@ -65,9 +65,8 @@ def plan(
     [dim]misstep plan examples/gsm8k-qwen2.5-math-1.5b.yaml --explain-cost[/dim]
     """
     from misstep.artifacts.manifest import committed_keys
-    from misstep.plan import render
-    from misstep.plan.cost import show
-    from misstep.plan.cost.fit import refuse_misfits
+    from misstep.cost import render, show
+    from misstep.cost.fit import refuse_misfits
 
     experiment = load(file, storage)
     found, cost = make_costed_plan(experiment, data, model)

@@ -26,10 +26,10 @@ from misstep.errors import BadInput
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from misstep.artifacts.store import Store
     from misstep.plan.planner import Plan
     from misstep.runner.schedule import Graph
     from misstep.runner.workdir import Workdir
+    from misstep.store.base import Store
 
 
 def add_to(app: typer.Typer) -> None:
@@ -68,7 +68,7 @@ def run(
 
     [dim]misstep run examples/gsm8k-smollm2.yaml --data gsm8k=DIR --model smollm2=DIR[/dim]
     """
-    from misstep.plan.cost.fit import refuse_misfits
+    from misstep.cost.fit import refuse_misfits
     from misstep.runner.machine import capacity
     from misstep.runner.settings import Settings
 

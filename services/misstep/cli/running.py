@@ -18,7 +18,6 @@ from misstep.errors import EXIT_BAD_INPUT, EXIT_FAILED, BadInput
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from misstep.artifacts.store import Store
     from misstep.plan.planner import Plan
     from misstep.runner.events import Listener
     from misstep.runner.outcome import Outcome
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from misstep.runner.watch import StoreWatch
     from misstep.runner.workdir import Workdir
     from misstep.spec.experiment import SecretVariable
+    from misstep.store.base import Store
 
 _SIGNALLED = 128
 

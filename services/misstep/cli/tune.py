@@ -28,8 +28,7 @@ from misstep.errors import BadInput, MisstepError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from misstep.artifacts.store import Store
-    from misstep.plan.cost import PlanCost
+    from misstep.cost import PlanCost
     from misstep.plan.frozen import External
     from misstep.plan.planner import Plan
     from misstep.runner.settings import Settings
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from misstep.search.result import SearchResult
     from misstep.search.walk import Walked
     from misstep.spec import Experiment
+    from misstep.store.base import Store
 
 RESULT = "search.json"
 
@@ -87,8 +87,7 @@ def tune(
 
     [dim]misstep tune my-gsm8k.yaml --out my-gsm8k.tuned.yaml && misstep run my-gsm8k.tuned.yaml[/dim]
     """
-    from misstep.artifacts.store import open_store
-    from misstep.plan.cost.fit import refuse_misfits
+    from misstep.cost.fit import refuse_misfits
     from misstep.plan.judging import judging
     from misstep.plan.planner import storage_of
     from misstep.runner.machine import capacity
@@ -98,6 +97,7 @@ def tune(
     from misstep.search.suggest import refuse_nothing_to_search
     from misstep.search.walk import walk
     from misstep.sources import resolve
+    from misstep.store.open import open_store
 
     experiment, text = load(file, storage), file.read_text(encoding="utf-8")
     refuse_nothing_to_search(experiment)
@@ -181,7 +181,7 @@ def _accuracies(store: Store, keys: frozenset[str]) -> dict[str, float] | None:
 
 
 def _cost(plan: Plan, experiment: Experiment, externals: Mapping[str, External]) -> PlanCost:
-    from misstep.plan.cost import plan_cost
+    from misstep.cost import plan_cost
     from misstep.sources import architecture
 
     teacher = externals.get("model_teacher")
@@ -201,7 +201,7 @@ def _check_target(out: Path) -> None:
 
 def _show_plan(found: Walked, cost: PlanCost, experiment: Experiment, store: Store, out: Console) -> None:
     from misstep.artifacts.manifest import committed_keys
-    from misstep.plan.cost import show
+    from misstep.cost import show
     from misstep.search.result import setting_text
 
     search = experiment.spec.search

@@ -13,9 +13,9 @@ from misstep.cli.common import DataOption, FileArgument, ModelOption, StorageOpt
 from misstep.printable import printable
 
 if TYPE_CHECKING:
-    from misstep.artifacts.store import Store
     from misstep.artifacts.upload import Sent
     from misstep.plan.frozen import External
+    from misstep.store.base import Store
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,16 +35,15 @@ def upload(
 
     [dim]misstep upload my-experiment.yaml --storage s3://my-bucket/misstep | kubectl apply -f -[/dim]
     """
-    from misstep.artifacts.store import open_store
-    from misstep.plan.frozen import Storage
     from misstep.sources import resolve
     from misstep.spec.load import read_document
     from misstep.spec.rewrite import with_copies, yaml_text
+    from misstep.store.open import open_store
 
     experiment = load(file, storage)
     externals = resolve(experiment, named_folders("--data", data), named_folders("--model", model))
     given = experiment.spec.storage
-    store = open_store(Storage.model_validate(given.model_dump()))
+    store = open_store(given)
     store.check(write=True)
     copies: dict[str, tuple[str, str]] = {}
     for role, external in externals.items():
@@ -57,7 +56,7 @@ def upload(
 
 def _here(external: External) -> Path | None:
     """Return where an external lies on this machine's disk, or None."""
-    from misstep.artifacts.store import file_uri_path
+    from misstep.store.addresses import file_uri_path
 
     if external.uri.startswith("file://"):
         return file_uri_path(external.uri)

@@ -12,7 +12,7 @@ import numpy as np
 from misstep.credit.selection import CreditProblem, Negative
 from misstep.credit.steps import Steps
 from misstep.credit.values import Counts
-from misstep.verification.verdict import Verdict
+from misstep.terms.verdict import Verdict
 
 NEVER_SOLVED = "never-solved"
 """The reason of a negative without a pit: neither a sample nor a rollout ever solved its problem (Q_0 is

@@ -46,7 +46,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from misstep.credit.layout_names import Layout
+from misstep.terms.layouts import Layout
 
 Ids = tuple[int, ...]
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from misstep.credit.layout_names import Layout
 from misstep.credit.layouts import Options, Pair, ProblemAnswers, options
+from misstep.terms.layouts import Layout
 
 
 @dataclass(slots=True)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from misstep.artifacts.output import Output
 from misstep.artifacts.records import PAIRS
 from misstep.credit.controls import AGREEMENT, CUTS, agreement, cut_counts
-from misstep.credit.layout_names import FROM_CREDIT
 from misstep.credit.layouts import Answer, Blamed, Pair, ProblemAnswers
 from misstep.credit.pairing import ProblemPairs, pair_up
 from misstep.credit.rows import Row, RowsByProblem, Verdicts, questions
@@ -20,7 +20,8 @@ from misstep.credit.steps import step_at
 from misstep.generation.fingerprint import passed_on
 from misstep.plan.params import PairsParams
 from misstep.problems.oracles import ORACLES
-from misstep.stages.context import Output, StageContext, Work
+from misstep.stages.context import StageContext, Work
+from misstep.terms.layouts import FROM_CREDIT
 
 if TYPE_CHECKING:
     import pyarrow as pa

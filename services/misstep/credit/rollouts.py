@@ -8,7 +8,7 @@ from misstep.credit.block import Prefix, Rollout
 from misstep.credit.pieces import TokenPieces
 from misstep.generation.engine import Completion
 from misstep.generation.stops import before_stop
-from misstep.verification.verdict import Judgement, Verdict
+from misstep.terms.verdict import Judgement, Verdict
 
 Judge = Callable[[Iterable[tuple[str, str]]], Iterator[Judgement]]
 """Judges (response, gold) pairs, in order."""

@@ -23,7 +23,7 @@ from misstep.credit.values import Counts, advantages, best_of
 from misstep.generation.engine import Completion, Engine, Request, Usage
 from misstep.generation.seeds import sample_seed
 from misstep.plan.params import CreditParams
-from misstep.verification.verdict import Verdict
+from misstep.terms.verdict import Verdict
 
 OnProgress = Callable[[int, int], None]
 """Told after each prefix: rollouts done, and the most that the block can still come to."""

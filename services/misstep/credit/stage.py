@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from misstep.artifacts.output import Output
 from misstep.credit.rows import RowsByProblem, Verdicts, gold_answers
 from misstep.credit.selection import CreditProblem, Negative, ProblemTally, spread
 from misstep.credit.tables import credit_counts, credit_tables
@@ -14,7 +15,7 @@ from misstep.errors import BadInput, MisstepError
 from misstep.generation.engine import Usage
 from misstep.generation.fingerprint import check_tokenizer, passed_on
 from misstep.plan.params import CreditParams
-from misstep.stages.context import Output, StageContext, Work
+from misstep.stages.context import StageContext, Work
 
 if TYPE_CHECKING:
     from misstep.credit.scheduler import Scheduler

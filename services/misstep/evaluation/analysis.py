@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from misstep.credit.layout_names import CREDITED, OPPONENTS
 from misstep.evaluation.conclusion import conclude
 from misstep.evaluation.efficiency import Efficiency, median_factor
 from misstep.evaluation.figures import Estimate
@@ -18,6 +17,7 @@ from misstep.evaluation.resample import GridOutcome
 from misstep.evaluation.results import Answers, Cell, Comparison, Point, Results
 from misstep.evaluation.scores import VERDICTS, mean_estimate, pass_at_k
 from misstep.plan.params import ReportParams
+from misstep.terms.layouts import CREDITED, OPPONENTS
 
 
 def analyse(gathered: Gathered, params: ReportParams) -> Results:

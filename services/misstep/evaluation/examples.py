@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from misstep.credit.layout_names import CREDITED
 from misstep.evaluation.gather import distinct
 from misstep.plan.params import GridPoint
 from misstep.stages.context import StageContext
+from misstep.terms.layouts import CREDITED
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from misstep.credit.layout_names import CREDITED
 from misstep.evaluation import wording as w
 from misstep.evaluation.conclusion import headline_size, why_untrained
 from misstep.evaluation.figures import Worth
 from misstep.evaluation.results import Cell, Comparison, Results
+from misstep.terms.layouts import CREDITED
 
 _LEARNED_FROM: dict[tuple[str, str | None], str] = {
     ("dpo", "shared-prefix"): "its own mistakes, credited step by step",

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 from misstep.evaluation import wording as w
 from misstep.evaluation.results import Results
-from misstep.plan.overtrained import Accuracy, Known, measured, policy_name, warning, warning_of_samples
 from misstep.plan.params import FEW_STEPS, MANY_DROPPED, GridPoint
+from misstep.stages.overtrained import Accuracy, Known, measured, policy_name, warning, warning_of_samples
 
 FEW_PROBLEMS = 400
 """Below this an accuracy of one half is known to five points at best."""

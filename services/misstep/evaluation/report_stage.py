@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from misstep.artifacts.output import Output
 from misstep.errors import BadInput
 from misstep.evaluation.analysis import analyse
 from misstep.evaluation.examples import read_credit
@@ -13,7 +14,7 @@ from misstep.evaluation.results import Results
 from misstep.evaluation.results_table import as_csv
 from misstep.evaluation.shown import read_shown
 from misstep.plan.params import ReportParams
-from misstep.stages.context import Output, StageContext, Work
+from misstep.stages.context import StageContext, Work
 
 FEWEST_RESAMPLES = 100
 

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from misstep.artifacts.output import Output
 from misstep.artifacts.records import OUTCOMES
 from misstep.errors import MisstepError
 from misstep.evaluation.scores import VERDICTS, Tally, mean_estimate, pass_curve
 from misstep.plan.params import ScoreParams
-from misstep.stages.context import Output, StageContext, Work
+from misstep.stages.context import StageContext, Work
 
 _ROWS = 4096
 

@@ -365,7 +365,7 @@ NOTES: dict[str, str] = {
     "qwen4_exp": "With its cache, it fails with RuntimeError: Sizes of tensors must match except in dimension 2. Expected size 2 but got size 3 for tensor number 1 in the list.",
     "qwen4_exp_text": "With its cache, it fails with RuntimeError: Sizes of tensors must match except in dimension 2. Expected size 2 but got size 3 for tensor number 1 in the list.",
     "recurrent_gemma": "With its cache, after prompts were read, logits differ by 0.9 of their spread from those of full passes.",
-    "reformer": "Full passes of one text say now this and now that: its attention draws at random.",
+    "reformer": "Full passes of one text differ from each other: its attention is random.",
     "rwkv": "With its cache, it fails with ValueError: its forward takes no cache, or no positions.",
     "xlm": "With its cache, it fails with ValueError: its forward takes no cache, or no positions.",
     "xlnet": "With its cache, it fails with ValueError: its forward takes no cache, or no positions.",

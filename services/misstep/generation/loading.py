@@ -12,9 +12,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from misstep.errors import BadInput
 from misstep.generation.tokenizers import UNLOADABLE, first_line, load_tokenizer
-from misstep.inspection.folder import check_folder
-from misstep.inspection.kind import causal_model
-from misstep.inspection.mismatch import unused_weights
+from misstep.models.folder import check_folder
+from misstep.models.kind import causal_model
+from misstep.models.mismatch import unused_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -8,18 +8,19 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from misstep.artifacts.output import Output
 from misstep.artifacts.records import SAMPLES
 from misstep.errors import BadInput
 from misstep.generation.engine import Completion, Engine, Request
 from misstep.generation.engines import open_engine
 from misstep.generation.fingerprint import TOKENIZER, fingerprint
-from misstep.generation.presets import prompt_record
 from misstep.generation.prompts import PromptBuilder, check_taught_end
 from misstep.generation.seeds import sample_seed
 from misstep.generation.subset import train_subset
-from misstep.plan.overtrained import measured, policy_name, warning
 from misstep.plan.params import SampleParams
-from misstep.stages.context import Output, StageContext, Work
+from misstep.plan.presets import prompt_record
+from misstep.stages.context import StageContext, Work
+from misstep.stages.overtrained import measured, policy_name, warning
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -22,7 +22,7 @@ from misstep.generation.stops import StopStrings
 from misstep.generation.text import decode_continuation
 from misstep.generation.tokenizers import load_tokenizer
 from misstep.generation.vllm_setup import close_vllm, open_vllm
-from misstep.inspection.folder import check_folder
+from misstep.models.folder import check_folder
 
 if TYPE_CHECKING:
     from misstep.plan.frozen import Resources

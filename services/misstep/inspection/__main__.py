@@ -28,13 +28,13 @@ def main() -> int:
 
 def _answer(request: dict[str, Any], scratch: Path) -> tuple[dict[str, Any], int]:
     from misstep.errors import BadInput, MisstepError
-    from misstep.inspection.fields import named
-    from misstep.inspection.folder import check_folder
     from misstep.inspection.model import Steps, inspect_model
     from misstep.inspection.page import page
     from misstep.inspection.skeleton import fetch_skeleton
-    from misstep.plan.frozen import Storage
+    from misstep.models.fields import named
+    from misstep.models.folder import check_folder
     from misstep.plan.params import PromptParams
+    from misstep.store.description import Storage
 
     field = request["model_field"]
     try:

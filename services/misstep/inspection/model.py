@@ -70,9 +70,9 @@ def _inspect(
     from misstep.generation.loading import check_end_token, load_config, load_generation_config
     from misstep.generation.prompts import PromptBuilder, check_taught_end
     from misstep.generation.tokenizers import read_tokenizer
-    from misstep.inspection.folder import check_folder
     from misstep.inspection.weights import check_weights
     from misstep.inspection.writing import rehearse_writing
+    from misstep.models.folder import check_folder
 
     check_folder(folder, model_field)
     load_config(folder)  # a tokenizer's class reads it too, and would be blamed for what is wrong with it

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from misstep.errors import BadInput
 
 if TYPE_CHECKING:
-    from misstep.artifacts.store import Store
-    from misstep.plan.frozen import Storage
+    from misstep.store.base import Store
+    from misstep.store.description import Storage
 
 _LENGTH_BYTES = 8
 _MOST_HEADER = 100_000_000
@@ -45,13 +45,13 @@ def fetch_skeleton(field: str, uri: str, storage: Storage | None, folder: Path) 
             fix = "How S3 is reached stands in an Experiment: write the model there, and misstep plan checks it."
             raise BadInput(field, uri, fix)
         return _from_store(field, uri, storage, folder)
-    from misstep.artifacts.store import file_uri_path
+    from misstep.store.addresses import file_uri_path
 
     return file_uri_path(uri, field) if uri.startswith("file://") else Path(uri).expanduser()
 
 
 def _from_store(field: str, uri: str, storage: Storage, folder: Path) -> Path:
-    from misstep.artifacts.store import open_store
+    from misstep.store.open import open_store
 
     store = open_store(storage.model_copy(update={"uri": uri.rstrip("/")}), patient=False)
     entries = [entry for entry in store.list("") if entry.path and not entry.path.endswith("/")]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from misstep.artifacts.output import Output
 from misstep.inspection.model import POLICY, inspect_model
 from misstep.inspection.page import page
 from misstep.plan.params import InspectParams
-from misstep.stages.context import Output, StageContext, Work
+from misstep.stages.context import StageContext, Work
 
 _TEACHER = "spec.teacher.model.model"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from misstep.errors import BadInput
-from misstep.inspection.weight_files import Tensor
+from misstep.models.weight_files import Tensor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from misstep.errors import BadInput
-from misstep.inspection.fields import MODEL, named
-from misstep.inspection.folder import check_folder
-from misstep.inspection.jsons import read_object
-from misstep.inspection.kind import causal_model
-from misstep.inspection.mismatch import Mismatch, unused_weights
 from misstep.inspection.ties import check_tied_weights_are_equal
-from misstep.inspection.weight_files import Tensor, tensors_of, weight_files
+from misstep.models.fields import MODEL, named
+from misstep.models.folder import check_folder
+from misstep.models.jsons import read_object
+from misstep.models.kind import causal_model
+from misstep.models.mismatch import Mismatch, unused_weights
+from misstep.models.weight_files import Tensor, tensors_of, weight_files
 
 if TYPE_CHECKING:
     import torch

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from misstep.errors import BadInput
 from misstep.generation.tokenizers import first_line
-from misstep.inspection.fields import MODEL, named
-from misstep.inspection.folder import check_folder
-from misstep.inspection.jsons import read_object
-from misstep.inspection.kind import causal_model
+from misstep.models.fields import MODEL, named
+from misstep.models.folder import check_folder
+from misstep.models.jsons import read_object
+from misstep.models.kind import causal_model
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig

@@ -4,62 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from misstep.plan import params as p
-
-
-class StageKind(StrEnum):
-    """The kinds of stage, in the order of the method."""
-
-    PROBLEMS = "problems"
-    INSPECT = "inspect"
-    SYNTHESIZE = "synthesize"
-    CURATE = "curate"
-    SFT = "sft"
-    SAMPLE = "sample"
-    VERIFY = "verify"
-    RFT = "rft"
-    CREDIT = "credit"
-    PAIRS = "pairs"
-    DPO = "dpo"
-    SCORE = "score"
-    REPORT = "report"
-
-
-PARAMS: dict[StageKind, type[p.Params]] = {
-    StageKind.PROBLEMS: p.ProblemsParams,
-    StageKind.INSPECT: p.InspectParams,
-    StageKind.SYNTHESIZE: p.SynthesizeParams,
-    StageKind.CURATE: p.CurateParams,
-    StageKind.SFT: p.SftParams,
-    StageKind.SAMPLE: p.SampleParams,
-    StageKind.VERIFY: p.VerifyParams,
-    StageKind.RFT: p.RftParams,
-    StageKind.CREDIT: p.CreditParams,
-    StageKind.PAIRS: p.PairsParams,
-    StageKind.DPO: p.DpoParams,
-    StageKind.SCORE: p.ScoreParams,
-    StageKind.REPORT: p.ReportParams,
-}
-
-_CHANGED = {
-    StageKind.PROBLEMS: 2,
-    StageKind.SYNTHESIZE: 2,
-    StageKind.CURATE: 2,
-    StageKind.SFT: 2,
-    StageKind.SAMPLE: 2,
-    StageKind.VERIFY: 2,
-    StageKind.RFT: 2,
-    StageKind.CREDIT: 2,
-    StageKind.DPO: 2,
-    StageKind.REPORT: 3,
-}
-RESULT_VERSION: dict[StageKind, int] = dict.fromkeys(StageKind, 1) | _CHANGED
-"""Raised by hand where a change of code changes a kind's results; part of every key of that kind."""
+from misstep.plan.kinds import KINDS, StageKind
+from misstep.store.description import Storage
 
 
 class External(BaseModel):
@@ -69,17 +20,6 @@ class External(BaseModel):
     uri: str
     """A local path, ``file://``, ``s3://`` or ``hf://org/name@revision``."""
     digest: str
-
-
-class Storage(BaseModel):
-    """Where artifacts live and how to reach it. Credentials come from the environment only."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    uri: str
-    endpoint: str | None = None
-    region: str | None = None
-    path_style: bool = False
-    ca_bundle: str | None = None
 
 
 class Resources(BaseModel):
@@ -111,7 +51,7 @@ class Resources(BaseModel):
         return self.nodes * self.processes_per_node
 
     @property
-    def together(self) -> bool:
+    def distributed(self) -> bool:
         """Tell whether training runs as ranks of their own under torchrun, not in the stage's process."""
         return self.processes > 1 or self.gpus > 1 or self.zero_stage > 0
 
@@ -169,12 +109,12 @@ class FrozenStage(BaseModel):
 
     def typed_params(self) -> p.Params:
         """Parse ``params`` by the stage's kind. Raises pydantic's ValidationError."""
-        return PARAMS[self.kind].model_validate(self.params)
+        return KINDS[self.kind].params.model_validate(self.params)
 
 
 def stage_key(kind: StageKind, params: dict[str, Any], inputs: dict[str, str], externals: dict[str, External]) -> str:
     """Hash what determines a stage's result: kind, its result version, params, input keys, digests of externals."""
-    return key_of(kind, RESULT_VERSION[kind], params, inputs, {role: e.digest for role, e in externals.items()})
+    return key_of(kind, KINDS[kind].version, params, inputs, {role: e.digest for role, e in externals.items()})
 
 
 def key_of(

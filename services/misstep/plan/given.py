@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from misstep.plan.frozen import Resources, StageKind
+from misstep.plan.frozen import Resources
+from misstep.plan.kinds import KINDS, MODEL_MIB, StageKind
 from misstep.spec.experiment import ExperimentSpec
 from misstep.spec.resources import StageResources
-
-_ENGINE_KINDS = (StageKind.SAMPLE, StageKind.CREDIT)
-_TRAINING_KINDS = (StageKind.SFT, StageKind.RFT, StageKind.DPO)
 
 
 @dataclass(frozen=True)
@@ -31,18 +29,19 @@ def given_resources(spec: ExperimentSpec, kind: StageKind) -> GivenResources:
         value = getattr(common, field) if value is None else value
         return default if value is None else int(value)
 
-    trains = kind in _TRAINING_KINDS
+    of = KINDS[kind]
+    trains = of.trains
     local_teacher = kind is StageKind.SYNTHESIZE and spec.teacher.kind == "model"
-    generates = kind in _ENGINE_KINDS or local_teacher
+    generates = of.generates or local_teacher
     gpus = pick("gpus", 0) if trains or generates else 0
     nodes = pick("nodes", 1) if trains else 1
     processes = pick("processes_per_node", max(1, gpus)) if trains else 1
     return GivenResources(
-        shards=pick("shards", 1) if generates or kind in (StageKind.VERIFY, StageKind.SYNTHESIZE) else nodes,
+        shards=pick("shards", 1) if generates or of.shares_blocks else nodes,
         block_rows=pick("block_rows", 64),
         resources=Resources(
             cpus=pick("cpus", 1),
-            memory_mib=pick("memory", 2048 if trains or generates or kind is StageKind.INSPECT else 1024),
+            memory_mib=pick("memory", MODEL_MIB if local_teacher else of.memory_mib),
             batch_rows=pick("batch_rows", 256),
             gpus=gpus,
             gpu_memory_mib=(pick("gpu_memory", 0) or None) if gpus else None,

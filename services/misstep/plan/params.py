@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
-from misstep.credit.layout_names import Layout
+from misstep.terms.layouts import Layout
 
 
 class Params(BaseModel):

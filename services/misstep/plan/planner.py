@@ -8,15 +8,17 @@ from itertools import chain
 
 from pydantic import BaseModel, ConfigDict
 
-from misstep.credit.layout_names import FROM_CREDIT
 from misstep.errors import BadInput
 from misstep.plan import params as p
-from misstep.plan.frozen import External, FrozenStage, StageKind, Storage, stage_key
+from misstep.plan.frozen import External, FrozenStage, stage_key
 from misstep.plan.given import given_resources
 from misstep.plan.judging import Judging
+from misstep.plan.kinds import StageKind
 from misstep.plan.translate import Translator
 from misstep.spec.arms import Arm
 from misstep.spec.experiment import Experiment
+from misstep.store.description import Storage
+from misstep.terms.layouts import FROM_CREDIT
 
 
 class Plan(BaseModel):
@@ -99,14 +101,7 @@ def joined(plans: Sequence[Plan]) -> Plan:
 
 def storage_of(experiment: Experiment) -> Storage:
     """Return how the stages of an Experiment reach its store."""
-    given = experiment.spec.storage
-    return Storage(
-        uri=given.uri,
-        endpoint=given.endpoint,
-        region=given.region,
-        path_style=given.path_style,
-        ca_bundle=given.ca_bundle,
-    )
+    return Storage(**dict(experiment.spec.storage))
 
 
 class _Builder:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Literal, TypeVar
 
-from misstep.credit.layout_names import FROM_ORACLE
-from misstep.generation.presets import PRESETS
 from misstep.plan import params as p
 from misstep.plan.frozen import Endpoint
 from misstep.plan.judging import Judging
+from misstep.plan.presets import PRESETS
 from misstep.spec.arms import Arm
 from misstep.spec.experiment import ExperimentSpec
 from misstep.spec.policy import Prompt
 from misstep.spec.problems import Source
 from misstep.spec.teacher import TeacherBudget
 from misstep.spec.training import DpoTraining, Optimisation, RftTraining, Selection, over
-from misstep.verification.verdict import VERIFIER_VERSION
+from misstep.terms.layouts import FROM_ORACLE
+from misstep.terms.verdict import VERIFIER_VERSION
 
 M = TypeVar("M", bound=Optimisation)
 

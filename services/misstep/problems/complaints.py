@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from misstep.errors import BadInput
 from misstep.printable import printable
 from misstep.problems.non_answers import WORDS
-from misstep.verification.verdict import Verdict
+from misstep.terms.verdict import Verdict
 
 if TYPE_CHECKING:
     from misstep.problems.formats import Reading

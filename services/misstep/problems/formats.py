@@ -9,10 +9,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
+from misstep.datafiles.cells import ABSENT, Cell, CellError, Role, cell, find
+from misstep.datafiles.files import Row, rows
 from misstep.errors import BadInput
 from misstep.plan.params import SourceParams
-from misstep.problems.cells import ABSENT, Cell, CellError, Role, cell, find
-from misstep.problems.files import Row, rows
 from misstep.problems.golds import Gold, between, gold_in
 from misstep.problems.raw import RawProblem
 from misstep.problems.suggest import DEFAULT_COLUMNS, columns_in, snippet, suggest

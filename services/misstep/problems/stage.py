@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from misstep.artifacts.output import Output, Summary
 from misstep.artifacts.records import PROBLEMS
 from misstep.errors import BadInput
 from misstep.plan.params import ProblemsParams, SourceParams
@@ -16,8 +17,8 @@ from misstep.problems.complaints import dropped_words, excerpt, solutions_compla
 from misstep.problems.formats import Reading, ReadSplit, hub_rows, read_source
 from misstep.problems.ingest import Counts, Ingest, Problem, check_split, examples, hold_out, leave_out_overlap
 from misstep.problems.non_answers import WORDS
-from misstep.stages.context import Output, StageContext, Summary, Work
-from misstep.verification.verdict import Verdict
+from misstep.stages.context import StageContext, Work
+from misstep.terms.verdict import Verdict
 from misstep.verification.verifier import AnswerFormat, Verifier
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from misstep.problems.cells import CellError, Role, cell, find, paths
+from misstep.datafiles.cells import CellError, Role, cell, find, paths
 from misstep.problems.golds import mark_in
 from misstep.problems.non_answers import why_no_answer
 

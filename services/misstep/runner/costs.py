@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from misstep.plan.cost.expectations import expectations
-from misstep.plan.cost.work import work_of
+from misstep.cost.expectations import expectations
+from misstep.cost.work import work_of
 from misstep.plan.planner import Plan
 from misstep.runner.schedule import Graph, Node
 
@@ -28,7 +28,7 @@ def graph_of(plan: Plan, targets: Iterable[str] | None = None) -> Graph:
             cpus=stage.resources.cpus,
             memory_mib=stage.resources.memory_mib,
             gpus=stage.resources.gpus,
-            together=stage.resources.together,
+            distributed=stage.resources.distributed,
             cost=_SMALL + work[stage.name].tokens,
         )
         for stage in plan.stages

@@ -93,7 +93,7 @@ class Executor:
     def _start_ready(self) -> None:
         for task in self._ledger.next_tasks(self._settings.capacity):
             stage = self._stages[task.stage]
-            if stage.resources.together and task.shard > 0:
+            if stage.resources.distributed and task.shard > 0:
                 continue  # its first node speaks for all
             if task.stage in self._ledger.committed:
                 continue  # noticed a moment ago, for another shard
@@ -103,7 +103,7 @@ class Executor:
             if committed:
                 self._commit(task.stage)
                 continue
-            tasks = self._ledger.graph.nodes[task.stage].tasks() if stage.resources.together else [task]
+            tasks = self._ledger.graph.nodes[task.stage].tasks() if stage.resources.distributed else [task]
             if self._locks.acquire_all(stage.key, [one.shard for one in tasks]):
                 environment = meeting_point(stage)
                 for one in tasks:

@@ -104,7 +104,7 @@ class Ledger:
             if not self.ended.issuperset(node.tasks()):
                 return After.ENDED
             self._forget(task.stage)  # all shards ended well and nothing was committed: as good as a failure
-        elif self.graph.nodes[task.stage].together:
+        elif self.graph.nodes[task.stage].distributed:
             self._forget(task.stage)  # the others start again with it
             if task.stage in self._broken and (code != EXIT_BAD_INPUT or task.stage in self.failed):
                 return After.STOPPED if self.stopping else After.ENDED

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from misstep.plan.frozen import Storage
+from misstep.store.description import Storage
 
 
 class ShardLocks:

@@ -34,7 +34,7 @@ def check_gpus(stages: Iterable[FrozenStage], capacity: Capacity) -> None:
     """Refuse stages that ask for more GPUs than the machine has. Raises BadInput."""
     has = len(capacity.gpus)
     for stage in stages:
-        nodes = stage.shards if stage.resources.together else 1  # all of them run here, at once
+        nodes = stage.shards if stage.resources.distributed else 1  # all of them run here, at once
         if stage.resources.gpus * nodes > has:
             field = f"spec.resources.{stage.kind.value}.gpus"
             fix = (

@@ -79,15 +79,15 @@ class Processes:
         return tuple(free[:count])
 
     def _modules_of(self, stage: FrozenStage) -> tuple[str, ...]:
-        if stage.resources.together:
+        if stage.resources.distributed:
             return preload.modules_of_parent(s3=self._s3)
         return preload.modules_of(stage.kind, s3=self._s3)
 
     def _server(self, to_come: Iterable[FrozenStage]) -> Launcher:
         if self._launcher is None:
             stages = list(to_come)
-            kinds = {stage.kind for stage in stages if not stage.resources.together}
-            parents = [m for stage in stages if stage.resources.together for m in self._modules_of(stage)]
+            kinds = {stage.kind for stage in stages if not stage.resources.distributed}
+            parents = [m for stage in stages if stage.resources.distributed for m in self._modules_of(stage)]
             self._launcher = Launcher(
                 self._workdir.root / "logs" / "forkserver.log",
                 list(dict.fromkeys([*parents, *preload.in_order(kinds, s3=self._s3)])),

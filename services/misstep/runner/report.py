@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from misstep.artifacts.files import fetch
 from misstep.artifacts.manifest import read_own
-from misstep.artifacts.store import Store
 from misstep.plan.frozen import FrozenStage
+from misstep.store.base import Store
 
 if TYPE_CHECKING:
     from rich.table import Table

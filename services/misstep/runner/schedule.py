@@ -28,7 +28,7 @@ class Node:
     gpus: int = 0
     """Of each task; never more than the machine has."""
     cost: float = 1.0
-    together: bool = False
+    distributed: bool = False
     """Its shards are the nodes of one training run: all of them run at the same time, or none."""
 
     def tasks(self) -> list[Task]:
@@ -145,7 +145,7 @@ def to_start(graph: Graph, state: State, capacity: Capacity, *, keep_going: bool
 def _units(graph: Graph, tasks: Sequence[Task]) -> Iterator[list[Task]]:
     """Group tasks that start together; a stage's tasks stand side by side."""
     for name, group in groupby(tasks, key=lambda task: task.stage):
-        if not graph.nodes[name].together:
+        if not graph.nodes[name].distributed:
             yield from ([task] for task in group)
         elif len(whole := list(group)) == graph.nodes[name].shards:  # else some of its last attempt are still ending
             yield whole

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 from misstep.artifacts.manifest import Manifest
 from misstep.artifacts.progress import Heartbeat
-from misstep.plan.overtrained import measured, policies, stage_warning
 from misstep.plan.planner import Plan
 from misstep.plan.state import StageState
 from misstep.runner.board import describe, duration, figures
+from misstep.stages.overtrained import measured, policies, stage_warning
 
 FRESH_SECONDS = 60.0
 """A heartbeat younger than this means that someone is at work, on whatever machine."""

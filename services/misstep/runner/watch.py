@@ -9,9 +9,9 @@ from typing import Any
 from misstep.artifacts import paths
 from misstep.artifacts.manifest import Manifest, committed_keys, read_manifest, read_own
 from misstep.artifacts.progress import Heartbeat, read_progress
-from misstep.artifacts.store import Readable
 from misstep.errors import MisstepError
 from misstep.plan.frozen import FrozenStage
+from misstep.store.base import Readable
 
 _AT_ONCE = 16
 

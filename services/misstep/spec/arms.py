@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from misstep.credit.layout_names import Layout
 from misstep.spec.fields import Count, Name, SpecModel
 from misstep.spec.training import DpoTraining, RftTraining, SftTraining
+from misstep.terms.layouts import Layout
 
 SFT_HAS_NO_FROM = "from belongs to methods rft and dpo: sft starts from the base model and samples nothing; remove it"
 

@@ -6,8 +6,6 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from misstep.credit.layout_names import FROM_ORACLE
-from misstep.problems.oracles import ORACLES
 from misstep.spec.arms import DEFAULT_ARMS, Arm, check_starts
 from misstep.spec.assumptions import Assumptions
 from misstep.spec.cluster import Cluster
@@ -19,24 +17,20 @@ from misstep.spec.resources import Resources
 from misstep.spec.search import Search
 from misstep.spec.teacher import Teacher
 from misstep.spec.training import Optimisation, Training, over
+from misstep.store.description import Storage
+from misstep.terms.layouts import FROM_ORACLE, TASKS_WITH_ORACLE
 
 API_VERSION = "misstep.dev/v1alpha1"
 KIND = "Experiment"
 
 
-class StorageSpec(SpecModel):
+class StorageSpec(Storage, SpecModel):
     """Where artifacts live. Credentials come from the environment (or a Secret), never from here."""
 
     uri: str = Field(default="file://.misstep/store", pattern=r"^(file|s3)://.+", max_length=1024)
     """`file://FOLDER` (a relative folder is meant from where the command runs) or `s3://BUCKET/PREFIX`."""
     endpoint: str | None = Field(default=None, pattern=r"^https?://.+")
     """Address of an S3-compatible server; AWS by default."""
-    region: str | None = None
-    """S3 region; from the environment by default."""
-    path_style: bool = False
-    """Address buckets by path, which most S3-compatible servers need."""
-    ca_bundle: str | None = None
-    """File with certificates to trust for `endpoint`."""
 
 
 class Verification(SpecModel):
@@ -140,8 +134,8 @@ class ExperimentSpec(SpecModel):
         return self
 
     def _oracle_known(self, arm: Arm) -> None:
-        known, given = ", ".join(ORACLES), self.problems.train.format
-        if given not in ORACLES:
+        known, given = ", ".join(TASKS_WITH_ORACLE), self.problems.train.format
+        if given not in TASKS_WITH_ORACLE:
             raise ValueError(
                 f"arm {arm.name} has pairs {arm.pairs}, which need the true first error of a solution: known for "
                 f"problems.train.format {known}, not for {given}; take placebo-cut, or leave the arm out"

@@ -13,12 +13,12 @@ from types import TracebackType
 import structlog
 
 from misstep.artifacts import manifest as m
-from misstep.artifacts.disk import full_disk_errors
-from misstep.artifacts.store import Store
+from misstep.artifacts.output import Output
 from misstep.artifacts.summary import plain
 from misstep.plan.frozen import FrozenStage
-from misstep.stages.context import Output
 from misstep.stages.tools import loaded_versions
+from misstep.store.base import Store
+from misstep.store.disk import full_disk_errors
 
 _log = structlog.get_logger(__name__)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from misstep.artifacts.output import Output, Summary
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -14,25 +15,11 @@ if TYPE_CHECKING:
     from misstep.plan.frozen import FrozenStage
     from misstep.plan.params import Params
 
-Summary = Mapping[str, Any]
-"""JSON-like counts and figures of one block. Integers of several blocks are added up, nested mappings likewise;
-anything else must be equal in all blocks."""
-
 
 class Progress(Protocol):
     """Where a stage says how far it is; shown by the runner and written beside the artifact every few seconds."""
 
     def update(self, done: int, total: int, unit: str, **detail: float | str) -> None: ...
-
-
-@dataclass(frozen=True)
-class Output:
-    """What one block of work brings: tables (by the names in ``records.TABLES``), files, and counts."""
-
-    tables: Mapping[str, pa.Table | Iterable[pa.RecordBatch]] = field(default_factory=dict)
-    files: Mapping[str, Path] = field(default_factory=dict)
-    """Path inside the artifact -> local file."""
-    summary: Summary = field(default_factory=dict)
 
 
 class Checkpoints(Protocol):

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from misstep.artifacts.digest import digest_path
-from misstep.artifacts.disk import disk_errors
-from misstep.artifacts.inside import inside
 from misstep.artifacts.model_cache import ModelCache
-from misstep.artifacts.store import Entry, Store, file_uri_path, open_store
 from misstep.errors import BadInput
-from misstep.plan.frozen import External, Storage
+from misstep.plan.frozen import External
+from misstep.store.addresses import file_uri_path
+from misstep.store.base import Entry, Store
+from misstep.store.description import Storage
+from misstep.store.disk import disk_errors
+from misstep.store.inside import inside
+from misstep.store.open import open_store
 
 
 def fetch_external(role: str, external: External, storage: Storage, folder: Path, models: ModelCache) -> Path:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from misstep.artifacts.disk import full_disk_errors
 from misstep.artifacts.model_cache import FOLDER
 from misstep.errors import BadInput, MisstepError
+from misstep.store.disk import full_disk_errors
 
 SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 """Configuration, tokenizer and chat template."""

@@ -18,7 +18,8 @@ from misstep.printable import printable
 from misstep.unpickling import read_weights_only
 
 if TYPE_CHECKING:
-    from misstep.plan.frozen import FrozenStage, StageKind
+    from misstep.plan.frozen import FrozenStage
+    from misstep.plan.kinds import StageKind
 
 _MESSAGE_BYTES = 4096
 """What Kubernetes keeps of a termination message."""
@@ -68,12 +69,14 @@ def load_stage(text: str, endpoint: str | None = None, path_style: bool = False)
     from pydantic import ValidationError
 
     from misstep.artifacts.paths import KEY
-    from misstep.plan.frozen import FrozenStage, Storage
+    from misstep.plan.frozen import FrozenStage
+    from misstep.store.description import Storage
 
     if text.lstrip().startswith("{"):
         source, document = "frozen stage", text.encode()
     elif "://" in text:
-        from misstep.artifacts.store import MissingError, open_store
+        from misstep.store.base import MissingError
+        from misstep.store.open import open_store
 
         folder, _, name = text.rpartition("/")
         store = open_store(Storage(uri=folder, endpoint=endpoint, path_style=path_style))

@@ -20,16 +20,16 @@ def main(argv: list[str]) -> int:
     read_weights_only()
     import structlog
 
+    from misstep.distributed import liveness
     from misstep.plan.frozen import FrozenStage
-    from misstep.stages import heartbeat
     from misstep.stages.logs import configure_logs
 
     configure_logs()
     rank = int(os.environ["RANK"])
     folder = Path(argv[1])
     signs = folder / "ranks"
-    os.environ[heartbeat.ENVIRONMENT] = str(signs / f"{rank}.beat")
-    heartbeat.beat("starting")
+    os.environ[liveness.ENVIRONMENT] = str(signs / f"{rank}.alive")
+    liveness.report_alive("starting")
     stage = FrozenStage.model_validate_json(Path(argv[0]).read_bytes())
     log = structlog.get_logger(__name__)
     try:

@@ -9,14 +9,15 @@ import pyarrow as pa
 
 from misstep.artifacts.checkpoints import Layout, StoredCheckpoints
 from misstep.artifacts.model_cache import ModelCache
+from misstep.artifacts.output import Summary
 from misstep.artifacts.progress import ProgressWriter
 from misstep.artifacts.reader import Reader
-from misstep.artifacts.store import Store
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.params import Params
-from misstep.stages.context import Checkpoints, Progress, Summary
+from misstep.stages.context import Checkpoints, Progress
 from misstep.stages.externals import fetch_external
+from misstep.store.base import Store
 
 
 class Runtime:
@@ -118,7 +119,7 @@ class RankRuntime(Runtime):
     """
 
     def __init__(self, stage: FrozenStage, store: Store, shared: Path, scratch: Path, progress: ProgressWriter) -> None:
-        from misstep.training.ranks import RankCheckpoints, world
+        from misstep.distributed.ranks import RankCheckpoints, world
 
         super().__init__(stage, store, scratch, progress if world().first else _Silent())
         resources = stage.resources
@@ -140,7 +141,7 @@ class RankRuntime(Runtime):
         return self._once_a_node(f"model-{role}", lambda: Runtime.model_folder(self, role))
 
     def _once_a_node(self, name: str, fetch: Callable[[], Path]) -> Path:
-        from misstep.training.ranks import barrier, world
+        from misstep.distributed.ranks import barrier, world
 
         note = self._shared / "ranks" / f"{name}.path"
         if world().local_rank == 0:

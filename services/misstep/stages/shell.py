@@ -16,15 +16,17 @@ import structlog
 from misstep import telemetry
 from misstep.artifacts import manifest as m
 from misstep.artifacts import paths
-from misstep.artifacts.disk import full_disk_errors
 from misstep.artifacts.progress import ProgressWriter
-from misstep.artifacts.store import Store, open_store
+from misstep.artifacts.scratch import Scratch
 from misstep.errors import BadInput, MisstepError
-from misstep.plan.frozen import FrozenStage, StageKind
+from misstep.plan.frozen import FrozenStage
+from misstep.plan.kinds import StageKind
 from misstep.stages.block_writer import BlockWriter
 from misstep.stages.context import LooksAhead, Progress, Work
 from misstep.stages.registry import REGISTRY, find_work
-from misstep.stages.scratch import Scratch
+from misstep.store.base import Store
+from misstep.store.disk import full_disk_errors
+from misstep.store.open import open_store
 
 _log = structlog.get_logger(__name__)
 _READS_AT_ONCE = 16
@@ -69,7 +71,7 @@ def run_stage(
         _check_inputs(store, stage)
         set_threads(stage.resources.cpus)
         with Scratch(stage.key, shard) as scratch:
-            if stage.resources.together:
+            if stage.resources.distributed:
                 if not _complete(store, stage.key):
                     blocks_run = _run_together(stage, shard, store, scratch)
             elif not _complete(store, stage.key):
@@ -95,8 +97,8 @@ def _check_inputs(store: Store, stage: FrozenStage) -> None:
 def run_rank(stage: FrozenStage, folder: Path, registry: Mapping[StageKind, str] = REGISTRY) -> None:
     """Do one rank's part of a training stage, in a process that torchrun has started; the first of all ranks stores
     the block. Raises as ``run_stage`` does."""
+    from misstep.distributed.ranks import join, world
     from misstep.stages.runtime import RankRuntime
-    from misstep.training.ranks import join, world
 
     set_threads(stage.resources.threads)
     join(stage.resources, stage.typed_params())
@@ -133,7 +135,7 @@ def _heartbeat(stage: FrozenStage, shard: int, listener: Progress | None = None)
 
 def _run_together(stage: FrozenStage, node: int, store: Store, scratch: Scratch) -> int:
     from misstep.artifacts.checkpoints import StoredCheckpoints
-    from misstep.stages.together import run_ranks
+    from misstep.distributed.launch import run_ranks
 
     run_ranks(stage, node, scratch.folder, StoredCheckpoints(store, stage.key, scratch.folder))
     return 1 if node == 0 else 0

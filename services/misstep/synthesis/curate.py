@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from misstep.artifacts.output import Output
 from misstep.artifacts.records import PROBLEMS
 from misstep.errors import BadInput
 from misstep.plan.params import CurateParams
 from misstep.problems.overlap import overlapping
 from misstep.problems.raw import normalised, problem_id
-from misstep.stages.context import Output, StageContext, Work
+from misstep.stages.context import StageContext, Work
 from misstep.synthesis.similar import SimilarTexts
-from misstep.verification.verdict import Verdict
+from misstep.terms.verdict import Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa

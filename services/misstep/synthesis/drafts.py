@@ -15,7 +15,7 @@ from misstep.synthesis import prompts
 from misstep.synthesis.asks import Answer, Ask, NoReply, Reply, Watch
 from misstep.synthesis.parse import question_in, verdict_in
 from misstep.synthesis.solutions import Solution, read_solution, vote
-from misstep.verification.verdict import Verdict
+from misstep.terms.verdict import Verdict
 from misstep.verification.verifier import Verifier
 
 

@@ -13,9 +13,9 @@ import json
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from misstep.artifacts import paths
-from misstep.artifacts.store import MissingError, Store
 from misstep.errors import BadInput
 from misstep.plan.params import DecodingParams
+from misstep.store.base import MissingError, Store
 from misstep.synthesis.asks import Ask, Reply
 
 

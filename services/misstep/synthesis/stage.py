@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from misstep.artifacts.output import Output
 from misstep.artifacts.records import DRAFTS
-from misstep.artifacts.store import open_store
 from misstep.errors import BadInput
 from misstep.plan.params import SynthesizeParams
-from misstep.stages.context import Output, StageContext, Work
+from misstep.stages.context import StageContext, Work
+from misstep.store.open import open_store
 from misstep.synthesis.budget import Share, Usage
 from misstep.synthesis.drafts import Author, Draft, Seed
 from misstep.synthesis.teacher import Teacher

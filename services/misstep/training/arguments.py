@@ -9,9 +9,9 @@ import torch
 from peft import LoraConfig
 from trl import DPOConfig, SFTConfig
 
+from misstep.distributed.deepspeed_config import deepspeed_config
+from misstep.distributed.ranks import world
 from misstep.plan.params import DpoParams, OptimiserParams
-from misstep.training.deepspeed_config import deepspeed_config
-from misstep.training.ranks import world
 from misstep.training.schedule import Schedule
 
 

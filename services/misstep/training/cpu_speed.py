@@ -16,7 +16,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from misstep.training.ranks import world
+from misstep.distributed.ranks import world
 
 _BAND_ROWS = 8
 """Bands begin at multiples of so many rows: finer ones save no padding worth a search."""

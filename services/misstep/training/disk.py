@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from misstep.artifacts.disk import full_disk_errors
+from misstep.store.disk import full_disk_errors
 
 _FULL = tuple(f"(os error {number})" for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _TORCH_WRITER = "inline_container.cc"

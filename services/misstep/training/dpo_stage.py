@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from misstep.artifacts.output import Output
 from misstep.plan.params import DpoParams
-from misstep.stages.context import Output, StageContext, Work
+from misstep.stages.context import StageContext, Work
 
 if TYPE_CHECKING:
     from misstep.training.export import Start

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from misstep.distributed.ranks import load_whole_models
 from misstep.errors import BadInput, MisstepError
 from misstep.generation.loading import load_model
 from misstep.inspection.writing import rehearse_writing, savable
-from misstep.training.ranks import load_whole_models
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

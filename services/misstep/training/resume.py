@@ -13,8 +13,8 @@ import torch
 from safetensors import safe_open
 from transformers import TrainerState
 
-from misstep.artifacts.inside import check_name
 from misstep.errors import MisstepError
+from misstep.store.inside import check_name
 from misstep.training.memory import is_out_of_memory
 from misstep.training.tables import log_table
 

@@ -14,19 +14,20 @@ import torch
 from transformers import PrinterCallback
 from transformers.utils.logging import disable_progress_bar
 
+from misstep.artifacts.output import Output
+from misstep.distributed.liveness import report_alive
+from misstep.distributed.ranks import barrier, gather, world
 from misstep.errors import MisstepError
-from misstep.plan.frozen import StageKind
-from misstep.plan.overtrained import measured, warning
+from misstep.plan.kinds import StageKind
 from misstep.plan.params import FEW_STEPS, OptimiserParams, PolicyParams, SelectionParams
-from misstep.stages.context import Output, StageContext
-from misstep.stages.heartbeat import beat
+from misstep.stages.context import StageContext
+from misstep.stages.overtrained import measured, warning
 from misstep.training.arguments import lora_config
 from misstep.training.cpu_speed import cheaper_steps
 from misstep.training.disk import full_disk_is_named
 from misstep.training.export import Start, export_model
 from misstep.training.ids import check_ids, embeddings_of, pad_inside
 from misstep.training.memory import out_of_memory_is_noted
-from misstep.training.ranks import barrier, gather, world
 from misstep.training.resume import check_reference, check_sound, check_weights, is_to_blame, reason
 from misstep.training.rows import PairRow, Rows, SftRow
 from misstep.training.schedule import Schedule, make_schedule
@@ -116,7 +117,7 @@ def _train(ctx: StageContext, start: Start, run: Run, folder: Path) -> Output:
     finally:
         if scorer is not None:
             scorer.close()
-    beat("writing")
+    report_alive("writing")
     best, policy = keep.selection.best, keep.selection.policy
     files: dict[str, Path] = {}
     probe = _probe(start, run)

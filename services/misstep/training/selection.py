@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from misstep.distributed.liveness import report_alive
+from misstep.distributed.ranks import total, whole_weights, world
 from misstep.plan.params import PolicyParams, SelectionParams
-from misstep.stages.heartbeat import beat
-from misstep.training.ranks import total, whole_weights, world
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -179,7 +179,7 @@ class Scorer:
                 engine.submit(Request(index, question.prompt_ids, (seed,)))
             finished = {}
             for request, (completion,) in engine.results():
-                beat("training")
+                report_alive("training")
                 if completion.finish_reason == "stop":
                     finished[request.request_id] = completion.text
             engine.close()

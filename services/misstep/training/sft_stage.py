@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+from misstep.artifacts.output import Output
 from misstep.plan.params import RftParams, SftParams
-from misstep.stages.context import Output, StageContext, Work
+from misstep.stages.context import StageContext, Work
 
 
 def open_work(ctx: StageContext) -> Work:

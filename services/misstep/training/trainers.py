@@ -24,10 +24,10 @@ from torch.utils.data import DataLoader
 from trl import DPOTrainer, SFTTrainer
 from trl.models import prepare_deepspeed
 
+from misstep.distributed.liveness import report_alive
+from misstep.distributed.ranks import gather, gather_rows, total, world
 from misstep.errors import BadInput
-from misstep.stages.heartbeat import beat
 from misstep.training.learning_rate import rate_share
-from misstep.training.ranks import gather, gather_rows, total, world
 from misstep.training.rows import IGNORED, PairRow, SftRow
 from misstep.training.schedule import MicroBatches
 from misstep.training.shared_prefix import SharesPrefixes
@@ -106,7 +106,7 @@ class _OnRows:
         Raises:
             BadInput: the loss is not finite. The same would happen again: it is no failure to retry.
         """
-        beat("training")
+        report_alive("training")
         loss: torch.Tensor = super().training_step(*args, **kwargs)  # type: ignore[misc]
         if not torch.isfinite(loss):
             raise BadInput(
@@ -218,7 +218,7 @@ class DpoOnRows(_OnRows, SharesPrefixes, DPOTrainer):  # type: ignore[misc]
         parts = [order[start : start + micro] for start in range(0, len(order), micro)]
         # Spread weights are gathered by all ranks at once: each has as many parts, the last one's rows if need be.
         for part in [parts[min(first + ranks.rank, len(parts) - 1)] for first in range(0, len(parts), ranks.processes)]:
-            beat("training")
+            report_alive("training")
             batch = collate_pairs([self._rows[index] for index in part], self._tokenizer.pad_token_id)
             scores = self.compute_ref_log_probs(self._scored_model, self._prepare_inputs(batch))
             chosen[part], rejected[part] = (side.float().cpu() for side in scores)

@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from misstep import telemetry
+from misstep.distributed.liveness import report_alive, seconds_from
+from misstep.distributed.ranks import from_first, world
 from misstep.errors import BadInput
-from misstep.stages.heartbeat import beat, seconds_from
-from misstep.training.ranks import from_first, world
 from misstep.training.schedule import Schedule
 from misstep.training.selection import Score, Scorer, Selection
 from misstep.training.weights import save_trained
@@ -145,7 +145,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._progress.update(step, state.max_steps, "steps", **self._detail)
         may_save = control.should_log and not control.should_training_stop
         if may_save and from_first(self._clock() >= self._next_checkpoint):
-            beat("writing")
+            report_alive("writing")
             control.should_save = True
             self._save_began = self._clock()
 
@@ -189,6 +189,6 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._checkpoints.save(state.global_step, folder)
         if world().local_rank == 0:
             shutil.rmtree(folder)
-        beat("training")
+        report_alive("training")
         ended = self._clock()
         self._next_checkpoint = ended + max(self._every, self._share * (ended - self._save_began))

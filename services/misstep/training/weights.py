@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from misstep.training.ranks import world
+from misstep.distributed.ranks import world
 
 
 def save_trained(model: nn.Module, file: Path) -> None:

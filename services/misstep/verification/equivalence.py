@@ -11,12 +11,12 @@ import re
 from collections import Counter
 from fractions import Fraction
 
+from misstep.terms.verdict import Verdict
 from misstep.verification.answer import PLAIN_VARIABLE, Answer, read_answer, read_tidied
 from misstep.verification.choice import Choice
 from misstep.verification.exact import Match, compare_exact
 from misstep.verification.moments import compare_clocks, compare_dates, compare_ratio
 from misstep.verification.quantity import parse_exact
-from misstep.verification.verdict import Verdict
 from misstep.verification.words import EMPTY, REALS, compare_words, meaning
 
 __all__ = ["Answer", "Decision", "decide", "is_region", "read_answer"]

@@ -9,8 +9,8 @@ import sympy
 from sympy import Basic, Expr, Float, MatrixBase, Rational, Symbol
 from sympy.core.relational import Relational
 
+from misstep.terms.verdict import Verdict
 from misstep.verification.exact import Exact, Match, rounded
-from misstep.verification.verdict import Verdict
 
 Outcome = tuple[Verdict, str]
 

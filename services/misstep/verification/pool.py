@@ -21,7 +21,7 @@ from pathlib import Path
 
 from misstep import telemetry
 from misstep.errors import MisstepError
-from misstep.verification.verdict import Verdict
+from misstep.terms.verdict import Verdict
 from misstep.verification.worker import PATIENCE
 
 _START_SECONDS = 120.0

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 from misstep import telemetry
+from misstep.artifacts.output import Output
 from misstep.artifacts.records import VERDICTS
 from misstep.plan.params import VerifyParams
-from misstep.stages.context import Output, StageContext, Work
-from misstep.verification.verdict import Judgement, Verdict
+from misstep.stages.context import StageContext, Work
+from misstep.terms.verdict import Judgement, Verdict
 from misstep.verification.verifier import AnswerFormat, Verifier
 
 CUT_OFF = Judgement(Verdict.UNPARSABLE, None, "cut-off")

@@ -16,6 +16,7 @@ import sympy
 from math_verify import LatexExtractionConfig, parse, verify
 from sympy import Basic, MatrixBase, Rational
 
+from misstep.terms.verdict import Verdict
 from misstep.verification.answer import Answer, read_tidied
 from misstep.verification.equivalence import decide, is_region, may_differ_in_brackets, order_of, read_answer
 from misstep.verification.exact import is_conversion
@@ -26,7 +27,6 @@ from misstep.verification.numeric import DIGITS, Outcome, compare_numerically, c
 from misstep.verification.quantity import parse_exact
 from misstep.verification.reading import other_reading, spell_complex, spell_out
 from misstep.verification.regions import read_region, same_region
-from misstep.verification.verdict import Verdict
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 

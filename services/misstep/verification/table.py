@@ -13,11 +13,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from misstep.datafiles.cells import ABSENT, CellError, cell, find, paths
+from misstep.datafiles.filekinds import refuse_other_kind
 from misstep.errors import BadInput
-from misstep.problems.cells import ABSENT, CellError, cell, find, paths
-from misstep.problems.filekinds import refuse_other_kind
+from misstep.terms.verdict import VERIFIER_VERSION, Judgement, Verdict
 from misstep.verification.extract import AnswerFormat
-from misstep.verification.verdict import VERIFIER_VERSION, Judgement, Verdict
 from misstep.verification.verifier import Verifier
 
 if TYPE_CHECKING:

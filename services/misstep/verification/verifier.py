@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from misstep.terms.verdict import Judgement, Verdict, check_installed
 from misstep.verification.equivalence import Answer, decide, read_answer
 from misstep.verification.extract import AnswerFormat, Extraction, extract_answer
 from misstep.verification.gold import gold_answer, gold_list
 from misstep.verification.normal import MAX_ANSWER_CHARS
 from misstep.verification.pool import Ticket, WorkerPool
-from misstep.verification.verdict import Judgement, Verdict, check_installed
 
 __all__ = ["AnswerFormat", "Judgement", "Verdict", "Verifier"]
 

@@ -1,0 +1,1 @@
+"""Data files that people bring: JSON lines, CSV, Parquet, and the cells in them."""

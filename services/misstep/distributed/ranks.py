@@ -1,0 +1,259 @@
+"""The processes that train one model together. A single process is a world of its own, in which all of this is free."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from misstep.distributed.deepspeed_config import deepspeed_config
+from misstep.distributed.micro_batches import micro_batch_rows
+from misstep.errors import BadInput, MisstepError
+
+if TYPE_CHECKING:
+    import torch
+
+    from misstep.artifacts.checkpoints import CheckpointFile, StoredCheckpoints
+    from misstep.plan.frozen import Resources
+    from misstep.plan.params import OptimiserParams, Params
+
+T = TypeVar("T")
+
+_COLLECTIVE_TIMEOUT = timedelta(minutes=60)
+"""Longer than the watchdog of `misstep.distributed.launch` waits, which can say which rank is to blame."""
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those that train together."""
+
+    rank: int = 0
+    processes: int = 1
+    local_rank: int = 0
+    nodes: int = 1
+    zero_stage: int | None = None
+    """None: no DeepSpeed, the plain trainer in one process."""
+
+    @property
+    def first(self) -> bool:
+        """Tell whether this is the one that writes what is written once."""
+        return self.rank == 0
+
+    @property
+    def sharded(self) -> bool:
+        """Tell whether no process holds the whole model (ZeRO-3)."""
+        return self.zero_stage == 3
+
+
+_world = World()
+_early_config: Any = None
+"""transformers looks for a living configuration when it loads a model: ZeRO-3's is never whole in one process."""
+
+
+def world() -> World:
+    """Return what this process is among its likes."""
+    return _world
+
+
+def join(resources: Resources, params: Params) -> None:
+    """Meet the other ranks, through the environment that torchrun gives.
+
+    Raises:
+        BadInput: settings that cannot work: fewer GPUs than processes, a batch that cannot be shared evenly, adapters
+            under ZeRO-3.
+    """
+    global _world, _early_config  # noqa: PLW0603 (a process is one rank, once)
+    optimiser: OptimiserParams = params.optimiser  # type: ignore[attr-defined]
+    micro = micro_batch_rows(optimiser, resources.processes)
+    if optimiser.lora_rank is not None and resources.zero_stage == 3:
+        raise BadInput(
+            "loraRank (spec.training)",
+            optimiser.lora_rank,
+            "Adapters cannot be trained with zeroStage 3 (spec.resources): take 2, which spreads all that is trained.",
+        )
+    import torch
+
+    on_cpu = not torch.cuda.is_available()
+    if not on_cpu and torch.cuda.device_count() < resources.processes_per_node:
+        raise BadInput(
+            "gpus (spec.resources)",
+            resources.processes_per_node,
+            f"This node has {torch.cuda.device_count()}: a process needs a GPU of its own.",
+        )
+    if on_cpu and resources.gpus:
+        raise BadInput("gpus (spec.resources)", resources.gpus, "This node has no GPU that torch can use.")
+    if on_cpu:
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    os.environ.pop("ACCELERATE_USE_CPU", None)  # with it accelerate passes DeepSpeed over, silently
+    import deepspeed
+    import deepspeed.ops
+
+    _allow_deepspeeds_own_records()
+    if on_cpu:
+        # An all-reduce through shared memory, compiled with g++ on first use for a minute: no faster than gloo.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    local_rank = int(os.environ["LOCAL_RANK"])
+    if not on_cpu:
+        torch.cuda.set_device(local_rank)
+    deepspeed.init_distributed(dist_backend="gloo" if on_cpu else "nccl", timeout=_COLLECTIVE_TIMEOUT)
+    _world = World(
+        rank=int(os.environ["RANK"]),
+        processes=int(os.environ["WORLD_SIZE"]),
+        local_rank=local_rank,
+        nodes=resources.nodes,
+        zero_stage=resources.zero_stage,
+    )
+    if resources.zero_stage == 3:
+        from transformers.integrations.deepspeed import HfDeepSpeedConfig
+
+        accumulation = optimiser.batch_size // (micro * resources.processes)
+        config = deepspeed_config(
+            optimiser,
+            3,
+            micro_batch=micro,
+            accumulation=accumulation,
+            processes=resources.processes,
+            on_cpu=on_cpu,
+        )
+        _early_config = HfDeepSpeedConfig(config)
+
+
+def _allow_deepspeeds_own_records() -> None:
+    """Let torch read, with weights only, what stands beside the tensors in DeepSpeed's checkpoints: records without
+    code. Whatever else a file asks for is refused (`misstep.unpickling`)."""
+    import torch
+    from deepspeed.runtime.fp16.loss_scaler import LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    torch.serialization.add_safe_globals([LossScaler, ZeroStageEnum, fragment_address])
+
+
+def load_whole_models() -> None:
+    """From now on models that this process loads are whole again, under ZeRO-3 too."""
+    global _early_config  # noqa: PLW0603
+    if _world.sharded:
+        from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+        _early_config = None
+        unset_hf_deepspeed_config()
+
+
+def barrier() -> None:
+    """Wait for all ranks."""
+    if _world.processes > 1:
+        import torch.distributed as dist
+
+        dist.barrier()
+
+
+def total(*counts: int) -> tuple[int, ...]:
+    """Add up each count over all ranks."""
+    if _world.processes == 1:
+        return counts
+    gathered = gather(counts)
+    return tuple(map(sum, zip(*gathered, strict=True)))
+
+
+def gather(value: T) -> list[T]:
+    """Return every rank's value, by rank."""
+    if _world.processes == 1:
+        return [value]
+    import torch.distributed as dist
+
+    values: list[Any] = [None] * _world.processes
+    dist.all_gather_object(values, value)
+    return values
+
+
+def from_first(value: T) -> T:
+    """Return the first rank's value."""
+    if _world.processes == 1:
+        return value
+    import torch.distributed as dist
+
+    values = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+def gather_rows(values: torch.Tensor) -> torch.Tensor:
+    """Join every rank's rows, of which ranks may have different numbers: (n_rank, ...) -> (sum of n_rank, ...)."""
+    import torch
+    import torch.distributed as dist
+
+    lengths = gather(len(values))
+    padded = values.new_zeros((max(lengths), *values.shape[1:]))
+    padded[: len(values)] = values
+    parts = [torch.empty_like(padded) for _ in lengths]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
+
+
+@contextmanager
+def whole_weights(model: Any, engine: Any) -> Iterator[None]:
+    """Hold all weights of a model on every rank inside the block, for generation: ZeRO-3's hooks are off meanwhile.
+
+    All ranks must enter; inside they need not keep step. Nothing happens where the model is whole anyway.
+
+    Args:
+        engine: DeepSpeed's engine around the model.
+    """
+    if not _world.sharded:
+        yield
+        return
+    import deepspeed
+    from trl.models.utils import add_hooks, remove_hooks
+
+    with deepspeed.zero.GatheredParameters(list(model.parameters())):
+        remove_hooks(engine)
+        try:
+            yield
+        finally:
+            add_hooks(engine)
+
+
+class RankCheckpoints:
+    """Implements ``Checkpoints`` for ranks: every node stores its own files, and the first rank makes them visible.
+
+    All ranks call ``save`` and ``newest`` together.
+    """
+
+    def __init__(self, stored: StoredCheckpoints) -> None:
+        self._stored = stored
+
+    def save(self, step: int, folder: Path) -> None:
+        """Store what the ranks wrote into ``folder``, which the ranks of a node share."""
+        barrier()  # all files are written
+        own = self._stored.upload(step, folder) if _world.local_rank == 0 else []
+        files: list[CheckpointFile] = [file for part in gather(own) for file in part]
+        if _world.first:
+            self._stored.complete(step, files)
+        barrier()
+
+    def newest(self) -> tuple[int, Path] | None:
+        """Fetch, once a node, the newest checkpoint that the first rank finds to be whole."""
+        found = self._stored.newest() if _world.first else None
+        step = from_first(found[0] if found else None)
+        if step is None:
+            return None
+        if _world.local_rank == 0 and not _world.first:
+            self._stored.fetch(step)
+        barrier()
+        return step, self._stored.folder
+
+    def refuse(self, step: int, why: str) -> MisstepError:
+        """Take it out of use for all ranks; any of them may have found out alone."""
+        return self._stored.refuse(step, why)
+
+    def note_out_of_memory(self, micro_batch: int) -> None:
+        """Note it at once: other ranks may be stuck already."""
+        self._stored.note_out_of_memory(micro_batch)
+
+    def out_of_memory(self) -> int | None:
+        """Ask the store once, so that all ranks go by the same answer."""
+        return from_first(self._stored.out_of_memory() if _world.first else None)

@@ -1,6 +1,0 @@
-"""What a plan will cost: work, tokens, hours and memory, from written formulas (docs/cost.md). Pure."""
-
-from misstep.plan.cost.architecture import Architecture
-from misstep.plan.cost.stage import PlanCost, StageCost, plan_cost
-
-__all__ = ["Architecture", "PlanCost", "StageCost", "plan_cost"]

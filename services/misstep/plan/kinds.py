@@ -1,0 +1,169 @@
+"""The kinds of stage: one table of all that differs from kind to kind.
+
+To add a kind, add a line here, its parameters (``params``), its place in the DAG (``planner``), the tables that it
+writes (``artifacts/records``), and its field in ``spec.resources``; the tests name whatever is missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, get_args
+
+from misstep.plan import params as p
+
+
+class StageKind(StrEnum):
+    """The kinds of stage, in the order of the method."""
+
+    PROBLEMS = "problems"
+    INSPECT = "inspect"
+    SYNTHESIZE = "synthesize"
+    CURATE = "curate"
+    SFT = "sft"
+    SAMPLE = "sample"
+    VERIFY = "verify"
+    RFT = "rft"
+    CREDIT = "credit"
+    PAIRS = "pairs"
+    DPO = "dpo"
+    SCORE = "score"
+    REPORT = "report"
+
+
+MODEL_MIB = 2048
+"""The memory of a shard that loads a model, where `spec.resources` names none."""
+ImageName = Literal["verification", "generation", "credit", "training", "evaluation"]
+
+_DISTANCE = ("rapidfuzz.distance",)
+_HTTP = ("httpx2", "tenacity")
+_MODEL = (
+    "torch",
+    "safetensors.torch",
+    "transformers.models.llama.modeling_llama",
+    "misstep.generation.prompts",
+    "misstep.generation.transformers_engine",
+)
+_INSPECTION = ("sentencepiece", "misstep.inspection.model", "misstep.inspection.weights", "misstep.inspection.writing")
+_TRAINER = (
+    "deepspeed",  # accelerate imports it for every training once it is installed, also where one process trains
+    "trl.trainer.sft_trainer",
+    "trl.trainer.dpo_trainer",
+    "misstep.training.data",
+    "misstep.training.arguments",
+    "misstep.training.trainers",
+    "misstep.training.run",
+)
+_CREDIT = ("misstep.credit.block", "misstep.credit.scheduler")
+_FIGURES = ("scipy.optimize", "scipy.stats", "matplotlib.style", "matplotlib.backends.backend_svg", "jinja2")
+
+IMPORT_ORDER = (*_HTTP, *_DISTANCE, *_MODEL, *_INSPECTION, *_TRAINER, *_CREDIT, *_FIGURES)
+"""The order in which one process imports the modules of several kinds: what light kinds need comes before torch."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What holds for every stage of one kind."""
+
+    params: type[p.Params]
+    """The type of its parameters."""
+    work: str
+    """The function that opens its work, as ``module:function``. It is named, not imported: each kind has heavy
+    libraries of its own."""
+    image: ImageName
+    """The container image that runs it in a cluster."""
+    version: int = 1
+    """The version of its results, part of every key of this kind. Raise it where a change of code changes them."""
+    imports: tuple[str, ...] = ()
+    """Modules that a process of this kind needs in memory. What is missing here is imported by each process again."""
+    trains: bool = False
+    """It trains a model: it may run as several ranks, over several nodes."""
+    generates: bool = False
+    """It draws tokens from a model that runs here: it may use a GPU, and shards share its blocks."""
+    shares_blocks: bool = False
+    """Shards share its blocks, though it generates nothing itself."""
+    memory_mib: int = 1024
+    """The memory of one shard where `spec.resources` names none."""
+
+
+_TRAINING_IMPORTS = _MODEL + _DISTANCE + _TRAINER
+
+KINDS: dict[StageKind, Kind] = {
+    StageKind.PROBLEMS: Kind(p.ProblemsParams, "misstep.problems.stage:open_work", "verification", version=2),
+    StageKind.INSPECT: Kind(
+        p.InspectParams,
+        "misstep.inspection.stage:open_work",
+        "training",
+        imports=_MODEL + _INSPECTION,
+        memory_mib=MODEL_MIB,
+    ),
+    StageKind.SYNTHESIZE: Kind(
+        p.SynthesizeParams,
+        "misstep.synthesis.stage:open_work",
+        "generation",
+        version=2,
+        imports=_HTTP,
+        shares_blocks=True,
+    ),
+    StageKind.CURATE: Kind(
+        p.CurateParams, "misstep.synthesis.curate:open_work", "verification", version=2, imports=_DISTANCE
+    ),
+    StageKind.SFT: Kind(
+        p.SftParams,
+        "misstep.training.sft_stage:open_work",
+        "training",
+        version=2,
+        imports=_TRAINING_IMPORTS,
+        trains=True,
+        memory_mib=MODEL_MIB,
+    ),
+    StageKind.SAMPLE: Kind(
+        p.SampleParams,
+        "misstep.generation.sample:open_work",
+        "generation",
+        version=2,
+        imports=_MODEL,
+        generates=True,
+        memory_mib=MODEL_MIB,
+    ),
+    StageKind.VERIFY: Kind(
+        p.VerifyParams, "misstep.verification.stage:open_work", "verification", version=2, shares_blocks=True
+    ),
+    StageKind.RFT: Kind(
+        p.RftParams,
+        "misstep.training.sft_stage:open_work",
+        "training",
+        version=2,
+        imports=_TRAINING_IMPORTS,
+        trains=True,
+        memory_mib=MODEL_MIB,
+    ),
+    StageKind.CREDIT: Kind(
+        p.CreditParams,
+        "misstep.credit.stage:open_work",
+        "credit",
+        version=2,
+        imports=_MODEL + _CREDIT,
+        generates=True,
+        memory_mib=MODEL_MIB,
+    ),
+    StageKind.PAIRS: Kind(p.PairsParams, "misstep.credit.pairs_stage:open_work", "credit", imports=_DISTANCE),
+    StageKind.DPO: Kind(
+        p.DpoParams,
+        "misstep.training.dpo_stage:open_work",
+        "training",
+        version=2,
+        imports=_TRAINING_IMPORTS,
+        trains=True,
+        memory_mib=MODEL_MIB,
+    ),
+    StageKind.SCORE: Kind(p.ScoreParams, "misstep.evaluation.score_stage:open_work", "evaluation"),
+    StageKind.REPORT: Kind(
+        p.ReportParams, "misstep.evaluation.report_stage:open_work", "evaluation", version=3, imports=_FIGURES
+    ),
+}
+
+IMAGES: tuple[ImageName, ...] = get_args(ImageName)
+"""The images of stages."""
+TRAINING: frozenset[StageKind] = frozenset(kind for kind, of in KINDS.items() if of.trains)
+"""The kinds that train a model."""

@@ -1,0 +1,26 @@
+"""The layouts of pairs by name, and what each needs. Spec, plan and report read this too, so it imports nothing heavy.
+
+What a layout is stands in `misstep.credit.layouts`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Layout = Literal["shared-prefix", "whole-response", "placebo-cut", "oracle-pit", "random", "edit-distance"]
+
+CREDITED: tuple[Layout, ...] = ("shared-prefix", "whole-response")
+"""The method itself: these blame the pit that credit found, so what they gain is credit's. The one whose chosen side
+starts at the pit stands first."""
+CONTROLS: tuple[Layout, ...] = ("placebo-cut", "oracle-pit")
+"""As ``shared-prefix``, but cut at another step than credit's pit. They tell credit apart from sharing a prefix."""
+FROM_CREDIT: tuple[Layout, ...] = (*CREDITED, *CONTROLS)
+"""These read the credit stage: its negatives, their steps and the rollouts from their prefixes."""
+OPPONENTS: tuple[Layout, ...] = ("random", "placebo-cut")
+"""These carry no credit: what the credited layouts gain over them is credit's."""
+ONE_STEP: tuple[Layout, ...] = ("shared-prefix", *CONTROLS)
+"""Their rejected side is one step."""
+FROM_ORACLE: tuple[Layout, ...] = ("oracle-pit",)
+"""These need a task that knows the first error of a response (`misstep.problems.oracles`)."""
+TASKS_WITH_ORACLE = ("strides",)
+"""Formats of problems whose task knows that (`misstep.problems.oracles` has the functions)."""
