@@ -40,7 +40,7 @@ def _credentials() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         servers.credentials(patch)
         with h.serving(h.nothing) as good:  # what botocore loads once is no part of what is measured
-            assert StoreReader(h.listing(h.entry(good.endpoint))).look(h.plan_at(h.at(good.endpoint)), ()).seen
+            assert StoreReader(h.listing(h.entry(good.endpoint))).read(h.plan_at(h.at(good.endpoint)), ()).readable
         yield
 
 
@@ -128,7 +128,7 @@ def test_thousands_of_objects_beside_heartbeats_are_not_read(monkeypatch: pytest
         assert [each.done for each in read_progress(bounded, key, 1)] == [1]
         assert asked == [f"{key}/progress/0.json"]
         assert read_progress(bounded, key, 1, since=time.time() + 60) == []
-        view = StoreReader(h.listing(h.entry(endpoint))).look(h.plan_at(storage), [key], "team-a")
+        view = StoreReader(h.listing(h.entry(endpoint))).read(h.plan_at(storage), [key], "team-a")
         assert [each.fraction for each in view.heartbeats[key]] == [0.5]
 
 

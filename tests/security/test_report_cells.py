@@ -70,7 +70,7 @@ def test_a_report_with_odd_cells_costs_its_own_series(real: str, cells: Any) -> 
     store.put(paths.manifest(plan.report.key), made.model_copy(update={"summary": {"cells": cells}}).encode())
     metrics = Metrics()
     metrics.record(view_of("other"), {"state": "Succeeded"}, seen_of(World(), "other", {("sft", "100"): 0.25}))
-    view = StoreReader(h.listing(h.entry(real))).look(plan, (), "team-a")
+    view = StoreReader(h.listing(h.entry(real))).read(plan, (), "team-a")
     assert view.error == ""
     world = replace(World().observe(), store=view, experiment=view_of("odd"))
     status = decide(world).status
@@ -154,7 +154,7 @@ def test_one_state_and_one_stage_are_one_series_whatever_they_are_called() -> No
     )
     assert scrape(metrics, "misstep_experiments") == {"Unknown": 1.0}
     assert scrape(metrics, "misstep_stage_attempts") == {"e ns sft": 2.0}
-    assert scrape(metrics, "misstep_experiment_stages") == {"e ns running": 3.0, "e ns Unknown": 1.0}
+    assert scrape(metrics, "misstep_experiment_stages") == {"e ns running": 3.0, "e ns unknown": 1.0}
 
 
 def test_jobs_with_made_up_labels_and_reasons_make_no_series() -> None:

@@ -58,8 +58,8 @@ def test_a_tenants_server_gets_no_request_and_so_no_key_signature_or_token(
         view = stores.read(h.plan_at(h.at(tenants.endpoint)), (), "team-a")
         assert view.unlisted.startswith("the operator does not read s3://artifacts/runs at http://127.0.0.1")
         assert "stores" in view.unlisted
-        assert not view.seen
-        with pytest.raises(Exception, match="does not look"):
+        assert not view.readable
+        with pytest.raises(Exception, match="does not read"):
             stores.read_model_config(h.at(tenants.endpoint), "team-a")
         assert not tenants.requests
 
@@ -155,7 +155,7 @@ def test_a_wrong_store_of_one_team_does_not_mark_the_server_as_down_for_others(
     bad = h.at(None, "s3://no-such-bucket/x")
     assert "bucket" in stores.read(h.plan_at(bad), (), "team-a").error
     hosted = stores.read(h.plan_at(h.at(None, "s3://artifacts/x", path_style=False, region="xx-odd-1")), (), "team-a")
-    assert hosted.error or hosted.seen
+    assert hosted.error or hosted.readable
     assert stores.read(h.plan_at(h.at(None, "s3://artifacts/y")), (), "team-b").error == ""
 
 
@@ -171,7 +171,7 @@ def test_a_listed_server_that_sends_elsewhere_is_not_followed(real: str, status:
             handler.say(status, error.encode(), **headers)  # type: ignore[attr-defined]
 
         with h.serving(elsewhere) as listed:
-            view = StoreReader(h.listing(h.entry(listed.endpoint))).look(h.plan_at(h.at(listed.endpoint)), (), "team-a")
+            view = StoreReader(h.listing(h.entry(listed.endpoint))).read(h.plan_at(h.at(listed.endpoint)), (), "team-a")
             assert view.error
             assert listed.requests
         assert not tenants.requests
@@ -328,7 +328,7 @@ def test_of_a_store_that_is_not_looked_at_a_job_that_is_gone_is_remembered() -> 
     world.remove(name)
     world.step()
     assert name.rpartition("-")[0] + "-2" not in world.created
-    assert StoreView(unlisted="x").seen is False
+    assert StoreView(unlisted="x").readable is False
 
 
 @pytest.mark.parametrize(
