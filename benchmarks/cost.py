@@ -30,11 +30,12 @@ import yaml
 
 from misstep.artifacts.manifest import Manifest, read_manifest
 from misstep.artifacts.reader import Reader
-from misstep.cli.common import load, make_costed_plan, store_of
+from misstep.cli.experiments import load, make_costed_plan, store_of
 from misstep.cost import StageCost, plan_cost
 from misstep.plan.kinds import StageKind
 from misstep.plan.planner import Plan
 from misstep.store.base import Store
+from misstep.terms.verdict import Verdict
 
 ROOT = Path(__file__).parents[1]
 MOST_OFF = 0.15
@@ -110,11 +111,11 @@ def measured_shares(store: Store, plan: Plan) -> dict[str, int]:
             for row in reader.table(stage.key, "verdicts", ["problem_id", "verdict"]).to_pylist():
                 counts[row["verdict"]] += 1
                 problem = (stage.key, row["problem_id"])
-                solved[problem] = solved.get(problem, False) or row["verdict"] == "correct"
+                solved[problem] = solved.get(problem, False) or row["verdict"] == Verdict.CORRECT
         reader.close()
     return {
-        "correct_percent": round(100 * counts["correct"] / counts.total()),
-        "wrong_percent": round(100 * counts["wrong"] / counts.total()),
+        "correct_percent": round(100 * counts[Verdict.CORRECT] / counts.total()),
+        "wrong_percent": round(100 * counts[Verdict.WRONG] / counts.total()),
         "solved_percent": round(100 * sum(solved.values()) / len(solved)),
     }
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from misstep.evaluation.curve import FallingCurve
 from misstep.evaluation.efficiency import Efficiency
-from misstep.evaluation.figures import Estimate
+from misstep.evaluation.estimates import Estimate
 from misstep.evaluation.resample import GridOutcome
 from misstep.evaluation.scores import mean_estimate, wilson
 

@@ -34,6 +34,7 @@ from misstep.generation.seeds import sample_seed
 from misstep.generation.transformers_engine import TransformersEngine
 from misstep.plan.params import CreditParams, DecodingParams
 from misstep.problems.strides import generate, oracle
+from misstep.terms.verdict import Verdict
 from misstep.verification.extract import AnswerFormat
 from misstep.verification.verifier import Verifier
 
@@ -84,9 +85,9 @@ def answer(
         tally = ProblemTally()
         for number, completion in enumerate(completions):
             finished = completion.finish_reason == "stop"
-            verdict = verifier.judge_one(completion.text, problem.gold).verdict.value if finished else "unparsable"
+            verdict = verifier.judge_one(completion.text, problem.gold).verdict if finished else Verdict.UNPARSABLE
             digest = hashlib.sha256(repr(completion.token_ids).encode()).digest()
-            if verdict == "correct":
+            if verdict is Verdict.CORRECT:
                 correct.setdefault(name, []).append(completion.token_ids)
             tally.add(number, verdict, completion.finish_reason, digest, room=True)
         chosen = tally.negatives(options.negatives)
@@ -126,10 +127,10 @@ def measure(
     block: CreditedBlock = Scheduler(params, engine, verifier.judge).credit(problems)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     counts: dict[str, Any] = credit_counts(block)
-    pits: Pits = {(n.problem_id, n.negative.sample): n.pit for n in block.negatives}
+    pits: Pits = {(n.problem_id, n.sample): n.pit for n in block.negatives}
     known = {name: pit for name, pit in (reference or pits).items() if pit}
     true = {
-        name: pit - 1 == oracle(questions[name[0]], negative.negative.text)
+        name: pit - 1 == oracle(questions[name[0]], negative.text)
         for (name, pit), negative in zip(pits.items(), block.negatives, strict=True)
         if pit
     }
@@ -162,9 +163,9 @@ def refuted_pits(block: CreditedBlock, correct: Correct) -> list[tuple[str, int]
             known[prefix.problem.problem_id].append(prefix.token_ids + rollout.token_ids)
     refuted = []
     for found in block.negatives:
-        through = found.negative.token_ids[: found.steps.ends[found.pit - 1]] if found.pit else ()
+        through = found.token_ids[: found.steps.ends[found.pit - 1]] if found.pit else ()
         if through and any(ids[: len(through)] == through for ids in known[found.problem_id]):
-            refuted.append((found.problem_id, found.negative.sample))
+            refuted.append((found.problem_id, found.sample))
     return refuted
 
 

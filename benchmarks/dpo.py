@@ -41,7 +41,7 @@ from misstep.training import shared_prefix
 from misstep.training.arguments import dpo_arguments
 from misstep.training.cpu_speed import cheaper_steps
 from misstep.training.data import id_lists
-from misstep.training.export import Start
+from misstep.training.export import InitialModel
 from misstep.training.rows import PairRow
 from misstep.training.schedule import MicroBatches, make_schedule
 from misstep.training.trainers import DpoOnRows
@@ -96,7 +96,7 @@ class Peer(_Timed, BareDpo):
 def measure(variant: str, rows: Sequence[PairRow], params: DpoParams, model: Path, folder: Path) -> Measured:
     """Train one variant from the same weights."""
     optimiser = params.optimiser
-    start = Start.load(model)
+    start = InitialModel.load(model)
     args = replace(dpo_arguments(params, make_schedule(len(rows), optimiser), folder), logging_steps=1)
     common = {"model": start.model, "processing_class": start.trainers_tokenizer()}
     if variant.startswith("ours"):
@@ -178,7 +178,11 @@ def main() -> None:
         rows = math_shaped(options.rows, options.vocabulary)
     else:
         model = BASE
-        made = stored(options.pairs) if options.pairs else rows_of_strides(Start.load(BASE).tokenizer, options.rows)[1]
+        made = (
+            stored(options.pairs)
+            if options.pairs
+            else rows_of_strides(InitialModel.load(BASE).tokenizer, options.rows)[1]
+        )
         rows = made[: options.rows]
     optimiser = OptimiserParams(
         learning_rate=options.learning_rate,

@@ -31,6 +31,7 @@ import yaml
 from misstep.artifacts.reader import Reader
 from misstep.store.description import Storage
 from misstep.store.open import open_store
+from misstep.terms.verdict import Verdict
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = ROOT / "examples" / "quickstart.yaml"
@@ -84,7 +85,7 @@ def measures(reader: Reader, found: Mapping[str, Any]) -> dict[str, float]:
             right: dict[str, list[bool]] = defaultdict(list)
             rows = reader.table(stage["key"], "verdicts", ["problem_id", "sample", "verdict"]).sort_by("sample")
             for row in rows.to_pylist():
-                right[row["problem_id"]].append(row["verdict"] == "correct")
+                right[row["problem_id"]].append(row["verdict"] == Verdict.CORRECT)
             seen["mixed"].append(fmean(0 < sum(drawn[:4]) < 4 for drawn in right.values()))
             seen["learnability"].append(fmean(_learnability(sum(d), len(d)) for d in right.values()))
     return {name: fmean(values) for name, values in seen.items()}

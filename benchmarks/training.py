@@ -41,7 +41,7 @@ from misstep.plan.params import DpoParams, OptimiserParams, PromptParams
 from misstep.problems.strides import STATES, generate
 from misstep.training import run as stage_run
 from misstep.training.arguments import dpo_arguments, sft_arguments
-from misstep.training.export import Start
+from misstep.training.export import InitialModel
 from misstep.training.rows import PairRow, Rows, SftRow
 from misstep.training.run import Run
 from misstep.training.schedule import MicroBatches, Schedule, make_schedule
@@ -114,7 +114,7 @@ def timed(train: Callable[[], Any]) -> float:
 
 def ours(make: Callable[[], Run], model: Path, folder: Path, options: argparse.Namespace, plain: bool) -> Measured:
     """Run a stage as `misstep.training.run.train` does."""
-    run, start = make(), Start.load(model)
+    run, start = make(), InitialModel.load(model)
     spent: list[float] = []
 
     class Timed(run.trainer):  # type: ignore[misc, name-defined]
@@ -132,7 +132,7 @@ def ours(make: Callable[[], Run], model: Path, folder: Path, options: argparse.N
 
 def bare(make: Callable[[], Run], model: Path, folder: Path) -> Measured:
     """Run TRL's own trainer with the same settings, and save the model."""
-    run, start = make(), Start.load(model)
+    run, start = make(), InitialModel.load(model)
     schedule = make_schedule(len(run.rows.rows), run.optimiser)
     began = time.perf_counter()
     first = run.rows.rows[0]
@@ -153,7 +153,7 @@ def bare(make: Callable[[], Run], model: Path, folder: Path) -> Measured:
 
 def loop(make: Callable[[], Run], model: Path) -> Measured:
     """Train in a plain loop: one padded batch a step, fused AdamW, clipping, no schedule, no log."""
-    run, policy = make(), Start.load(model).model.train()
+    run, policy = make(), InitialModel.load(model).model.train()
     rows, params = run.rows.rows, run.optimiser
     pairs = isinstance(rows[0], PairRow)
     lengths = [row.length for row in rows]
@@ -237,7 +237,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    rows, pairs = rows_of_strides(Start.load(options.model).tokenizer, options.rows)
+    rows, pairs = rows_of_strides(InitialModel.load(options.model).tokenizer, options.rows)
     optimiser = OptimiserParams(
         learning_rate=3e-4,
         epochs=options.epochs,

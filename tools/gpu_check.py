@@ -39,7 +39,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from misstep.artifacts.reader import Reader
-from misstep.cli.common import load, make_plan
+from misstep.cli.experiments import load, make_plan
 from misstep.plan.planner import Plan
 from misstep.runner.machine import visible_gpus
 from misstep.store.description import Storage

@@ -22,6 +22,12 @@ from misstep.plan.kinds import IMAGES
 
 ROOT = Path(__file__).parents[1]
 WHEELS = ROOT / "build/images"
+SLIM = {
+    "operator": "The operator that runs Experiments",
+    "verification": "Stages that check text: problems, curate, verify",
+    "evaluation": "Stages that count: score, report",
+}
+"""Image without torch -> its description. All are built from ``images/slim``; the others have a folder each."""
 SERVICES = ("operator", *IMAGES)
 STANDS_ON = {"training": "torch", "generation": "torch", "credit": "generation"}
 """Image -> the image whose layers it shares."""
@@ -93,10 +99,14 @@ def build(builder: str, service: str, arguments: dict[str, str], labels: dict[st
 
     ``labels`` come over those of the Dockerfile: buildah 1.28 takes a LABEL from its cache although its ARG is another.
     """
-    name, file = tag(builder, service), f"images/{service}/Dockerfile"
+    name, file = tag(builder, service), f"images/{'slim' if service in SLIM else service}/Dockerfile"
+    target: list[str] = []
+    if service in SLIM:
+        arguments = arguments | {"IMAGE": service, "DESCRIPTION": SLIM[service]}
+        target = ["--target", "misstep-operator" if service == "operator" else "misstep"]
     asked_for = {line.split()[1].split("=")[0] for line in (ROOT / file).read_text().splitlines() if line[:4] == "ARG "}
     quiet = ["--layers", "--quiet"] if builder == "buildah" else ["--quiet"]
-    command = [builder, "build", *quiet, "--file", file, "--tag", name]
+    command = [builder, "build", *quiet, "--file", file, *target, "--tag", name]
     for key in sorted(asked_for & arguments.keys()):
         command += ["--build-arg", f"{key}={arguments[key]}"]
     for key, value in labels.items():

@@ -5,7 +5,7 @@
 
 ``dev`` is resolved first; each image's lock is then held to its versions, so that all of them agree. The locks of vLLM
 are those of the image that samples and credits (`credit`) with vLLM added. Which locks an image is made of stands in
-images/<service>/Dockerfile.
+images/*/Dockerfile.
 """
 
 from __future__ import annotations

@@ -179,5 +179,5 @@ def test_without_a_kubectl(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyP
     code, _, err = run("status", "small")
     assert (code, err) == (
         64,
-        "error: kubectl: not found. Install it, or leave --namespace out to look at runs of this machine.\n",
+        "error: kubectl: not found. Install it, or leave out --namespace to see runs of this machine.\n",
     )

@@ -11,7 +11,7 @@ import pytest
 
 from misstep.artifacts.reader import Reader
 from misstep.cli.app import main
-from misstep.cli.common import load, make_plan, store_of
+from misstep.cli.experiments import load, make_plan, store_of
 from misstep.plan.kinds import StageKind
 from misstep.plan.params import ProblemsParams, SampleParams
 from misstep.runner.workdir import Workdir

@@ -21,7 +21,8 @@ from misstep.store.base import Store
 from misstep.store.description import Storage
 from misstep.store.open import open_store
 from tests.cluster.operating import SYSTEM, Operating
-from tests.cluster.world import eventually, results
+from tests.cluster.world import results
+from tests.eventually import eventually
 from tests.store import servers
 
 ALL = os.environ.get("MISSTEP_FAULTS") == "all"

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ import yaml
 
 from misstep.processes import free_port
 from tests.chart.rendering import CHART, objects
+from tests.eventually import eventually
 
 INTERVAL = "500ms"
 VARIABLES = {"$namespace": ".*", "$experiment": ".*", "$__rate_interval": "1m", "$__range": "1h"}
@@ -116,13 +116,12 @@ def prometheus(folder: Path, scrape: Sequence[Mapping[str, Any]]) -> Iterator[Pr
 
 
 def _await_ready(found: Prometheus, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 30
-    while True:
+    def is_ready() -> bool:
         assert process.poll() is None, log.read_text()
-        assert time.monotonic() < end, log.read_text()
         try:
             urllib.request.urlopen(f"{found.address}/-/ready", timeout=5).close()
         except OSError:
-            time.sleep(0.1)
-        else:
-            return
+            return False
+        return True
+
+    eventually(is_ready, 30, log.read_text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from cluster import life, processes
 from cluster.life import kubectl
 from cluster.places import ROOT, ClusterError
 from tests.cluster.manifests import namespace, pod
+from tests.eventually import eventually
 
 pytestmark = pytest.mark.cluster
 
@@ -65,10 +65,7 @@ def test_it_ends_when_the_process_that_it_follows_is_killed(control_plane: Path,
         assert owner.stdout.readline() == "up\n"
         programs = [process for _, process in processes.running(tmp_path / "state")]
         owner.kill()
-    deadline = time.monotonic() + 30
-    while any(map(processes.lives, programs)):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    eventually(lambda: not any(map(processes.lives, programs)), 30)
     again = life.up(tmp_path / "state", with_node=False, follow=True)  # what was left is in nobody's way
     assert again.kubectl("get", "--raw=/readyz") == "ok"
     life.down(tmp_path / "state")

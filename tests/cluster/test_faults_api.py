@@ -20,7 +20,7 @@ from cluster.places import ClusterError
 from tests.cluster.faults import Undisturbed, assert_nothing_left, assert_same, operator, small
 from tests.cluster.operating import LEASE, Operating
 from tests.cluster.proxies import BadLine, Middleman, running
-from tests.cluster.world import eventually
+from tests.eventually import eventually
 from tests.sampling import SEED
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("s3_credentials")]

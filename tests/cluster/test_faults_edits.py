@@ -11,7 +11,8 @@ import pytest
 
 from tests.cluster.faults import Undisturbed, assert_nothing_left, assert_same, operator, processes_of, small, store_of
 from tests.cluster.operating import Operating
-from tests.cluster.world import eventually, stage_of
+from tests.cluster.world import stage_of
+from tests.eventually import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("s3_credentials")]
 Status = dict[str, Any]

@@ -12,7 +12,8 @@ import pytest
 from tests.cluster.faults import Undisturbed, assert_nothing_left, assert_same, operator, pods_of, processes_of, small
 from tests.cluster.operating import Operating
 from tests.cluster.process_node import CLOCK
-from tests.cluster.world import eventually, jobs_by_stage, stage_of
+from tests.cluster.world import jobs_by_stage, stage_of
+from tests.eventually import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("s3_credentials")]
 TRAINING, SAMPLING = "sft-d32-s0", "test-sft-d32-s0"

@@ -18,7 +18,7 @@ from tests.cluster.faults import ALL, Undisturbed, assert_nothing_left, assert_s
 from tests.cluster.operating import LEASE, Operating
 from tests.cluster.proxies import Middleman, running
 from tests.cluster.test_faults_api import api_server
-from tests.cluster.world import eventually
+from tests.eventually import eventually
 from tests.sampling import SEED
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("s3_credentials")]

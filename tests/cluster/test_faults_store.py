@@ -15,7 +15,7 @@ from aiohttp import web
 from tests.cluster.faults import ALL, Undisturbed, assert_nothing_left, assert_same, operator, pods_of, small
 from tests.cluster.operating import SECRET_NAME, Operating
 from tests.cluster.proxies import BadLine, Middleman, running
-from tests.cluster.world import eventually
+from tests.eventually import eventually
 from tests.sampling import SEED
 from tests.store import servers
 

@@ -20,7 +20,8 @@ from tests.cluster.faults import Undisturbed, assert_nothing_left, operator, pod
 from tests.cluster.losses import EXPORTING, MOMENTS, Member, both, lose_one, next_step
 from tests.cluster.operating import Operating
 from tests.cluster.process_node import UNREACHABLE
-from tests.cluster.world import eventually, stage_of
+from tests.cluster.world import stage_of
+from tests.eventually import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("s3_credentials")]
 STAGE = "sft-d32-s0"

@@ -18,7 +18,8 @@ from misstep.store.description import Storage
 from misstep_operator.jobs.pod import service_name
 from tests.cluster.api import leases
 from tests.cluster.operating import LEASE, OPERATOR_ACCOUNT, SYSTEM, Operating, operating, operator_rules
-from tests.cluster.world import NAMESPACE, STAGES, eventually, results, stage_of
+from tests.cluster.world import NAMESPACE, STAGES, results, stage_of
+from tests.eventually import eventually
 from tests.store import servers
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -60,17 +61,11 @@ def test_it_runs_to_the_report_with_the_keys_and_results_of_one_machine(
 def test_a_finished_experiment_that_is_woken_is_left_alone_after_a_look_at_it(
     world: Operating, finished: dict[str, Any], audit_log: Path
 ) -> None:
-    end = time.monotonic() + 60
-    while any(job["status"].get("active") for job in world.jobs("small").values()):
-        assert time.monotonic() < end
-        time.sleep(0.5)
+    eventually(lambda: not any(job["status"].get("active") for job in world.jobs("small").values()), 60)
     time.sleep(3)  # the passes that their ends lead to
     _, before = requests_of_operator(audit_log, 0)
     world.kubectl("annotate", "experiment", "small", "example.org/note=read")
-    end = time.monotonic() + 30
-    while "get experiments" not in requests_of_operator(audit_log, before)[0]:
-        assert time.monotonic() < end
-        time.sleep(0.5)
+    eventually(lambda: "get experiments" in requests_of_operator(audit_log, before)[0], 30)
     time.sleep(1)
     asked, _ = requests_of_operator(audit_log, before)
     assert asked.keys() <= {"get experiments", "list experiments"}, asked

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from misstep.artifacts.reader import Reader
 from misstep.store.description import Storage
 from misstep.store.open import open_store
 from tests.cluster.api import Api, Away, experiments, jobs
+from tests.eventually import eventually
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "research"
@@ -122,13 +122,16 @@ class World:
         return {str(job["metadata"]["name"]): job for job in found}
 
     def wait(self, name: str, what: str, met: Callable[[dict[str, Any]], bool], seconds: float = 300) -> dict[str, Any]:
-        end = time.monotonic() + seconds
-        while True:
-            status = self.status(name)
-            if met(status):
-                return status
-            assert time.monotonic() < end, f"no {what}: {json.dumps(status, indent=1)}\n{self.log()[-4000:]}"
-            time.sleep(0.3)
+        """Wait until an Experiment's status is as wanted, and return it."""
+        seen: dict[str, Any] = {}
+
+        def is_met() -> bool:
+            seen.clear()
+            seen.update(self.status(name))
+            return met(seen)
+
+        eventually(is_met, seconds, lambda: f"no {what}: {json.dumps(seen, indent=1)}\n{self.log()[-4000:]}", every=0.3)
+        return seen
 
     def wait_for_state(self, name: str, state: str, seconds: float = 300) -> dict[str, Any]:
         ends = {state, "Failed", "Invalid"}
@@ -155,11 +158,3 @@ def stage_of(job: dict[str, Any]) -> str:
 def jobs_by_stage(world: World, name: str) -> Counter[str]:
     """How many Jobs there are of each stage now; a Job by hand deleted is not among them."""
     return Counter(map(stage_of, world.jobs(name).values()))
-
-
-def eventually(met: Callable[[], bool], seconds: float, say: Callable[[], object] = lambda: "not in time") -> None:
-    """Return once a condition holds."""
-    end = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < end, say()
-        time.sleep(0.2)

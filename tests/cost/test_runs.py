@@ -8,7 +8,7 @@ import pytest
 from benchmarks.cost import compare
 
 from misstep.artifacts.manifest import read_manifest
-from misstep.cli.common import load, make_costed_plan, store_of
+from misstep.cli.experiments import load, make_costed_plan, store_of
 from tests.runner.small import misstep
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -10,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 
+from misstep.credit.block import CreditedResponse
 from misstep.credit.controls import agreement, cut_counts
-from misstep.credit.layouts import Answer, Blamed, ProblemAnswers, options
-from misstep.credit.pairing import pair_up
+from misstep.credit.layouts import Answer, ProblemAnswers, options, pair_up
 from misstep.credit.scheduler import Scheduler
+from misstep.credit.steps import Steps
 from misstep.terms.layouts import CREDITED, FROM_CREDIT, ONE_STEP, Layout
 from tests.credit.star import END, Star, StarEngine, credit_params, judge, star_problem, text_of
 
@@ -25,10 +27,10 @@ def sample(number, *ids):
     return Answer(tuple(ids), text_of([i % 90 for i in ids]), "sample", number)
 
 
-def blamed(number, ids, ends, pit, reason=None, true_pit=None):
+def credited(number, ids, ends, pit, reason=None, true_pit=None):
     texts = tuple(text_of(ids[begin:end]) for begin, end in zip((0, *ends), ends, strict=False))
     names = tuple(str(ids[:end]) for end in (0, *ends))
-    return Blamed(number, tuple(ids), tuple(ends), texts, names, pit, reason, true_pit)
+    return CreditedResponse("p", number, tuple(ids), Steps(tuple(ends), texts), names, pit, reason, true_pit=true_pit)
 
 
 def problem(**changes):
@@ -52,17 +54,14 @@ def credited_star():
         for prefix in block.prefixes
     }
     true_pits = [3, 1, 1, 4]  # where the walks leave the goal's arm
-    found = [
-        Blamed(n.negative.sample, n.negative.token_ids, n.steps.ends, n.steps.texts, n.prefix_ids, n.pit, n.reason, t)
-        for n, t in zip(block.negatives, true_pits, strict=True)
-    ]
+    found = [replace(n, true_pit=t) for n, t in zip(block.negatives, true_pits, strict=True)]
     right = [star.walk(0, 0, 0, 0), star.walk(1, 0, 0, 0), star.walk(2, 2, 0, 0)]
     return ProblemAnswers(
         problem_id=source.problem_id,
         prompt_ids=(0,),
         correct=[Answer(ids, text_of(ids), "sample", 10 + n) for n, ids in enumerate(right)],
         wrong=[Answer(n.token_ids, n.text, "sample", n.sample) for n in source.negatives],
-        blamed=found,
+        credited=found,
         solved=solved,
     )
 
@@ -75,7 +74,7 @@ def test_invariants_of_pairs(layout, seed):
     assert found.candidates == 4 == len(found.pairs) + found.dropped.total()
     assert found.pairs
     wrong = {answer.sample: answer for answer in star.wrong}
-    pits = {negative.sample: negative for negative in star.blamed}
+    pits = {negative.sample: negative for negative in star.credited}
     for pair in found.pairs:
         response = wrong[pair.negative_sample].token_ids
         prefix = pair.prompt_ids[len(star.prompt_ids) :]
@@ -95,8 +94,8 @@ def test_invariants_of_pairs(layout, seed):
             negative = pits[pair.negative_sample]
             if layout != "placebo-cut":
                 assert pair.pit == (negative.true_pit if layout == "oracle-pit" else negative.pit)
-            assert len(prefix + pair.rejected_ids) == negative.step_ends[pair.pit - 1]
-            first = negative.step_ends[pair.pit - 2] if pair.pit > 1 else 0
+            assert len(prefix + pair.rejected_ids) == negative.steps.ends[pair.pit - 1]
+            first = negative.steps.ends[pair.pit - 2] if pair.pit > 1 else 0
             assert len(prefix) == (first if layout in ONE_STEP else 0)
     assert len({pair.identity for pair in found.pairs}) == len(found.pairs)
     assert pair_up(layout, star, 8, seed) == found
@@ -104,45 +103,45 @@ def test_invariants_of_pairs(layout, seed):
 
 @pytest.mark.parametrize("layout", [*CREDITED, "placebo-cut"])
 def test_what_has_no_pit_gives_no_pair_and_says_why(layout):
-    found = pair_up(layout, problem(blamed=[blamed(3, (30, 1, 31, 0), (2, 4), None, "never-solved")]), 4, 0)
+    found = pair_up(layout, problem(credited=[credited(3, (30, 1, 31, 0), (2, 4), None, "never-solved")]), 4, 0)
     assert (found.candidates, found.pairs, found.dropped) == (1, [], {"never-solved": 1})
 
 
 @pytest.mark.parametrize("layout", [*CREDITED, "placebo-cut"])
 def test_a_pit_is_refuted_by_a_correct_response_that_goes_through_it(layout):
-    first, second = blamed(4, (10, 1, 12, 0), (2, 4), 1), blamed(5, (40, 1, 41, 0), (2, 4), 1)
-    found = pair_up(layout, problem(blamed=[first, second]), 4, 0)
+    first, second = credited(4, (10, 1, 12, 0), (2, 4), 1), credited(5, (40, 1, 41, 0), (2, 4), 1)
+    found = pair_up(layout, problem(credited=[first, second]), 4, 0)
     assert [pair.negative_sample for pair in found.pairs] == [5]
     assert found.dropped == {"refuted": 1}
     lucky = {str((40, 1)): [Answer((42, 0), "", "rollout")]}
-    assert pair_up(layout, problem(blamed=[first, second], solved=lucky), 4, 0).dropped == {"refuted": 2}
+    assert pair_up(layout, problem(credited=[first, second], solved=lucky), 4, 0).dropped == {"refuted": 2}
     lucky = {str(()): [Answer((40, 1, 42, 0), "", "rollout")]}
-    assert pair_up(layout, problem(blamed=[first, second], solved=lucky), 4, 0).dropped == {"refuted": 2}
+    assert pair_up(layout, problem(credited=[first, second], solved=lucky), 4, 0).dropped == {"refuted": 2}
 
 
 def test_a_later_pit_takes_rollouts_from_before_it_only():
-    negative = blamed(4, (10, 1, 12, 1, 13, 0), (2, 4, 6), 2)
+    negative = credited(4, (10, 1, 12, 1, 13, 0), (2, 4, 6), 2)
     rollout = Answer((11, 1, 14, 0), "", "rollout")
-    found = pair_up("shared-prefix", problem(blamed=[negative], solved={str((10, 1)): [rollout]}), 4, 0)
+    found = pair_up("shared-prefix", problem(credited=[negative], solved={str((10, 1)): [rollout]}), 4, 0)
     assert found.pairs[0].prompt_ids == (70, 71, 10, 1)
     assert found.pairs[0].chosen == rollout
     assert found.pairs[0].rejected_ids == (12, 1)
     assert not found.pairs[0].rejected_complete
-    elsewhere = problem(blamed=[negative], solved={})
+    elsewhere = problem(credited=[negative], solved={})
     assert pair_up("shared-prefix", elsewhere, 4, 0).dropped == {"no-correct-answer": 1}
 
 
 @pytest.mark.parametrize("layout", [*CREDITED, "placebo-cut"])
 def test_a_first_pit_may_take_rollouts_of_the_bare_problem(layout):
-    negative = blamed(3, (30, 1, 31, 0), (2, 4), 1)
+    negative = credited(3, (30, 1, 31, 0), (2, 4), 1)
     rollout = Answer((11, 1, 14, 0), "", "rollout")
-    found = pair_up(layout, problem(correct=[], blamed=[negative], solved={"()": [rollout]}), 4, 0)
+    found = pair_up(layout, problem(correct=[], credited=[negative], solved={"()": [rollout]}), 4, 0)
     assert [pair.chosen for pair in found.pairs] == [rollout]
 
 
 def test_negatives_with_one_pit_take_different_answers_until_none_is_left():
-    negatives = [blamed(n, (30, 1, 31 + n, 0), (2, 4), 1) for n in range(3)]
-    found = pair_up("shared-prefix", problem(blamed=negatives), 4, 0)
+    negatives = [credited(n, (30, 1, 31 + n, 0), (2, 4), 1) for n in range(3)]
+    found = pair_up("shared-prefix", problem(credited=negatives), 4, 0)
     assert sorted(pair.chosen.sample for pair in found.pairs) == [1, 2]
     assert found.dropped == {"duplicate": 1}
 
@@ -160,7 +159,7 @@ def rollouts(*continuations):
     return [Answer(tuple(ids), "", "rollout") for ids in continuations]
 
 
-FOUR = blamed(4, (10, 1, 11, 1, 12, 1, 13, 0), (2, 4, 6, 8), 3)
+FOUR = credited(4, (10, 1, 11, 1, 12, 1, 13, 0), (2, 4, 6, 8), 3)
 """Four steps, the pit at the third."""
 SOLVED = {
     str((10, 1)): rollouts((11, 1, 20, 0), (21, 0)),  # one begins with the second step itself
@@ -170,7 +169,7 @@ SOLVED = {
 
 
 def test_a_placebo_cuts_at_every_possible_step_alike():
-    source = problem(blamed=[FOUR], solved=SOLVED)
+    source = problem(credited=[FOUR], solved=SOLVED)
     cuts = Counter(pair.pit for seed in range(1500) for pair in pair_up("placebo-cut", source, 4, seed).pairs)
     # Sample 1 begins with the first step, sample 2 does not. 1,500 draws from 3: a standard deviation of 18.3.
     assert cuts.keys() == {1, 2, 3}
@@ -178,20 +177,20 @@ def test_a_placebo_cuts_at_every_possible_step_alike():
 
 
 def test_a_placebo_never_prefers_what_begins_with_the_step_itself():
-    source = problem(blamed=[FOUR], solved=SOLVED)
+    source = problem(credited=[FOUR], solved=SOLVED)
     (offered,) = options("placebo-cut", source, 0)
     chosen = {pair.pit: {p.chosen.token_ids for p in offered if p.pit == pair.pit} for pair in offered}
     assert chosen == {1: {(20, 1, 21, 0)}, 2: {(21, 0)}, 3: {(22, 0)}}
     repeated = {**SOLVED, str((10, 1)): rollouts((11, 1, 20, 0))}
-    (offered,) = options("placebo-cut", problem(blamed=[FOUR], solved=repeated, correct=[]), 0)
+    (offered,) = options("placebo-cut", problem(credited=[FOUR], solved=repeated, correct=[]), 0)
     assert {pair.pit for pair in offered} == {3}
     assert cut_counts(offered, [FOUR]) == {"cut_at_pit": 1, "no_other_cut": 1}
 
 
 def test_a_placebo_takes_the_cut_drawn_next_where_the_first_is_taken():
     # Two wrong solutions with the same beginning and one possible answer at each of their cuts.
-    twins = [blamed(n, (10, 1, 11, 1, 12 + n, 0), (2, 4, 6), 2) for n in (1, 2)]
-    source = problem(correct=[sample(9, 20, 0)], blamed=twins, solved={str((10, 1)): rollouts((21, 0), (22, 0))})
+    twins = [credited(n, (10, 1, 11, 1, 12 + n, 0), (2, 4, 6), 2) for n in (1, 2)]
+    source = problem(correct=[sample(9, 20, 0)], credited=twins, solved={str((10, 1)): rollouts((21, 0), (22, 0))})
     for seed in range(20):
         pairs = pair_up("placebo-cut", source, 4, seed).pairs
         assert [pair.negative_sample for pair in pairs] == [1, 2]
@@ -200,8 +199,8 @@ def test_a_placebo_takes_the_cut_drawn_next_where_the_first_is_taken():
 
 def test_a_placebo_draws_anew_for_each_seed_problem_and_sample():
     def cuts(problem_id, number):
-        negative = blamed(number, FOUR.token_ids, FOUR.step_ends, 3)
-        source = problem(problem_id=problem_id, blamed=[negative], solved=SOLVED)
+        negative = credited(number, FOUR.token_ids, FOUR.steps.ends, 3)
+        source = problem(problem_id=problem_id, credited=[negative], solved=SOLVED)
         return [pair_up("placebo-cut", source, 4, seed).pairs[0].pit for seed in range(30)]
 
     assert cuts("p", 4) == cuts("p", 4)
@@ -210,8 +209,8 @@ def test_a_placebo_draws_anew_for_each_seed_problem_and_sample():
 
 def test_an_oracle_pit_needs_no_pit_of_credits_but_a_way_on():
     def pairs(pit, true_pit, reason=None, **changes):
-        negative = blamed(4, FOUR.token_ids, FOUR.step_ends, pit, reason, true_pit)
-        return pair_up("oracle-pit", problem(blamed=[negative], solved=SOLVED, **changes), 4, 0)
+        negative = credited(4, FOUR.token_ids, FOUR.steps.ends, pit, reason, true_pit)
+        return pair_up("oracle-pit", problem(credited=[negative], solved=SOLVED, **changes), 4, 0)
 
     for pit, reason in ((3, None), (2, None), (None, "never-solved")):
         (pair,) = pairs(pit, 3, reason).pairs
@@ -227,7 +226,7 @@ def test_an_oracle_pit_needs_no_pit_of_credits_but_a_way_on():
 def test_credit_is_counted_against_the_truth():
     places = [(3, 3), (2, 3), (4, 3), (None, 3), (3, None), (None, None), (1, 1)]
     found = agreement(
-        blamed(n, FOUR.token_ids, FOUR.step_ends, pit, None, true) for n, (pit, true) in enumerate(places)
+        credited(n, FOUR.token_ids, FOUR.steps.ends, pit, None, true) for n, (pit, true) in enumerate(places)
     )
     assert found == {
         "pit_is_oracle": 2,
@@ -251,24 +250,24 @@ def credited_problems(draw):
         ids = (*(token for step in steps for token in step), 0)
         ends = tuple(sum(map(len, steps[: n + 1])) + (n + 1 == len(steps)) for n in range(len(steps)))
         where = st.none() | st.integers(1, len(steps))
-        negatives.append(blamed(number, ids, ends, draw(where), None, draw(where)))
+        negatives.append(credited(number, ids, ends, draw(where), None, draw(where)))
         for end in (0, *ends[:-1]):
             if draw(st.booleans()):
                 solved[str(ids[:end])] = rollouts(*((*c, 0) for c in draw(st.lists(TOKENS, max_size=3))))
     correct = [sample(20 + n, *ids, 0) for n, ids in enumerate(draw(st.lists(TOKENS, max_size=3, unique=True)))]
-    return problem(correct=correct, wrong=[], blamed=negatives, solved=solved)
+    return problem(correct=correct, wrong=[], credited=negatives, solved=solved)
 
 
 @settings(max_examples=300, deadline=None)
 @given(credited_problems(), st.integers(1, 4), st.integers(0, 99))
 @pytest.mark.parametrize("layout", FROM_CREDIT)
 def test_no_chosen_side_begins_with_the_rejected_one(layout, source, per_problem, seed):
-    negatives = {negative.sample: negative for negative in source.blamed}
+    negatives = {negative.sample: negative for negative in source.credited}
     for pair in pair_up(layout, source, per_problem, seed).pairs:
         negative = negatives[pair.negative_sample]
         prefix = pair.prompt_ids[len(source.prompt_ids) :]
         assert pair.chosen.token_ids[: len(pair.rejected_ids)] != pair.rejected_ids
-        assert (*prefix, *pair.rejected_ids) == negative.token_ids[: negative.step_ends[pair.pit - 1]]
+        assert (*prefix, *pair.rejected_ids) == negative.token_ids[: negative.steps.ends[pair.pit - 1]]
         known = source.solved.get(str(prefix), []) + (source.correct if not prefix else [])
         assert pair.chosen in known
 
@@ -283,7 +282,7 @@ def test_a_placebo_takes_the_wrong_solutions_of_the_shared_prefix(source, per_pr
     missing = set(paired[0]) - set(paired[1])
     assert [number for number in paired[0] if number not in missing] == paired[1]
     assert placebo.dropped == shared.dropped + Counter(duplicate=len(missing))
-    if len(source.blamed) == 1:
+    if len(source.credited) == 1:
         assert not missing
 
 

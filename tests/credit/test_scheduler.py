@@ -138,8 +138,8 @@ def test_invariants_of_a_full_scan():
         assert negative.q[-1] == 0
         assert None not in negative.q
         assert math.fsum(negative.advantages) == pytest.approx(negative.q[-1] - negative.q[0], abs=1e-12)
-        assert negative.steps.ends[-1] == len(negative.negative.token_ids)
-        assert "".join(negative.steps.texts) == negative.negative.text
+        assert negative.steps.ends[-1] == len(negative.token_ids)
+        assert "".join(negative.steps.texts) == negative.text
         assert negative.pit is not None
         counts = {prefix.prefix_id: prefix.counts for prefix in block.prefixes}
         for name, q in zip(negative.prefix_ids[:-1], negative.q[:-1], strict=True):

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from misstep.credit.selection import ProblemTally, spread
 from misstep.credit.values import Counts
+from misstep.terms.verdict import Verdict
 
 COUNTS = st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.integers(0, 6), max_size=12)
 
@@ -13,7 +14,7 @@ def tally(*samples):
     """Take in (verdict, finish reason, response) triples, numbered from 0."""
     found = ProblemTally()
     for number, (verdict, reason, response) in enumerate(samples):
-        found.add(number, verdict, reason, response.encode(), room=len(response) < 5)
+        found.add(number, Verdict(verdict), reason, response.encode(), room=len(response) < 5)
     return found
 
 
@@ -37,7 +38,7 @@ def test_negatives_are_finished_distinct_wrong_answers_that_fit():
 def test_of_equal_responses_the_first_sample_stands_in_any_order():
     found = ProblemTally()
     for number in (5, 2, 9):
-        found.add(number, "wrong", "stop", b"same", room=True)
+        found.add(number, Verdict.WRONG, "stop", b"same", room=True)
     assert found.negatives(8) == [2]
 
 

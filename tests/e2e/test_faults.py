@@ -10,8 +10,9 @@ import pytest
 
 from misstep.store.description import Storage
 from tests.cluster.manifests import namespace
-from tests.cluster.world import NAMESPACE, eventually, results, stage_of
+from tests.cluster.world import NAMESPACE, results, stage_of
 from tests.e2e.installed import SYSTEM, Installed, image
+from tests.eventually import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(2400)]
 """Loading the images takes minutes, which count for the first test."""

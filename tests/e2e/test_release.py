@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,15 +93,12 @@ def test_experiments_outlive_the_release(world: Installed) -> None:
 
 
 def later_operator(world: Installed) -> str:
-    """Load an operator whose keys are those of later results: what a new release may bring. Return its tag."""
+    """Load an image of an operator that plans otherwise (``later_operator.py``). Return its tag."""
     tag = "later"
+    program = "later_operator.py"
+    shutil.copy(Path(__file__).with_name(program), world.folder)
     file = world.folder / "Dockerfile"
-    change = "s/dict.fromkeys(StageKind, 1) | _CHANGED/dict.fromkeys(StageKind, 99)/"
-    file.write_text(
-        f"FROM {image('operator')}\nUSER 0\n"
-        f"RUN sed -i '{change}' /opt/misstep/lib/python3*/site-packages/misstep/plan/frozen.py"
-        " && python -m compileall -q /opt/misstep/lib/python3*/site-packages/misstep/plan\nUSER 65532:65532\n"
-    )
+    file.write_text(f'FROM {image("operator")}\nCOPY {program} /opt/\nENTRYPOINT ["python3", "/opt/{program}"]\n')
     command = ["buildah", "build", "--quiet", "--isolation=chroot", "--network=host", "--tag", image("operator", tag)]
     subprocess.run([*command, "--file", str(file), str(world.folder)], check=True, stdout=subprocess.DEVNULL)
     assert world.cluster.node is not None

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from misstep.evaluation.efficiency import Efficiency, median_factor, needed_ratio
-from misstep.evaluation.figures import CellWorth, Worth
+from misstep.evaluation.estimates import CellWorth, Worth
 from misstep.evaluation.resample import GridOutcome, cells_of
 
 SIZES = (125, 250, 500, 1000, 2000)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from misstep.evaluation.conclusion import conclude
-from misstep.evaluation.figures import CellWorth, Estimate, Worth
+from misstep.evaluation.estimates import CellWorth, Estimate, Worth
 from misstep.evaluation.headline import headline
 from misstep.evaluation.results import (
     Answers,

@@ -18,7 +18,7 @@ import pytest
 from rich.console import Console
 
 import misstep
-from misstep.cli.run import show_report
+from misstep.cli.report import show_report
 from misstep.errors import BadInput, MisstepError
 from misstep.evaluation.page import clean
 from misstep.evaluation.results import read_results

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from misstep.evaluation.looks import looks
 from misstep.evaluation.results_table import summary_rows
+from misstep.evaluation.style import arm_styles
 from misstep.evaluation.wording import learns_from
 from tests.evaluation.conftest import Made
 from tests.evaluation.test_report import SMALL, element, words
@@ -120,4 +120,4 @@ def test_sixteen_arms_all_look_different(report: Report) -> None:
     results = report(**SMALL).results
     cell = results.cells[-1]
     many = results.model_copy(update={"cells": tuple(cell.model_copy(update={"arm": f"a{n}"}) for n in range(16))})
-    assert len(set(looks(many).values())) == 16
+    assert len(set(arm_styles(many).values())) == 16

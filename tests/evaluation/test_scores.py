@@ -17,6 +17,7 @@ from misstep.evaluation.scores import (
     same_answer_key,
     wilson,
 )
+from misstep.terms.verdict import Verdict
 
 counts = st.integers(1, 9).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n)))
 
@@ -60,8 +61,8 @@ def test_pass_curve_leaves_out_k_that_a_problem_has_too_few_samples_for() -> Non
 answers = st.sampled_from(["3", "3.0", " 3", "5", "7", "x+1", r"\frac{1}{2}"])
 
 
-@given(st.lists(st.tuples(st.sampled_from(["correct", "wrong", "unparsable", "timeout"]), answers), max_size=9))
-def test_majority_is_the_expected_outcome_of_a_vote(samples: list[tuple[str, str]]) -> None:
+@given(st.lists(st.tuples(st.sampled_from(Verdict), answers), max_size=9))
+def test_majority_is_the_expected_outcome_of_a_vote(samples: list[tuple[Verdict, str]]) -> None:
     tally = Tally()
     for verdict, answer in samples:
         tally.add(verdict, answer if verdict in ("correct", "wrong") else None)
@@ -81,7 +82,7 @@ def test_majority_is_the_expected_outcome_of_a_vote(samples: list[tuple[str, str
 def test_a_tie_counts_half() -> None:
     tally = Tally()
     for verdict, answer in (("correct", "3"), ("wrong", "5"), ("unparsable", None), ("timeout", "3")):
-        tally.add(verdict, answer)
+        tally.add(Verdict(verdict), answer)
     assert tally.majority() == ("3", 0.5)
 
 

@@ -5,7 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from misstep.evaluation import wording as w
-from misstep.evaluation.figures import Estimate, Worth
+from misstep.evaluation.estimates import Estimate, Worth
+from misstep.terms.layouts import OPPONENTS
+
+
+def test_every_layout_without_credit_has_its_words() -> None:
+    assert set(w.WITHOUT_CREDIT) == set(OPPONENTS)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,7 @@ from misstep.artifacts.output import Output
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.records import PROBLEMS
 from misstep.errors import BadInput
-from misstep.generation.seeds import permutation, sample_seed
-from misstep.generation.subset import train_subset
+from misstep.generation.seeds import permutation, sample_seed, train_subset
 from misstep.generation.text import decode
 from misstep.generation.transformers_engine import load_engine
 from misstep.plan import params as p

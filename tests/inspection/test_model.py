@@ -14,7 +14,7 @@ from misstep.errors import EXIT_BAD_INPUT, BadInput, MisstepError
 from misstep.inspection import apart
 from misstep.inspection.apart import inspect_apart
 from misstep.inspection.model import Steps, inspect_model
-from misstep.inspection.page import page, size
+from misstep.inspection.page import page
 from misstep.inspection.text import check_survival, survival
 from misstep.plan.params import PromptParams
 from misstep.store.open import open_store
@@ -192,10 +192,6 @@ def test_the_command_prints_the_page_and_refuses_with_its_code(tmp_path):
     assert done.stdout == ""
     assert done.stderr.startswith("error: spec.policy.prompt: ")
     assert "Traceback" not in done.stderr
-
-
-def test_sizes_are_readable():
-    assert [size(count) for count in (999, 1500, 2.5e9, 3e13)] == ["999 B", "1.5 kB", "2.5 GB", "30.0 TB"]
 
 
 def test_the_stage_keeps_the_page_and_refuses_before_anything_is_trained(tmp_path):

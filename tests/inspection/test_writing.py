@@ -104,10 +104,10 @@ def test_whatever_is_left_out_the_rest_is_kept_and_can_be_written(tmp_path_facto
 
 
 def test_the_written_model_generates_as_the_one_that_it_came_from(folder, tmp_path):
-    from misstep.training.export import Start, export_model
+    from misstep.training.export import InitialModel, export_model
 
     generation(folder, temperature=0.9, top_p=0.6, do_sample=False)
-    start = Start.load(folder)
+    start = InitialModel.load(folder)
     export_model(start, start.model, "float32", [[3, 4, 5]], tmp_path / "out")
     written = json.loads((tmp_path / "out/generation_config.json").read_text())
     assert not {"temperature", "top_p"} & written.keys()
@@ -147,7 +147,7 @@ def test_configurations_of_many_kinds_come_back(tmp_path, kind):
 
 
 def test_training_refuses_before_it_begins(folder):
-    from misstep.training.export import Start
+    from misstep.training.export import InitialModel
 
     with pytest.raises(BadInput, match="max_new_tokens"):
-        Start.load(generation(folder, max_new_tokens=0))
+        InitialModel.load(generation(folder, max_new_tokens=0))

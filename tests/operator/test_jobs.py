@@ -1,4 +1,4 @@
-"""Rendered Jobs: golden files for every kind of stage, and what must hold for all of them."""
+"""Rendered Jobs: a golden file for each shape, and what must hold for all of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 from syrupy.assertion import SnapshotAssertion
 
 from misstep.plan.frozen import FrozenStage
-from misstep.plan.kinds import IMAGES, StageKind
+from misstep.plan.kinds import IMAGES, KINDS, StageKind
 from misstep.plan.planner import Plan
 from misstep.spec.cluster import Cluster, PodSettings
 from misstep.spec.experiment import SecretVariable
@@ -70,13 +70,39 @@ def job_of(stage: FrozenStage, attempt: int = 1) -> dict[str, Any]:
     return make_job(VIEW, stage, attempt, CLUSTER, SECRETS, SETTINGS, queue)
 
 
-@pytest.mark.parametrize("kind", sorted(stages(PLAN)), ids=str)
+SHAPES = {
+    StageKind.PROBLEMS: "one pod",
+    StageKind.SAMPLE: "shards with a GPU each",
+    StageKind.SFT: "a training over several nodes",
+}
+
+
+@pytest.mark.parametrize("kind", SHAPES, ids=str)
 def test_rendered(kind: StageKind, snapshot: SnapshotAssertion) -> None:
     job = job_of(stages(PLAN)[kind])
     container = job["spec"]["template"]["spec"]["containers"][0]
     frozen = container["args"].pop()
     assert FrozenStage.model_validate_json(frozen) == stages(PLAN)[kind]
     assert yaml.safe_dump(job, sort_keys=False) == snapshot
+
+
+@pytest.mark.parametrize("kind", sorted(set(stages(PLAN)) - set(SHAPES)), ids=str)
+def test_other_kinds_differ_from_one_pod_by_names_image_and_memory(kind: StageKind) -> None:
+    stage = stages(PLAN)[kind]
+    expected = job_of(stages(PLAN)[StageKind.PROBLEMS])
+    expected["metadata"]["name"] = job_name(VIEW.uid, stage.key, 1)
+    for metadata in (expected["metadata"], expected["spec"]["template"]["metadata"]):
+        metadata["labels"] |= {
+            "app.kubernetes.io/component": kind.value,
+            "misstep.dev/stage": stage.name,
+            "misstep.dev/key": stage.key,
+        }
+    container = expected["spec"]["template"]["spec"]["containers"][0]
+    container["image"] = f"registry.example/misstep-{KINDS[kind].image}:1"
+    container["args"][-1] = stage.model_dump_json()
+    for amounts in container["resources"].values():
+        amounts["memory"] = f"{KINDS[kind].memory_mib}Mi"
+    assert job_of(stage) == expected
 
 
 def test_nodes_of_one_training_meet_by_a_headless_service() -> None:

@@ -296,6 +296,7 @@ def test_every_plan_is_ordered_complete_and_uniquely_named(sizes: list[int], see
     assert len(json.loads(render.as_json(made, cost, set()))["stages"]) == len(made.stages)
 
 
+@pytest.mark.no_cover
 def test_planning_a_large_grid_takes_under_a_second() -> None:
     sizes = str([100 * 2**i for i in range(5)])
     arms = ARMS + "- {name: edit, method: dpo, pairs: edit-distance}\nseeds: [0, 1, 2, 3, 4]"

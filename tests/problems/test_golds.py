@@ -81,6 +81,7 @@ def test_known_marks(text: str, mark: str | None) -> None:
     assert mark_in(text) == mark
 
 
+@pytest.mark.no_cover
 def test_a_hostile_text_takes_no_time() -> None:
     began = time.monotonic()
     gold_in("The " * 200_000 + " " * 200_000, "The answer is:")

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from misstep.credit.layouts import Answer, Blamed, ProblemAnswers, options
+from misstep.credit.block import CreditedResponse
+from misstep.credit.layouts import Answer, ProblemAnswers, options
 from misstep.credit.steps import StepCutter, StepRule
 from misstep.generation.text import decode, decode_continuation
 from misstep.plan.params import PromptParams
@@ -154,7 +155,7 @@ def test_the_rejected_side_is_an_exact_slice(
         prompt_ids=tuple(prompt),
         correct=[Answer(tuple(right), text, "sample", 0)],
         wrong=[],
-        blamed=[Blamed(1, tuple(response), steps.ends, steps.texts, names, pit, None)],
+        credited=[CreditedResponse("p", 1, tuple(response), steps, names, pit, None)],
         solved={name: [answer] for name in names[:pit]},  # more would refute the pit
     )
     ((pair, *_),) = options(layout, problem, seed=0)  # type: ignore[arg-type]

@@ -15,17 +15,16 @@ from pathlib import Path
 import pytest
 
 from misstep.artifacts.manifest import read_manifest
+from misstep.artifacts.watch import StoreWatch
 from misstep.plan.planner import Plan
-from misstep.runner.costs import graph_of
 from misstep.runner.events import Event
 from misstep.runner.executor import Executor
 from misstep.runner.locks import ShardLocks
-from misstep.runner.outcome import Outcome, Result
-from misstep.runner.schedule import Capacity
-from misstep.runner.settings import Settings
-from misstep.runner.watch import StoreWatch
+from misstep.runner.run import Outcome, Result, Settings
+from misstep.runner.schedule import Capacity, graph_of
 from misstep.runner.workdir import Workdir
 from misstep.store.open import open_store
+from tests.eventually import eventually
 from tests.runner.entries import Do, plan_of, stage
 from tests.runner.processes import told_of
 
@@ -35,13 +34,13 @@ ENTRY = "tests.runner.entries:main"
 class Heard:
     def __init__(self) -> None:
         self.events: list[Event] = []
-        self.on_event: Callable[[Event], None] = lambda event: None
+        self.react: Callable[[Event], None] = lambda event: None
 
-    def tell(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         self.events.append(event)
-        self.on_event(event)
+        self.react(event)
 
-    def tick(self, at: float) -> None: ...
+    def on_tick(self, at: float) -> None: ...
     def close(self) -> None: ...
 
     def stages(self, what: str) -> list[str | None]:
@@ -74,6 +73,7 @@ def diamond(folder: Path, **middle: object) -> Plan:
     return plan_of(first, left, right, stage("last", store, [left, right]))
 
 
+@pytest.mark.no_cover
 def test_a_plan_runs_to_its_end_and_then_there_is_nothing_to_do(tmp_path: Path) -> None:
     plan, heard = diamond(tmp_path), Heard()
     assert execute(plan, tmp_path, heard).result is Result.DONE
@@ -151,7 +151,7 @@ def test_a_manifest_from_elsewhere_is_noticed(tmp_path: Path) -> None:
             elsewhere.mkdir()
             assert execute(plan_of(*plan.stages[:2]), elsewhere).result is Result.DONE
 
-    heard.on_event = other_run
+    heard.react = other_run
     assert execute(plan, tmp_path, heard).result is Result.DONE
     assert "left" not in heard.stages("shard-asked")
     assert "left" in heard.stages("stage-committed")
@@ -169,7 +169,7 @@ def test_a_stage_that_another_run_holds_is_waited_for(tmp_path: Path) -> None:
             assert not committed(plan, "left")
             released.append(locks.release(left.key, 0))
 
-    heard.on_event = let_go
+    heard.react = let_go
     assert execute(plan, tmp_path, heard).result is Result.DONE
     assert released
     assert heard.stages("shard-waiting") == ["left"]
@@ -199,13 +199,6 @@ def start_run(plan: Plan, folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
 def long_run(folder: Path, do: Do = Do.WELL) -> Plan:
     store = folder / "store"
     first = stage("first", store, milliseconds=200)
@@ -217,7 +210,7 @@ def test_a_signal_stops_the_run_cleanly(tmp_path: Path, number: int) -> None:
     plan = long_run(tmp_path)
     run = start_run(plan, tmp_path)
     log = tmp_path / "work" / "logs" / "long.0.log"
-    wait_for(lambda: log.exists() and "block 0" in log.read_text())
+    eventually(lambda: log.exists() and "block 0" in log.read_text())
     began = time.monotonic()
     run.send_signal(number)
     out, _ = run.communicate(timeout=20)
@@ -225,25 +218,25 @@ def test_a_signal_stops_the_run_cleanly(tmp_path: Path, number: int) -> None:
     assert out.split() == ["interrupted", str(number)]
     assert "a restart does it again" in log.read_text()
     assert committed(plan, "first")
-    wait_for(lambda: not told_of(tmp_path), 2)
+    eventually(lambda: not told_of(tmp_path), 2)
 
 
 def test_a_stage_that_ignores_the_stop_is_killed_after_the_grace_time(tmp_path: Path) -> None:
     run = start_run(long_run(tmp_path, Do.IGNORE_SIGTERM), tmp_path)
     log = tmp_path / "work" / "logs" / "long.0.log"
-    wait_for(lambda: log.exists() and "block 0" in log.read_text())
+    eventually(lambda: log.exists() and "block 0" in log.read_text())
     began = time.monotonic()
     run.send_signal(signal.SIGINT)
     out, _ = run.communicate(timeout=20)
     assert 6 < time.monotonic() - began < 15
     assert out.startswith("interrupted")
-    wait_for(lambda: not told_of(tmp_path), 2)
+    eventually(lambda: not told_of(tmp_path), 2)
 
 
 def test_a_second_signal_kills_at_once(tmp_path: Path) -> None:
     run = start_run(long_run(tmp_path, Do.IGNORE_SIGTERM), tmp_path)
     log = tmp_path / "work" / "logs" / "long.0.log"
-    wait_for(lambda: log.exists() and "block 0" in log.read_text())
+    eventually(lambda: log.exists() and "block 0" in log.read_text())
     began = time.monotonic()
     run.send_signal(signal.SIGINT)
     time.sleep(0.2)
@@ -257,11 +250,11 @@ def test_a_killed_runner_leaves_no_process_behind_and_a_rerun_goes_on(tmp_path: 
     plan = long_run(tmp_path, do)
     run = start_run(plan, tmp_path)
     log = tmp_path / "work" / "logs" / "long.0.log"
-    wait_for(lambda: log.exists() and "block 0" in log.read_text())
+    eventually(lambda: log.exists() and "block 0" in log.read_text())
     assert len(told_of(tmp_path)) >= 2
     run.kill()
     run.communicate()
-    wait_for(lambda: not told_of(tmp_path), 3)
+    eventually(lambda: not told_of(tmp_path), 3)
     assert committed(plan, "first")
     heard = Heard()
     short = plan_of(plan.stage("first"), stage("long", tmp_path / "store", [plan.stage("first")]))

@@ -3,26 +3,24 @@ driver's list is what nvidia-smi prints, and what a process is given is read fro
 
 from __future__ import annotations
 
-import time
 from itertools import combinations
 from pathlib import Path
 
 import pytest
 
+from misstep.artifacts.watch import StoreWatch
 from misstep.errors import BadInput
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.planner import Plan
-from misstep.runner.costs import graph_of
 from misstep.runner.events import Event
 from misstep.runner.executor import Executor
 from misstep.runner.launch import Ended, Launcher, Report, Started
 from misstep.runner.machine import capacity, gpus_listed, visible_gpus
-from misstep.runner.outcome import Outcome, Result
-from misstep.runner.schedule import Capacity
-from misstep.runner.settings import Settings
-from misstep.runner.watch import StoreWatch
+from misstep.runner.run import Outcome, Result, Settings
+from misstep.runner.schedule import Capacity, graph_of
 from misstep.runner.workdir import Workdir
 from misstep.store.open import open_store
+from tests.eventually import eventually
 from tests.runner.entries import plan_of, stage
 from tests.runner.small import YAML, misstep
 
@@ -95,14 +93,11 @@ def environment_of(pid: int) -> dict[str, str]:
 
 def devices_of(pid: int) -> str | None:
     """What the process sees, once it has become a program of its own."""
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        try:
-            if b"misstep\0stage" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                return environment_of(pid).get("CUDA_VISIBLE_DEVICES")
-        except (FileNotFoundError, ProcessLookupError):
-            return None
-    return None
+    try:
+        eventually(lambda: b"misstep\0stage" in Path(f"/proc/{pid}/cmdline").read_bytes(), every=0.01)
+        return environment_of(pid).get("CUDA_VISIBLE_DEVICES")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def say_devices(argv: list[str]) -> int:
@@ -119,10 +114,12 @@ def test_a_process_without_gpus_is_forked_and_sees_none(tmp_path, monkeypatch) -
     try:
         more = {"log": tmp_path / "1.log", "error_file": tmp_path / "1.error", "threads": 1, "modules": ()}
         launcher.start(1, [], title="t", **more)
-        end = time.monotonic() + 30
-        while not any(isinstance(report, Ended) for report in reports):
-            assert time.monotonic() < end
-            reports += launcher.reports(1.0)
+
+        def ended() -> bool:
+            reports.extend(launcher.reports(0.1))
+            return any(isinstance(report, Ended) for report in reports)
+
+        eventually(ended, 30)
     finally:
         launcher.close()
     assert (tmp_path / "1.log").read_text() == "|\n"
@@ -147,7 +144,7 @@ class Watcher:
         self.running: set[str] = set()
         self.overlaps: list[tuple[str, str]] = []
 
-    def tell(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         if event.what == "shard-started":
             assert event.stage
             self.seen[event.stage] = devices_of(event.detail["pid"])
@@ -158,7 +155,7 @@ class Watcher:
         if event.what == "shard-ended":
             self.running.discard(str(event.stage))
 
-    def tick(self, at: float) -> None: ...
+    def on_tick(self, at: float) -> None: ...
     def close(self) -> None: ...
 
 
@@ -206,7 +203,7 @@ def test_the_command_line_refuses_or_says_that_gpus_stay_unused(tmp_path, monkey
     driver(tmp_path, monkeypatch, TWO)
     refused = misstep(tmp_path, "run", "small.yaml")
     assert refused.returncode == 64
-    assert refused.stderr.startswith("error: spec.resources.sft.gpus: 4. Stage sft-d60-s0 asks for so many")
+    assert refused.stderr.startswith("error: spec.resources.sft.gpus: 4. Stage sft-d60-s0 needs so many")
     assert "this machine has 2: set it to 2 or fewer" in refused.stderr
     assert not list(tmp_path.rglob("*.log"))
     (tmp_path / "small.yaml").write_text(YAML)

@@ -13,6 +13,7 @@ import pytest
 
 from misstep.runner import forkserver
 from misstep.runner.launch import ENTRY, Ended, Launcher, Loaded, Report, Started, Unforkable
+from tests.eventually import eventually
 
 
 def say_hello(argv: Sequence[str]) -> int:
@@ -48,10 +49,12 @@ def start(launcher: Launcher, folder: Path, ident: int, argv: list[str], modules
         title="a title that is too long",
     )
     reports: list[Report] = []
-    end = time.monotonic() + 60
-    while not any(isinstance(report, Ended) for report in reports):
-        assert time.monotonic() < end
-        reports += launcher.reports(1.0)
+
+    def ended() -> bool:
+        reports.extend(launcher.reports(0.1))
+        return any(isinstance(report, Ended) for report in reports)
+
+    eventually(ended, 60)
     return reports
 
 
@@ -146,19 +149,11 @@ def test_closing_ends_what_still_runs(tmp_path: Path) -> None:
         environment={},
         title="sleeper",
     )
-    reports: list[Report] = []
-    end = time.monotonic() + 30
-    while not reports:
-        assert time.monotonic() < end
-        reports = launcher.reports(0.5)
-    (started,) = reports
+    (started,) = eventually(lambda: launcher.reports(0.1), 30)
     assert isinstance(started, Started)
     os.kill(started.pid, 0)
     launcher.close()
-    end = time.monotonic() + 5
-    while Path(f"/proc/{started.pid}").exists():  # nobody is left to reap it but init
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    eventually(lambda: not Path(f"/proc/{started.pid}").exists(), 5)  # only init is left to reap it
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -170,7 +165,7 @@ def test_a_signal_inside_the_handler_of_another_takes_nothing_from_it(
     for ident in range(3):
         pid = os.posix_spawn("/bin/true", ["true"], {})
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        server._children[pid] = ident
+        server.children[pid] = ident
     real, inside = os.wait4, []
 
     def wait4(pid: int, options: int) -> tuple[int, int, object]:
@@ -178,12 +173,12 @@ def test_a_signal_inside_the_handler_of_another_takes_nothing_from_it(
             found = real(pid, options)
         if not inside:
             inside.append(pid)
-            server._reap()
+            server.reap()
         return found if when == "after" else real(pid, options)
 
     monkeypatch.setattr(forkserver.os, "wait4", wait4)
-    server._reap()
+    server.reap()
     assert sorted(json.loads(ours.recv(4096))["id"] for _ in range(3)) == [0, 1, 2]
-    assert not server._children
+    assert not server.children
     for end in (ours, theirs):
         end.close()

@@ -13,17 +13,16 @@ from rich.console import Console
 
 from misstep.artifacts.manifest import Manifest, Timings
 from misstep.artifacts.progress import Heartbeat
-from misstep.cli.common import load, make_plan
+from misstep.cli.experiments import load, make_plan
 from misstep.plan.kinds import StageKind
 from misstep.runner import preload
-from misstep.runner.board import Board, describe, duration
-from misstep.runner.costs import graph_of
-from misstep.runner.display import FailureDisplay, JsonDisplay, TextDisplay, figures, live_rows
+from misstep.runner.display import FailureDisplay, JsonDisplay, TextDisplay, live_rows
 from misstep.runner.events import Event
 from misstep.runner.locks import ShardLocks
 from misstep.runner.machine import cores, free_memory_mib
-from misstep.runner.schedule import Task
-from misstep.runner.status import look
+from misstep.runner.run_state import RunState
+from misstep.runner.schedule import Task, graph_of
+from misstep.runner.status import progress_text, stage_rows, summary_text
 from misstep.runner.workdir import RunRecord, Workdir, last_error
 from misstep.store.description import Storage
 from tests.runner.entries import plan_of, stage
@@ -85,13 +84,6 @@ def test_a_lock_holds_between_runs_and_not_between_stores(tmp_path: Path) -> Non
     assert two.acquire("key", 0)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.04, "0.0 s"), (9.94, "9.9 s"), (59, "59 s"), (61.4, "1 min 01 s"), (7500, "2 h 05 min")]
-)
-def test_durations_read_well(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
-
-
 def beat(**given: object) -> Heartbeat:
     return Heartbeat.model_validate(
         {"shard": 0, "done": 50, "total": 200, "unit": "samples", "updated": 1000.0, **given}
@@ -99,13 +91,13 @@ def beat(**given: object) -> Heartbeat:
 
 
 def test_a_heartbeat_reads_well() -> None:
-    assert describe(None) == ""
-    assert describe(beat()) == "50/200 samples"
-    assert describe(beat(rate=10.0)) == "50/200 samples, 10/s, 15 s left"
-    assert describe(beat(rate=2.5, blocks=4, blocks_done=2)) == "56%, 50/200 samples, 2.5/s, 2 min 20 s left"
+    assert progress_text(None) == ""
+    assert progress_text(beat()) == "50/200 samples"
+    assert progress_text(beat(rate=10.0)) == "50/200 samples, 10/s, 15 s left"
+    assert progress_text(beat(rate=2.5, blocks=4, blocks_done=2)) == "56%, 50/200 samples, 2.5/s, 2 min 20 s left"
     warned = beat(detail={"warning": "over-trained: 87% of own problems, 30% of others"})
-    assert describe(warned) == "50/200 samples, over-trained: 87% of own problems, 30% of others"
-    assert describe(beat(rate=10.0, detail={"dropped": 1200, "loss": 0.5})) == (
+    assert progress_text(warned) == "50/200 samples, over-trained: 87% of own problems, 30% of others"
+    assert progress_text(beat(rate=10.0, detail={"dropped": 1200, "loss": 0.5})) == (
         "50/200 samples, 10/s, 15 s left, 1,200 rows dropped"
     )
 
@@ -133,16 +125,16 @@ STORY = [
 ]  # fmt: skip
 
 
-def board(beats: list[Heartbeat] | None = None) -> Board:
-    return Board({"a": "key-a", "b": "key-b", "c": "key-c"}, lambda key: beats or [], now=lambda: 1000.0)
+def run_state(beats: list[Heartbeat] | None = None) -> RunState:
+    return RunState({"a": "key-a", "b": "key-b", "c": "key-c"}, lambda key: beats or [], now=lambda: 1000.0)
 
 
 def test_plain_lines_tell_the_story() -> None:
-    out, shown = io.StringIO(), board()
+    out, shown = io.StringIO(), run_state()
     display = TextDisplay(Console(file=out, width=200), shown)
     for one in STORY:
-        shown.tell(one)
-        display.tell(one)
+        shown.on_event(one)
+        display.on_event(one)
     assert [line.rstrip() for line in out.getvalue().splitlines()] == [
         "2 of 3 stages to run, 1 are there already",
         "  0:00 a: started",
@@ -158,32 +150,32 @@ def test_plain_lines_tell_the_story() -> None:
 
 
 def test_a_long_stage_is_mentioned_every_half_minute() -> None:
-    out, shown = io.StringIO(), board([beat(rate=10.0)])
+    out, shown = io.StringIO(), run_state([beat(rate=10.0)])
     display = TextDisplay(Console(file=out, width=200), shown)
     for one in STORY[:3]:
-        shown.tell(one)
-        display.tell(one)
+        shown.on_event(one)
+        display.on_event(one)
     for at in range(1, 70):
-        shown.tick(at)
-        display.tick(at)
+        shown.on_tick(at)
+        display.on_tick(at)
     reminders = [line.strip() for line in out.getvalue().splitlines()[2:]]
     assert reminders == ["0:31 a: 50/200 samples, 10/s, 15 s left", "1:01 a: 50/200 samples, 10/s, 15 s left"]
 
 
 def test_an_earlier_run_s_heartbeat_is_not_this_run_s() -> None:
-    shown = board([beat(updated=990.0)])
+    shown = run_state([beat(updated=990.0)])
     for one in STORY[:3]:
-        shown.tell(one)
-    shown.tick(2.0)
+        shown.on_event(one)
+    shown.on_tick(2.0)
     assert shown.running[Task("a", 0)].heartbeat is None
 
 
 def test_live_rows_show_what_runs() -> None:
-    out, shown = io.StringIO(), board([beat(rate=10.0)])
+    out, shown = io.StringIO(), run_state([beat(rate=10.0)])
     for one in STORY[:3]:
-        shown.tell(one)
-    shown.tell(event("shard-asked", 0.2, "b", 1, attempt=1))
-    shown.tick(2.0)
+        shown.on_event(one)
+    shown.on_event(event("shard-asked", 0.2, "b", 1, attempt=1))
+    shown.on_tick(2.0)
     Console(file=out, width=120).print(live_rows(shown))
     text = out.getvalue()
     assert "50/200 samples, 10/s, 15 s left" in text
@@ -193,13 +185,13 @@ def test_live_rows_show_what_runs() -> None:
 
 
 def test_json_lines_are_the_events_and_the_progress() -> None:
-    out, shown = io.StringIO(), board([beat(rate=10.0)])
+    out, shown = io.StringIO(), run_state([beat(rate=10.0)])
     display = JsonDisplay(out, shown)
     for one in STORY[:3]:
-        shown.tell(one)
-        display.tell(one)
-    shown.tick(6.0)
-    display.tick(6.0)
+        shown.on_event(one)
+        display.on_event(one)
+    shown.on_tick(6.0)
+    display.on_tick(6.0)
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [line["what"] for line in lines] == ["run-started", "shard-asked", "shard-started", "shard-progress"]
     assert lines[-1] | {"stage": "a", "shard": 0, "done": 50, "total": 200, "unit": "samples"} == lines[-1]
@@ -209,13 +201,13 @@ def test_quiet_shows_failures_alone() -> None:
     out = io.StringIO()
     display = FailureDisplay(Console(file=out, width=200))
     for one in STORY:
-        display.tell(one)
+        display.on_event(one)
     assert out.getvalue().startswith("b [shard 1]: failed (exit 64): spec.x: 1. Mend it.")
     assert out.getvalue().count("\n") == 4
 
 
 def test_figures_are_the_first_plain_ones() -> None:
-    assert figures({"a_b": 1, "c": {"d": 1}, "e": True, "f": 0.123456, "g": "h", "i": 2, "j": 3}) == (
+    assert summary_text({"a_b": 1, "c": {"d": 1}, "e": True, "f": 0.123456, "g": "h", "i": 2, "j": 3}) == (
         "a b 1, f 0.123, g h, i 2"
     )
 
@@ -223,7 +215,7 @@ def test_figures_are_the_first_plain_ones() -> None:
 def test_the_record_of_a_run_is_whole_at_every_moment(tmp_path: Path) -> None:
     record = RunRecord(tmp_path / "run.json", {"experiment": "x"})
     for one in STORY:
-        record.tell(one)
+        record.on_event(one)
         assert json.loads((tmp_path / "run.json").read_text())["events"][-1]["what"] == one.what
     assert Workdir(tmp_path).read_run() is not None
     assert json.loads((tmp_path / "run.json").read_text())["outcome"] == "failed"
@@ -271,7 +263,7 @@ def test_status_tells_done_running_failed_and_waiting(tmp_path: Path) -> None:
             {"what": "stage-failed", "stage": "failed", "shard": 0, "error": "no luck", "at": 3},
         ],
     }
-    rows = {row.stage: (row.state, row.took, row.detail) for row in look(plan, store, run, now=1010.0)}
+    rows = {row.stage: (row.state, row.took, row.detail) for row in stage_rows(plan, store, run, now=1010.0)}
     assert rows == {
         "first": (
             "done",

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from misstep.errors import EXIT_BAD_INPUT
 from misstep.runner.ledger import After, Ledger
-from misstep.runner.schedule import Capacity, Graph, Node, State, Task, blocked, outstanding, to_start
+from misstep.runner.schedule import Capacity, Graph, Node, ScheduleState, Task, blocked, outstanding, to_start
 
 MOST_GPUS = 2
 """Of one task: no machine here has fewer, as a run would be refused."""
@@ -148,27 +148,27 @@ def test_the_longest_chain_starts_first() -> None:
             Node("end", needs=("short", "long-b")),
         ]
     )
-    assert to_start(graph, State(), Capacity(1, 9999)) == [Task("long-a", 0)]
-    assert to_start(graph, State(), Capacity(2, 9999)) == [Task("long-a", 0), Task("short", 0)]
+    assert to_start(graph, ScheduleState(), Capacity(1, 9999)) == [Task("long-a", 0)]
+    assert to_start(graph, ScheduleState(), Capacity(2, 9999)) == [Task("long-a", 0), Task("short", 0)]
 
 
 def test_memory_limits_and_a_stage_larger_than_the_machine_runs_alone() -> None:
     graph = Graph.of([Node("big", memory_mib=9000, cpus=8, cost=2), Node("small", memory_mib=100)])
-    assert to_start(graph, State(), Capacity(4, 4000)) == [Task("big", 0)]
-    assert to_start(graph, State(running=frozenset({Task("small", 0)})), Capacity(4, 4000)) == []
-    assert to_start(graph, State(), Capacity(4, 4000, processes=9)) == [Task("big", 0)]
+    assert to_start(graph, ScheduleState(), Capacity(4, 4000)) == [Task("big", 0)]
+    assert to_start(graph, ScheduleState(running=frozenset({Task("small", 0)})), Capacity(4, 4000)) == []
+    assert to_start(graph, ScheduleState(), Capacity(4, 4000, processes=9)) == [Task("big", 0)]
 
 
 def test_processes_replace_the_limit_by_cores() -> None:
     graph = Graph.of([Node(f"s{i}", cpus=2) for i in range(5)])
-    assert len(to_start(graph, State(), Capacity(2, 99999))) == 1
-    assert len(to_start(graph, State(), Capacity(2, 99999, processes=3))) == 3
+    assert len(to_start(graph, ScheduleState(), Capacity(2, 99999))) == 1
+    assert len(to_start(graph, ScheduleState(), Capacity(2, 99999, processes=3))) == 3
 
 
 def test_a_failure_blocks_what_stands_on_it_and_nothing_else() -> None:
     graph = Graph.of([Node("a"), Node("b"), Node("c", needs=("a",)), Node("d", needs=("c",)), Node("e", needs=("b",))])
     assert blocked(graph, frozenset({"a"})) == {"c", "d"}
-    state = State(committed=frozenset({"b"}), failed=frozenset({"a"}))
+    state = ScheduleState(committed=frozenset({"b"}), failed=frozenset({"a"}))
     assert to_start(graph, state, Capacity(4, 9999), keep_going=True) == [Task("e", 0)]
     assert to_start(graph, state, Capacity(4, 9999)) == []
 

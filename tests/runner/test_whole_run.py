@@ -13,14 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from misstep.cli.common import load, make_plan, store_of
-from misstep.runner.costs import graph_of
+from misstep.artifacts.watch import StoreWatch
+from misstep.cli.experiments import load, make_plan, store_of
 from misstep.runner.executor import Executor
-from misstep.runner.outcome import Result
-from misstep.runner.schedule import Capacity
-from misstep.runner.settings import Settings
-from misstep.runner.watch import StoreWatch
+from misstep.runner.run import Result, Settings
+from misstep.runner.schedule import Capacity, graph_of
 from misstep.runner.workdir import Workdir
+from tests.eventually import eventually
 from tests.runner import entries
 from tests.runner.processes import told_of
 from tests.runner.small import NAME, YAML, command, misstep
@@ -157,10 +156,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_report(finished: Path
             kills += 1
         run.stdout.close()
         code = run.wait()
-        until = time.monotonic() + 5
-        while told_of(tmp_path) and time.monotonic() < until:
-            time.sleep(0.05)
-        assert told_of(tmp_path) == []
+        eventually(lambda: not told_of(tmp_path), 5, lambda: told_of(tmp_path))
         now = manifests(tmp_path)
         assert {key: now[key] for key in committed} == committed
         committed = now

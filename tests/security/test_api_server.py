@@ -16,7 +16,7 @@ from misstep.plan import configmap
 from misstep.store.description import Storage
 from misstep_operator.planning import planning
 from tests.cluster.operating import Operating, operating
-from tests.cluster.world import eventually
+from tests.eventually import eventually
 from tests.operator.test_planning import body
 from tests.store import servers
 

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from misstep.errors import BadInput, MisstepError
-from misstep.training import watch
-from misstep.training.export import Start
+from misstep.training import callback
+from misstep.training.export import InitialModel
 from misstep.training.resume import UnsoundError, check_sound, is_to_blame
 from misstep.training.run import Run, train
 from tests.training import small
@@ -35,8 +35,8 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     def count(self: Any, model: Any, engine: Any) -> tuple[int, int]:
         return int(1e6 * sum(weight.abs().sum().item() for weight in model.parameters())) % 17, 0
 
-    monkeypatch.setattr(watch, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(watch, "_CHECKPOINT_SHARE", 0)
+    monkeypatch.setattr(callback, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(callback, "CHECKPOINT_SHARE", 0)
     monkeypatch.setattr("misstep.training.selection.Scorer._count_correct", count)
 
 
@@ -121,7 +121,7 @@ def two_checkpoints(folder: Path, base: Path, run: Callable[[], Run]) -> small.F
 
     context.progress.update = update  # type: ignore[method-assign]
     with pytest.raises(DiedError):
-        train(context, Start.load(base), run())
+        train(context, InitialModel.load(base), run())
     return small.context(folder, run())
 
 
@@ -133,7 +133,7 @@ def test_the_attempt_goes_on_with_the_one_before(base: Path, tmp_path: Path, nam
     steps = sorted(context.checkpoints.root.glob("[0-9]*"))
     for folder in steps[-2:]:
         UNSOUND[name](folder)
-    output = train(context, Start.load(base), run())
+    output = train(context, InitialModel.load(base), run())
     assert [step for step, _ in context.checkpoints.refused] == [int(folder.name) for folder in reversed(steps[-2:])]
     assert output.summary["trained"]
     assert min(context.checkpoints.saved) == int(steps[-3].name) + 1, "it began anew"
@@ -145,9 +145,9 @@ def test_the_next_attempt_goes_on_without_it(base: Path, tmp_path: Path, name: s
     *_, newest = sorted(context.checkpoints.root.glob("[0-9]*"))
     SOUND_AT_FIRST_SIGHT[name](newest)
     with pytest.raises(MisstepError, match=f"checkpoint of step {int(newest.name)} is refused"):
-        train(context, Start.load(base), sft())
+        train(context, InitialModel.load(base), sft())
     again = small.context(tmp_path, sft())
-    assert train(again, Start.load(base), sft()).summary["trained"]
+    assert train(again, InitialModel.load(base), sft()).summary["trained"]
     assert again.checkpoints.refused == []
     assert min(again.checkpoints.saved) == int(newest.name), "it began anew"
 
@@ -157,7 +157,7 @@ def test_a_reference_of_other_pairs(base: Path, tmp_path: Path) -> None:
     *_, newest = sorted(context.checkpoints.root.glob("[0-9]*"))
     assert load_file(newest / "reference.safetensors")["chosen"].shape == (30,)
     reference_of_others(newest)
-    output = train(context, Start.load(base), dpo())
+    output = train(context, InitialModel.load(base), dpo())
     assert context.checkpoints.refused == [(int(newest.name), "reference.safetensors is not of this stage's pairs")]
     whole, _ = finish(tmp_path / "whole", base, dpo())
     same(whole, output)

@@ -18,11 +18,11 @@ from misstep.artifacts.inspect import ls, show
 from misstep.artifacts.provenance import is_of_its_key
 from misstep.artifacts.reader import Reader
 from misstep.artifacts.repair import find_damage, repair
+from misstep.artifacts.watch import StoreWatch
 from misstep.cli.app import main
 from misstep.errors import EXIT_BAD_INPUT
 from misstep.plan.frozen import External, FrozenStage, key_of, stage_key
 from misstep.plan.kinds import KINDS, StageKind
-from misstep.runner.watch import StoreWatch
 from misstep.stages.shell import run_stage
 from misstep.store.base import Store
 from misstep.store.description import Storage

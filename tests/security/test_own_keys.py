@@ -144,6 +144,6 @@ def test_options_of_a_cluster_without_one(tmp_path: Path, capsys: pytest.Capture
     workdir.write_plan(PLAN.model_copy(update={"stages": stages}))
     here = ["report", "small", "--work", str(workdir.root)]
     assert main([*here, "--endpoint", "http://x"]) == 64
-    assert "--endpoint: http://x. It goes with --namespace" in capsys.readouterr().err
+    assert "--endpoint: http://x. Use it with --namespace" in capsys.readouterr().err
     assert main(here) == 64
     assert "It has no report yet" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cluster.fixtures import own_control_plane
 from tests.cluster.operating import Operating, operating
-from tests.cluster.world import eventually
+from tests.eventually import eventually
 from tests.store import servers
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]

@@ -24,16 +24,14 @@ from rich.text import Text
 from misstep.artifacts import paths
 from misstep.artifacts.inspect import show
 from misstep.cli.app import main
-from misstep.cli.common import plain_table
-from misstep.cli.shown import print_shown
-from misstep.cli.terminal import SafeConsole
+from misstep.cli.terminal import SafeConsole, plain_table, print_shown
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.kinds import StageKind
 from misstep.plan.planner import Plan
 from misstep.printable import printable, printable_json, printable_lines, printable_values
-from misstep.runner.board import Board
 from misstep.runner.display import TextDisplay
 from misstep.runner.events import Event
+from misstep.runner.run_state import RunState
 from misstep.runner.workdir import Workdir
 from misstep.store.description import Storage
 from misstep.store.open import open_store
@@ -197,12 +195,12 @@ def test_a_pods_last_words_in_an_experiments_status() -> None:
 
 def test_events_of_a_run() -> None:
     out = io.StringIO()
-    display = TextDisplay(SafeConsole(file=out, width=200), Board({"sft": KEY}, lambda key: []))
+    display = TextDisplay(SafeConsole(file=out, width=200), RunState({"sft": KEY}, lambda key: []))
     more = {"code": 1, "error": ATTACK, "log": ATTACK, "rerun": ATTACK, "still_running": [ATTACK]}
-    display.tell(Event("stage-failed", 1.0, ATTACK, 0, more))
-    display.tell(Event("store-silent", 1.0, detail={"error": ATTACK}))
-    display.tell(Event("shard-retried", 1.0, ATTACK, 1, {"error": ATTACK}))
-    display.tell(Event("stage-committed", 1.0, ATTACK, None, {"seconds": 1.0, "summary": {"x": LINK[:20]}}))
+    display.on_event(Event("stage-failed", 1.0, ATTACK, 0, more))
+    display.on_event(Event("store-silent", 1.0, detail={"error": ATTACK}))
+    display.on_event(Event("shard-retried", 1.0, ATTACK, 1, {"error": ATTACK}))
+    display.on_event(Event("stage-committed", 1.0, ATTACK, None, {"seconds": 1.0, "summary": {"x": LINK[:20]}}))
     assert harmless(out.getvalue())
 
 

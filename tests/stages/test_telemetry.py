@@ -90,6 +90,7 @@ def test_answers_with_a_worker_are_seen_as_waiting() -> None:
     assert telemetry.REGISTRY.get_sample_value("misstep_comparisons_pending") == 0
 
 
+@pytest.mark.no_cover
 def test_counting_costs_next_to_nothing() -> None:
     """An engine finishes some thousand requests a second at most, on the smallest of models."""
     completions = [Completion((1,) * 50, "", "stop")] * 4

@@ -6,14 +6,17 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from misstep.errors import BadInput, MisstepError
 from misstep.store import s3
 from misstep.store.base import MissingError, Store
 from misstep.store.description import Storage
 from misstep.store.open import open_store
+from tests.store import servers
 
 
 def test_what_is_put_is_what_is_got(store: Store) -> None:
@@ -164,6 +167,44 @@ def test_uploads_in_parts(store: Store, tmp_path: Path, monkeypatch: pytest.Monk
     assert store.get("big") == first.read_bytes()
     assert store.put_file("big", second)
     assert store.get("big") == second.read_bytes()
+
+
+@pytest.mark.parametrize("storage", ["moto", "versitygw"], indirect=True)
+def test_a_refused_upload_leaves_no_parts(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "_PART", 5 << 20)
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(12 << 20))
+    store.put("big", b"first")
+    assert not store.put_file("big", source, if_absent=True)
+    assert store.get("big") == b"first"
+    assert isinstance(store, s3.S3Store)
+    prefix = store.uri.removeprefix(f"s3://{servers.BUCKET}/")
+    assert "Uploads" not in store.client.list_multipart_uploads(Bucket=servers.BUCKET, Prefix=prefix)
+
+
+@pytest.mark.parametrize("storage", ["moto", "versitygw"], indirect=True)
+@pytest.mark.parametrize(("status", "code"), [(409, "ConditionalRequestConflict"), (412, "PreconditionFailed")])
+def test_an_upload_in_parts_is_begun_again_after_a_conflict(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, code: str
+) -> None:
+    """409 says that two writes met; 412 is not believed where nothing is there."""
+    monkeypatch.setattr(s3, "_PART", 5 << 20)
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(12 << 20))
+    assert isinstance(store, s3.S3Store)
+    ends: list[str] = []
+
+    def refuse_the_first(request: AWSPreparedRequest, **_: object) -> AWSResponse | None:
+        ends.append(request.headers["If-None-Match"].decode())
+        if len(ends) > 1:
+            return None
+        error = f"<Error><Code>{code}</Code><Message>m</Message></Error>".encode()
+        return AWSResponse(request.url, status, {}, SimpleNamespace(stream=lambda: [error]))
+
+    store.client.meta.events.register("before-send.s3.CompleteMultipartUpload", refuse_the_first)
+    assert store.put_file("big", source, if_absent=True)
+    assert ends == ["*", "*"]
+    assert store.get("big") == source.read_bytes()
 
 
 def test_half_written_objects_are_listed_only_when_asked_for(store: Store) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.kinds import StageKind
-from misstep.synthesis import client, watch
+from misstep.synthesis import client, monitor
 from misstep.synthesis.responses import TryAgain, check_status
 from tests.synthesis.running import endpoint, experiment, planned, rows_of, run, seeds, stage_of
 from tests.synthesis.server import FAULTS, GoodTeacher, Seen, TeacherServer, rubbish, serving
@@ -142,7 +142,7 @@ def test_a_key_is_sent_and_never_told(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_server_that_is_down_ends_the_stage_and_may_be_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "OUTAGE_SECONDS", 0.2)
+    monkeypatch.setattr(monitor, "OUTAGE_SECONDS", 0.2)
     with serving(TeacherServer(GoodTeacher(), fault=lambda number, seen: "500" if number > 20 else None)) as server:
         made = planned(experiment(tmp_path, endpoint(server.url), seeds(30)))
         run(made, StageKind.PROBLEMS)

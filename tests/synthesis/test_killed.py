@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from misstep.plan.kinds import StageKind
+from tests.eventually import eventually
 from tests.synthesis.killing import start
 from tests.synthesis.running import endpoint, experiment, planned, run, seeds, stage_of
 from tests.synthesis.server import GoodTeacher, TeacherServer, serving
@@ -17,13 +16,6 @@ from tests.synthesis.server import GoodTeacher, TeacherServer, serving
 SOLUTIONS = 3
 MOST = {"write": 1, "check": 1, "solve": SOLUTIONS}
 """How often each conversation is wanted."""
-
-
-def waited(condition: Callable[[], bool], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not come to that"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("answers", [1, 17, 43])
@@ -35,7 +27,7 @@ def test_no_answer_is_paid_for_twice(tmp_path: Path, answers: int, number: signa
         run(made, StageKind.PROBLEMS)
         process = start(stage_of(made, StageKind.SYNTHESIZE), tmp_path)
         kept = tmp_path / "store/teacher-requests"
-        waited(lambda: len(list(kept.rglob("*.json"))) == answers and len(server.seen) > answers)
+        eventually(lambda: len(list(kept.rglob("*.json"))) == answers and len(server.seen) > answers, 60)
         process.send_signal(number)
         code = process.wait(timeout=20)
         assert code == (-signal.SIGKILL if number == signal.SIGKILL else 128 + signal.SIGTERM)

@@ -22,12 +22,12 @@ from misstep.synthesis.asks import Ask, NoReply, Reply
 from misstep.synthesis.budget import Share, Usage, prompt_bound
 from misstep.synthesis.curate import sort_out
 from misstep.synthesis.journal import Journal
+from misstep.synthesis.monitor import MOST_UNUSABLE, OUTAGE_FAILURES, OUTAGE_SECONDS, WINDOW, TeacherMonitor
 from misstep.synthesis.pacing import Pacer
 from misstep.synthesis.parse import question_in, verdict_in, without_thoughts
 from misstep.synthesis.responses import TryAgain, clean, read_reply, retry_after
 from misstep.synthesis.similar import SimilarTexts
 from misstep.synthesis.solutions import read_solution, vote
-from misstep.synthesis.watch import MOST_UNUSABLE, OUTAGE_FAILURES, OUTAGE_SECONDS, WINDOW, TeacherWatch
 from misstep.verification.extract import AnswerFormat, extract_answer
 
 DECODING = DecodingParams(engine="transformers", dtype="float32", temperature=0.7, top_p=1.0, max_new_tokens=64)
@@ -198,30 +198,30 @@ def test_clean_text_can_be_stored(text: str) -> None:
 
 
 def test_the_rule_for_rubbish_looks_at_new_answers_only() -> None:
-    watch = TeacherWatch("spec.teacher")
+    monitor = TeacherMonitor("spec.teacher")
     old, new = Reply("x", "stop", 1, 1, reused=True), Reply("tralala", "stop", 1, 1)
     for _ in range(10 * WINDOW):
-        watch.unusable(old, "no-problem")
+        monitor.unusable(old, "no-problem")
     for _ in range(WINDOW - MOST_UNUSABLE + 1):
-        watch.usable(new)
+        monitor.usable(new)
     for _ in range(MOST_UNUSABLE - 1):
-        watch.unusable(NoReply("no-reply", "timeout"), "no-reply")
+        monitor.unusable(NoReply("no-reply", "timeout"), "no-reply")
     with pytest.raises(BadInput, match=r"45 of its last 50 .*no-reply: 44, no-problem: 1.*tralala"):
-        watch.unusable(new, "no-problem")
+        monitor.unusable(new, "no-problem")
 
 
 def test_the_rule_for_outages_needs_many_failures_over_a_while() -> None:
     now = 0.0
-    watch = TeacherWatch("spec.teacher", lambda: now)
+    monitor = TeacherMonitor("spec.teacher", lambda: now)
     for _ in range(5 * OUTAGE_FAILURES):
-        watch.failed("timeout", "d")
+        monitor.failed("timeout", "d")
     now = OUTAGE_SECONDS + 1
-    watch.answered()
+    monitor.answered()
     for _ in range(5 * OUTAGE_FAILURES):
-        watch.failed("timeout", "d")
+        monitor.failed("timeout", "d")
     now *= 2
     with pytest.raises(MisstepError, match="51 tries"):
-        watch.failed("timeout", "d")
+        monitor.failed("timeout", "d")
 
 
 def test_the_journal_tells_requests_apart_and_keeps_the_first_answer(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -17,15 +18,15 @@ FILES = {path.parent.name: path.read_text() for path in (ROOT / "images").glob("
 each_file = pytest.mark.parametrize("text", FILES.values(), ids=FILES.keys())
 
 
-def test_there_is_one_for_each_service_and_the_shared_base() -> None:
-    assert set(FILES) == {*images.SERVICES, "torch"}
+def test_there_is_one_for_each_service_with_torch_for_their_base_and_for_all_others() -> None:
+    assert set(FILES) == {*images.SERVICES, "torch", "slim"} - set(images.SLIM)
 
 
 @each_file
 def test_it_installs_by_hash_from_locks_that_are_there(text: str) -> None:
     for copied in re.findall(r"locks/([\w${}-]+)\.txt", text):
-        for vllm in ("gpu", "cpu"):
-            assert (ROOT / f"locks/{copied.replace('${VLLM}', vllm)}.txt").exists()
+        for vllm, image in itertools.product(("gpu", "cpu"), images.SLIM):
+            assert (ROOT / f"locks/{copied.replace('${VLLM}', vllm).replace('${IMAGE}', image)}.txt").exists()
     for line in re.findall(r"(?:uv|uv/bin/)pip install[^&\n]*", text):
         assert "--require-hashes" in line or "/wheels/" in line, line
 
@@ -56,7 +57,7 @@ def test_the_source_is_the_same_each_time_and_another_after_any_change(
         shutil.copytree(ROOT / folder, tmp_path / folder)
     monkeypatch.setattr(images, "ROOT", tmp_path)
     changed = [
-        tmp_path / "images/operator/Dockerfile",
+        tmp_path / "images/slim/Dockerfile",
         tmp_path / "images/trim.sh",
         tmp_path / "locks/operator.txt",
         next((tmp_path / "there").glob("*.whl")),
@@ -67,6 +68,32 @@ def test_the_source_is_the_same_each_time_and_another_after_any_change(
         found.append(images.source(tmp_path / "there"))
     assert found[0] == there
     assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("service", "program"),
+    [("operator", "misstep-operator"), ("verification", "misstep"), ("evaluation", "misstep"), ("training", None)],
+)
+def test_an_image_without_torch_has_its_lock_its_description_and_its_program(
+    service: str, program: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(images.subprocess, "run", lambda command, **_: commands.append(command))
+    monkeypatch.setattr(images, "size_of", lambda *_: 0.0)
+    images.build("buildah", service, {"VERSION": "1"}, {}, [])
+    (command,) = commands
+    given = dict(itertools.pairwise(command))
+    if program is None:
+        assert given["--file"] == f"images/{service}/Dockerfile"
+        assert "--target" not in given
+        return
+    assert given["--file"] == "images/slim/Dockerfile"
+    assert given["--target"] == program
+    assert f"IMAGE={service}" in command
+    assert f"DESCRIPTION={images.SLIM[service]}" in command
+    # The program is the entry point of the target's stage.
+    stage = FILES["slim"].partition(f" AS {program}\n")[2].partition("\nFROM ")[0]
+    assert f'ENTRYPOINT ["{program}"]' in stage
 
 
 def test_foundations_come_first_and_once() -> None:

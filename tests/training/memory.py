@@ -15,7 +15,7 @@ from misstep.artifacts.checkpoints import StoredCheckpoints
 from misstep.errors import MisstepError
 from misstep.store.description import Storage
 from misstep.store.open import open_store
-from misstep.training.export import Start
+from misstep.training.export import InitialModel
 from misstep.training.run import train
 from tests.training import small
 
@@ -26,7 +26,7 @@ def main() -> None:
     context = small.context(folder, run)
     store = open_store(Storage(uri=(folder / "store").as_uri()))
     context.checkpoints = StoredCheckpoints(store, "sft-0", context.scratch)  # type: ignore[assignment]
-    start = Start.load(folder / "model")
+    start = InitialModel.load(folder / "model")
     in_use = psutil.Process().memory_info().vms
     resource.setrlimit(resource.RLIMIT_AS, (in_use + (spare << 20), resource.RLIM_INFINITY))
     try:

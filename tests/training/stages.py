@@ -136,9 +136,9 @@ def stage(folder: Path, model: Path, params: Params, **tables: pa.Table) -> smal
 
 def main() -> None:
     folder, kind = Path(sys.argv[1]), sys.argv[2]
-    from misstep.training import dpo_stage, sft_stage, watch
+    from misstep.training import callback, dpo_stage, sft_stage
 
-    watch.CHECKPOINT_SECONDS, watch._CHECKPOINT_SHARE = 0.0, 0
+    callback.CHECKPOINT_SECONDS, callback.CHECKPOINT_SHARE = 0.0, 0
     params = {"sft": sft_params, "rft": rft_params, "dpo": dpo_params}[kind]()
     context = stage(folder, folder.parent / "model", params)
     store = open_store(Storage(uri=(folder / "store").as_uri()))

@@ -23,15 +23,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from misstep.artifacts.watch import StoreWatch
 from misstep.errors import EXIT_BAD_INPUT
 from misstep.plan.frozen import FrozenStage, Resources
 from misstep.plan.planner import Plan
 from misstep.runner.events import Event
 from misstep.runner.executor import Executor
-from misstep.runner.outcome import Result
+from misstep.runner.run import Result, Settings
 from misstep.runner.schedule import Capacity, Graph, Node
-from misstep.runner.settings import Settings
-from misstep.runner.watch import StoreWatch
 from misstep.runner.workdir import Workdir
 from tests.cluster.losses import EXPORTING, MOMENTS, Member, Restart, lose_one, next_step
 from tests.training import small, stages
@@ -261,11 +260,11 @@ class Run:
         )
         return run.run().result
 
-    def tell(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         if event.what == "shard-started":
             self.starts.append(event)
 
-    def tick(self, at: float) -> None: ...
+    def on_tick(self, at: float) -> None: ...
 
     def close(self) -> None: ...
 

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 from misstep.errors import BadInput
 from misstep.training import dpo_stage, sft_stage
-from misstep.training.export import Start
+from misstep.training.export import InitialModel
 from misstep.training.ids import check_ids, embeddings_of, pad_inside
 from misstep.training.rows import PairRow, SftRow
 from misstep.training.run import train
@@ -104,7 +104,9 @@ def test_any_padding_gives_the_same_model(base: Path, tmp_path: Path, pad: str, 
         run = small.sft_run(small.sft_examples(20), params)
         if make == "dpo":
             run = small.dpo_run(small.pair_examples(20), params)
-        return load_file(train(small.context(folder, run), Start.load(model), run).files["model/model.safetensors"])
+        return load_file(
+            train(small.context(folder, run), InitialModel.load(model), run).files["model/model.safetensors"]
+        )
 
     plain, padded = weights(tmp_path / "plain", base), weights(tmp_path / "padded", changed)
     for name, weight in plain.items():
@@ -115,13 +117,13 @@ def test_a_written_model_keeps_the_folders_own_padding(tmp_path: Path):
     base = small.save_model(tmp_path / "base")
     add_token(base, pad_token="<|pad|>")
     run = small.sft_run(small.sft_examples(8), small.optimiser(epochs=1))
-    output = train(small.context(tmp_path, run), Start.load(base), run)
+    output = train(small.context(tmp_path, run), InitialModel.load(base), run)
     written = output.files["model/config.json"].parent
     assert AutoTokenizer.from_pretrained(written).pad_token == "<|pad|>"
 
 
 def test_a_token_that_is_padding_and_text_is_trained(base: Path):
-    start = Start.load(base)
+    start = InitialModel.load(base)
     tokenizer = start.trainers_tokenizer()
     assert start.model.get_input_embeddings().padding_idx == 0
     pad_inside(start.model, tokenizer)
@@ -132,7 +134,7 @@ def test_a_token_that_is_padding_and_text_is_trained(base: Path):
 
 def test_sampled_ids_beyond_the_tokenizer_are_trained_on(tmp_path: Path):
     base = small.save_model(tmp_path / "base", vocab_size=4 * KNOWN)
-    assert embeddings_of(Start.load(base).model) == 4 * KNOWN
+    assert embeddings_of(InitialModel.load(base).model) == 4 * KNOWN
     drawn, judged = stages.samples(stages.problems(), each=2)
     rows = drawn.to_pylist()
     for row in rows:

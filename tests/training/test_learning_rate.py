@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from misstep.training.export import Start
+from misstep.training.export import InitialModel
 from misstep.training.learning_rate import rate_share, warmup_steps
 from misstep.training.run import train
 from misstep.training.schedule import make_schedule
@@ -57,7 +57,7 @@ def test_a_run_of_one_step_changes_the_weights(base: Path, tmp_path: Path, make:
     run = (
         small.sft_run(small.sft_examples(5), params) if make == "sft" else small.dpo_run(small.pair_examples(5), params)
     )
-    output = train(small.context(tmp_path, run), Start.load(base), run)
+    output = train(small.context(tmp_path, run), InitialModel.load(base), run)
     assert output.summary["steps"] == 1
     before, after = load_file(base / "model.safetensors"), load_file(output.files["model/model.safetensors"])
     # Adam's first step moves a weight by the learning rate, whatever its gradient.

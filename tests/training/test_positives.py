@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 
+from misstep.terms.verdict import Verdict
 from misstep.training.positives import Sample, select_positives
 
 samples = st.lists(
@@ -18,7 +19,7 @@ samples = st.lists(
         prompt_ids=st.just([9]),
         token_ids=st.lists(st.integers(0, 3), min_size=1, max_size=6).map(lambda ids: array("i", ids)),
         finish_reason=st.sampled_from(["stop", "stop", "length"]),
-        verdict=st.sampled_from(["correct", "correct", "wrong", "unparsable", "timeout"]),
+        verdict=st.sampled_from([Verdict.CORRECT, *Verdict]),
     ),
     max_size=40,
     unique_by=lambda s: (s.problem_id, s.sample),
@@ -63,7 +64,7 @@ def test_the_order_of_the_samples_does_not_matter(given_samples, most, percent, 
 
 def test_the_first_by_sample_index_are_kept():
     def sample(index: int, *ids: int) -> Sample:
-        return Sample("p", index, [9], array("i", ids), "stop", "correct")
+        return Sample("p", index, [9], array("i", ids), "stop", Verdict.CORRECT)
 
     found = select_positives([sample(3, 1, 1), sample(0, 2, 2), sample(1, 2, 2), sample(2, 2, 3)], 2, 0)
     assert [s.sample for s in found.kept] == [0, 2]

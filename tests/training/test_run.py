@@ -17,8 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from misstep.artifacts.output import Output
 from misstep.errors import BadInput, MisstepError
-from misstep.training import watch
-from misstep.training.export import Start, export_model
+from misstep.training import callback
+from misstep.training.export import InitialModel, export_model
 from misstep.training.run import Run, train
 from tests.training import small
 
@@ -38,9 +38,9 @@ def finish(folder: Path, base: Path, run: Run, die_at: tuple[int, ...] = ()) -> 
 
         context.progress.update = update  # type: ignore[method-assign]
         with pytest.raises(KilledError):
-            train(context, Start.load(base), run)
+            train(context, InitialModel.load(base), run)
     context = small.context(folder, run)
-    return train(context, Start.load(base), run), context
+    return train(context, InitialModel.load(base), run), context
 
 
 def same(one: Output, other: Output) -> None:
@@ -52,8 +52,8 @@ def same(one: Output, other: Output) -> None:
 
 @pytest.fixture
 def checkpoint_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(watch, "_CHECKPOINT_SHARE", 0)
+    monkeypatch.setattr(callback, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(callback, "CHECKPOINT_SHARE", 0)
 
 
 COUNT = "misstep.training.selection.Scorer._count_correct"
@@ -121,10 +121,10 @@ def test_checkpoints_wait_for_their_time_and_for_their_own_cost(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     times = iter(range(0, 100000, 10))
-    monkeypatch.setattr(watch.Watch.__init__, "__defaults__", (lambda: float(next(times)),))
+    monkeypatch.setattr(callback.TrainingCallback.__init__, "__defaults__", (lambda: float(next(times)),))
     run = small.sft_run(small.sft_examples(64), small.optimiser(epochs=20))
     context = small.context(tmp_path, run)
-    train(context, Start.load(base), run)
+    train(context, InitialModel.load(base), run)
     # Every look at the clock takes ten seconds: one a step, and two while saving (asked, done): 10 s x 40 of rest.
     steps = context.checkpoints.saved
     assert steps[0] in (3, 4)
@@ -309,7 +309,7 @@ def test_bfloat16_trains_and_is_written_in_it(base: Path, tmp_path: Path):
 
 
 def test_a_model_that_is_written_wrongly_is_not_handed_on(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    start = Start.load(base)
+    start = InitialModel.load(base)
     save = LlamaForCausalLM.save_pretrained
 
     def damaged(self: LlamaForCausalLM, folder: Path, **rest: Any) -> None:
@@ -325,7 +325,7 @@ def test_a_model_that_is_written_wrongly_is_not_handed_on(base: Path, tmp_path: 
 
 
 def test_weights_that_are_not_finite_are_refused(base: Path, tmp_path: Path):
-    start = Start.load(base)
+    start = InitialModel.load(base)
     with torch.no_grad():
         start.model.model.norm.weight[0] = float("nan")
     with pytest.raises(BadInput, match="learningRate"):
@@ -356,7 +356,7 @@ def test_a_scorer_counts_as_correct_only_what_ended_by_itself(base: Path, monkey
     from misstep.generation.engine import Completion
     from misstep.training.selection import Question, Score, Scorer
 
-    start = Start.load(base)
+    start = InitialModel.load(base)
     start.model.train()
 
     class Engine:

@@ -28,7 +28,7 @@ from trl.trainer.utils import add_fused_lm_head
 
 from misstep.generation.row_cache import UnsupportedAttentionError
 from misstep.training.arguments import lora_config
-from misstep.training.export import Start
+from misstep.training.export import InitialModel
 from misstep.training.prefix_attention import ATTENTION, use_shared_attention
 from misstep.training.rows import PairRow
 from misstep.training.schedule import MicroBatches, make_schedule
@@ -150,7 +150,7 @@ def both_losses(base: Path, folder: Path, rows: list[PairRow], nll: float = 0.0,
     run = small.dpo_run(rows, small.optimiser(**{"schedule": "constant", "warmup_percent": 0, **changes}), nll, beta)
 
     def settings(name: str) -> dict[str, Any]:
-        start = Start.load(base)
+        start = InitialModel.load(base)
         arguments = run.arguments(make_schedule(len(rows), run.optimiser), folder / name)
         arguments.logging_steps = 1
         peft = lora_config(run.optimiser)
@@ -283,7 +283,7 @@ def test_sharing_is_chosen_by_shape():
 
 
 def test_the_attention_is_in_place_for_packed_batches_alone(base: Path):
-    model = Start.load(base).model
+    model = InitialModel.load(base).model
     with use_shared_attention(model), pytest.raises(UnsupportedAttentionError), torch.no_grad():
         assert model.config._attn_implementation == ATTENTION
         model.base_model(input_ids=torch.tensor([[3, 4]]))

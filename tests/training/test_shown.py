@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from misstep.artifacts.summary import merge, plain
-from misstep.training.export import Start
+from misstep.training.export import InitialModel
 from misstep.training.rows import PairRow, SftRow
 from misstep.training.run import train
 from misstep.training.shown import _choose, shown_rows
@@ -95,12 +95,12 @@ def test_the_first_the_shortest_and_the_longest_are_chosen(lengths):
 
 def test_a_stage_keeps_three_rows_that_its_manifest_can_hold(base: Path, tmp_path: Path):
     run = small.sft_run(small.sft_examples(20), small.optimiser(epochs=1))
-    summary = train(small.context(tmp_path / "sft", run), Start.load(base), run).summary
+    summary = train(small.context(tmp_path / "sft", run), InitialModel.load(base), run).summary
     assert merge([plain(summary)])["shown"] == json.loads(json.dumps(summary["shown"])) == summary["shown"]
     assert len(summary["shown"]) == 3
     first = run.rows.rows[0].input_ids.tolist()
     assert "".join(s["text"] for s in summary["shown"][0]["segments"]) == small.tokenizer().decode(first)
     assert all(row["segments"][1]["text"].endswith("<eos>") for row in summary["shown"])
     run = small.dpo_run(small.pair_examples(20), small.optimiser(epochs=1))
-    summary = train(small.context(tmp_path / "dpo", run), Start.load(base), run).summary
+    summary = train(small.context(tmp_path / "dpo", run), InitialModel.load(base), run).summary
     assert [[s["name"] for s in row["segments"]] for row in summary["shown"]] == [["prompt", "chosen", "rejected"]] * 3

@@ -18,7 +18,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from misstep.errors import BadInput
 from misstep.training.cpu_speed import cheaper_steps, plan_bands
-from misstep.training.export import Start
+from misstep.training.export import InitialModel
 from misstep.training.rows import IGNORED, PairRow, SftRow
 from misstep.training.run import train
 from misstep.training.schedule import MicroBatches
@@ -75,7 +75,7 @@ def test_sft_is_the_plain_loop(base: Path, tmp_path: Path, micro: int):
         logps = [response_logps(model, r.input_ids[: r.prompt_tokens], r.input_ids[r.prompt_tokens :]) for r in parts]
         return -torch.cat(logps).mean()
 
-    output = train(small.context(tmp_path, run := small.sft_run(rows, params)), Start.load(base), run)
+    output = train(small.context(tmp_path, run := small.sft_run(rows, params)), InitialModel.load(base), run)
     expected = bare_losses(base, [r.length for r in rows], params, loss_of)
     assert small.losses(output) == pytest.approx(expected, rel=2e-4)
     assert small.losses(output)[-1] < small.losses(output)[0]
@@ -99,7 +99,7 @@ def test_the_rate_that_is_logged_is_the_one_that_is_applied(base: Path, tmp_path
         logps = [response_logps(model, r.input_ids[: r.prompt_tokens], r.input_ids[r.prompt_tokens :]) for r in parts]
         return -torch.cat(logps).mean()
 
-    output = train(small.context(tmp_path, run := small.sft_run(rows, params)), Start.load(base), run)
+    output = train(small.context(tmp_path, run := small.sft_run(rows, params)), InitialModel.load(base), run)
     assert output.tables["log"]["learning_rate"].to_pylist() == pytest.approx(rates)
     expected = bare_losses(base, [r.length for r in rows], params, loss_of, rates)
     assert small.losses(output) == pytest.approx(expected, rel=2e-4)
@@ -122,14 +122,14 @@ def test_dpo_is_the_plain_loop(base: Path, tmp_path: Path, nll: float):
         loss = -functional.logsigmoid(0.3 * torch.stack(margins)).mean()
         return loss - nll * torch.cat(chosen).mean()
 
-    output = train(small.context(tmp_path, run := small.dpo_run(rows, params, nll)), Start.load(base), run)
+    output = train(small.context(tmp_path, run := small.dpo_run(rows, params, nll)), InitialModel.load(base), run)
     expected = bare_losses(base, [r.length for r in rows], params, loss_of)
     assert small.losses(output) == pytest.approx(expected, rel=2e-4)
 
 
 def test_the_first_dpo_loss_is_ln_2(base: Path, tmp_path: Path):
     run = small.dpo_run(small.pair_examples(40), small.optimiser(epochs=1))
-    output = train(small.context(tmp_path, run), Start.load(base), run)
+    output = train(small.context(tmp_path, run), InitialModel.load(base), run)
     first = output.tables["log"].to_pylist()[0]
     assert first["loss"] == pytest.approx(math.log(2), abs=1e-6)
     assert first["rewards_margin"] == pytest.approx(0, abs=1e-5)
@@ -140,7 +140,7 @@ def test_a_batch_of_pairs_holds_the_pairs_and_padding_and_nothing_else(base: Pat
     truncated = [side for row in rows for side in (row.chosen_ids, row.rejected_ids) if side[-1] != small.END]
     assert len(truncated) >= 8
     run = small.dpo_run(rows, small.optimiser(micro_batch_size=4))
-    start = Start.load(base)
+    start = InitialModel.load(base)
     schedule = run_schedule(run)
     trainer = DpoOnRows(
         rows,
@@ -226,7 +226,7 @@ def test_bands_cost_no_more_than_any_other_cut():
 def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_step(base: Path, tmp_path: Path):
     run = small.sft_run(small.sft_examples(40), small.optimiser(learning_rate=1e30, warmup_percent=0, epochs=4))
     with pytest.raises(BadInput, match=r"learningRate \(spec.training\): 1e\+30\. The loss is \S+ at step \d+ of 20"):
-        train(small.context(tmp_path, run), Start.load(base), run)
+        train(small.context(tmp_path, run), InitialModel.load(base), run)
 
 
 def test_labels_never_count_padding_or_prompts():
@@ -245,7 +245,7 @@ def test_the_reference_is_scored_once(base: Path, tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(DpoOnRows, "compute_ref_log_probs", counted)
     run = small.dpo_run(small.pair_examples(30), small.optimiser(epochs=3))
-    train(small.context(tmp_path, run), Start.load(base), run)
+    train(small.context(tmp_path, run), InitialModel.load(base), run)
     assert sum(scored) == 30
 
 

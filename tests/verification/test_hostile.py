@@ -52,6 +52,7 @@ def warm() -> Iterator[Verifier]:
 
 @pytest.mark.parametrize("name", list(HOSTILE))
 @pytest.mark.parametrize("gold", ["18", r"x^2 + \sqrt{y} + 1"])
+@pytest.mark.no_cover
 def test_a_hostile_answer_is_bounded(warm: Verifier, name: str, gold: str) -> None:
     start = time.perf_counter()
     judgement = warm.judge_one(rf"\boxed{{{HOSTILE[name]}}}", gold)
@@ -60,6 +61,7 @@ def test_a_hostile_answer_is_bounded(warm: Verifier, name: str, gold: str) -> No
 
 
 @pytest.mark.parametrize("name", ["power tower", "sum", "polynomial", "parentheses", "long"])
+@pytest.mark.no_cover
 def test_a_hostile_gold_is_bounded(warm: Verifier, name: str) -> None:
     start = time.perf_counter()
     judgement = warm.judge_one(r"\boxed{x^2 + 1}", HOSTILE[name])
@@ -69,6 +71,7 @@ def test_a_hostile_gold_is_bounded(warm: Verifier, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["power tower", "nested fractions", "parentheses", "sum"])
+@pytest.mark.no_cover
 def test_a_hostile_free_text_is_bounded(name: str) -> None:
     text = (f"We see that ${HOSTILE[name]}$ holds, hence $x = {HOSTILE[name]}$. " * 50).strip()
     with Verifier(AnswerFormat.AUTO) as verifier:
@@ -79,6 +82,7 @@ def test_a_hostile_free_text_is_bounded(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_two_hundred_hostile_answers_cost_nobody_else_anything() -> None:
     normal = [
         (r"\boxed{(x+1)^2}", "x^2+2x+1", Verdict.CORRECT),

@@ -10,7 +10,6 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from misstep.terms.verdict import Judgement, Verdict
 from misstep.verification.extract import AnswerFormat
 from misstep.verification.pool import WorkerPool
 from misstep.verification.verifier import Verifier
+from tests.eventually import eventually
 from tests.verification.timing import allowed
 
 SERVICES = str(Path(__file__).parents[2] / "services")
@@ -34,15 +34,6 @@ def symbolic(n: int) -> tuple[str, str]:
 
 def family(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
 
 
 def gone(processes: list[psutil.Process]) -> bool:
@@ -108,6 +99,7 @@ def test_an_abandoned_iterator_does_no_harm() -> None:
         assert verifier.judge_one(*symbolic(1001)).verdict is Verdict.CORRECT
 
 
+@pytest.mark.no_cover
 def test_a_timeout_kills_only_its_own_worker() -> None:
     with Verifier(AnswerFormat.BOXED, workers=2, timeout_seconds=1.5) as verifier:
         assert verifier.judge_one(*symbolic(1)).verdict is Verdict.CORRECT

@@ -24,7 +24,7 @@ _MAX_LINE_BYTES = 16 << 20
 _CONNECT_SECONDS, _SILENT_SECONDS = 10.0, 30.0
 _CALL = ClientTimeout(total=60.0, sock_connect=_CONNECT_SECONDS, sock_read=_SILENT_SECONDS)
 _LIST = ClientTimeout(total=300.0, sock_connect=_CONNECT_SECONDS, sock_read=_SILENT_SECONDS)
-JSON, JSON_PATCH, MERGE_PATCH = "application/json", "application/json-patch+json", "application/merge-patch+json"
+JSON, JSON_PATCH = "application/json", "application/json-patch+json"
 GONE = 410
 Query = Mapping[str, str]
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-METHODS = ("sft", "rft", "dpo")
-
 
 class Rule(NamedTuple):
     """A CEL expression that must be true for each object of a type, and the message where it is false."""

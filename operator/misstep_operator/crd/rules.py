@@ -23,7 +23,8 @@ from misstep.spec import (
     training,
     volumes,
 )
-from misstep_operator.crd.cel import METHODS, Rule, get, text
+from misstep.terms.methods import METHODS
+from misstep_operator.crd.cel import Rule, get, text
 from misstep_operator.crd.spec_rules import SPEC
 
 

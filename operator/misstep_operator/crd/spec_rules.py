@@ -5,7 +5,8 @@ from __future__ import annotations
 from misstep.problems.oracles import ORACLES
 from misstep.spec.training import Training
 from misstep.terms.layouts import FROM_ORACLE
-from misstep_operator.crd.cel import METHODS, Rule, get, has, text
+from misstep.terms.methods import METHODS
+from misstep_operator.crd.cel import Rule, get, has, text
 
 
 def _pick(method: str, field: str, default: object) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from misstep.artifacts.progress import Heartbeat
 from misstep.plan.planner import Plan
 from misstep.plan.state import StageState
-from misstep.runner.board import duration, seconds_left
+from misstep.text import duration_text
 from misstep_operator import messages, timestamps
 from misstep_operator.decision.stage_states import FAIL_JOB, StageView
 from misstep_operator.jobs.job import storage_id
@@ -229,7 +229,7 @@ def _first_obstacle(views: list[StageView]) -> str:
 def _eta(observed: Observed, running: list[StageView]) -> str:
     """Return the time until the running stages are done, where their heartbeats say. Later stages do not count."""
     heartbeats = [heartbeat for view in running for heartbeat in observed.store.heartbeats.get(view.stage.key, [])]
-    left = [seconds for heartbeat in heartbeats if (seconds := seconds_left(heartbeat)) is not None]
+    left = [heartbeat.seconds_left for heartbeat in heartbeats if heartbeat.seconds_left is not None]
     return _coarse(max(left)) if left else ""
 
 
@@ -238,7 +238,7 @@ def _coarse(seconds: float) -> str:
     if seconds <= 50:
         return f"{10 * max(1, ceil(seconds / 10))} s"
     minutes = ceil(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else duration(60 * minutes)
+    return f"{minutes} min" if minutes < 60 else duration_text(60 * minutes)
 
 
 def _readable(store: StoreView) -> tuple[bool | None, Reason, str]:

@@ -11,12 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from misstep.errors import BadInput
 from misstep.plan.labels import MOST_CHARACTERS, stage_label
 from misstep.plan.planner import Plan
-from misstep.spec.cluster import Cluster, PodSettings
+from misstep.spec.cluster import LABEL, Cluster, PodSettings
 from misstep.spec.experiment import Experiment
 from misstep_operator.jobs.job import job_name
 
-# https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
-_PART = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_PART = re.compile(LABEL)
 _PREFIX = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _SERVICE = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 """A DNS label of RFC 1035, as names of Services must be."""

@@ -14,10 +14,10 @@ from functools import lru_cache
 from typing import Generic, TypeVar
 
 from misstep.artifacts.progress import Heartbeat
+from misstep.artifacts.watch import StoreWatch
 from misstep.errors import MisstepError
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.planner import Plan
-from misstep.runner.watch import StoreWatch
 from misstep.stages.overtrained import Known, measured, policies, stage_warning
 from misstep.store.base import UnreachableError
 from misstep.store.bounded import BoundedStore, Budget, LimitReached, Limits, open_bounded

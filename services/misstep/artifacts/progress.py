@@ -21,6 +21,7 @@ EVERY_SECONDS = 2.0
 _LONGEST_WAIT = 60.0
 _MOST_BYTES = 16 << 10
 """Of a heartbeat that is read; one is a few hundred."""
+_LONGEST_LEFT_SECONDS = 10 * 365 * 86400.0
 Amount = Annotated[int, Field(ge=0, lt=1 << 53)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -48,6 +49,16 @@ class Heartbeat(BaseModel):
         if self.blocks_done >= self.blocks:
             return 1.0
         return (self.blocks_done + min(within, 1.0)) / self.blocks
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time that the rest of the current block takes at its rate, and the shard's other blocks at the same rate;
+        None where the rate is not known, or next to nothing."""
+        if not self.rate or self.rate < 0 or self.done > self.total:
+            return None
+        others = max(self.blocks - self.blocks_done - 1, 0)
+        left = (self.total - self.done + others * self.total) / self.rate
+        return left if left < _LONGEST_LEFT_SECONDS else None
 
 
 class ProgressWriter:

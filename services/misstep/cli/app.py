@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from misstep import __version__
-from misstep.cli import artifacts, look, models, plans, run, tools, tune, upload
+from misstep.cli import artifacts, models, plans, report, run, status, tools, tune, upload
 from misstep.errors import EXIT_FAILED, MisstepError
 from misstep.printable import printable
 from misstep.unpickling import read_weights_only
@@ -36,7 +36,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def misstep(
     _version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.", callback=_print_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Turn a language model's own wrong solutions into training data, and measure what they are worth."""
@@ -47,7 +47,8 @@ tune.add_to(app)
 plans.add_to(app)
 models.add_to(app)
 upload.add_to(app)
-look.add_to(app)
+status.add_to(app)
+report.add_to(app)
 tools.add_to(app)
 artifacts.add_to(app)
 
@@ -57,18 +58,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     read_weights_only()
     try:
         app(args=argv, prog_name="misstep")
-    except SystemExit as leave:
-        return leave.code if isinstance(leave.code, int) else EXIT_FAILED if leave.code else 0
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else EXIT_FAILED if end.code else 0
     except MisstepError as error:
         if os.environ.get(DEBUG):
             raise
         return _fail(str(error), error.exit_code)
-    # The process's edge: a defect of ours must not throw a page of traceback at a researcher.
+    # The outermost place: for a defect of Misstep, a user needs one line and not a traceback.
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
         what = f"unexpected {type(error).__name__}: {error}. This is a defect of Misstep"
-        return _fail(f"{what}; run the command again with {DEBUG}=1 to see where it comes from.", EXIT_FAILED)
+        return _fail(f"{what}; run the command again with {DEBUG}=1 to see the traceback.", EXIT_FAILED)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""``misstep artifacts``: what lies in a store, taking it out, and removing what nobody needs."""
+"""``misstep artifacts``: list, check, export and remove what is in a store, and in this machine's cache of models."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from misstep.cli.cache import cache
-from misstep.cli.common import (
+from misstep.cli.experiments import find_run, load, make_plan, storage_from, store_of
+from misstep.cli.options import (
     DEFAULT_STORE,
+    CaBundleOption,
     DataOption,
+    EndpointOption,
     ModelOption,
+    PathStyleOption,
+    RegionOption,
     StorageOption,
-    console,
-    find_run,
-    load,
-    make_plan,
-    plain_table,
-    size_text,
-    storage_from,
-    store_of,
+    StoreUriOption,
 )
-from misstep.cli.places import CaBundle, Endpoint, LocalStoreUri, PathStyle, Region
 from misstep.errors import EXIT_BAD_INPUT
+from misstep.text import size_text
 
 if TYPE_CHECKING:
     from misstep.plan.planner import Plan
     from misstep.store.base import Store
 
 KeyArgument = Annotated[
-    str, typer.Argument(metavar="KEY", help="An artifact's key, or as much of it as tells it apart.")
+    str,
+    typer.Argument(
+        metavar="KEY", help="Key of an artifact, or so many of its first characters that no other begins with them."
+    ),
 ]
 
-artifacts = typer.Typer(help="Look into a store, take things out, and remove what nobody needs.", no_args_is_help=True)
+artifacts = typer.Typer(help="List, check, export and remove what is in a store.", no_args_is_help=True)
+cache = typer.Typer(help="List or remove the models that this machine keeps.", no_args_is_help=True)
 artifacts.add_typer(cache, name="cache")
 
 
@@ -54,20 +55,21 @@ def _open(uri: str, endpoint: str | None, region: str | None, path_style: bool, 
 
 @artifacts.command("ls")
 def list_artifacts(
-    storage: LocalStoreUri = DEFAULT_STORE,
-    endpoint: Endpoint = None,
-    region: Region = None,
-    path_style: PathStyle = False,
-    ca_bundle: CaBundle = None,
+    storage: StoreUriOption = DEFAULT_STORE,
+    endpoint: EndpointOption = None,
+    region: RegionOption = None,
+    path_style: PathStyleOption = False,
+    ca_bundle: CaBundleOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """List artifacts, committed and unfinished.
+    """List the artifacts of a store, finished and unfinished.
 
     [dim]misstep artifacts ls --storage s3://my-bucket/misstep[/dim]
     """
     from dataclasses import asdict
 
     from misstep.artifacts.inspect import ls, teacher_requests, uploads_in
+    from misstep.cli.terminal import console, plain_table
 
     store = _open(storage, endpoint, region, path_style, ca_bundle)
     found = ls(store)
@@ -93,7 +95,7 @@ def list_artifacts(
     out.print(f"\n{len(found)} artifacts, {size_text(sum(info.stored for info in found))}")
     answers, held = teacher_requests(store)
     if answers:
-        out.print(f"{answers:,} answers of teachers, {size_text(held)}: paid for, and kept for whatever asks the same")
+        out.print(f"{answers:,} answers of teachers, {size_text(held)}: kept, so that no request is paid for twice")
     uploads = uploads_in(store)
     if uploads:
         held = sum(entry.size for entries in uploads.values() for entry in entries)
@@ -103,23 +105,23 @@ def list_artifacts(
 @artifacts.command()
 def show(
     key: KeyArgument,
-    storage: LocalStoreUri = DEFAULT_STORE,
-    endpoint: Endpoint = None,
-    region: Region = None,
-    path_style: PathStyle = False,
-    ca_bundle: CaBundle = None,
+    storage: StoreUriOption = DEFAULT_STORE,
+    endpoint: EndpointOption = None,
+    region: RegionOption = None,
+    path_style: PathStyleOption = False,
+    ca_bundle: CaBundleOption = None,
 ) -> None:
     """Print an artifact's manifest: parameters, inputs, files, counts, tool versions.
 
-    Training rows that a model was shown follow as text, on standard error: what is on standard output is JSON. A
-    manifest that is not of the stage that the key names is printed all the same, and the command fails.
+    Standard output is JSON. Training rows that a model was shown are printed as text, on standard error. Where the
+    manifest is not of the stage that the key names, it is printed and the command fails.
 
     [dim]misstep artifacts show credit-3f[/dim]
     """
     from misstep.artifacts.inspect import find_key
     from misstep.artifacts.inspect import show as manifest_of
     from misstep.artifacts.manifest import Foreign
-    from misstep.cli.shown import print_shown
+    from misstep.cli.terminal import console, print_shown
     from misstep.printable import printable_json
 
     store = _open(storage, endpoint, region, path_style, ca_bundle)
@@ -136,13 +138,13 @@ def show(
 @artifacts.command()
 def verify(
     keys: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY...]", help="Which artifacts; all by default.")
+        list[str] | None, typer.Argument(metavar="[KEY...]", help="Artifacts to check; all by default.")
     ] = None,
-    storage: LocalStoreUri = DEFAULT_STORE,
-    endpoint: Endpoint = None,
-    region: Region = None,
-    path_style: PathStyle = False,
-    ca_bundle: CaBundle = None,
+    storage: StoreUriOption = DEFAULT_STORE,
+    endpoint: EndpointOption = None,
+    region: RegionOption = None,
+    path_style: PathStyleOption = False,
+    ca_bundle: CaBundleOption = None,
 ) -> None:
     """Check every byte of artifacts, and that each manifest is of the stage that its key names. Changes nothing.
 
@@ -174,17 +176,19 @@ def export(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="jsonl, csv, hf (data set folder for Hugging Face datasets), model (its folder) or files (all).",
+            help="jsonl, csv, hf (folder for Hugging Face datasets), model (its folder) or files (all files).",
         ),
     ] = "jsonl",
-    table: Annotated[str | None, typer.Option(metavar="TABLE", help="Which table, where there are several.")] = None,
-    storage: LocalStoreUri = DEFAULT_STORE,
-    endpoint: Endpoint = None,
-    region: Region = None,
-    path_style: PathStyle = False,
-    ca_bundle: CaBundle = None,
+    table: Annotated[
+        str | None, typer.Option(metavar="TABLE", help="Table to export, where there are several.")
+    ] = None,
+    storage: StoreUriOption = DEFAULT_STORE,
+    endpoint: EndpointOption = None,
+    region: RegionOption = None,
+    path_style: PathStyleOption = False,
+    ca_bundle: CaBundleOption = None,
 ) -> None:
-    """Write an artifact's table, model or files where other programs can read them.
+    """Export an artifact's table, model or files for other programs.
 
     [dim]misstep artifacts export pairs-9a1 --format hf --out my-pairs[/dim]
     """
@@ -198,16 +202,19 @@ def export(
 
 @artifacts.command()
 def gc(
-    keep: Annotated[list[str], typer.Argument(metavar="FILE|NAME...", help="Experiments whose artifacts stay.")],
-    apply: Annotated[bool, typer.Option("--apply", help="Remove; without it only say what would go.")] = False,
-    grace_hours: Annotated[int, typer.Option(min=0, help="Leave what was written in the last so many hours.")] = 24,
+    keep: Annotated[list[str], typer.Argument(metavar="FILE|NAME...", help="Experiments whose artifacts are kept.")],
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Remove; without it, only print what would be removed.")
+    ] = False,
+    grace_hours: Annotated[int, typer.Option(min=0, help="Keep what was written in the last so many hours.")] = 24,
     data: DataOption = None,
     model: ModelOption = None,
     storage: StorageOption = None,
 ) -> None:
-    """Remove what none of the given experiments reaches, uploaded copies too. A dry run unless --apply is given.
+    """Remove what none of the given experiments needs, uploaded copies too.
 
-    Name every experiment whose results you want to keep; they must share one store.
+    Without --apply it removes nothing, and prints what it would remove. Name every experiment whose results you want
+    to keep. All must use the same store.
 
     [dim]misstep artifacts gc quickstart my-experiment.yaml --apply[/dim]
     """
@@ -226,7 +233,7 @@ def gc(
         print(f"removed {size_text(apply_gc(store, removals))}")
     else:
         total = size_text(sum(removal.size for removal in removals))
-        print(f"would remove {total} in {len(removals)} places; --apply does it")
+        print(f"would remove {total} in {len(removals)} places; use --apply to remove them")
 
 
 def _plan_of(which: str, data: list[str] | None, model: list[str] | None, storage: str | None) -> Plan:
@@ -240,4 +247,38 @@ def _one_store(plans: list[Plan]) -> None:
 
     uris = sorted({plan.storage.uri for plan in plans})
     if len(uris) > 1:
-        raise BadInput("experiments", ", ".join(uris), "They live in different stores: clean one store at a time.")
+        raise BadInput("experiments", ", ".join(uris), "They use different stores: clean one store at a time.")
+
+
+@cache.command("ls")
+def list_cache() -> None:
+    """List the models of remote stores that this machine keeps, in MISSTEP_CACHE.
+
+    [dim]misstep artifacts cache ls[/dim]
+    """
+    from misstep.artifacts.cache_entries import entries_in
+    from misstep.artifacts.model_cache import ModelCache
+    from misstep.cli.terminal import console, plain_table
+
+    root = ModelCache.of_environment().root
+    table = plain_table("model", "size", "last used", "in use")
+    total = 0
+    for entry in sorted(entries_in(root), key=lambda entry: entry.last_used()):
+        size = entry.size() or 0
+        total += size
+        used = datetime.datetime.fromtimestamp(entry.last_used(), datetime.UTC).strftime("%Y-%m-%d %H:%M")
+        table.add_row(f"sha256:{entry.name}", size_text(size), used, "yes" if entry.in_use() else "")
+    out = console()
+    out.print(table)
+    out.print(f"\n{table.row_count} models, {size_text(total)}, in {root}", soft_wrap=True)
+
+
+@cache.command()
+def clear() -> None:
+    """Remove the models that no stage uses now; later stages fetch them again.
+
+    [dim]misstep artifacts cache clear[/dim]
+    """
+    from misstep.artifacts.model_cache import ModelCache
+
+    print(f"removed {size_text(ModelCache.of_environment().clear())}")

@@ -1,33 +1,28 @@
-"""What ``status``, ``logs`` and ``report`` read of an Experiment in a cluster: through kubectl, with its context."""
+"""What ``status``, ``logs`` and ``report`` read of an Experiment in a cluster, by kubectl with its current context, and
+of its store, with the caller's own keys.
+"""
 
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from misstep.cli.common import nearest
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.state import StageState
+from misstep.store.addresses import environments_endpoint
+from misstep.text import did_you_mean
 
 if TYPE_CHECKING:
     from misstep.plan.planner import Plan
     from misstep.runner.status import Row
-
-NamespaceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--namespace",
-        "-n",
-        metavar="NAMESPACE",
-        help="Look at the Experiment NAME in this namespace of kubectl's current cluster.",
-    ),
-]
+    from misstep.store.description import Storage
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ class InCluster:
 
     @property
     def standing(self) -> str:
-        """Its state, and why where the operator says so."""
+        """Its state, and the reason where the operator gives one."""
         state = str(self.status.get("state", "not seen by an operator yet"))
         return f"{state}: {self.status['message']}" if self.status.get("message") else state
 
@@ -104,12 +99,15 @@ class InCluster:
         """
         rows = {row.stage: row for row in self.rows()}
         if stage not in rows:
-            fix = nearest(stage, list(rows)) if rows else f"{self.name} has no stages: {self.standing}"
+            fix = (
+                did_you_mean(stage, rows, "`misstep status` lists the stages.")
+                if rows
+                else f"{self.name} has no stages: {self.standing}"
+            )
             raise BadInput("STAGE", stage, fix)
-        from misstep.cli.terminal import run_and_show
         from misstep.plan.labels import stage_label
 
-        # The key tells the pods of this plan from those that ran before an edit.
+        # The key leaves out pods that ran before the Experiment was edited.
         labels = {"experiment": self.name, "stage": stage_label(stage), "key": rows[stage].key}
         marks = ",".join(f"misstep.dev/{name}={value}" for name, value in labels.items() if value)
         if shard is not None:
@@ -123,6 +121,8 @@ class InCluster:
         # kubectl follows five pods unless it is told how many there are.
         more = ["--follow", f"--max-log-requests={len(pods)}"] if follow else []
         command = [_program(), "logs", "-n", self.namespace, "-l", marks, "--tail=-1", "--prefix", *more]
+        from misstep.cli.terminal import run_and_show
+
         return run_and_show(command)
 
 
@@ -143,7 +143,7 @@ def kubectl(namespace: str, *arguments: str) -> str:
     )
     if done.returncode:
         said = " ".join(done.stderr.split())
-        if "(NotFound)" in said:  # the server's own word; "not found" is also a plugin of kubectl's that is missing
+        if "(NotFound)" in said:  # the API server's word; kubectl says "not found" of a missing plugin too
             raise NotThere(said)
         raise MisstepError(f"kubectl: {said}")
     return done.stdout
@@ -152,7 +152,7 @@ def kubectl(namespace: str, *arguments: str) -> str:
 def _program() -> str:
     found = shutil.which("kubectl")
     if found is None:
-        raise BadInput("kubectl", "not found", "Install it, or leave --namespace out to look at runs of this machine.")
+        raise BadInput("kubectl", "not found", "Install it, or leave out --namespace to see runs of this machine.")
     return found
 
 
@@ -165,7 +165,7 @@ def _message(entry: Mapping[str, Any]) -> str:
 
 
 def _obstacle(entry: Mapping[str, Any]) -> str:
-    """What a stage says that is not done; of a finished one a message is a warning."""
+    """Return the message of a stage that is not done; the message of a finished stage is a warning."""
     return "" if _state(entry) is StageState.DONE else _message(entry)
 
 
@@ -176,3 +176,47 @@ def _percent(entry: Mapping[str, Any]) -> str:
 def _attempt(entry: Mapping[str, Any]) -> str:
     attempt = entry.get("attempt", 0)
     return f"attempt {attempt}" if attempt > 1 else ""
+
+
+def own_storage(storage: Storage, endpoint: str | None, ca_bundle: str | None, command: str) -> Storage:
+    """Return a plan's storage with the server and certificates that the caller names, and none that the plan names.
+
+    Whoever may create Experiments chooses ``spec.storage`` in the plan. Requests that the caller's keys have signed
+    would be sent to its ``endpoint``, and its ``caBundle`` is a path in a pod, not on this machine.
+
+    Args:
+        endpoint: value of the option; without it, AWS or the server that the caller's environment names.
+        command: the command to run again with ``--endpoint``, for the error message.
+
+    Raises:
+        BadInput: the plan names a server that neither the option nor the environment does, a folder of this machine,
+            or the option a file that is not there.
+    """
+    if not storage.uri.startswith("s3://"):
+        raise BadInput("storage of the plan", storage.uri, "A cluster's store is s3://BUCKET/PREFIX: nothing is read.")
+    if ca_bundle is not None and not Path(ca_bundle).is_file():
+        raise BadInput("--ca-bundle", ca_bundle, "There is no such file: name a PEM file of this machine.")
+    named = storage.endpoint
+    _, own = environments_endpoint() or ("", "")
+    if endpoint is None and named is not None and named.rstrip("/") != own.rstrip("/"):
+        raise BadInput(
+            "endpoint of the plan",
+            named,
+            "Whoever wrote the Experiment chose this server, and requests that your keys sign would be sent there. If "
+            f"you trust it: {command} --endpoint {shlex.quote(named)}. The variable AWS_ENDPOINT_URL serves too"
+            + (f"; yours is {own}." if own else "."),
+        )
+    return storage.model_copy(update={"endpoint": endpoint, "ca_bundle": ca_bundle})
+
+
+@contextmanager
+def options_for_fields() -> Iterator[None]:
+    """Replace fields of the spec in the store's errors by the options, which count here."""
+    options = {"spec.storage.caBundle": "--ca-bundle", "spec.storage.endpoint": "--endpoint"}
+    try:
+        yield
+    except BadInput as error:
+        if error.field not in options:
+            raise
+        fix = error.fix.replace(error.field, options[error.field])
+        raise BadInput(options[error.field], error.value, fix) from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from misstep.cli.common import load
+from misstep.cli.experiments import load
 from misstep.errors import BadInput, MisstepError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def inspect_model(
         typer.Option(
             "--experiment",
             metavar="FILE",
-            help="Use the prompt and the rule for steps of this Experiment.",
+            help="Use the prompt and the step rule of this Experiment.",
             show_default="the chat template where there is one, else plain",
         ),
     ] = None,
@@ -49,11 +49,11 @@ def inspect_model(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Check a model, and show what a run would make of it: a prompt and a response as the model sees them, the tokens
-    that end a sample, steps, parameters, and what is unusual.
+    """Check a model, and show how a run would use it.
 
-    Reads no weights: of a model on the Hub it fetches configuration, tokenizer and the headers of the weights. A model
-    that cannot be used is refused with the reason (exit code 64).
+    Shows a prompt and a response as the model sees them, the tokens that end a sample, steps, parameters, and what is
+    unusual. Reads no weights: of a model on the Hub it fetches the configuration, the tokenizer and the headers of the
+    weights. A model that cannot be used is refused, with the reason (exit code 64).
 
     [dim]misstep inspect-model models/my-base-model[/dim]
 
@@ -74,10 +74,9 @@ def inspect_model(
 
 
 def check_models(plan: Plan, experiment: Experiment, store: Store) -> list[str]:
-    """Check the models of a plan before anything is spent, and return notes: what is unusual, and what was not checked
-    here.
+    """Check the models of a plan before it runs, and return notes: what is unusual, and what was not checked here.
 
-    Models whose check is committed in the store are known to pass, and cost nothing.
+    A model whose check is committed in the store is not checked again.
 
     Raises:
         BadInput: a model cannot be used, or the check in the store is not that of its stage.
@@ -110,7 +109,7 @@ def check_models(plan: Plan, experiment: Experiment, store: Store) -> list[str]:
 
 
 def _of_stage(stage: FrozenStage, experiment: Experiment) -> dict[str, Any]:
-    """Return the request that checks what a stage ``inspect`` will check, but for the problems' text."""
+    """Return the request that checks what a stage ``inspect`` checks, except the problems' text."""
     given = _of_experiment(experiment)
     teacher = stage.params["prompt"] is None
     return given | {

@@ -1,4 +1,4 @@
-"""``misstep validate``, ``plan`` and ``explain``: everything before anything runs."""
+"""``misstep validate``, ``plan`` and ``explain``: what to do before a run."""
 
 from __future__ import annotations
 
@@ -7,22 +7,13 @@ from typing import Annotated
 
 import typer
 
-from misstep.cli.common import (
-    DataOption,
-    FileArgument,
-    ModelOption,
-    StorageOption,
-    console,
-    load,
-    make_costed_plan,
-    plain_table,
-    store_of,
-)
+from misstep.cli.experiments import load, make_costed_plan, store_of
 from misstep.cli.models import check_models
+from misstep.cli.options import DataOption, FileArgument, ModelOption, StorageOption
 
 
 class PlanFormat(StrEnum):
-    """How a plan is written."""
+    """The format in which a plan is printed."""
 
     TABLE = "table"
     JSON = "json"
@@ -36,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def validate(file: FileArgument) -> None:
-    """Check an Experiment YAML, every field of it, without looking at data or models.
+    """Check every field of an Experiment YAML. Reads no data and no models.
 
     [dim]misstep validate my-experiment.yaml[/dim]
     """
@@ -51,20 +42,24 @@ def plan(
     data: DataOption = None,
     model: ModelOption = None,
     storage: StorageOption = None,
-    output: Annotated[PlanFormat, typer.Option("--output", "-o", help="How to write it.")] = PlanFormat.TABLE,
-    stages: Annotated[bool, typer.Option("--stages", help="A line for each stage, with its key.")] = False,
+    output: Annotated[PlanFormat, typer.Option("--output", "-o", help="Format.")] = PlanFormat.TABLE,
+    stages: Annotated[bool, typer.Option("--stages", help="Print a line for each stage, with its key.")] = False,
     explain_cost: Annotated[
-        bool, typer.Option("--explain-cost", help="Show the arithmetic: what is expected, rates, memory term by term.")
+        bool,
+        typer.Option(
+            "--explain-cost", help="Show how costs are computed: expected amounts, rates, and each term of memory."
+        ),
     ] = False,
 ) -> None:
-    """Show the stages that a run would consist of, what they will cost, and what is committed already.
+    """Show the stages of an experiment, what they will cost, and which are done already.
 
-    The models are checked first (`misstep inspect-model` shows what is seen). One that cannot be used, and what cannot
-    fit the GPUs that it is given, is refused.
+    The models are checked first (`misstep inspect-model` shows more). A model that cannot be used is refused, and so is
+    a stage that cannot fit its GPUs.
 
     [dim]misstep plan examples/gsm8k-qwen2.5-math-1.5b.yaml --explain-cost[/dim]
     """
     from misstep.artifacts.manifest import committed_keys
+    from misstep.cli.terminal import console, plain_table
     from misstep.cost import render, show
     from misstep.cost.fit import refuse_misfits
 

@@ -1,24 +1,30 @@
-"""What commands print: whatever the text, a terminal does nothing but show it.
+"""Printing, so that no text can control the terminal.
 
-Names, messages and texts come from stores, clusters, models and data sets. Colours and moves of the cursor are ours.
+Names, messages and texts come from stores, clusters, models and data sets: control characters in them are replaced.
+Only this program sets colours and moves the cursor.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text
 
 from misstep.printable import printable, printable_lines
 
+_WIDE = 220
+
 
 class SafeConsole(Console):
-    """A console that takes no text for markup or emoji, and puts a visible sign in place of control characters."""
+    """A console that reads no markup or emoji in text, and replaces control characters by a visible sign."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
@@ -29,14 +35,14 @@ class SafeConsole(Console):
 
 
 def say(text: str, *, end: str = "\n") -> None:
-    """Print text of others to standard output."""
+    """Print text from elsewhere to standard output, with control characters replaced."""
     sys.stdout.write(printable_lines(text) + end)
     sys.stdout.flush()
 
 
 def run_and_show(command: Sequence[str]) -> int:
-    """Run a program whose output is text of others, show it as it comes, and return its exit code."""
-    # The caller's command line, never text from elsewhere; no shell.
+    """Run a program, print its output as it comes, with control characters replaced, and return its exit code."""
+    # Arguments come from the caller's command line only; no shell.
     with subprocess.Popen(  # noqa: S603
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace"
     ) as process:
@@ -46,7 +52,7 @@ def run_and_show(command: Sequence[str]) -> int:
         errors.start()
         try:
             _pump(process.stdout, sys.stdout)
-        except BaseException:  # nobody reads any more, as behind `| head`
+        except BaseException:  # nobody reads the output any more, as with `| head`
             process.terminate()
             raise
         errors.join()
@@ -57,3 +63,33 @@ def _pump(source: IO[str], target: IO[str]) -> None:
     for line in source:
         target.write(printable_lines(line))
         target.flush()
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console for results.
+
+    Where the width of the terminal is not known, lines are as long as they need to be.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    wide = None if stream.isatty() or os.environ.get("COLUMNS") else _WIDE
+    return SafeConsole(width=wide, stderr=stderr)
+
+
+def plain_table(*columns: str, keep: int = 1) -> Table:
+    """Return a table without lines, whose first ``keep`` columns are never wrapped."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, no_wrap=index < keep)
+    return table
+
+
+def print_shown(rows: Sequence[Mapping[str, Any]], out: Console) -> None:
+    """Print the segments of training rows, each below a line that says whether its tokens carry loss."""
+    out.print(Text("What the model was shown", style="bold"))
+    for row in rows:
+        out.print(Text(f"\nrow {row['row']:,}, {row['tokens']:,} tokens", style="bold"))
+        for segment in row["segments"]:
+            loss = "loss" if segment["loss"] else "no loss"
+            out.print(Text(f"--- {segment['name']}, {segment['tokens']:,} tokens, {loss}", style="dim"))
+            # Text would drop some control characters silently.
+            out.print(Text(printable(segment["text"]), style="green" if segment["loss"] else ""), soft_wrap=True)

@@ -31,7 +31,7 @@ def verify(
     ] = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes for answers that need symbolic comparison.")] = 1,
 ) -> None:
-    """Score a file of responses: adds the columns verdict and extracted, and prints the counts.
+    """Judge the responses in a file: adds the columns verdict and extracted.
 
     [dim]misstep verify answers.jsonl --response output --gold answer --out scored.jsonl[/dim]
     """
@@ -50,7 +50,7 @@ def verify(
 
 
 def stage(context: typer.Context) -> None:
-    """Run one shard of one frozen stage, as a pod or the runner does.
+    """Run one shard of a frozen stage, as the runner and the pods of a cluster do.
 
     [dim]misstep stage .misstep/quickstart/stages/sft-d250-s0.json --shard 0[/dim]
     """

@@ -1,4 +1,4 @@
-"""``misstep tune``: search the settings of an Experiment on validation problems, and freeze the best ones."""
+"""``misstep tune``: search the settings of an Experiment on validation problems, and write the best ones."""
 
 from __future__ import annotations
 
@@ -10,19 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from misstep.cli.common import (
-    DataOption,
-    FileArgument,
-    ModelOption,
-    StorageOption,
-    console,
-    load,
-    named_folders,
-    plain_table,
-    workdir_for,
-)
+from misstep.cli.experiments import load, named_folders, workdir_for
 from misstep.cli.models import check_models
-from misstep.cli.running import ParallelOption, QuietOption, Told, carry_out, check_secrets, leave
+from misstep.cli.options import DataOption, FileArgument, ModelOption, ParallelOption, QuietOption, StorageOption
+from misstep.cli.running import RunOutput, carry_out, check_secrets, exit_unless_done
 from misstep.errors import BadInput, MisstepError
 
 if TYPE_CHECKING:
@@ -31,7 +22,7 @@ if TYPE_CHECKING:
     from misstep.cost import PlanCost
     from misstep.plan.frozen import External
     from misstep.plan.planner import Plan
-    from misstep.runner.settings import Settings
+    from misstep.runner.run import Settings
     from misstep.runner.workdir import Workdir
     from misstep.search.result import SearchResult
     from misstep.search.walk import Walked
@@ -62,36 +53,37 @@ def tune(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="Where to write the experiment with the settings chosen; FILE itself may be given.",
+            help="Where to write the experiment with the chosen settings. It may be FILE itself.",
             show_default="NAME.tuned.yaml in the folder for logs",
         ),
     ] = None,
     plan_only: Annotated[
-        bool, typer.Option("--plan-only", help="List the settings and what they will cost, and run nothing.")
+        bool, typer.Option("--plan-only", help="List the settings and what they will cost; run nothing.")
     ] = False,
     parallel: ParallelOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Search settings on validation problems, one grid for all arms of a method.
 
-    The experiment says what to try; without that, this command shows a block to paste:
+    The experiment says what to try. Where it does not, this command prints a block to paste:
 
     [dim]  search:[/dim]
     [dim]    seeds: \\[100, 101, 102][/dim]   [dim]# not those of the report[/dim]
     [dim]    dpo: {learningRate: \\["1e-4", "3e-4"], beta: \\["0.1", "0.3"]}[/dim]
 
-    SFT is searched first, then the methods that start from its model; the best mean accuracy over seeds wins. No stage
-    of a search is given the test problems. What is there already is not done again.
+    SFT is searched first, then the methods that start from its model. The best mean accuracy over seeds wins. No stage
+    of a search reads the test problems. Stages that are done already are not run again.
 
-    The experiment with the best settings is written to a file of its own:
+    The experiment with the best settings is written to another file:
 
     [dim]misstep tune my-gsm8k.yaml --out my-gsm8k.tuned.yaml && misstep run my-gsm8k.tuned.yaml[/dim]
     """
+    from misstep.cli.terminal import console
     from misstep.cost.fit import refuse_misfits
     from misstep.plan.judging import judging
     from misstep.plan.planner import storage_of
     from misstep.runner.machine import capacity
-    from misstep.runner.settings import Settings
+    from misstep.runner.run import Settings
     from misstep.search.freeze import frozen_yaml
     from misstep.search.grid import search_name
     from misstep.search.suggest import refuse_nothing_to_search
@@ -123,7 +115,7 @@ def tune(
                 shown.print(f"note: {note}", soft_wrap=True)
     workdir.create()
     if found.result is None:
-        rounds = _Rounds(store, workdir, Settings(capacity=capacity(parallel)), Told(shown, file, quiet=quiet))
+        rounds = _Rounds(store, workdir, Settings(capacity=capacity(parallel)), RunOutput(shown, file, quiet=quiet))
         found = walk(experiment, externals, judged, rounds.judge)
     elif not quiet:
         shown.print(f"all {len(found.plan.stages)} stages are there already: nothing to do")
@@ -139,25 +131,25 @@ def tune(
 
 
 class _Rounds:
-    """Runs each round of a search, unless the store has what it is judged by."""
+    """Runs each round of a search, unless the store has all its scores."""
 
-    def __init__(self, store: Store, workdir: Workdir, settings: Settings, told: Told) -> None:
-        self._store, self._workdir, self._settings, self._told = store, workdir, settings, told
+    def __init__(self, store: Store, workdir: Workdir, settings: Settings, output: RunOutput) -> None:
+        self._store, self._workdir, self._settings, self._output = store, workdir, settings, output
         self._round = 0
 
     def judge(self, plan: Plan, keys: frozenset[str]) -> Mapping[str, float]:
-        """Return the accuracy behind each key. Raises typer.Exit where the run fails or is stopped."""
-        from misstep.runner.costs import graph_of
+        """Return the accuracy of each key. Raises typer.Exit where the run fails or is stopped."""
+        from misstep.runner.schedule import graph_of
 
         self._round += 1
         there = _accuracies(self._store, keys)
         if there is not None:
             return there
-        if not self._told.quiet:
-            self._told.out.print(f"round {self._round} of the search: {len(keys)} models to judge")
+        if not self._output.quiet:
+            self._output.out.print(f"round {self._round} of the search: {len(keys)} models to judge")
         self._workdir.write_plan(plan)
-        outcome = carry_out(plan, graph_of(plan), self._store, self._workdir, self._settings, self._told)
-        leave(outcome, quiet=self._told.quiet)
+        outcome = carry_out(plan, graph_of(plan), self._store, self._workdir, self._settings, self._output)
+        exit_unless_done(outcome, quiet=self._output.quiet)
         found = _accuracies(self._store, keys)
         if found is None:
             raise MisstepError("the run has ended, and the store does not have all its scores: run the command again")
@@ -165,8 +157,8 @@ class _Rounds:
 
 
 def _accuracies(store: Store, keys: frozenset[str]) -> dict[str, float] | None:
-    """Read pass@1 from the scores of those keys; None where one of them is not there yet."""
-    from misstep.runner.watch import StoreWatch
+    """Return pass@1 of the scores with these keys; None where one of them is not there yet."""
+    from misstep.artifacts.watch import StoreWatch
 
     manifests = StoreWatch(store).manifests(sorted(keys))
     if len(manifests) < len(keys):
@@ -194,13 +186,14 @@ def _cost(plan: Plan, experiment: Experiment, externals: Mapping[str, External])
 
 
 def _check_target(out: Path) -> None:
-    """Refuse a file that cannot be written, before anything is spent."""
+    """Raise BadInput where a file cannot be written, before anything runs."""
     if out.is_dir() or not out.resolve().parent.is_dir() or not os.access(out.resolve().parent, os.W_OK):
         raise BadInput("--out", str(out), "Name a file in a folder that is there and can be written.")
 
 
 def _show_plan(found: Walked, cost: PlanCost, experiment: Experiment, store: Store, out: Console) -> None:
     from misstep.artifacts.manifest import committed_keys
+    from misstep.cli.terminal import plain_table
     from misstep.cost import show
     from misstep.search.result import setting_text
 
@@ -223,7 +216,7 @@ def _show_plan(found: Walked, cost: PlanCost, experiment: Experiment, store: Sto
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all: it may be the one that was searched."""
+    """Write a file atomically: it may be the searched one."""
     path = path.resolve()
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.write_text(text, encoding="utf-8")
@@ -232,6 +225,7 @@ def _write(path: Path, text: str) -> None:
 
 def show_search(result: SearchResult, out: Console) -> None:
     """Print a table of every setting of every arm, the chosen ones marked, and what to know about the choice."""
+    from misstep.cli.terminal import plain_table
     from misstep.search.result import setting_text
 
     table = plain_table("arm", "setting", "pass@1, %", *(f"seed {seed}" for seed in result.seeds), "", keep=1)

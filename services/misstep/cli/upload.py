@@ -1,4 +1,4 @@
-"""``misstep upload``: data and models of this machine into a store, for a cluster that runs the experiment."""
+"""``misstep upload``: copy data and models of this machine into a store, for a cluster that runs the experiment."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from urllib.parse import quote
 
 import typer
 
-from misstep.cli.common import DataOption, FileArgument, ModelOption, StorageOption, load, named_folders, size_text
+from misstep.cli.experiments import load, named_folders
+from misstep.cli.options import DataOption, FileArgument, ModelOption, StorageOption
 from misstep.printable import printable
+from misstep.text import size_text
 
 if TYPE_CHECKING:
     from misstep.artifacts.upload import Sent
@@ -31,7 +33,7 @@ def upload(
 ) -> None:
     """Copy the local data and models of an experiment into a store, and print the YAML that names the copies.
 
-    What is there already, whole, is not sent again. Keys of stages stay those of the local folders.
+    Files that the store has already are not sent again. The keys of stages stay the same as with the local folders.
 
     [dim]misstep upload my-experiment.yaml --storage s3://my-bucket/misstep | kubectl apply -f -[/dim]
     """
@@ -50,12 +52,12 @@ def upload(
         local = _here(external)
         if local is not None:
             copies[role] = (_send(store, given.uri, role, local, external.digest), external.digest)
-    _say(f"{len(copies)} of {len(externals)} are copies in {given.uri}; the rest is fetched from where it lies")
+    _say(f"{len(copies)} of {len(externals)} are copies in {given.uri}; the others are fetched from where they are")
     print(yaml_text(with_copies(read_document(file), copies, given.uri)), end="")
 
 
 def _here(external: External) -> Path | None:
-    """Return where an external lies on this machine's disk, or None."""
+    """Return the path of an external on this machine's disk, or None where it is elsewhere."""
     from misstep.store.addresses import file_uri_path
 
     if external.uri.startswith("file://"):
@@ -67,12 +69,12 @@ def _send(store: Store, uri: str, role: str, local: Path, digest: str) -> str:
     """Copy one external, and return the copy's URI."""
     from misstep.artifacts.upload import upload as copy
 
-    def tell(sent: Sent) -> None:
+    def report(sent: Sent) -> None:
         sizes = f"{size_text(sent.bytes)} of {size_text(sent.of_bytes)}"
         what = "sent" if sent.new else "there already"
         _say(f"{role}: {sent.files} of {sent.of_files} files, {sizes}: {sent.path} ({what})")
 
-    path = copy(store, local, digest, tell, role)
+    path = copy(store, local, digest, report, role)
     return f"{uri.rstrip('/')}/{quote(path) if uri.startswith('file://') else path}"
 
 

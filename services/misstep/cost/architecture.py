@@ -40,11 +40,6 @@ class Architecture(BaseModel):
         """Numbers that the key-value cache holds for one token."""
         return 2 * self.layers * self.kv_heads * self.head_dim
 
-    @property
-    def output_parameters(self) -> int:
-        """Parameters of the output matrix."""
-        return self.vocabulary * self.hidden
-
 
 def architecture_from(name: str, config: Mapping[str, Any]) -> Architecture | None:
     """Read a Hugging Face ``config.json``; None where it lacks what every decoder-only transformer has.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from misstep.cost.memory import Memory
@@ -10,6 +9,7 @@ from misstep.cost.stage import GENERATING, PlanCost, StageCost
 from misstep.errors import BadInput
 from misstep.plan import params as p
 from misstep.plan.frozen import FrozenStage, Resources
+from misstep.text import memory_text
 
 _GPUS = (2, 4, 8)
 
@@ -67,14 +67,14 @@ def _too_large(cost: PlanCost, found: StageCost) -> BadInput:
     where, has = f"spec.resources.{stage.kind}", room_mib(stage)
     largest = max(memory.terms, key=lambda term: term.mib)
     value = (
-        f"stage {stage.name} needs {gib(memory.mib)} a GPU{_now(stage)}, and has {gib(has)}; the largest part is "
-        f"{largest.name}, {gib(largest.mib)}"
+        f"stage {stage.name} needs {memory_text(memory.mib)} a GPU{_now(stage)}, and has {memory_text(has)}; "
+        f"the largest part is {largest.name}, {memory_text(largest.mib)}"
     )
     ways = []
     for ladder in _ladders(cost, stage):
         fits = next(((text, other) for text, other in ladder if other.mib <= has), None)
         if fits is not None:
-            ways.append(f"{fits[0]} needs {gib(fits[1].mib)}")
+            ways.append(f"{fits[0]} needs {memory_text(fits[1].mib)}")
     if ways:
         return BadInput(where, value, f"What fits: {'; '.join(ways[:4])}.")
     return BadInput(where, value, "Use GPUs with more memory, a smaller model, or train adapters (loraRank).")
@@ -130,11 +130,6 @@ def _way(
     if rows is not None:
         said.append(f"batchRows {rows}")
     return " and ".join(said), cost.coster.memory(changed, at_most=True)
-
-
-def gib(mib: float) -> str:
-    """Write a size as people do, 23.5 GiB or 120 MiB, rounded up."""
-    return f"{math.ceil(mib)} MiB" if mib < 1000 else f"{math.ceil(mib / 102.4) / 10:.1f} GiB"
 
 
 def resources_text(resources: Resources) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 
-from misstep.cost.fit import gib, resources_text
+from misstep.cost.fit import resources_text
 from misstep.cost.stage import PlanCost, StageCost
 from misstep.cost.throughput import RATES
 from misstep.plan import params as p
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.kinds import StageKind
 from misstep.plan.planner import Plan
+from misstep.text import memory_text
 
 GROUP_HEADER = ("stages", "size", "done", "work", "tokens", "at most", "hours", "memory", "each on")
 
@@ -92,7 +93,7 @@ def notes(cost: PlanCost) -> list[str]:
     for found in cost.stages.values():
         needed, given = found.memory, found.stage.resources.memory_mib
         if needed and not found.on_gpu and needed.mib > 1.15 * given:
-            over[found.stage.kind] = f"{found.stage.kind} {gib(needed.mib)} of {gib(given)}"
+            over[found.stage.kind] = f"{found.stage.kind} {memory_text(needed.mib)} of {memory_text(given)}"
     if over:
         lines.append(f"Processes will need more than spec.resources gives them: {', '.join(over.values())}.")
     lines.append("Hours and memory are estimates, on the high side; --explain-cost shows the arithmetic.")
@@ -118,12 +119,16 @@ def explanation(plan: Plan, cost: PlanCost) -> list[str]:
         if found.most_memory is None or found.hours is None:
             continue
         terms = found.most_memory.terms
-        body = [f"  {gib(t.mib):>9}  {' = '.join(filter(None, (t.name, t.formula)))}" for t in terms]
+        body = [f"  {memory_text(t.mib):>9}  {' = '.join(filter(None, (t.name, t.formula)))}" for t in terms]
         if "\n".join(body) in seen:
             continue
         seen.add("\n".join(body))
         where = "a GPU" if found.on_gpu else "a process"
-        lines += ["", f"{label(plan, stage)} ({stage.name}), {where}, at most {gib(found.most_memory.mib)}:", *body]
+        lines += [
+            "",
+            f"{label(plan, stage)} ({stage.name}), {where}, at most {memory_text(found.most_memory.mib)}:",
+            *body,
+        ]
         if found.on_gpu:
             lines.append("         5%  fragmentation")
     return lines
@@ -164,7 +169,7 @@ def _memory(found: Sequence[StageCost]) -> str:
     known = [(one.memory.mib, one.most_memory.mib) for one in found if one.memory and one.most_memory]
     if not known:
         return ""
-    expected, most = (gib(max(side)) for side in zip(*known, strict=True))
+    expected, most = (memory_text(max(side)) for side in zip(*known, strict=True))
     return expected if expected == most else f"{expected} to {most}"
 
 

@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from misstep.credit.selection import CreditProblem, Negative
+from misstep.credit.selection import CreditProblem
 from misstep.credit.steps import Steps
 from misstep.credit.values import Counts
 from misstep.terms.verdict import Verdict
 
 NEVER_SOLVED = "never-solved"
-"""The reason of a negative without a pit: neither a sample nor a rollout ever solved its problem (Q_0 is
-zero)."""
+"""The reason of a response without a pit: no sample and no rollout ever solved its problem (Q_0 is zero)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +49,34 @@ class Prefix:
 
 
 @dataclass(frozen=True, slots=True)
-class CreditedNegative:
-    """A negative with the values that its estimator asked for; see the ``negatives`` table for the fields."""
+class CreditedResponse:
+    """A wrong response of L steps, with what credit found out about it. The credit stage writes it to the ``negatives``
+    table, from which the pairs stage reads it."""
 
     problem_id: str
-    negative: Negative
+    sample: int
+    token_ids: tuple[int, ...]
     steps: Steps
     prefix_ids: tuple[str, ...]
-    q: tuple[float | None, ...]
-    advantages: tuple[float | None, ...]
+    """``prefix_ids[i]`` names the prefix of i steps, from 0 to L."""
     pit: int | None
+    """The blamed step, from 1; None where no step can be blamed."""
     reason: str | None
+    """Why there is no pit."""
+    text: str = ""
+    q: tuple[float | None, ...] = ()
+    """Values of the prefixes, from 0 to L steps; None where the estimator did not ask. Pairs are made without them."""
+    advantages: tuple[float | None, ...] = ()
+    """Of the steps 1 to L; None where a value is unknown."""
+    true_pit: int | None = None
+    """The true first wrong step, from 1, where an oracle was asked and found one."""
 
 
 @dataclass(frozen=True, slots=True)
 class CreditedBlock:
     """What the credit stage found out about a block of problems."""
 
-    negatives: list[CreditedNegative]
+    negatives: list[CreditedResponse]
     """In the order of the problems and their negatives."""
     prefixes: list[Prefix]
     """Those with counts: problem by problem, shorter ones first."""

@@ -5,26 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from misstep.credit.layouts import Blamed, Pair
+from misstep.credit.block import CreditedResponse
+from misstep.credit.layouts import Pair
 
 CUTS = ("cut_at_pit", "no_other_cut")
 AGREEMENT = ("pit_is_oracle", "pit_before_oracle", "pit_after_oracle", "no_pit", "no_true_error")
 
 
-def cut_counts(pairs: Iterable[Pair], blamed: Iterable[Blamed]) -> Counter[str]:
+def cut_counts(pairs: Iterable[Pair], credited: Iterable[CreditedResponse]) -> Counter[str]:
     """Count the pairs of a problem that are cut at the pit that credit found, and those among them that could be cut
     nowhere else, by the names in ``CUTS``."""
-    pits = {negative.sample: negative.pit for negative in blamed}
+    pits = {negative.sample: negative.pit for negative in credited}
     at_pit = [pair for pair in pairs if pair.pit == pits[pair.negative_sample]]
     return Counter(cut_at_pit=len(at_pit), no_other_cut=sum(pair.cuts == 1 for pair in at_pit))
 
 
-def agreement(blamed: Iterable[Blamed]) -> Counter[str]:
+def agreement(credited: Iterable[CreditedResponse]) -> Counter[str]:
     """Count where credit's pit lies against the true first wrong step, by the names in ``AGREEMENT``."""
-    return Counter(map(_place, blamed))
+    return Counter(map(_place, credited))
 
 
-def _place(negative: Blamed) -> str:
+def _place(negative: CreditedResponse) -> str:
     pit, true = negative.pit, negative.true_pit
     if true is None:
         return "no_true_error"

@@ -28,7 +28,7 @@ one. At a pit that is not refuted no known answer does.
 ``placebo-cut`` draws its cut from all steps of the negative at which a cut is possible, each as likely as the others.
 The pit is one of them and may be drawn; where it is the only one, the pair is that of ``shared-prefix``. So that both
 layouts differ in nothing but the step, the placebo makes a pair of exactly those negatives of which ``shared-prefix``
-makes one (`misstep.credit.pairing`), and where the drawn cut has no pair that is not taken already, it goes on to the
+makes one (`pair_up`), and where the drawn cut has no pair that is not taken already, it goes on to the
 cut that was drawn next. Which prefixes have rollouts depends on the estimator: all after ``full-scan``, those up to
 the pit after ``sequential``, some after ``bisection``. After ``sequential`` the cut is therefore the pit or a step
 before it.
@@ -42,11 +42,13 @@ correct rollout at random is what the policy does when it succeeds, whereas the 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from misstep.terms.layouts import Layout
+from misstep.credit.block import CreditedResponse
+from misstep.terms.layouts import PLACEBO, Layout
 
 Ids = tuple[int, ...]
 
@@ -63,21 +65,6 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Blamed:
-    """A negative as the credit stage left it. ``prefix_ids[i]`` names the prefix of i steps."""
-
-    sample: int
-    token_ids: Ids
-    step_ends: Ids
-    step_texts: tuple[str, ...]
-    prefix_ids: tuple[str, ...]
-    pit: int | None
-    reason: str | None
-    true_pit: int | None = None
-    """The true first wrong step, from 1, where an oracle was asked and found one."""
-
-
-@dataclass(frozen=True, slots=True)
 class ProblemAnswers:
     """All that pairs of one problem are made of. Equal samples stand here once."""
 
@@ -86,7 +73,7 @@ class ProblemAnswers:
     correct: Sequence[Answer]
     wrong: Sequence[Answer]
     """Wrong samples that ended by themselves."""
-    blamed: Sequence[Blamed] = ()
+    credited: Sequence[CreditedResponse] = ()
     solved: Mapping[str, Sequence[Answer]] | None = None
     """Correct rollouts by the prefix that they continue."""
 
@@ -129,85 +116,85 @@ def options(layout: Layout, problem: ProblemAnswers, seed: int) -> Iterator[Opti
 
 
 def _shared_prefix(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
-    return _at_pits(problem, lambda blamed, pit: _cut(problem, "shared-prefix", blamed, pit, seed))
+    return _at_pits(problem, lambda response, pit: _cut(problem, "shared-prefix", response, pit, seed))
 
 
 def _placebo_cut(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
     """Offer the pairs of every possible cut, those of the cut that was drawn first before all others."""
 
-    def cuts(blamed: Blamed, _pit: int) -> list[Pair]:
+    def cuts(response: CreditedResponse, _pit: int) -> list[Pair]:
         steps = sorted(
-            range(1, len(blamed.step_ends) + 1),
-            key=lambda step: _place(seed, problem.problem_id, blamed.sample, f"cut {step}"),
+            range(1, len(response.steps.ends) + 1),
+            key=lambda step: _place(seed, problem.problem_id, response.sample, f"cut {step}"),
         )
-        possible = [pairs for step in steps if (pairs := _cut(problem, "placebo-cut", blamed, step, seed))]
+        possible = [pairs for step in steps if (pairs := _cut(problem, PLACEBO, response, step, seed))]
         return [replace(pair, cuts=len(possible)) for pairs in possible for pair in pairs]
 
     return _at_pits(problem, cuts)
 
 
 def _oracle_pit(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
-    for blamed in problem.blamed:
-        if blamed.true_pit is None:
+    for response in problem.credited:
+        if response.true_pit is None:
             yield "no-true-error"
         else:
-            pairs = _cut(problem, "oracle-pit", blamed, blamed.true_pit, seed)
-            yield pairs or blamed.reason or _NONE_CORRECT
+            pairs = _cut(problem, "oracle-pit", response, response.true_pit, seed)
+            yield pairs or response.reason or _NONE_CORRECT
 
 
 def _whole_response(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
-    def through(blamed: Blamed, pit: int) -> list[Pair]:
+    def through(response: CreditedResponse, pit: int) -> list[Pair]:
         # Rollouts from the bare problem are there only where samples were too few to tell its success rate.
-        answers = [*problem.correct, *(problem.solved or {}).get(blamed.prefix_ids[0], ())]
-        return _against(problem, "whole-response", blamed, 0, pit, answers, seed)
+        answers = [*problem.correct, *(problem.solved or {}).get(response.prefix_ids[0], ())]
+        return _against(problem, "whole-response", response, 0, pit, answers, seed)
 
     return _at_pits(problem, through)
 
 
-def _at_pits(problem: ProblemAnswers, pairs_of: Callable[[Blamed, int], list[Pair]]) -> Iterator[Options]:
+def _at_pits(problem: ProblemAnswers, pairs_of: Callable[[CreditedResponse, int], list[Pair]]) -> Iterator[Options]:
     """Offer what a negative and its pit give, or say why that pit is no use."""
-    for blamed, why in _credited(problem):
-        if blamed.pit is None or why:
+    for response, why in _usable_pits(problem):
+        if response.pit is None or why:
             yield why or "no-pit"
         else:
-            yield pairs_of(blamed, blamed.pit) or _NONE_CORRECT
+            yield pairs_of(response, response.pit) or _NONE_CORRECT
 
 
-def _credited(problem: ProblemAnswers) -> Iterator[tuple[Blamed, str | None]]:
+def _usable_pits(problem: ProblemAnswers) -> Iterator[tuple[CreditedResponse, str | None]]:
     """Yield a problem's negatives, each with the reason why its pit is no use, if there is one."""
     right = list(_correct_responses(problem))
-    for blamed in problem.blamed:
-        if blamed.pit is None:
-            yield blamed, blamed.reason
+    for response in problem.credited:
+        if response.pit is None:
+            yield response, response.reason
             continue
-        through = blamed.token_ids[: blamed.step_ends[blamed.pit - 1]]
-        yield blamed, "refuted" if any(ids[: len(through)] == through for ids in right) else None
+        through = response.token_ids[: response.steps.ends[response.pit - 1]]
+        yield response, "refuted" if any(ids[: len(through)] == through for ids in right) else None
 
 
 def _correct_responses(problem: ProblemAnswers) -> Iterator[Ids]:
     """Yield every response to the problem that is known to be correct: samples, and prefixes with their rollouts."""
     yield from (answer.token_ids for answer in problem.correct)
     prefixes = {
-        name: blamed.token_ids[:end]
-        for blamed in problem.blamed
-        for name, end in zip(blamed.prefix_ids, (0, *blamed.step_ends), strict=True)
+        name: response.token_ids[:end]
+        for response in problem.credited
+        for name, end in zip(response.prefix_ids, (0, *response.steps.ends), strict=True)
     }
     for name, answers in (problem.solved or {}).items():
         yield from (prefixes[name] + answer.token_ids for answer in answers)
 
 
-def _cut(problem: ProblemAnswers, layout: Layout, blamed: Blamed, step: int, seed: int) -> list[Pair]:
+def _cut(problem: ProblemAnswers, layout: Layout, response: CreditedResponse, step: int, seed: int) -> list[Pair]:
     """Pair correct answers that go on from before a step with that step alone."""
-    answers = [*(problem.solved or {}).get(blamed.prefix_ids[step - 1], ())]
+    answers = [*(problem.solved or {}).get(response.prefix_ids[step - 1], ())]
     if step == 1:
         answers += problem.correct
-    return _against(problem, layout, blamed, step - 1, step, answers, seed)
+    return _against(problem, layout, response, step - 1, step, answers, seed)
 
 
 def _against(
     problem: ProblemAnswers,
     layout: Layout,
-    blamed: Blamed,
+    response: CreditedResponse,
     before: int,
     through: int,
     answers: Sequence[Answer],
@@ -215,21 +202,21 @@ def _against(
 ) -> list[Pair]:
     """Pair correct answers that go on after ``before`` steps with the steps from there ``through`` the blamed one.
     Answers that begin with these steps are left out."""
-    ends = (0, *blamed.step_ends)
-    rejected = blamed.token_ids[ends[before] : ends[through]]
+    ends = (0, *response.steps.ends)
+    rejected = response.token_ids[ends[before] : ends[through]]
     return [
         Pair(
             problem_id=problem.problem_id,
             layout=layout,
-            negative_sample=blamed.sample,
+            negative_sample=response.sample,
             pit=through,
-            prompt_ids=problem.prompt_ids + blamed.token_ids[: ends[before]],
+            prompt_ids=problem.prompt_ids + response.token_ids[: ends[before]],
             chosen=answer,
             rejected_ids=rejected,
-            rejected_text="".join(blamed.step_texts[before:through]),
-            rejected_complete=through == len(blamed.step_ends),
+            rejected_text="".join(response.steps.texts[before:through]),
+            rejected_complete=through == len(response.steps.ends),
         )
-        for answer in _drawn(answers, seed, problem.problem_id, blamed.sample)
+        for answer in _drawn(answers, seed, problem.problem_id, response.sample)
         if answer.token_ids[: len(rejected)] != rejected
     ]
 
@@ -296,8 +283,58 @@ def _place(seed: int, problem_id: str, sample: int, what: object) -> bytes:
 _LAYOUTS: dict[Layout, Callable[[ProblemAnswers, int], Iterator[Options]]] = {
     "shared-prefix": _shared_prefix,
     "whole-response": _whole_response,
-    "placebo-cut": _placebo_cut,
+    PLACEBO: _placebo_cut,
     "oracle-pit": _oracle_pit,
     "random": _random,
     "edit-distance": _edit_distance,
 }
+
+
+@dataclass(slots=True)
+class ProblemPairs:
+    """A problem's pairs, and why its other wrong responses (``candidates`` in all) gave none."""
+
+    candidates: int = 0
+    pairs: list[Pair] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+def pair_up(layout: Layout, problem: ProblemAnswers, per_problem: int, seed: int) -> ProblemPairs:
+    """Build a problem's pairs.
+
+    Reasons for a wrong response without a pair: ``never-solved`` (no pit), ``refuted`` (a correct response begins with
+    the rejected prefix), ``no-true-error`` (the oracle finds none), ``no-correct-answer``, ``duplicate`` (every pair
+    that it can give is taken), and ``over-per-problem``. With ``placebo-cut`` a wrong response that gives no pair with
+    ``shared-prefix`` gives none for the same reason.
+    """
+    offers: Iterable[Options] = options(layout, problem, seed)
+    if layout == PLACEBO:
+        paired = _outcomes(options("shared-prefix", problem, seed), per_problem)
+        offers = [why if isinstance(why, str) else offered for why, offered in zip(paired, offers, strict=True)]
+    found = ProblemPairs()
+    for outcome in _outcomes(offers, per_problem):
+        found.candidates += 1
+        if isinstance(outcome, str):
+            found.dropped[outcome] += 1
+        else:
+            found.pairs.append(outcome)
+    return found
+
+
+def _outcomes(offers: Iterable[Options], per_problem: int) -> list[Pair | str]:
+    """Return the pair of each wrong response, or why it has none."""
+    outcomes: list[Pair | str] = []
+    taken: set[object] = set()
+    for offered in offers:
+        if isinstance(offered, str):
+            outcomes.append(offered)
+            continue
+        pair = next((pair for pair in offered if pair.identity not in taken), None)
+        if pair is None:
+            outcomes.append("duplicate")
+        elif len(taken) == per_problem:
+            outcomes.append("over-per-problem")
+        else:
+            taken.add(pair.identity)
+            outcomes.append(pair)
+    return outcomes

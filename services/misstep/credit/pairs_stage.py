@@ -11,17 +11,18 @@ import numpy as np
 
 from misstep.artifacts.output import Output
 from misstep.artifacts.records import PAIRS
+from misstep.credit.block import CreditedResponse
 from misstep.credit.controls import AGREEMENT, CUTS, agreement, cut_counts
-from misstep.credit.layouts import Answer, Blamed, Pair, ProblemAnswers
-from misstep.credit.pairing import ProblemPairs, pair_up
+from misstep.credit.layouts import Answer, Pair, ProblemAnswers, ProblemPairs, pair_up
 from misstep.credit.rows import Row, RowsByProblem, Verdicts, questions
 from misstep.credit.selection import spread
-from misstep.credit.steps import step_at
+from misstep.credit.steps import Steps, step_at
 from misstep.generation.fingerprint import passed_on
 from misstep.plan.params import PairsParams
 from misstep.problems.oracles import ORACLES
 from misstep.stages.context import StageContext, Work
-from misstep.terms.layouts import FROM_CREDIT
+from misstep.terms.layouts import FROM_CREDIT, PLACEBO
+from misstep.terms.verdict import Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,7 +53,7 @@ class _Pairs:
             columns += ["text"] if self._oracle else []
             self._negatives = RowsByProblem(ctx, "credit", "negatives", columns)
             columns = ["prefix_id", "token_ids", "text"]
-            solved = {"verdict": "correct", "finish_reason": "stop"}
+            solved = {"verdict": Verdict.CORRECT.value, "finish_reason": "stop"}
             self._rollouts = RowsByProblem(ctx, "credit", "rollouts", columns, only=solved)
         self._granted = self._grant()
 
@@ -63,14 +64,14 @@ class _Pairs:
         dropped: Counter[str] = Counter()
         candidates = 0
         pairs: list[Pair] = []
-        placebo = self._params.layout == "placebo-cut"
+        placebo = self._params.layout == PLACEBO
         control: Counter[str] = Counter()
         for problem, found in self._found(block):
             kept = len(found.pairs) if self._granted is None else self._granted.get(problem.problem_id, 0)
             if placebo:
-                control += cut_counts(found.pairs[:kept], problem.blamed)
+                control += cut_counts(found.pairs[:kept], problem.credited)
             elif self._oracle:
-                control += agreement(problem.blamed)
+                control += agreement(problem.credited)
             candidates += found.candidates
             dropped += found.dropped
             dropped["over-max-pairs"] += len(found.pairs) - kept
@@ -109,19 +110,19 @@ class _Pairs:
             answers = ProblemAnswers(
                 problem_id=problem,
                 prompt_ids=tuple(samples[0]["prompt_ids"]),
-                correct=_answers(problem, samples, self._verdicts, "correct"),
-                wrong=_answers(problem, samples, self._verdicts, "wrong"),
-                blamed=[self._blamed(row) for row in negatives.get(problem, ())],
+                correct=_answers(problem, samples, self._verdicts, Verdict.CORRECT),
+                wrong=_answers(problem, samples, self._verdicts, Verdict.WRONG),
+                credited=[self._credited(row) for row in negatives.get(problem, ())],
                 solved=_by_prefix(rollouts.get(problem, ())),
             )
             yield answers, pair_up(self._params.layout, answers, self._params.per_problem, self._params.seed)
 
-    def _blamed(self, row: Row) -> Blamed:
-        return Blamed(
+    def _credited(self, row: Row) -> CreditedResponse:
+        return CreditedResponse(
+            problem_id=row["problem_id"],
             sample=row["sample"],
             token_ids=tuple(row["token_ids"]),
-            step_ends=tuple(row["step_ends"]),
-            step_texts=tuple(row["step_texts"]),
+            steps=Steps(tuple(row["step_ends"]), tuple(row["step_texts"])),
             prefix_ids=tuple(row["prefix_ids"]),
             pit=row["pit"],
             reason=row["reason"],
@@ -135,11 +136,11 @@ class _Pairs:
         return None if offset is None else step_at(row["step_texts"], offset)
 
 
-def _answers(problem: str, samples: Sequence[Row], verdicts: Verdicts, verdict: str) -> list[Answer]:
+def _answers(problem: str, samples: Sequence[Row], verdicts: Verdicts, verdict: Verdict) -> list[Answer]:
     """Return the distinct samples of one verdict that ended by themselves, in their order."""
     distinct: dict[tuple[int, ...], Answer] = {}
     for row in sorted(samples, key=lambda row: int(row["sample"])):
-        if verdicts.of(problem, row["sample"]) == verdict and row["finish_reason"] == "stop":
+        if verdicts.of(problem, row["sample"]) is verdict and row["finish_reason"] == "stop":
             ids = tuple(row["token_ids"])
             distinct.setdefault(ids, Answer(ids, row["text"], "sample", row["sample"]))
     return list(distinct.values())

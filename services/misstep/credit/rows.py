@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from misstep.errors import MisstepError
 from misstep.stages.context import StageContext
+from misstep.terms.verdict import Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,14 +93,13 @@ class Verdicts:
     """The verdicts of all samples, by problem and sample."""
 
     def __init__(self, ctx: StageContext) -> None:
-        self._verdicts: dict[str, dict[int, str]] = {}
-        shared: dict[str, str] = {}
+        self._verdicts: dict[str, dict[int, Verdict]] = {}
         for batch in ctx.batches("verdicts", "verdicts", ["problem_id", "sample", "verdict"]):
             columns = (batch.column(name).to_pylist() for name in ("problem_id", "sample", "verdict"))
             for problem, sample, verdict in zip(*columns, strict=True):
-                self._verdicts.setdefault(problem, {})[sample] = shared.setdefault(verdict, verdict)
+                self._verdicts.setdefault(problem, {})[sample] = Verdict(verdict)
 
-    def of(self, problem: str, sample: int) -> str:
+    def of(self, problem: str, sample: int) -> Verdict:
         """Return a sample's verdict. Raises MisstepError where there is none."""
         verdict = self._verdicts.get(problem, {}).get(sample)
         if verdict is None:

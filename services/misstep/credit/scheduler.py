@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from misstep import telemetry
-from misstep.credit.block import NEVER_SOLVED, CreditedBlock, CreditedNegative, Prefix, prefix_id
+from misstep.credit.block import NEVER_SOLVED, CreditedBlock, CreditedResponse, Prefix, prefix_id
 from misstep.credit.estimators import Estimator
 from misstep.credit.pieces import TokenPieces
 from misstep.credit.rollouts import Judge, RolloutJudge
@@ -166,13 +166,15 @@ class Scheduler:
     def _q(self, counts: Counts) -> float:
         return best_of(counts.rollouts, counts.correct, self._params.best_of)
 
-    def _close(self, search: _Search) -> CreditedNegative:
+    def _close(self, search: _Search) -> CreditedResponse:
         estimator = search.estimator
         q = tuple(estimator.q.get(step) for step in range(estimator.steps + 1))
         whole = prefix_id(search.problem.problem_id, search.negative.token_ids)
-        return CreditedNegative(
+        return CreditedResponse(
             problem_id=search.problem.problem_id,
-            negative=search.negative,
+            sample=search.negative.sample,
+            token_ids=search.negative.token_ids,
+            text=search.negative.text,
             steps=search.steps,
             prefix_ids=(*(node.prefix.prefix_id for node in search.nodes), whole),
             q=q,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from misstep.credit.values import Counts
+from misstep.terms.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class ProblemTally:
     skipped: Counter[str] = field(default_factory=Counter)
     _first_with: dict[bytes, int] = field(default_factory=dict)
 
-    def add(self, sample: int, verdict: str, finish_reason: str, digest: bytes, room: bool) -> None:
+    def add(self, sample: int, verdict: Verdict, finish_reason: str, digest: bytes, room: bool) -> None:
         """Take in one sample.
 
         Args:
@@ -48,7 +49,7 @@ class ProblemTally:
         """
         finished = finish_reason == "stop"
         self.verdicts[verdict if finished else "cut_off"] += 1
-        if verdict != "wrong" or not finished:
+        if verdict is not Verdict.WRONG or not finished:
             return
         if not room:
             self.skipped["too_long"] += 1
@@ -73,7 +74,7 @@ class ProblemTally:
         share them.
         """
         total = self.verdicts.total()
-        correct, wrong = self.verdicts["correct"], self.verdicts["wrong"]
+        correct, wrong = self.verdicts[Verdict.CORRECT], self.verdicts[Verdict.WRONG]
         return Counts(max(0, total - 1), correct, total - correct - wrong)
 
 

@@ -44,9 +44,9 @@ def _negatives(block: CreditedBlock) -> list[dict[str, Any]]:
     return [
         {
             "problem_id": credited.problem_id,
-            "sample": credited.negative.sample,
-            "token_ids": credited.negative.token_ids,
-            "text": credited.negative.text,
+            "sample": credited.sample,
+            "token_ids": credited.token_ids,
+            "text": credited.text,
             "step_ends": credited.steps.ends,
             "step_texts": credited.steps.texts,
             "prefix_ids": credited.prefix_ids,

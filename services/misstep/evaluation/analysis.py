@@ -8,7 +8,7 @@ import numpy as np
 
 from misstep.evaluation.conclusion import conclude
 from misstep.evaluation.efficiency import Efficiency, median_factor
-from misstep.evaluation.figures import Estimate
+from misstep.evaluation.estimates import Estimate
 from misstep.evaluation.gather import Gathered, PointOutcomes
 from misstep.evaluation.headline import headline
 from misstep.evaluation.notes import find_notes

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from misstep.evaluation import wording as w
-from misstep.evaluation.figures import Worth
+from misstep.evaluation.estimates import Worth
 from misstep.evaluation.results import Cell, Comparison, Results
 
 
@@ -147,7 +147,7 @@ def _comparison_sentences(results: Results, comparisons: Sequence[Comparison]) -
     sentences = []
     for against in dict.fromkeys(c.against for c in comparisons):
         parts = [f"{c.arm} is {_compared(c)}" for c in comparisons if c.against == against]
-        sentences.append(f"Against {w.OPPONENTS[layouts[against]]} ({against}), {w.listed(parts)}.")
+        sentences.append(f"Against {w.WITHOUT_CREDIT[layouts[against]].pairs} ({against}), {w.listed(parts)}.")
     return sentences
 
 

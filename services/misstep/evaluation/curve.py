@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from misstep.evaluation.figures import Relation
+from misstep.evaluation.estimates import Relation
 
 REACH = 2.0
 """How far beyond the measured sizes the fitted line may be read: to twice the largest, from half the smallest."""
@@ -36,16 +36,10 @@ def falling(errors: Sequence[float], weights: Sequence[float]) -> list[float]:
 
     Barlow et al. 1972; a noisy curve that rises with size has no inverse, so points that rise are averaged.
     """
-    blocks: list[list[float]] = []  # mean, weight, points
-    for error, weight in zip(errors, weights, strict=True):
-        blocks.append([error, weight, 1])
-        while len(blocks) > 1 and blocks[-2][0] < blocks[-1][0]:
-            mean, mass, count = blocks.pop()
-            last = blocks[-1]
-            last[0] = (last[0] * last[1] + mean * mass) / (last[1] + mass)
-            last[1] += mass
-            last[2] += count
-    return [mean for mean, _, count in blocks for _ in range(int(count))]
+    from scipy.optimize import isotonic_regression
+
+    fitted: list[float] = isotonic_regression(errors, weights=weights, increasing=False).x.tolist()
+    return fitted
 
 
 class FallingCurve:

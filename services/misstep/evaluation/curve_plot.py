@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
 
 from misstep.evaluation.curve import falling
-from misstep.evaluation.looks import Look, log_ticks, looks
 from misstep.evaluation.results import Cell, Results
+from misstep.evaluation.style import ArmStyle, arm_styles, log_ticks
 from misstep.evaluation.svg import INK, MUTED, PAPER, Picture, new_axes, picture
 
 
@@ -30,22 +30,22 @@ def _curve(results: Results, size: tuple[float, float]) -> Figure:
     axes = new_axes(figure)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    styles = looks(results)
+    styles = arm_styles(results)
     sizes = results.sizes
     left, right = min(sizes), max(sizes)
     if results.fit is not None:
         _fit_line(axes, results)
     ends: list[tuple[Cell, float, float]] = []
     offsets = _dodge(results)
-    for arm, look in styles.items():
+    for arm, style in styles.items():
         cells = [c for c in results.cells if c.arm == arm]
         x = [c.size * offsets[arm] for c in cells]
         y = [_shown(results, 1 - c.accuracy.value) for c in cells]
         low = [_shown(results, 1 - c.accuracy.high) for c in cells]
         high = [_shown(results, 1 - c.accuracy.low) for c in cells]
-        axes.vlines(x, low, high, color=look.colour, linewidth=1.4, alpha=0.55)
+        axes.vlines(x, low, high, color=style.colour, linewidth=1.4, alpha=0.55)
         axes.plot(
-            x, y, look.marker, linestyle="-" if len(x) > 1 else "none", color=look.colour, markersize=6.5,
+            x, y, style.marker, linestyle="-" if len(x) > 1 else "none", color=style.colour, markersize=6.5,
             linewidth=1.6, markeredgecolor=PAPER, markeredgewidth=0.8, zorder=3,
         )  # fmt: skip
         ends.append((cells[-1], x[-1], y[-1]))
@@ -98,7 +98,7 @@ def _error_ticks(low: float, high: float) -> list[float]:
 
 
 def _label_ends(
-    axes: Any, ends: list[tuple[Cell, float, float]], styles: dict[str, Look], size: tuple[float, float]
+    axes: Any, ends: list[tuple[Cell, float, float]], styles: dict[str, ArmStyle], size: tuple[float, float]
 ) -> None:
     """Write each arm's name right of its last point; names of points at one size are moved apart."""
     low, high = (math.log(v) for v in axes.get_ylim())

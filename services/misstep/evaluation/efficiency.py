@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from misstep.evaluation.curve import REACH, FallingCurve, Reading, fit_power_law, size_on_line
-from misstep.evaluation.figures import CellWorth, Estimate, Fit, Worth
+from misstep.evaluation.estimates import CellWorth, Estimate, Fit, Worth
 from misstep.evaluation.resample import Cell, GridOutcome, cells_of, resample
 from misstep.evaluation.student import Floats, t_draws
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from misstep.errors import MisstepError
-from misstep.evaluation.figures import Estimate
+from misstep.evaluation.estimates import Estimate
 from misstep.evaluation.results import (
     Answers,
     Credit,
@@ -124,7 +124,7 @@ def _outcomes(ctx: StageContext, index: int, point: GridPoint) -> tuple[list[str
 
 
 def _answers(counts: Mapping[str, int], samples: int, cut_off: int) -> Answers:
-    by_verdict = {verdict: counts.get(verdict, 0) for verdict in VERDICTS}
+    by_verdict = {verdict.value: counts.get(verdict, 0) for verdict in VERDICTS}
     return Answers(samples=samples, cut_off=cut_off, **by_verdict)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from misstep.evaluation import wording as w
 from misstep.evaluation.conclusion import headline_size, why_untrained
-from misstep.evaluation.figures import Worth
+from misstep.evaluation.estimates import Worth
 from misstep.evaluation.results import Cell, Comparison, Results
-from misstep.terms.layouts import CREDITED
+from misstep.terms.layouts import CREDITED, PLACEBO
 
 _LEARNED_FROM: dict[tuple[str, str | None], str] = {
     ("dpo", "shared-prefix"): "its own mistakes, credited step by step",
@@ -14,15 +14,11 @@ _LEARNED_FROM: dict[tuple[str, str | None], str] = {
     ("dpo", "edit-distance"): "its own right and wrong solutions, paired where they differ most",
     ("rft", None): "its own right solutions",
     ("dpo", "random"): "its own right and wrong solutions, paired at random",
-    ("dpo", "placebo-cut"): "its own right and wrong solutions, cut at a random step",
+    ("dpo", PLACEBO): "its own right and wrong solutions, cut at a random step",
     ("dpo", "oracle-pit"): "its own mistakes, with the true first error given",
 }
 """(method, layout) -> what the model learned from. The first kind that was run is told."""
 
-_AGAINST: dict[str | None, str] = {
-    "random": "the same mistakes in random pairs",
-    "placebo-cut": "the same mistakes cut at a random step",
-}
 _PLAIN = "plain fine-tuning"
 
 
@@ -114,7 +110,7 @@ def _credit(results: Results, cell: Cell) -> str:
     if comparison is None:
         return "; what credit adds cannot be said, for no arm was trained on random pairs of the same problems"
     layout = next(c.layout for c in results.cells if c.arm == comparison.against)
-    return f"; {_compared(comparison, f'{_AGAINST[layout]} ({comparison.against})')}"
+    return f"; {_compared(comparison, f'{w.WITHOUT_CREDIT[layout].mistakes} ({comparison.against})')}"
 
 
 def _opponent(results: Results, cell: Cell) -> Comparison | None:

@@ -15,11 +15,11 @@ from misstep.evaluation.conclusion import headline_size
 from misstep.evaluation.curve_plot import curve_picture
 from misstep.evaluation.efficiency import MIN_PROBLEMS, MIN_SIZES, needed_ratio
 from misstep.evaluation.examples import Example, QByStep
-from misstep.evaluation.looks import css_colour, looks
 from misstep.evaluation.pit_plots import pit_picture, q_picture
 from misstep.evaluation.results import Answers, Point, Problems, Results, Teacher
 from misstep.evaluation.scores import VERDICTS
 from misstep.evaluation.shown import Shown
+from misstep.evaluation.style import arm_styles, css_colour
 from misstep.evaluation.worth_plot import worth_picture
 from misstep.plan.params import FEW_STEPS
 from misstep.printable import printable
@@ -71,7 +71,7 @@ def _pictures(results: Results, q: QByStep) -> dict[str, Any]:
     )
     if results.fit is not None:
         caption += " The grey band is SFT’s power law, dotted where it is extended to twice the largest size."
-    styles = looks(results)
+    styles = arm_styles(results)
     return {
         "pictures": {
             "curve": curve_picture(results),
@@ -80,7 +80,7 @@ def _pictures(results: Results, q: QByStep) -> dict[str, Any]:
             "q": q_picture(q),
         },
         "curve_caption": caption,
-        "colours": {arm: css_colour(look) for arm, look in styles.items()},
+        "colours": {arm: css_colour(style) for arm, style in styles.items()},
     }
 
 

@@ -14,7 +14,7 @@ from misstep.evaluation.results import Results
 from misstep.evaluation.results_table import as_csv
 from misstep.evaluation.shown import read_shown
 from misstep.plan.params import ReportParams
-from misstep.stages.context import StageContext, Work
+from misstep.stages.context import OneBlock, StageContext, Work
 
 FEWEST_RESAMPLES = 100
 
@@ -24,7 +24,7 @@ def open_work(ctx: StageContext) -> Work:
     return _Report(ctx)
 
 
-class _Report:
+class _Report(OneBlock):
     """One block: a report is about everything at once."""
 
     def __init__(self, ctx: StageContext) -> None:
@@ -36,9 +36,6 @@ class _Report:
                 self._params.bootstrap,
                 f"Intervals are read off the resamples: use {FEWEST_RESAMPLES} or more.",
             )
-
-    def blocks(self) -> int:
-        return 1
 
     def run(self, block: int) -> Output:
         """Write the files. Raises MisstepError where grid points were not tested on the same problems."""
@@ -55,9 +52,6 @@ class _Report:
             (self._ctx.scratch / name).write_text(text, encoding="utf-8", newline="\n")
         self._ctx.progress.update(len(self._params.grid), len(self._params.grid), "grid points")
         return Output(files={name: self._ctx.scratch / name for name in texts}, summary=_headline(results))
-
-    def close(self) -> None:
-        """Nothing is held open."""
 
 
 def _headline(results: Results) -> dict[str, Any]:

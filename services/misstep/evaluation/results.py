@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from misstep.evaluation.figures import CellWorth, Estimate, Fit
+from misstep.evaluation.estimates import CellWorth, Estimate, Fit
+from misstep.terms.methods import Method
 
 DECIMALS = 6
 """Of every figure in the files."""
@@ -195,7 +196,7 @@ class Point(_Record):
     """One trained model: an arm at one size with one seed."""
 
     arm: str
-    method: Literal["sft", "rft", "dpo"]
+    method: Method
     layout: str | None
     size: int
     seed: int
@@ -214,7 +215,7 @@ class Cell(_Record):
     """One arm at one size, over its seeds."""
 
     arm: str
-    method: Literal["sft", "rft", "dpo"]
+    method: Method
     layout: str | None
     size: int
     seeds: tuple[int, ...]

@@ -7,7 +7,7 @@ import io
 from typing import NamedTuple
 
 from misstep.evaluation import wording
-from misstep.evaluation.figures import Estimate
+from misstep.evaluation.estimates import Estimate
 from misstep.evaluation.results import DECIMALS, Answers, Cell, Point, Results
 
 

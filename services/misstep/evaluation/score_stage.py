@@ -14,21 +14,19 @@ from misstep.artifacts.records import OUTCOMES
 from misstep.errors import MisstepError
 from misstep.evaluation.scores import VERDICTS, Tally, mean_estimate, pass_curve
 from misstep.plan.params import ScoreParams
-from misstep.stages.context import StageContext, Work
+from misstep.stages.context import OneBlock, StageContext, Work
+from misstep.terms.verdict import Verdict
 
 _ROWS = 4096
 
 
-class _Score:
+class _Score(OneBlock):
     """One block: the votes of a problem must meet, and a table of counts is small."""
 
     def __init__(self, ctx: StageContext) -> None:
         assert isinstance(ctx.params, ScoreParams)
         self._ctx = ctx
         self._pass_at = ctx.params.pass_at
-
-    def blocks(self) -> int:
-        return 1
 
     def run(self, block: int) -> Output:
         """Score all samples. Raises MisstepError where samples and verdicts do not belong together."""
@@ -44,9 +42,6 @@ class _Score:
             summary["prompt"] = prompt
         return Output(tables={"outcomes": _outcomes(order)}, summary=summary)
 
-    def close(self) -> None:
-        """Nothing is held open."""
-
     def _tally(self) -> dict[str, Tally]:
         tallies: dict[str, Tally] = {}
         total = self._ctx.rows_in("verdicts", "verdicts")
@@ -54,7 +49,7 @@ class _Score:
         for batch in self._ctx.batches("verdicts", "verdicts", ["problem_id", "verdict", "extracted"]):
             columns = (batch.column(name).to_pylist() for name in ("problem_id", "verdict", "extracted"))
             for problem, verdict, extracted in zip(*columns, strict=True):
-                tallies.setdefault(problem, Tally()).add(verdict, extracted)
+                tallies.setdefault(problem, Tally()).add(Verdict(verdict), extracted)
             done += batch.num_rows
             self._ctx.progress.update(done, total, "samples")
         return tallies
@@ -106,7 +101,7 @@ def _outcomes(tallies: dict[str, Tally]) -> Iterator[pa.RecordBatch]:
 
 def _summary(tallies: dict[str, Tally], cut_off: int, pass_at: tuple[int, ...]) -> dict[str, Any]:
     """Return counts, pass@k and maj@n with intervals, and a note in words where one of them is missing."""
-    counts = {verdict: sum(t.counts[verdict] for t in tallies.values()) for verdict in VERDICTS}
+    counts = {verdict.value: sum(t.counts[verdict] for t in tallies.values()) for verdict in VERDICTS}
     samples = [t.samples for t in tallies.values()]
     total = sum(samples)
     summary: dict[str, Any] = {
@@ -123,7 +118,7 @@ def _summary(tallies: dict[str, Tally], cut_off: int, pass_at: tuple[int, ...]) 
     if not total:
         summary["notes"] = ["There are no samples, so there is no accuracy."]
         return summary
-    correct = [t.counts["correct"] for t in tallies.values()]
+    correct = [t.counts[Verdict.CORRECT] for t in tallies.values()]
     summary["pass_at"] = {str(k): _rounded(e) for k, e in pass_curve(samples, correct, pass_at).items()}
     summary["notes"] = [
         f"pass@{k} needs {k} samples of every problem; the fewest are {min(samples)}."

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
@@ -17,10 +17,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from misstep.evaluation.figures import Estimate
+from misstep.evaluation.estimates import Estimate
 from misstep.evaluation.student import Z95, half_width
+from misstep.terms.verdict import Verdict
 
-VERDICTS = ("correct", "wrong", "unparsable", "timeout")
+VERDICTS = tuple(Verdict)
 
 _NUMBER = re.compile(r"[+-]?(?:(?:\d+|\d{1,3}(?:,\d{3})+)(?:\.\d+)?|\d+/0*[1-9]\d*)")
 _LONGEST_NUMBER = 400
@@ -54,18 +55,18 @@ def same_answer_key(extracted: str) -> str:
 class Tally:
     """What became of one problem's samples: counts by verdict, and votes by answer."""
 
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(VERDICTS, 0))
+    counts: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(VERDICTS, 0))
     votes: dict[str, list[int]] = field(default_factory=dict)
     """Answer key -> [votes, of which correct]; only samples that parse (``correct`` and ``wrong``) vote."""
 
-    def add(self, verdict: str, extracted: str | None) -> None:
-        """Count one sample. Raises KeyError for a verdict that does not exist."""
+    def add(self, verdict: Verdict, extracted: str | None) -> None:
+        """Count one sample."""
         self.counts[verdict] += 1
-        if extracted is None or verdict not in ("correct", "wrong"):
+        if extracted is None or verdict not in (Verdict.CORRECT, Verdict.WRONG):
             return
         vote = self.votes.setdefault(same_answer_key(extracted), [0, 0])
         vote[0] += 1
-        vote[1] += verdict == "correct"
+        vote[1] += verdict is Verdict.CORRECT
 
     @property
     def samples(self) -> int:
@@ -136,9 +137,3 @@ def pass_curve(samples: Sequence[int], correct: Sequence[int], ks: Iterable[int]
         for k in sorted(set(ks))
         if 1 <= k <= fewest
     }
-
-
-def verdict_shares(counts: Mapping[str, int]) -> dict[str, float]:
-    """Return each verdict's share of all samples; all zero where there are none."""
-    total = sum(counts[verdict] for verdict in VERDICTS)
-    return {verdict: counts[verdict] / total if total else 0.0 for verdict in VERDICTS}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from misstep.evaluation.figures import Estimate, Worth
+from misstep.evaluation.estimates import Estimate, Worth
+from misstep.terms.layouts import PLACEBO
 
 NONE = "–"
 MINUS = "−"
@@ -20,16 +22,24 @@ METHODS: dict[tuple[str, str | None], str] = {
         "shared-prefix",
     ): "step DPO: from the prefix before the pit, a correct rollout against the pit step",
     ("dpo", "whole-response"): "step DPO: a whole correct solution against the wrong one up to its pit",
-    ("dpo", "placebo-cut"): "placebo of step DPO: the same wrong solutions, cut at a step drawn at random",
+    ("dpo", PLACEBO): "placebo of step DPO: the same wrong solutions, cut at a step drawn at random",
     ("dpo", "oracle-pit"): "step DPO with the true first wrong step in place of the pit that credit found",
 }
 """(method, layout) -> what the arm learns from."""
 
-OPPONENTS: dict[str | None, str] = {
-    "random": "random pairs",
-    "placebo-cut": "pairs that share a prefix at a random step",
+
+class WithoutCredit(NamedTuple):
+    """What a credited arm is compared with: the pairs of a layout without credit, in two phrases."""
+
+    pairs: str
+    mistakes: str
+
+
+WITHOUT_CREDIT: dict[str | None, WithoutCredit] = {
+    "random": WithoutCredit("random pairs", "the same mistakes in random pairs"),
+    PLACEBO: WithoutCredit("pairs that share a prefix at a random step", "the same mistakes cut at a random step"),
 }
-"""Layout without credit -> what its pairs are, where a credited arm is compared with it."""
+"""By layout: each of ``OPPONENTS``."""
 
 
 def learns_from(method: str, layout: str | None, from_arm: str | None) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from misstep.evaluation.figures import Worth
-from misstep.evaluation.looks import Look, log_ticks, looks
+from misstep.evaluation.estimates import Worth
 from misstep.evaluation.results import Cell, Results
+from misstep.evaluation.style import ArmStyle, arm_styles, log_ticks
 from misstep.evaluation.svg import INK, MUTED, PAPER, Picture, new_axes, picture
 
 
@@ -31,7 +31,7 @@ def _worth(results: Results, cells: Sequence[Cell], size: tuple[float, float]) -
     figure = Figure(size, layout="constrained")
     axes = new_axes(figure)
     axes.set_xscale("log")
-    styles = looks(results)
+    styles = arm_styles(results)
     for row, cell in enumerate(cells):
         _worth_row(axes, row - 0.14, cell.worth.interpolated, styles[cell.arm], filled=True)
         _worth_row(axes, row + 0.18, cell.worth.fitted, styles[cell.arm], filled=False)
@@ -54,25 +54,25 @@ def _values(worth: Worth) -> list[float]:
     return [v for v in (worth.factor, worth.low, worth.high) if v is not None]
 
 
-def _worth_row(axes: Any, y: float, worth: Worth, look: Look, filled: bool) -> None:
+def _worth_row(axes: Any, y: float, worth: Worth, style: ArmStyle, filled: bool) -> None:
     """Draw a factor with its interval; an end that lies beyond what was measured is an arrow."""
     if worth.factor is None:
         return
     ends = [worth.low, worth.high]
     x0, x1 = (worth.factor if end is None else end for end in ends)
-    axes.plot([x0, x1], [y, y], color=look.colour, linewidth=1.6, alpha=0.6)
+    axes.plot([x0, x1], [y, y], color=style.colour, linewidth=1.6, alpha=0.6)
     if worth.relation == ">" or worth.high is None:
-        _arrow(axes, max(worth.factor, x1), y, look, 18)
+        _arrow(axes, max(worth.factor, x1), y, style, 18)
     if worth.relation == "<" or worth.low is None:
-        _arrow(axes, min(worth.factor, x0), y, look, -18)
+        _arrow(axes, min(worth.factor, x0), y, style, -18)
     axes.plot(
-        [worth.factor], [y], look.marker, color=look.colour if filled else PAPER, markersize=7 if filled else 6,
-        markeredgecolor=PAPER if filled else look.colour, markeredgewidth=0.8 if filled else 1.5, zorder=3,
+        [worth.factor], [y], style.marker, color=style.colour if filled else PAPER, markersize=7 if filled else 6,
+        markeredgecolor=PAPER if filled else style.colour, markeredgewidth=0.8 if filled else 1.5, zorder=3,
     )  # fmt: skip
 
 
-def _arrow(axes: Any, x: float, y: float, look: Look, points: float) -> None:
+def _arrow(axes: Any, x: float, y: float, style: ArmStyle, points: float) -> None:
     axes.annotate(
         "", (x, y), (points, 0), textcoords="offset points",
-        arrowprops={"arrowstyle": "<-", "color": look.colour, "linewidth": 1.4, "shrinkA": 0, "shrinkB": 0},
+        arrowprops={"arrowstyle": "<-", "color": style.colour, "linewidth": 1.4, "shrinkA": 0, "shrinkB": 0},
     )  # fmt: skip

@@ -15,8 +15,7 @@ from misstep.generation.engine import Completion, Engine, Request
 from misstep.generation.engines import open_engine
 from misstep.generation.fingerprint import TOKENIZER, fingerprint
 from misstep.generation.prompts import PromptBuilder, check_taught_end
-from misstep.generation.seeds import sample_seed
-from misstep.generation.subset import train_subset
+from misstep.generation.seeds import sample_seed, train_subset
 from misstep.plan.params import SampleParams
 from misstep.plan.presets import prompt_record
 from misstep.stages.context import StageContext, Work

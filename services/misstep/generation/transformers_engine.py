@@ -72,7 +72,7 @@ class TransformersEngine:
         self._ends = end_ids(tokenizer, model.generation_config)
         self._is_end = end_table(self._ends, self._vocabulary)
         self._stops = StopStrings(tokenizer, decoding.stop, self._vocabulary)
-        with _evaluating(model):
+        with evaluating(model):
             self._decoder: Decoder = decoder_for(model, batch_rows)
         self._rows = Rows(batch_rows, min(decoding.max_new_tokens, self._context))
         self._queue: list[tuple[int, int, Job]] = []
@@ -126,7 +126,7 @@ class TransformersEngine:
         Raises:
             MisstepError: the model's logits are not finite.
         """
-        with _evaluating(self._model):
+        with evaluating(self._model):
             while self._queue or self._rows.used or self._complete:
                 self._join()
                 if self._rows.used:
@@ -242,8 +242,8 @@ def load_engine(
 
 
 @contextmanager
-def _evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """Switch dropout off inside the block."""
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """Switch dropout off inside the block; the mode is then what it was before."""
     training = model.training
     model.eval()
     try:

@@ -31,8 +31,6 @@ def _answer(request: dict[str, Any], scratch: Path) -> tuple[dict[str, Any], int
     from misstep.inspection.model import Steps, inspect_model
     from misstep.inspection.page import page
     from misstep.inspection.skeleton import fetch_skeleton
-    from misstep.models.fields import named
-    from misstep.models.folder import check_folder
     from misstep.plan.params import PromptParams
     from misstep.store.description import Storage
 
@@ -41,27 +39,21 @@ def _answer(request: dict[str, Any], scratch: Path) -> tuple[dict[str, Any], int
         storage = Storage.model_validate(request["storage"]) if request.get("storage") else None
         folder = fetch_skeleton(field, request["uri"], storage, scratch / "model")
         prompt = PromptParams.model_validate(request["prompt"]) if request.get("prompt") else None
-        if prompt is None and request.get("guess_prompt"):
-            check_folder(folder, field)  # says what is wrong with a folder, where a tokenizer would only not load
-            with named(field):
-                prompt = _usual_prompt(folder)
-        report = inspect_model(folder, prompt, (), field, Steps(**request.get("steps", {})), shown_as=request["uri"])
+        report = inspect_model(
+            folder,
+            prompt,
+            (),
+            field,
+            Steps(**request.get("steps", {})),
+            shown_as=request["uri"],
+            guess_prompt=bool(request.get("guess_prompt")),
+        )
     except BadInput as error:
         value = error.value if isinstance(error.value, str) else repr(error.value)
         return {"refused": {"field": error.field, "value": value, "fix": error.fix}}, error.exit_code
     except MisstepError as error:
         return {"failed": str(error)}, error.exit_code
     return {"report": report.as_json(), "page": page(report)}, 0
-
-
-def _usual_prompt(folder: Path) -> Any:
-    """Return the prompt that a model of this kind is usually given: its chat template where it has one."""
-    from misstep.generation.tokenizers import read_tokenizer
-    from misstep.plan.params import PromptParams
-
-    if read_tokenizer(folder).tokenizer.chat_template:
-        return PromptParams(style="chat", template="{question}")
-    return PromptParams(style="plain", template="{question}\n")
 
 
 if __name__ == "__main__":

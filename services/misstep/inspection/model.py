@@ -37,6 +37,8 @@ def inspect_model(
     model_field: str = POLICY,
     steps: Steps | None = None,
     shown_as: str | None = None,
+    *,
+    guess_prompt: bool = False,
 ) -> ModelReport:
     """Check a model before anything is trained or sampled: files, weights, tokenizer, prompt, and what will be written.
 
@@ -49,12 +51,13 @@ def inspect_model(
         model_field: the field of the Experiment that names the model.
         steps: how credit will cut responses, for the page alone.
         shown_as: what to call the folder in the report, where it is a copy.
+        guess_prompt: take the prompt that a model of its kind is usually given, where ``prompt`` is None.
 
     Raises:
         BadInput: the first thing that is wrong, with the fix; it names ``model_field`` or ``spec.policy.prompt``.
     """
     try:
-        report = _inspect(folder, prompt, problems, model_field, steps or Steps())
+        report = _inspect(folder, prompt, problems, model_field, steps or Steps(), guess_prompt)
     except BadInput as error:
         if error.field.startswith("spec."):
             raise
@@ -63,7 +66,12 @@ def inspect_model(
 
 
 def _inspect(
-    folder: Path, prompt: PromptParams | None, problems: Sequence[tuple[str, str]], model_field: str, steps: Steps
+    folder: Path,
+    prompt: PromptParams | None,
+    problems: Sequence[tuple[str, str]],
+    model_field: str,
+    steps: Steps,
+    guess_prompt: bool,
 ) -> ModelReport:
     from misstep.generation.chat import ChatTemplate
     from misstep.generation.ends import end_ids
@@ -85,6 +93,8 @@ def _inspect(
     ends = end_ids(tokenizer, load_generation_config(folder))
     text, counts = None, {}
     builder = None
+    if prompt is None and guess_prompt:
+        prompt = _usual_prompt(tokenizer)
     if prompt is None:
         if not tokenizer.chat_template:
             fix = "A teacher follows instructions: use a model made for chat."
@@ -136,6 +146,15 @@ def _inspect(
         unusual=tuple(unusual),
         survival=counts,
     )
+
+
+def _usual_prompt(tokenizer: Any) -> PromptParams:
+    """Return the prompt that a model of this kind is usually given: its chat template where it has one."""
+    from misstep.plan.params import PromptParams
+
+    if tokenizer.chat_template:
+        return PromptParams(style="chat", template="{question}")
+    return PromptParams(style="plain", template="{question}\n")
 
 
 def _check_ids(tokenizer: Any, ends: frozenset[int], embeddings: int, model_field: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from misstep.inspection.report import ModelReport, TextReport
+from misstep.text import size_text
 
 
 def page(report: ModelReport) -> str:
@@ -19,12 +20,13 @@ def page(report: ModelReport) -> str:
 def _model(report: ModelReport) -> str:
     types = ", ".join(report.dtypes) or "none"
     context = "not said by config.json" if report.context is None else f"{report.context:,} tokens"
+    size = size_text(report.bytes, decimal=True)
     tied = f", {report.tied} of the weights shared" if report.tied else ""
     rows = {
         "model": report.folder,
         "architecture": f"{report.architecture} ({report.model_type})",
         "parameters": f"{report.parameters:,}{tied}",
-        "weights": f"{types}, {size(report.bytes)} in {report.files} file{'s' if report.files != 1 else ''}",
+        "weights": f"{types}, {size} in {report.files} file{'s' if report.files != 1 else ''}",
         "context": context,
         "embeddings": f"{report.embeddings:,}",
     }
@@ -69,12 +71,3 @@ def _section(title: str, lines: list[str]) -> str:
 def _quoted(text: str) -> list[str]:
     """Show each line between bars, so that spaces at its ends are seen."""
     return [f"|{line}|" for line in text.split("\n")]
-
-
-def size(count: float) -> str:
-    """Write bytes for people, in powers of 1000 as file managers do."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

@@ -6,7 +6,8 @@ from misstep.artifacts.output import Output
 from misstep.inspection.model import POLICY, inspect_model
 from misstep.inspection.page import page
 from misstep.plan.params import InspectParams
-from misstep.stages.context import StageContext, Work
+from misstep.stages.context import OneBlock, StageContext, Work
+from misstep.terms.verdict import Verdict
 
 _TEACHER = "spec.teacher.model.model"
 
@@ -16,16 +17,10 @@ def open_work(ctx: StageContext) -> Work:
     return _Inspect(ctx)
 
 
-class _Inspect:
+class _Inspect(OneBlock):
     def __init__(self, ctx: StageContext) -> None:
         assert isinstance(ctx.params, InspectParams)
         self._ctx, self._params = ctx, ctx.params
-
-    def blocks(self) -> int:
-        return 1
-
-    def close(self) -> None:
-        """Release nothing."""
 
     def run(self, block: int) -> Output:
         ctx = self._ctx
@@ -50,5 +45,5 @@ class _Inspect:
         return [
             (question, solution)
             for split, question, solution, verdict in zip(*columns, strict=True)
-            if split == "train" and verdict == "correct"
+            if split == "train" and verdict == Verdict.CORRECT
         ]

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from misstep.errors import BadInput
 from misstep.inspection.ties import check_tied_weights_are_equal
 from misstep.models.fields import MODEL, named
-from misstep.models.folder import check_folder
 from misstep.models.jsons import read_object
 from misstep.models.kind import causal_model
 from misstep.models.mismatch import Mismatch, unused_weights
@@ -58,11 +57,13 @@ def check_weights(folder: Path, field: str = MODEL) -> WeightsReport:
     tensors that have names, shapes and types but no data. So renamed, merged, tied and ignored weights are judged by
     the same rules as when the model is loaded. Seconds for a model of any size.
 
+    Args:
+        folder: of the model, which ``check_folder`` accepts.
+        field: that names the folder, for errors.
+
     Raises:
-        BadInput: what ``check_folder`` refuses; weights that are missing, unused or of another shape; tied weights that
-            differ.
+        BadInput: weights that are missing, unused or of another shape; tied weights that differ.
     """
-    check_folder(folder, field)
     from misstep.generation.loading import load_config
 
     with named(field):

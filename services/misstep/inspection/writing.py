@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from misstep.errors import BadInput
 from misstep.generation.tokenizers import first_line
 from misstep.models.fields import MODEL, named
-from misstep.models.folder import check_folder
 from misstep.models.jsons import read_object
 from misstep.models.kind import causal_model
 
@@ -57,13 +56,13 @@ def rehearse_writing(folder: Path, field: str = MODEL, tokenizer: Any = None) ->
     """Write what training will write beside the weights, and read it again.
 
     Args:
-        folder: of the model.
+        folder: of the model, which ``check_folder`` accepts.
         field: that names the folder, for errors.
         tokenizer: of the folder, where it is loaded already.
 
     Raises:
-        BadInput: what ``check_folder`` refuses; the configuration, the generation configuration or the tokenizer cannot
-            be read or written, or comes back with other values. The error names them.
+        BadInput: the configuration, the generation configuration or the tokenizer cannot be read or written, or comes
+            back with other values. The error names them.
     """
     from huggingface_hub.errors import StrictDataclassError
 
@@ -71,7 +70,6 @@ def rehearse_writing(folder: Path, field: str = MODEL, tokenizer: Any = None) ->
     from misstep.generation.tokenizers import load_tokenizer
 
     unwritable = (OSError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError, StrictDataclassError)
-    check_folder(folder, field)
     with named(field):
         _, config = causal_model(load_config(folder), folder, field)
         tokenizer = load_tokenizer(folder) if tokenizer is None else tokenizer

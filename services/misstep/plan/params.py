@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from misstep.terms.layouts import Layout
+from misstep.terms.methods import Method
 
 
 class Params(BaseModel):
@@ -346,7 +347,7 @@ class GridPoint(Params):
     """One cell of the grid arms x sizes x seeds."""
 
     arm: str
-    method: Literal["sft", "rft", "dpo"]
+    method: Method
     layout: str | None
     size: int
     seed: int

@@ -21,11 +21,11 @@ _ENDS = {
     "auto": r'"#### 18", \boxed{18} or "The answer is 18."',
 }
 """How a solution must end, by ``verification.answerFormat``."""
-_VERDICT_WORDS = {
-    Verdict.CORRECT.value: "correct",
-    Verdict.WRONG.value: "wrong",
-    Verdict.UNPARSABLE.value: "undecided",
-    Verdict.TIMEOUT.value: "timed out",
+_VERDICT_WORDS: dict[str, str] = {
+    Verdict.CORRECT: "correct",
+    Verdict.WRONG: "wrong",
+    Verdict.UNPARSABLE: "undecided",
+    Verdict.TIMEOUT: "timed out",
 }
 
 

@@ -141,7 +141,7 @@ class _Problems:
             for (i, solution), judgement in zip(tried, self.verifier.judge(items), strict=True):
                 further = attempt < len(problems[i].further_solutions)
                 if judgement.verdict is Verdict.CORRECT or attempt == 0:
-                    found.verdicts[i] = judgement.verdict.value
+                    found.verdicts[i] = judgement.verdict
                     found.problems[i] = replace(problems[i], solution=solution)
                     found.from_later_rows += attempt > 0
                 if judgement.verdict is not Verdict.CORRECT and further:
@@ -154,7 +154,7 @@ class _Problems:
         for i, verdict in found.verdicts.items():
             found.counts[verdict] += 1
             problem = found.problems[i]
-            if verdict != Verdict.CORRECT.value and verdict not in found.examples:
+            if verdict is not Verdict.CORRECT and verdict not in found.examples:
                 end = excerpt((problem.solution or "")[-80:])
                 found.examples[verdict] = f"answer {excerpt(problem.gold, 40)}, solution ends in {end}"
         return found
@@ -204,7 +204,7 @@ class _Judged:
     """Problems, and what the verifier said of the training problems' solutions."""
 
     problems: list[Problem]
-    verdicts: dict[int, str] = field(default_factory=dict)
+    verdicts: dict[int, Verdict] = field(default_factory=dict)
     """Place in ``problems`` -> verdict."""
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)

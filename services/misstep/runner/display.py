@@ -12,25 +12,27 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from misstep.runner.board import Board, Running, describe, duration, figures
 from misstep.runner.events import Event
+from misstep.runner.run_state import RunningShard, RunState
+from misstep.runner.status import progress_text, summary_text
+from misstep.text import duration_text
 
 REMIND_SECONDS = 30.0
-"""How many of a stage's counts a line shows."""
+"""Where there is no terminal: time without a line after which all running stages are listed."""
 
 
 class TextDisplay:
-    """A line per start (not on a terminal), end, retry and failure. On a terminal the running stages stand below."""
+    """Prints a line for each start, end, retry and failure. On a terminal, rows of running stages replace starts."""
 
-    def __init__(self, console: Console, board: Board) -> None:
+    def __init__(self, console: Console, run: RunState) -> None:
         self._console = console
-        self._board = board
+        self._run = run
         self._reminded = 0.0
         self._live: Live | None = None
         if console.is_terminal:
             self._live = Live(console=console, auto_refresh=False, transient=True)
 
-    def tell(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         line = self._line(event)
         if line:
             self._reminded = event.at
@@ -41,12 +43,12 @@ class TextDisplay:
             self.close()
         self._draw()
 
-    def tick(self, at: float) -> None:
+    def on_tick(self, at: float) -> None:
         self._draw()
-        if self._live is None and at - self._reminded >= REMIND_SECONDS and self._board.running:
+        if self._live is None and at - self._reminded >= REMIND_SECONDS and self._run.running:
             self._reminded = at
-            for row in self._board.running.values():
-                how_far = _state(row) or f"running for {duration(at - row.since)}"
+            for row in self._run.running.values():
+                how_far = _state(row) or f"running for {duration_text(at - row.since)}"
                 line = Text.assemble(_clock(at), f" {_label(*row.task)}: {how_far}")
                 self._console.print(line, soft_wrap=True)
 
@@ -57,7 +59,7 @@ class TextDisplay:
 
     def _draw(self) -> None:
         if self._live is not None and self._live.is_started:
-            self._live.update(live_rows(self._board), refresh=True)
+            self._live.update(live_rows(self._run), refresh=True)
 
     def _line(self, event: Event) -> Text | None:
         name, detail = _label(event.stage, event.shard), event.detail
@@ -67,7 +69,7 @@ class TextDisplay:
             case "stage-failed":
                 return failure_text(event)
             case "shard-waiting":
-                text = Text(f"{name}: another run on this machine is at it; waiting for its result")
+                text = Text(f"{name}: another run on this machine works on it; waiting for its result")
             case "shard-started" if self._live is None:
                 text = Text(f"{name}: started" + (f" (attempt {detail['attempt']})" if detail["attempt"] > 1 else ""))
             case "stage-committed":
@@ -76,7 +78,7 @@ class TextDisplay:
                 text = Text.assemble(f"{name}: ", ("failed, trying again", "yellow"), f": {detail['error']}")
             case "isolated":
                 threads = ", ".join(sorted(set(detail["threads"])))
-                text = Text(f"stages start as fresh processes: importing has started threads ({threads})")
+                text = Text(f"stages start as fresh processes: imported modules have started threads ({threads})")
             case "store-silent":
                 text = Text.assemble(("the store does not answer, waiting", "yellow"), f": {detail['error']}")
             case "stopping":
@@ -87,58 +89,58 @@ class TextDisplay:
         return Text.assemble(_clock(event.at), " ", text)
 
     def _committed(self, name: str, detail: Mapping[str, Any]) -> Text:
-        took = "by another run" if detail["seconds"] is None else f"in {duration(detail['seconds'])}"
-        said = figures(detail["summary"])
+        took = "by another run" if detail["seconds"] is None else f"in {duration_text(detail['seconds'])}"
+        said = summary_text(detail["summary"])
         said = f": {said}" if said else ""
-        done = (f"{self._board.done}/{self._board.total}", "dim")
+        done = (f"{self._run.done}/{self._run.total}", "dim")
         return Text.assemble(f"{name}: ", ("done", "green"), f" {took}{said}  ", done)
 
 
 class FailureDisplay:
-    """Failures alone."""
+    """Prints failures only."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def tell(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         if event.what == "stage-failed":
             self._console.print(failure_text(event), soft_wrap=True)
 
-    def tick(self, at: float) -> None:
-        """Nothing moves."""
+    def on_tick(self, at: float) -> None:
+        """Do nothing: only failures are shown."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 class JsonDisplay:
-    """Every event as one JSON line, and each process's progress every few seconds."""
+    """Prints every event as a JSON line, and the progress of each process every few seconds."""
 
-    def __init__(self, stream: IO[str], board: Board, every: float = 5.0) -> None:
+    def __init__(self, stream: IO[str], run: RunState, every: float = 5.0) -> None:
         self._stream = stream
-        self._board = board
+        self._run = run
         self._every = every
         self._next = every
 
-    def tell(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         self._stream.write(json.dumps(event.as_dict()) + "\n")
         self._stream.flush()
 
-    def tick(self, at: float) -> None:
+    def on_tick(self, at: float) -> None:
         if at < self._next:
             return
         self._next = at + self._every
-        for row in self._board.running.values():
+        for row in self._run.running.values():
             if row.heartbeat is not None:
                 detail = row.heartbeat.model_dump(mode="json", exclude={"shard", "updated"})
-                self.tell(Event("shard-progress", at, *row.task, detail=detail))
+                self.on_event(Event("shard-progress", at, *row.task, detail=detail))
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no event is held back."""
 
 
 def failure_text(event: Event) -> Text:
-    """What a person needs after a failure: the error, the log, and how to run that stage alone."""
+    """Return what a person needs after a failure: the error, the log, and how to run that stage alone."""
     detail = event.detail
     text = Text.assemble(
         (f"{_label(event.stage, event.shard)}: failed", "red"),
@@ -151,15 +153,15 @@ def failure_text(event: Event) -> Text:
     return text
 
 
-def live_rows(board: Board) -> RenderableType:
-    """One row per running process, and one for the whole run."""
+def live_rows(run: RunState) -> RenderableType:
+    """Return one row for each running process, and one for the whole run."""
     table = Table.grid(padding=(0, 2))
-    for row in board.running.values():
+    for row in run.running.values():
         fraction = row.fraction
         bar = ProgressBar(total=1.0, completed=fraction or 0.0, width=20) if fraction is not None else Text()
-        elapsed = duration(max(board.at - row.since, 0.0))
+        elapsed = duration_text(max(run.at - row.since, 0.0))
         table.add_row(Text(_label(*row.task), style="bold"), bar, Text(_state(row)), Text(elapsed, style="dim"))
-    total = Text(f"{board.done}/{board.total} stages, {duration(board.at)}", style="dim")
+    total = Text(f"{run.done}/{run.total} stages, {duration_text(run.at)}", style="dim")
     return Group(table, total)
 
 
@@ -170,8 +172,8 @@ def _opening(todo: int, committed: int, stages: int) -> str:
     return f"{todo} of {stages} stages to run{there}"
 
 
-def _state(row: Running) -> str:
-    return describe(row.heartbeat) if row.started else "waiting for its libraries to load"
+def _state(row: RunningShard) -> str:
+    return progress_text(row.heartbeat) if row.started else "waiting for its libraries to load"
 
 
 def _label(stage: str | None, shard: int | None) -> str:

@@ -1,4 +1,4 @@
-"""What a run tells: to its display, to ``run.json`` and, with ``--json``, to standard output."""
+"""Events of a run, and who is told of them: the display, ``run.json`` and, with ``--json``, standard output."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ What = Literal[
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened, to the run or to one shard of a stage."""
+    """Something that happened to the run, or to one shard of a stage."""
 
     what: What
     at: float
@@ -39,39 +39,44 @@ class Event:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON-like data; detail stands beside the other fields, and what does not apply is left out."""
+        """Return it as JSON-like data: ``detail`` beside the other fields, without those that are None."""
         head = {"what": self.what, "at": round(self.at, 3), "stage": self.stage, "shard": self.shard}
         return {name: value for name, value in (head | dict(self.detail)).items() if value is not None}
 
 
 class Listener(Protocol):
-    """Someone who is told."""
+    """Receives the events of a run."""
 
-    def tell(self, event: Event) -> None: ...
-    def tick(self, at: float) -> None:
-        """Called a few times a second while stages run."""
+    def on_event(self, event: Event) -> None: ...
+    def on_tick(self, at: float) -> None:
+        """Called a few times a second while stages run, with the seconds since the run began."""
 
     def close(self) -> None: ...
 
 
-class Teller:
-    """Tells all listeners, with the time since the run began."""
+class EventPublisher:
+    """Publishes events to all listeners, with the time since the run began."""
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self._listeners = listeners
         self._began = time.monotonic()
 
-    def tell(self, what: What, task: Task | None = None, *, at: float | None = None, **detail: Any) -> None:
-        """Tell an event; ``at`` is a ``time.monotonic()``, now where it is left out."""
+    def publish(self, what: What, task: Task | None = None, *, at: float | None = None, **detail: Any) -> None:
+        """Publish an event.
+
+        Args:
+            at: when it happened, by ``time.monotonic()``; now by default.
+        """
         moment = (time.monotonic() if at is None else at) - self._began
         stage, shard = task or (None, None)
         event = Event(what, moment, stage, shard, detail)
         for listener in self._listeners:
-            listener.tell(event)
+            listener.on_event(event)
 
     def tick(self) -> None:
+        """Tell the listeners what time it is."""
         for listener in self._listeners:
-            listener.tick(time.monotonic() - self._began)
+            listener.on_tick(time.monotonic() - self._began)
 
     def close(self) -> None:
         for listener in self._listeners:

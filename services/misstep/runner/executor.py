@@ -1,36 +1,35 @@
-"""Run a plan on one machine: start what the schedule says, watch it, note what it brought."""
+"""Run a plan on one machine: start what the schedule says, wait for its processes, note their results."""
 
 from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.planner import Plan
-from misstep.runner.commits import Commits, Watch
-from misstep.runner.events import Listener, Teller
-from misstep.runner.failure import Failure, error_of, failure_of
+from misstep.runner.commits import Commits, StageResults
+from misstep.runner.events import EventPublisher, Listener
 from misstep.runner.launch import Ended, Loaded, ServerGone, Started, Unforkable
 from misstep.runner.ledger import After, Ledger
 from misstep.runner.locks import ShardLocks
 from misstep.runner.machine import check_gpus
-from misstep.runner.outcome import Outcome, Result
-from misstep.runner.processes import Process, Processes, meeting_point
+from misstep.runner.processes import Process, Processes, error_of, failure_of, meeting_point
+from misstep.runner.run import Failure, Outcome, Result, Settings
 from misstep.runner.schedule import Graph, Task
-from misstep.runner.settings import Settings
-from misstep.runner.signals import noting_signals
 from misstep.runner.workdir import Workdir
 
 
 class Executor:
-    """One run. Create and use it in the main thread: it takes over SIGINT and SIGTERM while it runs."""
+    """One run. Create and use it in the main thread: while it runs, it handles SIGINT and SIGTERM."""
 
     def __init__(
         self,
         plan: Plan,
         graph: Graph,
-        watch: Watch,
+        results: StageResults,
         workdir: Workdir,
         listeners: Sequence[Listener],
         settings: Settings,
@@ -39,9 +38,9 @@ class Executor:
         self._stages = {stage.name: stage for stage in plan.stages}
         self._workdir = workdir
         self._settings = settings
-        self._teller = Teller(listeners)
-        self._tell = self._teller.tell
-        self._commits = Commits(watch, lambda error: self._tell("store-silent", error=error))
+        self._publisher = EventPublisher(listeners)
+        self._publish = self._publisher.publish
+        self._commits = Commits(results, lambda error: self._publish("store-silent", error=error))
         self._ledger = Ledger(graph, retries=settings.retries, keep_going=settings.keep_going)
         self._processes = Processes(workdir, settings, s3=storage.uri.startswith("s3://"))
         self._locks = ShardLocks(storage)
@@ -50,7 +49,7 @@ class Executor:
         self._kill_at: float | None = None
         self._polled = time.monotonic()
         self._unconfirmed: list[Ended] = []
-        """Ends whose stage's manifest could not be looked for, as the store did not answer."""
+        """Reports of ended processes for which the store has not answered yet whether their stage is committed."""
 
     def run(self) -> Outcome:
         """Run until everything wanted is committed, has failed, or the run is stopped.
@@ -62,7 +61,7 @@ class Executor:
         try:
             return self._run()
         finally:
-            self._teller.close()
+            self._publisher.close()
 
     def _run(self) -> Outcome:
         ledger = self._ledger
@@ -71,7 +70,7 @@ class Executor:
             ledger.commit(names[key])
         todo = [name for name in self._stages if name in ledger.outstanding]
         check_gpus([self._stages[name] for name in todo], self._settings.capacity)
-        self._tell("run-started", stages=len(self._stages), todo=todo, committed=sorted(ledger.committed))
+        self._publish("run-started", stages=len(self._stages), todo=todo, committed=sorted(ledger.committed))
         if not todo:
             return self._finish(Outcome(Result.NOTHING_TO_DO))
         for name in todo:
@@ -84,7 +83,7 @@ class Executor:
                     self._confirm()
                     self._end_survivors()
                     self._poll_other_runs()
-                    self._press_stop()
+                    self._stop_if_asked()
             finally:
                 self._processes.close()
                 self._locks.close()
@@ -94,9 +93,9 @@ class Executor:
         for task in self._ledger.next_tasks(self._settings.capacity):
             stage = self._stages[task.stage]
             if stage.resources.distributed and task.shard > 0:
-                continue  # its first node speaks for all
+                continue  # shard 0 starts all shards
             if task.stage in self._ledger.committed:
-                continue  # noticed a moment ago, for another shard
+                continue  # found a moment ago, for another shard
             committed = self._commits.has(stage.key)
             if committed is None:
                 return
@@ -111,11 +110,11 @@ class Executor:
             else:
                 for one in tasks:
                     self._ledger.wait_for_other_run(one)
-                    self._tell("shard-waiting", one)
+                    self._publish("shard-waiting", one)
 
     def _start(self, task: Task, stage: FrozenStage, environment: Mapping[str, str]) -> None:
         attempt = self._ledger.start(task)
-        self._tell("shard-asked", task, attempt=attempt)
+        self._publish("shard-asked", task, attempt=attempt)
         outstanding = [self._stages[name] for name in self._ledger.outstanding]
         self._processes.start(task, attempt, stage, environment, outstanding)
 
@@ -127,23 +126,23 @@ class Executor:
                 case Ended():
                     self._unconfirmed.append(report)
                 case Loaded(left=0):
-                    self._tell("preloaded")
+                    self._publish("preloaded")
                 case Unforkable():
-                    self._tell("isolated", threads=report.threads)
+                    self._publish("isolated", threads=report.threads)
                 case ServerGone():
                     self._unconfirmed += self._processes.server_gone()
-        self._teller.tick()
+        self._publisher.tick()
 
     def _started(self, report: Started) -> None:
         process = self._processes.get(report.ident)
         if process is not None:
             process.began = report.at
-            self._tell("shard-started", process.task, at=report.at, pid=report.pid, attempt=process.attempt)
-            if self._signals:  # it was asked for before the stop
+            self._publish("shard-started", process.task, at=report.at, pid=report.pid, attempt=process.attempt)
+            if self._signals:  # it was requested before the stop
                 self._processes.signal(report.ident, signal.SIGKILL)
 
     def _confirm(self) -> None:
-        """Settle ends: a process counts as running until the store has said whether its stage is committed."""
+        """Finish ended processes: each counts as running until the store has said whether its stage is committed."""
         for report in list(self._unconfirmed):
             process = self._processes.get(report.ident)
             if process is None:  # dropped when the run was stopped
@@ -161,31 +160,42 @@ class Executor:
         self._locks.release(self._stages[task.stage].key, task.shard)
         after = self._ledger.end(task, code, committed=committed)
         seconds = round(report.at - process.began, 3)
-        self._tell("shard-ended", task, at=report.at, code=code, seconds=seconds, cpu_seconds=report.cpu_seconds)
+        self._publish("shard-ended", task, at=report.at, code=code, seconds=seconds, cpu_seconds=report.cpu_seconds)
         match after:
             case After.COMMITTED:
                 self._commit(task.stage, seconds)
             case After.RETRY:
-                self._tell("shard-retried", task, code=code, error=error_of(process, code, self._workdir))
+                self._publish("shard-retried", task, code=code, error=error_of(process, code, self._workdir))
             case After.FAILED:
                 self._fail(process, code)
 
     def _end_survivors(self) -> None:
-        """End what is left of trainings over several nodes that have lost one: at once, for nothing is lost with it."""
+        """Kill what is left of a training over several nodes of which one has failed: nothing more is lost by it."""
         for task in self._ledger.survivors():
             self._processes.signal_task(task, signal.SIGKILL)
 
     def _commit(self, name: str, seconds: float | None = None) -> None:
-        """Without ``seconds`` it was someone else who committed it."""
+        """Note a committed stage.
+
+        Args:
+            seconds: how long this run's process took; None where another run committed it.
+        """
         self._ledger.commit(name)
         summary = self._commits.summary(self._stages[name].key)
-        self._tell("stage-committed", Task(name, 0), seconds=seconds, summary=summary)
+        self._publish("stage-committed", Task(name, 0), seconds=seconds, summary=summary)
 
     def _fail(self, process: Process, code: int) -> None:
         failure = failure_of(process, code, self._workdir)
         self._failures.append(failure)
-        self._tell("stage-failed", process.task, code=code, error=failure.error, log=failure.log, rerun=failure.rerun,
-                   still_running=self._processes.stages())  # fmt: skip
+        self._publish(
+            "stage-failed",
+            process.task,
+            code=code,
+            error=failure.error,
+            log=failure.log,
+            rerun=failure.rerun,
+            still_running=self._processes.stages(),
+        )
 
     def _poll_other_runs(self) -> None:
         if not self._ledger.elsewhere or time.monotonic() - self._polled < self._settings.poll_seconds:
@@ -201,15 +211,15 @@ class Executor:
                 self._locks.release(key, task.shard)
                 self._ledger.other_run_left(task)
 
-    def _press_stop(self) -> None:
-        """After one signal ask all stages to end, and kill them after the grace time; after a second kill at once."""
+    def _stop_if_asked(self) -> None:
+        """After one signal, stop all stages, and kill them after the grace time; after a second, kill them at once."""
         if not self._signals:
             return
         first = not self._ledger.stopping
         if first:
             self._ledger.stopping = True
             self._kill_at = time.monotonic() + self._settings.grace_seconds
-            self._tell("stopping", running=self._processes.stages())
+            self._publish("stopping", running=self._processes.stages())
             self._processes.signal_all(signal.SIGTERM)
             for task in self._processes.drop_unstarted():
                 self._ledger.end(task, -signal.SIGTERM, committed=False)
@@ -226,5 +236,20 @@ class Executor:
         return Outcome(Result.FAILED if left else Result.DONE, failures, blocked, left)
 
     def _finish(self, outcome: Outcome) -> Outcome:
-        self._tell("run-ended", outcome=outcome.result.value, left=outcome.left, blocked=list(outcome.blocked))
+        self._publish("run-ended", outcome=outcome.result.value, left=outcome.left, blocked=list(outcome.blocked))
         return outcome
+
+
+@contextmanager
+def noting_signals(into: list[int]) -> Iterator[None]:
+    """Append the numbers of SIGINT and SIGTERM to a list, and do nothing else with them. Main thread only."""
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        into.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

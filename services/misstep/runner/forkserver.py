@@ -1,11 +1,11 @@
-"""The process that stages are forked from: heavy libraries are imported once here, not once in each of forty stages.
+"""The process that stages are forked from: it imports heavy libraries once for all stages.
 
-Run as ``python -m misstep.runner.forkserver``; standard library only, until it imports what it was told to. It talks
-JSON over one SEQPACKET socket: a message is one request or one report. Isolated, it preloads nothing and each child
-executes a fresh ``python -m misstep stage ...``; supervision is the same.
+Run as ``python -m misstep.runner.forkserver``. It needs the standard library only, until it imports the modules that
+it is given. Requests and reports are JSON messages over one SEQPACKET socket. With ``isolate`` it imports nothing, and
+each child executes a fresh ``python -m misstep stage ...``.
 
-No stage outlives its runner: the server ends when the socket closes or its parent dies and kills its children's
-process groups (so that verifier workers go too), and every child is killed by the kernel should the server itself die.
+No stage outlives its runner. The server ends when the socket closes or its parent dies, and kills the process groups of
+its children, verifier workers among them. Where the server itself dies, the kernel kills every child.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _CHILD_ENDED = {signal.SIGCHLD}
 
 @contextlib.contextmanager
 def _children_may_report() -> Iterator[None]:
-    """Let SIGCHLD in: while waiting, and while importing, which takes seconds in which a child may end."""
+    """Unblock SIGCHLD: while the server waits, and while it imports, which takes seconds in which a child may end."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _CHILD_ENDED)
     try:
         yield
@@ -47,17 +47,17 @@ def _children_may_report() -> Iterator[None]:
 
 
 class Server:
-    """Forks a child per request, once the modules that its kind needs are loaded; reports starts and ends."""
+    """Forks a child for each request, once the modules that it needs are imported; reports starts and ends."""
 
     def __init__(self, link: socket.socket, entry: str, modules: list[str], isolate: bool) -> None:
         self._link = link
         self._entry = entry
         self._modules = modules
-        """Still to import, in order."""
+        """Modules still to be imported, in order."""
         self._isolate = isolate
         self._waiting: list[dict[str, Any]] = []
-        self._children: dict[int, int] = {}
-        """pid -> request id."""
+        self.children: dict[int, int] = {}
+        """Running children: pid -> request id."""
         self._wake, self._waker = socket.socketpair()
         self._frozen = False
 
@@ -67,7 +67,7 @@ class Server:
         signal.signal(signal.SIGTERM, self._end_all)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, _CHILD_ENDED)
-        signal.signal(signal.SIGCHLD, self._reap)
+        signal.signal(signal.SIGCHLD, self.reap)
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         with selectors.DefaultSelector() as selector:
             selector.register(self._link, selectors.EVENT_READ)
@@ -97,15 +97,16 @@ class Server:
         except (BrokenPipeError, ConnectionResetError):
             self._end_all()
 
-    def _reap(self, *_: object) -> None:
-        for pid in list(self._children):  # never any child: what is being imported starts processes of its own
+    def reap(self, *_: object) -> None:
+        """Report the children that have ended; the handler of SIGCHLD, which may interrupt itself."""
+        for pid in list(self.children):  # never waits for any child: imported modules start processes of their own
             try:
                 ended, status, usage = os.wait4(pid, os.WNOHANG)
-            except ChildProcessError:  # this very handler, called inside itself, has been faster
+            except ChildProcessError:  # this handler, called inside itself, has waited for it
                 continue
             if ended:
                 self._report(
-                    id=self._children.pop(pid),
+                    id=self.children.pop(pid),
                     code=os.waitstatus_to_exitcode(status),
                     at=time.monotonic(),
                     cpu_seconds=round(usage.ru_utime + usage.ru_stime, 3),
@@ -126,7 +127,7 @@ class Server:
             with _children_may_report():
                 importlib.import_module(module)
             error = None
-        except Exception as problem:  # noqa: BLE001 (the stage that needs it will say what is wrong, in its own log)
+        except Exception as problem:  # noqa: BLE001 (the stage that needs it reports the error in its own log)
             error = f"{type(problem).__name__}: {problem}"
             if not isinstance(problem, ModuleNotFoundError):
                 traceback.print_exc()
@@ -140,7 +141,7 @@ class Server:
             self._isolate = True
             self._report(unsafe=threads)
         if not self._frozen and not self._modules:
-            gc.freeze()  # what was imported never becomes garbage: children must not copy its pages to look
+            gc.freeze()  # imported objects are never garbage; without this, each child would copy their pages
             self._frozen = True
         sys.stdout.flush()
         sys.stderr.flush()
@@ -148,9 +149,9 @@ class Server:
         pid = os.fork()
         if pid == 0:
             self._child(request, server)
-        with contextlib.suppress(PermissionError, ProcessLookupError):  # the child was faster: it does the same
+        with contextlib.suppress(PermissionError, ProcessLookupError):  # the child has done it already
             os.setpgid(pid, pid)
-        self._children[pid] = request["id"]
+        self.children[pid] = request["id"]
         self._report(id=request["id"], pid=pid, at=time.monotonic())
 
     def _child(self, request: dict[str, Any], server: int) -> NoReturn:
@@ -175,28 +176,28 @@ class Server:
             sys.argv = ["misstep", "stage", *argv]
             _set_threads(int(request["env"]["OMP_NUM_THREADS"]))
             code = _call(self._entry, argv)
-        except BaseException:  # noqa: BLE001 (a process ends here: what went wrong belongs into its log)
+        except BaseException:  # noqa: BLE001 (the process ends here: the error goes to its log)
             traceback.print_exc()
         finally:
             _leave(code)
 
     def _end_all(self, *_: object) -> NoReturn:
-        for pid in list(self._children):
+        for pid in list(self.children):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
         os._exit(0)
 
 
 _HARMLESS_THREADS = {"jemalloc_bg_thd"}
-"""Threads that outlast a fork by their library's own fork handlers (pyarrow's allocator)."""
+"""Threads that their library starts again after a fork (pyarrow's allocator)."""
 
 
 def threads_started() -> list[str]:
-    """Name the threads, beside the main one, that a forked child would silently lack. Empty: forking is safe."""
+    """Return the names of threads, beside the main one, that a forked child would lack."""
     names = []
     for task in Path("/proc/self/task").iterdir():
         if task.name != str(os.getpid()):
-            with contextlib.suppress(FileNotFoundError):  # it ended between the listing and the look
+            with contextlib.suppress(FileNotFoundError):  # it has ended since it was listed
                 names.append((task / "comm").read_text().strip())
     return [name for name in names if name not in _HARMLESS_THREADS]
 
@@ -213,7 +214,7 @@ def _redirect(log: str) -> None:
 def _set_threads(count: int) -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
-        torch.set_num_threads(count)  # the environment was read when torch was imported, long before this fork
+        torch.set_num_threads(count)  # torch read the environment when it was imported, before this fork
 
 
 def _call(entry: str, argv: list[str]) -> int:
@@ -228,7 +229,7 @@ def _call(entry: str, argv: list[str]) -> int:
 
 
 def _leave(code: int) -> NoReturn:
-    """End a forked child: its own clean-up runs, that of the server which it is a copy of does not."""
+    """End a forked child: run its own exit handlers, and not those of the server."""
     try:
         atexit._run_exitfuncs()
         sys.stdout.flush()
@@ -238,7 +239,7 @@ def _leave(code: int) -> NoReturn:
 
 
 def main(argv: list[str]) -> NoReturn:
-    """Serve on the socket that ``argv`` describes: one JSON object with fd, parent, entry, modules, isolate."""
+    """Serve on the socket that ``argv`` describes, as a JSON object with fd, parent, entry, modules and isolate."""
     given = json.loads(argv[0])
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with_parent(signal.SIGTERM, given["parent"])

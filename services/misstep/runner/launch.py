@@ -22,12 +22,12 @@ _MAX_MESSAGE = 65536
 
 @dataclass(frozen=True)
 class Started:
-    """A request has become a process."""
+    """A requested process has started."""
 
     ident: int
     pid: int
     at: float
-    """``time.monotonic()``, which all processes of a machine share."""
+    """By ``time.monotonic()``, which is the same for all processes of a machine."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A module has been imported, or could not be."""
+    """The fork server has imported a module, or could not."""
 
     module: str
     seconds: float
@@ -53,22 +53,22 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Unforkable:
-    """Importing has started threads, which a fork would lose: stages run as fresh processes instead."""
+    """Imported modules have started threads, which a forked process would lose: stages start as fresh processes."""
 
     threads: list[str]
 
 
 @dataclass(frozen=True)
 class ServerGone:
-    """The server died, and with it every process that it had started."""
+    """The fork server died, and with it every process that it had started."""
 
 
 Report = Started | Ended | Loaded | Unforkable | ServerGone
 
 
 class Launcher:
-    """Owns one fork server. Not thread-safe; create it in the thread that lives longest (the main one), for the
-    kernel ends the server when that thread ends."""
+    """Starts processes through one fork server. Not thread-safe. Create it in the main thread: the kernel ends the
+    server when the thread ends that created it."""
 
     def __init__(self, log: Path, modules: list[str], *, isolate: bool = False, entry: str = ENTRY) -> None:
         self._link, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -108,12 +108,19 @@ class Launcher:
         environment: Mapping[str, str] | None = None,
         gpus: tuple[str, ...] = (),
     ) -> None:
-        """Ask for a process that runs the entry point with ``argv``; ``ident`` names it in the reports.
+        """Request a process that runs the entry point.
 
-        It is forked once ``modules`` are loaded. Its output goes to the end of ``log``, its last error to
-        ``error_file``; ``title`` is what process lists call it, ``environment`` what it finds beside this one's. It
-        sees ``gpus`` and no other; with any it is no fork but a fresh process, for what libraries have found out about
-        CUDA before a fork is wrong after it.
+        Args:
+            ident: its number in the reports.
+            argv: arguments of the entry point.
+            log: its output is appended to this file.
+            error_file: it leaves its last error there.
+            threads: of its numeric libraries.
+            modules: it is forked once these are imported.
+            title: its name in lists of processes.
+            environment: variables beside those of this process.
+            gpus: the devices that it sees. With any it is a fresh process instead of a fork, because what libraries
+                have found out about CUDA before a fork is wrong after it.
         """
         threads_text = str(threads)
         request = {
@@ -135,12 +142,12 @@ class Launcher:
             self._link.setblocking(True)
             self._link.send(json.dumps(request).encode())
         except (BrokenPipeError, ConnectionResetError):
-            pass  # reports() tells
+            pass  # reports() returns ServerGone
         finally:
             self._link.setblocking(False)
 
     def reports(self, timeout: float) -> list[Report]:
-        """Wait up to ``timeout`` seconds for at least one report, and return all that are there."""
+        """Wait up to ``timeout`` seconds for a report, and return all that are there."""
         ready, _, _ = select.select([self._link], [], [], max(0.0, timeout))
         out: list[Report] = []
         while ready:
@@ -170,18 +177,18 @@ class Launcher:
         raise MisstepError(f"the fork server reported {message}, which this version does not know")
 
     def has_started(self, ident: int) -> bool:
-        """Tell whether a request has become a process that still runs."""
+        """Return whether a requested process has started and still runs."""
         return ident in self._pids
 
     def signal(self, ident: int, number: int) -> None:
-        """Send a signal to a process and all that it has started; nothing happens where it has ended already."""
+        """Send a signal to a process and to all that it has started; nothing happens where it has ended already."""
         pid = self._pids.get(ident)
         if pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, number)
 
     def close(self) -> None:
-        """End the server and whatever it still runs, at once."""
+        """Kill the server and all processes that still run."""
         self._link.close()
         try:
             self._server.wait(timeout=1)
@@ -198,9 +205,9 @@ def _environment() -> dict[str, str]:
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(paths),
-        # One thread while importing, so that nothing has a thread pool before the forks.
+        # One thread while importing, so that no library has a thread pool before the forks.
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
-        # Nothing that is imported for forks may start CUDA, or remember that there is a GPU.
+        # Nothing that is imported before a fork may start CUDA, or remember that there is a GPU.
         "CUDA_VISIBLE_DEVICES": "",
     }

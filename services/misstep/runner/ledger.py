@@ -1,4 +1,4 @@
-"""What a run has done so far: the bookkeeping between the schedule and the processes. No I/O, no clock."""
+"""What a run has done so far: it stands between the schedule and the processes. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -6,23 +6,28 @@ from collections import Counter
 from enum import StrEnum
 
 from misstep.errors import EXIT_BAD_INPUT
-from misstep.runner.schedule import Capacity, Graph, State, Task, blocked, is_over, outstanding, to_start
+from misstep.runner.schedule import Capacity, Graph, ScheduleState, Task, blocked, is_over, outstanding, to_start
 
 
 class After(StrEnum):
     """What the end of one process means."""
 
     COMMITTED = "committed"
-    """Its stage now has its manifest; told once a stage."""
+    """Its stage now has its manifest; returned once for each stage."""
     ENDED = "ended"
-    """Well, and its stage's manifest is still to come, or was there before."""
+    """It ended without an error; its stage's manifest is still to come, or was there before."""
     RETRY = "retry"
     FAILED = "failed"
     STOPPED = "stopped"
 
 
 class Ledger:
-    """Mutable state of one run. ``retries`` is how often one shard may be started again after a failure."""
+    """Which tasks of one run have started, ended and failed.
+
+    Args:
+        retries: how often one shard may be started again after a failure.
+        keep_going: whether other stages may start after a failure.
+    """
 
     def __init__(self, graph: Graph, *, retries: int = 1, keep_going: bool = False) -> None:
         self.graph = graph
@@ -35,12 +40,12 @@ class Ledger:
         self.elsewhere: set[Task] = set()
         self.attempts: Counter[Task] = Counter()
         self._broken: set[str] = set()
-        """Stages that run together, have lost a task, and still have others of the same attempt running."""
+        """Stages whose shards run together, of which one has failed while others of its attempt still run."""
         self._allowed = retries + 1
 
     @property
-    def state(self) -> State:
-        return State(
+    def state(self) -> ScheduleState:
+        return ScheduleState(
             committed=frozenset(self.committed),
             failed=frozenset(self.failed),
             running=frozenset(self.running),
@@ -67,12 +72,12 @@ class Ledger:
         return is_over(self.graph, self.state, keep_going=self.keep_going)
 
     def commit(self, stage: str) -> None:
-        """Note a manifest. What another run or pod has committed counts as much as this run's own."""
+        """Note that a stage has a manifest, whoever wrote it."""
         self.committed.add(stage)
         self._forget(stage)
 
     def start(self, task: Task) -> int:
-        """Note a start; return which attempt it is, from 1."""
+        """Note a start, and return the number of the attempt, from 1."""
         self.running.add(task)
         self._broken.discard(task.stage)
         self.attempts[task] += 1
@@ -85,10 +90,14 @@ class Ledger:
         self.elsewhere.discard(task)
 
     def end(self, task: Task, code: int, *, committed: bool) -> After:
-        """Note that a process ended with an exit code (minus a signal's number), its stage having a manifest or not.
+        """Note the end of a process, and return what it means.
 
-        Of tasks that run together the first that ends badly speaks for all; the others are to be ended (``survivors``),
-        and how they end means nothing, unless one has refused its input.
+        Of tasks that run together, the first that fails counts for all. The others are to be killed (``survivors``);
+        their exit codes mean nothing, unless one has refused its input.
+
+        Args:
+            code: exit code, or minus the number of the signal that killed it.
+            committed: whether its stage has a manifest.
         """
         self.running.discard(task)
         if committed or task.stage in self.committed:
@@ -99,11 +108,11 @@ class Ledger:
             self.ended.add(task)
             node = self.graph.nodes[task.stage]
             if task.stage in self._broken:
-                self._forget(task.stage)  # one failed before it and is to start again, and so all are
+                self._forget(task.stage)  # one failed before it: all start again
                 return After.ENDED
             if not self.ended.issuperset(node.tasks()):
                 return After.ENDED
-            self._forget(task.stage)  # all shards ended well and nothing was committed: as good as a failure
+            self._forget(task.stage)  # all shards ended without an error and nothing was committed: a failure
         elif self.graph.nodes[task.stage].distributed:
             self._forget(task.stage)  # the others start again with it
             if task.stage in self._broken and (code != EXIT_BAD_INPUT or task.stage in self.failed):
@@ -117,7 +126,7 @@ class Ledger:
         return After.RETRY
 
     def survivors(self) -> list[Task]:
-        """Return the tasks that still run although one of those that they run together with has ended badly."""
+        """Return the tasks that still run although another task of the same training has failed."""
         return [task for task in self.running if task.stage in self._broken]
 
     def _forget(self, stage: str) -> None:

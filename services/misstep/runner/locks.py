@@ -1,7 +1,7 @@
-"""One process per stage shard and machine: advisory locks that the kernel frees when their holder dies.
+"""One process for each shard of a stage on a machine: advisory locks that the kernel frees when their holder dies.
 
-The store makes twins harmless; the lock only spares the machine from doing the work twice, and the twins from sharing
-one scratch folder, when two runs with common stages (or the same one twice) are on at once.
+Two processes for one shard do no harm in the store. But two runs that have stages in common would do the same work
+twice, in the same scratch folder; the locks prevent that.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from misstep.store.description import Storage
 
 
 class ShardLocks:
-    """Locks on the shards of stages that live in one store."""
+    """Locks on the shards of stages that are in one store."""
 
     def __init__(self, storage: Storage, folder: Path | None = None) -> None:
         place = hashlib.sha256(f"{storage.endpoint or ''} {storage.uri}".encode()).hexdigest()[:16]
@@ -26,7 +26,7 @@ class ShardLocks:
         self._held: dict[tuple[str, int], int] = {}
 
     def acquire(self, key: str, shard: int) -> bool:
-        """Take the lock without waiting. False: another run has it."""
+        """Take the lock without waiting, and return whether it was free."""
         descriptor = os.open(self._folder / f"{key}.{shard}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -37,7 +37,7 @@ class ShardLocks:
         return True
 
     def acquire_all(self, key: str, shards: Iterable[int]) -> bool:
-        """Take the locks of shards that start together, all or none."""
+        """Take the locks of shards that start together, all or none, and return whether all were free."""
         held: list[int] = []
         for shard in shards:
             if not self.acquire(key, shard):
@@ -48,7 +48,7 @@ class ShardLocks:
         return True
 
     def release(self, key: str, shard: int) -> None:
-        """Give a held lock back; the (empty) file stays, for removing it would let two holders in."""
+        """Release a held lock. The empty file stays: where it is removed, two runs could hold the lock at once."""
         os.close(self._held.pop((key, shard)))
 
     def close(self) -> None:

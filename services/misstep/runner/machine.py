@@ -1,4 +1,4 @@
-"""What this machine, or the container that we are in, offers to stages."""
+"""Cores, memory and GPUs that this machine, or the container around us, has for stages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def capacity(processes: int | None = None) -> Capacity:
     """Measure cores (affinity and cgroup quota), memory (free now, within the cgroup's limit) and GPUs.
 
     Args:
-        processes: as many processes at once, whatever the cores.
+        processes: run so many processes at once, whatever the number of cores.
     """
     return Capacity(cpus=cores(), memory_mib=free_memory_mib(), processes=processes, gpus=visible_gpus())
 
@@ -34,11 +34,11 @@ def check_gpus(stages: Iterable[FrozenStage], capacity: Capacity) -> None:
     """Refuse stages that ask for more GPUs than the machine has. Raises BadInput."""
     has = len(capacity.gpus)
     for stage in stages:
-        nodes = stage.shards if stage.resources.distributed else 1  # all of them run here, at once
+        nodes = stage.shards if stage.resources.distributed else 1  # all nodes are processes of this machine
         if stage.resources.gpus * nodes > has:
             field = f"spec.resources.{stage.kind.value}.gpus"
             fix = (
-                f"Stage {stage.name} asks for so many and this machine has {has}: set it to "
+                f"Stage {stage.name} needs so many and this machine has {has}: set it to "
                 f"{'0 (slow)' if has == 0 else f'{has} or fewer'} here and in spec.resources.default, or run in a "
                 "cluster that has them."
             )
@@ -55,7 +55,7 @@ def cores(cgroup: Path = _CGROUP) -> int:
 
 
 def free_memory_mib(cgroup: Path = _CGROUP, meminfo: Path = _MEMINFO) -> int:
-    """Return the MiB that new processes can have: what the kernel calls available, within the cgroup's limit."""
+    """Return the MiB of memory that new processes can have: MemAvailable of the kernel, within the cgroup's limit."""
     fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
     available = int(fields["MemAvailable"].split()[0]) // 1024
     limit = _read(cgroup / "memory.max", "max")
@@ -68,10 +68,10 @@ def free_memory_mib(cgroup: Path = _CGROUP, meminfo: Path = _MEMINFO) -> int:
 
 
 def visible_gpus(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """Name the GPUs that processes started here may use, as ``CUDA_VISIBLE_DEVICES`` does. CUDA is not started.
+    """Return the GPUs that processes started here may use, as ``CUDA_VISIBLE_DEVICES`` names them. Does not start CUDA.
 
-    The driver's list, or what of it the variable already allows: CUDA reads that up to the first entry that names no
-    device. A GPU that is cut into MIG instances counts as these.
+    They are those that the driver lists, or those of them that the variable allows: CUDA reads it up to the first entry
+    that names no device. A GPU that is divided into MIG instances counts as its instances.
     """
     found = gpus_listed(_nvidia_smi())
     allowed = environment.get(_VISIBLE)
@@ -82,7 +82,7 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]
 
 
 def gpus_listed(text: str) -> tuple[str, ...]:
-    """Read the identifiers in what ``nvidia-smi -L`` prints."""
+    """Return the identifiers in the output of ``nvidia-smi -L``."""
     found: list[str] = []
     for indent, name in _LISTED.findall(text):
         if indent and found and found[-1].startswith("GPU-"):

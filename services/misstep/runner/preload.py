@@ -1,6 +1,6 @@
-"""Which modules a stage kind needs in memory before a process for it is forked.
+"""Which modules the fork server imports before it forks a process of a kind of stage.
 
-What is missing here costs each process of that kind its import again; what is not installed is passed over.
+A module that is missing here is imported by each process again; one that is not installed is left out.
 """
 
 from __future__ import annotations
@@ -27,19 +27,21 @@ _ORDER = (*_SHELL, *_S3, *IMPORT_ORDER)
 
 
 def modules_of_parent(*, s3: bool = False) -> tuple[str, ...]:
-    """Return what a stage's process imports where its work is done by ranks that it starts."""
+    """Return the modules of a stage's process that only starts ranks, which do the work."""
     return (*_SHELL, *(_S3 if s3 else ()), "misstep.distributed.launch")
 
 
 def modules_of(kind: StageKind, *, s3: bool = False) -> tuple[str, ...]:
-    """Return what one kind imports: the shell, its libraries, and the code that does its work."""
+    """Return the modules of one kind: the shell, its libraries, and the code that does its work."""
     work, _, _ = KINDS[kind].work.partition(":")
     return (*_SHELL, *(_S3 if s3 else ()), *KINDS[kind].imports, work)
 
 
 def in_order(kinds: Iterable[StageKind], *, s3: bool = False) -> list[str]:
-    """Return every module that these kinds need, once. What the light kinds need comes before torch, so that a
-    plan's first stage (problems) runs while the rest is still being imported."""
+    """Return every module that these kinds need, each once.
+
+    Modules of the light kinds come before torch, so that a plan's first stage runs while the rest is imported.
+    """
 
     def place(kind: StageKind) -> int:
         return max((_ORDER.index(module) for module in KINDS[kind].imports), default=0)

@@ -1,5 +1,5 @@
-"""The stage processes of one run: each from the request for it to its end, with its GPUs, and the fork server that
-starts them all."""
+"""The stage processes of one run: each from the request for it to its end, with its GPUs and its errors; and the fork
+server that starts them all."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from misstep.plan.frozen import FrozenStage
 from misstep.processes import free_port
 from misstep.runner import preload
 from misstep.runner.launch import Ended, Launcher, Report
+from misstep.runner.run import Failure, Settings
 from misstep.runner.schedule import Task
-from misstep.runner.settings import Settings
-from misstep.runner.workdir import Workdir
+from misstep.runner.workdir import Workdir, last_error
 
 
 @dataclass
@@ -31,9 +31,9 @@ class Process:
 
 
 class Processes:
-    """Those that were asked for and whose end is not settled yet, by the number that reports name them with.
+    """The processes that were requested and are not finished yet, by the number that reports name them with.
 
-    The fork server starts with the first of them, and again after it has died.
+    The fork server starts with the first request, and again after it has died.
     """
 
     def __init__(self, workdir: Workdir, settings: Settings, *, s3: bool) -> None:
@@ -50,7 +50,7 @@ class Processes:
         environment: Mapping[str, str],
         to_come: Iterable[FrozenStage],
     ) -> None:
-        """Ask for a process.
+        """Request a process.
 
         Args:
             to_come: the stages that a new fork server prepares for.
@@ -98,7 +98,7 @@ class Processes:
 
     def reports(self) -> list[Report]:
         """Wait for reports, for the settings' poll time at most."""
-        if self._launcher is None:  # only other runs are at work
+        if self._launcher is None:  # only processes of other runs are waited for
             time.sleep(self._settings.poll_seconds)
             return []
         return self._launcher.reports(self._settings.poll_seconds)
@@ -107,11 +107,11 @@ class Processes:
         return self._by_ident.get(ident)
 
     def settle(self, ident: int) -> Process:
-        """Take out one whose end is settled; its GPUs are free again."""
+        """Remove an ended process, and return it; its GPUs are free again."""
         return self._by_ident.pop(ident)
 
     def stages(self) -> list[str]:
-        """Return the names of the stages that are at work, once each, in their order."""
+        """Return the names of the stages that have processes, each once, sorted."""
         return sorted({process.task.stage for process in self._by_ident.values()})
 
     def signal(self, ident: int, number: int) -> None:
@@ -119,7 +119,7 @@ class Processes:
             self._launcher.signal(ident, number)
 
     def signal_task(self, task: Task, number: int) -> None:
-        """Signal a task's process; nothing happens where it has not begun yet, or has ended."""
+        """Send a signal to a task's process; nothing happens where it has not started yet, or has ended."""
         for ident, process in self._by_ident.items():
             if process.task == task:
                 self.signal(ident, number)
@@ -129,25 +129,53 @@ class Processes:
             self.signal(ident, number)
 
     def drop_unstarted(self) -> list[Task]:
-        """Forget what was asked for and has no process yet; closing the server drops the requests."""
+        """Drop the requests that have no process yet, and return their tasks; the closed server drops them."""
         launcher = self._launcher
         dropped = [ident for ident in self._by_ident if launcher is None or not launcher.has_started(ident)]
         return [self.settle(ident).task for ident in dropped]
 
     def server_gone(self) -> list[Ended]:
-        """Return the end of every process: they died with the server. The next start brings a new one."""
+        """Return an end of every process, for they died with the server. The next request starts a new one."""
         self.close()
         return [Ended(ident, -signal.SIGKILL, time.monotonic(), 0.0) for ident in self._by_ident]
 
     def close(self) -> None:
-        """End the server, and whatever still runs, at once."""
+        """Kill the server and all processes that still run."""
         if self._launcher is not None:
             self._launcher.close()
             self._launcher = None
 
 
 def meeting_point(stage: FrozenStage) -> dict[str, str]:
-    """Where the nodes of a training stage meet when all of them are processes of this machine."""
+    """Return the environment by which the nodes of a training stage find each other on this machine."""
     if stage.resources.nodes == 1:
         return {}
     return {"MISSTEP_MASTER_ADDR": "127.0.0.1", "MISSTEP_MASTER_PORT": str(free_port())}
+
+
+def failure_of(process: Process, code: int, workdir: Workdir) -> Failure:
+    """Describe the failure of a process.
+
+    Args:
+        code: its exit code, or minus the number of the signal that killed it.
+    """
+    task = process.task
+    return Failure(
+        stage=task.stage,
+        shard=task.shard,
+        code=code,
+        error=error_of(process, code, workdir),
+        log=str(workdir.log(*task)),
+        rerun=f"misstep stage {workdir.frozen(task.stage)} --shard {task.shard}",
+    )
+
+
+def error_of(process: Process, code: int, workdir: Workdir) -> str:
+    """Return why a process failed: the last error that it left, or what its exit code means."""
+    said = last_error(workdir.error(*process.task), workdir.log(*process.task), process.log_start)
+    if code == 0:
+        return "all its shards ended without an error, but none wrote the manifest"
+    if code < 0:
+        reason = " (most likely the machine ran out of memory)" if code == -signal.SIGKILL else ""
+        return f"killed by {signal.Signals(-code).name}{reason}" + (f"; its last line was: {said}" if said else "")
+    return said or f"exit code {code} and nothing in its log; see forkserver.log beside it"

@@ -1,4 +1,4 @@
-"""Which shards to start next on one machine: pure functions of the plan's shape and of what has happened so far."""
+"""Which shards to start next on one machine: pure functions of the plan's graph and of what has happened so far."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from typing import NamedTuple
+
+from misstep.cost.expectations import expectations
+from misstep.cost.work import work_of
+from misstep.plan.planner import Plan
+
+_SMALL = 1_000.0
+"""Cost of a stage that neither generates nor trains, in tokens."""
 
 
 class Task(NamedTuple):
@@ -18,7 +25,7 @@ class Task(NamedTuple):
 
 @dataclass(frozen=True)
 class Node:
-    """What the schedule needs to know of a stage. ``cost`` is its expected time in any one unit."""
+    """What the schedule needs to know of a stage."""
 
     name: str
     needs: tuple[str, ...] = ()
@@ -28,8 +35,9 @@ class Node:
     gpus: int = 0
     """Of each task; never more than the machine has."""
     cost: float = 1.0
+    """Expected time, in any unit that is the same for all stages."""
     distributed: bool = False
-    """Its shards are the nodes of one training run: all of them run at the same time, or none."""
+    """Its shards are the nodes of one training run: all run at the same time, or none."""
 
     def tasks(self) -> list[Task]:
         return [Task(self.name, shard) for shard in range(self.shards)]
@@ -37,26 +45,27 @@ class Node:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What the machine offers. ``processes``, where set, replaces the limit by cores, never another."""
+    """What the machine has for stages."""
 
     cpus: int
     memory_mib: int
     processes: int | None = None
+    """Where set, it replaces the limit by cores, and no other."""
     gpus: tuple[str, ...] = ()
     """Devices, as ``CUDA_VISIBLE_DEVICES`` names them; each belongs to one task at a time."""
 
 
 @dataclass(frozen=True)
-class State:
-    """What has happened. ``committed`` and ``failed`` hold stages and only grow; the others hold tasks."""
+class ScheduleState:
+    """What has happened so far. ``committed`` and ``failed`` hold stages and only grow; the others hold tasks."""
 
     committed: frozenset[str] = frozenset()
     failed: frozenset[str] = frozenset()
     running: frozenset[Task] = frozenset()
     ended: frozenset[Task] = frozenset()
-    """Ended well, while their stage still waits for its other shards."""
+    """Ended without an error, while other shards of their stage still run."""
     elsewhere: frozenset[Task] = frozenset()
-    """Held by another run on this machine, so waited for."""
+    """Running for another run on this machine; this run waits for them."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,7 @@ class Graph:
 
     @classmethod
     def of(cls, nodes: Iterable[Node], targets: Iterable[str] | None = None) -> Graph:
-        """Build from nodes in topological order; without ``targets`` every stage is wanted.
+        """Build a graph from nodes in topological order; without ``targets`` every stage is wanted.
 
         Raises ValueError where a stage stands before one of its inputs, twice, or a target is unknown.
         """
@@ -76,7 +85,7 @@ class Graph:
         for node in nodes:
             missing = [name for name in node.needs if name not in seen]
             if missing or node.name in seen:
-                raise ValueError(f"stage {node.name} stands twice or before its inputs {missing}")
+                raise ValueError(f"stage {node.name} stands twice, or before its inputs {missing}")
             seen[node.name] = node
         wanted = frozenset(seen if targets is None else targets)
         if wanted - seen.keys():
@@ -85,7 +94,7 @@ class Graph:
 
     @cached_property
     def path_cost(self) -> Mapping[str, float]:
-        """Cost of the longest chain from each stage's start to the end of the plan, the stage included."""
+        """Cost of the longest chain of stages from each stage to the end of the plan, the stage included."""
         after: dict[str, float] = dict.fromkeys(self.nodes, 0.0)
         total: dict[str, float] = {}
         for node in reversed(list(self.nodes.values())):
@@ -95,8 +104,31 @@ class Graph:
         return total
 
 
+def graph_of(plan: Plan, targets: Iterable[str] | None = None) -> Graph:
+    """Return the graph of a plan; without ``targets`` every stage's result is wanted.
+
+    The cost of a stage is the number of tokens that the cost model expects to pass through its model. Training reads
+    tokens faster than sampling writes them; that is ignored, because only the order of costs matters.
+    """
+    work = work_of(plan, expectations(plan))
+    nodes = [
+        Node(
+            name=stage.name,
+            needs=plan.dependencies(stage),
+            shards=stage.shards,
+            cpus=stage.resources.cpus,
+            memory_mib=stage.resources.memory_mib,
+            gpus=stage.resources.gpus,
+            distributed=stage.resources.distributed,
+            cost=_SMALL + work[stage.name].tokens,
+        )
+        for stage in plan.stages
+    ]
+    return Graph.of(nodes, targets)
+
+
 def outstanding(graph: Graph, committed: frozenset[str]) -> frozenset[str]:
-    """Return the stages without a result that a target needs: inputs of a committed stage are not made again."""
+    """Return the stages without a result that a target needs. Inputs of a committed stage are not needed."""
     found: set[str] = set()
     stack = [name for name in graph.targets if name not in committed]
     while stack:
@@ -116,13 +148,12 @@ def blocked(graph: Graph, failed: frozenset[str]) -> frozenset[str]:
     return frozenset(out)
 
 
-def to_start(graph: Graph, state: State, capacity: Capacity, *, keep_going: bool = False) -> list[Task]:
+def to_start(graph: Graph, state: ScheduleState, capacity: Capacity, *, keep_going: bool = False) -> list[Task]:
     """Choose the tasks to start now: the longest remaining chain first, as many as cores, memory and GPUs allow.
 
-    A task that wants more cores or memory than the whole machine counts as wanting all of it, so that it runs alone
-    instead of never; GPUs are never fewer than asked for. Tasks of a stage that runs together start all at once, and
-    count as one. After a failure nothing starts unless ``keep_going``. Smaller tasks may pass one that does not fit
-    yet.
+    A task that needs more cores or memory than the machine has runs alone, with all of it. GPUs are never fewer than
+    requested. The nodes of one training start all at once, and count as one task. A smaller task may start before one
+    that does not fit yet. After a failure nothing starts, unless ``keep_going`` is set.
     """
     if state.failed and not keep_going:
         return []
@@ -143,16 +174,18 @@ def to_start(graph: Graph, state: State, capacity: Capacity, *, keep_going: bool
 
 
 def _units(graph: Graph, tasks: Sequence[Task]) -> Iterator[list[Task]]:
-    """Group tasks that start together; a stage's tasks stand side by side."""
+    """Group the tasks that start together; the tasks of one stage are next to each other."""
     for name, group in groupby(tasks, key=lambda task: task.stage):
         if not graph.nodes[name].distributed:
             yield from ([task] for task in group)
-        elif len(whole := list(group)) == graph.nodes[name].shards:  # else some of its last attempt are still ending
+        elif (
+            len(whole := list(group)) == graph.nodes[name].shards
+        ):  # otherwise some tasks of the last attempt still end
             yield whole
 
 
-def is_over(graph: Graph, state: State, *, keep_going: bool = False) -> bool:
-    """Tell whether nothing runs and nothing more will start, however long one waits."""
+def is_over(graph: Graph, state: ScheduleState, *, keep_going: bool = False) -> bool:
+    """Return whether nothing runs and nothing more will start."""
     if state.running:
         return False
     if state.failed and not keep_going:
@@ -160,7 +193,7 @@ def is_over(graph: Graph, state: State, *, keep_going: bool = False) -> bool:
     return not _candidates(graph, state) and not _waited_for(graph, state)
 
 
-def _candidates(graph: Graph, state: State) -> list[Task]:
+def _candidates(graph: Graph, state: ScheduleState) -> list[Task]:
     busy = state.running | state.ended | state.elsewhere
     ready = [
         graph.nodes[name]
@@ -172,7 +205,7 @@ def _candidates(graph: Graph, state: State) -> list[Task]:
     return [task for node in ready for task in node.tasks() if task not in busy]
 
 
-def _waited_for(graph: Graph, state: State) -> bool:
+def _waited_for(graph: Graph, state: ScheduleState) -> bool:
     wanted = outstanding(graph, state.committed) - state.failed - blocked(graph, state.failed)
     return any(task.stage in wanted for task in state.elsewhere)
 

@@ -16,7 +16,7 @@ ROOT = Path(".misstep")
 
 
 class Workdir:
-    """Paths, and reading and writing of the small files. Results live in the store, never only here."""
+    """Paths, and reading and writing of the small files. Results are in the store, never only here."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -37,11 +37,11 @@ class Workdir:
         return self.root / "logs" / f"{stage}.{shard}.log"
 
     def error(self, stage: str, shard: int) -> Path:
-        """Where a stage's process leaves its last error."""
+        """Return the file in which a stage's process leaves its last error."""
         return self.root / "logs" / f"{stage}.{shard}.error"
 
     def logs(self, stage: str) -> list[Path]:
-        """Logs of a stage's shards, in their order."""
+        """Return the logs of a stage's shards, in their order."""
         found = (self.root / "logs").glob(f"{stage}.*.log")
         return sorted(
             (path for path in found if path.name.split(".")[-2].isdigit()),
@@ -60,14 +60,14 @@ class Workdir:
         _write(self.root / "plan.json", plan.model_dump_json())
 
     def read_plan(self) -> Plan | None:
-        """The plan of the last run here, or None where there was none."""
+        """Return the plan of the last run here, or None where there was none."""
         try:
             return Plan.model_validate_json((self.root / "plan.json").read_bytes())
         except FileNotFoundError:
             return None
 
     def read_run(self) -> dict[str, Any] | None:
-        """The record of the last run here, or None."""
+        """Return the record of the last run here, or None."""
         try:
             return dict(json.loads((self.root / "run.json").read_bytes()))
         except FileNotFoundError:
@@ -83,13 +83,13 @@ class Workdir:
 
 
 class RunRecord:
-    """Listener that keeps ``run.json`` true: who runs what since when, and all events but progress."""
+    """Listener that writes ``run.json``: which process runs what since when, and all events but progress."""
 
     def __init__(self, path: Path, about: dict[str, Any]) -> None:
         self._path = path
         self._record = {**about, "pid": os.getpid(), "outcome": None, "events": []}
 
-    def tell(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         if event.what == "shard-progress":
             return
         self._record["events"].append(event.as_dict())
@@ -97,11 +97,11 @@ class RunRecord:
             self._record["outcome"] = event.detail["outcome"]
         _write(self._path, json.dumps(self._record, indent=1))
 
-    def tick(self, at: float) -> None:
-        """Nothing: a record is of what happened, not of how far it is."""
+    def on_tick(self, at: float) -> None:
+        """Do nothing: progress is not recorded."""
 
     def close(self) -> None:
-        """Nothing is open between two events."""
+        """Do nothing: the file is whole after each event."""
 
 
 def _write(path: Path, text: str) -> None:
@@ -111,8 +111,10 @@ def _write(path: Path, text: str) -> None:
 
 
 def last_error(said: Path, log: Path, start: int = 0, limit: int = 65536) -> str:
-    """Return what a stage's process last said about its failure: the line that it left in ``said``, else the last line
-    of what its log holds from byte ``start`` on; empty without either."""
+    """Return the last error of a stage's process; empty where there is none.
+
+    It is the content of the file ``said``, else the last line of the log from byte ``start`` on.
+    """
     try:
         return said.read_text(encoding="utf-8", errors="replace").strip()
     except FileNotFoundError:

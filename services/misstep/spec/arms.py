@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from pydantic import Field, model_validator
 
 from misstep.spec.fields import Count, Name, SpecModel
 from misstep.spec.training import DpoTraining, RftTraining, SftTraining
 from misstep.terms.layouts import Layout
+from misstep.terms.methods import METHODS, Method
 
 SFT_HAS_NO_FROM = "from belongs to methods rft and dpo: sft starts from the base model and samples nothing; remove it"
 
@@ -19,7 +19,7 @@ class Arm(SpecModel):
 
     name: Name
     """Name in stages and in the report."""
-    method: Literal["sft", "rft", "dpo"]
+    method: Method
     """`sft`: teacher solutions; `rft`: own correct solutions; `dpo`: own wrong solutions, in pairs."""
     pairs: Layout | None = None
     """For `dpo`. `shared-prefix`: from the prefix before the pit, a correct rollout against the pit step.
@@ -44,7 +44,7 @@ class Arm(SpecModel):
             raise ValueError("pairs belongs to method dpo, and dpo needs it")
         if self.from_arm is not None and self.method == "sft":
             raise ValueError(SFT_HAS_NO_FROM)
-        for other in ("sft", "rft", "dpo"):
+        for other in METHODS:
             if other != self.method and getattr(self, other) is not None:
                 raise ValueError(f"settings {other} do not belong to method {self.method}")
         return self

@@ -9,11 +9,13 @@ from pydantic import Field, model_validator
 from misstep.spec.fields import Mebibytes, ObjectName, SpecModel
 from misstep.spec.volumes import Volume, refuse_overlaps
 
-_LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
+LABEL = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+"""A label's value, where it is not empty, and the last part of its name
+(https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set)."""
 
 LabelName = Annotated[str, Field(min_length=1, max_length=317)]
 """An optional DNS prefix of 253, a slash, and 63."""
-LabelValue = Annotated[str, Field(pattern=_LABEL_VALUE, max_length=63)]
+LabelValue = Annotated[str, Field(pattern=f"^({LABEL})?$", max_length=63)]
 
 
 class Toleration(SpecModel):

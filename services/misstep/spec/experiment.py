@@ -19,6 +19,7 @@ from misstep.spec.teacher import Teacher
 from misstep.spec.training import Optimisation, Training, over
 from misstep.store.description import Storage
 from misstep.terms.layouts import FROM_ORACLE, TASKS_WITH_ORACLE
+from misstep.terms.methods import METHODS
 
 API_VERSION = "misstep.dev/v1alpha1"
 KIND = "Experiment"
@@ -154,7 +155,7 @@ class ExperimentSpec(SpecModel):
                 "seeds apart from the report's, so change search.seeds"
             )
         methods = {arm.method for arm in self.arms}
-        for method in ("sft", "rft", "dpo"):
+        for method in METHODS:
             if method not in methods and search.grid(method).lists:
                 raise ValueError(f"search.{method} is given, and no arm has method {method}: remove one of them")
         if not self.search_sizes:
@@ -189,8 +190,9 @@ class ExperimentSpec(SpecModel):
 
     @model_validator(mode="after")
     def _batches_can_be_shared(self) -> ExperimentSpec:
-        for method in ("sft", "rft", "dpo"):
-            processes, zero_stage = self.resources.training_processes(method)
+        for method in METHODS:
+            training_processes = self.resources.of(method).training()
+            processes, zero_stage = training_processes.total, training_processes.zero_stage
             where = [(f"training.{method}", getattr(self.training, method))]
             where += [
                 (f"arms, {arm.name}, {method}", over(getattr(self.training, method), own))

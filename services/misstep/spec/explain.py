@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from pydantic_core import PydanticUndefined
 from misstep.errors import BadInput
 from misstep.spec.experiment import Experiment
 from misstep.spec.fields import decimal_text
+from misstep.text import did_you_mean
 
 
 def explain(path: str) -> str:
@@ -30,9 +30,8 @@ def explain(path: str) -> str:
     for depth, part in enumerate(parts):
         fields = fields_of(model) if (info is None or depth == 0 or nested_model(info.annotation)) else {}
         if part not in fields:
-            close = difflib.get_close_matches(part, list(fields), n=1, cutoff=0.4)
             where = ".".join(parts[:depth]) or "Experiment"
-            fix = f"Did you mean {close[0]}?" if close else f"{where} has: {', '.join(fields) or 'no fields'}."
+            fix = did_you_mean(part, fields, f"{where} has: {', '.join(fields) or 'no fields'}.")
             raise BadInput(path, f"no field {part} in {where}", fix)
         info = fields[part]
         model = nested_model(info.annotation) or model

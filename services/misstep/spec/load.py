@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from misstep.errors import BadInput
 from misstep.spec.experiment import Experiment
+from misstep.text import did_you_mean
 
 
 class ExperimentLoader(yaml.SafeLoader):
@@ -139,10 +139,8 @@ def _dotted(loc: tuple[int | str, ...]) -> str:
 
 def _nearest(loc: tuple[int | str, ...]) -> str:
     names = _field_names(loc[:-1])
-    close = difflib.get_close_matches(str(loc[-1]), names, n=1, cutoff=0.5)
-    if close:
-        return f"Did you mean {close[0]}?"
-    return f"Fields here are: {', '.join(sorted(names))}." if names else "Remove it."
+    otherwise = f"Fields here are: {', '.join(sorted(names))}." if names else "Remove it."
+    return did_you_mean(str(loc[-1]), names, otherwise, cutoff=0.5)
 
 
 def _field_names(loc: tuple[int | str, ...]) -> list[str]:

@@ -3,7 +3,7 @@ fast a result comes, not what it is (up to the order in which floating-point sum
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -43,6 +43,24 @@ class StageResources(SpecModel):
             raise ValueError(f"processesPerNode, {self.processes_per_node}, must be gpus, {self.gpus}, or be left out")
         return self
 
+    def training(self) -> TrainingProcesses:
+        """Return the processes that train one model with these resources, defaults filled in."""
+        nodes, per_node = self.nodes or 1, self.processes_per_node or max(1, self.gpus or 0)
+        zero_stage = (2 if nodes * per_node > 1 else 0) if self.zero_stage is None else self.zero_stage
+        return TrainingProcesses(nodes, per_node, zero_stage)
+
+
+class TrainingProcesses(NamedTuple):
+    """The processes that train one model, and what DeepSpeed spreads over them."""
+
+    nodes: int
+    per_node: int
+    zero_stage: int
+
+    @property
+    def total(self) -> int:
+        return self.nodes * self.per_node
+
 
 class Resources(SpecModel):
     """Resources for all stages, and for single kinds of stage."""
@@ -62,14 +80,7 @@ class Resources(SpecModel):
     score: StageResources = StageResources()
     report: StageResources = StageResources()
 
-    def training_processes(self, method: str) -> tuple[int, int]:
-        """Return how many processes train one model of a method (sft, rft, dpo), and with which ZeRO stage."""
-        own: StageResources = getattr(self, method)
-
-        def pick(field: str, default: int) -> int:
-            value = getattr(own, field)
-            value = getattr(self.default, field) if value is None else value
-            return default if value is None else int(value)
-
-        processes = pick("nodes", 1) * pick("processes_per_node", max(1, pick("gpus", 0)))
-        return processes, pick("zero_stage", 2 if processes > 1 else 0)
+    def of(self, kind: str) -> StageResources:
+        """Return what a kind of stage is given: its own fields, and those of ``default`` where it has none."""
+        own: StageResources = getattr(self, kind)
+        return own.model_copy(update={name: getattr(self.default, name) for name, value in own if value is None})

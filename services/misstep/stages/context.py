@@ -99,6 +99,16 @@ class Work(Protocol):
     def close(self) -> None: ...
 
 
+class OneBlock:
+    """The part of a ``Work`` that all works of a single block which hold nothing open have in common."""
+
+    def blocks(self) -> int:
+        return 1
+
+    def close(self) -> None:
+        """Release nothing."""
+
+
 @runtime_checkable
 class LooksAhead(Protocol):
     """A work that may begin on the next block while the last part of one is under way."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-import logging
 import random
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from boto3.s3.transfer import TransferConfig, create_transfer_manager
 from botocore import exceptions as aws
 from botocore.parsers import ResponseParserError
 
@@ -32,9 +31,7 @@ from misstep.store.s3_errors import (
     was_accepted,
 )
 
-_log = logging.getLogger(__name__)
 _PART = 16 << 20
-_MAX_PARTS = 10_000
 _UPLOADS_AT_ONCE = 4
 _CONFLICTS = 8
 _STREAM_TRIES = 5
@@ -80,7 +77,7 @@ class S3Store:
 
     @property
     def client(self) -> Any:
-        """botocore's client, for hooks of its own."""
+        """boto3's client, for hooks of its own."""
         return self._client
 
     def check(self, write: bool = False) -> None:
@@ -110,7 +107,7 @@ class S3Store:
                 return False
             return True
 
-        created(b"first")  # after a lost answer botocore's second try is refused: its own object is there
+        created(b"first")  # after a lost answer boto3's second try is refused: its own object is there
         try:
             if created(b"second"):
                 raise BadInput(*endpoint_of(self._storage), _NO_CONDITIONS)
@@ -131,9 +128,8 @@ class S3Store:
         )
 
     def put_file(self, path: str, local: Path, *, if_absent: bool = False) -> bool:
-        size = local.stat().st_size
-        if size > 2 * _PART:
-            return self._put_parts(path, local, size, if_absent)
+        if local.stat().st_size > 2 * _PART:
+            return self._put_parts(path, local, if_absent)
         with local.open("rb") as body:
             return self._create(
                 path, lambda: self._client.put_object(Body=_rewound(body), **self._target(path, if_absent)), if_absent
@@ -230,38 +226,22 @@ class S3Store:
             time.sleep(random.uniform(0, 0.05 * 2**attempt))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _put_parts(self, path: str, local: Path, size: int, if_absent: bool) -> bool:
-        length = max(_PART, -(-size // _MAX_PARTS))
-        whole = self._target(path, False)
-        with self._errors():
-            upload = {**whole, "UploadId": self._client.create_multipart_upload(**whole)["UploadId"]}
+    def _put_parts(self, path: str, local: Path, if_absent: bool) -> bool:
+        # A manager for each upload, so that no thread of its lives on between uploads, when a process may fork.
+        # "classic": the other client sends requests by a library of its own, past our timeouts and tries.
+        config = TransferConfig(
+            multipart_threshold=_PART,
+            multipart_chunksize=_PART,
+            max_concurrency=_UPLOADS_AT_ONCE,
+            preferred_transfer_client="classic",
+        )
+        client = _CreatesOnly(self._client) if if_absent else self._client
 
-        def send(number: int) -> dict[str, Any]:
-            with local.open("rb") as file:
-                file.seek((number - 1) * length)
-                answer = self._client.upload_part(**upload, PartNumber=number, Body=file.read(length))
-            return {"PartNumber": number, "ETag": answer["ETag"]}
+        def upload() -> None:
+            with create_transfer_manager(client, config) as manager:
+                manager.upload(str(local), self._bucket, self._key(path)).result()
 
-        done = False
-        try:
-            with self._errors(), ThreadPoolExecutor(_UPLOADS_AT_ONCE) as pool:
-                parts = list(pool.map(send, range(1, -(-size // length) + 1)))
-            condition = {"IfNoneMatch": "*"} if if_absent else {}
-            done = self._create(
-                path,
-                lambda: self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, **condition),
-                if_absent,
-            )
-        finally:
-            if not done:
-                self._abort(upload)
-        return done
-
-    def _abort(self, upload: dict[str, Any]) -> None:
-        try:
-            self._client.abort_multipart_upload(**upload)
-        except (aws.ClientError, aws.BotoCoreError) as error:  # a bucket's lifecycle rule removes what is left
-            _log.warning("unfinished upload of %s was not removed: %s", upload["Key"], error)
+        return self._create(path, upload, if_absent)
 
     def _body(self, path: str, start: int, last: int | None = None) -> Any:
         """Return the stream of an object from ``start`` on, or None where it ends before."""
@@ -287,6 +267,22 @@ def _check_is_listing(page: dict[str, Any]) -> None:
 def _rewound(body: BinaryIO) -> BinaryIO:
     body.seek(0)
     return body
+
+
+class _CreatesOnly:
+    """A client that ends an upload in parts only where no object is there.
+
+    boto3's transfer manager takes no If-None-Match (https://github.com/boto/boto3/issues/4366).
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def complete_multipart_upload(self, **arguments: Any) -> Any:
+        return self._client.complete_multipart_upload(**arguments, IfNoneMatch="*")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
 
 
 class _Stream(io.RawIOBase):

@@ -1,4 +1,4 @@
-"""A botocore client for the store: normal credential chain, identity logged once, secrets never."""
+"""A boto3 client for the store: normal credential chain, identity logged once, secrets never."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import boto3
 import botocore.session
 from botocore import exceptions as aws
 from botocore.config import Config
@@ -19,7 +20,7 @@ from misstep.store.s3_errors import endpoint_of, no_credentials, s3_error
 _log = logging.getLogger(__name__)
 _logged: set[tuple[str, str]] = set()
 _descriptions = Loader()
-"""What botocore reads of S3, once a process: megabytes for each client otherwise, and an operator has many."""
+"""What clients read of S3, once a process: megabytes for each client otherwise, and an operator has many."""
 _AWAY = {500, 502, 503, 504}
 _TRIES_WHILE_AWAY = 9
 _LONGEST_WAIT = 15.0
@@ -51,14 +52,15 @@ def make_client(
         s3={"addressing_style": "path"} if storage.path_style else None,
     )
     try:
-        session = botocore.session.get_session()
-        session.register_component("data_loader", _descriptions)
+        core = botocore.session.get_session()
+        session = boto3.Session(botocore_session=core)
+        core.register_component("data_loader", _descriptions)  # after the session, which adds a folder to its loader
         credentials = session.get_credentials()
         if credentials is None:
             raise no_credentials()
         access_key = credentials.get_frozen_credentials().access_key
         identity = f"access key ...{access_key[-4:]} from {credentials.method}"
-        client = session.create_client(
+        client = session.client(
             "s3",
             endpoint_url=storage.endpoint,
             region_name=storage.region,

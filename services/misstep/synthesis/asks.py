@@ -50,8 +50,8 @@ class NoReply:
 Answer = Reply | NoReply
 
 
-class Watch(Protocol):
-    """Told of every answer whether it could be used; raises where a teacher is no good."""
+class AnswerMonitor(Protocol):
+    """Is told of every answer whether it could be used; raises where the teacher is of no use."""
 
     def usable(self, answer: Answer) -> None: ...
     def unusable(self, answer: Answer, reason: str) -> None: ...

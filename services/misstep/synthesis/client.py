@@ -18,9 +18,9 @@ from misstep.plan.params import DecodingParams
 from misstep.synthesis.asks import Answer, Ask, NoReply, Reply
 from misstep.synthesis.budget import prompt_guess
 from misstep.synthesis.journal import Journal
+from misstep.synthesis.monitor import TeacherMonitor
 from misstep.synthesis.pacing import Pacer
 from misstep.synthesis.responses import FIELD, Refused, TryAgain, WantsCompletionTokens, check_status, read_reply
-from misstep.synthesis.watch import TeacherWatch
 
 TRIES = 6
 """Of one request, each after a longer wait."""
@@ -48,9 +48,9 @@ class Client:
         decoding: DecodingParams,
         shards: int,
         journal: Journal,
-        watch: TeacherWatch,
+        monitor: TeacherMonitor,
     ) -> None:
-        self._model, self._decoding, self._journal, self._watch = model, decoding, journal, watch
+        self._model, self._decoding, self._journal, self._monitor = model, decoding, journal, monitor
         self._timeout = endpoint.timeout_seconds
         self.concurrency = max(1, endpoint.concurrency // shards)
         self._slots = asyncio.Semaphore(self.concurrency)
@@ -141,9 +141,9 @@ class Client:
                 self._limit_name = "max_completion_tokens"
                 reply = await self._post(ask)
         except TryAgain as failure:
-            self._watch.failed(failure.reason, failure.detail)
+            self._monitor.failed(failure.reason, failure.detail)
             raise
-        self._watch.answered()
+        self._monitor.answered()
         return reply
 
     async def _post(self, ask: Ask) -> Reply:

@@ -13,7 +13,7 @@ from misstep.errors import BadInput
 from misstep.plan.params import CurateParams
 from misstep.problems.overlap import overlapping
 from misstep.problems.raw import normalised, problem_id
-from misstep.stages.context import StageContext, Work
+from misstep.stages.context import OneBlock, StageContext, Work
 from misstep.synthesis.similar import SimilarTexts
 from misstep.terms.verdict import Verdict
 
@@ -46,16 +46,10 @@ class Sorted:
     touched: int
 
 
-class _Curate:
+class _Curate(OneBlock):
     def __init__(self, ctx: StageContext) -> None:
         assert isinstance(ctx.params, CurateParams)
         self.ctx, self.params = ctx, ctx.params
-
-    def blocks(self) -> int:
-        return 1
-
-    def close(self) -> None:
-        """Nothing is held open."""
 
     def run(self, block: int) -> Output:
         seeds = self.ctx.read("seeds", "problems").to_pylist()

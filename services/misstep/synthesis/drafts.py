@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from misstep.plan.params import SynthesizeParams
 from misstep.problems.raw import normalised
 from misstep.synthesis import prompts
-from misstep.synthesis.asks import Answer, Ask, NoReply, Reply, Watch
+from misstep.synthesis.asks import Answer, AnswerMonitor, Ask, NoReply, Reply
 from misstep.synthesis.parse import question_in, verdict_in
 from misstep.synthesis.solutions import Solution, read_solution, vote
 from misstep.terms.verdict import Verdict
@@ -54,11 +54,11 @@ class Author:
 
     Args:
         verifier: reads answers as those of the policy will be read.
-        watch: told of each answer whether it could be used.
+        monitor: told of each answer whether it could be used.
     """
 
-    def __init__(self, params: SynthesizeParams, verifier: Verifier, watch: Watch) -> None:
-        self.params, self.verifier, self.watch = params, verifier, watch
+    def __init__(self, params: SynthesizeParams, verifier: Verifier, monitor: AnswerMonitor) -> None:
+        self.params, self.verifier, self.monitor = params, verifier, monitor
 
     def recipes(self, seed: Seed) -> list[Recipe]:
         """The recipes for all problems of one seed, to be run in this order or together."""
@@ -81,7 +81,7 @@ class Author:
         written = question_in(text)
         if written is None:
             return self._unusable(draft, answer, "no-problem")
-        self.watch.usable(answer)
+        self.monitor.usable(answer)
         if normalised(written) == normalised(seed.question):
             draft.reason = "copy-of-seed"
             return draft
@@ -97,7 +97,7 @@ class Author:
         final = question_in(text) if verdict == "repaired" else written
         if final is None:
             return self._unusable(draft, answer, "no-problem")
-        self.watch.usable(answer)
+        self.monitor.usable(answer)
         if verdict == "hopeless":
             draft.reason = "hopeless"
             return draft
@@ -153,9 +153,9 @@ class Author:
         if isinstance(answer, Reply) and answer.finish_reason == "stop":
             solution = read_solution(answer.text, self.params.answer_style)
         if solution is None:
-            self.watch.unusable(answer, _lack(answer) or "no-answer")
+            self.monitor.unusable(answer, _lack(answer) or "no-answer")
         else:
-            self.watch.usable(answer)
+            self.monitor.usable(answer)
         return solution
 
     def _text(self, draft: Draft, answer: Answer) -> str | None:
@@ -166,7 +166,7 @@ class Author:
         return None if lack is not None or isinstance(answer, NoReply) else answer.text
 
     def _unusable(self, draft: Draft, answer: Answer, reason: str) -> Draft:
-        self.watch.unusable(answer, reason)
+        self.monitor.unusable(answer, reason)
         draft.reason = reason
         return draft
 

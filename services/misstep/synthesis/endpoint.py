@@ -35,7 +35,7 @@ class EndpointTeacher:
         self._open.close()
 
     def work(self, author: Author, seeds: Sequence[Seed], share: Share) -> Work:
-        """Run a block. Raises what the client and the author's watch raise; nothing is left running then."""
+        """Run a block. Raises what the client and the author's monitor raise; nothing is left running then."""
         block = _Block(self._client, author, share)
         future = self._portal.start_task_soon(block.run, seeds)
         try:

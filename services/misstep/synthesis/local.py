@@ -43,7 +43,7 @@ class LocalTeacher:
         self._engine.close()
 
     def work(self, author: Author, seeds: Sequence[Seed], share: Share) -> Work:
-        """Run a block; the share of a budget is for endpoints. Raises what the author's watch raises."""
+        """Run a block; the share of a budget is for endpoints. Raises what the author's monitor raises."""
         recipes: dict[Name, Recipe] = {}
         for seed in seeds:
             recipes |= {(seed.problem_id, i): recipe for i, recipe in enumerate(author.recipes(seed))}

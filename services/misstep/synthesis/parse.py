@@ -20,7 +20,11 @@ _PLACEHOLDER = re.compile(r"[.\s…]*")
 
 
 def without_thoughts(text: str) -> str:
-    """Remove what a reasoning model thinks aloud before its answer; of unfinished thoughts nothing is left."""
+    """Remove the thoughts of a reasoning model before its answer; of unfinished thoughts nothing is left.
+
+    The verifier knows more tags and keeps the text before unfinished thoughts (``misstep.verification.extract``). Using
+    its rule here would change the drafts of finished work, whose keys stay as they are.
+    """
     before, mark, after = text.rpartition("</think>")
     if mark:
         return after.strip()

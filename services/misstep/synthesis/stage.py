@@ -15,8 +15,8 @@ from misstep.stages.context import StageContext, Work
 from misstep.store.open import open_store
 from misstep.synthesis.budget import Share, Usage
 from misstep.synthesis.drafts import Author, Draft, Seed
+from misstep.synthesis.monitor import TeacherMonitor
 from misstep.synthesis.teacher import Teacher
-from misstep.synthesis.watch import TeacherWatch
 from misstep.verification.verifier import AnswerFormat, Verifier
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class _Synthesize:
         self.verifier = Verifier(
             AnswerFormat(self.params.answer_format), workers=ctx.threads, timeout_seconds=self.params.timeout_seconds
         )
-        self.watch = TeacherWatch("spec.teacher")
+        self.monitor = TeacherMonitor("spec.teacher")
         self._teacher: Teacher | None = None
         self._block = 0
 
@@ -59,7 +59,7 @@ class _Synthesize:
     def run(self, block: int) -> Output:
         self._block = block
         seeds = self.seeds[block * self.rows : (block + 1) * self.rows]
-        author = Author(self.params, self.verifier, self.watch)
+        author = Author(self.params, self.verifier, self.monitor)
         work = self.teacher.work(author, seeds, Share(self.params.budget, len(seeds), len(self.seeds)))
         summary = {
             "seeds": len(seeds),
@@ -95,7 +95,7 @@ class _Synthesize:
         if stage.endpoint is None or params.endpoint_model is None:
             raise BadInput("frozen stage", "no endpoint", "Write it with the same version of Misstep as this one.")
         journal = Journal(open_store(stage.storage), params.endpoint_model, params.decoding)
-        client = Client(stage.endpoint, params.endpoint_model, params.decoding, stage.shards, journal, self.watch)
+        client = Client(stage.endpoint, params.endpoint_model, params.decoding, stage.shards, journal, self.monitor)
         return EndpointTeacher(client, self._report)
 
     def _open_model(self) -> Teacher:

@@ -9,14 +9,16 @@ from typing import Literal
 
 Layout = Literal["shared-prefix", "whole-response", "placebo-cut", "oracle-pit", "random", "edit-distance"]
 
+PLACEBO: Layout = "placebo-cut"
+"""As ``shared-prefix``, but cut at a step drawn at random."""
 CREDITED: tuple[Layout, ...] = ("shared-prefix", "whole-response")
 """The method itself: these blame the pit that credit found, so what they gain is credit's. The one whose chosen side
 starts at the pit stands first."""
-CONTROLS: tuple[Layout, ...] = ("placebo-cut", "oracle-pit")
+CONTROLS: tuple[Layout, ...] = (PLACEBO, "oracle-pit")
 """As ``shared-prefix``, but cut at another step than credit's pit. They tell credit apart from sharing a prefix."""
 FROM_CREDIT: tuple[Layout, ...] = (*CREDITED, *CONTROLS)
 """These read the credit stage: its negatives, their steps and the rollouts from their prefixes."""
-OPPONENTS: tuple[Layout, ...] = ("random", "placebo-cut")
+OPPONENTS: tuple[Layout, ...] = ("random", PLACEBO)
 """These carry no credit: what the credited layouts gain over them is credit's."""
 ONE_STEP: tuple[Layout, ...] = ("shared-prefix", *CONTROLS)
 """Their rejected side is one step."""

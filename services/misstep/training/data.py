@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from misstep.errors import MisstepError
+from misstep.terms.verdict import Verdict
 from misstep.training.positives import Sample, select_positives
 from misstep.training.rows import Ids
 from misstep.training.selection import Question
@@ -71,11 +72,11 @@ def _verified_samples(ctx: StageContext, ends: Collection[int], builder: PromptB
 
     A sample that ended with a stop string gets the response that it stands for: its text with an end token.
     """
-    verdicts: dict[tuple[str, int], str] = {}
+    verdicts: dict[tuple[str, int], Verdict] = {}
     for batch in ctx.batches("verdicts", "verdicts", ["problem_id", "sample", "verdict"]):
         columns = (batch.column(name).to_pylist() for name in ("problem_id", "sample", "verdict"))
         for problem, sample, verdict in zip(*columns, strict=True):
-            verdicts[problem, sample] = verdict
+            verdicts[problem, sample] = Verdict(verdict)
     names = ["problem_id", "sample", "finish_reason", "text", "prompt_ids", "token_ids"]
     for batch in ctx.batches("samples", "samples", names):
         columns = (batch.column(name).to_pylist() for name in names[:4])
@@ -84,7 +85,7 @@ def _verified_samples(ctx: StageContext, ends: Collection[int], builder: PromptB
             verdict = verdicts.get((problem, sample))
             if verdict is None:
                 raise MisstepError(f"sample {sample} of problem {problem!r} has no verdict: the inputs do not match")
-            by_stop_string = verdict == "correct" and reason == "stop" and int(response[-1]) not in ends
+            by_stop_string = verdict is Verdict.CORRECT and reason == "stop" and int(response[-1]) not in ends
             ids = builder.continuation_ids(text) if by_stop_string else response
             yield Sample(problem, sample, array("i", prompt), array("i", ids), reason, verdict)
 

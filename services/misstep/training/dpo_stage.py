@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from misstep.artifacts.output import Output
 from misstep.plan.params import DpoParams
 from misstep.stages.context import StageContext, Work
+from misstep.training.stage import TrainingWork, limit_of, prompts_of
 
 if TYPE_CHECKING:
-    from misstep.training.export import Start
+    from misstep.training.export import InitialModel
+    from misstep.training.run import Run
     from misstep.training.selection import Question
 
 
@@ -20,35 +21,28 @@ def open_work(ctx: StageContext) -> Work:
     return _Dpo(ctx)
 
 
-class _Dpo:
+class _Dpo(TrainingWork):
+    starts_from = "policy"
+
     def __init__(self, ctx: StageContext) -> None:
+        super().__init__(ctx)
         assert isinstance(ctx.params, DpoParams)
-        self._ctx, self._params = ctx, ctx.params
+        self._params = ctx.params
 
-    def blocks(self) -> int:
-        return 1
-
-    def close(self) -> None:
-        """Release nothing: a run closes what it opens."""
-
-    def run(self, block: int) -> Output:
-        from misstep.generation.fingerprint import check_tokenizer
-        from misstep.generation.loading import context_length_of
+    def prepare(self, start: InitialModel) -> Run:
         from misstep.training.arguments import dpo_arguments
         from misstep.training.data import pair_ids
-        from misstep.training.dropped import Limit, check_dropped
-        from misstep.training.export import Start
+        from misstep.training.dropped import check_dropped
         from misstep.training.rows import pair_rows
-        from misstep.training.run import Run, train
+        from misstep.training.run import Run
         from misstep.training.trainers import DpoOnRows
 
         params = self._params
-        start = Start.load(self._ctx.model_folder("policy"))
-        check_tokenizer(start.tokenizer, "pairs", self._ctx.manifest_summary("pairs"))
-        limit = Limit(params.optimiser.max_length, context_length_of(start.config, start.tokenizer))
+        self.check_made_with(start, "pairs")
+        limit = limit_of(start, params.optimiser)
         rows = pair_rows(pair_ids(self._ctx), limit.tokens)
         check_dropped(rows, limit)
-        run = Run(
+        return Run(
             rows=rows,
             optimiser=params.optimiser,
             selection=params.selection,
@@ -57,16 +51,11 @@ class _Dpo:
             arguments=partial(dpo_arguments, params),
             nothing="no pairs",
         )
-        return train(self._ctx, start, run)
 
-    def _questions(self, start: Start) -> Sequence[Question]:
+    def _questions(self, start: InitialModel) -> Sequence[Question]:
         if self._params.selection is None:
             return ()
-        from misstep.generation.ends import end_ids
-        from misstep.generation.prompts import PromptBuilder
         from misstep.training.data import questions
 
-        problems = self._ctx.read("problems", "problems")
-        ends = end_ids(start.tokenizer, start.generation_config)
-        builder = PromptBuilder(start.tokenizer, self._params.prompt, ends)
-        return questions(problems, self._params.selection.problems, builder)
+        builder, _ = prompts_of(start, self._params.prompt)
+        return questions(self._ctx.read("problems", "problems"), self._params.selection.problems, builder)

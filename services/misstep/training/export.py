@@ -26,7 +26,7 @@ _PROBE_TOKENS = 64
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialModel:
     """The model that training starts from, and what its folder says beside the weights.
 
     TRL's trainers rewrite special tokens in configurations and tokenizer for their own use; a written model has those
@@ -40,17 +40,17 @@ class Start:
     generation_config: Any
 
     @classmethod
-    def load(cls, folder: Path) -> Start:
+    def load(cls, folder: Path) -> InitialModel:
         """Load a model folder, in float32: the type in which weights are trained.
 
-        First what will be written beside the weights is written to a temporary folder and read again.
+        What will be written beside the weights is written to a temporary folder and read again, before any training.
 
         Raises:
             BadInput: the folder does not load, or its settings cannot be written as they are.
         """
+        model, tokenizer = load_model(folder, "float32")
         for sentence in rehearse_writing(folder, "model").unusual:
             _log.warning("%s", sentence)
-        model, tokenizer = load_model(folder, "float32")
         for how_it_was_loaded in ("is_local", "local_files_only"):
             tokenizer.init_kwargs.pop(how_it_was_loaded, None)
         generation_config, _ = savable(model.generation_config, folder, "model")
@@ -67,7 +67,9 @@ class Start:
         return copy.deepcopy(self.tokenizer)
 
 
-def export_model(start: Start, model: Any, dtype: str, probe: Sequence[Sequence[int]], folder: Path) -> dict[str, Path]:
+def export_model(
+    start: InitialModel, model: Any, dtype: str, probe: Sequence[Sequence[int]], folder: Path
+) -> dict[str, Path]:
     """Write the model with the start's tokenizer and configurations, load it again and compare.
 
     Args:

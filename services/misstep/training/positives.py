@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from rapidfuzz.distance import Levenshtein
 
+from misstep.terms.verdict import Verdict
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -18,7 +20,7 @@ class Sample:
     prompt_ids: Sequence[int]
     token_ids: Sequence[int]
     finish_reason: str
-    verdict: str
+    verdict: Verdict
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def select_positives(samples: Iterable[Sample], per_problem: int, min_distance_p
     dropped: Counter[str] = Counter()
     positives: defaultdict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
-        if sample.verdict != "correct":
+        if sample.verdict is not Verdict.CORRECT:
             dropped["not-correct"] += 1
         elif sample.finish_reason != "stop":
             dropped["cut-off"] += 1

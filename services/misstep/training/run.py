@@ -23,9 +23,10 @@ from misstep.plan.params import FEW_STEPS, OptimiserParams, PolicyParams, Select
 from misstep.stages.context import StageContext
 from misstep.stages.overtrained import measured, warning
 from misstep.training.arguments import lora_config
+from misstep.training.callback import Keep, TrainingCallback
 from misstep.training.cpu_speed import cheaper_steps
 from misstep.training.disk import full_disk_is_named
-from misstep.training.export import Start, export_model
+from misstep.training.export import InitialModel, export_model
 from misstep.training.ids import check_ids, embeddings_of, pad_inside
 from misstep.training.memory import out_of_memory_is_noted
 from misstep.training.resume import check_reference, check_sound, check_weights, is_to_blame, reason
@@ -34,7 +35,6 @@ from misstep.training.schedule import Schedule, make_schedule
 from misstep.training.selection import Question, Score, Scorer, Selection, explain_policy
 from misstep.training.shown import shown_rows
 from misstep.training.tables import log_table, selection_table
-from misstep.training.watch import Keep, Watch
 from misstep.training.weights import load_trained, save_trained
 
 _log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Run:
         return counts | ({"sources": dict(self.sources)} if self.sources else {})
 
 
-def train(ctx: StageContext, start: Start, run: Run) -> Output:
+def train(ctx: StageContext, start: InitialModel, run: Run) -> Output:
     """Train the start model on the run's rows, or write it as it is where there are none.
 
     On a CPU, with fixed threads: same inputs, same bytes, however often the run was killed and resumed.
@@ -99,7 +99,7 @@ def train(ctx: StageContext, start: Start, run: Run) -> Output:
         return _leave_as_it_is(start, run, folder)
 
 
-def _train(ctx: StageContext, start: Start, run: Run, folder: Path) -> Output:
+def _train(ctx: StageContext, start: InitialModel, run: Run, folder: Path) -> Output:
     too_many = ctx.checkpoints.out_of_memory()
     schedule = make_schedule(len(run.rows.rows), run.optimiser, world().processes, too_many)
     if schedule.steps < FEW_STEPS:
@@ -151,7 +151,7 @@ def _train(ctx: StageContext, start: Start, run: Run, folder: Path) -> Output:
 
 
 def _fit(
-    ctx: StageContext, start: Start, run: Run, schedule: Schedule, scorer: Scorer | None, folder: Path
+    ctx: StageContext, start: InitialModel, run: Run, schedule: Schedule, scorer: Scorer | None, folder: Path
 ) -> tuple[Any, Keep]:
     found, keep = _resume(ctx, run, folder)
     if found is not None:
@@ -173,7 +173,7 @@ def _fit(
         if world().zero_stage is not None and not trainer.is_deepspeed_enabled:
             raise MisstepError("accelerate has passed DeepSpeed over: each rank would train a model of its own")
         trainer.remove_callback(PrinterCallback)
-        watch = Watch(
+        callback = TrainingCallback(
             schedule,
             keep,
             scorer,
@@ -186,13 +186,13 @@ def _fit(
             tokens_per_step=sum(row.tokens for row in run.rows.rows) / schedule.steps_per_epoch,
             dropped=run.rows.dropped_rows,
         )
-        trainer.add_callback(watch)
+        trainer.add_callback(callback)
         try:
             if found is not None:
                 _check_kept(keep, trainer.model)
             trainer.train(resume_from_checkpoint=None if found is None else str(found[1]))
         except Exception as error:
-            if found is None or watch.begun or not is_to_blame(error):
+            if found is None or callback.begun or not is_to_blame(error):
                 raise
             raise ctx.checkpoints.refuse(found[0], reason(error)) from error
     return trainer, keep
@@ -243,7 +243,7 @@ def _weights_to_keep(trainer: Any, keep: Keep) -> Path | None:
     return last
 
 
-def _model_with(weights: Path | None, start: Start, trainer: Any, *, spare: bool = False) -> Any:
+def _model_with(weights: Path | None, start: InitialModel, trainer: Any, *, spare: bool = False) -> Any:
     """Return the trained model with the weights of a file; None on every rank but the first.
 
     Exporting a model with adapters merges them and ends it; with ``spare`` a copy is returned of such a model.
@@ -277,7 +277,7 @@ def _log_policy(policy: Score, params: PolicyParams) -> None:
         _log.warning("%s", warning("the policy", known))
 
 
-def _leave_as_it_is(start: Start, run: Run, folder: Path) -> Output:
+def _leave_as_it_is(start: InitialModel, run: Run, folder: Path) -> Output:
     if not world().first:
         return Output()
     model = start.load_whole() if world().sharded else start.model
@@ -295,7 +295,7 @@ def _leave_as_it_is(start: Start, run: Run, folder: Path) -> Output:
     return Output(tables={"log": log_table([]), "selection": selection_table([], None)}, files=files, summary=summary)
 
 
-def _probe(start: Start, run: Run) -> list[Sequence[int]]:
+def _probe(start: InitialModel, run: Run) -> list[Sequence[int]]:
     """Token ids to compare models on: training rows, else questions, else the end token."""
     rows = [row.input_ids if isinstance(row, SftRow) else row.prompt_ids for row in run.rows.rows[:4]]
     probe: list[Sequence[int]] = [row.tolist() for row in rows]

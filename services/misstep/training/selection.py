@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from misstep.distributed.liveness import report_alive
 from misstep.distributed.ranks import total, whole_weights, world
 from misstep.plan.params import PolicyParams, SelectionParams
+from misstep.terms.verdict import Verdict
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -167,11 +168,11 @@ class Scorer:
     def _count_correct(self, model: PreTrainedModel, engine: Any) -> tuple[int, int]:
         from misstep.generation.engine import Request
         from misstep.generation.seeds import sample_seed
-        from misstep.generation.transformers_engine import TransformersEngine
+        from misstep.generation.transformers_engine import TransformersEngine, evaluating
 
         ranks = world()
         asked = [("validation", q) for q in self._questions] + [("train", q) for q in self._own]
-        with _same_random_state(), _same_mode(model), _without_wrappers(model), whole_weights(model, engine):
+        with _same_random_state(), evaluating(model), _without_wrappers(model), whole_weights(model, engine):
             engine = TransformersEngine(model, self._tokenizer, self._params.decoding, batch_rows=self._batch_rows)
             for index in range(ranks.rank, len(asked), ranks.processes):
                 split, question = asked[index]
@@ -186,22 +187,12 @@ class Scorer:
         answers = ((text, asked[index][1].gold) for index, text in sorted(finished.items()))
         counts = {"validation": 0, "train": 0}
         for index, judgement in zip(sorted(finished), self._verifier.judge(answers), strict=True):
-            counts[asked[index][0]] += judgement.verdict == "correct"
+            counts[asked[index][0]] += judgement.verdict is Verdict.CORRECT
         correct, train_correct = total(counts["validation"], counts["train"])
         return correct, train_correct
 
     def close(self) -> None:
         self._verifier.close()
-
-
-@contextmanager
-def _same_mode(model: PreTrainedModel) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
 
 
 @contextmanager

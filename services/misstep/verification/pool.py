@@ -73,10 +73,6 @@ class WorkerPool:
         """Whether the worker processes exist."""
         return self._process is not None
 
-    def in_flight(self) -> int:
-        """Return the number of comparisons that are not decided yet."""
-        return len(self._pending)
-
     def submit(self, kind: str, pred: str, gold: str) -> Ticket:
         """Queue one comparison: ``answer``, ``prose`` or ``parsable`` (which looks at gold alone)."""
         ticket = Ticket(kind, pred[-MAX_TEXT:], gold[-MAX_TEXT:])

@@ -49,7 +49,6 @@ _AND_PART = re.compile(r"\s+and\s+((?:an?|one|two|three)[ -](?:half|halves|third
 _SIGNED_WORD = re.compile(r"(?:\\text\s*\{)?\s*(minus|negative)\s*\}?\s+(?=[\d.])", re.IGNORECASE)
 _FEET_AND_INCHES = re.compile(r"(\d+)\s*'\s*(\d+(?:\.\d+)?)\s*(?:''|\"|\u201d)?")
 _ARC = re.compile(r"\s*(\d+(?:\.\d+)?)\s*'(?!')(?:\s*(\d+(?:\.\d+)?)\s*(?:''|\"))?\s*")
-_NEXT_PART = re.compile(r"\s*(?:,|and|\\text\s*\{\s*(?:and|,)\s*\})?\s*(?=\d)")
 _POINTS = re.compile(r"-?\s?[1-9]\d{0,2}\.\d{3}")
 _COMMAS = re.compile(r"-?\s?[1-9]\d{0,2},\d{3}")
 _MAX_PARTS = 4

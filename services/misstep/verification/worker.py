@@ -23,6 +23,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from misstep.terms.verdict import Verdict
+
 ADDRESS_SPACE = 4 << 30
 """The last resort, far above the resident limit that the dispatcher watches: sympy swallows a failed allocation,
 and the comparison would then read "not equal"."""
@@ -158,7 +160,7 @@ class _Dispatcher:
         task = worker.task
         self._end(worker)
         if task is not None:
-            _write(self.answers, {"task": task, "verdict": "timeout", "rule": rule})
+            _write(self.answers, {"task": task, "verdict": Verdict.TIMEOUT, "rule": rule})
 
     def _end(self, worker: _Worker) -> None:
         self.workers.remove(worker)
@@ -235,12 +237,12 @@ def _answer(request: dict[str, str]) -> dict[str, object]:
     answer: dict[str, object] = {"task": request["task"]}
     try:
         if request["kind"] == "parsable":
-            return answer | {"verdict": "correct" if symbolic.parsable(request["gold"]) else "unparsable"}
+            return answer | {"verdict": Verdict.CORRECT if symbolic.parsable(request["gold"]) else Verdict.UNPARSABLE}
         judge = symbolic.compare_prose if request["kind"] == "prose" else symbolic.compare
         verdict, rule = judge(request["pred"], request["gold"])
-        return answer | {"verdict": verdict.value, "rule": rule}
+        return answer | {"verdict": verdict, "rule": rule}
     except MemoryError:
         os._exit(1)  # nothing can be trusted after this: the dispatcher reports it as a time-out
     except Exception as error:  # noqa: BLE001 - the edge of a process, see below
         # sympy raises almost anything for expressions that make no sense.
-        return answer | {"verdict": "unparsable", "rule": f"error-{type(error).__name__}"}
+        return answer | {"verdict": Verdict.UNPARSABLE, "rule": f"error-{type(error).__name__}"}

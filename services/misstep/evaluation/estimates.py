@@ -1,4 +1,4 @@
-"""The figures that results consist of, as plain data: what the command line reads without numpy."""
+"""Estimates with their intervals, as plain data that the command line reads without numpy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens between steps: progress, scorings on validation problems, checkpoints."""
+"""The trainer's callback, called between steps: progress, scores on validation problems, checkpoints."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CHECKPOINT_SECONDS = 30.0
 """A killed run loses at most about so much. ``MISSTEP_CHECKPOINT_SECONDS`` replaces it, however long a save takes."""
 _BEST, _POLICY = "best.safetensors", "policy.safetensors"
 _SCORES = TypeAdapter(list[Score])
-_CHECKPOINT_SHARE = 40
+CHECKPOINT_SHARE = 40
 """A checkpoint that takes long waits so many times as long for the next: they cost 2.5% of the time at most."""
 
 
@@ -84,7 +84,7 @@ class Keep:
             self.reference = (saved["chosen"], saved["rejected"])
 
 
-class Watch(TrainerCallback):  # type: ignore[misc]
+class TrainingCallback(TrainerCallback):  # type: ignore[misc]
     """Reports progress, scores the epochs that selection asks for, and has checkpoints written.
 
     A checkpoint is only taken right after a row of the log was written: the trainer's running mean of the loss is
@@ -114,7 +114,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._objective, self._tokens_per_step = objective, tokens_per_step
         self._clock = clock
         self._every = seconds_from("MISSTEP_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)
-        self._share = 0 if "MISSTEP_CHECKPOINT_SECONDS" in os.environ else _CHECKPOINT_SHARE
+        self._share = 0 if "MISSTEP_CHECKPOINT_SECONDS" in os.environ else CHECKPOINT_SHARE
         self._next_checkpoint = clock() + self._every
         self._save_began = 0.0
         self.begun = False

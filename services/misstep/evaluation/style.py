@@ -1,5 +1,5 @@
-"""How arms look in pictures and in the page's legends: every arm has a colour of Okabe and Ito's palette, which
-colour-blind readers can tell apart, and a marker of its own.
+"""The style of arms in plots and legends: each arm has a marker and a colour of Okabe and Ito's palette, whose colours
+colour-blind readers can tell apart.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ _MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 
 
 @dataclass(frozen=True)
-class Look:
-    """How an arm is drawn, in pictures and in the page's legends."""
+class ArmStyle:
+    """How an arm is drawn, in plots and legends."""
 
     colour: str
     marker: str
 
 
-def looks(results: Results) -> dict[str, Look]:
+def arm_styles(results: Results) -> dict[str, ArmStyle]:
     """Give each arm a colour and a marker: the yardstick the ink's, the others in order of appearance."""
     found = {}
     others = 0
     for arm in dict.fromkeys(c.arm for c in results.cells):
         if arm == results.yardstick:
-            found[arm] = Look(INK, "o")
+            found[arm] = ArmStyle(INK, "o")
         else:
             # Once all colours are used they come again with other markers: sixteen arms all look different.
             marker = others + others // len(_SERIES)
-            found[arm] = Look(_SERIES[others % len(_SERIES)], _MARKERS[marker % len(_MARKERS)])
+            found[arm] = ArmStyle(_SERIES[others % len(_SERIES)], _MARKERS[marker % len(_MARKERS)])
             others += 1
     return found
 
 
-def css_colour(look: Look) -> str:
+def css_colour(style: ArmStyle) -> str:
     """Return the colour for the page's style sheet."""
-    return f"var({VARIABLES[look.colour]})" if look.colour in VARIABLES else look.colour
+    return f"var({VARIABLES[style.colour]})" if style.colour in VARIABLES else style.colour
 
 
 def log_ticks(axis: Any, ticks: Sequence[float], text: Callable[[float], str]) -> None:

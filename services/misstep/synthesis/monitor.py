@@ -20,7 +20,7 @@ OUTAGE_SECONDS = 120.0
 """... over so long a time end the stage; another run may find the endpoint up again."""
 
 
-class TeacherWatch:
+class TeacherMonitor:
     """Counts answers of one shard. Answers kept from an earlier run do not count: they say nothing of the teacher now.
 
     Its methods may be called from several threads.

@@ -1,4 +1,4 @@
-"""What the runner reads from the store: manifests and heartbeats. It never writes there."""
+"""What a run, its status and the operator read from a store: manifests and heartbeats. Nothing here writes."""
 
 from __future__ import annotations
 

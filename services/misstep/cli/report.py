@@ -1,0 +1,155 @@
+"""``misstep report``: the report of a finished experiment, and the end of ``misstep run``, which shows it too."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from misstep.cli.cluster import InCluster, options_for_fields, own_storage
+from misstep.cli.experiments import find_run, workdir_for
+from misstep.cli.options import CaBundleOption, EndpointOption, NamespaceOption, WhichArgument, WorkOption
+from misstep.errors import BadInput
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from misstep.evaluation.results import Results
+    from misstep.plan.frozen import FrozenStage
+    from misstep.plan.planner import Plan
+    from misstep.runner.workdir import Workdir
+    from misstep.store.base import Store
+
+FILES = ("report.html", "results.json", "results.csv")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(rich_help_panel="Look")(report)
+
+
+def report(
+    which: WhichArgument,
+    work: WorkOption = None,
+    namespace: NamespaceOption = None,
+    endpoint: EndpointOption = None,
+    ca_bundle: CaBundleOption = None,
+    browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Print the results of a finished experiment, and where its report is.
+
+    With --namespace, the store is read with your own keys: at AWS, or at the server that --endpoint or AWS_ENDPOINT_URL
+    names.
+
+    [dim]misstep report quickstart --open[/dim]
+
+    [dim]misstep report quickstart --namespace research --endpoint https://s3.example.com[/dim]
+    """
+    from misstep.artifacts.manifest import read_manifest
+    from misstep.cli.terminal import console
+    from misstep.plan.kinds import StageKind
+    from misstep.store.open import open_store
+
+    if namespace is not None:
+        there = InCluster.find(namespace, which)
+        plan = there.plan()
+        workdir = workdir_for(there.name, work)  # the plan may not name the folder: it is a tenant's ConfigMap
+        again = f"misstep report {shlex.quote(there.name)} --namespace {shlex.quote(namespace)}"
+        storage = own_storage(plan.storage, endpoint, ca_bundle, again)
+    else:
+        for option, value in (("--endpoint", endpoint), ("--ca-bundle", ca_bundle)):
+            if value is not None:
+                raise BadInput(
+                    option, value, "Use it with --namespace: the plan of an experiment that ran here names its store."
+                )
+        workdir, plan = find_run(which, work)
+        storage = plan.storage
+    if plan.report.kind is not StageKind.REPORT:
+        _show_search(workdir, plan.experiment)
+        return
+    with nullcontext() if namespace is None else options_for_fields():
+        store = open_store(storage, patient=False)
+        if read_manifest(store, plan.report.key) is None:
+            fix = "It has no report yet: `misstep status` shows what is missing."
+            raise BadInput("experiment", plan.experiment, fix)
+        show_report(store, plan, workdir, console())
+    if browser:
+        typer.launch(str(workdir.report))
+
+
+def _show_search(workdir: Workdir, name: str) -> None:
+    from misstep.cli.terminal import console
+    from misstep.cli.tune import RESULT, show_search
+    from misstep.search.result import SearchResult
+
+    path = workdir.root / RESULT
+    if not path.exists():
+        raise BadInput("experiment", name, "The search has no result yet: `misstep status` shows what is missing.")
+    show_search(SearchResult.model_validate_json(path.read_bytes()), console())
+
+
+def show_report(store: Store, plan: Plan, workdir: Workdir, out: Console, *, as_json: bool = False) -> None:
+    """Copy the report's files to the working folder, and print the results and where the files are."""
+    from rich.text import Text
+
+    from misstep.cli.report import fetch_report, result_table
+    from misstep.evaluation.results import read_results
+
+    files = fetch_report(store, plan.report, workdir.root)
+    if as_json:
+        print(json.dumps({"what": "report", "files": {name: str(path) for name, path in files.items()}}))
+        return
+    results = read_results(files["results.json"].read_text(encoding="utf-8"))
+    out.print()
+    if results.headline:
+        out.print(f"{results.headline}\n", style="bold")
+    out.print(result_table(results))
+    out.print(f"\n{results.conclusion}\n")
+    path = files["report.html"]
+    out.print(Text.assemble("Report:  ", (str(path), f"link {path.resolve().as_uri()}")), soft_wrap=True)
+    out.print(f"Figures: {files['results.json']}, {files['results.csv']}", soft_wrap=True)
+
+
+def fetch_report(store: Store, report: FrozenStage, folder: Path) -> dict[str, Path]:
+    """Copy the committed report's files into a folder.
+
+    Returns:
+        Name -> path; empty where there is no report yet.
+
+    Raises:
+        Damaged: a file is not what the manifest says.
+        Foreign: the manifest is not of this report.
+    """
+    from misstep.artifacts.files import fetch
+    from misstep.artifacts.manifest import read_own
+
+    manifest = read_own(store, report)
+    found: dict[str, Path] = {}
+    for name, part in (manifest.files() if manifest else {}).items():
+        if name in FILES:
+            fetch(store, f"{report.key}/{part.path}", part.size, part.sha256, folder / name, link=False)
+            found[name] = folder / name
+    return found
+
+
+def result_table(results: Results) -> Table:
+    """Return the table with the result of each arm at each size."""
+    from rich.table import Table
+
+    from misstep.evaluation.results_table import summary_rows
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("arm")
+    table.add_column("problems", justify="right")
+    table.add_column("pass@1, %", justify="right")
+    table.add_column("error ratio", justify="right")
+    table.add_column("worth x SFT data, by interpolation", justify="right")
+    table.add_column("by fit", justify="right")
+    for row in summary_rows(results):
+        table.add_row(row.arm, row.size, row.accuracy, row.error_ratio, row.interpolated, row.fitted)
+    return table
