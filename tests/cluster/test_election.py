@@ -27,8 +27,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         ("LEASE_SECONDS", 3),
         ("STOP_SECONDS", 2.0),
         ("_RENEW_SECONDS", 0.5),
-        ("_AGAIN_SECONDS", 0.3),
-        ("_STAND_BY_SECONDS", 0.3),
+        ("_RETRY_SECONDS", 0.3),
+        ("_STANDBY_SECONDS", 0.3),
         ("_ANSWER_SECONDS", 1.0),
     ):
         monkeypatch.setattr(e, name, seconds)
