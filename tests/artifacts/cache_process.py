@@ -69,7 +69,7 @@ def using(root: Path, text: str, limit: int | None = None, *, hang: bool = False
 def said(process: subprocess.Popen[str]) -> dict[str, object]:
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("{"):  # beside the log
+        if line.startswith("{"):  # not a log line
             answer: dict[str, object] = json.loads(line)
             if "event" not in answer:
                 return answer

@@ -41,7 +41,7 @@ class Silent:
 
 
 class Works:
-    """Blocks of three samples; notes what it is told, and what the store holds at each start."""
+    """Blocks of three samples; records its calls, and the contents of the store at each start."""
 
     def __init__(self, store: Store, before: object = None) -> None:
         self.store, self.before, self.seen = store, before, []
