@@ -47,7 +47,7 @@ def test_the_api_server_is_restarted_and_restarted_again(ground: Operating, undi
     with operator(ground, MISSTEP_LEASE=LEASE) as pid:
         ground.apply(document)
         for stages, seconds in (1, 0.0), (2, 15.0), (4, 4.0):
-            ground.wait("api-restart", f"{stages} stages", lambda status, n=stages: status.get("done", 0) >= n)
+            ground.wait("api-restart", f"{stages} stages", lambda status, n=stages: status.get("completed", 0) >= n)
             with life.without(ground.kubeconfig.parents[1], "kube-apiserver", follow=True):
                 time.sleep(seconds)
             eventually(lambda: answers(ground.kubeconfig), 60)

@@ -10,7 +10,7 @@ from typing import Any
 import celpy
 from celpy import celtypes
 
-from misstep_operator.cel import OR_EDITED
+from misstep_operator.crd.cel import OR_EDITED
 
 
 def with_defaults(schema: dict[str, Any], value: Any) -> Any:
