@@ -159,8 +159,8 @@ def test_a_pass_that_hangs_fails_the_health_and_shows_in_a_metric(monkeypatch: p
         await asyncio.sleep(0.01)
         assert operator.alive
         real = time.monotonic
-        monkeypatch.setattr(handlers.time, "monotonic", lambda: real() + handlers.OLDEST_PASS_SECONDS)
-        operator.last_turn = handlers.time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: real() + handlers.OLDEST_PASS_SECONDS)
+        operator.last_turn = time.monotonic()
         assert not operator.alive
         ages = {
             sample.labels["state"]: sample.value
