@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 
 from misstep.spec.explain import fields_of
-from misstep_operator.crd import experiment_schema
-from misstep_operator.policy_rules import Rule, TeacherRule
+from misstep_operator.crd.definition import experiment_schema
+from misstep_operator.policy.rules import Rule, TeacherRule
 
 CHART = Path(__file__).parents[1] / "charts/misstep"
 MARK = "@schema "

@@ -29,10 +29,10 @@ from misstep.generation import architectures
 from misstep.plan.presets import PRESETS
 from misstep.spec.experiment import Experiment
 from misstep.spec.explain import default_text, fields_of, nested_model, type_name
-from misstep_operator.crd import crd_yaml
+from misstep_operator.crd.definition import crd_yaml
 from misstep_operator.metrics import Metrics
 from misstep_operator.observed import ExperimentView, JobState, JobView, Observed, StoreView
-from misstep_operator.policy_cel import admission_yaml
+from misstep_operator.policy.admission import admission_yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # Python puts only this file's folder there when it runs it
 
@@ -61,10 +61,10 @@ def main(argv: list[str]) -> int:
     }
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if "--check" in argv:
-        complaints = [f"{path.relative_to(ROOT)} is not current: run make docs" for path in stale]
-        complaints += lock_complaints()
-        print("\n".join(complaints) or "generated files are current")
-        return 1 if complaints else 0
+        last_warnings = [f"{path.relative_to(ROOT)} is not current: run make docs" for path in stale]
+        last_warnings += lock_complaints()
+        print("\n".join(last_warnings) or "generated files are current")
+        return 1 if last_warnings else 0
     for path in stale:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(pages[path])
@@ -178,7 +178,7 @@ def metric_tables() -> str:
     job = JobView("job", "sft-1", "sft", 1, JobState.COMPLETE, ended=1.0)
     store = StoreView(accuracies={("sft", "100"): 1.0})
     status = {"state": "Running", "stages": [{"name": "sft", "state": "running"}]}
-    metrics.saw(view, status, Observed(view, BadInput("spec", "none", "none"), (job,), store=store))
+    metrics.record(view, status, Observed(view, BadInput("spec", "none", "none"), (job,), store=store))
     telemetry.LOSS.labels("sft")
     lines = []
     for title, registry in (("The operator", metrics.registry), ("A stage's process", telemetry.REGISTRY)):
@@ -236,7 +236,7 @@ def lock_complaints() -> list[str]:
     wanted = {extra: expand(extras, extra) + project["project"]["dependencies"] for extra in extras}
     wanted["core"] = project["project"]["dependencies"]
     wanted["dev"] = wanted["local"] + project["dependency-groups"]["dev"]
-    complaints = []
+    last_warnings = []
     for name, requirements in wanted.items():
         path = ROOT / f"locks/{name}.txt"
         if name == "records":
@@ -246,8 +246,8 @@ def lock_complaints() -> list[str]:
             requirement = Requirement(text)
             version = locked.get(canonicalize_name(requirement.name))
             if version is None or not requirement.specifier.contains(version, prereleases=True):
-                complaints.append(f"locks/{name}.txt has {requirement.name} {version}, not {text}: run make locks")
-    return complaints
+                last_warnings.append(f"locks/{name}.txt has {requirement.name} {version}, not {text}: run make locks")
+    return last_warnings
 
 
 def expand(extras: dict[str, list[str]], name: str) -> list[str]:

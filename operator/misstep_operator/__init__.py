@@ -1,1 +1,1 @@
-"""The operator: Experiments in a Kubernetes cluster become Jobs, and Jobs become status."""
+"""The operator: it runs the stages of Experiments as Jobs of a Kubernetes cluster, and writes their status."""

@@ -1,4 +1,4 @@
-"""What Prometheus reads: made at scrape time from the last status of each Experiment, gone when that is gone."""
+"""The operator's metrics, made at scrape time from the last status of each Experiment."""
 
 from __future__ import annotations
 
@@ -15,104 +15,107 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 import misstep
 from misstep.plan.planner import Plan
-from misstep_operator.accounts import Accounts
-from misstep_operator.conditions import STORE_READABLE
+from misstep.plan.state import StageState
+from misstep_operator.decision.stage_states import count_of
+from misstep_operator.decision.status import State
+from misstep_operator.job_metrics import JobMetrics
+from misstep_operator.messages import STORE_READABLE
 from misstep_operator.observed import ExperimentView, Observed
-from misstep_operator.stages import StageState, number_of
-from misstep_operator.status import State
 
 _UNKNOWN = "Unknown"
 _STAGE_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
 
-# A second series beside each counter, which nobody asks for.
+# Without this each counter has a second series, with its time of creation.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 @dataclass
-class _Last:
-    """What is remembered of a status: what metrics need, and nothing that a hand or a store has put there unchecked."""
+class _Summary:
+    """The parts of a status that metrics need, checked: anyone may have edited the status or the store."""
 
     state: str
     counts: Mapping[str, int]
-    """State -> how many stages."""
+    """State -> number of stages."""
     attempts: Mapping[str, int]
-    """Stage that runs -> which Job of it."""
+    """Running stage -> number of its Job."""
     readable: bool | None
-    """None where the operator does not look."""
+    """None where the operator may not read the store."""
     fractions: Mapping[str, float]
-    """Stage -> how far it is, as finely as heartbeats say: an alert asks whether it moves."""
+    """Stage -> share of its work that is done, as precisely as heartbeats say: an alert asks whether it changes."""
     accuracies: Mapping[tuple[str, str], float]
 
 
-def _none_at_work() -> tuple[float, float]:
+def _no_ages() -> tuple[float, float]:
     return 0.0, 0.0
 
 
 class Metrics:
-    """All metrics of one operator, in a registry of their own."""
+    """All metrics of one operator, in their own registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._last: dict[tuple[str, str], _Last] = {}
-        self._accounts = Accounts(self.registry)
-        self._pass_seconds = Histogram(
-            "misstep_reconcile_duration_seconds", "Time of one pass over one Experiment.", registry=self.registry
+        self._last: dict[tuple[str, str], _Summary] = {}
+        self._jobs = JobMetrics(self.registry)
+        self._reconcile_seconds = Histogram(
+            "misstep_reconcile_duration_seconds", "Time to reconcile one Experiment once.", registry=self.registry
         )
-        self.errors = Counter("misstep_reconcile_errors", "Passes that ended in an error.", registry=self.registry)
+        self.errors = Counter("misstep_reconcile_errors", "Reconciler that ended in an error.", registry=self.registry)
         self.resync = Gauge(
             "misstep_last_resync_timestamp_seconds", "When all Experiments were last listed.", registry=self.registry
         )
         self.leader = Gauge(
             "misstep_operator_leader",
-            "1 while this operator is the one that works; a standby has 0, and no series of Experiments.",
+            "1 while this operator holds the Lease. A standby has 0, and no series of Experiments.",
             registry=self.registry,
         )
-        self.ages: Callable[[], tuple[float, float]] = _none_at_work
-        """Returns the age of the oldest pass at work, and of the oldest request for one, in seconds."""
+        self.ages: Callable[[], tuple[float, float]] = _no_ages
+        """Returns the age of the oldest reconcile, and of the oldest entry in the queue, in seconds."""
         build = Gauge("misstep_build_info", "1, with the operator's version.", ["version"], registry=self.registry)
         build.labels(misstep.__version__).set(1)
         self.registry.register(self)
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Time a pass."""
-        began = time.perf_counter()
+        """Time a reconcile."""
+        started = time.perf_counter()
         try:
             yield
         finally:
-            self._pass_seconds.observe(time.perf_counter() - began)
+            self._reconcile_seconds.observe(time.perf_counter() - started)
 
-    def saw(self, view: ExperimentView, status: Mapping[str, Any], seen: Observed) -> None:
-        """Note what a pass came to."""
-        store = seen.store
+    def record(self, view: ExperimentView, status: Mapping[str, Any], observed: Observed) -> None:
+        """Record the result of a reconcile."""
+        store = observed.store
         found = store.accuracies or (self._results(view) if status.get("state") == State.SUCCEEDED else {})
         readable = None if store.unlisted else not store.error
-        self._last[view.namespace, view.name] = _last(replace(view, status=status), readable, _fractions(seen), found)
-        self._accounts.saw(view, seen)
+        self._last[view.namespace, view.name] = _summary(
+            replace(view, status=status), readable, _fractions(observed), found
+        )
+        self._jobs.record(view, observed)
 
     def lacks_results(self, view: ExperimentView) -> bool:
-        """Tell whether an Experiment has succeeded and its accuracies are not known here yet."""
+        """Return whether an Experiment has succeeded and its accuracies are not known here yet."""
         return view.status.get("state") == State.SUCCEEDED and not self._results(view)
 
     def _results(self, view: ExperimentView) -> Mapping[tuple[str, str], float]:
         last = self._last.get((view.namespace, view.name))
         return last.accuracies if last else {}
 
-    def rests(self, view: ExperimentView) -> None:
-        """Note an Experiment that needs no pass."""
+    def record_idle(self, view: ExperimentView) -> None:
+        """Record an Experiment that need not be reconciled."""
         store = next((c for c in view.entries("conditions") if c.get("type") == STORE_READABLE), {})
         readable = {"False": False, "Unknown": None}.get(str(store.get("status")), True)
-        self._last[view.namespace, view.name] = _last(view, readable, {}, self._results(view))
+        self._last[view.namespace, view.name] = _summary(view, readable, {}, self._results(view))
 
     def forget(self, namespace: str, name: str) -> None:
-        """Drop a deleted Experiment."""
+        """Remove a deleted Experiment."""
         self._last.pop((namespace, name), None)
-        self._accounts.forget(namespace, name)
+        self._jobs.forget(namespace, name)
 
     def stand_by(self) -> None:
-        """Drop all Experiments and passes: another operator tells of them from now on."""
+        """Remove all Experiments and ages: another operator reports them from now on."""
         self.leader.set(0)
-        self.ages = _none_at_work
+        self.ages = _no_ages
         for experiment in self.known():
             self.forget(*experiment)
 
@@ -121,7 +124,7 @@ class Metrics:
         return set(self._last)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the families that follow from statuses."""
+        """Yield the metrics that are made from statuses."""
         states = Counts(last.state for last in self._last.values())
         family = GaugeMetricFamily("misstep_experiments", "Experiments by state.", labels=["state"])
         for state, count in sorted(states.items()):
@@ -130,15 +133,17 @@ class Metrics:
         each = ["namespace", "experiment"]
         stages = GaugeMetricFamily("misstep_experiment_stages", "Stages by state.", labels=[*each, "state"])
         progress = GaugeMetricFamily(
-            "misstep_stage_progress_ratio", "How far a stage is that runs.", labels=[*each, "stage"]
+            "misstep_stage_progress_ratio", "Share of a running stage's work that is done.", labels=[*each, "stage"]
         )
-        attempts = GaugeMetricFamily("misstep_stage_attempts", "Jobs that a stage has had.", labels=[*each, "stage"])
+        attempts = GaugeMetricFamily(
+            "misstep_stage_attempts", "Number of Jobs that a running stage has had.", labels=[*each, "stage"]
+        )
         readable = GaugeMetricFamily(
-            "misstep_store_readable", "1 if the operator reads the store, 0 if it cannot.", labels=each
+            "misstep_store_readable", "1 if the operator can read the store, 0 if it cannot.", labels=each
         )
         accuracies = GaugeMetricFamily(
             "misstep_experiment_accuracy_ratio",
-            "Accuracy on the test problems, of Experiments that have a report.",
+            "Accuracy on the test problems, for Experiments with a report.",
             labels=[*each, "arm", "size"],
         )
         for (namespace, name), last in sorted(self._last.items()):
@@ -152,13 +157,13 @@ class Metrics:
             for (arm, size), accuracy in sorted(last.accuracies.items()):
                 accuracies.add_metric([namespace, name, arm, size], accuracy)
         successes = GaugeMetricFamily(
-            "misstep_stage_last_success_timestamp_seconds", "When a Job of it last completed.", labels=each
+            "misstep_stage_last_success_timestamp_seconds", "When a Job of the Experiment last completed.", labels=each
         )
-        for namespace, name, when in self._accounts.successes():
+        for namespace, name, when in self._jobs.last_successes():
             successes.add_metric([namespace, name], when)
         ages = GaugeMetricFamily(
-            "misstep_oldest_pass_seconds",
-            "Age of the oldest pass that is at work, and for how long the oldest that is asked for has waited.",
+            "misstep_oldest_reconcile_seconds",
+            "Age of the oldest reconcile, and of the oldest entry in the queue.",
             labels=["state"],
         )
         for state, age in zip(("working", "waiting"), self.ages(), strict=True):
@@ -167,33 +172,35 @@ class Metrics:
         yield from (stages, progress, attempts, readable, successes, accuracies)
 
 
-def _fractions(seen: Observed) -> dict[str, float]:
-    if not isinstance(seen.plan, Plan):
+def _fractions(observed: Observed) -> dict[str, float]:
+    if not isinstance(observed.plan, Plan):
         return {}
-    stages = ((stage, seen.store.beats.get(stage.key, [])) for stage in seen.plan.stages)
+    stages = ((stage, observed.store.heartbeats.get(stage.key, [])) for stage in observed.plan.stages)
     return {
-        stage.name: min(1.0, sum(beat.fraction for beat in beats) / stage.shards) for stage, beats in stages if beats
+        stage.name: min(1.0, sum(heartbeat.fraction for heartbeat in heartbeats) / stage.shards)
+        for stage, heartbeats in stages
+        if heartbeats
     }
 
 
-def _last(
+def _summary(
     view: ExperimentView,
     readable: bool | None,
     fractions: Mapping[str, float],
     accuracies: Mapping[tuple[str, str], float],
-) -> _Last:
-    """Keep what metrics need of a status; whatever is odd in it counts as unknown, for a hand may have written it."""
+) -> _Summary:
+    """Return the parts of a status that metrics need. Other values count as unknown: anyone may have edited it."""
     entries = view.entries("stages")
     running = (entry for entry in entries if entry.get("state") == StageState.RUNNING)
     attempts = {
-        entry["name"]: number_of(entry.get("attempt"))
+        entry["name"]: count_of(entry.get("attempt"))
         for entry in running
         if isinstance(entry.get("name"), str) and _STAGE_NAME.fullmatch(entry["name"])
     }
     state = view.status.get("state") or "New"
-    return _Last(
+    return _Summary(
         state=state if state in (*State, "New") else _UNKNOWN,
-        counts=Counts(str(s) if (s := entry.get("state")) in tuple(StageState) else _UNKNOWN for entry in entries),
+        counts=Counts(StageState.parse(entry.get("state")).value for entry in entries),
         attempts=attempts,
         readable=readable,
         fractions=fractions,

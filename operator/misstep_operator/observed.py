@@ -1,5 +1,7 @@
-"""What a pass sees of one Experiment and its surroundings. Plain data: made from the API server's and the store's
-answers by ``cluster.py`` and ``storeview.py``, and by hand in tests."""
+"""What is known of one Experiment when it is reconciled, as plain data.
+
+``controller.reconciler`` fills it from the API server and the store, and tests by hand.
+"""
 
 from __future__ import annotations
 
@@ -20,30 +22,30 @@ EXPERIMENT_LABEL, STAGE_LABEL, KEY_LABEL, ATTEMPT_LABEL, STORAGE_LABEL = (
     f"misstep.dev/{name}" for name in ("experiment", "stage", "key", "attempt", "storage")
 )
 STAGE_ANNOTATION = STAGE_LABEL
-"""Of Jobs and pods whose label holds only the beginning of the stage's name: the whole."""
+"""The stage's whole name, on Jobs and pods whose label holds only its beginning."""
 RETRY_ANNOTATION = "misstep.dev/retry"
-"""Setting it to another text makes a failed Experiment try again."""
+"""A new value makes a failed Experiment try again."""
 
 
 DISRUPTED = "DisruptionTarget"
-"""Why a Job failed that lost a pod by eviction, or with its node: no failure of its own."""
+"""The reason of a Job that lost a pod by an eviction, or with its node. It does not count as a failure."""
 
 
 class JobState(StrEnum):
-    """What a Job is doing."""
+    """The state of a Job."""
 
     ACTIVE = "active"
     SUSPENDED = "suspended"
-    """Someone else, for example Kueue, holds it back."""
+    """Another controller, for example Kueue, or a person has suspended it."""
     COMPLETE = "complete"
     FAILED = "failed"
-    ENDING = "ending"
-    """Being deleted; its pods may still run."""
+    TERMINATING = "terminating"
+    """It is being deleted, and its pods may still run."""
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """Why a pod does not run, or how it ended."""
+class PodProblem:
+    """Why a pod does not run."""
 
     reason: str
     message: str = ""
@@ -51,7 +53,7 @@ class Trouble:
 
 @dataclass(frozen=True)
 class JobView:
-    """A child Job."""
+    """A Job of an Experiment."""
 
     name: str
     key: str
@@ -59,69 +61,71 @@ class JobView:
     attempt: int
     state: JobState
     reason: str = ""
-    """Of a failed Job: the reason in its condition, ``PodFailurePolicy`` or another; or ``DISRUPTED``."""
+    """Of a failed Job: the reason in its condition, such as ``PodFailurePolicy``, or ``DISRUPTED``."""
     message: str = ""
-    """Of a failed Job: what its stage said last, else the condition's message."""
+    """Of a failed Job: the last message of its stage, or else the condition's message."""
     started: float | None = None
+    """Seconds since the epoch, as the two below."""
     ended: float | None = None
+    """When it completed or failed."""
     running_since: float | None = None
-    """Seconds since the epoch: the Job's start and end, good or bad; the start of the first of the pods that run."""
+    """When the first of its running pods started."""
     running: int = 0
     """How many of its pods run."""
-    trouble: Trouble | None = None
-    """Of a Job that is active: why a pod of it does not run."""
+    problem: PodProblem | None = None
+    """Of an active Job: why one of its pods does not run."""
     storage: str = ""
-    """The store of its stage, by its label; empty where that is not known."""
+    """The store of its stage, from its label. Empty where that is not known."""
     stuck: bool = False
-    """It has failed, and never says so itself: the node of one of its pods is gone. To be deleted."""
+    """It has failed and never reports it, since the node of one of its pods is gone. It has to be deleted."""
 
     @property
     def alive(self) -> bool:
         """Return whether it has pods, or may yet get some."""
-        return self.state in (JobState.ACTIVE, JobState.SUSPENDED, JobState.ENDING)
+        return self.state in (JobState.ACTIVE, JobState.SUSPENDED, JobState.TERMINATING)
 
     @property
     def disrupted(self) -> bool:
-        """Return whether its end counts as no failure."""
+        """Return whether it failed for a reason that does not count."""
         return self.state is JobState.FAILED and self.reason == DISRUPTED
 
 
 @dataclass(frozen=True)
 class StoreView:
-    """What the operator may see of the store."""
+    """What the operator knows of the store."""
 
     committed: frozenset[str] = frozenset()
     """Keys of the plan's stages that are committed."""
-    beats: Mapping[str, list[Heartbeat]] = field(default_factory=dict)
-    """Key of a running stage -> its shards' heartbeats."""
+    heartbeats: Mapping[str, list[Heartbeat]] = field(default_factory=dict)
+    """Key of a running stage -> the heartbeats of its shards."""
     accuracies: Mapping[tuple[str, str], float] = field(default_factory=dict)
-    """Arm and size -> what the report says, once it is committed."""
+    """Arm and size -> accuracy in the report, once that is committed."""
     warnings: Mapping[str, str] = field(default_factory=dict)
-    """Key of a committed stage -> what its result warns of."""
+    """Key of a committed stage -> the warning about its result."""
     error: str = ""
-    """Why it cannot be read. Then stages find what is done by themselves."""
+    """Why it cannot be read. Stages themselves still find what is done."""
     unlisted: str = ""
-    """Why the operator does not look at all. Then a complete Job is a stage that is done."""
+    """Why the operator may not read it. A stage is then done when its Job is complete."""
 
     @property
-    def seen(self) -> bool:
-        """Return whether the rest says what the store holds."""
+    def readable(self) -> bool:
+        """Return whether the other fields say what the store holds."""
         return not self.error and not self.unlisted
 
 
 @dataclass(frozen=True)
-class Taken:
-    """Another Experiment that computes a stage."""
+class ComputedElsewhere:
+    """Another Experiment that computes the same stage."""
 
     by: str
     """Its namespace and name."""
     seconds: float
-    """How long it is waited for."""
+    """How long this Experiment waits for it."""
 
 
 @dataclass(frozen=True)
 class ExperimentView:
-    """An Experiment as the API server holds it."""
+    """An Experiment, from the API server."""
 
     namespace: str
     name: str
@@ -130,22 +134,33 @@ class ExperimentView:
     suspend: bool
     status: Mapping[str, Any]
     retry: str = ""
-    """What its annotation ``misstep.dev/retry`` holds."""
+    """The value of its annotation ``misstep.dev/retry``."""
     attempts: int = 3
     """How many Jobs of one stage may fail before the Experiment does."""
     retries: int = 3
-    """How often a pod of one Job may fail and be replaced. A training over several pods has another Job instead."""
+    """How often a pod of one Job may fail and be replaced. A training over several pods gets another Job instead."""
 
     @property
-    def answered(self) -> bool:
-        """Return whether its status is about this generation and the last request to try again."""
-        current = self.status.get("observedGeneration") == self.generation
-        return current and (self.status.get("retry") or "") == self.retry
+    def has_older_status(self) -> bool:
+        """Return whether its status was written before ``message`` was a field of it.
+
+        Such a status has other names for its counts, which are then not known.
+        """
+        return bool(self.status.get("state")) and "message" not in self.status
+
+    @property
+    def is_current(self) -> bool:
+        """Return whether its status is about this generation and about the last request to try again."""
+        same_generation = self.status.get("observedGeneration") == self.generation
+        same_retry = self.has_older_status or (self.status.get("observedRetry") or "") == self.retry
+        return same_generation and same_retry
 
     @property
     def plan_digest(self) -> str | None:
-        """Return the digest of this generation's plan; empty where there is none yet, None where the status is of an
-        earlier version, which noted none."""
+        """Return the digest of this generation's plan.
+
+        It is empty where there is no plan yet, and None where an operator wrote the status that knew no digests.
+        """
         if self.status.get("observedGeneration") != self.generation:
             return ""
         if "planDigest" not in self.status and self.entries("stages"):
@@ -153,7 +168,7 @@ class ExperimentView:
         return str(self.status.get("planDigest") or "")
 
     def entries(self, name: str) -> list[Mapping[str, Any]]:
-        """Return a list of its status, ``stages`` or ``conditions``, without what a hand has put in the wrong form."""
+        """Return a list of its status, ``stages`` or ``conditions``, without any value of a wrong type."""
         found = self.status.get(name)
         entries = [entry for entry in found if isinstance(entry, Mapping)] if isinstance(found, list) else []
         return [{k: v for k, v in entry.items() if not isinstance(v, list | Mapping)} for entry in entries]
@@ -161,20 +176,19 @@ class ExperimentView:
 
 @dataclass(frozen=True)
 class Observed:
-    """Everything that a pass decides from."""
+    """Everything that a decision is made from."""
 
     experiment: ExperimentView
     plan: Plan | MisstepError
-    """The plan frozen for this generation; or why there is none: BadInput where there will be none, another error where
-    it cannot be had for now."""
+    """This generation's plan, or why there is none: a BadInput for good, another error for now."""
     jobs: tuple[JobView, ...] = ()
-    """All child Jobs, also those of earlier generations."""
-    taken: Mapping[str, Taken] = field(default_factory=dict)
-    """Key -> another Experiment that computes the same in the same store."""
+    """All Jobs of the Experiment, also those of earlier generations."""
+    elsewhere: Mapping[str, ComputedElsewhere] = field(default_factory=dict)
+    """Key -> another Experiment that computes the same stage in the same store."""
     store: StoreView = StoreView()
     now: float = 0.0
     """Seconds since the epoch."""
     plan_digest: str = ""
-    """Of ``plan``."""
+    """The digest of ``plan``."""
     refused: Mapping[str, str] = field(default_factory=dict)
-    """Key -> why the API server did not take its Job in this pass."""
+    """Key -> why the API server refused its Job just now."""

@@ -1,4 +1,4 @@
-"""Put the operator together, have it work when it leads, and serve its metrics and liveness."""
+"""Start the operator's parts, run them while it leads, and serve metrics and liveness."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from concurrent.futures import ThreadPoolExecutor
 from aiohttp import web
 from prometheus_client import generate_latest
 
-from misstep_operator.api import Api, connect
-from misstep_operator.cluster import Cluster
-from misstep_operator.election import Election, Lease
-from misstep_operator.handlers import Operator
+from misstep_operator.api.client import RestClient, connect
+from misstep_operator.api.kubernetes import KubernetesApi
+from misstep_operator.controller.controller import Controller
+from misstep_operator.controller.election import Election, Lease
+from misstep_operator.controller.reconciler import Reconciler
 from misstep_operator.metrics import Metrics
-from misstep_operator.passes import Passes
 from misstep_operator.settings import Settings
-from misstep_operator.storeview import Stores
+from misstep_operator.stores.reader import StoreReader
 
 _THREADS = 16
 
 
 class Candidate:
-    """An operator that works while it leads: at once where there is no Lease to hold."""
+    """An operator that works while it leads. Without a Lease it always does."""
 
-    def __init__(self, api: Api, settings: Settings) -> None:
+    def __init__(self, api: RestClient, settings: Settings) -> None:
         self._api, self._settings = api, settings
         self.metrics = Metrics()
-        self._operator: Operator | None = None
-        """While it works. Each time it begins with nothing in its memory, as after a start."""
+        self._controller: Controller | None = None
+        """Set while it works. Each time it begins with an empty memory, as after a start."""
         self._election = Election(Lease(api, *settings.lease, settings.identity)) if settings.lease else None
 
     async def run(self) -> None:
@@ -36,21 +36,21 @@ class Candidate:
         await (self._election.run(self._work) if self._election else self._work())
 
     async def _work(self) -> None:
-        cluster = Cluster(self._api, self._settings.namespaces, self._settings.writer)
-        passes = Passes(cluster, Stores(self._settings.trust), self._settings, self.metrics)
-        self._operator = Operator(cluster, passes, self._settings, self.metrics)
+        api = KubernetesApi(self._api, self._settings.namespaces, self._settings.writer)
+        reconciler = Reconciler(api, StoreReader(self._settings.trust), self._settings, self.metrics)
+        self._controller = Controller(api, reconciler, self._settings, self.metrics)
         self.metrics.leader.set(1)
         try:
-            await self._operator.run()
+            await self._controller.run()
         finally:
-            self._operator = None
+            self._controller = None
             self.metrics.stand_by()
 
     @property
-    def trouble(self) -> str:
-        """Say what has stopped, for liveness; nothing where all goes on, as it does in one that stands by."""
-        if self._operator and not self._operator.alive:
-            return "the resync, or a pass, has stalled"
+    def problem(self) -> str:
+        """Return what has stopped, for the liveness probe. Empty where nothing has, also in a standby."""
+        if self._controller and not self._controller.alive:
+            return "the resync or a reconcile has stalled"
         if self._election and not self._election.alive:
             return "the election has stalled"
         return ""
@@ -58,7 +58,7 @@ class Candidate:
 
 async def serve(settings: Settings) -> None:
     """Run the operator until SIGTERM or SIGINT, or until a part of it fails."""
-    # More threads than workers: looks at stores that do not answer must not hold up the planning of others.
+    # Stores are read in other threads, so that a store that does not answer does not delay the planning of others.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
     api = await connect()
     candidate = Candidate(api, settings)
@@ -79,8 +79,8 @@ async def serve(settings: Settings) -> None:
 
 def _app(candidate: Candidate) -> web.Application:
     async def health(_: web.Request) -> web.Response:
-        if trouble := candidate.trouble:
-            return web.Response(status=503, text=f"{trouble}\n")
+        if problem := candidate.problem:
+            return web.Response(status=503, text=f"{problem}\n")
         return web.Response(text="ok\n")
 
     async def scrape(_: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""What the operator is told by its environment, which the chart sets."""
+"""The operator's settings, from environment variables that the chart sets."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from misstep.plan.kinds import IMAGES, KINDS, StageKind
 from misstep.spec.cluster import PodSettings
 from misstep.store.addresses import environments_endpoint
 from misstep_operator.observed import MANAGER
-from misstep_operator.policy_rules import PlatformPolicy, read_policy
-from misstep_operator.trust import ListedStore, Trust
+from misstep_operator.policy.rules import PlatformPolicy, read_policy
+from misstep_operator.stores.trust import ListedStore, Trust
 
 STAGE_DEFAULTS = "MISSTEP_STAGE_DEFAULTS"
 POLICY_RULES = "MISSTEP_POLICY_RULES"
@@ -33,28 +33,28 @@ class Settings:
     """Service -> image reference."""
     pull_policy: str = "IfNotPresent"
     service_account: str = ""
-    """Of stages' pods; empty for the namespace's default."""
+    """Of the pods of stages. Empty for the namespace's default."""
     env_secret: str = ""
     """A Secret in the Experiment's namespace whose keys become environment variables of every stage."""
     namespaces: tuple[str, ...] = ()
-    """Namespaces to watch; none for all."""
+    """Namespaces to watch. Empty for all."""
     resync_seconds: float = 10.0
     metrics_port: int = 8080
     stage_metrics_port: int = 0
-    """Where pods of stages answer Prometheus; 0: nowhere."""
+    """Port on which pods of stages serve metrics, 0 for none."""
     stage_defaults: PodSettings = field(default_factory=PodSettings)
-    """What Experiments find beneath their own ``spec.cluster``."""
+    """Defaults of Experiments' ``spec.cluster``."""
     policy: PlatformPolicy = field(default_factory=PlatformPolicy)
     """What Experiments may name."""
     trust: Trust = field(default_factory=Trust)
     """Which stores the operator opens."""
     share_within_seconds: float = 86400.0
-    """How long an Experiment waits for a Job of its namespace that computes a stage that it needs too, ..."""
+    """How long an Experiment waits for another one of its namespace that computes the same stage, ..."""
     share_between_seconds: float = 3600.0
-    """... and for one of another namespace, where ``trust`` lets them share work."""
+    """... and for one of another namespace, where ``trust`` allows it."""
     identity: str = field(default_factory=socket.gethostname)
     lease: tuple[str, str] | None = None
-    """Namespace and name of the Lease by which several operators agree on the one that works; None: this one does."""
+    """Namespace and name of the Lease for leader election. None where there is one operator."""
 
     @property
     def writer(self) -> str:
@@ -95,7 +95,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
 
 
 def read_trust(environment: Mapping[str, str] = os.environ) -> Trust:
-    """Read the chart's ``stores``, which come as JSON, and whom the environment names. Raises BadInput."""
+    """Read the chart's ``stores`` from JSON, and the operator's own endpoint. Raises BadInput."""
     _, own = environments_endpoint(environment) or ("", "")
     text = environment.get(STORES, "")
     if not text.strip():
@@ -110,7 +110,7 @@ def read_trust(environment: Mapping[str, str] = os.environ) -> Trust:
 
 
 def _pod_settings(text: str) -> PodSettings:
-    """Read the chart's ``stages.defaults``, which come as JSON."""
+    """Read the chart's ``stages.defaults`` from JSON."""
     if not text.strip():
         return PodSettings()
     try:
@@ -118,7 +118,8 @@ def _pod_settings(text: str) -> PodSettings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-    fix = f"{first['msg'].removeprefix('Value error, ')}. Mend it in the chart's values; it is what spec.cluster takes."
+    message = first["msg"].removeprefix("Value error, ")
+    fix = f"{message}. Correct it in the chart's values; the fields are those of spec.cluster."
     raise BadInput(f"{STAGE_DEFAULTS}: stages.defaults{path}", first["input"], fix)
 
 

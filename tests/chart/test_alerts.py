@@ -15,10 +15,10 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from misstep import telemetry
-from misstep_operator.cluster import Cluster
-from misstep_operator.handlers import Operator
+from misstep_operator.api.kubernetes import KubernetesApi
+from misstep_operator.controller.controller import Controller
+from misstep_operator.controller.reconciler import Reconciler
 from misstep_operator.metrics import Metrics
-from misstep_operator.passes import Passes
 from misstep_operator.settings import Settings
 from tests.chart.rendering import CHART, objects
 from tests.cluster.scraping import dashboard_queries
@@ -127,8 +127,8 @@ def test_where_the_operator_is_said_to_stand_still_it_is_not_alive_either() -> N
     (stalled,) = (alert["expr"] for alert in ALERTS if alert["alert"] == "MisstepOperatorNotSyncing")
     threshold = int(re.findall(r"> (\d+)", stalled)[0])
     settings = Settings(images={}, resync_seconds=slowest)
-    operator = Operator(create_autospec(Cluster), create_autospec(Passes), settings, Metrics())
-    operator.last_turn -= threshold - 5
+    operator = Controller(create_autospec(KubernetesApi), create_autospec(Reconciler), settings, Metrics())
+    operator.last_list -= threshold - 5
     assert operator.alive, "the alert could fire while all is well"
-    operator.last_turn -= 5
+    operator.last_list -= 5
     assert not operator.alive

@@ -128,7 +128,11 @@ def test_status_shows_warnings_of_finished_stages_beneath_the_table(run: Run, ku
         ({"stages": STAGES}, ["sample-d250-s0"], "It has no pods, or no longer. Stages that ran: sft-d250-s0, sample"),
         ({"stages": STAGES}, ["sample-d250-s0", "--shard", "9"], "Its shard 9 has no pods, or no longer."),
         ({"stages": STAGES}, ["sample-d25-s0"], "Did you mean sample-d250-s0?"),
-        ({"state": "Invalid", "why": "spec.seeds: []."}, ["sft-d250-s0"], "has no stages: Invalid: spec.seeds: []."),
+        (
+            {"state": "Invalid", "message": "spec.seeds: []."},
+            ["sft-d250-s0"],
+            "has no stages: Invalid: spec.seeds: [].",
+        ),
     ],
 )
 def test_logs_that_are_not_there(
@@ -145,7 +149,7 @@ def test_logs_that_are_not_there(
     ("status", "said"),
     [
         (
-            {"state": "Invalid", "why": "spec.seeds: []. Give one."},
+            {"state": "Invalid", "message": "spec.seeds: []. Give one."},
             "Invalid: spec.seeds: []. Give one. There is no plan",
         ),
         ({}, "not seen by an operator yet. There is no plan of it: no ConfigMap small-plan-"),

@@ -45,7 +45,7 @@ def small(world: Operating, name: str, endpoint: str = "", **changes: Any) -> di
 
 def at_least(stages: int) -> Callable[[Mapping[str, Any]], bool]:
     """Return a check that so many stages of a status are done."""
-    return lambda status: int(status.get("done", 0)) >= stages
+    return lambda status: int(status.get("completed", 0)) >= stages
 
 
 class Undisturbed:

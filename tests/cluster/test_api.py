@@ -18,8 +18,8 @@ from aiohttp import ClientTimeout, web
 
 from cluster.life import kubectl
 from misstep.processes import free_port
-from misstep_operator import api as a
-from misstep_operator.api import Api, ApiError, Away, Silent, connect
+from misstep_operator.api import client as a
+from misstep_operator.api.client import ApiError, ApiTimeout, ApiUnavailable, RestClient, connect
 from tests.cluster.proxies import BadLine, Middleman, running
 
 pytestmark = pytest.mark.cluster
@@ -32,7 +32,7 @@ def config_map(name: str, text: str = "") -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def connected(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
+async def connected(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RestClient]:
     # The client reads the variable when it is imported.
     monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
@@ -145,19 +145,19 @@ def test_an_api_server_that_is_away_or_silent_is_told_apart(
                 pass
 
     asyncio.run(ask(control_plane))
-    with pytest.raises(Away) as caught:
+    with pytest.raises(ApiUnavailable) as caught:
         asyncio.run(ask(through(control_plane, free_port(), tmp_path)))
-    assert not isinstance(caught.value, Silent)
+    assert not isinstance(caught.value, ApiTimeout)
     line = BadLine(host, int(port), random.Random(1), life=(0.0, 0.0))
-    with running(line) as there, pytest.raises(Away) as caught:
+    with running(line) as there, pytest.raises(ApiUnavailable) as caught:
         asyncio.run(ask(through(control_plane, there, tmp_path)))
-    assert not isinstance(caught.value, Silent)
+    assert not isinstance(caught.value, ApiTimeout)
 
     async def nothing(request: web.Request) -> web.StreamResponse | None:
         await asyncio.sleep(60)
         return None
 
-    with running(Middleman(url, nothing)) as there, pytest.raises(Silent):
+    with running(Middleman(url, nothing)) as there, pytest.raises(ApiTimeout):
         plain = through(control_plane, there, tmp_path)
         plain.write_text(plain.read_text().replace("https://127", "http://127"))
         asyncio.run(ask(plain))
@@ -179,5 +179,5 @@ def test_an_answer_that_breaks_off_or_is_no_json_is_no_list(
         path = through(control_plane, there, tmp_path)
         path.write_text(path.read_text().replace("https://127", "http://127"))
         while texts:
-            with pytest.raises(Away):
+            with pytest.raises(ApiUnavailable):
                 asyncio.run(ask(path))

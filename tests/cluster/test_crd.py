@@ -72,11 +72,11 @@ def test_jobs_of_every_kind_are_taken_as_they_are_written(run: Kubectl) -> None:
 
 def test_an_experiment_shows_its_state(run: Kubectl) -> None:
     assert run("create", "-f", "-", stdin=json.dumps(experiment(GOOD[0], "shown"))).returncode == 0
-    status = {"state": "Running", "stage": "sft-d250-s0", "progress": "3/40", "eta": "5 min", "why": "", "done": 3}
+    status = {"state": "Running", "runningStages": "sft-d250-s0", "progress": "3/40", "eta": "5 min", "message": ""}
     patch = ["patch", "exp", "shown", "--subresource=status", "--type=merge", "-p", json.dumps({"status": status})]
     assert run(*patch).returncode == 0
     header, line = run("get", "exp").stdout.splitlines()
-    assert header.split() == ["NAME", "STATE", "STAGE", "PROGRESS", "ETA", "WHY", "AGE"]
+    assert header.split() == ["NAME", "STATE", "STAGES", "PROGRESS", "ETA", "MESSAGE", "AGE"]
     assert line.split()[:4] == ["shown", "Running", "sft-d250-s0", "3/40"]
     found = json.loads(run("get", "misstep", "-o", "json").stdout)["items"][0]
     assert found["status"] == status

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from misstep_operator import election as e
-from misstep_operator.api import Api, Away
-from misstep_operator.election import Election, Lease
+from misstep_operator.api.client import ApiUnavailable, RestClient
+from misstep_operator.controller import election as e
+from misstep_operator.controller.election import Election, Lease
 from tests.cluster.api import Api as Direct
 from tests.cluster.api import leases
 from tests.cluster.test_api import connected
@@ -27,8 +27,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         ("LEASE_SECONDS", 3),
         ("STOP_SECONDS", 2.0),
         ("_RENEW_SECONDS", 0.5),
-        ("_AGAIN_SECONDS", 0.3),
-        ("_STAND_BY_SECONDS", 0.3),
+        ("_RETRY_SECONDS", 0.3),
+        ("_STANDBY_SECONDS", 0.3),
         ("_ANSWER_SECONDS", 1.0),
     ):
         monkeypatch.setattr(e, name, seconds)
@@ -44,7 +44,7 @@ def direct(control_plane: Path) -> Iterator[Direct]:
 class Candidate:
     """One that notes when it works."""
 
-    def __init__(self, api: Api, identity: str, shifts: list[tuple[str, str]]) -> None:
+    def __init__(self, api: RestClient, identity: str, shifts: list[tuple[str, str]]) -> None:
         self.lease = Lease(api, "default", "test-election", identity)
         self.identity, self.shifts = identity, shifts
         self.task = asyncio.create_task(Election(self.lease).run(self.work))
@@ -57,7 +57,7 @@ class Candidate:
             self.shifts.append((self.identity, "ends"))
 
 
-def run(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch, test: Callable[[Api], Awaitable[None]]) -> None:
+def run(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch, test: Callable[[RestClient], Awaitable[None]]) -> None:
     async def with_api() -> None:
         async with connected(kubeconfig, monkeypatch) as api, asyncio.timeout(60):
             await test(api)
@@ -81,7 +81,7 @@ async def end(candidate: Candidate) -> None:
 def test_the_next_one_follows_at_once_where_the_first_ends(
     control_plane: Path, monkeypatch: pytest.MonkeyPatch, direct: Direct
 ) -> None:
-    async def test(api: Api) -> None:
+    async def test(api: RestClient) -> None:
         shifts: list[tuple[str, str]] = []
         first = Candidate(api, "first", shifts)
         await until(lambda: shifts == [("first", "begins")])
@@ -109,7 +109,7 @@ def test_the_next_one_follows_at_once_where_the_first_ends(
 def test_one_that_cannot_renew_stops_before_another_begins_and_stands_by(
     control_plane: Path, monkeypatch: pytest.MonkeyPatch, direct: Direct
 ) -> None:
-    async def test(api: Api) -> None:
+    async def test(api: RestClient) -> None:
         shifts: list[tuple[str, str]] = []
         first = Candidate(api, "first", shifts)
         await until(lambda: shifts == [("first", "begins")])
@@ -119,10 +119,10 @@ def test_one_that_cannot_renew_stops_before_another_begins_and_stands_by(
 
         async def hold() -> bool:
             if cut:
-                raise Away("cut off")
+                raise ApiUnavailable("cut off")
             return await reached()
 
-        first.lease.hold = first.lease.give_back = hold  # type: ignore[assignment,method-assign]
+        first.lease.hold = first.lease.release = hold  # type: ignore[assignment,method-assign]
         stopped = await until(lambda: len(shifts) == 2)
         assert stopped < e.STOP_SECONDS + 0.5
         await until(lambda: len(shifts) == 3)
@@ -139,7 +139,7 @@ def test_one_that_cannot_renew_stops_before_another_begins_and_stands_by(
 def test_one_whose_lease_another_has_written_itself_into_stops(
     control_plane: Path, monkeypatch: pytest.MonkeyPatch, direct: Direct
 ) -> None:
-    async def test(api: Api) -> None:
+    async def test(api: RestClient) -> None:
         shifts: list[tuple[str, str]] = []
         first = Candidate(api, "first", shifts)
         await until(lambda: len(shifts) == 1)
@@ -159,7 +159,7 @@ def test_work_that_fails_ends_the_candidate_and_gives_the_lease_back(
         await asyncio.sleep(0.1)
         raise RuntimeError("a part of it failed")
 
-    async def test(api: Api) -> None:
+    async def test(api: RestClient) -> None:
         lease = Lease(api, "default", "test-election", "first")
         with pytest.raises(RuntimeError, match="a part of it failed"):
             await Election(lease).run(work)
@@ -173,7 +173,7 @@ def test_a_process_with_the_identity_of_a_dead_one_goes_on_at_once(
 ) -> None:
     """A container that is started again in its pod."""
 
-    async def test(api: Api) -> None:
+    async def test(api: RestClient) -> None:
         spec: dict[str, Any] = {"holderIdentity": "pod", "leaseDurationSeconds": 3600}
         body = {"metadata": {"name": "test-election"}, "spec": spec}
         direct.call("POST", leases("default"), {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", **body})

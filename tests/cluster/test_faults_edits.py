@@ -45,13 +45,22 @@ def write_status(world: Operating, name: str, change: Callable[[Status], Status]
 
 def garbage(status: Status) -> Status:
     """What the schema allows and nobody means: other keys, counts below nothing, a phase long past."""
-    entries = [{**entry, "state": "done", "attempt": 0, "base": 9, "percent": 3} for entry in status["stages"]]
+    entries = [
+        {**entry, "state": "done", "attempt": 0, "ignoredAttempts": 9, "percent": 3} for entry in status["stages"]
+    ]
     strange = {"name": "strange", "key": "sft-00000000000000000000", "kind": "sft", "state": "running", "attempt": 2}
-    return {**status, "done": 99, "progress": "far", "eta": "never", "stages": [*entries, strange], "conditions": []}
+    return {
+        **status,
+        "completed": 99,
+        "progress": "far",
+        "eta": "never",
+        "stages": [*entries, strange],
+        "conditions": [],
+    }
 
 
 def says_succeeded(status: Status) -> Status:
-    return {**status, "state": "Succeeded", "done": status["total"], "report": "s3://nowhere/report.html"}
+    return {**status, "state": "Succeeded", "completed": status["total"], "report": "s3://nowhere/report.html"}
 
 
 def emptied(status: Status) -> Status:
@@ -81,7 +90,7 @@ def test_a_hand_writes_succeeded_while_it_runs(ground: Operating, undisturbed: U
     document = small(ground, "no-success")
     with operator(ground):
         ground.apply(document)
-        ground.wait("no-success", "2 stages", lambda status: status.get("done", 0) >= 2)
+        ground.wait("no-success", "2 stages", lambda status: status.get("completed", 0) >= 2)
         write_status(ground, "no-success", says_succeeded)
         ground.wait("no-success", "end", lambda status: "/no-success/report-" in status.get("report", ""))
         assert_same(ground, undisturbed, document)
@@ -104,7 +113,7 @@ def test_it_is_edited_while_it_runs(ground: Operating, undisturbed: Undisturbed)
     third = small(ground, "edited", **dpo)
     with operator(ground):
         ground.apply(first)
-        ground.wait("edited", "sampling", lambda status: "test-sft" in status.get("stage", ""))
+        ground.wait("edited", "sampling", lambda status: "test-sft" in status.get("runningStages", ""))
         trained = entry_of(ground, "edited", "sft-d32-s0")
         ground.apply(second)
         ground.wait("edited", "edit", lambda status: answers(ground, status, "edited"), 60)

@@ -87,7 +87,7 @@ def test_jobs_are_deleted_by_hand(ground: Operating, undisturbed: Undisturbed) -
         ground.apply(document)
         running_pod(ground, "job-deleted", TRAINING)
         ground.kubectl("delete", "job", job_of(ground, "job-deleted", TRAINING), "--wait=false")
-        ground.wait("job-deleted", "sampling", lambda status: SAMPLING in status.get("stage", ""), 120)
+        ground.wait("job-deleted", "sampling", lambda status: SAMPLING in status.get("runningStages", ""), 120)
         ground.kubectl("delete", "job", job_of(ground, "job-deleted", "problems"))
         ground.wait_for_state("job-deleted", "Succeeded")
         assert jobs_by_stage(ground, "job-deleted")[TRAINING] == 1
@@ -114,7 +114,7 @@ def test_clocks_of_pods_are_wrong(ground: Operating, undisturbed: Undisturbed) -
     rules = [{"namespaces": ["*"], "annotations": [CLOCK]}]
     with operator(ground, MISSTEP_POLICY_RULES=json.dumps(rules)):
         ground.apply(document)
-        ground.wait("clocks", "sampling", lambda status: SAMPLING in status.get("stage", ""), 120)
+        ground.wait("clocks", "sampling", lambda status: SAMPLING in status.get("runningStages", ""), 120)
         ground.wait_for_state("clocks", "Succeeded")
         refused = {
             pod["metadata"]["labels"]["misstep.dev/stage"] for pod, log in logs(ground) if "clock differs" in log

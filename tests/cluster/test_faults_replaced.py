@@ -19,12 +19,12 @@ def test_the_api_server_refuses_jobs_for_a_while(ground: Operating, undisturbed:
     with operator(ground):
         try:
             ground.apply(document)
-            status = ground.wait("refused", "complaint", lambda found: "quota" in found.get("why", ""), 60)
+            status = ground.wait("refused", "complaint", lambda found: "quota" in found.get("message", ""), 60)
         finally:
             ground.kubectl("delete", "quota", "no-jobs")
         assert status["state"] == "Waiting"
-        assert status["why"].startswith("problems: the API server refuses its Job: ")
-        assert "exceeded quota: no-jobs" in status["why"]
+        assert status["message"].startswith("problems: the API server refuses its Job: ")
+        assert "exceeded quota: no-jobs" in status["message"]
         ground.wait_for_state("refused", "Succeeded")
         assert_same(ground, undisturbed, document)
         assert_nothing_left(ground, "refused")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from misstep_operator.election import LEASE_SECONDS, STOP_SECONDS
+from misstep_operator.controller.election import LEASE_SECONDS, STOP_SECONDS
 from tests.cluster.faults import ALL, Undisturbed, assert_nothing_left, assert_same, operator, small
 from tests.cluster.operating import LEASE, Operating
 from tests.cluster.proxies import Middleman, running
@@ -124,7 +124,7 @@ def test_a_leader_that_is_cut_off_stops_before_another_works(
         second = ground.start_operator(MISSTEP_LEASE=LEASE)
         eventually(lambda: ground.healthy(second.pid), 60)
         ground.apply(document)
-        ground.wait(name, "first stage", lambda status: status.get("done", 0) >= 1)
+        ground.wait(name, "first stage", lambda status: status.get("completed", 0) >= 1)
         proxy.note("cut")
         began, stopped = time.monotonic(), 0.0
         while second not in (now := ground.leaders()):
@@ -149,7 +149,7 @@ def test_a_leader_that_is_frozen_and_goes_on_does_no_harm(pair: Operating, undis
     """For a moment two believe that they lead: the Lease cannot help it, and the names of Jobs make it harmless."""
     document = small(pair, "frozen")
     pair.apply(document)
-    pair.wait("frozen", "first stage", lambda status: status.get("done", 0) >= 1)
+    pair.wait("frozen", "first stage", lambda status: status.get("completed", 0) >= 1)
     (leader,) = pair.leaders()
     (standby,) = [each for each in pair.operators if each is not leader]
     leader.send_signal(signal.SIGSTOP)

@@ -32,7 +32,7 @@ def test_the_s3_server_is_away_while_a_stage_runs(ground: Operating, undisturbed
         servers.make_bucket(endpoint)
         document = small(ground, "s3-away", endpoint)
         ground.apply(document)
-        ground.wait("s3-away", "first stage", lambda status: status.get("done", 0) >= 1)
+        ground.wait("s3-away", "first stage", lambda status: status.get("completed", 0) >= 1)
         up.close()
         began = time.monotonic()
         ground.wait("s3-away", "notice", lambda status: readable(status) == "False", 90)

@@ -118,7 +118,7 @@ def test_one_of_two_pods_is_evicted_more_often_than_jobs_may_fail(ground: Operat
             evict(ground, "pair-evicted", number)
             both(attempt(ground, "pair-evicted", number + 1))
         (entry,) = [each for each in ground.status("pair-evicted")["stages"] if each["name"] == STAGE]
-        assert (entry["attempt"], entry["base"], entry["forgiven"]) == (3, 2, 2)
+        assert (entry["attempt"], entry["ignoredAttempts"], entry["lastDisruptedAttempt"]) == (3, 2, 2)
         check_end(ground, undisturbed, document, 3)
 
 

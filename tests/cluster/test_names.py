@@ -1,4 +1,4 @@
-"""The rule for names and labels of Jobs (`misstep_operator.names`) is the API server's own."""
+"""The rule for names and labels of Jobs (`misstep_operator.jobs.names`) is the API server's own."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from cluster.life import kubectl
 from cluster.places import ClusterError
 from misstep.plan.labels import stage_label
 from misstep.spec.cluster import Cluster
-from misstep_operator.jobs import make_job
-from misstep_operator.views import experiment_view
-from tests.operator.test_freeze import body, planned
+from misstep_operator.api.parse import experiment_view
+from misstep_operator.jobs.job import make_job
 from tests.operator.test_jobs import SETTINGS
 from tests.operator.test_names import BAD, LONG_ARM
+from tests.operator.test_planning import body, planned
 
 pytestmark = pytest.mark.cluster
 

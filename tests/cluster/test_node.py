@@ -17,7 +17,7 @@ import pytest
 from cluster import cgroups, images, life, processes
 from cluster.life import Cluster
 from cluster.places import ClusterError
-from misstep_operator.pods import as_argument
+from misstep_operator.jobs.pod import as_argument
 from tests.cluster.manifests import indexed_job, namespace, pod
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]

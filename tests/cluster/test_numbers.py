@@ -18,8 +18,8 @@ from misstep.plan.planner import plan
 from misstep.spec import Experiment, parse_experiment
 from misstep.spec.edit import changed
 from misstep.spec.yaml12 import load_all
-from misstep_operator.crd import definition, experiment_schema
-from misstep_operator.freeze import parse
+from misstep_operator.crd.definition import definition, experiment_schema
+from misstep_operator.planning.planning import parse
 from tests.cluster.operating import await_crd
 from tests.operator.crd_cases import GOOD, experiment
 from tests.spec.yaml_cases import ALIKE, UNLIKE

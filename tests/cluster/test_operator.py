@@ -15,7 +15,7 @@ import pytest
 from benchmarks.operating import requests_of_operator
 
 from misstep.store.description import Storage
-from misstep_operator.pods import service_name
+from misstep_operator.jobs.pod import service_name
 from tests.cluster.api import leases
 from tests.cluster.operating import LEASE, OPERATOR_ACCOUNT, SYSTEM, Operating, operating, operator_rules
 from tests.cluster.world import NAMESPACE, STAGES, results, stage_of
@@ -105,9 +105,9 @@ def test_an_edit_of_beta_runs_dpo_and_what_follows_and_nothing_else(world: Opera
 def test_suspend_ends_pods_and_the_rest_follows_after(world: Operating) -> None:
     document = world.experiment("pausing", seeds=[7])
     world.apply(document)
-    world.wait("pausing", "first stage", lambda status: status.get("done", 0) >= 1)
+    world.wait("pausing", "first stage", lambda status: status.get("completed", 0) >= 1)
     world.kubectl("patch", "experiment", "pausing", "--type=merge", "-p", '{"spec":{"suspend":true}}')
-    world.wait("pausing", "rest", lambda s: s.get("why") == "spec.suspend is true; set it to false to go on", 60)
+    world.wait("pausing", "rest", lambda s: s.get("message") == "spec.suspend is true; set it to false to continue", 60)
     pods = world.kubectl("get", "pods", "-l", "misstep.dev/experiment=pausing", "--field-selector=status.phase=Running")
     assert "pausing" not in pods
     world.kubectl("patch", "experiment", "pausing", "--type=merge", "-p", '{"spec":{"suspend":false}}')
@@ -157,8 +157,8 @@ def test_a_stage_that_refuses_its_input_says_so_in_the_status(world: Operating) 
     document = world.experiment("refused", seeds=[10], policy__prompt=too_long)
     world.apply(document)
     status = world.wait_for_state("refused", "Failed", 120)
-    assert status["why"].startswith("sft-d32-s10: ")
-    assert "no training row is left of 32" in status["why"]
+    assert status["message"].startswith("sft-d32-s10: ")
+    assert "no training row is left of 32" in status["message"]
     assert [c["reason"] for c in status["conditions"] if c["type"] == "Failed"] == ["BadInput"]
 
 
@@ -175,16 +175,16 @@ def test_deletion_takes_the_jobs_and_leaves_the_data(world: Operating, finished:
 def test_a_quota_is_named_as_what_a_stage_waits_for(world: Operating) -> None:
     world.kubectl("create", "quota", "none", "--hard=pods=0")
     world.apply(world.experiment("quota", seeds=[11]))
-    status = world.wait("quota", "complaint", lambda found: "quota" in found.get("why", ""), 60)
+    status = world.wait("quota", "complaint", lambda found: "quota" in found.get("message", ""), 60)
     assert status["state"] == "Waiting"
-    assert "exceeded quota: none" in status["why"]
+    assert "exceeded quota: none" in status["message"]
     world.kubectl("delete", "quota", "none")
     world.kubectl("delete", "experiment", "quota")
 
 
 def test_a_training_over_nodes_has_a_service_by_which_they_meet(world: Operating) -> None:
     world.apply(world.experiment("nodes", seeds=[12], resources__sft={"nodes": 2}))
-    world.wait("nodes", "training", lambda found: "sft-d32-s12" in found.get("stage", ""), 120)
+    world.wait("nodes", "training", lambda found: "sft-d32-s12" in found.get("runningStages", ""), 120)
     (job,) = [body for body in world.jobs("nodes").values() if stage_of(body) == "sft-d32-s12"]
     assert job["spec"]["completions"] == 2
     service = json.loads(world.kubectl("get", "service", service_name(job["metadata"]["name"]), "-ojson"))

@@ -136,7 +136,7 @@ class World:
     def wait_for_state(self, name: str, state: str, seconds: float = 300) -> dict[str, Any]:
         ends = {state, "Failed", "Invalid"}
         status = self.wait(name, state, lambda status: status.get("state") in ends, seconds)
-        assert status["state"] == state, (status["why"], self.log()[-4000:])
+        assert status["state"] == state, (status["message"], self.log()[-4000:])
         return status
 
     def log(self) -> str:

@@ -126,7 +126,7 @@ def test_a_stage_out_of_memory_says_so_and_goes_on_with_more(
     once = {"retries": 0, "attempts": 1}
     world.apply(faulty(world, "hungry", resources__sft={"memory": "128Mi"}, cluster=once))
     status = world.wait_for_state("hungry", "Failed", 180)
-    assert status["why"].startswith(f"{TRAINING}: OOMKilled, exit code 137"), status["why"]
+    assert status["message"].startswith(f"{TRAINING}: OOMKilled, exit code 137"), status["message"]
     world.apply(faulty(world, "hungry", cluster=once))
     world.wait("hungry", "second start", lambda found: found.get("state") in ("Running", "Succeeded"))
     check_end(world, "hungry", undisturbed, monkeypatch, jobs=2)
@@ -140,8 +140,8 @@ def test_an_image_that_comes_late_is_waited_for(
     world.upgrade({"images": {**world.values["images"], "evaluation": late}})
     try:
         world.apply(faulty(world, "waiting"))
-        status = world.wait("waiting", "complaint", lambda found: "ImagePull" in str(found.get("why")), 240)
-        assert "misstep-evaluation:late" in status["why"]
+        status = world.wait("waiting", "complaint", lambda found: "ImagePull" in str(found.get("message")), 240)
+        assert "misstep-evaluation:late" in status["message"]
         assert status["state"] == "Waiting"
         names = (image("evaluation"), image("evaluation", "late"))
         world.in_node("ctr", "--namespace", "k8s.io", "images", "tag", *names)
@@ -172,7 +172,7 @@ def test_an_experiment_says_which_account_its_namespace_lacks(world: Installed) 
 
         def why() -> str:
             found = world.cluster.kubectl("get", "experiment", "stranger", "--namespace=elsewhere", "-ojson")
-            return str(json.loads(found).get("status", {}).get("why", ""))
+            return str(json.loads(found).get("status", {}).get("message", ""))
 
         eventually(lambda: f'serviceaccount "{STAGES}" not found' in why(), 60, why)
         (job,) = json.loads(world.cluster.kubectl("get", "jobs", "--namespace=elsewhere", "-ojson"))["items"]

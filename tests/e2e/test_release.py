@@ -64,7 +64,7 @@ def test_an_upgrade_leaves_a_running_experiment_its_plan(world: Installed) -> No
     """Even where the new version would plan it otherwise."""
     tag = later_operator(world)
     world.apply(world.short("upgraded", 1))
-    before = world.wait("upgraded", "training", lambda status: "sft" in status.get("stage", ""))
+    before = world.wait("upgraded", "training", lambda status: "sft" in status.get("runningStages", ""))
     world.upgrade({"images": {**world.values["images"], "operator": {"repository": "misstep-operator", "tag": tag}}})
     assert world.status("upgraded")["state"] != "Succeeded", "it has ended under the old version"
     after = world.wait_for_state("upgraded", "Succeeded", 300)
@@ -81,7 +81,7 @@ def test_experiments_outlive_the_release(world: Installed) -> None:
     """Its S3 server goes and comes with it, with the same keys: stages that run meanwhile wait, or are tried again."""
     access, secret = world.environment["AWS_ACCESS_KEY_ID"], world.environment["AWS_SECRET_ACCESS_KEY"]
     world.apply(world.short("orphan", 2))
-    before = world.wait("orphan", "training", lambda status: "sft" in status.get("stage", ""))
+    before = world.wait("orphan", "training", lambda status: "sft" in status.get("runningStages", ""))
     world.helm.uninstall(RELEASE, wait="watcher", timeout=120)
     assert "orphan" in world.kubectl("get", "experiments", "-oname")
     assert jobs_by_stage(world, "orphan")["sft-d32-s2"] == 1

@@ -11,7 +11,7 @@ import celpy
 from celpy import celtypes
 from celpy.adapter import json_to_cel
 
-from misstep_operator.cel import OR_EDITED
+from misstep_operator.crd.cel import OR_EDITED
 
 
 def with_defaults(schema: dict[str, Any], value: Any) -> Any:

@@ -22,7 +22,7 @@ from misstep.plan.planner import plan
 from misstep.spec import parse_experiment
 from misstep.spec.load import read_document
 from misstep.spec.yaml12 import load_all
-from misstep_operator.crd import crd_yaml, definition, experiment_schema
+from misstep_operator.crd.definition import crd_yaml, definition, experiment_schema
 from tests.operator.cel_check import judged, rules, with_defaults
 from tests.operator.crd_cases import BAD, GOOD, WRONG, Case, experiment
 

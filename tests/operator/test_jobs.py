@@ -15,7 +15,7 @@ from misstep.plan.planner import Plan
 from misstep.spec.cluster import Cluster, PodSettings
 from misstep.spec.experiment import SecretVariable
 from misstep.spec.volumes import OWN_FOLDERS
-from misstep_operator.jobs import job_name, make_job, make_service
+from misstep_operator.jobs.job import job_name, make_job, make_service
 from misstep_operator.observed import ExperimentView
 from misstep_operator.settings import Settings
 from tests.cluster.process_node import expand

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from prometheus_client import generate_latest
 
+from misstep_operator.api.parse import job_views
 from misstep_operator.metrics import Metrics
 from misstep_operator.observed import JobState, StoreView
-from misstep_operator.views import job_views
-from tests.operator.test_views import LABELS, condition, job, pod
+from tests.operator.test_parse import LABELS, condition, job, pod
 from tests.operator.world import World, small_plan
 
 GPUS = small_plan("""
@@ -20,11 +20,11 @@ resources:
 
 
 def step(world: World, *all_metrics: Metrics) -> None:
-    """A pass, as ``passes.py`` makes it."""
+    """A pass, as ``reconciler.py`` makes it."""
     seen = world.observe()
     world.step()
     for metrics in all_metrics:
-        metrics.saw(seen.experiment, world.status, replace(seen, now=world.now))
+        metrics.record(seen.experiment, world.status, replace(seen, now=world.now))
 
 
 def end(world: World, name: str, seconds: float, state: JobState = JobState.COMPLETE, reason: str = "") -> None:
@@ -42,14 +42,14 @@ def test_metrics_follow_statuses_and_go_with_their_experiment() -> None:
     metrics, world = Metrics(), World()
     world.step()
     seen = world.observe()
-    metrics.saw(seen.experiment, world.status, seen)
+    metrics.record(seen.experiment, world.status, seen)
     text = generate_latest(metrics.registry).decode()
     assert 'misstep_experiments{state="Running"} 1.0' in text
     assert 'misstep_stage_progress_ratio{experiment="e",namespace="ns",stage="problems"} 0.0' in text
     assert 'misstep_experiment_stages{experiment="e",namespace="ns",state="waiting"} 14.0' in text
     assert 'misstep_store_readable{experiment="e",namespace="ns"} 1.0' in text
     reported = replace(seen, store=StoreView(accuracies={("dpo", "100"): 0.5}))
-    metrics.saw(seen.experiment, world.status, reported)
+    metrics.record(seen.experiment, world.status, reported)
     labels = {"namespace": "ns", "experiment": "e", "arm": "dpo", "size": "100"}
     assert value(metrics, "misstep_experiment_accuracy_ratio", **labels) == 0.5
     metrics.forget("ns", "e")
@@ -64,14 +64,14 @@ def test_results_stay_until_the_experiment_runs_again() -> None:
     seen = world.observe()
     done = replace(seen.experiment, status={"state": "Succeeded"})
     assert metrics.lacks_results(done), "an operator that has just started knows none"
-    metrics.rests(done)
+    metrics.record_idle(done)
     assert metrics.lacks_results(done)
-    metrics.saw(done, done.status, replace(seen, store=StoreView(accuracies={("dpo", "100"): 0.5})))
-    metrics.saw(done, done.status, seen)  # woken: the store is not read again
-    metrics.rests(done)
+    metrics.record(done, done.status, replace(seen, store=StoreView(accuracies={("dpo", "100"): 0.5})))
+    metrics.record(done, done.status, seen)  # woken: the store is not read again
+    metrics.record_idle(done)
     assert value(metrics, "misstep_experiment_accuracy_ratio", **labels) == 0.5
     assert not metrics.lacks_results(done)
-    metrics.saw(done, {"state": "Running"}, seen)
+    metrics.record(done, {"state": "Running"}, seen)
     assert 'arm="dpo"' not in generate_latest(metrics.registry).decode()
 
 

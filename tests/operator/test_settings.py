@@ -50,4 +50,4 @@ def test_settings_of_all_stages_are_checked_at_the_start() -> None:
     ):
         with pytest.raises(BadInput, match=rf"^MISSTEP_STAGE_DEFAULTS: {said}") as caught:
             read(text)
-        assert "Mend it in the chart's values" in str(caught.value)
+        assert "Correct it in the chart's values" in str(caught.value)

@@ -10,10 +10,10 @@ import jsonschema
 import pytest
 
 from misstep.errors import BadInput
-from misstep_operator.crd_status import STATUS
-from misstep_operator.observed import Trouble
-from misstep_operator.reconcile import reconcile
-from misstep_operator.stages import FAIL_JOB
+from misstep_operator.crd.status import STATUS
+from misstep_operator.decision.decision import decide
+from misstep_operator.decision.stage_states import FAIL_JOB
+from misstep_operator.observed import PodProblem
 from tests.operator.world import World
 
 
@@ -22,7 +22,7 @@ def statuses() -> Iterator[tuple[str, dict[str, Any]]]:
     world.step()
     yield "running", dict(world.status)
     name = world.active()[0]
-    world.jobs[name] = replace(world.jobs[name], trouble=Trouble("ImagePullBackOff", "no such image"))
+    world.jobs[name] = replace(world.jobs[name], problem=PodProblem("ImagePullBackOff", "no such image"))
     world.step()
     yield "waiting", dict(world.status)
     world.fail(name)
@@ -39,7 +39,7 @@ def statuses() -> Iterator[tuple[str, dict[str, Any]]]:
     done = World()
     done.run_to_the_end()
     yield "succeeded", dict(done.status)
-    invalid = reconcile(replace(World().observe(), plan=BadInput("spec.x", 1, "Mend it."))).status
+    invalid = decide(replace(World().observe(), plan=BadInput("spec.x", 1, "Mend it."))).status
     assert invalid is not None
     yield "invalid", invalid
 

@@ -11,9 +11,17 @@ from misstep.artifacts.progress import Heartbeat
 from misstep.plan.frozen import External
 from misstep.plan.planner import Plan, plan
 from misstep.spec import parse_experiment
-from misstep_operator.jobs import job_name
-from misstep_operator.observed import DISRUPTED, ExperimentView, JobState, JobView, Observed, StoreView, Taken
-from misstep_operator.reconcile import Decision, reconcile
+from misstep_operator.decision.decision import Decision, decide
+from misstep_operator.jobs.job import job_name
+from misstep_operator.observed import (
+    DISRUPTED,
+    ComputedElsewhere,
+    ExperimentView,
+    JobState,
+    JobView,
+    Observed,
+    StoreView,
+)
 
 MODEL = {"model": External(uri="s3://b/m", digest="sha256:1")}
 SOURCES = {f"source_{split}": External(uri="s3://b/x", digest="sha256:2") for split in ("train", "test")}
@@ -58,8 +66,8 @@ class World:
     store_error: str = ""
     store_unlisted: str = ""
     warnings: dict[str, str] = field(default_factory=dict)
-    beats: dict[str, list[Heartbeat]] = field(default_factory=dict)
-    taken: dict[str, Taken] = field(default_factory=dict)
+    heartbeats: dict[str, list[Heartbeat]] = field(default_factory=dict)
+    elsewhere: dict[str, ComputedElsewhere] = field(default_factory=dict)
     now: float = 1_000_000.0
     created: list[str] = field(default_factory=list)
 
@@ -75,26 +83,28 @@ class World:
             attempts=self.attempts,
             retries=self.retries,
         )
-        store = StoreView(frozenset(self.committed), self.beats, warnings=self.warnings)
+        store = StoreView(frozenset(self.committed), self.heartbeats, warnings=self.warnings)
         if self.store_error or self.store_unlisted:
             store = StoreView(error=self.store_error, unlisted=self.store_unlisted)
-        return Observed(view, self.plan, tuple(self.jobs.values()), dict(self.taken), store, self.now)
+        return Observed(view, self.plan, tuple(self.jobs.values()), dict(self.elsewhere), store, self.now)
 
     def step(self) -> Decision:
         """Make a pass; before it, where this generation has no answer yet, the pass that does no more than answer."""
-        if self.observe().experiment.answered:
+        if self.observe().experiment.is_current:
             return self.make_pass()
         first, second = self.make_pass(), self.make_pass()
         status = second.status if second.status is not None else first.status
-        return Decision(first.ends + second.ends, second.starts, status, first.notices + second.notices)
+        return Decision(
+            first.jobs_to_delete + second.jobs_to_delete, second.jobs_to_create, status, first.events + second.events
+        )
 
     def make_pass(self) -> Decision:
         """Make one pass and carry it out, as the API server would."""
         self.now += 10
-        decision = reconcile(self.observe())
-        for name in decision.ends:
-            self.jobs[name] = replace(self.jobs[name], state=JobState.ENDING, reason="", stuck=False)
-        for start in decision.starts:
+        decision = decide(self.observe())
+        for name in decision.jobs_to_delete:
+            self.jobs[name] = replace(self.jobs[name], state=JobState.TERMINATING, reason="", stuck=False)
+        for start in decision.jobs_to_create:
             key = start.stage.key
             name = job_name("uid", key, start.attempt)
             if name not in self.jobs:
@@ -138,7 +148,7 @@ class World:
         for _ in range(most):
             for name in self.active():
                 self.finish(name)
-            for name in [job.name for job in self.jobs.values() if job.state is JobState.ENDING]:
+            for name in [job.name for job in self.jobs.values() if job.state is JobState.TERMINATING]:
                 self.remove(name)
             if self.step() == Decision() and not any(job.alive for job in self.jobs.values()):
                 break

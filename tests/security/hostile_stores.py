@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from misstep.plan.planner import Plan
 from misstep.store.description import Storage
-from misstep_operator.trust import ListedStore, Trust
+from misstep_operator.stores.trust import ListedStore, Trust
 from tests.operator.world import PLAN
 from tests.store import servers
 

@@ -9,7 +9,7 @@ import json
 import random
 from typing import Any, NamedTuple
 
-from misstep_operator.policy_rules import PlatformPolicy, read_policy
+from misstep_operator.policy.rules import PlatformPolicy, read_policy
 from tests.operator import crd_cases
 
 DEFAULT, LOCKED, NOWHERE = "free-1", "team-a", "elsewhere"

@@ -16,8 +16,9 @@ import yaml
 
 from cluster.places import KUBECTL
 from misstep.errors import BadInput
-from misstep_operator import freeze, policy
-from misstep_operator.policy_rules import PlatformPolicy
+from misstep_operator.planning import planning
+from misstep_operator.policy import check
+from misstep_operator.policy.rules import PlatformPolicy
 from misstep_operator.settings import POLICY_RULES, read_settings
 from tests.chart.rendering import CHART, objects
 from tests.chart.test_render import operator_environment
@@ -84,7 +85,7 @@ def told() -> PlatformPolicy:
 
 def judged(case: Case) -> list[BadInput]:
     made = document(case)
-    return policy.violations(freeze.parse(made), case.namespace, made["metadata"]["labels"], told())
+    return check.violations(planning.parse(made), case.namespace, made["metadata"]["labels"], told())
 
 
 def test_every_attack_is_refused_and_honest_use_is_taken(run: Kubectl) -> None:

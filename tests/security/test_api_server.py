@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from cluster.life import kubectl
-from misstep.plan import kept
+from misstep.plan import configmap
 from misstep.store.description import Storage
-from misstep_operator import freeze
+from misstep_operator.planning import planning
 from tests.cluster.operating import Operating, operating
 from tests.eventually import eventually
-from tests.operator.test_freeze import body
+from tests.operator.test_planning import body
 from tests.store import servers
 
 pytestmark = pytest.mark.cluster
@@ -45,8 +45,8 @@ def test_a_planted_plan_starts_nothing_and_is_said(world: Operating) -> None:
     """Who may write ConfigMaps, and not Jobs, would run thousands of pods with arguments of their own."""
     world.kubectl("create", "-f-", stdin=json.dumps(document(world, "planted", "team-b")))
     found = world.get("planted")
-    made = freeze.parse(found)
-    plan = freeze.make_plan(made, freeze.find_externals(made), {"model": None})
+    made = planning.parse(found)
+    plan = planning.make_plan(made, planning.find_externals(made), {"model": None})
     evil = plan.model_copy(
         update={
             "stages": tuple(
@@ -54,17 +54,17 @@ def test_a_planted_plan_starts_nothing_and_is_said(world: Operating) -> None:
             )
         }
     )
-    name = kept.plan_name("planted", found["metadata"]["uid"], 1)
+    name = configmap.plan_name("planted", found["metadata"]["uid"], 1)
     there = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": name},
-        "binaryData": kept.pack(evil),
+        "binaryData": configmap.pack(evil),
     }
     world.kubectl("create", "-f-", stdin=json.dumps(there))
     world.start_operator()
     try:
-        status = world.wait("planted", "refusal", lambda status: name in status.get("why", ""), 60)
+        status = world.wait("planted", "refusal", lambda status: name in status.get("message", ""), 60)
         assert status["state"] == "Waiting"
         assert status["planDigest"] == ""
         assert world.jobs("planted") == {}
@@ -73,13 +73,13 @@ def test_a_planted_plan_starts_nothing_and_is_said(world: Operating) -> None:
         eventually(lambda: bool(world.jobs("planted")), 30)
         assert {job["spec"]["completions"] for job in world.jobs("planted").values()} == {1}
         (data,) = json.loads(world.kubectl("get", "configmap", name, "-o", "json"))["binaryData"].values()
-        assert kept.digest({kept.PLAN_FILE: data}) == status["planDigest"]
+        assert configmap.digest({configmap.PLAN_FILE: data}) == status["planDigest"]
         # And in its place while it is in use: a new operator takes it no more than the old one.
         world.stop_operators(signal.SIGKILL)
         world.kubectl("delete", "configmap", name)
         world.kubectl("create", "-f-", stdin=json.dumps(there))
         world.start_operator()
-        world.wait("planted", "refusal", lambda status: name in status.get("why", ""), 60)
+        world.wait("planted", "refusal", lambda status: name in status.get("message", ""), 60)
         assert {job["spec"]["completions"] for job in world.jobs("planted").values()} == {1}
     finally:
         world.stop_operators()

@@ -21,13 +21,13 @@ import pytest
 from misstep.artifacts.progress import read_progress
 from misstep.cost.architecture import architecture_from
 from misstep.errors import BadInput
-from misstep.plan import kept
+from misstep.plan import configmap
 from misstep.stages.overtrained import measured
 from misstep.store.bounded import Budget, LimitReached, Limits, open_bounded
 from misstep.store.open import open_store
-from misstep_operator import freeze
-from misstep_operator.storeview import Stores
-from tests.operator.test_freeze import body
+from misstep_operator.planning import planning
+from misstep_operator.stores.reader import StoreReader
+from tests.operator.test_planning import body
 from tests.operator.world import PLAN, World
 from tests.security import hostile_stores as h
 from tests.store import servers
@@ -40,7 +40,7 @@ def _credentials() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         servers.credentials(patch)
         with h.serving(h.nothing) as good:  # what botocore loads once is no part of what is measured
-            assert Stores(h.listing(h.entry(good.endpoint))).look(h.plan_at(h.at(good.endpoint)), ()).seen
+            assert StoreReader(h.listing(h.entry(good.endpoint))).read(h.plan_at(h.at(good.endpoint)), ()).readable
         yield
 
 
@@ -63,9 +63,9 @@ def peak_mib() -> int:
 def test_an_answer_costs_little_time_and_memory(answer: h.Answer, said: str) -> None:
     """And is said in the condition; while the store is spared, the next look costs nothing."""
     with h.serving(answer) as hostile:
-        stores, plan = Stores(h.listing(h.entry(hostile.endpoint)), SOON), h.plan_at(h.at(hostile.endpoint))
+        stores, plan = StoreReader(h.listing(h.entry(hostile.endpoint)), SOON), h.plan_at(h.at(hostile.endpoint))
         before, began = peak_mib(), time.monotonic()
-        error = stores.look(plan, [stage.key for stage in plan.stages], "team-a").error
+        error = stores.read(plan, [stage.key for stage in plan.stages], "team-a").error
         assert time.monotonic() - began < 9
         assert peak_mib() - before < 64
         assert re.search(said, error), error
@@ -74,12 +74,12 @@ def test_an_answer_costs_little_time_and_memory(answer: h.Answer, said: str) -> 
 @pytest.mark.parametrize("answer", [h.dripping, h.huge, h.packed], ids=["a drip", "huge", "packed"])
 def test_a_models_config_costs_little_time_and_memory(answer: h.Answer) -> None:
     with h.serving(answer) as hostile:
-        stores, before, began = Stores(h.listing(h.entry(hostile.endpoint)), SOON), peak_mib(), time.monotonic()
+        stores, before, began = StoreReader(h.listing(h.entry(hostile.endpoint)), SOON), peak_mib(), time.monotonic()
         storage = {"uri": "s3://artifacts/runs", "endpoint": hostile.endpoint, "pathStyle": True}
         model = {"name": "base", "uri": "s3://artifacts/model", "digest": "sha256:" + "a" * 64}
-        made = freeze.parse(body(storage=storage, policy={"model": model}))
-        read = partial(stores.config, namespace="n")
-        assert freeze.read_shapes(made, freeze.find_externals(made), read) == {"model": None}
+        made = planning.parse(body(storage=storage, policy={"model": model}))
+        read = partial(stores.read_model_config, namespace="n")
+        assert planning.read_shapes(made, planning.find_externals(made), read) == {"model": None}
         assert time.monotonic() - began < 9
         assert peak_mib() - before < 64
 
@@ -101,13 +101,13 @@ def test_a_store_that_takes_too_long_is_spared_and_its_server_is_not() -> None:
         h.nothing(handler)
 
     with h.serving(slow_for_one) as shared:
-        stores = Stores(h.listing(h.entry(shared.endpoint)), Limits(seconds=1.0))
+        stores = StoreReader(h.listing(h.entry(shared.endpoint)), Limits(seconds=1.0))
         slow, other = (h.plan_at(h.at(shared.endpoint, f"s3://artifacts/{name}")) for name in ("slow", "other"))
-        assert "takes more than 1 s" in stores.look(slow, (), "team-a").error
+        assert "takes more than 1 s" in stores.read(slow, (), "team-a").error
         asked = len(shared.requests)
-        assert stores.look(other, (), "team-b").error == ""
+        assert stores.read(other, (), "team-b").error == ""
         began = time.monotonic()
-        assert "takes more than 1 s" in stores.look(slow, (), "team-a").error
+        assert "takes more than 1 s" in stores.read(slow, (), "team-a").error
         assert time.monotonic() - began < 0.5
         assert not any("slow" in path for _, path, _ in shared.requests[asked:])
 
@@ -128,8 +128,8 @@ def test_thousands_of_objects_beside_heartbeats_are_not_read(monkeypatch: pytest
         assert [each.done for each in read_progress(bounded, key, 1)] == [1]
         assert asked == [f"{key}/progress/0.json"]
         assert read_progress(bounded, key, 1, since=time.time() + 60) == []
-        view = Stores(h.listing(h.entry(endpoint))).look(h.plan_at(storage), [key], "team-a")
-        assert [each.fraction for each in view.beats[key]] == [0.5]
+        view = StoreReader(h.listing(h.entry(endpoint))).read(h.plan_at(storage), [key], "team-a")
+        assert [each.fraction for each in view.heartbeats[key]] == [0.5]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_heartbeat_with_odd_numbers_is_left_out(change: dict[str, Any], tmp_pa
     good = {"shard": 0, "done": 1, "total": 2, "unit": "rows", "updated": 0.0}
     store.put(f"{key}/progress/0.json", json.dumps(good | change).encode())
     store.put(f"{key}/progress/1.json", json.dumps(good | {"shard": 1}).encode())
-    assert [beat.shard for beat in read_progress(store, key, 2)] == [1]
+    assert [each.shard for each in read_progress(store, key, 2)] == [1]
 
 
 def test_a_rate_of_next_to_nothing_breaks_no_status() -> None:
@@ -162,7 +162,7 @@ def test_a_rate_of_next_to_nothing_breaks_no_status() -> None:
     world.step()
     key = PLAN.stages[0].key
     beat = {"shard": 0, "done": 1, "total": 2, "unit": "rows", "rate": 5e-324, "updated": world.now}
-    world.beats = {key: [read_beat(beat)]}
+    world.heartbeats = {key: [read_beat(beat)]}
     world.step()
     assert "eta" not in world.status or not world.status["eta"]
 
@@ -217,18 +217,18 @@ def test_a_bomb_as_a_plan_is_not_unpacked() -> None:
     for _ in range(600):
         pieces.append(packer.compress(b" " * (1 << 20)))
     pieces.append(packer.flush())
-    bomb = {kept.PLAN_FILE: base64.b64encode(b"".join(pieces)).decode()}
+    bomb = {configmap.PLAN_FILE: base64.b64encode(b"".join(pieces)).decode()}
     before = peak_mib()
-    with pytest.raises(kept.PlanUnreadable):
-        kept.unpack(bomb)
+    with pytest.raises(configmap.PlanUnreadable):
+        configmap.unpack(bomb)
     assert peak_mib() - before < 64
 
 
 @pytest.mark.parametrize("cut", [1, 10, 100])
 def test_half_a_plan_is_none(cut: int) -> None:
-    packed = base64.b64decode(kept.pack(PLAN)[kept.PLAN_FILE])
-    with pytest.raises(kept.PlanUnreadable):
-        kept.unpack({kept.PLAN_FILE: base64.b64encode(packed[:-cut]).decode()})
+    packed = base64.b64decode(configmap.pack(PLAN)[configmap.PLAN_FILE])
+    with pytest.raises(configmap.PlanUnreadable):
+        configmap.unpack({configmap.PLAN_FILE: base64.b64encode(packed[:-cut]).decode()})
 
 
 def arms(count: int) -> list[dict[str, Any]]:
@@ -259,10 +259,10 @@ def test_a_plan_that_explodes_is_refused_before_it_is_made(changes: dict[str, An
     problems = {**body()["spec"]["problems"], "sizes": changes["sizes"]}
     more: dict[str, Any] = {"resources": {"sample": {"shards": changes["shards"]}}} if "shards" in changes else {}
     more |= {name: changes[name] for name in ("seeds", "arms") if name in changes}
-    made = freeze.parse(body(problems=problems, **more))
+    made = planning.parse(body(problems=problems, **more))
     began = time.monotonic()
     with pytest.raises(BadInput, match=said):
-        freeze.make_plan(made, freeze.find_externals(made), {"model": None})
+        planning.make_plan(made, planning.find_externals(made), {"model": None})
     assert time.monotonic() - began < 5
 
 
@@ -270,8 +270,8 @@ def test_as_many_as_people_plan_is_fine() -> None:
     """Eight sizes, five seeds and five arms, on 64 GPUs a sampling stage."""
     problems = {**body()["spec"]["problems"], "sizes": [10 * n for n in range(1, 9)]}
     resources = {"sample": {"shards": 64}}
-    made = freeze.parse(body(problems=problems, seeds=list(range(5)), arms=arms(5), resources=resources))
-    assert len(freeze.make_plan(made, freeze.find_externals(made), {"model": None}).stages) > 800
+    made = planning.parse(body(problems=problems, seeds=list(range(5)), arms=arms(5), resources=resources))
+    assert len(planning.make_plan(made, planning.find_externals(made), {"model": None}).stages) > 800
 
 
 def test_long_prompts_in_many_stages_are_refused_before_they_are_packed() -> None:
@@ -286,4 +286,4 @@ def test_long_prompts_in_many_stages_are_refused_before_they_are_packed() -> Non
         }
     )
     with pytest.raises(BadInput, match="Split it"):
-        kept.pack(long)
+        configmap.pack(long)

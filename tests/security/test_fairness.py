@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
 from misstep.store.bounded import Limits
-from misstep_operator import handlers
-from misstep_operator.cluster import Cluster
-from misstep_operator.handlers import Operator
+from misstep_operator.api.kubernetes import KubernetesApi
+from misstep_operator.controller import controller
+from misstep_operator.controller.controller import Controller
+from misstep_operator.controller.reconciler import Reconciler
+from misstep_operator.controller.workqueue import FairQueue
 from misstep_operator.metrics import Metrics
-from misstep_operator.passes import Passes
-from misstep_operator.storeview import Stores
-from misstep_operator.workqueue import FairQueue
-from tests.operator.test_queue import SETTINGS, Held, until
+from misstep_operator.stores.reader import StoreReader
+from tests.operator.test_reconciler import SETTINGS, Held, until
 from tests.security import hostile_stores as h
 from tests.store import servers
 
@@ -89,7 +89,7 @@ def test_namespaces_that_all_wait_take_turns(counts: list[int], workers: int) ->
 
 @pytest.mark.parametrize("greedy", [1, 2, 3, 4])
 def test_namespaces_whose_passes_never_end_leave_a_worker_for_another(greedy: int) -> None:
-    queue = FairQueue(handlers.AT_ONCE)
+    queue = FairQueue(controller.WORKERS)
     for number in range(1000):
         for namespace in range(greedy):
             queue.add((f"greedy-{namespace}", str(number)), 0.0)
@@ -102,16 +102,16 @@ def test_namespaces_whose_passes_never_end_leave_a_worker_for_another(greedy: in
 class Looking(Held):
     """A cluster whose Experiments' passes are looks at their stores."""
 
-    def __init__(self, stores: Stores, endpoints: dict[tuple[str, str], str]) -> None:
+    def __init__(self, stores: StoreReader, endpoints: dict[tuple[str, str], str]) -> None:
         super().__init__()
         self.stores, self.endpoints = stores, endpoints
-        self.threads = ThreadPoolExecutor(handlers.AT_ONCE)
+        self.threads = ThreadPoolExecutor(controller.WORKERS)
         self.made: list[tuple[str, str]] = []
 
-    async def make(self, namespace: str, name: str) -> None:
+    async def reconcile(self, namespace: str, name: str) -> None:
         storage = h.at(self.endpoints[namespace, name], f"s3://{servers.BUCKET}/{namespace}-{name}")
         looking = asyncio.get_running_loop().run_in_executor(
-            self.threads, self.stores.look, h.plan_at(storage), (), namespace
+            self.threads, self.stores.read, h.plan_at(storage), (), namespace
         )
         await looking
         self.made.append((namespace, name))
@@ -121,19 +121,19 @@ def test_a_namespace_of_stores_that_drip_leaves_the_others_their_passes(monkeypa
     """Forty Experiments, all of a server that sends a byte every half second and is listed."""
     servers.credentials(monkeypatch)
     with h.serving(h.dripping) as slow, h.serving(h.nothing) as fast:
-        stores = Stores(h.listing(h.entry(slow.endpoint), h.entry(fast.endpoint)), Limits(seconds=4.0))
+        stores = StoreReader(h.listing(h.entry(slow.endpoint), h.entry(fast.endpoint)), Limits(seconds=4.0))
         ends = {("evil", str(number)): slow.endpoint for number in range(40)} | {("good", "one"): fast.endpoint}
 
         async def run() -> float:
             looking = Looking(stores, ends)
-            operator = Operator(cast(Cluster, looking), cast(Passes, looking), SETTINGS, Metrics())
-            workers = [asyncio.create_task(operator._work()) for _ in range(handlers.AT_ONCE)]
+            operator = Controller(cast(KubernetesApi, looking), cast(Reconciler, looking), SETTINGS, Metrics())
+            workers = [asyncio.create_task(operator._work()) for _ in range(controller.WORKERS)]
             for namespace, name in ends:
                 if namespace == "evil":
-                    operator.wake(namespace, name)
+                    operator.enqueue(namespace, name)
             await asyncio.sleep(0.5)
             began = time.monotonic()
-            operator.wake("good", "one")
+            operator.enqueue("good", "one")
             await until(lambda: ("good", "one") in looking.made)
             took = time.monotonic() - began
             for worker in workers:
@@ -147,30 +147,30 @@ def test_a_pass_that_hangs_fails_the_health_and_shows_in_a_metric(monkeypatch: p
     """Whoever made passes hang was seen by nobody: the resync went on."""
 
     class Hangs:
-        async def make(self, namespace: str, name: str) -> None:
+        async def reconcile(self, namespace: str, name: str) -> None:
             await asyncio.Event().wait()
 
     async def run() -> None:
         metrics = Metrics()
-        operator = Operator(cast(Cluster, Held()), cast(Passes, Hangs()), SETTINGS, metrics)
+        operator = Controller(cast(KubernetesApi, Held()), cast(Reconciler, Hangs()), SETTINGS, metrics)
         workers = [asyncio.create_task(operator._work()) for _ in range(2)]
         for name in ("first", "second", "third"):
-            operator.wake("ns", name)
+            operator.enqueue("ns", name)
         await asyncio.sleep(0.01)
         assert operator.alive
         real = time.monotonic
-        monkeypatch.setattr(time, "monotonic", lambda: real() + handlers.OLDEST_PASS_SECONDS)
-        operator.last_turn = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: real() + controller.MAX_RECONCILE_SECONDS)
+        operator.last_list = time.monotonic()
         assert not operator.alive
         ages = {
             sample.labels["state"]: sample.value
             for family in metrics.registry.collect()
             for sample in cast(Any, family).samples
-            if sample.name == "misstep_oldest_pass_seconds"
+            if sample.name == "misstep_oldest_reconcile_seconds"
         }
-        assert ages["working"] >= handlers.OLDEST_PASS_SECONDS
-        assert ages["waiting"] >= handlers.OLDEST_PASS_SECONDS
-        assert b"misstep_oldest_pass_seconds" in generate_latest(metrics.registry)
+        assert ages["working"] >= controller.MAX_RECONCILE_SECONDS
+        assert ages["waiting"] >= controller.MAX_RECONCILE_SECONDS
+        assert b"misstep_oldest_reconcile_seconds" in generate_latest(metrics.registry)
         for worker in workers:
             worker.cancel()
 

@@ -12,9 +12,9 @@ import pytest
 
 from misstep.errors import MisstepError
 from misstep_operator import observed as o
-from misstep_operator import trimmed, views
-from misstep_operator.api import _MOST_LINE_BYTES, _lines
-from misstep_operator.cluster import Cluster
+from misstep_operator.api import parse, trim
+from misstep_operator.api.client import _MAX_LINE_BYTES, _lines
+from misstep_operator.api.kubernetes import KubernetesApi
 
 MARKS = {o.KEY_LABEL: "verify-0123", o.ATTEMPT_LABEL: "1", o.STAGE_LABEL: "verify", o.STORAGE_LABEL: "here"}
 
@@ -59,28 +59,28 @@ class Many:
 
 def test_what_is_kept_of_a_pod_says_the_same_and_is_small() -> None:
     whole = pod(0)
-    kept = trimmed.trim_pod(whole)
+    kept = trim.trim_pod(whole)
     assert len(json.dumps(kept)) < 300_000 < len(json.dumps(whole))
-    said = views.job_views([trimmed.trim_job(job(0))], [{**kept, "metadata": {**kept["metadata"]}}])
+    said = parse.job_views([trim.trim_job(job(0))], [{**kept, "metadata": {**kept["metadata"]}}])
     assert said[0].storage == "here"
-    assert said == views.job_views([job(0)], [kept])
+    assert said == parse.job_views([job(0)], [kept])
 
 
 async def listed(api: Many, what: str) -> Any:
-    cluster = Cluster(api, ("a",))  # type: ignore[arg-type]
-    if what == "complaints":
-        return await cluster.complaints("a", {"j1"})
+    cluster = KubernetesApi(api, ("a",))  # type: ignore[arg-type]
+    if what == "last_warnings":
+        return await cluster.last_warnings("a", {"j1"})
     return await (cluster.jobs if what == "jobs" else cluster.pods)("a", "e")
 
 
 def test_pods_beyond_a_bound_are_not_read() -> None:
-    api = Many(trimmed.MOST_PODS + 100, lambda number: {"metadata": {"name": f"p{number}"}, "status": {}})
-    assert len(asyncio.run(listed(api, "pods"))) == trimmed.MOST_PODS
-    assert api.given == trimmed.MOST_PODS + 1
+    api = Many(trim.MAX_PODS + 100, lambda number: {"metadata": {"name": f"p{number}"}, "status": {}})
+    assert len(asyncio.run(listed(api, "pods"))) == trim.MAX_PODS
+    assert api.given == trim.MAX_PODS + 1
 
 
 def test_far_too_many_jobs_are_an_error_that_says_so() -> None:
-    api = Many(trimmed.MOST_JOBS + 1, lambda number: {"metadata": {"name": f"j{number}"}})
+    api = Many(trim.MAX_JOBS + 1, lambda number: {"metadata": {"name": f"j{number}"}})
     with pytest.raises(MisstepError, match="more than 5000 Jobs"):
         asyncio.run(listed(api, "jobs"))
 
@@ -93,7 +93,7 @@ def test_of_a_flood_of_events_one_message_is_kept_for_each_job_in_question() -> 
             "message": f"{number} " + "x" * 100_000,
         }
 
-    found = asyncio.run(listed(Many(3000, event), "complaints"))
+    found = asyncio.run(listed(Many(3000, event), "last_warnings"))
     assert list(found) == ["j1"]
     assert found["j1"].startswith("2001 ")
     assert sys.getsizeof(found["j1"]) < 5000
@@ -106,7 +106,7 @@ def test_one_object_that_is_too_long_ends_no_watch() -> None:
         async def iter_any(self) -> AsyncIterator[bytes]:
             yield b'{"a": 1}\n{"b"'
             yield b": 2}\n"
-            for _ in range(_MOST_LINE_BYTES // (1 << 20) + 1):
+            for _ in range(_MAX_LINE_BYTES // (1 << 20) + 1):
                 yield b"x" * (1 << 20)
             yield b'tail\n{"c": 3}\n'
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from misstep.cli.app import main
-from misstep.plan import kept
+from misstep.plan import configmap
 from misstep.runner.workdir import Workdir
 from misstep.store.description import Storage
 from tests.cli.test_cluster import Kubectl, Run, kubectl, run
@@ -62,8 +62,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def plant(kubectl: Kubectl, storage: Storage) -> None:
     """Have a finished Experiment whose plan names that storage."""
     stages = tuple(stage.model_copy(update={"storage": storage}) for stage in PLAN.stages)
-    packed = kept.pack(PLAN.model_copy(update={"stages": stages}))
-    kubectl.has(state="Succeeded", planDigest=kept.digest(packed))
+    packed = configmap.pack(PLAN.model_copy(update={"stages": stages}))
+    kubectl.has(state="Succeeded", planDigest=configmap.digest(packed))
     kubectl.answers("get", "configmap", out=json.dumps({"binaryData": packed}))
 
 

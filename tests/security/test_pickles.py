@@ -147,3 +147,36 @@ def test_no_form_of_pickle_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(pickle.UnpicklingError):
         torch.load(file, weights_only=False)
     assert not proof.exists()
+
+
+class ByName:
+    """Pickled as Python 3.11.2 pickles a member of an enumeration: ``getattr(class, name)``."""
+
+    def __init__(self, of: object, name: str) -> None:
+        self.given = of, name
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return getattr, self.given
+
+
+def test_checkpoints_that_debians_python_wrote_are_read(tmp_path: Path) -> None:
+    """And the way by which its enumerations are read leads to nothing else."""
+    code = """
+import sys, torch
+from misstep.distributed import ranks
+from misstep.unpickling import read_weights_only
+read_weights_only()
+ranks._allow_deepspeeds_own_records()
+print(torch.load(sys.argv[1], weights_only=False))
+"""
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+
+    def read(value: object) -> subprocess.CompletedProcess[str]:
+        torch.save({"zero_stage": value}, tmp_path / "states.pt")
+        given = os.environ | {"DS_ACCELERATOR": "cpu"}
+        command = [sys.executable, "-c", code, str(tmp_path / "states.pt")]
+        return subprocess.run(command, env=given, capture_output=True, text=True, check=False)
+
+    assert "<ZeroStageEnum.gradients: 2>" in read(ByName(ZeroStageEnum, "gradients")).stdout
+    for reached in (ByName(ZeroStageEnum, "__init_subclass__"), ByName(ZeroStageEnum, "mro"), ByName(Path, "cwd")):
+        assert "UnpicklingError" in read(reached).stderr

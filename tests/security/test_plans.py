@@ -12,24 +12,24 @@ from typing import Any, cast
 
 import pytest
 
-from misstep.plan import kept
+from misstep.plan import configmap
 from misstep.plan.planner import Plan
-from misstep_operator import freeze
-from misstep_operator.cluster import Cluster
-from misstep_operator.jobs import owner_reference
+from misstep_operator.api.kubernetes import KubernetesApi
+from misstep_operator.decision.decision import decide
+from misstep_operator.jobs.job import owner_reference
 from misstep_operator.observed import ExperimentView, Observed
-from misstep_operator.plans import KeptPlan, Plans
-from misstep_operator.reconcile import reconcile
-from tests.operator.test_freeze import body
+from misstep_operator.planning import planning
+from misstep_operator.planning.configmaps import PlanConfigMaps, StoredPlan
+from tests.operator.test_planning import body
 from tests.operator.world import PLAN
 
-EXPERIMENT = freeze.parse(body())
+EXPERIMENT = planning.parse(body())
 VIEW = ExperimentView("n", "e", "u", 1, False, {})
-NAME = kept.plan_name("e", "u", 1)
+NAME = configmap.plan_name("e", "u", 1)
 
 
 def honest() -> Plan:
-    return freeze.make_plan(EXPERIMENT, freeze.find_externals(EXPERIMENT), {"model": None})
+    return planning.make_plan(EXPERIMENT, planning.find_externals(EXPERIMENT), {"model": None})
 
 
 def greedy() -> Plan:
@@ -60,16 +60,19 @@ class Maps:
 
 
 def planted(plan: Plan, **metadata: Any) -> dict[str, Any]:
-    return {"metadata": metadata, "binaryData": kept.pack(plan)}
+    return {"metadata": metadata, "binaryData": configmap.pack(plan)}
 
 
 def plan_of(maps: Maps, view: ExperimentView = VIEW) -> Any:
-    plans = Plans(cast(Cluster, maps), lambda *_, **__: b"", ThreadPoolExecutor(1))
-    return asyncio.run(plans.of(view, EXPERIMENT))
+    plans = PlanConfigMaps(cast(KubernetesApi, maps), lambda *_, **__: b"", ThreadPoolExecutor(1))
+    return asyncio.run(plans.get(view, EXPERIMENT))
 
 
 def noted(digest: str, generation: int = 1, **more: Any) -> ExperimentView:
-    return replace(VIEW, status={"observedGeneration": generation, "planDigest": digest, "retry": "", **more})
+    return replace(
+        VIEW,
+        status={"observedGeneration": generation, "planDigest": digest, "observedRetry": "", "message": "", **more},
+    )
 
 
 @pytest.mark.parametrize("owned", [False, True])
@@ -79,7 +82,7 @@ def noted(digest: str, generation: int = 1, **more: Any) -> ExperimentView:
 def test_a_plan_under_the_next_name_is_not_taken(owned: bool, view: ExperimentView) -> None:
     owner = {"ownerReferences": [owner_reference(VIEW)]} if owned else {}
     found = plan_of(Maps(**{NAME: planted(greedy(), **owner)}), view)
-    assert not isinstance(found, KeptPlan)
+    assert not isinstance(found, StoredPlan)
     assert NAME in str(found)
     assert "Delete it" in str(found)
 
@@ -89,16 +92,16 @@ def test_a_plan_in_the_place_of_one_that_was_deleted_is_not_taken() -> None:
     made = plan_of(maps)
     maps.maps[NAME] = planted(greedy(), ownerReferences=[owner_reference(VIEW)])
     found = plan_of(maps, noted(made.digest))
-    assert not isinstance(found, KeptPlan)
+    assert not isinstance(found, StoredPlan)
     assert NAME in str(found)
     del maps.maps[NAME]
     assert plan_of(maps, noted(made.digest)).plan == made.plan, "made again"
 
 
 def test_what_cannot_be_a_plan_is_said_and_not_unpacked() -> None:
-    for data in (None, {}, {kept.PLAN_FILE: 5}, {kept.PLAN_FILE: "!"}):
+    for data in (None, {}, {configmap.PLAN_FILE: 5}, {configmap.PLAN_FILE: "!"}):
         found = plan_of(Maps(**{NAME: {"metadata": {}, "binaryData": data}}))
-        assert not isinstance(found, KeptPlan)
+        assert not isinstance(found, StoredPlan)
 
 
 def test_an_operator_that_ended_before_its_status_goes_on_with_its_plan() -> None:
@@ -112,13 +115,16 @@ def test_an_operator_that_ended_before_its_status_goes_on_with_its_plan() -> Non
 def test_a_newer_operator_takes_the_plan_whose_digest_is_noted() -> None:
     """It would plan otherwise, and a running Experiment keeps its keys."""
     older = planted(PLAN)
-    found = plan_of(Maps(**{NAME: older}), noted(kept.digest(older["binaryData"])))
+    found = plan_of(Maps(**{NAME: older}), noted(configmap.digest(older["binaryData"])))
     assert found.plan == PLAN
 
 
 def of_earlier_version(plan: Plan, **status: Any) -> ExperimentView:
     stages = [{"name": stage.name, "key": stage.key, "state": "running"} for stage in plan.stages]
-    return replace(VIEW, status={"observedGeneration": 1, "retry": "", "state": "Running", "stages": stages, **status})
+    return replace(
+        VIEW,
+        status={"observedGeneration": 1, "retry": "", "why": "", "state": "Running", "stages": stages, **status},
+    )
 
 
 def test_an_experiment_that_an_earlier_version_has_begun_keeps_its_keys() -> None:
@@ -129,11 +135,13 @@ def test_an_experiment_that_an_earlier_version_has_begun_keeps_its_keys() -> Non
     assert found.plan == older
     # Nothing starts before the digest is noted.
     view = of_earlier_version(older)
-    decision = reconcile(Observed(view, older, plan_digest=found.digest, now=1e9))
-    assert decision.starts == ()
+    decision = decide(Observed(view, older, plan_digest=found.digest, now=1e9))
+    assert decision.jobs_to_create == ()
     assert decision.status is not None
     assert decision.status["planDigest"] == found.digest
-    assert reconcile(Observed(replace(view, status=decision.status), older, plan_digest=found.digest, now=1e9)).starts
+    assert decide(
+        Observed(replace(view, status=decision.status), older, plan_digest=found.digest, now=1e9)
+    ).jobs_to_create
 
 
 @pytest.mark.parametrize(
@@ -151,7 +159,7 @@ def test_what_only_looks_like_an_earlier_versions_plan_is_not_taken(
     view: ExperimentView, plan: Plan, owned: bool
 ) -> None:
     owner = {"ownerReferences": [owner_reference(VIEW)]} if owned else {}
-    assert not isinstance(plan_of(Maps(**{NAME: planted(plan, **owner)}), view), KeptPlan)
+    assert not isinstance(plan_of(Maps(**{NAME: planted(plan, **owner)}), view), StoredPlan)
 
 
 def test_an_earlier_versions_plan_that_names_another_store_is_not_taken() -> None:
@@ -160,4 +168,4 @@ def test_an_earlier_versions_plan_that_names_another_store_is_not_taken() -> Non
     stages = tuple(stage.model_copy(update={"storage": storage}) for stage in elsewhere.stages)
     plan = elsewhere.model_copy(update={"stages": stages})
     there = planted(plan, ownerReferences=[owner_reference(VIEW)])
-    assert not isinstance(plan_of(Maps(**{NAME: there}), of_earlier_version(plan)), KeptPlan)
+    assert not isinstance(plan_of(Maps(**{NAME: there}), of_earlier_version(plan)), StoredPlan)

@@ -12,13 +12,15 @@ from misstep.errors import BadInput
 from misstep.plan import kinds
 from misstep.spec import load_experiment
 from misstep.spec.volumes import OWN_FOLDERS
-from misstep_operator import freeze, policy, views
-from misstep_operator.jobs import make_job
+from misstep_operator.api import parse
+from misstep_operator.decision.decision import decide
+from misstep_operator.decision.status import finished_status
+from misstep_operator.jobs.job import make_job
 from misstep_operator.observed import Observed
-from misstep_operator.policy_rules import GUARDED, TUNING, PlatformPolicy, is_guarded, read_policy
-from misstep_operator.reconcile import reconcile
+from misstep_operator.planning import planning
+from misstep_operator.policy import check
+from misstep_operator.policy.rules import GUARDED, TUNING, PlatformPolicy, is_guarded, read_policy
 from misstep_operator.settings import Settings, read_settings
-from misstep_operator.status import finished_status
 from tests.cluster.process_node import expand
 from tests.operator.test_settings import IMAGES
 from tests.operator.world import PLAN
@@ -27,7 +29,7 @@ from tests.security.policy_cases import ATTACKS, DEFAULT, HONEST, POLICY, Case, 
 
 def judged(case: Case, by: PlatformPolicy = POLICY) -> list[BadInput]:
     made = document(case)
-    return policy.violations(freeze.parse(made), case.namespace, made["metadata"]["labels"], by)
+    return check.violations(planning.parse(made), case.namespace, made["metadata"]["labels"], by)
 
 
 @pytest.mark.parametrize("case", ATTACKS, ids=lambda case: case.name)
@@ -58,12 +60,12 @@ def test_a_refused_experiment_gets_no_job_and_says_why() -> None:
     """A tenant applies it where no admission policy is installed."""
     body = document(Case("", pods(serviceAccount="deploy-bot", priorityClass="high")))
     body["metadata"] |= {"uid": "u", "generation": 3}
-    view = views.experiment_view(body)
-    with pytest.raises(policy.PolicyViolation) as caught:
-        policy.refuse(freeze.parse(body), DEFAULT, {}, POLICY)
+    view = parse.experiment_view(body)
+    with pytest.raises(check.PolicyViolation) as caught:
+        check.refuse(planning.parse(body), DEFAULT, {}, POLICY)
     for jobs in ((), ()):
-        decision = reconcile(Observed(view, caught.value, jobs))
-        assert (decision.starts, decision.ends) == ((), ())
+        decision = decide(Observed(view, caught.value, jobs))
+        assert (decision.jobs_to_create, decision.jobs_to_delete) == ((), ())
     status = decision.status or {}
     failed = next(each for each in status["conditions"] if each["type"] == "Failed")
     assert (failed["status"], failed["reason"], status["state"]) == ("True", "PolicyViolation", "Invalid")
@@ -78,14 +80,14 @@ def test_a_refused_experiment_gets_no_job_and_says_why() -> None:
 def test_once_the_policy_allows_it_it_goes_on() -> None:
     body = document(Case("", pods(serviceAccount="deploy-bot")))
     body["metadata"] |= {"uid": "u", "generation": 1}
-    view = views.experiment_view(body)
-    error = policy.PolicyViolation(judged(Case("", pods(serviceAccount="deploy-bot"))))
-    body["status"] = reconcile(Observed(view, error)).status
-    view = views.experiment_view(body)
+    view = parse.experiment_view(body)
+    error = check.PolicyViolation(judged(Case("", pods(serviceAccount="deploy-bot"))))
+    body["status"] = decide(Observed(view, error)).status
+    view = parse.experiment_view(body)
     assert finished_status(Observed(view, error)), "nothing is done while it stays so"
-    decision = reconcile(Observed(view, PLAN))
+    decision = decide(Observed(view, PLAN))
     assert decision.status is not None
-    assert decision.status["state"] == "Running" and decision.starts
+    assert decision.status["state"] == "Running" and decision.jobs_to_create
 
 
 def test_a_variable_holds_no_other_ones_value() -> None:
@@ -112,10 +114,10 @@ def container_of(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def job_of(body: dict[str, Any]) -> dict[str, Any]:
-    experiment = freeze.parse(body)
+    experiment = planning.parse(body)
     body["metadata"] |= {"uid": "u", "generation": 1}
     settings = Settings(images=dict.fromkeys(kinds.IMAGES, "i"))
-    view = views.experiment_view(body)
+    view = parse.experiment_view(body)
     return make_job(view, PLAN.stages[0], 1, experiment.spec.cluster, experiment.spec.secrets, settings, {})
 
 
@@ -149,4 +151,4 @@ def test_rules_that_cannot_be_meant_stop_the_operator(rules: str, said: str) -> 
 
 @pytest.mark.parametrize("path", sorted(Path("examples").glob("*.yaml")), ids=lambda path: path.name)
 def test_examples_are_allowed_by_default(path: Path) -> None:
-    assert policy.violations(load_experiment(path), "research", {}, PlatformPolicy()) == []
+    assert check.violations(load_experiment(path), "research", {}, PlatformPolicy()) == []

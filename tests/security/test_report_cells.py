@@ -15,11 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from misstep.artifacts import manifest as m
 from misstep.artifacts import paths
 from misstep.store.open import open_store
-from misstep_operator.cells import accuracies_of, points_of
+from misstep_operator.decision.decision import decide
 from misstep_operator.metrics import Metrics
 from misstep_operator.observed import ExperimentView, JobState, JobView, Observed
-from misstep_operator.reconcile import reconcile
-from misstep_operator.storeview import Stores
+from misstep_operator.stores.reader import StoreReader
+from misstep_operator.stores.report import accuracies_of, points_of
 from tests.operator.world import PLAN, World
 from tests.security import hostile_stores as h
 from tests.store import servers
@@ -69,13 +69,13 @@ def test_a_report_with_odd_cells_costs_its_own_series(real: str, cells: Any) -> 
     made = m.assemble(plan.report, [receipt])
     store.put(paths.manifest(plan.report.key), made.model_copy(update={"summary": {"cells": cells}}).encode())
     metrics = Metrics()
-    metrics.saw(view_of("other"), {"state": "Succeeded"}, seen_of(World(), "other", {("sft", "100"): 0.25}))
-    view = Stores(h.listing(h.entry(real))).look(plan, (), "team-a")
+    metrics.record(view_of("other"), {"state": "Succeeded"}, seen_of(World(), "other", {("sft", "100"): 0.25}))
+    view = StoreReader(h.listing(h.entry(real))).read(plan, (), "team-a")
     assert view.error == ""
     world = replace(World().observe(), store=view, experiment=view_of("odd"))
-    status = reconcile(world).status
+    status = decide(world).status
     assert status is not None
-    metrics.saw(view_of("odd"), status, world)
+    metrics.record(view_of("odd"), status, world)
     assert scrape(metrics) == {"sft other ns 100": 0.25}
 
 
@@ -92,9 +92,9 @@ def test_a_huge_manifest_is_an_error_of_its_own_store(real: str) -> None:
     storage = h.at(real, "s3://artifacts/huge")
     plan = h.plan_at(storage)
     open_store(storage).put(paths.manifest(plan.report.key), b" " * (3 << 20))
-    stores = Stores(h.listing(h.entry(real)))
-    assert "is more than 1024 KiB" in stores.look(plan, (), "team-a").error
-    assert stores.look(h.plan_at(h.at(real, "s3://artifacts/fine")), (), "team-b").error == ""
+    stores = StoreReader(h.listing(h.entry(real)))
+    assert "is more than 1024 KiB" in stores.read(plan, (), "team-a").error
+    assert stores.read(h.plan_at(h.at(real, "s3://artifacts/fine")), (), "team-b").error == ""
 
 
 JSON = st.recursive(
@@ -140,8 +140,8 @@ def test_a_status_that_a_hand_has_written_breaks_no_scrape_and_no_pass(
     status = {"observedGeneration": 1, "stages": stages, "state": state, "conditions": conditions, "planDigest": stages}
     metrics, world = Metrics(), World(status=status)
     view = world.observe().experiment
-    metrics.rests(view)
-    metrics.saw(view, status, world.observe())
+    metrics.record_idle(view)
+    metrics.record(view, status, world.observe())
     assert scrape(metrics, "misstep_experiments")
     world.step()
 
@@ -149,12 +149,12 @@ def test_a_status_that_a_hand_has_written_breaks_no_scrape_and_no_pass(
 def test_one_state_and_one_stage_are_one_series_whatever_they_are_called() -> None:
     odd = [{"name": "a\nb", "state": "running"}, {"name": "x" * 5000, "state": "y" * 5000}, {"state": "running"}]
     metrics = Metrics()
-    metrics.rests(
+    metrics.record_idle(
         view_of("e", {"state": "z" * 5000, "stages": [*odd, {"name": "sft", "state": "running", "attempt": 2}]})
     )
     assert scrape(metrics, "misstep_experiments") == {"Unknown": 1.0}
     assert scrape(metrics, "misstep_stage_attempts") == {"e ns sft": 2.0}
-    assert scrape(metrics, "misstep_experiment_stages") == {"e ns running": 3.0, "e ns Unknown": 1.0}
+    assert scrape(metrics, "misstep_experiment_stages") == {"e ns running": 3.0, "e ns unknown": 1.0}
 
 
 def test_jobs_with_made_up_labels_and_reasons_make_no_series() -> None:
@@ -164,7 +164,7 @@ def test_jobs_with_made_up_labels_and_reasons_make_no_series() -> None:
         made_up = [JobView(f"j{n}", f"kind{n}-0123", "s", 1, state, reason=f"r{n}") for n in range(100)]
         real = [JobView(f"k{n}", PLAN.stages[0].key, "s", 1, state, reason=f"r{n}") for n in range(100)]
         seen = replace(world.observe(), jobs=tuple(made_up + real))
-        metrics.saw(seen.experiment, {}, seen)
+        metrics.record(seen.experiment, {}, seen)
     text = generate_latest(metrics.registry).decode()
     assert "kind7" not in text
     assert "r7" not in text

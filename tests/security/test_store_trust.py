@@ -18,13 +18,13 @@ from misstep.artifacts import manifest as m
 from misstep.errors import BadInput
 from misstep.store.description import Storage
 from misstep.store.open import open_store
-from misstep_operator import freeze
+from misstep_operator.decision.decision import Decision
 from misstep_operator.observed import StoreView
-from misstep_operator.reconcile import Decision
+from misstep_operator.planning import planning
 from misstep_operator.settings import read_trust
-from misstep_operator.storeview import Stores
-from misstep_operator.trust import ListedStore, Trust, Unlisted, place_of, server_of
-from tests.operator.test_freeze import body
+from misstep_operator.stores.reader import StoreReader
+from misstep_operator.stores.trust import ListedStore, Trust, Unlisted, place_of, server_of
+from tests.operator.test_planning import body
 from tests.operator.world import World
 from tests.security import hostile_stores as h
 from tests.store import servers
@@ -54,13 +54,13 @@ def test_a_tenants_server_gets_no_request_and_so_no_key_signature_or_token(
     monkeypatch.setenv("AWS_ENDPOINT_URL", real)
     trust = h.listing(h.entry(real)) if lists_others else Trust(own_endpoint=real)
     with h.serving(h.nothing) as tenants:
-        stores = Stores(trust)
-        view = stores.look(h.plan_at(h.at(tenants.endpoint)), (), "team-a")
-        assert view.unlisted.startswith("the operator does not look at s3://artifacts/runs at http://127.0.0.1")
+        stores = StoreReader(trust)
+        view = stores.read(h.plan_at(h.at(tenants.endpoint)), (), "team-a")
+        assert view.unlisted.startswith("the operator does not read s3://artifacts/runs at http://127.0.0.1")
         assert "stores" in view.unlisted
-        assert not view.seen
-        with pytest.raises(Exception, match="does not look"):
-            stores.config(h.at(tenants.endpoint), "team-a")
+        assert not view.readable
+        with pytest.raises(Exception, match="does not read"):
+            stores.read_model_config(h.at(tenants.endpoint), "team-a")
         assert not tenants.requests
 
 
@@ -68,8 +68,8 @@ def test_a_request_that_a_tenants_server_could_forward_to_the_real_one_is_never_
     """Forwarded byte for byte, the operator's signature would open another team's file."""
     commit_report(h.at(real, "s3://artifacts/team-b"))
     with h.serving(h.forwarding(real)) as tenants:
-        stores = Stores(h.listing(h.entry(real, "s3://artifacts/team-b", "team-b")))
-        view = stores.look(h.plan_at(h.at(tenants.endpoint, "s3://artifacts/team-b")), (), "team-a")
+        stores = StoreReader(h.listing(h.entry(real, "s3://artifacts/team-b", "team-b")))
+        view = stores.read(h.plan_at(h.at(tenants.endpoint, "s3://artifacts/team-b")), (), "team-a")
         assert view.committed == frozenset()
         assert view.unlisted
         assert not tenants.requests
@@ -78,7 +78,9 @@ def test_a_request_that_a_tenants_server_could_forward_to_the_real_one_is_never_
 def test_a_model_lies_in_no_store_that_the_operator_would_not_open(real: str, tmp_path: Path) -> None:
     """Whoever names a model has its ``config.json`` read by the operator: from a server of theirs, another team's
     prefix, or the operator's own disk."""
-    stores = Stores(h.listing(h.entry(real, "s3://artifacts/team-a", "team-a"), h.entry(real, "s3://artifacts/b", "b")))
+    stores = StoreReader(
+        h.listing(h.entry(real, "s3://artifacts/team-a", "team-a"), h.entry(real, "s3://artifacts/b", "b"))
+    )
     shape = {
         "model_type": "llama",
         "num_hidden_layers": 2,
@@ -94,9 +96,9 @@ def test_a_model_lies_in_no_store_that_the_operator_would_not_open(real: str, tm
     def read(uri: str, endpoint: str = real) -> object:
         storage = {"uri": "s3://artifacts/team-a/runs", "endpoint": endpoint, "pathStyle": True, "region": "us-east-1"}
         model = {"name": "base", "uri": uri, "digest": "sha256:" + "a" * 64}
-        made = freeze.parse(body(storage=storage, policy={"model": model}))
-        externals = freeze.find_externals(made)
-        return freeze.read_shapes(made, externals, partial(stores.config, namespace="team-a"))["model"]
+        made = planning.parse(body(storage=storage, policy={"model": model}))
+        externals = planning.find_externals(made)
+        return planning.read_shapes(made, externals, partial(stores.read_model_config, namespace="team-a"))["model"]
 
     assert read("s3://artifacts/team-a/model") is not None, "honest use"
     assert read("s3://artifacts/b/model") is None
@@ -113,9 +115,9 @@ def test_another_teams_results_come_into_nobodys_status(real: str) -> None:
     lists = h.listing(
         h.entry(real, "s3://artifacts/team-a", "team-a"), h.entry(real, "s3://artifacts/team-b", "team-b")
     )
-    stores, plan = Stores(lists), h.plan_at(h.at(real, "s3://artifacts/team-b"))
-    assert stores.look(plan, (), "team-b").accuracies == {("sft", "100"): 0.123}
-    view = stores.look(plan, (), "team-a")
+    stores, plan = StoreReader(lists), h.plan_at(h.at(real, "s3://artifacts/team-b"))
+    assert stores.read(plan, (), "team-b").accuracies == {("sft", "100"): 0.123}
+    view = stores.read(plan, (), "team-a")
     assert (view.committed, view.accuracies) == (frozenset(), {})
     assert view.unlisted
 
@@ -124,9 +126,9 @@ def test_without_a_list_the_operators_own_endpoint_is_read_for_all(real: str, mo
     """The quick installation shows progress; its notes say that namespaces are one domain of trust."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", real)
     commit_report(h.at(real, "s3://artifacts/quick"))
-    stores = Stores()
+    stores = StoreReader()
     for endpoint in (None, real, real + "/"):
-        view = stores.look(h.plan_at(h.at(endpoint, "s3://artifacts/quick")), (), "team-a")
+        view = stores.read(h.plan_at(h.at(endpoint, "s3://artifacts/quick")), (), "team-a")
         assert view.accuracies == {("sft", "100"): 0.123}
 
 
@@ -137,24 +139,24 @@ def test_certificates_that_an_experiment_names_are_never_read(real: str, tmp_pat
     for trust in (h.listing(h.entry(real)), Trust(own_endpoint=real)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("AWS_ENDPOINT_URL", real)
-            stores = Stores(trust)
+            stores = StoreReader(trust)
             for bundle in (str(poison), "/proc/self/environ", "/no/such/file"):
-                bad = stores.look(h.plan_at(h.at(real, "s3://artifacts/a", ca_bundle=bundle)), (), "team-a")
+                bad = stores.read(h.plan_at(h.at(real, "s3://artifacts/a", ca_bundle=bundle)), (), "team-a")
                 assert bad.error == bad.unlisted == "", "it is read with the certificates of the entry"
-            assert stores.look(h.plan_at(h.at(real, "s3://artifacts/b")), (), "team-b").error == ""
+            assert stores.read(h.plan_at(h.at(real, "s3://artifacts/b")), (), "team-b").error == ""
 
 
 def test_a_wrong_store_of_one_team_does_not_mark_the_server_as_down_for_others(
     real: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bucket of its own as a host that does not exist, another region, a missing bucket: each is the Experiment's."""
-    stores = Stores(Trust(own_endpoint=real))
+    stores = StoreReader(Trust(own_endpoint=real))
     monkeypatch.setenv("AWS_ENDPOINT_URL", real)
     bad = h.at(None, "s3://no-such-bucket/x")
-    assert "bucket" in stores.look(h.plan_at(bad), (), "team-a").error
-    hosted = stores.look(h.plan_at(h.at(None, "s3://artifacts/x", path_style=False, region="xx-odd-1")), (), "team-a")
-    assert hosted.error or hosted.seen
-    assert stores.look(h.plan_at(h.at(None, "s3://artifacts/y")), (), "team-b").error == ""
+    assert "bucket" in stores.read(h.plan_at(bad), (), "team-a").error
+    hosted = stores.read(h.plan_at(h.at(None, "s3://artifacts/x", path_style=False, region="xx-odd-1")), (), "team-a")
+    assert hosted.error or hosted.readable
+    assert stores.read(h.plan_at(h.at(None, "s3://artifacts/y")), (), "team-b").error == ""
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308, 400])
@@ -169,7 +171,7 @@ def test_a_listed_server_that_sends_elsewhere_is_not_followed(real: str, status:
             handler.say(status, error.encode(), **headers)  # type: ignore[attr-defined]
 
         with h.serving(elsewhere) as listed:
-            view = Stores(h.listing(h.entry(listed.endpoint))).look(h.plan_at(h.at(listed.endpoint)), (), "team-a")
+            view = StoreReader(h.listing(h.entry(listed.endpoint))).read(h.plan_at(h.at(listed.endpoint)), (), "team-a")
             assert view.error
             assert listed.requests
         assert not tenants.requests
@@ -326,7 +328,7 @@ def test_of_a_store_that_is_not_looked_at_a_job_that_is_gone_is_remembered() -> 
     world.remove(name)
     world.step()
     assert name.rpartition("-")[0] + "-2" not in world.created
-    assert StoreView(unlisted="x").seen is False
+    assert StoreView(unlisted="x").readable is False
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ from misstep.runner.run_state import RunState
 from misstep.runner.workdir import Workdir
 from misstep.store.description import Storage
 from misstep.store.open import open_store
-from misstep_operator.views import job_views
+from misstep_operator.api.parse import job_views
 from tests.artifacts.making import frozen
 from tests.cli.test_cluster import KEY, STAGES, Kubectl, kubectl
 from tests.security.test_manifests import plant

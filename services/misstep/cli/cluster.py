@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from misstep.errors import BadInput, MisstepError
+from misstep.plan.state import StageState
 from misstep.store.addresses import environments_endpoint
 from misstep.text import did_you_mean
 
@@ -52,7 +53,7 @@ class InCluster:
     def standing(self) -> str:
         """Its state, and the reason where the operator gives one."""
         state = str(self.status.get("state", "not seen by an operator yet"))
-        return f"{state}: {self.status['why']}" if self.status.get("why") else state
+        return f"{state}: {self.status['message']}" if self.status.get("message") else state
 
     def rows(self) -> list[Row]:
         """Describe its stages as ``misstep status`` shows them."""
@@ -62,9 +63,9 @@ class InCluster:
             Row(
                 stage=str(entry.get("name", "")),
                 key=str(entry.get("key", "")),
-                state=entry.get("state", "waiting"),
+                state=_state(entry),
                 detail="; ".join(filter(None, (_percent(entry), _attempt(entry), _obstacle(entry)))),
-                warning=_message(entry) if entry.get("state") == "done" else "",
+                warning=_message(entry) if _state(entry) is StageState.DONE else "",
             )
             for entry in self.status.get("stages") or ()
         ]
@@ -74,7 +75,7 @@ class InCluster:
 
         One that is Invalid, or that no operator has seen, has none: the BadInput says how it stands.
         """
-        from misstep.plan.kept import PlanUnreadable, digest, plan_name, unpack
+        from misstep.plan.configmap import PlanUnreadable, digest, plan_name, unpack
 
         generation = self.status.get("observedGeneration") or self.body["metadata"]["generation"]
         name = plan_name(self.name, self.body["metadata"]["uid"], generation)
@@ -113,7 +114,8 @@ class InCluster:
             marks += f",batch.kubernetes.io/job-completion-index={shard}"
         pods = kubectl(self.namespace, "get", "pods", "-l", marks, "-o", "name").split()
         if not pods:
-            known = ", ".join(row.stage for row in rows.values() if row.state in ("running", "done", "failed"))
+            ran = (StageState.RUNNING, StageState.DONE, StageState.FAILED)
+            known = ", ".join(row.stage for row in rows.values() if row.state in ran)
             which = "It" if shard is None else f"Its shard {shard}"
             raise BadInput("STAGE", stage, f"{which} has no pods, or no longer. Stages that ran: {known or 'none'}.")
         # kubectl follows five pods unless it is told how many there are.
@@ -154,17 +156,21 @@ def _program() -> str:
     return found
 
 
+def _state(entry: Mapping[str, Any]) -> StageState:
+    return StageState.parse(entry.get("state"))
+
+
 def _message(entry: Mapping[str, Any]) -> str:
     return str(entry.get("message", ""))
 
 
 def _obstacle(entry: Mapping[str, Any]) -> str:
     """Return the message of a stage that is not done; the message of a finished stage is a warning."""
-    return "" if entry.get("state") == "done" else _message(entry)
+    return "" if _state(entry) is StageState.DONE else _message(entry)
 
 
 def _percent(entry: Mapping[str, Any]) -> str:
-    return f"{entry.get('percent', 0)}%" if entry.get("state") == "running" else ""
+    return f"{entry.get('percent', 0)}%" if _state(entry) is StageState.RUNNING else ""
 
 
 def _attempt(entry: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -130,7 +131,15 @@ def _allow_deepspeeds_own_records() -> None:
     from deepspeed.runtime.zero.config import ZeroStageEnum
     from deepspeed.utils.tensor_fragment import fragment_address
 
-    torch.serialization.add_safe_globals([LossScaler, ZeroStageEnum, fragment_address])
+    def zero_stage(of: Any, name: str) -> Any:
+        if of is not ZeroStageEnum or name not in ZeroStageEnum.__members__:
+            raise pickle.UnpicklingError("GLOBAL builtins.getattr is allowed for ZeRO stages only")
+        return ZeroStageEnum[name]
+
+    # Python 3.11.2, which Debian 12 has, writes a member of an enumeration as getattr(class, name). That name must not
+    # stand for the real getattr, which reaches every function.
+    by_name = (zero_stage, "builtins.getattr")
+    torch.serialization.add_safe_globals([LossScaler, ZeroStageEnum, fragment_address, by_name])
 
 
 def load_whole_models() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from misstep.artifacts.manifest import Manifest
 from misstep.artifacts.progress import Heartbeat
 from misstep.plan.planner import Plan
+from misstep.plan.state import StageState
 from misstep.printable import printable
 from misstep.stages.overtrained import measured, policies, stage_warning
 from misstep.text import duration_text
@@ -19,8 +20,6 @@ FRESH_SECONDS = 60.0
 
 _SHOWN_COUNTS = 4
 """How many counts of a summary are shown."""
-
-State = Literal["done", "running", "failed", "waiting"]
 
 
 class StageProgress(Protocol):
@@ -37,7 +36,7 @@ class Row:
 
     stage: str
     key: str
-    state: State
+    state: StageState
     took: str = ""
     """How long all its blocks took; of an unfinished stage, how long its processes ran here."""
     detail: str = ""
@@ -67,19 +66,19 @@ def stage_rows(plan: Plan, store: StageProgress, run: Mapping[str, Any] | None, 
             manifest = manifests[stage.key]
             took = duration_text(manifest.timings.seconds)
             warning = stage_warning(stage, measured(manifest.summary)) if stage.key in of_policies else ""
-            rows.append(Row(stage.name, stage.key, "done", took, summary_text(manifest.summary), warning))
+            rows.append(Row(stage.name, stage.key, StageState.DONE, took, summary_text(manifest.summary), warning))
             continue
         took = duration_text(seconds[stage.name]) if stage.name in seconds else ""
         beats = [beat for beat in store.heartbeats(stage.key) if now - beat.updated < FRESH_SECONDS]
         if beats or stage.name in running:
             detail = "; ".join(progress_text(beat) for beat in beats) or "starting"
-            rows.append(Row(stage.name, stage.key, "running", took, detail))
+            rows.append(Row(stage.name, stage.key, StageState.RUNNING, took, detail))
         elif stage.name in errors:
-            rows.append(Row(stage.name, stage.key, "failed", took, errors[stage.name]))
+            rows.append(Row(stage.name, stage.key, StageState.FAILED, took, errors[stage.name]))
         else:
             needs = [name for name in plan.dependencies(stage) if name not in done]
             detail = f"for {', '.join(needs[:3])}{' and more' if len(needs) > 3 else ''}" if needs else "ready to run"
-            rows.append(Row(stage.name, stage.key, "waiting", took, detail))
+            rows.append(Row(stage.name, stage.key, StageState.WAITING, took, detail))
     return rows
 
 

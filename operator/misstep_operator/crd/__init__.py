@@ -1,0 +1,1 @@
+"""The CustomResourceDefinition of an Experiment, generated from the types of the spec."""

@@ -1,0 +1,1 @@
+"""What to do for an Experiment and what its status says, from what was observed. Pure."""

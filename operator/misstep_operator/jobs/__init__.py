@@ -1,0 +1,1 @@
+"""The Job, pod and Service of a stage."""

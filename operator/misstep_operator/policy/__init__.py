@@ -1,0 +1,1 @@
+"""What Experiments may name: the rules, and two checks of them."""

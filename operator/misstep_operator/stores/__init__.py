@@ -1,0 +1,1 @@
+"""Which stores the operator opens, and what it reads there."""
