@@ -1,4 +1,4 @@
-"""The cost model against real runs on a CPU: tokens by kind of stage, and the peak memory of its processes.
+"""Compare the cost model with real runs on a CPU: tokens by kind of stage, and the peak memory of its processes.
 
     PYTHONPATH=services python benchmarks/cost.py quickstart          (both seeds, three sizes: some 10 minutes)
     PYTHONPATH=services python benchmarks/cost.py gsm8k --data DIR --model DIR      (24 problems: some 10 minutes)
@@ -60,8 +60,8 @@ class Compared:
 
 
 def compare(costs: Mapping[str, StageCost], manifests: Mapping[str, Manifest]) -> Iterator[Compared]:
-    """Add up what was predicted and what was measured of every finished stage that a model worked in, by kind; of
-    memory, take the largest."""
+    """Add up predictions and measurements of every finished stage with a model, by kind; for memory, take the
+    largest."""
     tokens: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
     memory: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for name, cost in costs.items():
@@ -84,12 +84,12 @@ def compare(costs: Mapping[str, StageCost], manifests: Mapping[str, Manifest]) -
 
 
 def _worked(summary: Mapping[str, Any]) -> bool:
-    """Tell whether there was anything to do: a training without rows writes its start model."""
+    """Return whether there was anything to do: a training without rows writes its start model."""
     return summary.get("trained", True) and summary.get("rollouts", 1) > 0
 
 
 def _share_of_epochs(cost: StageCost, manifest: Manifest) -> float:
-    """Return the epochs that were trained, in those that were expected."""
+    """Return the trained epochs, as a multiple of the expected ones."""
     if "epochs" not in manifest.summary or not cost.work.items:
         return 1.0
     per_epoch = manifest.summary["steps"] / manifest.summary["epochs"]
@@ -99,7 +99,7 @@ def _share_of_epochs(cost: StageCost, manifest: Manifest) -> float:
 
 
 def measured_shares(store: Store, plan: Plan) -> dict[str, int]:
-    """Return what the verdicts on training problems say of the policy, as fields of `spec.assumptions`."""
+    """Return the policy's shares of verdicts on training problems, as fields of `spec.assumptions`."""
     counts: Counter[str] = Counter()
     solved: dict[tuple[str, str], bool] = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -120,7 +120,7 @@ def measured_shares(store: Store, plan: Plan) -> dict[str, int]:
 
 
 def cut_down(name: str, folder: Path) -> tuple[Path, list[str]]:
-    """Write a smaller version of an example; return it and the options that run what is to be measured."""
+    """Write a smaller version of an example; return it and the options for the run to measure."""
     if name == "quickstart":
         document = read_document(ROOT / "examples/quickstart.yaml")
         document["spec"]["policy"]["model"]["path"] = str(ROOT / "examples/quickstart-base")

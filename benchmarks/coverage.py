@@ -1,4 +1,5 @@
-"""How often the report's 95% intervals hold the truth, in simulated experiments: today's rule and the one before it.
+"""How often the report's 95% intervals contain the truth, in simulated experiments, for the present rule and the
+previous one.
 
     PYTHONPATH=services OMP_NUM_THREADS=1 python benchmarks/coverage.py
     PYTHONPATH=services OMP_NUM_THREADS=1 python benchmarks/coverage.py --experiments 2000 --luck 0.08 --problems 1500
@@ -36,7 +37,7 @@ _DIFFICULTY, _OWN_DIFFICULTY, _SHARED = 0.8, 0.5, 0.6
 
 @dataclass(frozen=True)
 class Setting:
-    """The populations that experiments are drawn from."""
+    """The populations from which experiments are drawn."""
 
     problems: int = 400
     samples: int = 4
@@ -48,7 +49,7 @@ class Setting:
     b: float = 0.2
     factor: float = 4.0
     gain: float = 0.1
-    """True accuracy of the credited arm less that of random pairs."""
+    """True accuracy of the credited arm minus that of random pairs."""
 
     def error(self, arm: str, size: int) -> float:
         """Return the true error of an arm, over all seeds and all problems."""
@@ -87,7 +88,7 @@ _MEANS = 1.0 / (1.0 + np.exp(-(_GRID[:, None] + math.hypot(_DIFFICULTY, _OWN_DIF
 
 
 def _logit_of(accuracy: Floats) -> Floats:
-    """Return the log-odds on a problem of mean difficulty that a model of this accuracy over all problems has."""
+    """Return the log-odds on a problem of mean difficulty for a model with this accuracy over all problems."""
     return np.interp(accuracy, _MEANS, _GRID)
 
 
@@ -105,7 +106,7 @@ def intervals_now(outcomes: list[GridOutcome], replicates: int, seed: int) -> di
 
 
 def intervals_before(outcomes: list[GridOutcome], replicates: int, seed: int) -> dict[str, Ends]:
-    """Return the same by the rule before: seeds drawn with replacement, the same for all arms."""
+    """Return the same by the previous rule: seeds drawn with replacement, the same for all arms."""
     rng = np.random.default_rng(seed)
     seeds = 1 + max(o.seed for o in outcomes)
     errors: dict[tuple[str, int], Floats] = {
@@ -150,7 +151,7 @@ def simulate(setting: Setting, seeds: int, experiments: int, rule: Rule, replica
 
 
 def coverage(intervals: Floats, truth: float) -> float:
-    """Return the share of intervals, shape (experiments, 2), that hold the truth."""
+    """Return the share of intervals, shape (experiments, 2), that contain the truth."""
     return float(((intervals[:, 0] <= truth) & (truth <= intervals[:, 1])).mean())
 
 

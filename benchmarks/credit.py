@@ -1,4 +1,4 @@
-"""What each credit estimator costs per wrong solution, and how often it finds the full scan's pit.
+"""The cost of each credit estimator per wrong solution, and how often it finds the full scan's pit.
 
     PYTHONPATH=services OMP_NUM_THREADS=1 python benchmarks/credit.py
     PYTHONPATH=services OMP_NUM_THREADS=1 python benchmarks/credit.py --model DIR --epochs 0 --rollouts 10
@@ -57,11 +57,11 @@ class Measured:
     wall_seconds: float
     cpu_seconds: float
     agreement: float
-    """With the first full scan, over its pits."""
+    """Agreement with the first full scan, as a share of its pits."""
     oracle: float
     pits: int
     refuted: int
-    """Pits that a correct response goes through (see `misstep.credit.layouts`)."""
+    """Pits that a correct response passes through (see `misstep.credit.layouts`)."""
     refuted_false: int
     """Refuted pits that are not the true first error."""
 
@@ -156,7 +156,7 @@ def measure(
 
 
 def refuted_pits(block: CreditedBlock, correct: Correct) -> list[tuple[str, int]]:
-    """Return the negatives whose steps through the pit begin a response that is known to be correct."""
+    """Return the negatives whose steps through the pit are the beginning of a known correct response."""
     known = {name: list(responses) for name, responses in correct.items()}
     for prefix, _, rollout in block.rollouts():
         if rollout.solved:
@@ -193,7 +193,7 @@ def fine_tune(options: argparse.Namespace, model: Any, tokenizer: Any) -> None:
 
 
 def decoding_of(options: argparse.Namespace) -> DecodingParams:
-    """Decode as the rollouts and the samples before them are."""
+    """Decoding settings of the samples and the rollouts."""
     return DecodingParams(
         engine="transformers",
         dtype="float32",

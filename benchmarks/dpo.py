@@ -1,4 +1,4 @@
-"""Pairs per second of our DPO against TRL's as it comes, and against TRL's with a precomputed reference.
+"""Pairs per second of our DPO compared with unmodified TRL, and with TRL with a precomputed reference.
 
     PYTHONPATH=services OMP_NUM_THREADS=1 python benchmarks/dpo.py
     PYTHONPATH=services OMP_NUM_THREADS=1 python benchmarks/dpo.py --pairs .misstep/store/pairs-KEY/pairs
@@ -86,7 +86,7 @@ class Ours(_Timed, DpoOnRows):
 
 
 class Peer(_Timed, BareDpo):
-    """TRL's with our batches, so that losses can be compared step by step."""
+    """TRL's trainer with our batches, so that losses can be compared step by step."""
 
     batches: MicroBatches
 

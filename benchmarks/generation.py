@@ -37,7 +37,7 @@ BASE = Path(__file__).parents[1] / "examples" / "quickstart-base"
 
 
 def prompts_of(options: argparse.Namespace, tokenizer: Any, count: int) -> list[list[int]]:
-    """Tokenise questions: of the file, else of the quickstart's task; repeated in a circle if there are too few."""
+    """Tokenise questions: of the file, else of the quickstart's task; repeated cyclically if there are too few."""
     if options.questions:
         lines = options.questions.read_text(encoding="utf-8").splitlines()
         texts = [json.loads(line)["question"] + "\n" for line in lines[:count]]
@@ -80,7 +80,7 @@ def with_generate(
 
 
 def timed(work: Callable[[], int]) -> tuple[float, float]:
-    """Return tokens per second of the clock, and per second of the processor."""
+    """Return tokens per second of wall time, and per second of CPU time."""
     clock, processor = time.perf_counter(), time.process_time()
     tokens = work()
     return tokens / (time.perf_counter() - clock), tokens / (time.process_time() - processor)
@@ -124,7 +124,7 @@ def compare_batches(options: argparse.Namespace) -> None:
 
 
 def peak(options: argparse.Namespace) -> None:
-    """Print this process's peak memory after so many queued requests."""
+    """Print this process's peak memory after this many queued requests."""
     engine = engine_of(options, options.rows)
     prompts = prompts_of(options, engine.tokenizer, options.peak)
     before = peak_mib()
@@ -133,13 +133,13 @@ def peak(options: argparse.Namespace) -> None:
 
 
 def peak_mib() -> float:
-    """Return the most memory that this process ever held; what a parent held before it does not count."""
+    """Return this process's peak memory; that of its parent does not count."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 def engine_of(options: argparse.Namespace, rows: int) -> TransformersEngine:
-    """Load the model into an engine of so many rows."""
+    """Load the model into an engine with this many rows."""
     decoding = DecodingParams(
         engine="transformers", dtype="float32", temperature=1.0, top_p=1.0, max_new_tokens=options.max_new_tokens
     )
@@ -147,7 +147,7 @@ def engine_of(options: argparse.Namespace, rows: int) -> TransformersEngine:
 
 
 def main() -> None:
-    """Run the comparison, then measure memory in processes of their own."""
+    """Run the comparison, then measure memory in separate processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=BASE)
     parser.add_argument("--questions", type=Path, help="JSONL with a column `question`")

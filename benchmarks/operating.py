@@ -1,4 +1,4 @@
-"""What the operator costs and how fast it is, on a real API server: idle Experiments, and from one Job to the next.
+"""The operator's cost and speed on a real API server: idle Experiments, and the time from one Job to the next.
 
     make cluster-build versitygw
     python benchmarks/operating.py [--idle 200 1000] [--runs 2]
@@ -41,7 +41,7 @@ MINUTE = 60.0
 
 
 def requests_of_operator(audit_log: Path, since: int) -> tuple[Counter[str], int]:
-    """Count the operator's requests by verb and resource, from a place in the log on; return also the log's end."""
+    """Count the operator's requests by verb and resource, from a position in the log on; also return the log's end."""
     account = f"system:serviceaccount:{SYSTEM}:{OPERATOR_ACCOUNT}"
     with audit_log.open("rb") as file:
         file.seek(since)
@@ -56,7 +56,7 @@ def requests_of_operator(audit_log: Path, since: int) -> tuple[Counter[str], int
 
 
 def idle(world: Operating, audit_log: Path, count: int, seconds: float = MINUTE) -> tuple[float, Counter[str]]:
-    """Make so many idle Experiments; return the operator's memory in MiB then, and its requests in a while."""
+    """Create this many idle Experiments; return the operator's memory in MiB, and its requests in a period."""
     made = [suspended(world, number) for number in range(count)]
     if made:
         world.kubectl("apply", "-f-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": made}))
@@ -71,14 +71,14 @@ def idle(world: Operating, audit_log: Path, count: int, seconds: float = MINUTE)
 
 
 def suspended(world: Operating, number: int) -> dict[str, Any]:
-    """An Experiment that waits for its owner, and whose model is never looked at."""
+    """A suspended Experiment whose model is never read."""
     made = world.experiment(f"idle-{number}", suspend=True, seeds=[number])
     made["spec"]["policy"]["model"] = {"hub": "organisation/name", "revision": "0" * 40}
     return made
 
 
 class Waits:
-    """Watches Jobs, from its making on; knows how long each waited after those that its stage needs."""
+    """Watches Jobs from its creation on, and records how long each waited after those that its stage needs."""
 
     def __init__(self, kubeconfig: Path, namespace: str) -> None:
         self._api = Api(kubeconfig)
@@ -99,7 +99,7 @@ class Waits:
                     self._complete.setdefault(place, now)
 
     def seconds(self) -> list[float]:
-        """Return the wait of each Job that needs others, 0 for one that was there before they were complete."""
+        """Return the wait of each Job that needs others, 0 for one that existed before they were complete."""
         found = []
         for (name, _), (at, inputs) in self._created.items():
             ends = [self._complete[name, key] for key in inputs if (name, key) in self._complete]
@@ -109,7 +109,7 @@ class Waits:
 
 
 def latencies(world: Operating, runs: int) -> list[float]:
-    """Run Experiments; return the seconds for which each Job waited after those that it needed."""
+    """Run Experiments; return the seconds that each Job waited after those that it needed."""
     waits = Waits(world.kubeconfig, world.namespace)
     for number in range(runs):
         world.apply(world.experiment(f"run-{number}", seeds=[number]))
@@ -145,7 +145,7 @@ def main() -> None:
 
 
 def describe(found: list[float]) -> str:
-    """Say how long Jobs waited for those before."""
+    """Print how long Jobs waited after earlier ones."""
     slowest = quantiles(found, n=100, method="inclusive")[98] if len(found) > 1 else found[0]
     at_once = sum(wait == 0 for wait in found)
     text = f"median {median(found):.2f} s, p99 {slowest:.2f} s, most {max(found):.2f} s"

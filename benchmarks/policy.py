@@ -73,7 +73,7 @@ def tune(made: dict[str, Any], out: Path) -> dict[str, Any]:
 
 
 def measures(reader: Reader, found: Mapping[str, Any]) -> dict[str, float]:
-    """Return what a rule could go by, each a mean over the seeds."""
+    """Return the quantities that a rule could use, each as a mean over the seeds."""
     seen: dict[str, list[float]] = defaultdict(list)
     for stage in found["plan"]["stages"]:
         if stage["kind"] == "sft":

@@ -1,4 +1,4 @@
-"""A million samples through write, verify and read: the peak memory of each process against its bound of 500 MiB.
+"""Write, verify and read a million samples: the peak memory of each process, compared with its limit of 500 MiB.
 
 ``python benchmarks/records.py`` uses a temporary folder; ``--storage s3://bucket/prefix --endpoint URL``
 any S3 server. Exits with 1 where a process needed more than the bound.
@@ -23,7 +23,7 @@ PROMPT_TOKENS = 90
 
 
 def main() -> int:
-    """Run each phase in a process of its own and print what it needed."""
+    """Run each phase in its own process and print its time and memory."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--blocks", type=int, default=1, help="parts; one holds all rows by default, the hardest case")
@@ -94,7 +94,7 @@ def _phase(args: argparse.Namespace, scratch: Path) -> dict[str, float]:
 
 
 def _batches(block: int, rows: int) -> Iterator[object]:
-    """Yield rows of the size of GSM8K solutions, with ids and letters that do not compress away."""
+    """Yield rows of the size of GSM8K solutions, with ids and letters that compress badly."""
     import numpy as np
     import pyarrow as pa
 

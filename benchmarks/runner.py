@@ -1,4 +1,4 @@
-"""What the runner itself costs: wall time outside stages, the start of a stage, and planning.
+"""The cost of the runner itself: wall time outside stages, the start of a stage, and planning.
 
     PYTHONPATH=services python benchmarks/runner.py                             (runs a small experiment first)
     PYTHONPATH=services python benchmarks/runner.py --run .misstep/quickstart   (of a run that there is)
@@ -101,7 +101,7 @@ def outside_stages(run: dict[str, Any]) -> tuple[float, float]:
 
 
 def seconds_to_start(stage: FrozenStage, path: Path, folder: Path) -> tuple[list[float], float]:
-    """Start a committed stage through the fork server again and again; return its seconds, and those of the imports."""
+    """Start a committed stage through the fork server repeatedly; return its seconds, and those of the imports."""
     began = time.monotonic()
     modules = preload.in_order([stage.kind])
     launcher = Launcher(folder / "forkserver.log", modules)
@@ -133,7 +133,7 @@ def seconds_to_start(stage: FrozenStage, path: Path, folder: Path) -> tuple[list
 
 
 def seconds_fresh(kind: StageKind, path: Path) -> float:
-    """The same as a fresh process that imports what such a stage imports."""
+    """The same for a new process that imports the same modules as such a stage."""
     script = (
         "import importlib, sys\n"
         f"for name in {preload.modules_of(kind)!r}: importlib.import_module(name)\n"

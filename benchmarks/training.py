@@ -1,4 +1,4 @@
-"""Steps per second of our training stages, against bare TRL and against a hand-written loop, on the same rows.
+"""Steps per second of our training stages, compared with plain TRL and with a hand-written loop, on the same rows.
 
     PYTHONPATH=services OMP_NUM_THREADS=1 python benchmarks/training.py
     PYTHONPATH=services OMP_NUM_THREADS=1 python benchmarks/training.py --model DIR --micro-batch 4
@@ -75,7 +75,7 @@ class BareDpo(DPOTrainer):
 
 
 class Context:
-    """As much of a stage's context as a run asks for."""
+    """The part of a stage's context that a run uses."""
 
     class _Nothing:
         def update(self, *args: Any, **kwargs: Any) -> None: ...
@@ -89,7 +89,7 @@ class Context:
 
 
 def rows_of_strides(tokenizer: Any, count: int) -> tuple[list[SftRow], list[PairRow]]:
-    """Make rows and as many pairs from the task's teacher solutions."""
+    """Make rows and the same number of pairs from the task's teacher solutions."""
     builder = PromptBuilder(tokenizer, PromptParams(style="plain", template="{question}\n"))
     rng = random.Random(0)
     rows, pairs = [], []
@@ -154,7 +154,7 @@ def bare(make: Callable[[], Run], model: Path, folder: Path) -> Measured:
 
 
 def loop(make: Callable[[], Run], model: Path) -> Measured:
-    """Train in a plain loop: one padded batch a step, fused AdamW, clipping, no schedule, no log."""
+    """Train in a plain loop: one padded batch per step, fused AdamW, clipping, no schedule, no log."""
     run, policy = make(), InitialModel.load(model).model.train()
     rows, params = run.rows.rows, run.optimiser
     pairs = [row for row in rows if isinstance(row, PairRow)]
@@ -202,7 +202,7 @@ def _sides(policy: Any, rows: Sequence[PairRow]) -> torch.Tensor:
 
 
 def compare(method: str, make: Callable[[], Run], options: argparse.Namespace) -> None:
-    """Print a line a variant: milliseconds a step, and steps per second over bare TRL's."""
+    """Print a line per variant: milliseconds per step, and steps per second relative to plain TRL."""
     variants: dict[str, Callable[[Path], Measured]] = {
         "TRL": lambda folder: bare(make, options.model, folder),
         "ours": lambda folder: ours(make, options.model, folder, options, plain=False),

@@ -1,4 +1,4 @@
-"""Verdicts per second against bare math-verify, on GSM8K and MATH.
+"""Verdicts per second compared with plain math-verify, on GSM8K and MATH.
 
     python -m benchmarks.verification [--data FOLDER] [--items N] [--rows N] [--cases FILE]
 
@@ -74,14 +74,14 @@ def workloads(data: Path, items: int) -> list[tuple[str, AnswerFormat, Pairs]]:
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    """Read a JSONL file, or say how to name the folder."""
+    """Read a JSONL file, or exit with a message on how to give the folder."""
     if not path.is_file():
         sys.exit(f"{path} is not there: name the folder that holds gsm8k/ and math/ with --data")
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def compare(name: str, answer_format: AnswerFormat, pairs: Pairs) -> None:
-    """Time both on the same pairs, in turns, and print one line."""
+    """Time both on the same pairs, alternating, and print one line."""
     from math_verify import parse, verify
 
     slow = fast = 0.0
@@ -106,7 +106,7 @@ def compare(name: str, answer_format: AnswerFormat, pairs: Pairs) -> None:
 
 
 def judge_cases(path: Path) -> None:
-    """Count what is judged otherwise than it must be, in both directions."""
+    """Count wrong judgements, in both directions."""
     cases = rows(path)
     with Verifier(AnswerFormat.AUTO) as verifier:
         verdicts = [j.verdict for j in verifier.judge((case["response"], case["gold"]) for case in cases)]
@@ -124,7 +124,7 @@ def judge_cases(path: Path) -> None:
 
 
 def score_file(data: Path, count: int) -> None:
-    """Score a file of GSM8K solutions, each with a number of its own, in a process whose memory is measured."""
+    """Judge a file of GSM8K solutions, each with its own number, in a process whose memory is measured."""
     solutions = [row["answer"].rsplit("####", 1)[0] for row in rows(data / "gsm8k" / "train.jsonl")]
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "in.jsonl"

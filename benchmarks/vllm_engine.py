@@ -1,4 +1,5 @@
-"""Time of the `sample` stage with vLLM over one bare `LLM.generate`; what credit's rollouts find in the prefix cache.
+"""Time of the `sample` stage with vLLM relative to one plain `LLM.generate`, and prefix cache hits of credit's
+rollouts.
 
     PYTHONPATH=services OMP_NUM_THREADS=1 python benchmarks/vllm_engine.py
     PYTHONPATH=services python benchmarks/vllm_engine.py --wide --samples 1 --rounds 3 --no-credit
@@ -43,23 +44,23 @@ BASE = ROOT / "examples" / "quickstart-base"
 EXAMPLE = ("start 5. add 2, 3 times.", "5 7 9 11\n#### 11")
 SEED = 0
 WARM_UP = 8
-"""Prompts that each side samples before its time begins."""
+"""Prompts that each side samples before it is timed."""
 
 
 def decoding_of(options: argparse.Namespace) -> p.DecodingParams:
-    """Say how both sides draw."""
+    """Return the decoding settings of both sides."""
     return p.DecodingParams(
         engine="vllm", dtype="float32", temperature=1.0, top_p=1.0, max_new_tokens=options.max_new_tokens
     )
 
 
 def resources_of(options: argparse.Namespace) -> Resources:
-    """Say what both sides get."""
+    """Return the resources of both sides."""
     return Resources(cpus=options.threads, memory_mib=2048, batch_rows=options.rows)
 
 
 def prompt_of(options: argparse.Namespace) -> p.PromptParams:
-    """Build prompts as the quickstart does, or with an example before them."""
+    """Build prompts like the quickstart, or with an example before them."""
     return p.PromptParams(style="plain", template="{question}\n", examples=(EXAMPLE,) if options.few_shot else ())
 
 
@@ -95,7 +96,7 @@ def count_steps() -> list[int]:
 
 
 def problems_of(storage: Storage, count: int) -> FrozenStage:
-    """Return the stage that puts so many problems into a store."""
+    """Return the stage that puts this many problems into a store."""
     source = p.SourceParams(format="strides", generator_seed=0, limit=count)
     params = p.ProblemsParams(
         train=source, test=source, validation=None, held_out=0, answer_format="hash", overlap_ngram=8,
@@ -111,7 +112,7 @@ def _stage(kind: StageKind, params: p.Params, storage: Storage, **more: Any) -> 
 
 
 def stage_side(options: argparse.Namespace) -> dict[str, float]:
-    """Run the sample stage on a store of problems; its engine is opened, and warmed up, before the time begins."""
+    """Run the sample stage on a store of problems; its engine is opened and warmed up before timing."""
     from misstep.generation import sample
     from misstep.generation.engines import open_engine
 
@@ -193,7 +194,7 @@ def bare_side(options: argparse.Namespace) -> dict[str, float]:
 
 
 def measured(options: argparse.Namespace, side: str) -> dict[str, float]:
-    """Run one side in a process of its own, on a store of its own."""
+    """Run one side in its own process, on its own store."""
     with tempfile.TemporaryDirectory() as folder:
         run_stage(problems_of(Storage(uri=Path(folder).as_uri()), options.prompts))
         command = [sys.executable, __file__, *sys.argv[1:], "--side", side, "--store", folder]
@@ -229,7 +230,7 @@ def compare(options: argparse.Namespace) -> None:
 
 
 def credit(options: argparse.Namespace) -> None:
-    """Sample, verify and credit problems in one store, and print what rollouts' prompts found in the cache."""
+    """Sample, verify and credit problems in one store, and print the cache hits of the rollouts' prompts."""
     with tempfile.TemporaryDirectory() as folder:
         storage = Storage(uri=Path(folder).as_uri())
         run_stage(problems := problems_of(storage, options.credit_problems))

@@ -34,13 +34,13 @@ def up(
 
 @app.command()
 def down(state: State = STATE) -> None:
-    """End a cluster and remove all that it made."""
+    """End a cluster and remove everything that it created."""
     life.down(state)
 
 
 @app.command()
 def load(images: list[str], state: State = STATE) -> None:
-    """Load images into the node: OCI archives, or by name what buildah or docker have built."""
+    """Load images into the node: OCI archives, or names of images in buildah or docker."""
     node = life.find(state).node
     if node is None:
         raise ClusterError(f"the cluster in {state} has no node")

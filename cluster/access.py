@@ -1,4 +1,4 @@
-"""Who may speak to the API server: tokens of users, their kubeconfig files, and a small client for readiness."""
+"""Access to the API server: tokens of users, their kubeconfig files, and a small client for readiness."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GROUPS = {
     "system:kube-proxy": "",
     f"system:node:{NODE}": "system:nodes",
 }
-"""Group of each user, beside those that Kubernetes knows by the user's name."""
+"""Group of each user, except users that Kubernetes knows by name."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Access:
     Args:
         folder: holds ``tokens.csv``, the key pair of service accounts, the server's certificate and kubeconfigs.
         server: URL of the API server.
-        tokens: of each user.
+        tokens: token of each user.
     """
 
     folder: Path
@@ -53,7 +53,7 @@ class Access:
 
     @property
     def certificate(self) -> Path:
-        """The API server writes it at its start, with the authority that signed it."""
+        """The API server writes it on startup, with the authority that signed it."""
         return self.folder / "apiserver.crt"
 
     def kubeconfig(self, user: str) -> Path:
@@ -74,7 +74,7 @@ class Access:
         return path
 
     def get(self, path: str) -> Any:
-        """Return what the API server answers the admin: JSON decoded, other text as it is; None while it refuses."""
+        """Return the API server's answer to the admin: decoded JSON, or other text unchanged; None while it refuses."""
         if not self.certificate.exists():
             return None
         headers = {"Authorization": f"Bearer {self.tokens['admin']}"}

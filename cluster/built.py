@@ -1,4 +1,4 @@
-"""Container images that buildah or docker have built on this machine, written to files that the node can load."""
+"""Write images built by buildah or docker on this machine to files that the node can load."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from cluster.places import ClusterError
 
 
 def export(names: Sequence[str], folder: Path) -> list[Path]:
-    """Write images into ``folder`` and return what `Node.load` takes: an OCI layout, archives of docker.
+    """Write images into ``folder`` and return the arguments for `Node.load`: an OCI layout, or archives of docker.
 
-    Layers that images share stand once in the layout, and are lightly packed: it is read once.
+    Layers that images share are stored once in the layout, and lightly compressed, since it is read only once.
     """
     found: list[Path] = []
     layout = folder / "layout"

@@ -1,4 +1,4 @@
-"""The cgroup under which all pods of a node live, in each of the machine's hierarchies."""
+"""The cgroup of all pods of a node, in each of the machine's hierarchies."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ END_SECONDS = 10
 
 
 def make(name: str) -> None:
-    """Make the cgroup; the kubelet refuses a root that is missing in one hierarchy."""
+    """Create the cgroup; the kubelet refuses a root that is missing in one hierarchy."""
     for hierarchy in hierarchies():
         (hierarchy / name).mkdir(exist_ok=True)
 
 
 def remove(name: str) -> None:
-    """Remove the cgroup with all below it. The kernel lets go of a killed process a moment after its end: try again."""
+    """Remove the cgroup with everything below it, with retries: the kernel releases a killed process a moment after its
+    end."""
     deadline = time.monotonic() + END_SECONDS
     for hierarchy in hierarchies():
         while not _removed(hierarchy / name):

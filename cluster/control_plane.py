@@ -13,11 +13,11 @@ LOOPBACK = "127.0.0.1"
 
 
 def start(processes: Processes, host: str, services: str, audit_log: Path | None) -> Access:
-    """Start the control plane and return when it works.
+    """Start the control plane and return once it works.
 
     Args:
         processes: the cluster that it belongs to.
-        host: address of this machine on which the API server shall listen.
+        host: address of this machine on which the API server listens.
         services: range of addresses of Services.
         audit_log: file to which the API server writes every request, if any.
     """
@@ -34,7 +34,7 @@ def start(processes: Processes, host: str, services: str, audit_log: Path | None
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listens on at this moment, all different."""
+    """Return different ports on which nothing listens at the moment."""
     probes = [socket.create_server((LOOPBACK, 0)) for _ in range(count)]
     ports: list[int] = [probe.getsockname()[1] for probe in probes]
     for probe in probes:
@@ -50,7 +50,7 @@ def _start_etcd(processes: Processes, client: str, peer: str) -> None:
         f"--listen-peer-urls={peer}",
         f"--initial-advertise-peer-urls={peer}",
         f"--initial-cluster=default={peer}",
-        "--unsafe-no-fsync=true",  # a cluster that dies with its machine
+        "--unsafe-no-fsync=true",  # the cluster need not survive a crash of its machine
         "--log-level=warn",
     ]
     processes.start("etcd", [KUBEMULTI, "etcd", *options])
@@ -76,10 +76,10 @@ def _start_api_server(
         "--kubelet-preferred-address-types=InternalIP",  # nothing resolves the node's name
     ]
     if host == LOOPBACK:
-        options.append("--endpoint-reconciler-type=none")  # a loopback address is no endpoint
+        options.append("--endpoint-reconciler-type=none")  # a loopback address cannot be an endpoint
     if audit_log:
         policy = CONFIGURATION / "audit-policy.yaml"
-        # Blocking: who has an answer finds the request in the log.
+        # Blocking, so that a request is in the log before its answer is sent.
         options += [f"--audit-policy-file={policy}", f"--audit-log-path={audit_log}", "--audit-log-mode=blocking"]
     processes.start("kube-apiserver", [KUBEMULTI, "kube-apiserver", *options])
 

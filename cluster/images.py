@@ -1,4 +1,4 @@
-"""Container images made from a folder, without a registry or a container engine: the same bytes each time."""
+"""Make container images from a folder, without a registry or a container engine, reproducibly."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def write_image(archive: Path, name: str, folder: Path, *, entrypoint: Sequence[str] = (), user: str = "") -> None:
-    """Write an OCI archive of one layer, which is ``folder``; all in it belongs to root.
+    """Write an OCI archive with ``folder`` as its only layer; all files belong to root.
 
     Args:
         archive: file to write.
         name: with a tag, as in ``localhost/busybox:1``.
         folder: root of the file system.
-        entrypoint: command of containers that name none.
-        user: number of the user that containers start as; empty is root.
+        entrypoint: default command of containers.
+        user: numeric user of containers; empty means root.
     """
     layer = _tar(folder)
     packed = gzip.compress(layer, 1, mtime=0)
@@ -56,9 +56,9 @@ def write_image(archive: Path, name: str, folder: Path, *, entrypoint: Sequence[
 
 
 def busybox_images(folder: Path) -> list[Path]:
-    """Write the images that every node has, of Debian's static busybox, and return their archives.
+    """Write the images that every node has, made from Debian's static busybox, and return their archives.
 
-    One has the usual programs in /bin, the other is what holds a pod's network: it sleeps.
+    One has the usual programs in /bin, the other is the pause container, which holds a pod's network.
     """
     program = shutil.which("busybox")
     if program is None:

@@ -1,9 +1,9 @@
-"""First process of a node: started by cluster/node.py in process, network and mount namespaces of its own.
+"""First process of a node: started by cluster/node.py in its own process, network and mount namespaces.
 
-    python -m cluster.inner FILE        FILE holds what node.py writes, as JSON: see ``Orders``
+    python -m cluster.inner FILE        FILE is JSON written by node.py: see ``Orders``
 
 It makes the node's folders and addresses, starts the node's programs, and ends when one of them does. The kernel then
-kills all that is left in the node and undoes its mounts; so the node cannot outlive this process, however it ends.
+kills all remaining processes of the node and undoes its mounts, so the node cannot outlive this process.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ KERNEL = {
     "kernel/keys/root_maxkeys": "1000000",
     "kernel/keys/root_maxbytes": "25000000",
 }
-"""What the kubelet wants of the kernel, and would set for the whole machine: it is shown files with these values."""
+"""Kernel settings that the kubelet needs, and would set for the whole machine: it sees files with these values
+instead."""
 
 
 class Orders(TypedDict):
-    """What the node consists of: its folder, its end of the link, addresses, and the command of each program."""
+    """The parts of the node: its folder, its end of the link, addresses, and the command of each program."""
 
     folder: str
     link: str
@@ -54,15 +55,16 @@ def main() -> None:
         with Path(orders["folder"], f"../logs/{name}.log").open("wb") as log:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         running[process.pid] = name
-    while True:  # orphans come to the first process, which has to bury them
+    while True:  # orphans become children of the first process, which must reap them
         pid, status = os.wait()
         if pid in running:
             sys.exit(f"{running[pid]} ended with code {os.waitstatus_to_exitcode(status)}: see its log")
 
 
 def _make_folders(folder: Path) -> None:
-    """Put folders of the node over the machine's, so that programs write to their usual places, but in ``folder``."""
-    _mount("--make-rshared", "/")  # volumes are mounted into containers; no mount goes back to the machine
+    """Mount folders of the node over the machine's, so that programs write to their usual paths, but into
+    ``folder``."""
+    _mount("--make-rshared", "/")  # volumes are mounted into containers; no mount propagates back to the machine
     (folder / "kernel").mkdir()
     for name, value in KERNEL.items():
         shown = folder / "kernel" / name.replace("/", "-")

@@ -1,4 +1,4 @@
-"""A cluster from its start to its end, in a folder of its own."""
+"""Start, find and end a cluster, which has its own folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Cluster:
 
     Args:
         state: its folder; logs of its programs are in ``logs/``.
-        kubeconfig: of its admin.
+        kubeconfig: kubeconfig file of its admin.
         node: its node, if it has one.
     """
 
@@ -39,7 +39,7 @@ class Cluster:
 
 def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:
     """Run kubectl and return its standard output; a ClusterError holds what it complained of."""
-    cache = f"--cache-dir={kubeconfig.parent / 'kubectl'}"  # ends with the cluster, as $HOME/.kube does not
+    cache = f"--cache-dir={kubeconfig.parent / 'kubectl'}"  # removed with the cluster, unlike $HOME/.kube
     command = [str(KUBECTL), f"--kubeconfig={kubeconfig}", cache, *arguments]
     done = subprocess.run(command, check=False, input=stdin or "", capture_output=True, text=True)
     if done.returncode != 0:
@@ -48,13 +48,13 @@ def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:
 
 
 def up(state: Path, *, with_node: bool, audit_log: Path | None = None, follow: bool = False) -> Cluster:
-    """Start a cluster and return when it works; where that fails, all of it but the logs is removed again.
+    """Start a cluster and return once it works; if that fails, everything except the logs is removed again.
 
     Args:
-        state: folder of the cluster, made here.
+        state: folder of the cluster, created here.
         with_node: whether to start a node too; needs root and the packages of cluster/system-packages.sh.
-        audit_log: file to which the API server writes who asked for what.
-        follow: whether the cluster shall end when this process ends, however it ends.
+        audit_log: file to which the API server writes all requests.
+        follow: whether the cluster ends with this process, in any case.
     """
     state = state.absolute()
     if missing := missing_binaries(*CONTROL_PLANE, *(NODE if with_node else ())):
@@ -63,7 +63,7 @@ def up(state: Path, *, with_node: bool, audit_log: Path | None = None, follow: b
         node.check_machine(state)
     if processes.running(state):
         raise ClusterError(f"a cluster runs in {state} already: end it with `make cluster-down`")
-    down(state)  # what a cluster that was killed has left
+    down(state)  # remove leftovers of a killed cluster
     try:
         return _start(state, with_node, audit_log, follow)
     except BaseException:
@@ -84,12 +84,12 @@ def find(state: Path) -> Cluster:
 
 @contextmanager
 def without(state: Path, name: str, *, follow: bool = False) -> Iterator[None]:
-    """Kill one program of a cluster, such as ``kube-apiserver``; start it again as it was after the block.
+    """Kill one program of a cluster, such as ``kube-apiserver``; start it again after the block.
 
     Args:
         state: folder of the cluster.
-        name: of the program.
-        follow: whether the program shall end when this process ends.
+        name: name of the program.
+        follow: whether the program ends with this process.
     """
     command = processes.kill(state, name)
     try:
@@ -111,7 +111,7 @@ def down(state: Path, *, keep_logs: bool = False) -> None:
 
 def _start(state: Path, with_node: bool, audit_log: Path | None, follow: bool) -> Cluster:
     started = processes.Processes(state, follow=follow)
-    # Without a node nothing but this machine speaks to the API server, and no Service has an address that works.
+    # Without a node only this machine connects to the API server, and no Service has a working address.
     host, services, network = control_plane.LOOPBACK, "198.18.100.0/24", None
     if with_node:
         (state / "node").mkdir(parents=True)

@@ -9,14 +9,14 @@ from pathlib import Path
 from cluster.places import ClusterError
 
 NUMBER = "number"
-"""File in the node's folder that says which network is its own."""
+"""File in the node's folder with the number of its network."""
 NODES = 10
-"""Nodes that can stand side by side on one machine."""
+"""The most nodes on one machine."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """Addresses of node ``number``, out of 198.18.0.0/15, which is set aside for tests: nobody lives there."""
+    """Addresses of node ``number``, from 198.18.0.0/15, which is reserved for tests."""
 
     number: int
 
@@ -27,17 +27,17 @@ class Network:
 
     @property
     def name(self) -> str:
-        """Of the link's end on this machine, and of the node's cgroup."""
+        """Name of the link's end on this machine, and of the node's cgroup."""
         return f"misstep{self.number}"
 
     @property
     def peer(self) -> str:
-        """Of the link's end in the node."""
+        """Name of the link's end in the node."""
         return f"{self.name}n"
 
     @property
     def host(self) -> str:
-        """Address under which pods reach this machine; the API server listens there."""
+        """Address at which pods reach this machine; the API server listens there."""
         return f"198.18.{self.number}.1"
 
     @property
@@ -58,9 +58,9 @@ class Network:
 
 
 def claim(folder: Path) -> Network:
-    """Make the link of the first free number, for the node in ``folder``, with an address for its API server.
+    """Create the link with the first free number, for the node in ``folder``, with an address for its API server.
 
-    That a link's name is given once decides between two that start together.
+    A link's name is unique, which decides between two nodes that start at the same time.
     """
     for network in map(Network, range(NODES)):
         add = ["ip", "link", "add", network.name, "type", "veth", "peer", "name", network.peer]
@@ -76,14 +76,14 @@ def claim(folder: Path) -> Network:
 
 
 def connect(network: Network, process: int) -> None:
-    """Give the link's other end to the network of ``process``, and lead the node's addresses there."""
+    """Move the link's other end into the network of ``process``, and route the node's addresses there."""
     ip("link", "set", network.peer, "netns", str(process))
     for addresses in (network.services, network.pods):
         ip("route", "add", addresses, "via", network.node)
 
 
 def owned(network: Network, folder: Path) -> bool:
-    """Whether the number is still that of the node in ``folder``, which may have died, and its link with it."""
+    """Whether the number still belongs to the node in ``folder``, which may have died together with its link."""
     alias = Path("/sys/class/net", network.name, "ifalias")
     return not alias.exists() or alias.read_text().strip() == str(folder)
 
@@ -94,7 +94,7 @@ def remove(network: Network) -> None:
 
 
 def ip(*arguments: str) -> None:
-    """Run `ip`; a ClusterError says what it refused."""
+    """Run `ip`; raise ClusterError with its message if it fails."""
     done = subprocess.run(["ip", *arguments], check=False, capture_output=True, text=True)
     if done.returncode != 0:
         raise ClusterError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")

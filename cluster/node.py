@@ -1,4 +1,4 @@
-"""The node: containerd, kubelet, kube-proxy and CoreDNS in namespaces of their own, pods as real containers."""
+"""The node: containerd, kubelet, kube-proxy and CoreDNS in their own namespaces, with pods as real containers."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Node:
     """A running node.
 
     Args:
-        process: number of its first process, by which its namespaces are entered.
-        network: its addresses; pods reach this machine under ``network.host``.
+        process: id of its first process, used to enter its namespaces.
+        network: its addresses; pods reach this machine at ``network.host``.
     """
 
     process: int
@@ -61,12 +61,12 @@ class Node:
         else:
             with images.open("rb") as content:
                 loaded = self.run(command, content)
-        if not loaded:  # ctr takes an image without a name, which no pod can then ask for
+        if not loaded:  # ctr accepts an image without a name, which no pod can then use
             raise ClusterError(f"{images} names no image: write it by `buildah push IMAGE oci-archive:FILE:NAME`")
 
 
 def check_machine(state: Path) -> None:
-    """Raise a ClusterError where no node can run here."""
+    """Raise a ClusterError if no node can run here."""
     if os.geteuid() != 0:
         raise ClusterError("a node needs root; a control plane alone does not: `make control-plane`")
     missing = [name for name in SYSTEM if shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/lib/cni") is None]
@@ -81,7 +81,7 @@ def check_machine(state: Path) -> None:
 
 
 def start(processes: Processes, folder: Path, claimed: Network, access: Access) -> Node:
-    """Start the node in ``folder`` and return it when it is ready for pods, its images loaded."""
+    """Start the node in ``folder`` and return it once its images are loaded and it is ready for pods."""
     cgroups.make(claimed.name)
     orders: Orders = {
         "folder": str(folder),

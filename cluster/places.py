@@ -1,4 +1,4 @@
-"""Where things of the cluster lie, and the one error that it raises."""
+"""Paths of the cluster, and its error type."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ STATE = ROOT / ".cache/cluster/state"
 
 
 class ClusterError(Exception):
-    """The cluster cannot start or stop as asked; the text says why, for the user."""
+    """The cluster cannot start or stop; the text tells the user why."""
 
 
 def missing_binaries(*names: str) -> str:
-    """Return what is to be done before programs of these names can run; empty where all are built."""
+    """Return what must be done before the programs with these names can run; empty if all are built."""
     missing = [name for name in names if not (BINARIES / name).exists()]
     return f"{', '.join(missing)} not built: run `make cluster-build` (needs Go)" if missing else ""

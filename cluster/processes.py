@@ -1,4 +1,4 @@
-"""Programs in the background: each with a log, all in a list on disk by which another process can end them."""
+"""Background programs: each has a log, and a list on disk allows another process to end them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Processes:
 
     Args:
         state: folder of the cluster; logs go to ``logs/`` in it.
-        follow: whether the kernel shall kill the programs when the process that started them ends, however it ends.
+        follow: whether the kernel kills the programs when the process that started them ends.
     """
 
     def __init__(self, state: Path, *, follow: bool) -> None:
@@ -33,7 +33,7 @@ class Processes:
         (state / "logs").mkdir(parents=True, exist_ok=True)
 
     def start(self, name: str, command: Sequence[str | Path]) -> psutil.Popen:
-        """Start a program and write it into the list; without proxies, which do not lead to the cluster."""
+        """Start a program and add it to the list; without proxy settings, since proxies do not lead to the cluster."""
         environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
         follow = ["setpriv", "--pdeathsig", "KILL"] if self.follow else []
         with self.log(name).open("wb") as log:
@@ -56,7 +56,7 @@ class Processes:
         return self.state / "logs" / f"{name}.log"
 
     def wait_for(self, what: str, ready: Callable[[], bool], seconds: float = 60) -> None:
-        """Return once ``ready`` is true; a ClusterError says which program ended, or what did not come in time."""
+        """Return once ``ready`` is true; raise ClusterError if a program ends or the time is up."""
         deadline = time.monotonic() + seconds
         while not ready():
             for name, process in self._running.items():
@@ -69,10 +69,10 @@ class Processes:
 
 
 def end(state: Path) -> None:
-    """Kill the programs that ``state`` lists and return when they are gone.
+    """Kill the programs that ``state`` lists and return once they have ended.
 
-    Nothing of a cluster is worth a slow farewell: an API server asked politely waits a minute for open watches. A
-    node's first process is a child of the listed one, and is gone only when all in its namespace are.
+    They are killed at once, since a graceful end gains nothing: an API server would wait a minute for open watches. A
+    node's first process is a child of the listed one, and ends only when all processes in its namespace have ended.
     """
     dying = []
     for _, process in running(state):
@@ -90,7 +90,7 @@ def end(state: Path) -> None:
 
 
 def kill(state: Path, name: str) -> list[str]:
-    """Kill one program and return, when it is gone, the command by which it was started."""
+    """Kill one program, wait for its end, and return the command that started it."""
     process = dict(running(state))[name]
     command = process.cmdline()
     process.kill()
@@ -100,7 +100,7 @@ def kill(state: Path, name: str) -> list[str]:
 
 
 def lives(process: psutil.Process) -> bool:
-    """Whether a process has not ended; its parent may take seconds to bury one that has."""
+    """Whether a process is still running; a zombie, which its parent may reap only after seconds, counts as ended."""
     try:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -108,12 +108,12 @@ def lives(process: psutil.Process) -> bool:
 
 
 def running(state: Path) -> list[tuple[str, psutil.Process]]:
-    """Return name and process of those in the list that still run, in the order of their start."""
+    """Return name and process of the listed programs that still run, in the order of their start."""
     found = []
     for name, pid, created in json.loads((state / LIST).read_text()) if (state / LIST).exists() else ():
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
-            # Another time of birth: the number belongs to a stranger by now.
+            # A different start time: the id has been reused by another process.
             if process.create_time() == created and lives(process):
                 found.append((name, process))
     return found

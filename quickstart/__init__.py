@@ -1,1 +1,1 @@
-"""How the quickstart's base model and its frozen training settings were made; not part of a run."""
+"""How the quickstart's base model and its training settings were made; not part of a run."""

@@ -1,8 +1,8 @@
 """Make the quickstart's base model again and compare it with the committed one.
 
 Run from the repository's root: `make quickstart-base`.
-It takes some six minutes on one core, and fails where the accuracies differ by more than those of two
-trainings by the same recipe do.
+It takes about six minutes on one core, and fails if the accuracies differ by more than those of two trainings with the
+same recipe.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Accuracy of a strides model, by transformers' own `generate`: apart from our engine and verifier."""
+"""Accuracy of a strides model, with transformers' own `generate`, independent of our engine and verifier."""
 
 from __future__ import annotations
 

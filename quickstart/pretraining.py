@@ -1,8 +1,8 @@
 """Pre-training of the quickstart's base model: repeating sequences, then solving strides, mostly badly.
 
-The base must be able to reason in small strides and rarely do so: most of its solutions take all operations
-in one line, which a model of this size cannot compute. What fine-tuning and the learning from mistakes add is
-then less a new skill than the habit of using it, as in the language models that the method was found on.
+The base must be able to reason in small strides, but rarely do so: most of its solutions do all operations in one line,
+which a model of this size cannot compute. Fine-tuning and learning from mistakes then add less a new skill than the
+habit of using it, as in the language models of the study.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from quickstart.tokenizer import SPECIAL
 
 IGNORED = -100
 Row = tuple[list[int], list[int]]
-"""Prompt and completion as token ids; only the completion is learned."""
+"""Prompt and completion as token ids; only the completion has loss."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the base is made; the numbers are from trials that the model card sums up."""
+    """The recipe of the base; the numbers are from trials that the model card summarises."""
 
     seed: int = 0
     repeat_steps: int = 150
     steps: int = 2200
     batch: int = 64
     learning_rate: float = 3e-3
-    blurts: float = 0.72  # share of solutions that take every operation in one line
-    strides: tuple[float, ...] = (0.6, 0.4)  # weights of one and two operations a line in the others
+    blurts: float = 0.72  # share of solutions that do every operation in one line
+    strides: tuple[float, ...] = (0.6, 0.4)  # weights of one and two operations per line in the others
     repeats: float = 0.05  # share of repeat-sequence rows among the problems, so that copying stays sharp
 
 
@@ -61,7 +61,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM
 
 
 def pretrain(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, progress: Callable[[str], None]) -> LlamaForCausalLM:
-    """Train a new model by the recipe, on the pretrain split alone."""
+    """Train a new model by the recipe, on the pretrain split only."""
     model = new_model(tokenizer, recipe.seed)
     repeats = _repeats(random.Random(recipe.seed), tokenizer)
     problems = _problems(recipe, tokenizer, repeats)
@@ -96,7 +96,7 @@ def _train(
     recipe: Recipe,
     pad: int,
 ) -> Iterator[tuple[int, float]]:
-    """Train for so many steps; yield the step and its loss now and then."""
+    """Train for this many steps; yield the step and its loss from time to time."""
     optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.1)
     warm_up = max(5, int(0.06 * steps))
     model.train()

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from misstep.problems.strides import ATOMS
 
 PAD, EOS, UNK = SPECIAL = ("<pad>", "<eos>", "<unk>")
-# A state has two digits and a position one: the longer is tried first.
+# A state has two digits and a position one: the longer match is tried first.
 _ATOM = r"start |: |#### |[a-z] |\d\d|\d|\?|\n"
 
 

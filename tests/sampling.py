@@ -1,6 +1,6 @@
-"""Which of the long tests a run of pytest has; shown to pytest by tests/conftest.py.
+"""Select the long tests of a pytest run; tests/conftest.py registers this with pytest.
 
-Some tests take minutes together, so that an ordinary run has a sample of them, drawn anew each day:
+Some tests take minutes together, so an ordinary run has a sample of them, drawn again each day:
 
 - ``@pytest.mark.faults(seconds=40)``: a fault that must be survived, and what it costs. The sample is as large as fits
   into a budget. ``MISSTEP_FAULTS=all`` runs every one, and at full length.

@@ -1,4 +1,4 @@
-"""Which worker of pytest-xdist runs what, and in which order: hooks, shown to pytest by tests/conftest.py."""
+"""Distribute and order tests over pytest-xdist's workers: hooks that tests/conftest.py registers with pytest."""
 
 from __future__ import annotations
 

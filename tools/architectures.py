@@ -1,4 +1,4 @@
-"""Try the transformers engine with a tiny random model of every causal type, against full passes without a cache.
+"""Test the transformers engine with a tiny random model of every causal type, against full passes without a cache.
 
 python -m tools.architectures            the whole sweep (some ten minutes of a core); writes the table that the engine
                                          reads, services/misstep/generation/architectures.py, from which `make docs`
@@ -38,16 +38,17 @@ TABLE = ROOT / "services/misstep/generation/architectures.py"
 WAYS = ("rows", "cache", "full")
 SEEDS = (0, 1)
 _TIE = 1e-4
-"""Where the two likeliest tokens are closer than this in their logits, either is right."""
+"""If the logits of the two likeliest tokens are closer than this, either is right."""
 _DRIFT = 0.02
 _NEW_TOKENS = 30
 _LENGTHS = (1, 2, 3, 3, 5, 8, 13, 13, 21)
-"""Of the prompts. With five rows, and one to three samples of each, rows leave at different times and others join."""
+"""Lengths of the prompts. With five rows, and one to three samples of each, rows leave at different times and others
+join."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What came out for a type."""
+    """The result for a type."""
 
     way: str
     """rows, cache, full or refused."""
@@ -64,8 +65,8 @@ class Compared:
     wrong: int
     """Tokens whose logit is not within a tie of the largest."""
     drift: float
-    """The largest difference of a response's log-probability, nats: of a model that says one token for ever, tokens
-    alone would show nothing."""
+    """The largest difference of a response's log-probability, in nats: for a model that repeats one token, comparing
+    tokens would show nothing."""
 
     @property
     def right(self) -> bool:
@@ -73,7 +74,7 @@ class Compared:
 
 
 def sweep_type(model_type: str) -> Seen:
-    """Find the fastest way by which all tiny models of a type are right.
+    """Find the fastest way with which all tiny models of a type are right.
 
     Raises:
         NotBuiltError: the small settings do not fit the type.
@@ -92,7 +93,7 @@ def sweep_type(model_type: str) -> Seen:
             tokens += compared.tokens
             ways.append(compared.way)
             if not compared.right:
-                note = f"By {compared.way}, {compared.wrong} of {compared.tokens} tokens were others"
+                note = f"By {compared.way}, {compared.wrong} of {compared.tokens} tokens were different"
                 note += f", and log-probabilities of responses differed by up to {compared.drift:.2g}."
                 break
         else:
@@ -145,7 +146,7 @@ def _way_of(engine: TransformersEngine) -> str:
 
 @contextmanager
 def table_says(model_type: str, way: str | None) -> Iterator[None]:
-    """Let the engine's table say, inside the block, that a type runs in a way, and nothing of others."""
+    """Replace the engine's table inside the block by one that has only this way for one type."""
     before = architectures.TRANSFORMERS, architectures.WAYS
     architectures.TRANSFORMERS, architectures.WAYS = transformers.__version__, {model_type: way} if way else {}
     try:
@@ -160,7 +161,7 @@ def table_text(seen: dict[str, Seen], not_built: dict[str, str]) -> str:
         "WAYS": ("By type: rows, cache, full, or refused.", {name: one.way for name, one in seen.items()}),
         "TOKENS": ("By type: tokens compared.", {name: one.tokens for name, one in seen.items() if one.tokens}),
         "NOTES": (
-            "What was seen of the types that do not simply work.",
+            "Observations on the types that need a slower way or do not work.",
             {n: o.note for n, o in seen.items() if o.note},
         ),
         "NOT_BUILT": ("Why no tiny model of a type could be made.", not_built),

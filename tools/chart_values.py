@@ -1,4 +1,4 @@
-"""What is generated from the chart's values.yaml: values.schema.json and the README's table.
+"""Generate values.schema.json and the README's table from the chart's values.yaml.
 
 The comment lines above a key are its description. A line ``# @schema {...}`` among them is JSON that is added to the
 schema derived from the default value: needed for empty lists and maps, useful for enums, patterns and bounds. Nothing
@@ -28,19 +28,19 @@ DIGEST = {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"}
 
 
 def strict(properties: Mapping[str, object], *required: str) -> dict[str, object]:
-    """An object that has these fields and no others."""
+    """An object with exactly these fields."""
     found: dict[str, object] = {"type": "object", "properties": properties, "additionalProperties": False}
     return found | ({"required": list(required)} if required else {})
 
 
 def pod_settings() -> dict[str, Any]:
-    """What an Experiment's ``spec.cluster.defaults`` takes. Rules between its fields are the operator's to check."""
+    """The fields of an Experiment's ``spec.cluster.defaults``. The operator checks the rules between them."""
     spec = experiment_schema()["properties"]["spec"]
     return _closed(spec["properties"]["cluster"]["properties"]["defaults"])
 
 
 def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a schema of the API server's as plain JSON Schema, which lets unknown fields pass unless it is told."""
+    """Convert a schema of the API server to plain JSON Schema, which allows unknown fields by default."""
     found = {key: value for key, value in schema.items() if not key.startswith("x-kubernetes-") and key != "format"}
     if "properties" in found:
         fields = {name: _closed(field) for name, field in found["properties"].items()}
@@ -53,13 +53,13 @@ def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def policy_rule() -> dict[str, Any]:
-    """What an item of ``policy.rules`` takes, from the type that the operator reads it with."""
+    """The fields of an item of ``policy.rules``, from the operator's type."""
     whole = Rule.model_json_schema(by_alias=True)
     return _plain(whole, whole["$defs"])
 
 
 def _plain(schema: Any, defs: Mapping[str, Any]) -> Any:
-    """Write a schema of pydantic's without references, defaults and titles, and descriptions on one line."""
+    """Convert pydantic's schema: without references, defaults and titles, and with descriptions on one line."""
     if isinstance(schema, list):
         return [_plain(one, defs) for one in schema]
     if not isinstance(schema, dict):
@@ -117,7 +117,7 @@ DEFS: dict[str, Any] = {
         "tolerationSeconds": {"type": "integer"},
     }),
 }  # fmt: skip
-"""Shapes that several values have. What lies deeper than these is the API server's to check."""
+"""Types that several values share. The API server checks the deeper levels."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +129,13 @@ class Value:
     about: str
     """Its comment, on one line."""
     more: Mapping[str, Any]
-    """What its ``@schema`` line says."""
+    """The contents of its ``@schema`` line."""
     fields: tuple[Value, ...]
-    """What is under it, where its keys are ours and not the user's."""
+    """Its children, if the chart defines their keys and not the user."""
 
 
 def read_values(text: str) -> tuple[Value, ...]:
-    """Read values.yaml with its comments. Raises ValueError where a key has none."""
+    """Read values.yaml with its comments. Raises ValueError if a key has none."""
     mapping = yaml.compose(text, yaml.SafeLoader)
     assert isinstance(mapping, yaml.MappingNode)
     return tuple(_values(mapping, text.splitlines(), ()))
@@ -159,8 +159,8 @@ def _values(mapping: yaml.MappingNode, lines: list[str], above: tuple[str, ...])
 
 
 def schema(values: tuple[Value, ...]) -> dict[str, Any]:
-    """The JSON schema of all values. Each is needed, so that one that is set to null fails with its name: Helm takes
-    null for a value's absence, and templates would fail in the midst of something else."""
+    """The JSON schema of all values. All are required, so that a value of null fails with its name: Helm removes a
+    value that is null, and a template would fail later without naming it."""
     needed = [value.path[-1] for value in values]
     properties = {value.path[-1]: _schema(value) for value in values}
     # Helm hands `global` to every chart that is a part of another one, whose `condition` may be `misstep.enabled`.
@@ -209,7 +209,7 @@ def table() -> str:
 
 
 def policy_table() -> str:
-    """The README's table of what an item of ``policy.rules`` holds."""
+    """The README's table of the fields of an item of ``policy.rules``."""
     lines = ["| field | default | meaning |", "|---|---|---|"]
     for model, path in ((Rule, ""), (TeacherRule, "teachers[].")):
         for name, info in fields_of(model).items():

@@ -158,7 +158,7 @@ def schema_tables() -> str:
 
 
 def preset_table() -> str:
-    """The prompts that an Experiment takes by name."""
+    """The named prompts of an Experiment."""
     lines = ["| preset | for | template | examples | stops at |", "|---|---|---|---|---|"]
     for name, preset in PRESETS.items():
         prompt, stops = preset.prompt, ", ".join(f"`{_shown(stop)}`" for stop in preset.stop)
@@ -172,7 +172,7 @@ def _shown(text: str) -> str:
 
 
 def metric_tables() -> str:
-    """What the operator and stages tell Prometheus."""
+    """The Prometheus metrics of the operator and of stages."""
     # Labels are seen on a series, so there has to be one of each.
     metrics, view = Metrics(), ExperimentView("namespace", "experiment", "uid", 1, False, {})
     job = JobView("job", "sft-1", "sft", 1, JobState.COMPLETE, ended=1.0)
@@ -191,7 +191,7 @@ def metric_tables() -> str:
 
 
 def chart_tables() -> str:
-    """The chart's values, and what a rule of its policy holds."""
+    """The chart's values, and the fields of a rule of its policy."""
     return f"{chart_values.table()}\n\n### An item of policy.rules\n\n{chart_values.policy_table()}"
 
 
@@ -224,13 +224,13 @@ def cell(text: str) -> str:
 
 
 def between_marks(page: str, content: str) -> str:
-    """Put generated content between a page's marks."""
+    """Replace the text between a page's marks by generated content."""
     head, rest = page.split(BEGIN)
     return f"{head}{BEGIN}\n\n{content}\n\n{END}{rest.split(END)[1]}"
 
 
 def lock_complaints() -> list[str]:
-    """Say where a lock lacks, or has another version than, what pyproject.toml asks for."""
+    """Return where a lock lacks a requirement of pyproject.toml, or has another version."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
     wanted = {extra: expand(extras, extra) + project["project"]["dependencies"] for extra in extras}
@@ -240,7 +240,7 @@ def lock_complaints() -> list[str]:
     for name, requirements in wanted.items():
         path = ROOT / f"locks/{name}.txt"
         if name == "records":
-            continue  # a part of other extras, no image of its own
+            continue  # a part of other extras, not a separate image
         locked = dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", path.read_text(), re.MULTILINE))
         for text in requirements:
             requirement = Requirement(text)
@@ -251,7 +251,7 @@ def lock_complaints() -> list[str]:
 
 
 def expand(extras: dict[str, list[str]], name: str) -> list[str]:
-    """Spell an extra out, with the extras of our own that it names."""
+    """Expand an extra, including our own extras that it names."""
     found: list[str] = []
     for text in extras[name]:
         requirement = Requirement(text)

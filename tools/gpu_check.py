@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Check on this machine what needs a GPU, and print a table of what passed: `make gpu-check`.
+"""Check on this machine everything that needs a GPU, and print a table of the results: `make gpu-check`.
 
     python tools/gpu_check.py                       every check, on the GPUs that this machine shows
     python tools/gpu_check.py --data gsm8k=DIR --model qwen=DIR     the same without reaching the Hugging Face Hub
@@ -49,14 +49,14 @@ ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples/gsm8k-qwen2.5-math-1.5b.yaml"
 EXAMPLE_SECONDS = 30 * 60
 SAME_ANSWERS = 0.95
-"""Share of greedy answers that must be equal: where two tokens are nearly tied, another order of sums decides."""
+"""Share of greedy answers that must be equal: if two tokens are nearly tied, the order of sums decides."""
 SAME_LOSS = 1e-3
-"""Nats between the losses of one step."""
+"""Largest difference of the losses of one step, in nats."""
 SFT, GREEDY, DPO = "sft-d64-s0", "test-sft-d64-s0", "dpo-step-d64-s0"
 
 
 class NotTriedError(Exception):
-    """A check that this machine cannot carry out."""
+    """A check that this machine cannot run."""
 
 
 def small_experiment() -> dict[str, Any]:
@@ -86,7 +86,8 @@ def small_experiment() -> dict[str, Any]:
 
 @dataclass
 class World:
-    """A folder in which experiments run, each variant in a store of its own: resources do not change a stage's key."""
+    """A folder in which experiments run, each variant in its own store, because resources do not change a stage's
+    key."""
 
     folder: Path
     gpus: int
@@ -102,7 +103,7 @@ class World:
         return self.write(name, document)
 
     def write(self, name: str, document: dict[str, Any]) -> Path:
-        """Write an Experiment where no path in it means another folder."""
+        """Write an Experiment into a folder in which its relative paths stay valid."""
         path = self.folder / f"{name}.yaml"
         path.write_text(json.dumps(document))  # YAML too, with every text in quotes
         return path
@@ -112,7 +113,7 @@ class World:
         return self.folder / f"store-{name}"
 
     def run(self, path: Path, store: str, *more: str, seconds: float = 1200) -> None:
-        """Run an Experiment to its end; raises RuntimeError with what it said where it fails."""
+        """Run an Experiment to its end; raises RuntimeError with its output if it fails."""
         command = [sys.executable, "-m", "misstep", "run", str(path), "--quiet", "--retries", "0"]
         command += ["--storage", self.store(store).as_uri(), "--work", str(self.folder / f"work-{store}"), *more]
         try:
@@ -177,7 +178,7 @@ def tensor(world: World) -> str:
 
 
 def same_answers(found: list[Any], expected: list[Any]) -> str:
-    """Say how many answers are equal; raises RuntimeError where too few are."""
+    """Return how many answers are equal; raises RuntimeError if too few are."""
     same = sum(a == b for a, b in zip(found, expected, strict=True))
     text = f"{same} of {len(expected)} greedy answers are the same"
     if same < SAME_ANSWERS * len(expected):
@@ -232,7 +233,7 @@ CHECKS: dict[str, Callable[[World], str]] = {
 
 
 def carry_out(checks: list[str], world: World) -> dict[str, tuple[str, str]]:
-    """Carry out checks in order; name -> what came of it, and details."""
+    """Run the checks in order; return name -> result and details."""
     found: dict[str, tuple[str, str]] = {}
     for name in checks:
         print(f"{name} ...", file=sys.stderr, flush=True)

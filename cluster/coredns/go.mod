@@ -86,7 +86,7 @@ require (
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
 
-// The versions that the Kubernetes module beside this one uses. Newer ones would do; but Go would then compile
+// The versions that the Kubernetes module next to this one uses. Newer ones would work; but Go would then compile
 // client-go and all below it a second time.
 replace (
 	github.com/prometheus/client_golang => github.com/prometheus/client_golang v1.24.0

@@ -6,7 +6,8 @@ import sys
 
 
 def main() -> None:
-    """Run the command line. ``misstep stage``, which pods and the runner start by the hundred, skips the rest of it."""
+    """Run the command line. Pods and the runner start ``misstep stage`` hundreds of times, so it does not load the rest
+    of the command line."""
     if sys.argv[1:2] == ["stage"]:
         from misstep.stages.main import main as stage
 

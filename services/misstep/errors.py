@@ -1,4 +1,4 @@
-"""The two ways in which Misstep refuses to go on, and the exit code of each."""
+"""The two kinds of error that Misstep raises on purpose, and the exit code of each."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ EXIT_FAILED = 1
 class MisstepError(Exception):
     """Base of every error that Misstep raises on purpose; its text is meant for the user.
 
-    It may quote data, models, names in a store and what servers say: control characters in it are replaced, for
-    terminals would obey them.
+    It may quote data, models, names in a store and answers of servers. Control characters in it are replaced, because a
+    terminal would interpret them.
     """
 
     exit_code = EXIT_FAILED
@@ -27,8 +27,8 @@ class BadInput(MisstepError):
 
     Args:
         field: path of the offending field, file or column, e.g. ``spec.credit.rollouts``.
-        value: what stands there now; shortened when printed.
-        fix: what to write or do instead, as one sentence; empty where the value says it.
+        value: its current value; shortened when printed.
+        fix: what to write or do instead, as one sentence; empty where the value already says it.
     """
 
     exit_code = EXIT_BAD_INPUT

@@ -1,4 +1,4 @@
-"""Find what an experiment takes from outside, and its content digests: the I/O before planning."""
+"""Find the data and models that an experiment uses, and compute their digests: the I/O before planning."""
 
 from __future__ import annotations
 
@@ -38,12 +38,11 @@ def resolve(
         role -> External: ``model``, ``model_teacher`` where a teacher runs here, and ``source_<split>`` for sources
         that are not generated.
 
-        An uploaded copy enters with the digest that the experiment names, which stages check; nothing is fetched.
+        For an uploaded copy, the digest is the one that the experiment names. Stages check it; nothing is fetched here.
 
     Raises:
-        BadInput: a path that is missing, a source without origin, a file that is no data (a Git LFS pointer, a packed
-            file, one JSON array), training problems that are all test problems, or a NAME that the experiment does not
-            use.
+        BadInput: a path is missing, a source has no origin, a file is not data (a Git LFS pointer, a compressed file,
+            one JSON array), all training problems are test problems, or the experiment does not use a NAME.
     """
     data, models = dict(data or {}), dict(models or {})
     problems = experiment.spec.problems
@@ -64,8 +63,8 @@ def resolve(
 
 
 def _refuse_one_set(problems: Problems, train: External | None, test: External | None) -> None:
-    """Refuse to test on what is trained on: a problem that stands in both is a test problem, so none would be left.
-    With a limit for the test, there are others."""
+    """Refuse the same source for training and test: a problem in both counts as a test problem, so none would be left
+    for training. If the test has a limit, the others are left."""
     if train is None or test is None or train.digest != test.digest or problems.test_source().limit is not None:
         return
     given = "not given" if problems.test is None else test.uri
@@ -114,7 +113,7 @@ def split_path(path: Path, split: str) -> Path | None:
 
 
 def _no_split(folder: Path, split: str) -> str:
-    """Say what a folder has in place of a split, and what to do."""
+    """Say what a folder holds instead of the split, and what to do."""
     begin = f"The folder has no {split}.jsonl, {split}.parquet or folder {split}/"
     names = sorted(f for f in folder.rglob("*") if f.is_file() and len(f.relative_to(folder).parts) <= 2)
     data = [f for f in names if f.suffix in (*FILE_SUFFIXES, *_PACKED) and not _NO_DATA.search(f.name)]
@@ -150,11 +149,11 @@ def _model(origin: str, ref: ModelRef, models: Mapping[str, str]) -> External:
 
 
 def architecture(external: External, storage: Storage, *, patient: bool = True) -> Architecture | None:
-    """Read the shape of the model that `resolve` found: from its folder's config.json, here or in a store, or, on the
-    Hub, from what is written down of known models. None where neither says, or where the store cannot be read.
+    """Read the shape of the model that `resolve` found: from the config.json of its folder (local or in a store) or,
+    for the Hub, from the table of known models. None if there is neither, or if the store cannot be read.
 
     Args:
-        storage: how a store is reached; a model's own place is in its URI.
+        storage: how to reach the store; the model's location is in its URI.
         patient: whether to wait long for a store that does not answer (``open_store``).
     """
     return shape_of(external, lambda uri: _config_of(uri, storage, patient))
@@ -174,7 +173,7 @@ def shape_of(external: External, read_config: Callable[[str], bytes]) -> Archite
     except (OSError, ValueError, RecursionError, MisstepError):
         return None
     name = external.uri.rstrip("/").rpartition("/")[2]
-    if name == external.digest.removeprefix("sha256:"):  # an uploaded copy lies under its digest
+    if name == external.digest.removeprefix("sha256:"):  # an uploaded copy is stored under its digest
         name = name[:12]
     return architecture_from(name, config) if isinstance(config, dict) else None
 

@@ -1,7 +1,7 @@
-"""What a stage's process counts for Prometheus while it works. Read only where ``MISSTEP_METRICS_PORT`` is set.
+"""Prometheus metrics of a stage's process. Served only if ``MISSTEP_METRICS_PORT`` is set.
 
-Stages count where a batch, a request or a block is finished, a few times a second at most. Nothing here names an
-Experiment, a stage or its kind: whoever scrapes a pod knows these from its labels.
+Stages update them when a batch, a request or a block is finished, at most a few times a second. No metric names an
+Experiment, a stage or its kind: these come from the labels of the scraped pod.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
-# A second series beside each counter, which nobody asks for.
+# Otherwise each counter has a second series with its creation time, which nobody needs.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY = CollectorRegistry()
 PROGRESS = Gauge("misstep_shard_progress_ratio", "How far this process is with its shard.", registry=REGISTRY)
@@ -52,19 +52,19 @@ TRAINED_TOKENS = Counter("misstep_training_tokens", "Tokens trained on, over all
 for _labels, _metric in ((("false", "true"), PROMPT_TOKENS), (("stop", "length"), SAMPLES), (Verdict, VERDICTS)):
     for _label in _labels:
         _metric.labels(_label)
-# Not `misstep_build_info`: the operator's absence is seen by that one's.
+# Not `misstep_build_info`: an alert uses its absence to detect a missing operator.
 Gauge("misstep_stage_build_info", "1, with the stage's version.", ["version"], registry=REGISTRY).labels(
     misstep.__version__
 ).set(1)
 
 
 def serve(fraction: Callable[[], float]) -> None:
-    """Answer at ``/metrics`` on the port that the environment names, from a thread, to the end of this process.
+    """Serve ``/metrics`` on the port that the environment names, from a thread, until this process ends.
 
-    A port that cannot be had is a warning: a stage does not fail for want of onlookers.
+    A port that is not available causes a warning only: a stage must not fail because of its metrics.
 
     Args:
-        fraction: asked at each scrape how far the shard is.
+        fraction: called at each scrape; returns the shard's progress.
     """
     port = os.environ.get("MISSTEP_METRICS_PORT")
     if not port:
@@ -86,12 +86,12 @@ def count_samples(completions: Iterable[Completion]) -> None:
 
 
 def count_prompt_tokens(needed: int, cached: int) -> None:
-    """Count what samples needed read, and how much of that a cache still had."""
+    """Count the prompt tokens that samples needed, and how many of them were cached."""
     PROMPT_TOKENS.labels("false").inc(needed - cached)
     PROMPT_TOKENS.labels("true").inc(cached)
 
 
 def count_verdicts(verdicts: Iterable[Verdict]) -> None:
-    """Count what came of a batch of answers."""
+    """Count the verdicts of a batch of answers."""
     for verdict, count in Counts(verdicts).items():
         VERDICTS.labels(verdict.value).inc(count)

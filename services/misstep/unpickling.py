@@ -1,6 +1,6 @@
-"""Files of weights are read, and no code in them is run: a pickle is a program, and stores hold what others wrote.
+"""Load weight files without running code in them: a pickle can run code, and others can write to a store.
 
-Standard library only: it is asked before torch is imported.
+Standard library only: this runs before torch is imported.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ _FORCED, _SWITCHED_OFF = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHT
 
 
 def read_weights_only() -> None:
-    """Have torch read tensors and plain values only, in this process and those that it starts.
+    """Make torch load tensors and plain values only, in this process and its children.
 
-    torch asks the variable at each ``torch.load``, and heeds it also where a caller says ``weights_only=False``, as
-    DeepSpeed does for its checkpoints. A variable by which a user has switched the check off is taken away: with both
-    torch loads nothing.
+    torch reads the variable at each ``torch.load``, and it overrides a caller's ``weights_only=False``, which DeepSpeed
+    passes for its checkpoints. The opposite variable, if a user has set it, is removed: with both set torch loads
+    nothing.
     """
     os.environ.pop(_SWITCHED_OFF, None)
     os.environ[_FORCED] = "1"

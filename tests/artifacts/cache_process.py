@@ -70,7 +70,7 @@ def using(root: Path, text: str, limit: int | None = None, *, hang: bool = False
 def said(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("{"):  # beside the log
+        if line.startswith("{"):  # not a log line
             answer: dict[str, Any] = json.loads(line)
             if "event" not in answer:
                 return answer

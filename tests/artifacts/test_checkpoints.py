@@ -91,7 +91,7 @@ def test_a_slower_twin_removes_nothing_newer(store: Store, tmp_path: Path) -> No
 def test_whatever_an_attempt_that_nobody_could_end_still_writes_the_newest_is_whole(
     acts: list[tuple[str, str]], ahead: int
 ) -> None:
-    """A training over several pods goes on while a pod of its last attempt may still run on a node that is gone."""
+    """A training over several pods resumes while a pod of its last attempt may still run on a lost node."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         writers = {

@@ -51,9 +51,9 @@ def test_keys_are_found_by_a_few_letters(store: Store, tmp_path: Path) -> None:
     second = commit_samples(store, tmp_path, rows=(2,)).key
     assert find_key(store, first) == first
     assert find_key(store, first[:12]) == first
-    with pytest.raises(BadInput, match="2 keys begin so"):
+    with pytest.raises(BadInput, match="2 keys begin with this"):
         find_key(store, "sample-")
-    with pytest.raises(BadInput, match="No artifact's key begins so"):
+    with pytest.raises(BadInput, match="No artifact's key begins with this"):
         find_key(store, "nothing")
     assert second != first
 

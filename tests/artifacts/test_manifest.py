@@ -27,7 +27,7 @@ def test_no_manifest_no_artifact(store: Store, tmp_path: Path) -> None:
     with pytest.raises(m.NotCommittedError, match=stage.key):
         Reader(store, tmp_path / "r").rows(stage.key, "samples")
     assert m.finished_blocks(store, stage.key) == {2: {0}}
-    with pytest.raises(MisstepError, match="removed meanwhile"):
+    with pytest.raises(MisstepError, match="removed in the meantime"):
         m.commit(store, stage, 2)
 
 

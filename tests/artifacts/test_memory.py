@@ -1,4 +1,4 @@
-"""Large things are streamed: what a process needs does not grow with them."""
+"""Large data is streamed: a process's memory does not grow with it."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_processes_at_once_fetch_once(tmp_path):
         assert answers[0]["folder"] == answers[1]["folder"]
 
 
-def test_who_looks_while_another_fills_gets_it_though_the_other_goes_on_using_it(tmp_path):
+def test_a_process_that_waits_for_another_to_fill_an_entry_gets_it_while_the_other_uses_it(tmp_path):
     cache, entry = ModelCache(tmp_path), CacheEntry(tmp_path, digest("a model").removeprefix("sha256:"))
     tmp_path.mkdir(exist_ok=True)
     with entry.open_lock() as other:

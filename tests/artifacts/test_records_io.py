@@ -1,4 +1,4 @@
-"""Rows go in and come out the same, checked, by the same bytes, whatever the batches."""
+"""Rows are the same after writing and reading, checked, and give the same bytes for any batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any sequence of operations does to every store what it does to a dictionary."""
+"""Any sequence of operations has the same effect on every store as on a dictionary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uploaded copies: sent once, whole or mended, and fetched with their digest checked."""
+"""Uploaded copies: sent once, resumed or repaired if needed, and fetched with their digest checked."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_copy_is_sent_once_and_has_the_same_digest(
     assert digest_path(fetched) == digest
 
 
-def test_an_upload_goes_on_where_it_broke_off_and_mends_what_is_damaged(store: Store, model: Path) -> None:
+def test_an_interrupted_upload_resumes_and_replaces_damaged_files(store: Store, model: Path) -> None:
     path, _ = send(store, model)
     store.delete(f"{path}/config.json")
     assert {sent.path: sent.new for sent in send(store, model)[1]} == {"config.json": True, "sub/weights of it": False}
@@ -71,7 +71,7 @@ def test_a_damaged_copy_is_refused(store: Store, storage: Storage, model: Path, 
     store.put(f"{path}/config.json", b"[]")
     external = External(uri=f"{storage.uri}/{path}", digest=digest_path(model))
     for role in ("model", "source_train"):
-        with pytest.raises(BadInput, match="run the experiment again, or misstep upload where it is an uploaded copy"):
+        with pytest.raises(BadInput, match="run the experiment again, or misstep upload if it is an uploaded copy"):
             fetch_external(role, external, storage, tmp_path / "scratch", ModelCache(tmp_path / "cache"))
 
 
@@ -80,10 +80,10 @@ def test_what_cannot_be_a_copy_is_refused(local: Store, model: Path) -> None:
     local.put(f"{path}/other", b"")
     with pytest.raises(BadInput, match=r"other. This object belongs to no file of the folder: remove it"):
         send(local, model)
-    with pytest.raises(BadInput, match="changed a moment ago"):
+    with pytest.raises(BadInput, match="have just changed"):
         upload(local, model, "sha256:" + "0" * 64, print)
     (model / "back\\slash").touch()
-    with pytest.raises(BadInput, match="No store takes a file of that name"):
+    with pytest.raises(BadInput, match="A store cannot hold a file of that name"):
         send(local, model)
 
 

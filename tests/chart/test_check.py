@@ -1,4 +1,5 @@
-"""What `helm test` runs in a pod, as far as it goes without a cluster; tests/cluster runs all of it in one."""
+"""The script that `helm test` runs in a pod, as far as possible without a cluster; tests/cluster runs all of it in
+one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Somebody sets a value to null, which Helm takes for its absence; or the chart is a part of another one."""
+"""A value of null, which Helm treats as absent; and the chart as a part of another one."""
 
 from __future__ import annotations
 

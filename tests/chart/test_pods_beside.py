@@ -1,4 +1,4 @@
-"""The pods that the chart runs beside the operator: those of `helm test`, and the development S3 server."""
+"""The pods that the chart runs next to the operator: those of `helm test`, and the development S3 server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.chart.rendering import objects, pod_specs, render
 
 URI: dict[str, Any] = {"storage": {"uri": "s3://bucket/prefix"}}
 SECRET = {"envSecret": "store-writer"}
-LEFT_OUT = "does not try it as stages do"
+LEFT_OUT = "does not test the identity of stages"
 
 
 def tried(values: dict[str, Any]) -> list[str]:
@@ -95,7 +95,7 @@ def test_only_the_operators_own_test_has_its_environment_and_volumes() -> None:
 
 
 def test_accounts_of_stages_outlive_the_release() -> None:
-    """Jobs that run go on, and a pod whose account is gone is not made anew."""
+    """Running Jobs continue, but a pod whose account is gone would not be created again."""
     stages = {"serviceAccount": {"create": True, "annotations": {"identity": "write"}}}
     accounts = [found["metadata"] for found in objects({"stages": stages}) if found["kind"] == "ServiceAccount"]
     kept = {found["name"]: found.get("annotations", {}) for found in accounts}
@@ -104,9 +104,9 @@ def test_accounts_of_stages_outlive_the_release() -> None:
 
 
 @pytest.mark.parametrize(("watched", "said"), [([], True), (["team"], False)])
-def test_open_stages_are_told_of(watched: list[str], said: bool) -> None:
+def test_the_notes_name_stages_without_network_policies(watched: list[str], said: bool) -> None:
     notes = render({"networkPolicy": {"enabled": True}, "watchNamespaces": watched})["NOTES.txt"]
-    assert ("Stages in any other namespace stay open" in notes) == said
+    assert ("Stages in other namespaces are not restricted" in notes) == said
 
 
 def test_stages_are_tried_with_their_own_environment_and_certificates() -> None:

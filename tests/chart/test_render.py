@@ -1,4 +1,4 @@
-"""The chart with four sets of values, as golden files; and what must hold with any of them."""
+"""The chart with four sets of values, as golden files; and properties that hold with any values."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def operator_environment(values: dict[str, Any]) -> dict[str, str]:
     return {each["name"]: each["value"] for each in container["env"]}
 
 
-def test_the_definition_stays_at_uninstall_unless_told_otherwise() -> None:
+def test_the_definition_stays_at_uninstall_by_default() -> None:
     annotations = yaml.safe_load(render()["crd.yaml"])["metadata"]["annotations"]
     assert annotations["helm.sh/resource-policy"] == "keep"
     let_go = yaml.safe_load(render({"crds": {"keep": False}})["crd.yaml"])["metadata"]
@@ -216,7 +216,7 @@ def test_the_development_server_stays_readable_where_other_stores_are_listed(
 
 
 def stores_of(values: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the operator is told of stores."""
+    """The stores in the operator's configuration."""
     (container,) = pod_specs(values)["system/misstep-operator"]["containers"]
     (text,) = [each["value"] for each in container["env"] if each["name"] == "MISSTEP_STORES"] or ["[]"]
     found: list[dict[str, Any]] = json.loads(text)
@@ -226,7 +226,7 @@ def stores_of(values: dict[str, Any]) -> list[dict[str, Any]]:
 @each_set
 def test_the_notes_say_whom_the_operator_trusts(values: dict[str, Any]) -> None:
     text = render(values)["NOTES.txt"]
-    assert ("ALL NAMESPACES ARE THEN ONE DOMAIN OF TRUST" in text) != bool(values.get("stores"))
+    assert ("THEN ALL NAMESPACES TRUST EACH OTHER" in text) != bool(values.get("stores"))
 
 
 def test_development_keys_stay_where_the_volume_does() -> None:

@@ -114,7 +114,7 @@ def test_a_bad_experiment_gets_one_paragraph_and_64(run: Run, tmp_path: Path, sn
         (["run", EXAMPLE, "--model", "other=/tmp"], "--model other"),
         (["run", EXAMPLE, "--only", "sft-d25-s0"], "Did you mean sft-d"),
         (["plan", EXAMPLE, "--storage", "ftp://host"], "spec.storage.uri"),
-        (["artifacts", "show", "nothing"], "No artifact's key begins so"),
+        (["artifacts", "show", "nothing"], "No artifact's key begins with this"),
     ],
     ids=lambda value: " ".join(map(str, value[:2])) if isinstance(value, list) else "",
 )

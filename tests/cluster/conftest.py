@@ -1,4 +1,4 @@
-"""What tests of faults work on: a cluster with a node of processes and an S3 server, and no operator yet."""
+"""The setup of tests of faults: a cluster with a node of processes and an S3 server, without an operator."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What the tests of faults share: a small Experiment, what an undisturbed run of it finds, and how to tell that a
-disturbed one came to the same, computed nothing twice, and left nothing behind."""
+"""Shared code of the tests of faults: a small Experiment, the results of an undisturbed run, and checks that a
+disturbed run has the same results, computed nothing twice, and left nothing behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training over two nodes that loses one: at which moment, and how long it then takes to the next step.
+"""A training over two nodes that loses one at a given moment, and the time until the next step.
 
 Moments are known by what the training itself writes into its scratch folders: its ranks' signs of life, a checkpoint
 on its way, the model that is exported. That holds for processes of a runner, for pods that are processes, and for
@@ -17,7 +17,7 @@ import psutil
 
 MEETING, TRAINING, SAVING, EXPORTING = MOMENTS = ("meeting", "training", "saving", "exporting")
 RESTART_SECONDS, BEGIN_SECONDS = 60.0, 25.0
-"""From the loss to the first step of all ranks, where processes start quickly; and until all nodes have begun anew."""
+"""From the loss to the first step of all ranks, where processes start quickly; and until all nodes have restarted."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Member:
 
     Args:
         process: its stage's, whose end takes the node's ranks with it.
-        scratch: the folder that its stage's own lies in, perhaps beside others.
+        scratch: the folder that contains its stage's folder, perhaps with others.
     """
 
     index: int
@@ -53,13 +53,13 @@ class Member:
 
 @dataclass(frozen=True)
 class Restart:
-    """Seconds after a loss: until all nodes have begun anew, and until all their ranks have begun a step."""
+    """Seconds after a loss: until all nodes have restarted, and until all their ranks have started a step."""
 
     begun: float
     stepped: float
 
     def __str__(self) -> str:
-        return f"begun anew after {self.begun:.1f} s, the next step after {self.stepped:.1f} s"
+        return f"restarted after {self.begun:.1f} s, the next step after {self.stepped:.1f} s"
 
     def check(self) -> None:
         """Fail where it took too long. How long loading torch takes is up to what else the machine does meanwhile."""

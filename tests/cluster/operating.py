@@ -26,7 +26,7 @@ from tests.store.servers import ACCESS, BUCKET, SECRET, make_bucket
 
 SYSTEM, OPERATOR_ACCOUNT = "system", "misstep-operator"
 LEASE = f"{SYSTEM}/misstep-operator"
-"""What the chart tells its operators to hold; those of tests work without, unless they are told too."""
+"""The Lease of the chart's operators; operators of tests use none by default."""
 SECRET_NAME = "misstep-s3"
 SERVICES = ("GENERATION", "VERIFICATION", "CREDIT", "TRAINING", "EVALUATION")
 
@@ -45,7 +45,7 @@ class Operating(World):
         """Start an operator.
 
         Args:
-            server: URL of a proxy through which it shall reach the API server.
+            server: URL of a proxy through which it reaches the API server.
             stores: endpoints, besides the world's own, of S3 servers that it may read.
             settings: more of its environment.
         """

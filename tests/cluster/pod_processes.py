@@ -1,4 +1,4 @@
-"""How the node of processes starts a pod's process: forked, as on one machine, from a process that has imported all.
+"""How the node of processes starts a pod's process: forked, as on one machine, from a process with all imports.
 
 A stage imports torch for longer than a small one works. A pod whose clock is wrong has a fresh process, since
 libfaketime must be there from a process's first moment; and all have where somebody is to see them work.
@@ -43,7 +43,7 @@ class PodProcess:
         self._ended.set()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Tell whether it has ended, or does within the time."""
+        """Return whether it has ended, or ends within the time."""
         return self._ended.wait(seconds)
 
     def wait_begun(self) -> None:
@@ -71,7 +71,7 @@ class PodProcesses:
         Args:
             args: as a pod has them: ``stage`` and the frozen stage.
             own: the pod's folder; its log goes to ``log`` there.
-            clock: what ``faketime`` shall add to its clock.
+            clock: what ``faketime`` adds to its clock.
         """
         if clock:
             return fresh(args, environment, own, clock)

@@ -35,7 +35,7 @@ from tests.cluster.pod_processes import PodProcess, PodProcesses, end, fresh
 T = TypeVar("T")
 NAME = "processes"
 CLOCK = "misstep.test/clock"
-"""Annotation of a pod: what ``faketime`` shall add to its clock, such as ``+3h``; with ``once``, only in a Job's first
+"""Annotation of a pod: what ``faketime`` adds to its clock, such as ``+3h``; with ``once``, only in a Job's first
 pod."""
 UNREACHABLE = "unreachable"
 ROOT = Path(__file__).parents[2]

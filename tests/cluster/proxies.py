@@ -1,4 +1,4 @@
-"""Proxies that do what networks and servers do on a bad day. Each runs in a thread of its own and obeys at once."""
+"""Proxies that simulate failures of networks and servers. Each runs in its own thread and obeys at once."""
 
 from __future__ import annotations
 

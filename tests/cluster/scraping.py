@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes what a test runs, and what the chart's dashboards would ask it."""
+"""A real Prometheus that scrapes a test's processes, and the queries of the chart's dashboards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the operator asks of a real API server, and how it is told of what goes wrong."""
+"""The operator's requests to a real API server, and the errors that it gets."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ def test_objects_are_made_listed_watched_and_deleted(control_plane: Path, monkey
     asyncio.run(run())
 
 
-def test_what_the_api_server_refuses_is_told_in_its_words(control_plane: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusals_of_the_api_server_are_reported_in_its_words(
+    control_plane: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def refused(asked: Awaitable[Any]) -> ApiError:
         with pytest.raises(ApiError) as caught:
             await asked
@@ -130,7 +132,7 @@ def test_threads_that_are_held_up_hold_no_request_up(control_plane: Path, monkey
     asyncio.run(run())
 
 
-def test_an_api_server_that_is_away_or_silent_is_told_apart(
+def test_an_absent_api_server_is_distinguished_from_a_silent_one(
     control_plane: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Liveness hangs on it: a restart would change nothing where there is no connection, and may where one is dead."""

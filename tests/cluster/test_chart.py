@@ -1,4 +1,5 @@
-"""The chart on a real API server: it takes all objects, rights are what they say, Experiments outlive the release."""
+"""The chart on a real API server: it accepts all objects, permissions are as described, Experiments outlive the
+release."""
 
 from __future__ import annotations
 
@@ -55,7 +56,7 @@ def helm(control_plane: Path) -> Iterator[Config]:
 
 
 def may(control_plane: Path, account: str, *what: str) -> bool:
-    """Tell whether a service account of the release's namespace may do something."""
+    """Return whether a service account of the release's namespace may do something."""
     try:
         kubectl(control_plane, "auth", "can-i", *what, f"--as=system:serviceaccount:{HOME}:{account}")
     except ClusterError:

@@ -1,4 +1,4 @@
-"""The control plane by itself: it answers, applies pod security, writes its audit log, stands beside others, ends."""
+"""The control plane by itself: it answers, applies pod security, writes its audit log, runs next to others, ends."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A real API server takes the CustomResourceDefinition, and refuses the same Experiments as the rules do offline. It
-takes the operator's Jobs too."""
+"""A real API server accepts the CustomResourceDefinition, and refuses the same Experiments as the rules do offline. It
+also accepts the operator's Jobs."""
 
 from __future__ import annotations
 
@@ -98,4 +98,4 @@ def test_an_unknown_field_is_named(run: Kubectl) -> None:
 
 def test_fields_are_explained(run: Kubectl) -> None:
     said = run("explain", "experiment.spec.credit.rollouts").stdout
-    assert "Rollouts per prefix; at least bestOf." in " ".join(said.split())
+    assert "Rollouts per prefix; at least `bestOf`." in " ".join(said.split())

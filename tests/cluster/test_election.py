@@ -1,4 +1,4 @@
-"""Candidates for one Lease, on a real API server: one works at a time, and another follows."""
+"""Candidates for one Lease, on a real API server: one leads at a time, and another takes over."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_work_that_fails_ends_the_candidate_and_gives_the_lease_back(
     run(control_plane, monkeypatch, test)
 
 
-def test_a_process_with_the_identity_of_a_dead_one_goes_on_at_once(
+def test_a_process_with_the_identity_of_a_dead_one_continues_at_once(
     control_plane: Path, monkeypatch: pytest.MonkeyPatch, direct: Direct
 ) -> None:
     """A container that is started again in its pod."""

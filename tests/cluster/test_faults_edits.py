@@ -68,7 +68,7 @@ def emptied(status: Status) -> Status:
 
 
 @pytest.mark.faults(seconds=35)
-def test_a_status_is_spoilt_by_hand_while_it_runs_and_after(ground: Operating, undisturbed: Undisturbed) -> None:
+def test_a_status_is_edited_by_hand_while_it_runs_and_after(ground: Operating, undisturbed: Undisturbed) -> None:
     document = small(ground, "by-hand")
     with operator(ground):
         ground.apply(document)

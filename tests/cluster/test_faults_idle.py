@@ -1,4 +1,4 @@
-"""Many idle Experiments: they cost no requests and little memory, and the next Job comes as soon as ever."""
+"""Many idle Experiments: they cost no requests and little memory, and the next Job comes as fast as without them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_idle_experiments_cost_nothing_and_delay_nothing(ground: Operating, undi
         _, alone = idle(ground, audit_log, 0, SECONDS)
         memory, among = idle(ground, audit_log, COUNT, SECONDS)
         print(f"{COUNT} idle: {memory:.0f} MiB; {among.total()} requests in {SECONDS:.0f} s, {alone.total()} without")
-        assert among.total() <= alone.total() + 6  # watches may be opened anew meanwhile
+        assert among.total() <= alone.total() + 6  # watches may be reopened meanwhile
         assert memory < MOST_MIB
         waits = Waits(ground.kubeconfig, ground.namespace)
         ground.apply(document)

@@ -1,4 +1,4 @@
-"""What the API server does not take, and an Experiment that gives way to another one of the same name."""
+"""Objects that the API server refuses, and an Experiment that is replaced by another one of the same name."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ TAKEOVER_SECONDS = 20.0
 
 @pytest.fixture
 def pair(ground: Operating) -> Iterator[Operating]:
-    """One operator that works, and one that stands by."""
+    """A leading operator and a standby."""
     with operator(ground, MISSTEP_LEASE=LEASE):
         eventually(lambda: len(ground.leaders()) == 1, 60, ground.log)
         ground.start_operator(MISSTEP_LEASE=LEASE)
@@ -145,7 +145,7 @@ def test_a_leader_that_is_cut_off_stops_before_another_works(
 
 
 @pytest.mark.faults(seconds=60)
-def test_a_leader_that_is_frozen_and_goes_on_does_no_harm(pair: Operating, undisturbed: Undisturbed) -> None:
+def test_a_leader_that_is_frozen_and_resumed_does_no_harm(pair: Operating, undisturbed: Undisturbed) -> None:
     """For a moment two believe that they lead: the Lease cannot help it, and the names of Jobs make it harmless."""
     document = small(pair, "frozen")
     pair.apply(document)

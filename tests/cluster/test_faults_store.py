@@ -1,4 +1,4 @@
-"""The S3 server goes away, and answers 503 and 412 as it likes."""
+"""The S3 server goes away, and answers 503 and wrong 412s."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class World:
         return done.stdout
 
     def upload(self, document: dict[str, Any]) -> str:
-        """Return the YAML of an Experiment whose model lies in the store."""
+        """Return the YAML of an Experiment whose model is in the store."""
         path = self.folder / f"{document['metadata']['name']}.yaml"
         path.write_text(json.dumps(document))
         return self.misstep("upload", str(path), "--storage", document["spec"]["storage"]["uri"])

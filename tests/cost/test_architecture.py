@@ -1,4 +1,4 @@
-"""Parameters counted from a configuration are those that transformers makes of it."""
+"""The parameter count from a configuration equals that of transformers' model."""
 
 from __future__ import annotations
 

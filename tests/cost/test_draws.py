@@ -1,4 +1,4 @@
-"""How many responses come out right and wrong, over problems of differing difficulty."""
+"""The numbers of right and wrong responses, for problems of different difficulty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot fit is refused with settings that do fit."""
+"""Stages that cannot fit are refused, with settings that do fit."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_seven_billion_parameters_do_not_train_on_one_gpu() -> None:
         assert sft_memory(fixed).mib / 1024 == pytest.approx(float(size), abs=0.1)
 
 
-def test_validation_answers_beside_the_optimiser_state_are_counted() -> None:
+def test_validation_answers_with_the_optimiser_state_in_memory_are_counted() -> None:
     """Each of two processes answers half of 200 problems, at half a MiB a token."""
     said = refusal(cost_of("sft: {gpus: 2, gpuMemory: 80Gi, zeroStage: 2, batchRows: 256}"))
     fixed = re.search(r"What fits: batchRows (\d+) needs", said)

@@ -1,4 +1,4 @@
-"""Work is counted by the written formulas, and never expected to be above what the settings allow."""
+"""Work is counted by the documented formulas, and is never expected to exceed the settings' limits."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def test_rates_of_the_yaml_replace_the_tables() -> None:
     assert hours > work(after, name).trained / 3600 > (before.stages[name].hours or 0)
 
 
-def test_a_thousand_stages_are_told_in_a_page() -> None:
+def test_a_thousand_stages_fit_on_a_page() -> None:
     made = experiment("seeds: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]")
     spec = made.spec.model_copy(
         update={"problems": made.spec.problems.model_copy(update={"sizes": [2**i for i in range(6, 12)]})}

@@ -75,7 +75,7 @@ class Star:
         return ahead
 
     def success(self, response: Sequence[int]) -> float:
-        """Return the exact chance that the policy ends at the goal when it goes on from here."""
+        """Return the exact probability that the policy reaches the goal from here."""
         return _success(self, tuple(response))
 
     def walk(self, *arms: int) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Pairs of made-up problems, and of stars that were really credited."""
+"""Pairs from made-up problems, and from stars with real credit."""
 
 from __future__ import annotations
 

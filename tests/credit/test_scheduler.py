@@ -191,7 +191,7 @@ def test_a_cut_off_rollout_is_unknown_and_the_budget_counts_the_prefix():
         assert {rollout.verdict for rollout in prefix.rollouts} == {Verdict.UNPARSABLE}
 
 
-def test_rollout_text_goes_on_from_the_prefix():
+def test_rollout_text_continues_the_prefix():
     block, _ = credit([star_problem(0, STARS[0], [STARS[0].walk(0, 0, 1, 1)])], STARS)
     prefix = block.prefixes[2]
     assert prefix.token_ids[-1] == NEWLINE

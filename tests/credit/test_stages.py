@@ -237,7 +237,7 @@ def test_oracle_pits_hold_the_true_first_error(world, rows, inputs, changes):
     agreed: Counter[str] = Counter()
     true_steps = {}
     for name, row in negatives.items():
-        # The steps of the quickstart's tokenizer end with lines, so that whole lines stand in each.
+        # Steps of the quickstart's tokenizer end with lines, so each has whole lines.
         lines = [step.count("\n") for step in row["step_texts"]]
         wrong = oracle(questions[name[0]], row["text"])
         true = next((n for n in range(1, len(lines)) if sum(lines[:n]) > wrong), len(lines))

@@ -1,4 +1,4 @@
-"""What a row says in a column, as text: paths, numbers, lists, chats, and what is no text."""
+"""Cells of a row as text: paths, numbers, lists, chats, and cells that are not text."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_the_words_for_nothing_are_no_solution_and_no_question(word: str) -> Non
         (["4", "5"], "a list of 2 different values ('4', '5')", "a.0 takes the first of each list and a.-1 the last"),
         ({"truth": "4", "style": "rule"}, "an object with truth, style", "for example a.truth"),
         ({"x": {"y": 1}}, "an object with x", "for example a.x.y"),
-        (True, "true, which is no text", "yes or no"),
+        (True, "true, which is not text", "yes or no"),
         (b"\xff", "a bytes", "text or numbers"),
     ],
 )

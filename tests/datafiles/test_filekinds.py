@@ -1,4 +1,4 @@
-"""Files that are not what their name says: how each is called; the command in the fix makes a file that loads."""
+"""Files that are not what their name says are identified, and the command in the fix makes a file that loads."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def converted(path: Path) -> list[dict[str, object]]:
         ("t.json", json.dumps({"version": "1", "train": ROWS}, indent=1), 'whose "train" holds the rows'),
         ("t.json", json.dumps({c: {i: row[c] for i, row in enumerate(ROWS)} for c in ROWS[0]}), "a table by columns"),
         ("t.json", json.dumps({c: [row[c] for row in ROWS] for c in ROWS[0]}, indent=1), "a table by columns"),
-        ("t.jsonl", "\n".join(json.dumps(row, indent=2) for row in ROWS), "JSON objects over several lines each"),
-        ("t.jsonl", "".join(f"{row}\n" for row in ROWS), "lines that Python printed"),
+        ("t.jsonl", "\n".join(json.dumps(row, indent=2) for row in ROWS), "JSON objects of several lines each"),
+        ("t.jsonl", "".join(f"{row}\n" for row in ROWS), "lines printed by Python"),
         ("t.jsonl", 'question,answer\n' + "".join(f'"{r["question"]}",{r["answer"]}\n' for r in ROWS), "CSV"),
         ("t.csv", 'question,answer\n' + "".join(f'"{r["question"]}",{r["answer"]}\n' for r in ROWS), "CSV"),
         ("t.tsv", "question\tanswer\r\n" + "".join(f"{r['question']}\t{r['answer']}\r\n" for r in ROWS), "CSV"),
@@ -173,7 +173,7 @@ def test_an_empty_file_has_no_rows(tmp_path: Path, content: str) -> None:
 def test_tables_that_are_neither_rows_nor_columns_by_name(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     path.write_text(json.dumps({"columns": ["question", "answer"], "index": [0, 1], "data": [["a", "1"], ["b", "2"]]}))
-    assert "a table with its columns apart" in refused(path)
+    assert "a table with separate column names" in refused(path)
     assert converted(path) == [{"question": "a", "answer": "1"}, {"question": "b", "answer": "2"}]
     book = tmp_path / "t.xlsx"
     book.write_bytes(b"PK\x03\x04")

@@ -85,7 +85,7 @@ def load_images(cluster: Cluster) -> None:
         wanted = images.source(Path(scratch) / "wheel")
     if other := [name for name, (_, made_of) in found.items() if made_of != wanted]:
         refuse = pytest.fail if os.environ.get("CI") else pytest.skip
-        refuse(f"{other[0]} was not built from this checkout as it is now: `make e2e-images` builds all anew")
+        refuse(f"{other[0]} was not built from this checkout as it is now: `make e2e-images` builds all again")
     there = _loaded(cluster.node)
     with tempfile.TemporaryDirectory(prefix="misstep-e2e-") as scratch:
         lacking = [name for name, (digest, _) in found.items() if digest != there.get(name)]

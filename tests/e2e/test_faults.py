@@ -1,4 +1,4 @@
-"""Faults that only containers on a kubelet show. Each Experiment ends with the report of one that nothing disturbed."""
+"""Faults that only containers on a kubelet show. Each Experiment ends with the report of an undisturbed one."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_an_evicted_pod_is_replaced_and_not_counted_as_failed(
 
 
 @pytest.mark.faults(seconds=80)
-def test_a_stage_out_of_memory_says_so_and_goes_on_with_more(
+def test_a_stage_out_of_memory_says_so_and_resumes_with_more(
     world: Installed, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     once = {"retries": 0, "attempts": 1}

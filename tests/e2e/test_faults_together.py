@@ -1,4 +1,4 @@
-"""A training over two pods, in containers on a kubelet that has hardly any processor time left, loses one of them."""
+"""A training over two pods, in containers on a kubelet with hardly any CPU time left, loses one of them."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def test_the_arm_is_chosen_by_its_kind_and_place_not_by_its_accuracy() -> None:
     assert "with the true first error given (dpo-oracle), made" in headline(results([SFT, oracle]))
 
 
-def test_a_credited_arm_is_told_at_the_size_where_it_was_run() -> None:
+def test_a_credited_arm_is_described_at_the_size_at_which_it_was_run() -> None:
     elsewhere = [cell("rft", size=500), cell("dpo-random", "random", size=500)]
     assert "(dpo-step), made 250 problems" in headline(results([SFT, *elsewhere, STEP]))
     both = [cell("dpo-step", "shared-prefix", size=500), *elsewhere, STEP]

@@ -280,7 +280,7 @@ def test_no_negatives(report: Report) -> None:
 def test_sft_alone(report: Report) -> None:
     made = report(**{**TINY, "arms": TWO_ARMS[:1], "sft_sizes": (12, 24), "method_sizes": ()})
     text = words(made.html)
-    assert "There is no method beside plain fine-tuning in this experiment." in text
+    assert "There is no method other than plain fine-tuning in this experiment." in text
     assert "Where solutions go wrong" not in text
     assert made.results.comparisons == ()
 

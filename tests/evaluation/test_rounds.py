@@ -1,4 +1,4 @@
-"""What a report says of arms that start from another arm's model, and of policies that know their problems by heart."""
+"""The report on arms that start from another arm's model, and on policies that have memorised their problems."""
 
 from __future__ import annotations
 

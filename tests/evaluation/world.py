@@ -1,4 +1,5 @@
-"""A made-up experiment of the size of the quickstart's, as committed artifacts: nothing is trained, all is drawn.
+"""A made-up experiment of the size of the quickstart's, as committed artifacts: nothing is trained, everything is drawn
+at random.
 
 The process, with every number fixed by ``World.seed``:
 
@@ -73,7 +74,7 @@ class World:
     hostile: str = ""
     """Put into every text that a model or a data set could have written."""
     dropped_percent: int = 0
-    """Of each model's training rows, beside those that it was trained on."""
+    """Number of dropped training rows of each model, in addition to those that it was trained on."""
     missing: tuple[tuple[str, int], ...] = ()
     """(arm, seed) that were not run."""
     bad_golds: int = 2

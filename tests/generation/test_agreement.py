@@ -1,4 +1,4 @@
-"""Whatever its architecture, a model is run so that its tokens are those of full passes, or refused."""
+"""A model of any architecture either runs with the tokens of full passes, or is refused."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_in_half_precision_the_same_way_is_chosen(name):
     assert chosen[0] is chosen[1]
 
 
-def test_a_cache_that_spoils_rows_is_not_used_and_the_log_says_what_was_seen(monkeypatch, caplog):
+def test_a_cache_that_corrupts_rows_is_not_used_and_the_log_says_why(monkeypatch, caplog):
     assert isinstance(decoder_for(tiny_model("mamba"), 2), OrdinaryDecoder)
     monkeypatch.setattr(OrdinaryDecoder, "move", lambda self, *_: self._select(np.arange(2)))  # the wrong rows
     with caplog.at_level(logging.WARNING):
@@ -187,7 +187,7 @@ def test_a_type_that_the_table_refuses_is_refused_with_what_was_seen():
 def test_a_model_that_needs_more_than_text_is_refused(monkeypatch):
     model = tiny()
     monkeypatch.setattr(type(model), "forward", lambda self, input_ids, pixel_values, **_: None)
-    with pytest.raises(BadInput, match="text alone fails: TypeError"):
+    with pytest.raises(BadInput, match="over text fails: TypeError"):
         TransformersEngine(model, word_tokenizer(), decoding(), batch_rows=2)
 
 

@@ -1,4 +1,4 @@
-"""Chat templates of every kind that was seen: used rightly, or refused with the reason."""
+"""Chat templates of all known kinds: used correctly, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -206,8 +206,8 @@ def test_a_template_that_changes_what_an_answer_may_hold_is_refused():
 
 
 def test_chance_is_refused():
-    refused("{{ ['a', 'b'] | random }}" + CHATML, "another text each time")
-    refused("{{ range(100000) | random }}{{ range(100000) | random }}" + CHATML, "another text each time")
+    refused("{{ ['a', 'b'] | random }}" + CHATML, "a different text each time")
+    refused("{{ range(100000) | random }}{{ range(100000) | random }}" + CHATML, "a different text each time")
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_chance_is_refused():
          {"system": "Be brief."}, ("Be brief.", "system text", "not in")),
         (NO_HISTORY, {"examples": (("1 + 1", "2"),)}, ("1 + 1", "not in")),
         (CHATML.replace("m.content", "m.content | upper"), {}, ("What is", "question", "not in")),
-        (CHATML.replace("messages", "messages | reverse"), {"examples": (("1 + 1", "2"),)}, ("out of its place",)),
+        (CHATML.replace("messages", "messages | reverse"), {"examples": (("1 + 1", "2"),)}, ("misplaced",)),
     ],
     ids=["no system", "no history", "changed question", "reversed"],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Every way of running a model gives what the model itself gives."""
+"""Every way of running a model gives the model's own results."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from misstep.generation.draw import choose, stream_keys, uniforms
 
 MASK = (1 << 64) - 1
 SIGNIFICANCE = 1e-6
-"""Chance that a right generator fails a statistical test here, if the fixed seeds were drawn anew."""
+"""Probability that a correct generator would fail a statistical test here with other seeds."""
 
 seeds = st.integers(0, MASK)
 logits = hnp.arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 12)), elements=st.floats(-8, 8, width=32))

@@ -21,7 +21,7 @@ from misstep.generation.transformers_engine import TransformersEngine
 from tests.generation.tiny import END, WORDS, byte_tokenizer, decoding, logprobs, tiny, word_tokenizer
 
 SIGNIFICANCE = 1e-6
-"""Chance that a right engine fails a statistical test here, if the fixed seeds were drawn anew."""
+"""Probability that a correct engine would fail a statistical test here with other seeds."""
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

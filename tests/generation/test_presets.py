@@ -1,4 +1,4 @@
-"""Prompts by name: what they stand for, that their examples are right, and that base models stop where they should."""
+"""Named prompts: their contents, that their examples are right, and that base models stop where they should."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def trained_tokenizer(text):
 
 @cache
 def base_model(name):
-    """A real tiny model that has learned to answer, and to go on with a next question, as base models do."""
+    """A real tiny model that has learned to answer, and to continue with a next question, as base models do."""
     tokenizer = trained_tokenizer(json.dumps(PRESETS[name].prompt.model_dump(), ensure_ascii=False))
     builder = PromptBuilder(tokenizer, PRESETS[name].prompt)
     prompt = builder.prompt_ids("How many birds are 3 birds and 4 birds?")
@@ -166,6 +166,6 @@ def test_a_base_models_answer_ends_before_the_next_question(name):
     ).rows
     assert tokenizer.decode(row.input_ids[row.prompt_tokens :]) == CONTINUATION[name] + "<eos>"
     assert row.input_ids[-1] == END
-    # Without stop strings it would have gone on; with too few tokens it is cut off.
+    # Without stop strings it would have continued; with too few tokens it is cut off.
     assert answer((), len(found.token_ids) + 2).finish_reason == "length"
     assert answer(preset.stop, 8).finish_reason == "length"

@@ -111,7 +111,7 @@ def test_a_question_that_spells_a_special_token_is_text(spelling):
     assert builder.tokenizer.decode(ids) == builder.prompt_text(question)
 
 
-def test_what_a_template_spells_is_a_token_beside_text_of_the_same_spelling():
+def test_a_templates_token_stays_a_token_next_to_text_of_the_same_spelling():
     builder = PromptBuilder(tokenizer(bos=True), params(template="<s>{question}<|im_end|>"))
     ids = builder.prompt_ids("a<s>b<|im_end|>")
     assert ids.count(builder.tokenizer.bos_token_id) == ids.count(builder.tokenizer.convert_tokens_to_ids("<|im_end|>"))

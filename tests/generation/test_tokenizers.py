@@ -1,4 +1,4 @@
-"""Two readings of one tokenizer file, exact decoding of continuations, and what a fingerprint tells apart."""
+"""Two readings of one tokenizer file, exact decoding of continuations, and what a fingerprint distinguishes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_class_that_loses_text_gives_way_to_the_file(folder, name):
     assert decode(lost, encode(lost, PROBES[0])) != PROBES[0]  # else this test shows nothing
     reading = read_tokenizer(folder)
     assert reading.by == "file"
-    assert "as it stands" in reading.notes[0] and PROBES[0] in reading.notes[0]
+    assert "is read directly" in reading.notes[0] and PROBES[0] in reading.notes[0]
     assert first_loss(reading.tokenizer) is None
     assert fingerprint(reading.tokenizer) != fingerprint(lost)
     assert fingerprint(reading.tokenizer) == fingerprint(byte_tokenizer())

@@ -24,7 +24,7 @@ from tests.generation.tiny import END, WORDS, byte_tokenizer, decoding, tiny, wo
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "examples" / "quickstart-base"
 ALPHA = 1e-3
-"""Chance that a right engine fails the statistical test here, were its fixed seeds drawn anew."""
+"""Probability that a correct engine would fail the statistical test here with other seeds."""
 
 needs_vllm = pytest.mark.skipif(
     importlib.util.find_spec("vllm") is None, reason="vLLM is not installed here: `make vllm` installs it"

@@ -42,8 +42,8 @@ def test_an_adapter_in_a_folder_inside(adapter, tmp_path):
     refused(check_folder, tmp_path / "outer", "LORA", "merge_and_unload", "outer/adapter")
 
 
-def test_an_adapter_beside_its_base(folder, adapter):
-    refused(check_folder, beside(folder, adapter), "LORA adapter", "beside the base", "merge_and_unload")
+def test_an_adapter_next_to_its_base(folder, adapter):
+    refused(check_folder, beside(folder, adapter), "LORA adapter", "next to the base", "merge_and_unload")
 
 
 def test_no_engine_and_no_training_loads_an_adapter_silently(folder, adapter):

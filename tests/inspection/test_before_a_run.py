@@ -1,4 +1,4 @@
-"""`misstep plan` and `misstep run` look at the model before anything is started."""
+"""`misstep plan` and `misstep run` check the model before anything is started."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_plan_says_what_is_unusual(tmp_path):
     edit(folder / "tokenizer_config.json", tokenizer_class="LlamaTokenizerFast")
     done = command("plan", folder, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "note: spec.policy.model: tokenizer.json is read as it stands" in done.stdout
+    assert "note: spec.policy.model: tokenizer.json is read directly" in done.stdout
 
 
 @pytest.mark.slow

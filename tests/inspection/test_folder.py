@@ -228,7 +228,7 @@ def test_a_page_of_html_in_the_place_of_weights(folder):
 def test_a_link_to_nothing(folder):
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors").symlink_to(folder / "blobs/4d7a")
-    refused(check_folder, folder, "not there", "finish the download")
+    refused(check_folder, folder, "missing", "finish the download")
 
 
 @pytest.mark.parametrize("suffix", [".gguf", ".pth", ".h5", ".msgpack", ".onnx", ".pt"])
@@ -237,7 +237,7 @@ def test_weights_of_a_form_that_is_not_read(folder, suffix):
     refused(check_folder, folder, suffix.strip("."), "model.safetensors")
 
 
-def test_a_gguf_file_beside_full_weights_does_no_harm(folder):
+def test_a_gguf_file_next_to_full_weights_does_no_harm(folder):
     (folder / "model-q4.gguf").write_bytes(b"GGUF")
     check_folder(folder)
 
@@ -269,12 +269,12 @@ def test_two_sets_of_weights(folder):
     refused(check_folder, folder, "two sets of weights")
 
 
-def test_weights_beside_the_weights(folder):
+def test_further_weights_in_the_folder(folder):
     save_file({"x": torch.ones(1)}, folder / "ema.safetensors")
     refused(check_folder, folder, "ema.safetensors")
 
 
-def test_mistrals_own_file_beside_the_weights_does_no_harm(folder):
+def test_mistrals_own_file_next_to_the_weights_does_no_harm(folder):
     save_file({"x": torch.ones(1)}, folder / "consolidated.safetensors")
     check_folder(folder)
 

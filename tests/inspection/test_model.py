@@ -1,4 +1,4 @@
-"""A model's whole check: golden pages, refusals by field, the stage, the process apart."""
+"""The complete check of a model: golden pages, refusals by field, the stage, the separate process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Folders that break pipelines, as `cases/models.py` makes them: each must lead to what its README says."""
+"""Folders that break pipelines, as `cases/models.py` makes them: each must have the result that its README
+describes."""
 
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ def test_refused(folders, name, prompt, words):
     ("name", "prompt", "end", "unusual"),
     [
         ("plain", PLAIN, "<eos>", ""),
-        ("byte-level-as-llama", PLAIN, "<eos>", "as it stands"),
+        ("byte-level-as-llama", PLAIN, "<eos>", "is read directly"),
         ("end-of-turn", CHAT, "<|end|>", ""),
         ("end-of-turn-plain", CHAT, "<|end|>", ""),
         ("empty-think", CHAT, "<|im_end|>", "part of the prompt"),

@@ -1,4 +1,4 @@
-"""Models that lie elsewhere are checked without their weights: on a server that answers as the Hub, and in S3."""
+"""Remote models are checked without their weights: on a server that behaves like the Hub, and in S3."""
 
 from __future__ import annotations
 

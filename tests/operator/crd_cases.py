@@ -190,12 +190,16 @@ BAD = [
         only_cluster=True,
     ),
     Case("data from nowhere", {"problems.train": {"format": "gsm8k"}}, "give hub with revision", only_cluster=True),
-    Case("a model from nowhere", {"policy.model": {}}, "give hub with revision", "give path, hub or uri"),
-    Case("two origins", {"policy.model.hub": "a/b", "policy.model.revision": COMMIT}, "give path, hub or uri"),
+    Case("a model from nowhere", {"policy.model": {}}, "give hub with revision", "one of path, hub and uri"),
+    Case(
+        "two origins",
+        {"policy.model.hub": "a/b", "policy.model.revision": COMMIT},
+        "one of path, hub and uri",
+    ),
     Case(
         "two origins of data",
         {"problems.train.uri": "s3://a/b", "problems.train.digest": DIGEST},
-        "give path, hub or uri",
+        "one of path, hub and uri",
     ),
     Case("a model without commit", {"policy.model": {"hub": "a/b"}}, "a model on the Hub needs revision"),
     Case("data without commit", {"problems.train.revision": None}, "a data set on the Hub needs revision"),
@@ -246,14 +250,14 @@ BAD = [
     Case(
         "a copy of one split",
         {"problems.train": {"format": "gsm8k", "uri": "s3://a/b", "digest": DIGEST}, "problems.test": None},
-        "train.uri is a copy of the training problems alone: give test too",
+        "train.uri is a copy of the training problems only: give test too",
     ),
-    Case("one copy for both", {"problems.train": _COPY}, "train and test are the same problems: give test"),
-    Case("one split for both", {"problems.test": _ON_HUB}, "train and test are the same problems: give test"),
+    Case("one copy for both", {"problems.train": _COPY}, "train and test are the same problems: give separate test"),
+    Case("one split for both", {"problems.test": _ON_HUB}, "train and test are the same problems: give separate test"),
     Case(
         "the test split for both",
         {"problems.train.split": "test", "problems.test": None},
-        "train and test are the same problems: give test",
+        "train and test are the same problems: give separate test",
     ),
     Case("a template without question", {"policy.prompt.template": "Q"}, "template must contain {question}"),
     Case("few rollouts", {"credit.rollouts": 4}, "must be at least bestOf"),
@@ -263,9 +267,9 @@ BAD = [
         "greedy samples, with a fraction", {"evaluation.temperature": 0.0}, "at temperature 0 all samples are the same"
     ),
     Case("pass@8 of 4", {"evaluation.passAt": [1, 8]}, "needs at least as many samples as k"),
-    Case("names twice", {"arms.1.name": "sft"}, "arms need different names"),
-    Case("two baselines", {"arms": _TWO_SFT}, "exactly one arm has method sft"),
-    Case("no baseline", {"arms": [{"name": "a", "method": "rft"}]}, "exactly one arm has method sft"),
+    Case("names twice", {"arms.1.name": "sft"}, "arms must have different names"),
+    Case("two baselines", {"arms": _TWO_SFT}, "exactly one arm must have method sft"),
+    Case("no baseline", {"arms": [{"name": "a", "method": "rft"}]}, "exactly one arm must have method sft"),
     Case("dpo without pairs", {"arms.2.pairs": None}, "pairs belongs to method dpo, and dpo needs it"),
     Case("pairs without dpo", {"arms.1.pairs": "random"}, "pairs belongs to method dpo, and dpo needs it"),
     *(
@@ -289,7 +293,7 @@ BAD = [
         "not known for problems that a teacher writes; set teacher.newProblemsPerSeed to 0",
     ),
     Case("SFT from an arm", {"arms.0.from": "dpo"}, "from belongs to methods rft and dpo"),
-    Case("from no arm", {"arms.1.from": "dop"}, "from that names no arm", "arm rft has from: dop, which is no arm"),
+    Case("from no arm", {"arms.1.from": "dop"}, "from that names no arm", "arm rft has from: dop, which is not an arm"),
     Case("from itself", {"arms.2.from": "dpo"}, "arms start from one another in a circle"),
     Case("a circle", {"arms.1.from": "dpo", "arms.2.from": "rft"}, "arms start from one another in a circle"),
     Case("an arm's own size", {"arms.2.sizes": [1000, 7]}, "sizes that problems.sizes lacks"),
@@ -314,7 +318,7 @@ BAD = [
         "one of them above zero",
     ),
     Case(
-        "a full address", {"teacher.endpoint.url": "https://a.org/v1/chat/completions/"}, "leave /chat/completions away"
+        "a full address", {"teacher.endpoint.url": "https://a.org/v1/chat/completions/"}, "leave out /chat/completions"
     ),
     Case("an endpoint for a data set", {"teacher.kind": "dataset"}, "endpoint belongs to kind endpoint"),
     Case("an endpoint by default", {"teacher.kind": None}, "endpoint belongs to kind endpoint"),
@@ -335,8 +339,8 @@ BAD = [
     Case(
         "one name for two models",
         {"teacher": _TEACHER_MODEL, "policy.model.name": "teacher"},
-        "give one another name",
-        "give one another name",
+        "rename one of them",
+        "rename one of them",
     ),
     Case("processes beside GPUs", {"resources.sample.processesPerNode": 2}, "must be gpus", "must be gpus, 1"),
     *(
@@ -423,7 +427,7 @@ BAD = [
         Case(
             f"a volume at {place}",
             {"cluster.defaults.volumes.0.mountPath": place},
-            "is in a folder of the stage's own: choose another",
+            "is in a folder of the stage's container: choose another",
         )
         for place in ("/scratch", "/tmp", "/cache", "/dev/shm", "/tmp/certificates")
     ),

@@ -1,4 +1,4 @@
-"""The paper's experiments are valid, planned without a network or a GPU, and fit what they ask for."""
+"""The paper's experiments are valid, planned without a network or a GPU, and fit their resources."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_papers_grid_is_there() -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_what_it_costs(path: Path, snapshot: SnapshotAssertion) -> None:
-    """A change here is a change of what users are told: look at it before taking it over."""
+    """A change here changes what users see: check it before accepting it."""
     plan, cost = make_costed_plan(load(path, "s3://bucket/misstep"))
     refuse_misfits(cost)
     rows = [GROUP_HEADER, *group_rows(plan, cost, set())]

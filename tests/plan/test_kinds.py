@@ -1,4 +1,4 @@
-"""The table of stage kinds is whole, and agrees with what must list the kinds elsewhere."""
+"""The table of stage kinds is complete, and agrees with other lists of the kinds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a policy is said to know its training problems by heart."""
+"""When a policy counts as having memorised its training problems."""
 
 from __future__ import annotations
 

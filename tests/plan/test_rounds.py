@@ -78,7 +78,7 @@ def test_a_model_is_made_at_the_sizes_of_the_arms_that_start_from_it() -> None:
     assert {(p.arm, p.size) for p in report.grid if p.arm == "step"} == {("step", 125)}
 
 
-def test_the_report_is_told_the_starts_and_reads_the_policies() -> None:
+def test_the_report_knows_the_starts_and_reads_the_policies() -> None:
     made = plan(experiment(ROUNDS), MODEL)
     report = made.report.typed_params()
     assert isinstance(report, ReportParams)

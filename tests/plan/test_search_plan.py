@@ -1,4 +1,4 @@
-"""The plan of a search: it cannot reach the test problems, and shares what settings have in common."""
+"""The plan of a search: it cannot reach the test problems, and shares the common stages of settings."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_a_file_that_begins_with_the_test_problems_is_read_from_behind_them() ->
     assert found.validation is not None and (found.validation.skip, found.validation.limit) == (70, 70 + 450 + 90)
     whole = both.replace("test: {format: gsm8k, path: a, limit: 70}", "test: {format: gsm8k, path: b}")
     validated = whole.replace("sizes", "validation: {format: gsm8k, path: b}, sizes")
-    with pytest.raises(BadInput, match=r"spec\.problems\.validation: .*a search may not see"):
+    with pytest.raises(BadInput, match=r"spec\.problems\.validation: .*a search must not see"):
         walked(experiment(validated), MODEL | SOURCES | {"source_validation": SOURCES["source_test"]})
 
 

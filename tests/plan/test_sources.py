@@ -1,4 +1,4 @@
-"""What comes from outside is found, digested, or refused with the fix."""
+"""External data and models are found and digested, or refused with the fix."""
 
 from __future__ import annotations
 
@@ -111,7 +111,9 @@ def test_a_file_that_is_no_data_is_refused_before_anything_runs(folder: Path) ->
 def test_one_set_of_problems_for_training_and_test_is_refused_wherever_it_comes_from(folder: Path) -> None:
     file = str(folder / "data/train.jsonl")
     hub = f"format: gsm8k, {PINNED}"
-    with pytest.raises(BadInput, match=r"spec\.problems\.test: not given\. .*train\.jsonl\): give test problems of"):
+    with pytest.raises(
+        BadInput, match=r"spec\.problems\.test: not given\. .*train\.jsonl\): give separate test problems"
+    ):
         resolve(experiment(folder), data={"gsm8k": file})
     (folder / "data/test.jsonl").write_text((folder / "data/train.jsonl").read_text())
     with pytest.raises(BadInput, match="Training takes the same problems"):
@@ -182,7 +184,7 @@ def test_an_uploaded_copy_has_the_keys_of_the_local_folder(folder: Path) -> None
 
     train, model = f"format: gsm8k, {copy('source_train', 'train.jsonl')}", copy("model", "base")
     test = f"test: {{format: gsm8k, {copy('source_test', 'test.jsonl')}}}"
-    with pytest.raises(BadInput, match=r"train\.uri is a copy of the training problems alone: give test too"):
+    with pytest.raises(BadInput, match=r"train\.uri is a copy of the training problems only: give test too"):
         experiment(folder, train, model)
     remote = experiment(folder, f"{train}}}\n    {test[:-1]}", model)
     assert resolve(remote)["model"] == External(uri="s3://bucket/base", digest=found["model"].digest)
@@ -190,7 +192,7 @@ def test_an_uploaded_copy_has_the_keys_of_the_local_folder(folder: Path) -> None
     assert resolve(remote, models={"model": str(folder / "model")})["model"].uri == str(folder / "model")
 
 
-def test_what_a_cluster_is_told_enters_no_key(folder: Path) -> None:
+def test_settings_of_a_cluster_enter_no_key(folder: Path) -> None:
     plain = experiment(folder)
     with (folder / "e.yaml").open("a") as file:
         file.write("""

@@ -1,4 +1,4 @@
-r"""The final answer in a cell: behind a mark, in a box, on a ``####`` line, in a list written as text, or the text."""
+r"""The final answer in a cell: after a mark, in a box, on a ``####`` line, in a list written as text, or the text."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_one_question_in_all_rows_or_none_of_its_own_is_fatal() -> None:
         check(Ingest(), "train", raw("math", "math", "math"), {})
     found, seen = Ingest(), dict[str, int]()
     check(found, "test", raw("a", "b"), seen)
-    with pytest.raises(BadInput, match="all 2 questions stand in held-out problems too"):
+    with pytest.raises(BadInput, match="all 2 questions are in held-out problems too"):
         check(found, "train", raw("a", "b"), seen)
 
 
@@ -110,7 +110,7 @@ def test_an_empty_data_set_is_fatal() -> None:
 
 def test_the_same_id_twice_is_fatal() -> None:
     twice = [RawProblem(q, "1", None, "", source_id="same") for q in ("a", "b")]
-    with pytest.raises(BadInput, match="stands twice"):
+    with pytest.raises(BadInput, match="is repeated"):
         check(Ingest(), "train", twice, {})
 
 

@@ -1,4 +1,4 @@
-r"""Texts that are no answers are told from answers in words; nothing of GSM8K and MATH is refused."""
+r"""Texts that are not answers are distinguished from answers in words; nothing of GSM8K and MATH is refused."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_answers_in_words_are_answers(gold: str) -> None:
     ("reason", "gold"),
     [("empty", ""), ("empty", "  "), *((why, gold) for why, golds in NO_ANSWERS.items() for gold in split(golds))],
 )
-def test_what_is_no_answer_is_told_by_its_reason(reason: str, gold: str) -> None:
+def test_texts_that_are_no_answers_have_the_right_reason(reason: str, gold: str) -> None:
     assert why_no_answer(gold) == reason
     assert reason in WORDS
 

@@ -172,7 +172,7 @@ def right_solutions(walk: Walk) -> list[str]:
 
 
 @given(problems(), st.data())
-def test_the_first_error_is_where_no_right_solution_goes_on(problem: GeneratedProblem, data: st.DataObject) -> None:
+def test_the_first_error_is_where_no_right_solution_continues(problem: GeneratedProblem, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(problem.solution)))
     changed = data.draw(st.text("1234567890abcdef# \n", max_size=4))
     response = problem.solution[:at] + changed + problem.solution[at + data.draw(st.integers(0, 4)) :]

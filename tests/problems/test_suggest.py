@@ -1,4 +1,4 @@
-"""What is suggested for files of other shapes is a source that the spec takes and that reads them."""
+"""The suggestion for a file of another shape is a valid source that reads it."""
 
 from __future__ import annotations
 
@@ -123,14 +123,14 @@ def test_nothing_is_suggested_where_nothing_fits(rows: list[dict[str, Any]]) -> 
 
 @pytest.mark.parametrize("kind", ["gsm8k", "math", "table"])
 @pytest.mark.parametrize(("name", "shape", "expected"), SHAPES, ids=[name for name, _, _ in SHAPES])
-def test_every_format_on_every_other_shape_is_told_what_would_do(
+def test_every_format_on_every_other_shape_gets_a_suggestion_that_works(
     tmp_path: Path, kind: Any, name: str, shape: dict[str, Any], expected: str
 ) -> None:
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(filled(shape, i)) + "\n" for i in range(20)))
     try:
         found = list(read_source(SourceParams(format=kind), tmp_path / "t.jsonl", "train"))
     except BadInput as error:
-        assert "The columns there are: " in str(error) and expected in str(error)
+        assert "The columns are: " in str(error) and expected in str(error)
     else:
         assert all(p.gold or p.reason for p in found)
 

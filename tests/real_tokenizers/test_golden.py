@@ -1,4 +1,4 @@
-"""What each tokenizer makes of prompts and responses, as text that a reader can judge."""
+"""Prompts and responses of each tokenizer, as text that a reader can judge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds of any text under each tokenizer: it survives, and steps and pairs are exact slices of its tokens."""
+"""Properties of any text with each tokenizer: it survives, and steps and pairs are exact slices of its tokens."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ many = settings(max_examples=40, deadline=None, suppress_health_check=[HealthChe
 
 def kept(real: RealTokenizer, text: str) -> str:
     """A text as the tokenizer's own rules leave it: Qwen's composes letters and their marks, and SentencePiece has one
-    token for a space and the sign that stands for it."""
+    token for a space and the character that represents it."""
     if real.case.startswith("qwen"):
         return unicodedata.normalize("NFC", text)
     return text.replace("▁", " ") if real.case.startswith(("llama2", "gemma")) else text
@@ -117,7 +117,7 @@ def test_steps_partition_the_tokens_and_join_to_the_text(real: RealTokenizer, te
     assert bounds[-1] == len(ids)
     assert len(steps.ends) == len(steps.texts) <= most
     assert "".join(steps.texts) == whole
-    # A rollout goes on from a prefix of steps: both texts alone join to the whole.
+    # A rollout continues a prefix of steps: the two texts join to the whole.
     for end in steps.ends:
         assert decode_continuation(real.tokenizer, ids[:end]) + decode_continuation(real.tokenizer, ids[end:]) == whole
 
@@ -131,7 +131,7 @@ def test_a_line_is_a_step(real: RealTokenizer, lines: list[str], between: str):
     text = kept(real, between.join(lines))
     ids = real.plain.response_ids(text)
     ends = list(accumulate(map(len, real.pieces.of(ids))))
-    # White space before a line may stand in one token with the newlines: then the token's end is the step's.
+    # White space before a line may be in one token with the newlines: then the token's end is the step's.
     wanted = {next(end for end in ends if end >= match.end()) for match in re.finditer(r"\n(?:\s*\n)*(?=[^\n])", text)}
     starts = [0, *sorted(wanted), len(text)]
     assert list(StepCutter(real.pieces, "lines", 99).cut(ids).texts) == [text[a:b] for a, b in pairwise(starts)]

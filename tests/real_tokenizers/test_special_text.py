@@ -1,4 +1,4 @@
-"""Data that spells special tokens: a question cannot end its turn, and a solution is taught as it was written."""
+"""Data that spells special tokens: a question cannot end its turn, and training uses a solution as it was written."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ MORE: dict[str, dict[str, Any]] = {
 
 
 def save_model(real: RealTokenizer, folder: Path) -> Path:
-    """Write random weights for a tokenizer's whole vocabulary, beside its own files."""
+    """Write random weights for a tokenizer's whole vocabulary, next to its files."""
     from transformers import AutoConfig
 
     kind = real.case.partition("-")[2]

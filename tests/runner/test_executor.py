@@ -217,7 +217,7 @@ def test_a_signal_stops_the_run_cleanly(tmp_path: Path, number: int) -> None:
     out, _ = run.communicate(timeout=20)
     assert time.monotonic() - began < 6
     assert out.split() == ["interrupted", str(number)]
-    assert "a restart does it again" in log.read_text()
+    assert "a restart computes it again" in log.read_text()
     assert committed(plan, "first")
     eventually(lambda: not told_of(tmp_path), 2)
 

@@ -1,4 +1,4 @@
-"""The choice of a setting: the best mean, the first of equals, and what is said of it."""
+"""The choice of a setting: the best mean, the first of equals, and the notes on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings in the examples are settings of their own grids: what `misstep tune` froze, nobody changed by hand."""
+"""The settings in the examples are in their own grids: nobody has edited the choices of `misstep tune`."""
 
 from __future__ import annotations
 

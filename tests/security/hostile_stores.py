@@ -1,4 +1,4 @@
-"""Servers that a tenant runs in place of a store, real ones, and what an operator asks of them."""
+"""Servers that a tenant runs in place of a store, real stores, and an operator's requests to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Experiments that the platform's policy refuses, each an attack, and honest ones that it must take.
+"""Experiments that the platform's policy refuses, each an attack, and honest ones that it must accept.
 
 The operator's function and the API server judge the same ones (``test_pods.py``, ``test_admission.py``).
 """
@@ -137,7 +137,7 @@ ATTACKS = [
         )
     ),
     *(
-        Case(f"a tenant changes what the stage itself is told, through {name}", variable(name), _ENV)
+        Case(f"a tenant changes the stage's own variable {name}", variable(name), _ENV)
         for name in ("MISSTEP_MASTER_ADDR", "MISSTEP_TERMINATION_LOG", "MISSTEP_SCRATCH", "RANK")
     ),
     Case("a tenant sees all GPUs of a node", variable("NVIDIA_VISIBLE_DEVICES", "all"), _ENV),
@@ -195,7 +195,7 @@ ATTACKS = [
         LOCKED,
     ),
     Case(
-        "a tenant's pods get memory in place of GPUs, beside what the quota counts",
+        "a tenant's pods get memory in place of GPUs, in addition to what the quota counts",
         pods(gpuResource="memory"),
         "spec.cluster.defaults.gpuResource",
     ),

@@ -1,4 +1,5 @@
-"""What the operator reads is bounded, whoever answers: bytes, pages and time of a store, a plan's size, stages, pods.
+"""Everything that the operator reads is limited, whoever answers: bytes, pages and time of a store, a plan's size,
+stages, pods.
 
 The attacker has a store that is listed, or writes objects into one; they would gain the operator's memory, its workers,
 or an error in every pass.
@@ -112,7 +113,7 @@ def test_a_store_that_takes_too_long_is_spared_and_its_server_is_not() -> None:
         assert not any("slow" in path for _, path, _ in shared.requests[asked:])
 
 
-def test_thousands_of_objects_beside_heartbeats_are_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_thousands_of_objects_next_to_heartbeats_are_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     """A tenant fills ``progress/`` of a stage with objects: only those of the stage's shards are asked for."""
     with servers.moto(tmp_path) as endpoint:
         servers.make_bucket(endpoint)

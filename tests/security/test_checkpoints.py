@@ -1,5 +1,5 @@
-"""Someone who may write a store plants a checkpoint whose hashes fit: to end a training for good, or to lead it to
-files elsewhere on the node."""
+"""Someone who can write to a store plants a checkpoint with matching hashes, to end a training permanently or to make
+it read files elsewhere on the node."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def two_checkpoints(folder: Path, base: Path, run: Callable[[], Run]) -> small.F
 
 
 @pytest.mark.parametrize("name", UNSOUND)
-def test_the_attempt_goes_on_with_the_one_before(base: Path, tmp_path: Path, name: str) -> None:
+def test_the_attempt_resumes_from_the_checkpoint_before(base: Path, tmp_path: Path, name: str) -> None:
     """Two of them at once, since each attempt counts."""
     run = sft
     context = two_checkpoints(tmp_path, base, run)
@@ -136,11 +136,11 @@ def test_the_attempt_goes_on_with_the_one_before(base: Path, tmp_path: Path, nam
     output = train(context, InitialModel.load(base), run())
     assert [step for step, _ in context.checkpoints.refused] == [int(folder.name) for folder in reversed(steps[-2:])]
     assert output.summary["trained"]
-    assert min(context.checkpoints.saved) == int(steps[-3].name) + 1, "it began anew"
+    assert min(context.checkpoints.saved) == int(steps[-3].name) + 1, "it restarted"
 
 
 @pytest.mark.parametrize("name", SOUND_AT_FIRST_SIGHT)
-def test_the_next_attempt_goes_on_without_it(base: Path, tmp_path: Path, name: str) -> None:
+def test_the_next_attempt_resumes_without_it(base: Path, tmp_path: Path, name: str) -> None:
     context = two_checkpoints(tmp_path, base, sft)
     *_, newest = sorted(context.checkpoints.root.glob("[0-9]*"))
     SOUND_AT_FIRST_SIGHT[name](newest)
@@ -149,7 +149,7 @@ def test_the_next_attempt_goes_on_without_it(base: Path, tmp_path: Path, name: s
     again = small.context(tmp_path, sft())
     assert train(again, InitialModel.load(base), sft()).summary["trained"]
     assert again.checkpoints.refused == []
-    assert min(again.checkpoints.saved) == int(newest.name), "it began anew"
+    assert min(again.checkpoints.saved) == int(newest.name), "it restarted"
 
 
 def test_a_reference_of_other_pairs(base: Path, tmp_path: Path) -> None:
@@ -158,7 +158,9 @@ def test_a_reference_of_other_pairs(base: Path, tmp_path: Path) -> None:
     assert load_file(newest / "reference.safetensors")["chosen"].shape == (30,)
     reference_of_others(newest)
     output = train(context, InitialModel.load(base), dpo())
-    assert context.checkpoints.refused == [(int(newest.name), "reference.safetensors is not of this stage's pairs")]
+    assert context.checkpoints.refused == [
+        (int(newest.name), "reference.safetensors does not belong to this stage's pairs")
+    ]
     whole, _ = finish(tmp_path / "whole", base, dpo())
     same(whole, output)
 

@@ -144,7 +144,7 @@ def test_a_namespace_of_stores_that_drip_leaves_the_others_their_passes(monkeypa
 
 
 def test_a_pass_that_hangs_fails_the_health_and_shows_in_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever made passes hang was seen by nobody: the resync went on."""
+    """Nobody noticed an Experiment that made passes hang: the resync continued."""
 
     class Hangs:
         async def reconcile(self, namespace: str, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Someone who may write a shared prefix commits under a key, which another team will use, what it does not name."""
+"""Someone who can write to a shared prefix commits a wrong artifact under a key that another team will use."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_stage_finds_its_own_key_taken_and_says_by_what(store: Store, said: di
     with pytest.raises(m.Foreign) as caught:
         run_stage(stage)
     assert named in str(caught.value)
-    assert f"look who may write {store.uri}" in str(caught.value)
+    assert f"check who can write to {store.uri}" in str(caught.value)
     assert "misstep run --repair" in str(caught.value)
     assert caught.value.exit_code == EXIT_BAD_INPUT, "no retry would help"
 
@@ -150,7 +150,7 @@ def test_a_true_manifest_under_another_key(store: Store, tmp_path: Path, how: st
 def test_what_was_planted_is_shown_and_taken_away_whole(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The commands that people are told to use; `--repair` leaves nothing of it, receipts neither."""
+    """The commands that messages recommend; `--repair` leaves nothing of it, not even receipts."""
     good, key = commit_model(store, tmp_path), SFT.key
     plant(store, key, params={"anything": "else"})
     store.put(paths.receipt(key, 0, 1), b"{}")

@@ -1,4 +1,4 @@
-"""Whoever may create Experiments in a cluster has the keys of whoever looks at them used at a server of their own.
+"""Someone who may create Experiments in a cluster makes a viewer's keys sign requests to the attacker's server.
 
 The server sees requests that those keys sign: it learns their name, can pass them on, and serves what it likes.
 """

@@ -1,4 +1,5 @@
-"""Someone who may write a store chooses names in it, to have files written or removed elsewhere on a reader's disk."""
+"""Someone who can write to a store chooses names in it that would write or remove files elsewhere on a reader's
+disk."""
 
 from __future__ import annotations
 
@@ -94,8 +95,8 @@ def test_a_checkpoint_overwrites_files_of_whoever_resumes(
     found = checkpoints.newest()
     assert found is not None
     assert found[0] == 3, "the last good one is taken"
-    assert "checkpoint of step 5 is passed over" in caplog.text
-    assert "look who may write there" in caplog.text
+    assert "checkpoint of step 5 is skipped" in caplog.text
+    assert "check who can write there" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_a_checkpoint_lists_what_cannot_be(
     """To have the stage fail for good, or take another file for one of the checkpoint's."""
     plant_checkpoint(store, 5, files)
     assert StoredCheckpoints(store, KEY, tmp_path / "scratch").newest() is None
-    assert "checkpoint of step 5 is passed over" in caplog.text
+    assert "checkpoint of step 5 is skipped" in caplog.text
 
 
 def test_an_old_checkpoint_poses_as_the_newest(store: Store, tmp_path: Path) -> None:
@@ -182,7 +183,7 @@ def test_a_link_in_a_shared_folder_leads_a_stage_or_gc_into_a_home(
     assert not [entry for entry in store.list("") if "bashrc" in entry.path]
     place = link.relative_to(tmp_path / "store").as_posix()
     for act in (store.get, store.exists, store.delete, store.local_path, lambda path: store.put(path, b"x")):
-        with pytest.raises(BadInput, match="none is followed inside a store"):
+        with pytest.raises(BadInput, match="links inside a store are not followed"):
             act(f"{place}/{inside_link}")
 
 
@@ -193,7 +194,7 @@ def test_a_link_as_an_object_shows_another_file(store: Store, home: Path, tmp_pa
     there = tmp_path / "store" / stage.key / part.path
     there.unlink()
     there.symlink_to(home / ".bashrc")
-    with pytest.raises(BadInput, match="none is followed inside a store"):
+    with pytest.raises(BadInput, match="links inside a store are not followed"):
         export(store, stage.key, None, "files", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

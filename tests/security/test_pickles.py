@@ -1,4 +1,4 @@
-"""Someone who may write a store leaves a program in a file of weights, to have it run by whoever reads the file."""
+"""Someone who can write to a store puts a program into a file of weights, so that it runs when the file is read."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def refused_and_gone_on_without(world: World, stage: FrozenStage, ending: str, p
     step = plant(world, stage, ending, proof)
     assert world.run(stage, MISSTEP_CHECKPOINT_SECONDS=3600) == 1, world.log(stage)
     assert not proof.exists(), "the program ran"
-    assert f"checkpoint of step {step} is refused: a file asks for posix.system to be run" in world.said(stage)
-    assert "Look who may write" in world.said(stage)
+    assert f"checkpoint of step {step} is refused: a file would run posix.system" in world.said(stage)
+    assert "Check who can write" in world.said(stage)
     assert step not in world.checkpoints(stage)
     assert world.run(stage, MISSTEP_CHECKPOINT_SECONDS=3600) == 0, world.log(stage)
     assert not proof.exists()

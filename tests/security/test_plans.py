@@ -1,4 +1,4 @@
-"""A plan is taken only if it is the one that the operator made: its digest stands in the status before anything starts.
+"""A plan is used only if the operator made it: its digest is in the status before anything starts.
 
 The attacker may write ConfigMaps in a namespace, and so put a plan of their own under the name that comes next.
 """
@@ -104,7 +104,7 @@ def test_what_cannot_be_a_plan_is_said_and_not_unpacked() -> None:
         assert not isinstance(found, StoredPlan)
 
 
-def test_an_operator_that_ended_before_its_status_goes_on_with_its_plan() -> None:
+def test_an_operator_that_ended_before_its_status_continues_with_its_plan() -> None:
     maps = Maps()
     first = plan_of(maps)
     assert maps.maps[NAME]["immutable"] is True

@@ -1,4 +1,4 @@
-"""Somebody who may create Experiments, and no more, would gain something by the pods that an Experiment asks for."""
+"""Someone who may only create Experiments tries to gain something through an Experiment's pods."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_refused_experiment_gets_no_job_and_says_why() -> None:
         assert said in failed["message"], failed["message"]
 
 
-def test_once_the_policy_allows_it_it_goes_on() -> None:
+def test_once_the_policy_allows_it_it_continues() -> None:
     body = document(Case("", pods(serviceAccount="deploy-bot")))
     body["metadata"] |= {"uid": "u", "generation": 1}
     view = parse.experiment_view(body)

@@ -1,4 +1,4 @@
-"""What reports and statuses say becomes metrics: what is odd costs its own series, never the scrape of everyone."""
+"""What reports and statuses say becomes metrics: an odd value costs its own series, never everyone's scrape."""
 
 from __future__ import annotations
 

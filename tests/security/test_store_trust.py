@@ -1,4 +1,4 @@
-"""Whom the operator lends its identity: to the stores that an administrator has listed, and to no other.
+"""The operator uses its identity only for the stores that an administrator has listed.
 
 The tenant of these tests may create Experiments in the namespace ``team-a``; ``team-b`` is someone else's.
 """
@@ -319,7 +319,7 @@ def test_an_experiment_whose_store_is_not_listed_runs_to_its_end_by_its_jobs_alo
 
 
 def test_of_a_store_that_is_not_looked_at_a_job_that_is_gone_is_remembered() -> None:
-    """Its ttl has removed it: the stage is not done anew."""
+    """Its ttl has removed it: the stage is not computed again."""
     world = World(store_unlisted="not listed")
     world.step()
     (name,) = world.active()

@@ -22,7 +22,7 @@ B = "name: b, method: rft"
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (arms(f"{A}, from: c", B), "arm a has from: c, which is no arm of this experiment; there are sft, b"),
+        (arms(f"{A}, from: c", B), "arm a has from: c, which is not an arm of this experiment; the others are sft, b"),
         (arms(f"{A}, from: a"), "arms start from one another in a circle: a from a; remove from of one of them"),
         (arms(f"{A}, from: b", f"{B}, from: a"), "in a circle: a from b from a"),
         # The circle is shown without what leads to it.

@@ -1,4 +1,4 @@
-"""Values changed in YAML text: it says what it should, and all else is as it was."""
+"""Values changed in YAML text: the result is as intended, and everything else is unchanged."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_value_is_changed_in_place_and_comments_stay(path: Path, value: Any, o
 @pytest.mark.parametrize(
     "text",
     [
-        "spec: {a: &x {epochs: 1}, b: *x}\n",  # one place stands for two
+        "spec: {a: &x {epochs: 1}, b: *x}\n",  # one place is used twice
         "spec:\n  a:\n    epochs: |\n      text\n  b: 1\n",
         "spec: {a: {}, b: {epochs: 1},}",
         "spec: {a: {epochs: 1,}}",

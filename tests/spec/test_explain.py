@@ -8,7 +8,7 @@ from misstep.spec.explain import explain, fields_of, model_at, nested_model
 
 def test_a_field_is_explained_with_type_default_and_meaning() -> None:
     text = explain("spec.credit.rollouts")
-    assert "integer" in text and "default 8" in text and "at least bestOf" in text
+    assert "integer" in text and "default 8" in text and "at least `bestOf`" in text
 
 
 def test_a_group_lists_its_fields() -> None:

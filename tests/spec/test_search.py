@@ -1,4 +1,4 @@
-"""The ``search`` block: what is refused, and which settings it stands for."""
+"""The ``search`` block: what is refused, and its settings."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def experiment(lines: str) -> Experiment:
         ("arms: [{name: a, method: sft}]\nsearch: {rft: {epochs: [1, 2]}}", "search.rft is given, and no arm has"),
         (
             "arms:\n- {name: a, method: sft, sizes: [125]}\n- {name: b, method: rft, sizes: [250]}\nsearch: {}",
-            "search.sizes is not given, and the arms have no size in common",
+            "search.sizes is not given, and the arms have no common size",
         ),
         (
             "training: {dpo: {microBatchSize: 16}}\nsearch: {dpo: {batchSize: [32, 40]}}",

@@ -1,7 +1,7 @@
-"""A server that answers as the Hugging Face Hub does, for the real client over real sockets.
+"""A server that behaves like the Hugging Face Hub, for the real client over real sockets.
 
 Its repositories: ``org/tiny`` (open: safetensors, and the same weights pickled and in other formats), ``org/pickled``
-(weights only pickled), ``org/gated`` (to ``GOOD`` alone), ``org/private`` (likewise, and it denies being there to
+(weights only pickled), ``org/gated`` (to ``GOOD`` alone), ``org/private`` (the same, but hidden from
 others), ``org/narrow`` (403 to every token) and ``org/busy`` (503).
 """
 

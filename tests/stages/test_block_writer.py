@@ -45,7 +45,7 @@ class Silent(ProgressWriter):
 
 
 class Works(OneBlock):
-    """Blocks of three samples; notes what it is told, and what the store holds at each start."""
+    """Blocks of three samples; records its calls, and the contents of the store at each start."""
 
     def __init__(self, store: Store, before: Callable[[int], None] | None = None) -> None:
         self.store, self.before = store, before

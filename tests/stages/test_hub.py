@@ -1,4 +1,4 @@
-"""Models of the Hub: the real client in a stage's real process, against a server that answers as the Hub does."""
+"""Models of the Hub: the real client in a stage's real process, against a server that behaves like the Hub."""
 
 from __future__ import annotations
 

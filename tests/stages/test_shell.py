@@ -160,7 +160,7 @@ def test_repair_recomputes_the_damaged_block_alone(storage: Storage, store: Stor
     assert _run(following).committed
 
 
-def test_training_goes_on_from_its_checkpoint(
+def test_training_resumes_from_its_checkpoint(
     storage: Storage, store: Store, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = commit_model(store, tmp_path, b"w" * 77)

@@ -35,7 +35,7 @@ def scraped(port: int) -> dict[str, float]:
     }
 
 
-def test_a_stage_answers_where_it_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_serves_metrics_on_the_given_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     monkeypatch.setenv("MISSTEP_METRICS_PORT", str(port))
     run_stage(making.samples(Storage(uri=tmp_path.as_uri())), registry=REGISTRY)

@@ -1,4 +1,4 @@
-"""A full disk and missing permission, met for real."""
+"""A real full disk and missing permission."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong with an S3 server, met for real."""
+"""Errors of real S3 servers."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_an_outage_may_end_so_a_stage_is_retried(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_server_that_starts_again_is_waited_for(tmp_path: Path) -> None:
-    """By those who have patience; others are told at once."""
+    """By patient callers; others get the error at once."""
     port, up = servers.free_port(), threading.Event()
     with servers.versitygw(tmp_path / "server", port=port) as endpoint:
         servers.make_bucket(endpoint)
@@ -194,7 +194,7 @@ def test_keys_that_were_right_may_have_been_changed(tmp_path: Path) -> None:
 
 
 def test_rights_that_are_taken_away_may_come_back(tmp_path: Path) -> None:
-    """A policy that is written anew, or a server that is read-only for a while: 403 with AccessDenied."""
+    """A policy that is being replaced, or a server that is temporarily read-only: 403 with AccessDenied."""
     port = servers.free_port()
     with servers.versitygw(tmp_path / "server", port=port) as endpoint:
         servers.make_bucket(endpoint)
@@ -403,7 +403,7 @@ def test_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_https_where_http_is_spoken(moto_endpoint: str) -> None:
-    with pytest.raises(BadInput, match=r"spec\.storage\.endpoint: https://.*speaks http"):
+    with pytest.raises(BadInput, match=r"spec\.storage\.endpoint: https://.*uses http at"):
         open_store(servers.s3_storage(moto_endpoint.replace("http", "https"), "x")).check()
 
 
@@ -440,7 +440,7 @@ def test_conflicts_are_tried_again(moto_endpoint: str, there: bool, writes: int)
     assert seen[0] == writes
 
 
-def test_a_download_goes_on_where_the_connection_broke(tmp_path: Path) -> None:
+def test_a_download_resumes_where_the_connection_broke(tmp_path: Path) -> None:
     data = os.urandom(1_000_000)
     asked: list[str | None] = []
 

@@ -1,4 +1,4 @@
-"""A tiny real chat model that says one sentence to everything, and happens to be a fair teacher with it."""
+"""A tiny real chat model with one answer to everything, which happens to make it a fair teacher."""
 
 from __future__ import annotations
 

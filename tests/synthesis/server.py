@@ -1,4 +1,4 @@
-"""A teacher's server on a real socket: good, rubbish, or failing in every way that real ones do."""
+"""A teacher's server on a real socket: good, useless, or failing in every way that real ones do."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ Fault = Callable[[int, Seen], str | None]
 
 
 class GoodTeacher:
-    """Writes sums about random things and solves them; solves seeds whose answers it is told."""
+    """Writes sums about random things and solves them; solves seeds with given answers."""
 
     def __init__(self, answers: dict[str, str] | None = None, right: float = 1.0) -> None:
         self.answers, self.right = dict(answers or {}), right

@@ -104,7 +104,7 @@ def test_rubbish_in_the_text_is_stored_and_counted(tmp_path: Path) -> None:
         (302, "base address"),
     ],
 )
-def test_what_no_retry_can_mend_ends_the_stage_at_once(tmp_path: Path, status: int, said: str) -> None:
+def test_errors_that_no_retry_can_fix_end_the_stage_at_once(tmp_path: Path, status: int, said: str) -> None:
     body = '{"error": {"message": "unknown model m", "code": "insufficient_quota"}}'
     with serving(TeacherServer(rubbish, status=(status, body))) as server:
         made = planned(experiment(tmp_path, endpoint(server.url, concurrency=4), seeds(20)))

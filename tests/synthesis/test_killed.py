@@ -1,4 +1,4 @@
-"""A stage that is killed, or ended, in the middle: what was answered is never asked again."""
+"""A stage that is killed, or ended, in the middle: requests with an answer are never sent again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Links between the project's pages lead to files and headings that exist, as GitHub shows them."""
+"""Links between the project's pages lead to existing files and headings, with GitHub's anchors."""
 
 from __future__ import annotations
 

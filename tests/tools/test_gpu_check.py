@@ -1,4 +1,4 @@
-"""`make gpu-check` as far as a machine without a GPU carries it: real stages, vLLM and two gloo ranks."""
+"""`make gpu-check` as far as possible on a machine without a GPU: real stages, vLLM and two gloo ranks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def gpu_check(*more: str, hide_gpus: bool = False) -> subprocess.CompletedProces
 
 
 @pytest.mark.slow
-def test_checks_are_carried_out_and_told_apart(tmp_path: Path) -> None:
+def test_checks_run_and_results_are_distinguished(tmp_path: Path) -> None:
     pytest.importorskip("vllm", reason="vLLM is not installed")
     done = gpu_check("--on-cores", "--skip", "zero3", "--work", str(tmp_path))
     assert done.returncode == 0, done.stdout

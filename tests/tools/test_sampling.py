@@ -1,4 +1,4 @@
-"""The sample of faults and of sweeps that an ordinary run of pytest has."""
+"""The sample of faults and sweeps in an ordinary pytest run."""
 
 from __future__ import annotations
 

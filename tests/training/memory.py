@@ -1,4 +1,4 @@
-"""An SFT run with no more memory than so many MiB above what it starts with.
+"""An SFT run that may use only this many MiB more memory than at its start.
 
 python -m tests.training.memory FOLDER MIB
 """

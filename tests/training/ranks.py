@@ -81,7 +81,7 @@ class World:
         )
 
     def start(self, stage: FrozenStage, shard: int = 0, **environment: Any) -> subprocess.Popen[bytes]:
-        """Start a stage's process of one node; its last error and its log lie in ``folder``."""
+        """Start a stage's process of one node; its last error and its log are in ``folder``."""
         name = f"{stage.key}-{shard}"
         frozen = self.folder / f"{name}.json"
         frozen.write_text(stage.model_dump_json())

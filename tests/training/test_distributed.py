@@ -1,4 +1,4 @@
-"""Training by several processes against training by one: gloo ranks on this machine, started as nodes start them."""
+"""Training with several processes compared with one: gloo ranks on this machine, started as on nodes."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def wait(process: subprocess.Popen[bytes], ranks: list[psutil.Process], seconds:
 
 
 def test_sft_by_two_processes_is_sft_by_one(world: World) -> None:
-    """Batches of 6 of 32 rows: the last one has 2, and responses are of uneven lengths. The policy is kept beside the
-    best checkpoint."""
+    """Batches of 6 of 32 rows: the last one has 2, and responses are of uneven lengths. The policy is kept in addition
+    to the best checkpoint."""
     params = stages.sft_params(
         optimiser=small.optimiser(epochs=2, batch_size=6, micro_batch_size=6),
         selection=small.selection(epochs=(1,), problems=5),

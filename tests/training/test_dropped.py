@@ -1,4 +1,4 @@
-"""Rows that were dropped: what is said, and which field an error names."""
+"""Dropped rows: the log message, and the field that an error names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.training.test_rows import END, int32
 LONG = ([3, 4, 5], [6, END])
 
 
-def test_a_few_dropped_rows_are_told_and_many_are_a_warning(caplog: pytest.LogCaptureFixture):
+def test_a_few_dropped_rows_are_logged_and_many_are_a_warning(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO)
     good = ([3], [4, END])
     limit = Limit(max_length=4, context=64)

@@ -1,4 +1,4 @@
-"""What a run's log says of the policy that was chosen."""
+"""A run's log message on the chosen policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory that really runs out: a limit on the address space of a process that trains."""
+"""Real out-of-memory errors: a limit on the address space of a training process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_attempts_after_one_that_ran_out_of_memory_take_half_the_rows(tmp_path: 
     code, said = attempt(tmp_path, 1_000)
     while code == 1:
         assert f"ran out of memory with micro-batches of {rows} rows of up to" in said
-        assert f"the next attempt takes at most {rows // 2} rows at once" in said
+        assert f"the next attempt uses at most {rows // 2} rows at once" in said
         rows //= 2
         code, said = attempt(tmp_path, 1_000)
     assert (code, rows < 64) == (0, True), said

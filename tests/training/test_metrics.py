@@ -1,4 +1,4 @@
-"""Of the processes that train together the first answers Prometheus, and no other tries to."""
+"""Of several training processes only the first serves Prometheus."""
 
 from __future__ import annotations
 

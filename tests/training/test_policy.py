@@ -41,7 +41,7 @@ def test_a_named_epoch_stands_whatever_the_scores(named: int, epoch: int | None)
     assert (chosen and chosen.epoch) == epoch
 
 
-def test_training_goes_on_to_the_epoch_that_is_named():
+def test_training_continues_to_the_named_epoch():
     selection = Selection(1, PolicyParams(max_gap_points=10, epoch=8))
     for score in scored((1, 30, 30), (4, 20, 20)):
         selection.add(score)

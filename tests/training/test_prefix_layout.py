@@ -1,4 +1,4 @@
-"""Packed batches of pairs: nothing is lost, nothing stands twice, and every token sees its own row alone."""
+"""Packed batches of pairs: nothing is lost or duplicated, and every token attends only to its own row."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_packed_batch_is_the_batch(pairs: list[tuple[list[int], list[int], lis
     assert len(used) <= len(layout.source)
 
 
-def test_a_prompt_stands_once_and_the_rejected_side_goes_on_from_it():
+def test_a_prompt_is_stored_once_and_the_rejected_side_continues_it():
     ids, lengths = batch_of([([7, 8, 9], [4, 5, 6], [5, 4])])
     layout = plan_layout(ids, lengths, lambda shared, behind: True, 0)
     assert ids.ravel()[layout.source].tolist() == [7, 8, 9, 4, 5, 6, 5, 4]

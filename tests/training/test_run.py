@@ -40,7 +40,7 @@ class DyingProgress(small.SilentProgress):
 
 
 def finish(folder: Path, base: Path, run: Run, die_at: tuple[int, ...] = ()) -> tuple[Output, small.FolderContext]:
-    """Run to the end, dying and starting anew at these steps."""
+    """Run to the end, dying and restarting at these steps."""
     for step in die_at:
         context = small.context(folder, run)
         context.progress = DyingProgress(step)
@@ -177,7 +177,7 @@ def test_the_best_weights_are_kept_and_the_earliest_of_equals(
 
 
 @pytest.mark.parametrize("changes", [{}, {"lora_rank": 4}, {"dtype": "bfloat16"}], ids=["all", "lora", "bfloat16"])
-def test_the_policy_is_kept_beside_the_best(
+def test_the_policy_is_kept_in_addition_to_the_best(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ):
     scores = iter([(3, 3), (5, 6), (8, 8), (9, 10), (7, 10)])
@@ -327,7 +327,7 @@ def test_a_model_that_is_written_wrongly_is_not_handed_on(base: Path, tmp_path: 
         file.write_bytes(content)
 
     monkeypatch.setattr(LlamaForCausalLM, "save_pretrained", damaged)
-    with pytest.raises(MisstepError, match="another when loaded again"):
+    with pytest.raises(MisstepError, match="differs when it is loaded again"):
         export_model(start, start.model, "float32", [[3, 4, 5]], tmp_path / "model")
 
 

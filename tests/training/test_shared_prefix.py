@@ -216,7 +216,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize(("config", "reason"), OTHERS.values(), ids=OTHERS.keys())
-def test_models_that_cannot_share_are_told_by_their_configuration(config: PretrainedConfig, reason: str):
+def test_models_that_cannot_share_are_recognised_by_their_configuration(config: PretrainedConfig, reason: str):
     assert reason in str(why_not(model_of(config)))
 
 

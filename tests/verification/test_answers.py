@@ -1,4 +1,4 @@
-"""Pairs of answers and what must come out; among them every failure known from other verifiers."""
+"""Pairs of answers with the required verdicts, including every known failure of other verifiers."""
 
 from __future__ import annotations
 

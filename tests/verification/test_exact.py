@@ -1,4 +1,4 @@
-"""The exact path against Python's own rational arithmetic."""
+"""The exact comparison against Python's rational arithmetic."""
 
 from __future__ import annotations
 

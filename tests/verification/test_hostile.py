@@ -1,4 +1,4 @@
-"""Answers made to hang, crash or exhaust a verifier: each costs two seconds at most, and only itself."""
+"""Answers made to hang, crash or exhaust a verifier: each costs at most two seconds and affects no other answer."""
 
 from __future__ import annotations
 

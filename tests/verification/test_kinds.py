@@ -1,6 +1,6 @@
 """Pairs of every kind of answer that people write: the rule holds in both directions.
 
-``pairs.jsonl`` beside this file is our own; ``verify.jsonl`` is a sample that stands beside the checkout on some
+``pairs.jsonl`` next to this file is our own; ``verify.jsonl`` is a sample next to the checkout on some
 machines. In both, ``expected`` says whether the response must be accepted. A response that must not be may be ``wrong``
 or undecided; one that must be is never ``wrong``.
 """

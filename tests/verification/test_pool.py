@@ -1,4 +1,4 @@
-"""The worker processes: started late, replaced when killed, gone when their parent is."""
+"""The worker processes: started late, replaced when killed, ended with their parent."""
 
 from __future__ import annotations
 

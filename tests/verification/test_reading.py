@@ -1,4 +1,4 @@
-"""Random expressions of known value, written as people write them, against what the parser makes of them."""
+"""Random expressions of known value, in people's notation, against the parser's results."""
 
 from __future__ import annotations
 

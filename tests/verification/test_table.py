@@ -1,4 +1,4 @@
-"""Scoring a file of anybody's."""
+"""Judging a user's file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `helm test` tries, in the operator's image: `check.py api health URL read STORAGE write STORAGE`, or some of it.
+"""Checks of `helm test`, in the operator's image: `check.py api health URL read STORAGE write STORAGE`, or a part.
 
 Ends with one sentence and exit code 1 at the first thing that does not work.
 """
@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 90
 
 
 def main(todo: list[str]) -> int:
-    """Try everything; returns the exit code."""
+    """Run all checks; returns the exit code."""
     while todo:
         match todo:
             case ["api", *rest]:
@@ -42,7 +42,7 @@ def main(todo: list[str]) -> int:
 
 
 def until_good(problem_of):
-    """Try again while there is time."""
+    """Retry while there is time."""
     end = time.monotonic() + PATIENCE_SECONDS
     while (problem := problem_of()) and time.monotonic() < end:
         time.sleep(2)

@@ -112,7 +112,7 @@ http://{{ include "misstep.fullname" . }}-dev-s3.{{ .Release.Namespace }}.svc:70
 {{- toJson $stores -}}
 {{- end -}}
 
-{{/* The nodes of the operator, and of all that the chart runs beside it. */}}
+{{/* The nodes of the operator, and of everything else that the chart runs. */}}
 {{- define "misstep.placement" -}}
 {{- with .Values.operator.nodeSelector }}
 nodeSelector:
@@ -124,7 +124,7 @@ tolerations:
 {{- end }}
 {{- end -}}
 
-{{/* What the "restricted" pod security standard asks of a pod and of a container. */}}
+{{/* Requirements of the "restricted" pod security standard for a pod and a container. */}}
 {{- define "misstep.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532

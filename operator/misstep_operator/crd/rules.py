@@ -33,7 +33,7 @@ def _origin(what: str) -> list[Rule]:
     optional = "self.format == 'strides' || " if what == "data set" else ""
     return [
         Rule(f"{optional}{count} > 0", "give hub with revision, or uri with digest (misstep upload prints them)"),
-        Rule(f"{count} <= 1", "give path, hub or uri, only one of them"),
+        Rule(f"{count} <= 1", "give only one of path, hub and uri"),
         Rule("!has(self.path)", "no pod sees a folder of your machine: misstep upload prints uri and digest instead"),
         Rule(
             "!has(self.hub) || has(self.revision)",
@@ -80,7 +80,7 @@ PROBLEMS = [
     ),
     Rule(
         "!has(self.train.uri) || has(self.test)",
-        "train.uri is a copy of the training problems alone: give test too, as misstep upload does",
+        "train.uri is a copy of the training problems only: give test too, as misstep upload does",
     ),
     Rule("self.train.format != 'strides' || has(self.test)", problems.TEST_SIZE),
     Rule(
@@ -122,11 +122,11 @@ VOLUME = [
     ),
     Rule(
         f"!self.mountPath.matches('^/({'|'.join(volumes.OWN_FOLDERS)})(/|$)')",
-        "mountPath is in a folder of the stage's own: choose another",
+        "mountPath is in a folder of the stage's container: choose another",
     ),
     Rule(
         "!has(self.emptyDir) || has(self.readOnly) && !self.readOnly",
-        "an emptyDir that is read-only stays empty: set readOnly: false",
+        "a read-only emptyDir stays empty: set readOnly: false",
     ),
 ]
 
@@ -214,7 +214,7 @@ RULES: dict[type[BaseModel], list[Rule]] = {
     teacher.Teacher: TEACHER,
     teacher.TeacherBudget: BUDGET,
     teacher.TeacherEndpoint: [
-        Rule("!self.url.matches('/completions/*$')", "url is the base address: leave /chat/completions away")
+        Rule("!self.url.matches('/completions/*$')", "url is the base address: leave out /chat/completions")
     ],
     problems.Source: SOURCE,
     problems.Columns: COLUMNS,

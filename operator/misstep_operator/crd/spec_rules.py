@@ -69,11 +69,11 @@ SPEC = [
     ),
     Rule(
         "!has(self.arms) || self.arms.all(one, self.arms.exists_one(other, other.name == one.name))",
-        "arms need different names",
+        "arms must have different names",
     ),
     Rule(
         "!has(self.arms) || self.arms.exists_one(arm, arm.method == 'sft')",
-        "exactly one arm has method sft: the one that the others are measured against",
+        "exactly one arm must have method sft: it is the baseline of the others",
     ),
     Rule(
         "!has(self.arms) || self.arms.all(arm, !has(arm.from) || self.arms.exists(other, other.name == arm.from))",
@@ -111,7 +111,7 @@ SPEC = [
     Rule(
         f"!({has('self.teacher.model.model')}) || {get('self.teacher.model.model.name', text('teacher'))} != "
         f"{get('self.policy.model.name', text('model'))}",
-        "policy.model and teacher.model.model have one name: give one another name",
+        "policy.model and teacher.model.model have one name: rename one of them",
     ),
     Rule(
         f"!has(self.problems.train.limit) || {_WRITES} || "

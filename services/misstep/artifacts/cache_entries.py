@@ -1,4 +1,4 @@
-"""What lies in a model cache's folder: one entry a model, whole or being filled, and its lock."""
+"""The contents of a model cache's folder: one entry per model, complete or being filled, and its lock."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class CacheEntry:
         return (self.root / f"{self.name}.lock").open("ab")
 
     def is_whole(self) -> bool:
-        """Tell whether all files are there with the sizes and time stamps that they were left with."""
+        """Return whether all files exist with their recorded sizes and time stamps."""
         listed = self._listed()
         try:
             return listed is not None and all(_stamp(self.files / name) == stamp for name, stamp in listed.items())
@@ -50,12 +50,12 @@ class CacheEntry:
             return False
 
     def size(self) -> int | None:
-        """Return the bytes of its files, or None where it was never completed."""
+        """Return the bytes of its files, or None if it was never completed."""
         listed = self._listed()
         return None if listed is None else sum(size for size, _ in listed.values())
 
     def last_used(self) -> float:
-        """Return when it was last taken into use, in seconds since the epoch."""
+        """Return when it was last used, in seconds since the epoch."""
         try:
             return self._marker.stat().st_mtime
         except FileNotFoundError:
@@ -67,7 +67,7 @@ class CacheEntry:
             os.utime(self._marker)
 
     def reserve(self, size: int) -> Path:
-        """Make the folder in which it is filled; its name says how many bytes are to come."""
+        """Create the folder in which it is filled; its name contains the expected number of bytes."""
         for left in self.root.glob(f"{self.name}.filling-*"):
             shutil.rmtree(left)
         filling = self.root / f"{self.name}.filling-{size}"
@@ -75,7 +75,7 @@ class CacheEntry:
         return filling
 
     def publish(self, filling: Path) -> None:
-        """Make it visible, durable on return."""
+        """Make it visible; it is durable on return."""
         stamps = {}
         for path in sorted(p for p in (filling / "model").rglob("*") if p.is_file()):
             path.chmod(0o444)
@@ -87,7 +87,7 @@ class CacheEntry:
         _sync(self.root)
 
     def remove(self) -> None:
-        """Remove it; only for who has it alone."""
+        """Remove it. The caller must hold the exclusive lock."""
         self._marker.unlink(missing_ok=True)
         if self.folder.exists():
             shutil.rmtree(self.folder)
@@ -102,7 +102,7 @@ class CacheEntry:
         return True
 
     def in_use(self) -> bool:
-        """Tell whether a process uses or fills it at this moment."""
+        """Return whether a process uses or fills it at the moment."""
         lock = try_lock(self)
         if lock is not None:
             lock.close()
@@ -117,19 +117,19 @@ class CacheEntry:
 
 
 def is_name(text: str) -> bool:
-    """Return whether an entry can have this name, which becomes a folder's."""
+    """Return whether this can be the name of an entry, and so of a folder."""
     return _NAME.fullmatch(text) is not None
 
 
 def entries_in(root: Path) -> list[CacheEntry]:
-    """List the entries that are whole, or whose removal was cut short."""
+    """List the entries that are complete, or whose removal was interrupted."""
     if not root.is_dir():
         return []
     return [CacheEntry(root, path.name) for path in sorted(root.iterdir()) if _NAME.fullmatch(path.name)]
 
 
 def half_filled_in(root: Path) -> Iterator[tuple[CacheEntry, Path, int]]:
-    """Yield what is being filled, or was when its process was killed: the entry, the folder and its final bytes."""
+    """Yield the entries that are being filled, or whose filling process was killed: entry, folder and final bytes."""
     for path in sorted(root.iterdir()):
         match = _FILLING.fullmatch(path.name)
         if match:
@@ -137,7 +137,7 @@ def half_filled_in(root: Path) -> Iterator[tuple[CacheEntry, Path, int]]:
 
 
 def try_lock(entry: CacheEntry) -> IO[bytes] | None:
-    """Take an entry alone until the file is closed, or return None where another has it."""
+    """Lock an entry exclusively until the file is closed, or return None if another process holds it."""
     lock = entry.open_lock()
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -11,9 +11,9 @@ from misstep.artifacts.records import TABLES
 
 
 def dataset_card(manifest: Manifest, tables: list[str]) -> str:
-    """Return the dataset card: configurations, counts, columns, and what the data was made from.
+    """Return the dataset card: configurations, counts, columns, and the origin of the data.
 
-    A table without rows is described, but no configuration: ``datasets`` refuses to load one.
+    A table without rows is described but has no configuration, because ``datasets`` refuses to load it.
     """
     rows = manifest.tables()
     filled = [table for table in tables if rows.get(table)]

@@ -1,4 +1,4 @@
-"""Checkpoints of a running stage, in the store, so that another machine can go on from them."""
+"""Checkpoints of a running stage, in the store, so that another machine can resume from them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from misstep.store.inside import check_name, check_names, inside
 _log = logging.getLogger(__name__)
 _KEPT = 2
 _MOST_FILES = 100_000
-"""Ranks write one or two files each, and the first some twenty more."""
+"""Each rank writes one or two files, and the first rank about twenty more."""
 _MOST_MANIFEST_BYTES = 64 << 20
 
 
-_FIX = "It is not used. No Misstep writes such a one: look who may write there, then remove it."
+_FIX = "It is not used. Misstep never writes such a checkpoint: check who can write there, then remove it."
 
 
 class CheckpointFile(BaseModel):
@@ -35,7 +35,7 @@ class CheckpointFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     file: str
     path: str
-    """Below the checkpoint's folder; holds the content's hash, as twins may write the same step at once."""
+    """Below the checkpoint's folder; contains the hash of the content, since twins may write the same step at once."""
     size: Bytes
     sha256: Sha256
 
@@ -46,7 +46,8 @@ class CheckpointFile(BaseModel):
 
 
 class Layout(BaseModel):
-    """What a checkpoint's files are bound to: DeepSpeed reads its shards only with as many ranks as wrote them."""
+    """The layout that a checkpoint's files require: DeepSpeed reads its shards only with the number of ranks that wrote
+    them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     processes: int = 1
@@ -59,7 +60,7 @@ class Layout(BaseModel):
 
 
 class CheckpointManifest(BaseModel):
-    """What makes a checkpoint complete."""
+    """The manifest, which makes a checkpoint complete."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     step: int
@@ -76,8 +77,8 @@ class CheckpointManifest(BaseModel):
 class StoredCheckpoints:
     """Implements ``Checkpoints`` for one stage: files first, then a manifest that makes them visible.
 
-    Where several nodes write one checkpoint, each calls ``upload`` with its own files, and one of them ``complete``
-    with those of all.
+    If several nodes write one checkpoint, each calls ``upload`` with its own files, and one of them calls ``complete``
+    with the files of all.
     """
 
     def __init__(self, store: Store, key: str, scratch: Path, layout: Layout | None = None) -> None:
@@ -86,12 +87,12 @@ class StoredCheckpoints:
 
     @property
     def folder(self) -> Path:
-        """Where ``fetch`` brings a checkpoint."""
+        """The folder into which ``fetch`` downloads a checkpoint."""
         return self._scratch / "checkpoint"
 
     def save(self, step: int, folder: Path) -> None:
-        """Store a folder as the newest checkpoint: complete or invisible, the last two kept. A checkpoint of that step
-        that another writer has completed is left as it is."""
+        """Store a folder as the newest checkpoint: complete or invisible, the last two kept. If another writer has
+        completed a checkpoint of that step, it stays."""
         self.complete(step, self.upload(step, folder))
 
     def upload(self, step: int, folder: Path) -> list[CheckpointFile]:
@@ -107,7 +108,7 @@ class StoredCheckpoints:
         return files
 
     def complete(self, step: int, files: Iterable[CheckpointFile]) -> None:
-        """Make a checkpoint of stored files visible; of a file that several nodes have written the first counts."""
+        """Make a checkpoint of stored files visible; if several nodes have written a file, the first one counts."""
         by_name = {file.file: file for file in reversed(list(files))}
         listed = tuple(by_name[name] for name in sorted(by_name))
         manifest = CheckpointManifest(step=step, files=listed, layout=self._layout)
@@ -117,33 +118,33 @@ class StoredCheckpoints:
         self._keep_last()
 
     def newest(self) -> tuple[int, Path] | None:
-        """Fetch the newest complete checkpoint into a local folder, or None. One that is damaged, or that other ranks
-        than this run's have written, is passed over."""
+        """Fetch the newest complete checkpoint into a local folder, or None. A checkpoint that is damaged, or written
+        with another layout of ranks, is skipped."""
         for step in reversed(self._steps()):
             try:
                 layout = self._manifest(step).layout
                 if layout == self._layout:
                     return step, self.fetch(step)
                 _log.warning(
-                    "checkpoint of step %d is passed over: it is of %s, and this run has %s", step, layout, self._layout
+                    "checkpoint of step %d is skipped: it is from %s, and this run has %s", step, layout, self._layout
                 )
             except MissingError as error:
                 _log.warning("checkpoint of step %d cannot be used: %s", step, error)
             except Damaged as error:
-                _log.error("checkpoint of step %d is passed over: %s", step, error)
+                _log.error("checkpoint of step %d is skipped: %s", step, error)
         return None
 
     def refuse(self, step: int, why: str) -> MisstepError:
-        """Take a checkpoint out of use, and return the error for an attempt that cannot go on with another.
+        """Take a checkpoint out of use, and return the error for an attempt that cannot resume from another one.
 
-        Its files stay for a look, with a note beside them, until newer checkpoints or the commit remove them.
+        Its files stay for inspection, with a note next to them, until newer checkpoints or the commit remove them.
         """
         root = paths.checkpoint(self._key, step)
         self._store.put(f"{root}/refused.json", json.dumps({"why": why}).encode())
         self._store.delete(f"{root}/manifest.json")
         return MisstepError(
-            f"checkpoint of step {step} is refused: {why}. It is out of use: training goes on without it. Look who "
-            f"may write {self._store.uri}; its files are still below {root}/."
+            f"checkpoint of step {step} is refused: {why}. It will not be used again: training continues without it. "
+            f"Check who can write to {self._store.uri}; its files are still below {root}/."
         )
 
     def note_out_of_memory(self, micro_batch: int) -> None:
@@ -159,7 +160,7 @@ class StoredCheckpoints:
             return None
 
     def _replace_foreign(self, path: str, manifest: CheckpointManifest) -> None:
-        """Put a manifest over one that this stage's ranks of now cannot read: of another layout, or damaged."""
+        """Replace a manifest that the present ranks cannot read: one of another layout, or a damaged one."""
         try:
             written_by = self._manifest(manifest.step).layout
         except MissingError:
@@ -174,7 +175,7 @@ class StoredCheckpoints:
         return sorted(int(match[1]) for path in found if (match := paths.CHECKPOINT.fullmatch(path)))
 
     def _manifest(self, step: int) -> CheckpointManifest:
-        """Raises MissingError, and Damaged for one that no Misstep has written."""
+        """Raises MissingError, and Damaged for a manifest that Misstep cannot have written."""
         path = f"{paths.checkpoint(self._key, step)}/manifest.json"
         text = self._store.get_range(path, 0, _MOST_MANIFEST_BYTES + 1)
         if len(text) > _MOST_MANIFEST_BYTES:
@@ -186,11 +187,11 @@ class StoredCheckpoints:
             where = ".".join(map(str, first["loc"]))
             raise Damaged(path, f"{where}: {first['msg']}" if where else first["msg"], _FIX) from error
         if manifest.step != step:
-            raise Damaged(path, f"it says that it is of step {manifest.step}", _FIX)
+            raise Damaged(path, f"it says that its step is {manifest.step}", _FIX)
         return manifest
 
     def fetch(self, step: int) -> Path:
-        """Fetch a complete checkpoint into ``folder``. Raises MissingError or Damaged where it is not whole."""
+        """Fetch a complete checkpoint into ``folder``. Raises MissingError or Damaged if it is not complete."""
         root = paths.checkpoint(self._key, step)
         manifest = self._manifest(step)
         target = self.folder
@@ -204,8 +205,9 @@ class StoredCheckpoints:
         return target
 
     def _keep_last(self) -> None:
-        """Remove all but the last two complete checkpoints of this layout, manifests first: those of another one may
-        be of later steps, from which this run could not go on. What is newer and not complete yet is a twin's."""
+        """Remove all but the last two complete checkpoints of this layout, manifests first. Checkpoints of another
+        layout are not counted: they may have later steps, but this run cannot resume from them. Newer files without a
+        manifest belong to a twin."""
         complete = self._steps()
         own = [step for step in complete if self._layout_of(step) == self._layout]
         kept = set(own[-_KEPT:])

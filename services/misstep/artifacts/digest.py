@@ -1,4 +1,5 @@
-"""The digest by which data and models from outside enter a stage's key: of contents, wherever they lie."""
+"""The digest with which external data and models enter a stage's key. It depends on the contents, not on the
+location."""
 
 from __future__ import annotations
 
@@ -32,8 +33,8 @@ def digest_path(path: Path, field: str = "path") -> str:
 
 
 def digest_files(path: Path, field: str = "path") -> dict[str, str]:
-    """Return the sha256, in hex, of each file that a path's digest is made of: of the one file, by its name, or of a
-    folder's, by their paths in it. Raises BadInput as `digest_path` does."""
+    """Return the sha256, in hex, of each file that enters a path's digest: the one file, by its name, or the files of a
+    folder, by their paths in it. Raises BadInput as `digest_path` does."""
     try:
         if path.is_file():
             return _hashes(path, {path.name: path})
@@ -57,7 +58,7 @@ def _files(root: Path) -> Iterator[tuple[str, Path]]:
     seen: set[str] = set()
     for folder, folders, names in os.walk(root, followlinks=True, onerror=_raise):
         real = os.path.realpath(folder)
-        if real in seen:  # a link back up
+        if real in seen:  # a link to a parent folder
             folders.clear()
             continue
         seen.add(real)
@@ -84,7 +85,7 @@ def _hashes(root: Path, files: dict[str, Path]) -> dict[str, str]:
 
 
 class _Memory:
-    """Hashes of the files below one root, in one small file; anything unreadable in it counts as forgotten."""
+    """A cache of the hashes of the files below one root, in one small file; entries that cannot be read are ignored."""
 
     def __init__(self, root: Path) -> None:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

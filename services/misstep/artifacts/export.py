@@ -27,10 +27,10 @@ Format = Literal["jsonl", "csv", "hf", "model", "files"]
 def export(store: Store, key: str, table: str | None, format: Format, out: Path) -> None:
     """Write a committed artifact, or one of its tables, to ``out``, which must not exist yet.
 
-    ``jsonl`` and ``csv`` write one table into a file (lists become JSON text in CSV; ``table`` may be left out where
-    there is one only), ``hf`` a folder that ``datasets.load_dataset`` reads (one configuration per table that has
-    rows), ``model`` the model's folder, ``files`` all files of the artifact. Rows are streamed; an error leaves
-    nothing behind. Raises BadInput for a wrong table, format or target, Damaged for damaged parts, NotCommittedError.
+    ``jsonl`` and ``csv`` write one table into a file (lists become JSON text in CSV; ``table`` may be left out if there
+    is only one), ``hf`` a folder that ``datasets.load_dataset`` reads (one configuration per table that has rows),
+    ``model`` the model's folder, ``files`` all files of the artifact. Rows are streamed; an error leaves nothing
+    behind. Raises BadInput for a wrong table, format or target, Damaged for damaged parts, NotCommittedError.
     """
     if format not in get_args(Format):
         raise BadInput("--format", format, f"Choose one of {', '.join(get_args(Format))}.")
@@ -122,7 +122,7 @@ def _write_files(store: Store, manifest: Manifest, prefix: str, folder: Path) ->
 
 
 def _finite(value: Any) -> Any:
-    """Replace what JSON has no word for (NaN and infinities) by None."""
+    """Replace the floats that JSON cannot hold (NaN and infinities) by None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, list):

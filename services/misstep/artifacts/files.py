@@ -21,7 +21,7 @@ def hash_file(path: Path) -> str:
 
 
 def problem_of(file: Path, size: int, sha256: str) -> str | None:
-    """Say what is wrong with a file that should have this size and hash, or None."""
+    """Return what is wrong with a file that should have this size and hash, or None."""
     actual = file.stat().st_size
     if actual != size:
         return f"{actual} bytes instead of {size}"
@@ -30,7 +30,7 @@ def problem_of(file: Path, size: int, sha256: str) -> str | None:
 
 
 def stored_problem(store: Store, path: str, size: int, sha256: str) -> str | None:
-    """Say what is wrong with a stored object, streaming it once, or None."""
+    """Return what is wrong with a stored object, or None. Streams it once."""
     local = store.local_path(path)
     try:
         if local is not None:
@@ -48,10 +48,10 @@ def stored_problem(store: Store, path: str, size: int, sha256: str) -> str | Non
 
 
 def fetch(store: Store, path: str, size: int, sha256: str, target: Path, *, link: bool) -> None:
-    """Bring a stored object to ``target``, checked.
+    """Fetch a stored object to ``target`` and check it.
 
-    With ``link``, an object on this machine is linked, not copied: the target must not be written to. A download that
-    comes out wrong is tried once more. Raises Damaged, naming the object and how to mend it.
+    With ``link``, an object on this machine is linked, not copied: the target must not be written to. A download with
+    wrong contents is tried once more. Raises Damaged, which names the object and the fix.
     """
     local = store.local_path(path)
     with disk_errors("scratch folder", str(target.parent)):
@@ -68,7 +68,7 @@ def fetch(store: Store, path: str, size: int, sha256: str, target: Path, *, link
     else:
         for _ in range(2):
             try:
-                store.download(path, target, most=size + 1)  # a byte more shows that it is too long
+                store.download(path, target, most=size + 1)  # one byte more, to detect an object that is too long
             except MissingError:
                 problem = "missing"
                 break

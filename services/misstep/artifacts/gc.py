@@ -1,8 +1,8 @@
-"""Find and remove what nobody needs: artifacts that no given Experiment reaches, and leftovers inside the others.
+"""Find and remove unneeded objects: artifacts that no given Experiment reaches, and leftovers inside the others.
 
 Answers of teachers (``teacher-requests/``) belong to no artifact and stay: they were paid for. Uploaded copies of data
-and models (``external/``) stay where a given Experiment is made from the same contents.
-Nothing younger than a grace period is ever removed, since it may belong to a stage that is running now.
+and models (``external/``) stay if a given Experiment uses the same contents. Nothing younger than a grace period is
+removed, since it may belong to a running stage.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ GRACE_SECONDS = 24 * 3600
 
 @dataclass(frozen=True)
 class Removal:
-    """Objects to remove together, in this order: what makes others visible goes first."""
+    """Objects to remove together, in this order: objects that make others visible come first."""
 
     key: str
-    """The artifact's key, or the folder of an uploaded copy; empty for what belongs to neither."""
+    """The artifact's key, or the folder of an uploaded copy; empty for other objects."""
     reason: str
     paths: tuple[str, ...]
     size: int
@@ -39,15 +39,16 @@ def plan_gc(
     grace_seconds: float = GRACE_SECONDS,
     now: float | None = None,
 ) -> list[Removal]:
-    """List what may go: whole artifacts that are not reachable, and inside reachable ones whatever neither a manifest
-    nor a receipt lists, old checkpoints and heartbeats of committed ones, and half-written temporary files.
+    """List what may be removed: whole artifacts that are not reachable; in reachable ones, files that neither a
+    manifest nor a receipt lists, and old checkpoints and heartbeats if they are committed; and incomplete temporary
+    files.
 
     Args:
-        external_digests: of data and models that the Experiments are made from, ``sha256:<hex>``: their uploaded copies
-            stay, all others may go. Without them no copy goes.
+        external_digests: ``sha256:<hex>`` of the data and models that the Experiments use. Their uploaded copies stay,
+            all others may be removed. If it is None, no copy is removed.
         now: in seconds since the epoch.
 
-    Raises Damaged where a reachable artifact's manifest does not parse.
+    Raises Damaged if a reachable artifact's manifest does not parse.
     """
     before = (time.time() if now is None else now) - grace_seconds
     reachable = set(reachable_keys)
@@ -69,7 +70,7 @@ def plan_gc(
 
 
 def apply_gc(store: Store, removals: Sequence[Removal]) -> int:
-    """Remove what a plan lists, and return the bytes freed."""
+    """Remove what the list names, and return the bytes freed."""
     for removal in removals:
         for path in removal.paths:
             store.delete(path)

@@ -1,4 +1,5 @@
-"""What lies in a store: ``misstep artifacts ls`` and ``show``, and finding an artifact by a few letters."""
+"""The contents of a store, for ``misstep artifacts ls`` and ``show``, and finding an artifact by the start of its
+key."""
 
 from __future__ import annotations
 
@@ -15,28 +16,28 @@ from misstep.store.base import Entry, Store
 
 @dataclass(frozen=True)
 class ArtifactInfo:
-    """One line of ``ls``. ``name``, ``rows`` and ``size`` are those of the manifest, so empty without one."""
+    """One line of ``ls``. ``name``, ``rows`` and ``size`` come from the manifest, so they are empty without one."""
 
     key: str
     kind: str
     committed: bool
     damaged: bool = False
     foreign: bool = False
-    """Its manifest is not of the stage that the key names; such a one is damaged too."""
+    """Its manifest belongs to another stage than the key names. ``damaged`` is then set too."""
     name: str = ""
     rows: dict[str, int] = field(default_factory=dict)
     size: int = 0
     """Bytes of the committed parts."""
     stored: int = 0
-    """Bytes of all that lies below the key."""
+    """Bytes of all objects below the key."""
     blocks_done: int = 0
     blocks: int | None = None
     modified: float = 0.0
-    """When anything was last written, in seconds since the epoch."""
+    """Time of the last write, in seconds since the epoch."""
 
 
 def artifacts_in(store: Store) -> dict[str, list[Entry]]:
-    """Return all objects of each artifact, by key; what belongs to no artifact is left out."""
+    """Return all objects of each artifact, by key; objects of no artifact are left out."""
     found: dict[str, list[Entry]] = {}
     for entry in store.list(""):
         split = paths.split_key(entry.path)
@@ -46,7 +47,7 @@ def artifacts_in(store: Store) -> dict[str, list[Entry]]:
 
 
 def teacher_requests(store: Store) -> tuple[int, int]:
-    """Return how many answers of teachers are kept, outside all artifacts, and their bytes."""
+    """Return the number of stored answers of teachers, which lie outside all artifacts, and their bytes."""
     sizes = [entry.size for entry in store.list(paths.TEACHER_REQUESTS)]
     return len(sizes), sum(sizes)
 
@@ -97,10 +98,10 @@ def _info(store: Store, key: str, entries: list[Entry]) -> ArtifactInfo:
 
 
 def show(store: Store, key: str) -> dict[str, Any]:
-    """Return a committed artifact's manifest as JSON data, or how far an unfinished one is.
+    """Return the manifest of a committed artifact as JSON data, or the progress of an unfinished one.
 
-    Of a manifest that is not of the stage that the key names, ``foreign`` says why. Raises BadInput where nothing lies
-    below the key, Damaged where its manifest does not parse.
+    If the manifest belongs to another stage than the key names, ``foreign`` says why. Raises BadInput if there is
+    nothing below the key, Damaged if the manifest does not parse.
     """
     manifest = claimed_manifest(store, key)
     if manifest is not None:
@@ -108,7 +109,7 @@ def show(store: Store, key: str) -> dict[str, Any]:
         return ({"foreign": problem} if problem else {}) | manifest.model_dump(mode="json")
     entries = list(store.list(f"{key}/"))
     if not entries:
-        raise BadInput("key", key, "Nothing is stored below it; `misstep artifacts ls` lists what there is.")
+        raise BadInput("key", key, "Nothing is stored under this key; `misstep artifacts ls` lists all keys.")
     info = _info(store, key, entries)
     return {
         "key": key,
@@ -122,12 +123,12 @@ def show(store: Store, key: str) -> dict[str, Any]:
 
 
 def find_key(store: Store, text: str) -> str:
-    """Return the one key that is ``text`` or begins with it. Raises BadInput where there is none or more than one."""
+    """Return the only key that begins with ``text``. Raises BadInput if there is none or more than one."""
     keys = list(artifacts_in(store)) if not paths.KEY.fullmatch(text) else [text]
     found = sorted(key for key in keys if key.startswith(text))
     if len(found) == 1:
         return found[0]
     if not found:
-        raise BadInput("key", text, "No artifact's key begins so; `misstep artifacts ls` lists them.")
+        raise BadInput("key", text, "No artifact's key begins with this; `misstep artifacts ls` lists all keys.")
     more = ", ..." if len(found) > 3 else ""
-    raise BadInput("key", text, f"{len(found)} keys begin so ({', '.join(found[:3])}{more}): write more of it.")
+    raise BadInput("key", text, f"{len(found)} keys begin with this ({', '.join(found[:3])}{more}): write more of it.")

@@ -1,8 +1,8 @@
-"""What commits an artifact: one manifest, put together from one receipt per block.
+"""Commit an artifact by one manifest, assembled from one receipt per block.
 
-A block's part files are stored first, under names that carry their hash; then its receipt, create-if-absent, so that
-of two writers the first wins and the other's files are never listed. Whoever sees all receipts writes the manifest,
-create-if-absent too. No manifest, no artifact.
+A block's part files are stored first, under names that contain their hash. Then its receipt is created if absent, so
+that the first of two writers wins and the files of the other are never listed. The process that sees all receipts
+writes the manifest, also create-if-absent. Without a manifest there is no artifact.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from misstep.store.inside import check_name, check_names
 
 FORMAT = 1
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-"""In hex; becomes part of paths on readers' disks."""
+"""In hex. It becomes part of local paths of readers."""
 Bytes = Annotated[int, Field(ge=0, le=50 << 40)]
-"""The size of an object; none is larger in S3."""
+"""The size of an object. Objects in S3 have at most 50 TiB."""
 T = TypeVar("T", bound="_Document")
 
 
@@ -44,14 +44,14 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     path: str
-    """Where it lies, below the artifact's key."""
+    """Its path below the artifact's key."""
     size: Bytes
     sha256: Sha256
     block: Annotated[int, Field(ge=0)]
     table: str | None = None
     rows: Annotated[int, Field(ge=0)] | None = None
     file: str | None = None
-    """For files: the path by which readers ask for it, such as ``model/config.json``."""
+    """For files: the path that readers use, such as ``model/config.json``."""
 
     @field_validator("path", "file")
     @classmethod
@@ -83,7 +83,7 @@ class Receipt(_Document):
     """Versions of the libraries that the block's process had loaded."""
     seconds: float
     peak_memory_mib: int | None = None
-    """Most memory that the process held at once up to the block's end, worker processes aside."""
+    """Peak memory of the process up to the block's end, without worker processes."""
 
     @field_validator("parts")
     @classmethod
@@ -92,22 +92,22 @@ class Receipt(_Document):
 
 
 class Timings(BaseModel):
-    """How long it took and how much memory: what here does not follow from the key."""
+    """How much time and memory the stage took: the part of a manifest that does not follow from the key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     seconds: float
     blocks: tuple[float, ...]
     peak_memory_mib: int | None = None
-    """Of the process of any block, the most; None where it was not measured."""
+    """The largest peak of any block's process; None if it was not measured."""
 
 
 class Manifest(_Document):
-    """A committed artifact: what it was made from, and every file that belongs to it."""
+    """A committed artifact: its origin, and every file that belongs to it."""
 
     key: str
     kind: StageKind
     name: str
-    """What the stage was called in the plan that made it first."""
+    """The stage's name in the plan that first computed it."""
     params: dict[str, Any]
     inputs: dict[str, str]
     externals: dict[str, str]
@@ -124,7 +124,7 @@ class Manifest(_Document):
         return _apart(parts)
 
     def tables(self) -> dict[str, int]:
-        """Return the rows of each table."""
+        """Return the number of rows of each table."""
         rows: dict[str, int] = {}
         for part in self.parts:
             if part.table is not None:
@@ -143,13 +143,13 @@ class Manifest(_Document):
 
 
 def _apart(parts: tuple[Part, ...]) -> tuple[Part, ...]:
-    """Refuse files that could not lie beside each other in a folder."""
+    """Refuse files that could not exist together in a folder."""
     check_names(part.file for part in parts if part.file is not None)
     return parts
 
 
 class NotCommittedError(MisstepError):
-    """An artifact was asked for that has no manifest."""
+    """The requested artifact has no manifest."""
 
     def __init__(self, key: str) -> None:
         super().__init__(f"{key} is not committed: no manifest in the store")
@@ -158,8 +158,8 @@ class NotCommittedError(MisstepError):
 def read_manifest(store: Readable, key: str) -> Manifest | None:
     """Return a committed artifact's manifest, or None.
 
-    Raises Damaged where it does not parse, Foreign where it is not of the stage that the key names: anyone may ask who
-    knows no more of the stage than its key.
+    Raises Damaged if it does not parse, Foreign if it belongs to another stage than the key names. The caller needs to
+    know nothing but the key.
     """
     manifest = claimed_manifest(store, key)
     problem = foreign(manifest, key) if manifest is not None else ""
@@ -169,12 +169,12 @@ def read_manifest(store: Readable, key: str) -> Manifest | None:
 
 
 def claimed_manifest(store: Readable, key: str) -> Manifest | None:
-    """Return the manifest that lies under a key, whatever it says, or None: to look at. Raises Damaged."""
+    """Return the manifest stored under a key, without checking it against the key, or None. Raises Damaged."""
     return _read(store, paths.manifest(key), Manifest)
 
 
 def foreign(manifest: Manifest, key: str) -> str:
-    """Say why a manifest is not of the stage that a key names, or nothing where it is."""
+    """Return why a manifest does not belong to the stage that a key names; empty if it does."""
     if manifest.key != key:
         return f"it is the manifest of {manifest.key}"
     if not is_of_its_key(manifest):
@@ -183,7 +183,7 @@ def foreign(manifest: Manifest, key: str) -> str:
 
 
 def read_own(store: Readable, stage: FrozenStage) -> Manifest | None:
-    """Return the manifest of a stage that is known, or None. Raises Damaged, and Foreign with what differs."""
+    """Return the manifest of a known stage, or None. Raises Damaged, and Foreign with what differs."""
     manifest = claimed_manifest(store, stage.key)
     if manifest is None:
         return None
@@ -195,7 +195,7 @@ def read_own(store: Readable, stage: FrozenStage) -> Manifest | None:
 
 
 def committed_keys(store: Readable, keys: Iterable[str]) -> set[str]:
-    """Tell which artifacts are committed, asking the store for several at once."""
+    """Return which artifacts are committed, asking the store for several at once."""
     asked = list(dict.fromkeys(keys))
     with ThreadPoolExecutor(16) as pool:
         return {
@@ -214,7 +214,7 @@ def finished_blocks(store: Store, key: str) -> dict[int, set[int]]:
 
 
 def read_receipt(store: Store, key: str, block: int, blocks: int) -> Receipt | None:
-    """Return a finished block's receipt, or None. Raises Damaged where it does not parse, or is another block's."""
+    """Return a finished block's receipt, or None. Raises Damaged if it does not parse or belongs to another block."""
     path = paths.receipt(key, block, blocks)
     receipt = _read(store, path, Receipt)
     if receipt is not None and (receipt.block, receipt.blocks) != (block, blocks):
@@ -223,13 +223,13 @@ def read_receipt(store: Store, key: str, block: int, blocks: int) -> Receipt | N
 
 
 def put_receipt(store: Store, key: str, receipt: Receipt) -> bool:
-    """Store a block's receipt; False where another writer's was first (that one counts)."""
+    """Store a block's receipt; return False if another writer was first (then that receipt counts)."""
     return store.put(paths.receipt(key, receipt.block, receipt.blocks), receipt.encode(), if_absent=True)
 
 
 def assemble(stage: FrozenStage, receipts: Sequence[Receipt]) -> Manifest:
-    """Put a manifest together from the receipts of all blocks, in any order. Raises MisstepError where their
-    parts or summaries contradict each other."""
+    """Assemble a manifest from the receipts of all blocks, in any order. Raises MisstepError if their parts or
+    summaries contradict each other."""
     ordered = sorted(receipts, key=lambda receipt: receipt.block)
     if [r.block for r in ordered] != list(range(len(ordered))) or any(r.blocks != len(ordered) for r in ordered):
         raise MisstepError(f"{stage.key}: the receipts are not those of all blocks")
@@ -257,42 +257,42 @@ def assemble(stage: FrozenStage, receipts: Sequence[Receipt]) -> Manifest:
         )
     except ValidationError as error:
         problem = error.errors()[0]["msg"].removeprefix("Value error, ")
-        fix = "`misstep artifacts verify` and `misstep run --repair` look at each."
+        fix = "`misstep artifacts verify` and `misstep run --repair` check each of them."
         raise MisstepError(f"{stage.key}: the receipts contradict each other: {problem}. {fix}") from error
 
 
 def commit(store: Store, stage: FrozenStage, blocks: int) -> Manifest:
-    """Write the manifest of a stage whose blocks all have receipts, and return the committed one: this writer's or,
-    where another was first, that one's. Raises Foreign where that one is not of this stage."""
+    """Write the manifest of a stage whose blocks all have receipts, and return the committed one: this writer's or, if
+    another was first, the other's. Raises Foreign if that one belongs to another stage."""
     with ThreadPoolExecutor(8) as pool:
         receipts = list(pool.map(lambda block: read_receipt(store, stage.key, block, blocks), range(blocks)))
     missing = [block for block, receipt in enumerate(receipts) if receipt is None]
     if missing:
-        raise MisstepError(f"{stage.key}: the receipts of blocks {missing[:5]} have been removed meanwhile")
+        raise MisstepError(f"{stage.key}: the receipts of blocks {missing[:5]} were removed in the meantime")
     manifest = assemble(stage, [receipt for receipt in receipts if receipt is not None])
     if store.put(paths.manifest(stage.key), manifest.encode(), if_absent=True):
         return manifest
     committed = read_own(store, stage)
     if committed is None:
-        raise MisstepError(f"{stage.key}: its manifest was written and removed meanwhile")
+        raise MisstepError(f"{stage.key}: its manifest was written, then removed in the meantime")
     return committed
 
 
 class Damaged(BadInput):
-    """A stored object is not what its manifest says, or no manifest at all."""
+    """A stored object differs from its manifest, or the manifest itself is not valid."""
 
     def __init__(self, path: str, problem: str, fix: str = "") -> None:
-        repaired = "`misstep run --repair` removes what is damaged and computes that alone again."
+        repaired = "`misstep run --repair` removes what is damaged and computes only that again."
         super().__init__(path, problem, fix or repaired)
 
 
 class Foreign(Damaged):
-    """A manifest under a key that was made from something else: no stage has written it."""
+    """A manifest under a key that belongs to something else: no stage has written it."""
 
     def __init__(self, store: Readable, key: str, problem: str) -> None:
         fix = (
-            f"No stage of this key wrote it: look who may write {store.uri}, and at what it holds (`misstep artifacts "
-            f"show {key}`). Then `misstep run --repair`, or deleting all below {key}/, has it computed again."
+            f"No stage of this key wrote it: check who can write to {store.uri}, and what it holds (`misstep artifacts "
+            f"show {key}`). Then run `misstep run --repair`, or delete everything below {key}/, to compute it again."
         )
         super().__init__(paths.manifest(key), f"a foreign manifest: {problem}", fix)
 

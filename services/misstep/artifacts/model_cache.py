@@ -1,9 +1,10 @@
-"""Models on this node's disk, fetched from a remote store once and shared by all stage processes.
+"""Models on this node's disk, fetched from a remote store once and shared by all stages' processes.
 
 An entry is named by its contents: ``<root>/<sha256>/model`` holds the files, ``<root>/<sha256>/complete.json`` their
-sizes and time stamps. It is filled under another name and renamed when whole. ``<root>/<sha256>.lock`` is held shared
-by whoever uses the entry and exclusively by whoever fills or removes it; the kernel frees it when its holder dies. So
-two processes fetch once, nothing in use is removed, and what a killed process leaves is recognised.
+sizes and time stamps. It is filled under another name and renamed when complete. A process that uses the entry holds a
+shared lock on ``<root>/<sha256>.lock``; a process that fills or removes it holds an exclusive one. The kernel releases
+the lock when its holder dies. So two processes fetch an entry only once, nothing in use is removed, and leftovers of a
+killed process are recognised.
 """
 
 from __future__ import annotations
@@ -34,16 +35,18 @@ _UNITS |= {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 _QUANTITY = re.compile(r"([0-9]+)(Ki|Mi|Gi|Ti|k|M|G|T)?")
 _TRIES = 5
 _PATIENCE_SECONDS = 1.0
-"""How long to try for a damaged entry: others that look at it hold it for an instant, those that use it for long."""
+"""How long to try to lock a damaged entry: processes that check it hold it for an instant, those that use it for
+long."""
 _RETRY_SECONDS = 0.02
 
 
 class ModelCache:
-    """A process's view of the node's cache. ``close`` gives back what it uses.
+    """A process's view of the node's cache. ``close`` releases what it uses.
 
     Args:
-        root: the folder, made where it is missing; any number of processes may share it.
-        limit_bytes: what all entries may hold together; by default half of what is free on the disk or held by them.
+        root: the folder, created if missing; any number of processes may share it.
+        limit_bytes: the most that all entries may hold together; by default half of the disk space that is free or used
+            by them.
     """
 
     def __init__(self, root: Path, limit_bytes: int | None = None) -> None:
@@ -63,19 +66,19 @@ class ModelCache:
         return cls(Path(root) if root else scratch_root() / "models", limit)
 
     def folder(self, digest: str, size: int, fill: Callable[[Path], None]) -> Path | None:
-        """Return the folder of the model with that digest, not to be written to and not removed before ``close``.
+        """Return the folder of the model with that digest. Do not write to it; it is not removed before ``close``.
 
         Args:
             digest: ``sha256:<hex>`` of the files, as ``folder_digest`` gives it.
             size: bytes of the files.
-            fill: brings the checked files into a folder that is not there yet; called where the cache lacks them.
+            fill: writes the checked files into a folder that does not exist yet; called if the cache lacks them.
 
         Returns:
-            None where they do not fit into the cache: bring them elsewhere.
+            None if they do not fit into the cache: fetch them to another place.
 
         Raises:
-            BadInput: the cache's folder cannot be used, or the digest is none. Also whatever ``fill`` raises, but for a
-                full disk.
+            BadInput: the cache's folder cannot be used, or the digest is malformed. Errors of ``fill`` pass through,
+                except for a full disk.
         """
         name = digest.removeprefix("sha256:")
         if not is_name(name):
@@ -88,12 +91,12 @@ class ModelCache:
         return CacheEntry(self.root, name).files
 
     def close(self) -> None:
-        """Let go of all entries. They stay for others."""
+        """Release all entries. They stay in the cache."""
         while self._used:
             self._used.popitem()[1].close()
 
     def clear(self) -> int:
-        """Remove all entries that no process uses, and return their bytes."""
+        """Remove all entries that no process uses, and return the bytes freed."""
         with self._alone():
             self._remove_half_filled()
             sizes = [(entry.size() or 0, entry) for entry in entries_in(self.root)]
@@ -128,7 +131,7 @@ class ModelCache:
                     time.sleep(random.uniform(0.5, 1.5) * _RETRY_SECONDS)
 
     def _fill(self, entry: CacheEntry, size: int, fill: Callable[[Path], None]) -> bool:
-        """Fill an entry that this process has alone; False where there is no room."""
+        """Fill an entry that this process has locked exclusively; return False if there is no room."""
         with disk_errors(FOLDER, str(self.root)):
             entry.remove()
             with self._alone():
@@ -153,7 +156,7 @@ class ModelCache:
         return True
 
     def _alone(self) -> IO[bytes]:
-        """Keep others from making room or reserving it, until the returned file is closed."""
+        """Prevent others from freeing or reserving room, until the returned file is closed."""
         self.root.mkdir(parents=True, exist_ok=True)
         lock = (self.root / "room.lock").open("ab")
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -164,7 +167,7 @@ class ModelCache:
         whole = []
         for entry in entries_in(self.root):
             entry_size = entry.size()
-            if entry_size is None:  # a removal that was killed, or a filler about to start over
+            if entry_size is None:  # a removal was killed, or a filler is about to start over
                 entry.remove_unused()
             else:
                 whole.append((entry.last_used(), entry_size, entry))
@@ -181,7 +184,7 @@ class ModelCache:
         return held + size <= limit
 
     def _remove_half_filled(self) -> int:
-        """Remove what killed processes have left, and return the bytes that living ones have reserved."""
+        """Remove leftovers of killed processes, and return the bytes that running ones have reserved."""
         reserved = 0
         for entry, folder, size in half_filled_in(self.root):
             lock = try_lock(entry)
@@ -194,7 +197,7 @@ class ModelCache:
 
 
 def _share(lock: IO[bytes]) -> None:
-    """Take a shared lock, after whoever fills or removes the entry."""
+    """Take a shared lock; wait for a process that fills or removes the entry."""
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -203,11 +206,11 @@ def _share(lock: IO[bytes]) -> None:
 
 
 def _take_alone(lock: IO[bytes]) -> bool:
-    """Exchange a shared lock for an exclusive one, or for none where others hold it.
+    """Exchange a shared lock for an exclusive one, or for none if others hold it.
 
-    Never waits: the other may fill the entry and then use it, shared, for hours.
+    Never waits: the other process may fill the entry and then use it, with a shared lock, for hours.
     """
-    fcntl.flock(lock, fcntl.LOCK_UN)  # others that try the same must not wait for our shared one
+    fcntl.flock(lock, fcntl.LOCK_UN)  # others that try the same must not wait for our shared lock
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Summary = Mapping[str, Any]
-"""JSON-like counts and figures of one block. Integers of several blocks are added up, nested mappings likewise;
-anything else must be equal in all blocks."""
+"""JSON-like counts and figures of one block. Integers of several blocks are added up, also in nested mappings; anything
+else must be equal in all blocks."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """What one block of work brings: tables (by the names in ``records.TABLES``), files, and counts."""
+    """The output of one block of work: tables (by the names in ``records.TABLES``), files, and counts."""
 
     tables: Mapping[str, pa.Table | Iterable[pa.RecordBatch]] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)

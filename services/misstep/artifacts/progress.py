@@ -1,4 +1,4 @@
-"""A small object per shard that says how far it is, for whoever watches: never a reason for a stage to fail."""
+"""A small object per shard with its progress, for watchers. An error in writing it never fails a stage."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _log = logging.getLogger(__name__)
 EVERY_SECONDS = 2.0
 _LONGEST_WAIT = 60.0
 _MOST_BYTES = 16 << 10
-"""Of a heartbeat that is read; one is a few hundred."""
+"""The most bytes that are read of a heartbeat; it has a few hundred."""
 _LONGEST_LEFT_SECONDS = 10 * 365 * 86400.0
 Amount = Annotated[int, Field(ge=0, lt=1 << 53)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Heartbeat(BaseModel):
-    """How far a shard is. ``done`` of ``total`` count the work at hand (a block's, mostly); ``blocks_done`` of
-    ``blocks`` count this shard's blocks, so ``fraction`` tells how far the shard is as a whole."""
+    """The progress of a shard. ``done`` of ``total`` count the current work (usually a block's); ``blocks_done`` of
+    ``blocks`` count this shard's blocks, so ``fraction`` is the progress of the whole shard."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     shard: Amount
@@ -41,7 +41,7 @@ class Heartbeat(BaseModel):
     blocks_done: Amount = 0
     blocks: Amount = 1
     updated: Finite
-    """Seconds since the epoch; as it is read, by the store's clock."""
+    """Seconds since the epoch; when read, by the store's clock."""
 
     @property
     def fraction(self) -> float:
@@ -62,7 +62,7 @@ class Heartbeat(BaseModel):
 
 
 class ProgressWriter:
-    """Writes a shard's heartbeat at most every two seconds, less often while the store refuses it."""
+    """Writes a shard's heartbeat at most every two seconds, and less often while writing fails."""
 
     def __init__(
         self,
@@ -105,15 +105,15 @@ class ProgressWriter:
 
     @property
     def fraction(self) -> float:
-        """How far the shard is, from 0 to 1."""
+        """The shard's progress, from 0 to 1."""
         return self._latest.fraction if self._latest is not None else 0.0
 
     def blocks(self, done: int, total: int) -> None:
-        """Note how many of the shard's blocks are finished; written with the next heartbeat."""
+        """Set how many of the shard's blocks are finished; written with the next heartbeat."""
         self._blocks = (done, total)
 
     def flush(self) -> None:
-        """Write the newest state now."""
+        """Write the current state now."""
         if self._latest is None:
             return
         self._latest = self._latest.model_copy(
@@ -129,12 +129,12 @@ class ProgressWriter:
 
 
 def read_progress(store: Readable, key: str, shards: int | None = None, since: float = 0.0) -> list[Heartbeat]:
-    """Return the heartbeats of an artifact's shards, in order; what does not parse is left out.
+    """Return the heartbeats of an artifact's shards, in order; heartbeats that do not parse are left out.
 
-    When they were written is what the store says: the clock of the machine that wrote one may be wrong.
+    Their times are the store's, because the clock of the writing machine may be wrong.
 
     Args:
-        shards: how many there are; other objects are not read.
+        shards: the number of shards; other objects are not read.
         since: leave out those written before (seconds since the epoch).
     """
     found: list[Heartbeat] = []

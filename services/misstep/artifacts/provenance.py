@@ -1,9 +1,9 @@
-"""Whether a manifest says of an artifact what its key says. Pure.
+"""Check that a manifest describes the stage that its key names. Pure.
 
 A key is a hash of the stage's kind, its result version, its parameters, its inputs' keys and the digests of its
-externals (`misstep.plan.frozen.stage_key`), and a manifest holds all but the version. So whoever knows a key alone can
-tell that the manifest below it is that of another stage: it takes 2^80 tries to make one with another content. What no
-key says is what the stage found: whoever may write a store may write other results under a true description.
+externals (`misstep.plan.frozen.stage_key`), and a manifest holds all but the version. So the key alone is enough to
+detect a manifest of another stage: forging one takes 2^80 tries. The key says nothing about the results: anyone who can
+write to a store can put other results under a true description.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
     from misstep.artifacts.manifest import Manifest
 
 _LATEST = 100
-"""Versions that are tried: those of before, and some that a newer Misstep may have."""
+"""Result versions to try: all earlier ones, and some that a newer Misstep may have."""
 _SHOWN = 4
 _LONGEST = 60
 _NOTHING = object()
 
 
 def is_of_its_key(manifest: Manifest) -> bool:
-    """Return whether a manifest's key is made from what it says."""
+    """Return whether a manifest's key follows from its contents."""
     first = KINDS[manifest.kind].version
     versions = (first, *(version for version in range(1, _LATEST + 1) if version != first))
     said = manifest.params, manifest.inputs, manifest.externals
     try:
         return any(key_of(manifest.kind, version, *said) == manifest.key for version in versions)
-    except ValueError:  # NaN or an infinite number, which no key is made from
+    except ValueError:  # NaN or an infinite number, which no key can contain
         return False
 
 
 def differences(stage: FrozenStage, manifest: Manifest) -> list[str]:
-    """Name the fields in which a manifest is not of a stage, with what is there and what should be; empty where it is.
+    """Return the fields in which a manifest differs from a stage, with actual and expected values; empty if none.
 
-    Name, storage, shards and resources are not compared: none of them determines a result.
+    Name, storage, shards and resources are not compared: they do not determine the result.
     """
     wanted = {
         "kind": stage.kind.value,

@@ -24,11 +24,11 @@ CACHE_BYTES = 8 << 30
 
 
 class Reader:
-    """Reads through a local folder, into which parts of a remote store are brought; ``close`` removes it.
+    """Reads through a local folder, into which parts of a remote store are fetched; ``close`` removes it.
 
-    A part is checked when it is first used in this process. Table parts leave the folder again, the longest unused
-    first, where it grows beyond ``cache_bytes``; files stay until ``close``. Folders of a remote store are kept in
-    ``models``, if given, which is its owner's to close.
+    A part is checked when it is first used in this process. If the folder grows beyond ``cache_bytes``, table parts are
+    removed, least recently used first; files stay until ``close``. Folders of a remote store are kept in ``models``, if
+    given; the caller must close that.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Reader:
         self._folders: dict[tuple[str, str], Path] = {}
 
     def manifest(self, key: str) -> Manifest:
-        """Raises NotCommittedError; Damaged where it does not parse."""
+        """Raises NotCommittedError; Damaged if it does not parse."""
         if key not in self._manifests:
             manifest = read_manifest(self._store, key)
             if manifest is None:
@@ -56,7 +56,7 @@ class Reader:
         return len(self._parts(key, table))
 
     def table(self, key: str, table: str, columns: list[str] | None = None) -> pa.Table:
-        """Read a whole table. Raises Damaged where a part is not what the manifest says."""
+        """Read a whole table. Raises Damaged if a part differs from the manifest."""
         return pa.Table.from_batches(self.batches(key, table, columns), schema=self.schema(key, table, columns))
 
     def batches(
@@ -67,7 +67,7 @@ class Reader:
         part: int | None = None,
         batch_rows: int = BATCH_ROWS,
     ) -> Iterator[pa.RecordBatch]:
-        """Stream a table's rows in order, or those of its ``part``-th part; one empty batch where there are none.
+        """Stream a table's rows in order, or those of its ``part``-th part; one empty batch if there are none.
 
         Raises as ``table`` does.
         """
@@ -86,7 +86,7 @@ class Reader:
             yield from schema.empty_table().to_batches() or [pa.RecordBatch.from_pylist([], schema)]
 
     def file(self, key: str, path: str) -> Path:
-        """Return a local copy of one file, not to be written to. Raises MisstepError where the artifact has none."""
+        """Return a local copy of one file, not to be written to. Raises MisstepError if the artifact lacks it."""
         part = self.manifest(key).files().get(path)
         if part is None:
             raise MisstepError(f"{key} holds no file {path}")
@@ -121,8 +121,8 @@ class Reader:
         return schema if columns is None else pa.schema([schema.field(name) for name in columns])
 
     def _cached_folder(self, key: str, parts: Mapping[str, Part]) -> Path | None:
-        """Return it from the node's cache; None where it has no room, and for a store on this machine, whose files
-        are used where they lie."""
+        """Return it from the node's cache; None if there is no room, and for a store on this machine, whose files are
+        used in place."""
         if self._models is None or self._store.local_path(key) is not None:
             return None
         digest = folder_digest({name: part.sha256 for name, part in parts.items()})
@@ -153,7 +153,7 @@ class Reader:
         return local
 
     def _download(self, path: str, part: Part) -> Path:
-        # The last component keeps the name that the file was written under: code may look at its suffix.
+        # The last component keeps the file's original name, because code may use its suffix.
         local = self._folder / "parts" / part.sha256 / Path(part.file or part.path).name
         if local in self._cached:
             self._cached.move_to_end(local)

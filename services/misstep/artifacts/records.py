@@ -1,7 +1,7 @@
 """The declared Arrow schema of every table that stages exchange.
 
-A table is named ``<stage kind>/<table>`` in ``docs/artifacts.md``. Token ids are kept beside every text, so that no
-text is ever tokenised twice; offsets are token offsets unless a name says otherwise.
+A table is named ``<stage kind>/<table>`` in ``docs/artifacts.md``. Token ids are stored together with every text, so
+that no text is tokenised twice. Offsets are token offsets unless a name says otherwise.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ PROBLEMS = _schema(
     ("solution_verdict", pa.string(), True),
     ("source", pa.string()),
 )
-# One row per problem that a teacher was to write or to solve, whatever became of it.
+# One row per problem that a teacher was asked to write or solve, kept or not.
 DRAFTS = _schema(
     ("seed_id", pa.string()),  # the seed's problem_id
     ("draft", pa.int32()),  # 0, 1, ... of one seed
     ("written", pa.string(), True),  # the teacher's whole answer to "write a new problem"
     ("checked", pa.string(), True),  # its whole answer to "check and repair it"
-    ("question", pa.string(), True),  # as it was solved; null where it never came to that
+    ("question", pa.string(), True),  # as it was solved; null if it was not reached
     ("repaired", pa.bool_()),  # the check changed the question
     ("solutions", pa.list_(pa.string())),  # whole answers, in the order of their index; "" where there was none
     ("answers", pa.list_(pa.string())),  # the final answer read in each, null where there is none
-    ("votes", pa.int32()),  # solutions that reach the gold answer
+    ("votes", pa.int32()),  # number of solutions that reach the gold answer
     ("gold", pa.string(), True),  # the voted answer, or the seed's own
     ("solution", pa.string(), True),  # the one to imitate
     ("kept", pa.bool_()),
@@ -44,7 +44,7 @@ SAMPLES = _schema(
     ("problem_id", pa.string()),
     ("sample", pa.int32()),
     ("prompt_ids", _ids),
-    ("token_ids", _ids),  # of the response, its end token included where it has one
+    ("token_ids", _ids),  # of the response, including its end token if it has one
     ("text", pa.string()),
     ("finish_reason", pa.string()),  # stop | length
 )
@@ -64,7 +64,7 @@ PREFIXES = _schema(
     ("token_ids", _ids),
     ("rollouts", pa.int32()),
     ("correct", pa.int32()),
-    ("unknown", pa.int32()),  # unparsable, timed out or cut off: not correct, counted apart
+    ("unknown", pa.int32()),  # unparsable, timed out or cut off: not correct, counted separately
     ("generated_tokens", pa.int64()),
 )
 # One row per negative: its steps and what the estimator found.
@@ -74,7 +74,7 @@ NEGATIVES = _schema(
     ("token_ids", _ids),
     ("text", pa.string()),
     ("step_ends", _ids),  # L offsets, exclusive; step i is [ends[i-1], ends[i])
-    ("step_texts", pa.list_(pa.string())),  # L; they join to the text (with what ended it, where that was a string)
+    ("step_texts", pa.list_(pa.string())),  # L; joined they are the text (plus the stop string that ended it, if any)
     ("prefix_ids", pa.list_(pa.string())),  # L+1: after 0, 1, ... L steps; the last is the whole response
     ("q", pa.list_(pa.float64())),  # L+1 prover values, null where not estimated; the last is 0
     ("advantages", pa.list_(pa.float64())),  # L, null where either value is missing
@@ -95,12 +95,12 @@ PAIRS = _schema(
     ("problem_id", pa.string()),
     ("layout", pa.string()),
     ("negative_sample", pa.int32()),
-    ("pit", pa.int32(), True),  # step that is blamed, from 1: credit's pit, or where placebo-cut and oracle-pit cut
+    ("pit", pa.int32(), True),  # the blamed step, from 1: credit's pit, or the cut of placebo-cut and oracle-pit
     ("prompt_ids", _ids),
     ("chosen_ids", _ids),
     ("rejected_ids", _ids),
     ("chosen_source", pa.string()),  # rollout | sample | teacher
-    ("rejected_complete", pa.bool_()),  # False: a truncated side, never to be followed by an end token
+    ("rejected_complete", pa.bool_()),  # False: a truncated side, which no end token may follow
     ("chosen_text", pa.string()),
     ("rejected_text", pa.string()),
 )
@@ -149,6 +149,6 @@ TABLES: dict[str, dict[str, pa.Schema]] = {
     "score": {"outcomes": OUTCOMES},
     "report": {},
 }
-"""Stage kind -> table -> schema. Models (``sft``, ``rft``, ``dpo``) also hold the files ``model/*``, and
-``sft`` those of the policy, ``policy/*``, where it is another checkpoint; ``report`` holds
-``report.html``, ``results.json`` and ``results.csv``, ``inspect`` holds ``page.txt``."""
+"""Stage kind -> table -> schema. Models (``sft``, ``rft``, ``dpo``) also hold the files ``model/*``, and ``sft`` those
+of the policy, ``policy/*``, if it is another checkpoint; ``report`` holds ``report.html``, ``results.json`` and
+``results.csv``, ``inspect`` holds ``page.txt``."""

@@ -1,4 +1,4 @@
-"""Check all bytes of an artifact and take back what is damaged, so that a run computes that alone again."""
+"""Check all bytes of an artifact and remove what is damaged, so that a run computes only that again."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from misstep.store.base import Store
 
 @dataclass(frozen=True)
 class Repaired:
-    """What was damaged (stored path -> what is wrong with it), and which blocks are to be computed again."""
+    """What was damaged (stored path -> what is wrong with it), and which blocks must be computed again."""
 
     damaged: dict[str, str]
     blocks: tuple[int, ...]
 
 
 def find_damage(store: Store, key: str) -> dict[str, str]:
-    """Check manifest, receipts and every part of an artifact, changing nothing: stored path -> problem."""
+    """Check manifest, receipts and every part of an artifact without changing anything: stored path -> problem."""
     return _Check(store, key).problems
 
 
 def repair(store: Store, key: str) -> Repaired:
     """Remove damaged parts of an artifact with the receipts and the manifest that list them.
 
-    Undamaged blocks keep their receipts, so the next run of the stage computes the others alone. An artifact without
-    damage, finished or not, is left untouched. Receipts go first, then the manifest, then the parts. Of an artifact
-    whose manifest is not of the stage that the key names, all goes, for who wrote that may have written the rest, and
-    the manifest goes last: ended in between and called again, it finds what is left.
+    Undamaged blocks keep their receipts, so the next run of the stage computes only the others. An artifact without
+    damage, finished or not, is not changed. Receipts are removed first, then the manifest, then the parts. If the
+    manifest belongs to another stage than the key names, everything is removed, since its author may have written the
+    rest too. The manifest is then removed last, so that a repeated call after an interruption finds what is left.
     """
     check = _Check(store, key)
     for path in check.foreign or (*check.receipts, *check.manifests, *check.problems):
@@ -46,7 +46,7 @@ class _Check:
         """Receipts to remove."""
         self.manifests: list[str] = []
         self.foreign: list[str] = []
-        """All objects of an artifact that is not the key's, in the order in which they are to be removed."""
+        """All objects of an artifact with a foreign manifest, in the order of removal."""
         self._checked: dict[str, bool] = {}
         self._check_manifest()
         if self.foreign:

@@ -1,6 +1,6 @@
-"""Cut a stream of record batches into row groups that depend on the rows alone, not on how they came in.
+"""Cut a stream of record batches into row groups that depend only on the rows, not on the batches.
 
-Equal rows then make equal Parquet bytes, and no more than one group is held in memory.
+Equal rows then give equal Parquet bytes, and at most one group is in memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAX_BYTES = 16 << 20
 
 
 def conform(batch: pa.RecordBatch, schema: pa.Schema, table: str) -> pa.RecordBatch:
-    """Return the batch under the declared schema. Raises MisstepError where names, types or nulls do not fit it."""
+    """Return the batch with the declared schema. Raises MisstepError if names, types or nulls do not fit it."""
     if batch.schema.names != schema.names:
         raise MisstepError(f"table {table} has the columns {batch.schema.names}, not {schema.names}")
     for declared, column in zip(schema, batch.columns, strict=True):
@@ -32,8 +32,8 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema, table: str) -> pa.RecordBa
 def row_groups(
     batches: Iterable[pa.RecordBatch], max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows again, in order, in groups of at most ``max_rows`` rows, each ended at the row whose values bring
-    it to ``max_bytes``."""
+    """Yield the rows in order, in groups of at most ``max_rows`` rows; a group ends early with the row that brings it
+    to ``max_bytes``."""
     pending: list[pa.RecordBatch] = []
     rows = size = 0
     for whole in batches:
@@ -51,7 +51,7 @@ def row_groups(
 
 
 def _rows_that_fit(batch: pa.RecordBatch, rows: int, size: int) -> tuple[int, int]:
-    """Return how many rows from the front the group takes, the one that fills it included, and their bytes."""
+    """Return how many of the next rows the group takes, including the one that fills it, and their bytes."""
     batch = batch.slice(0, rows)
     ends = pc.cumulative_sum(_row_bytes(batch))
     below = pc.sum(pc.less(ends, size)).as_py()
@@ -60,7 +60,7 @@ def _rows_that_fit(batch: pa.RecordBatch, rows: int, size: int) -> tuple[int, in
 
 
 def _row_bytes(batch: pa.RecordBatch) -> pa.Array:
-    """Return the bytes of each row's values, by a rule of our own that no version of Arrow changes."""
+    """Return the bytes of each row's values, by our own rule, so that no version of Arrow changes them."""
     total = pa.repeat(pa.scalar(0, pa.int64()), batch.num_rows)
     for column in batch.columns:
         total = pc.add(total, _value_bytes(column))

@@ -1,4 +1,4 @@
-"""A folder of a stage's own that the same stage finds again after a restart, and that no twin shares."""
+"""A stage's scratch folder: the same stage finds it again after a restart, and no twin shares it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ _MOST_TWINS = 64
 def scratch_root() -> Path:
     """Return the folder of all stages' scratch folders on this machine.
 
-    Raises BadInput where the one in the system's temporary folder is another user's, who could lead what is written
-    there elsewhere.
+    Raises BadInput if the folder in the system's temporary folder belongs to another user, who could redirect writes.
     """
     given = os.environ.get("MISSTEP_SCRATCH")
     if given:
@@ -37,10 +36,10 @@ def scratch_root() -> Path:
 
 
 class Scratch:
-    """``<root>/<key>-<shard>-<n>`` with the first n that no living process holds.
+    """``<root>/<key>-<shard>-<n>`` with the first n that no running process holds.
 
-    The root is ``$MISSTEP_SCRATCH``, or ``misstep-<user id>`` in the system's temporary folder. The lock goes with the
-    process, so a killed stage's folder is free for the next run. Raises BadInput where the disk is full or closed.
+    The root is ``$MISSTEP_SCRATCH``, or ``misstep-<user id>`` in the system's temporary folder. The lock ends with the
+    process, so a killed stage's folder is free for the next run. Raises BadInput if the disk is full or not writable.
     """
 
     def __init__(self, key: str, shard: int) -> None:
@@ -60,7 +59,7 @@ class Scratch:
                 shutil.rmtree(half_written)
 
     def remove(self) -> None:
-        """Remove what the stage no longer needs; done once it is committed."""
+        """Remove the folder; called once the stage is committed."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.with_suffix(".lock").unlink(missing_ok=True)
 
@@ -74,7 +73,7 @@ class Scratch:
 
 
 def _lock(path: Path) -> IO[str] | None:
-    """Take a lock file, or return None where a living process holds it."""
+    """Lock a lock file, or return None if a running process holds it."""
     while True:
         file = path.open("w")
         try:

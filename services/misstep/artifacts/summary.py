@@ -1,4 +1,4 @@
-"""Counts and figures of blocks, as plain JSON, and how those of several blocks become one."""
+"""Counts and figures of blocks, as plain JSON, and how to merge those of several blocks."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from misstep.errors import MisstepError
 def plain(value: Any, where: str = "summary") -> Any:
     """Return the value as JSON data: mappings with string keys, lists, strings, numbers, booleans, None.
 
-    A float that is not finite becomes None, which JSON has a word for. Raises MisstepError, naming the place, for
-    anything else.
+    A float that is not finite becomes None. Raises MisstepError, naming the place, for anything else.
     """
     if value is None or isinstance(value, str | bool | int):
         return value
@@ -23,12 +22,13 @@ def plain(value: Any, where: str = "summary") -> Any:
         return {_text(name, where): plain(inner, f"{where}.{name}") for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [plain(inner, f"{where}[{i}]") for i, inner in enumerate(value)]
-    raise MisstepError(f"{where} holds a {type(value).__name__}, which JSON cannot carry")
+    raise MisstepError(f"{where} holds a {type(value).__name__}, which JSON cannot hold")
 
 
 def merge(summaries: Sequence[Mapping[str, Any]], where: str = "summary") -> dict[str, Any]:
-    """Merge the summaries of all blocks: integers are added up (absent counts as 0), nested mappings merged likewise,
-    anything else (booleans too) must be there and equal in every block. Raises MisstepError naming the field."""
+    """Merge the summaries of all blocks: integers are added up (absent counts as 0), nested mappings are merged in the
+    same way, anything else (booleans too) must be present and equal in every block. Raises MisstepError naming the
+    field."""
     merged: dict[str, Any] = {}
     for name in dict.fromkeys(name for summary in summaries for name in summary):
         values = [summary[name] for summary in summaries if name in summary]
@@ -39,7 +39,7 @@ def merge(summaries: Sequence[Mapping[str, Any]], where: str = "summary") -> dic
         elif len(values) == len(summaries) and all(_same(value, values[0]) for value in values):
             merged[name] = values[0]
         else:
-            raise MisstepError(f"{where}.{name} differs between blocks and is no count: {_few(values)}")
+            raise MisstepError(f"{where}.{name} differs between blocks and is not a count: {_few(values)}")
     return merged
 
 

@@ -1,4 +1,5 @@
-"""Write a block's output: tables as Parquet whose bytes follow from their rows, and files, under hashed names."""
+"""Write a block's output under names with hashes: tables, as Parquet whose bytes depend only on their rows, and
+files."""
 
 from __future__ import annotations
 
@@ -24,11 +25,11 @@ from misstep.store.disk import disk_errors
 def write_block(
     store: Store, key: str, kind: StageKind, block: int, blocks: int, output: Output, scratch: Path
 ) -> tuple[Part, ...]:
-    """Store what a block brings, and return its parts: tables by name, then files by path.
+    """Store a block's output, and return its parts: tables by name, then files by path.
 
-    Nothing is visible to readers until the block's receipt and the manifest are there. Raises MisstepError for a table
-    that the kind does not declare or rows that do not fit its schema, BadInput where the store or the scratch disk is
-    full or closed.
+    Nothing is visible to readers until the block's receipt and the manifest exist. Raises MisstepError for a table that
+    the kind does not declare or rows that do not fit its schema, BadInput if the store or the scratch disk is full or
+    not accessible.
     """
     parts = []
     for table in sorted(output.tables):
@@ -53,9 +54,9 @@ def write_block(
 
 
 def write_table(data: pa.Table | Iterable[pa.RecordBatch], schema: pa.Schema, local: Path, name: str) -> int:
-    """Stream rows into a Parquet file (zstd), at most one row group in memory, and return how many they were.
+    """Stream rows into a Parquet file (zstd), with at most one row group in memory, and return the number of rows.
 
-    The bytes depend on the rows alone (with one version of Arrow): not on how they are cut into batches.
+    The bytes depend on the rows only (for a given version of Arrow), not on how they are cut into batches.
     """
     batches = data.to_batches() if isinstance(data, pa.Table) else data
     rows = 0

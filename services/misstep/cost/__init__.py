@@ -1,4 +1,4 @@
-"""What a plan will cost: work, tokens, hours and memory, from written formulas (docs/cost.md). Pure."""
+"""The cost of a plan: work, tokens, hours and memory, by the formulas of docs/cost.md. Pure."""
 
 from misstep.cost.architecture import Architecture
 from misstep.cost.stage import PlanCost, StageCost, plan_cost

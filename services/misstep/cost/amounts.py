@@ -1,4 +1,4 @@
-"""What work is counted in."""
+"""The quantities in which work is counted."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from misstep.cost.expectations import Expectations
 from misstep.plan import params as p
 
 _CHARACTERS_A_TOKEN = 4
-"""For templates and examples; English with a tokenizer of 30,000 entries or more."""
+"""For templates and examples: English text with a tokenizer of 30,000 entries or more."""
 _CHAT_TOKENS = 20
-"""What a chat template adds around a turn, about."""
+"""Approximate number of tokens that a chat template adds to a turn."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,16 @@ class Work:
     """Tokens sampled, validation answers during training included."""
     most_generated: int = 0
     read: float = 0.0
-    """Prompt tokens read before sampling; a prompt once for all its samples."""
+    """Prompt tokens read before sampling; a prompt counts once for all its samples."""
     trained: float = 0.0
-    """Tokens that pass forward and backward, padding aside; what both sides of a pair begin with once."""
+    """Tokens in forward and backward passes, without padding; the common prefix of a pair counts once."""
     most_trained: int = 0
     scored: float = 0.0
-    """Tokens that pass forward only: the reference's log-probabilities in DPO."""
+    """Tokens in forward passes only: the reference's log-probabilities in DPO."""
 
     @property
     def tokens(self) -> float:
-        """Everything that passes through the model."""
+        """All tokens that pass through the model."""
         return self.generated + self.read + self.trained + self.scored
 
     @property
@@ -50,5 +50,5 @@ def prompt_tokens(prompt: p.PromptParams, means: Expectations) -> float:
 
 
 def text_tokens(texts: Iterable[str], *, turns: int) -> float:
-    """Tokens of texts that no tokenizer is at hand for, and of the chat template around so many turns."""
+    """Estimate the tokens of texts without a tokenizer, plus those of the chat template for this many turns."""
     return sum(map(len, texts)) / _CHARACTERS_A_TOKEN + turns * _CHAT_TOKENS

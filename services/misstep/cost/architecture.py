@@ -1,4 +1,4 @@
-"""The shape of a causal language model, as its ``config.json`` gives it, and how many parameters that makes."""
+"""The shape of a causal language model, read from its ``config.json``, and its number of parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 _MOST = 1 << 24
 """Of any dimension."""
 _BIASED_QKV = ("qwen2",)
-"""Model types whose query, key and value projections have a bias, whatever the configuration says."""
+"""Model types whose query, key and value projections always have a bias."""
 _GATED = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2")
 """Model types with RMS norms, rotary positions and a gated feed-forward block of three matrices."""
 
@@ -37,26 +37,26 @@ class Architecture(BaseModel):
 
     @property
     def kv_elements(self) -> int:
-        """Numbers that the key-value cache holds for one token."""
+        """Numbers in the key-value cache per token."""
         return 2 * self.layers * self.kv_heads * self.head_dim
 
 
 def architecture_from(name: str, config: Mapping[str, Any]) -> Architecture | None:
-    """Read a Hugging Face ``config.json``; None where it lacks what every decoder-only transformer has.
+    """Read a Hugging Face ``config.json``; None if it lacks a field that every decoder-only transformer has.
 
-    Exact for Llama, Mistral, Qwen2 and Qwen3 and for GPT-2; other types are counted as Llama, and say so in `counted`.
+    Exact for Llama, Mistral, Qwen2 and Qwen3 and for GPT-2; other types are counted as Llama, and `counted` says so.
     """
     inner = config.get("text_config")
     config = {**config, **(inner if isinstance(inner, Mapping) else {})}
     try:
         found = _gpt2(name, config) if "n_embd" in config else _llama_like(name, config)
-    except (TypeError, ValueError, ArithmeticError):  # no numbers, or a division by none
+    except (TypeError, ValueError, ArithmeticError):  # not numbers, or a division by zero
         return None
     return found if found is not None and _is_possible(found) else None
 
 
 def _is_possible(found: Architecture) -> bool:
-    """Return whether there could be such a model: what is counted with these numbers stays finite."""
+    """Return whether the numbers are plausible, so that everything computed from them stays finite."""
     sizes = (found.layers, found.hidden, found.intermediate, found.heads, found.kv_heads, found.head_dim)
     return all(0 < size <= _MOST for size in (*sizes, found.vocabulary)) and 0 <= found.context <= 1 << 40
 
@@ -150,10 +150,10 @@ KNOWN: Mapping[str, Mapping[str, Any]] = {
         30, 576, 1536, 9, 49152, num_key_value_heads=3, tie_word_embeddings=True, max_position_embeddings=8192
     ),
 }
-"""The configurations of models on the Hub that can be planned for without reaching it."""
+"""The configurations of Hub models for which planning needs no network."""
 
 
 def known_architecture(hub: str) -> Architecture | None:
-    """Return the architecture of a model on the Hub that is written down here, or None."""
+    """Return the architecture of a Hub model from this table, or None."""
     config = KNOWN.get(hub)
     return None if config is None else architecture_from(hub, config)

@@ -1,4 +1,4 @@
-"""How many rollouts finding the pits will take. Pure."""
+"""How many rollouts credit assignment will need. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from misstep.plan import params as p
 
 
 def wrong_solutions(samples: p.SampleParams, limit: int, means: Expectations, *, unsolved: bool = False) -> float:
-    """Return the mean number of distinct wrong solutions of one problem, at most ``limit`` of each.
+    """Return the mean number of distinct wrong solutions per problem, at most ``limit`` for each problem.
 
     Args:
-        unsolved: count also those of problems that no response solved; nothing is learned from them.
+        unsolved: also count those of problems that no response solved; nothing is learned from them.
     """
     chances = correct_counts(means.correct, spread(means.correct, means.solved, samples.samples), samples.samples)
     wrong_of_rest = means.wrong / (1 - means.correct) if means.correct < 1 else 0.0
@@ -26,8 +26,8 @@ def wrong_solutions(samples: p.SampleParams, limit: int, means: Expectations, *,
 
 
 def credited(samples: p.SampleParams, credit: p.CreditParams, limit: int, means: Expectations) -> float:
-    """Return how many wrong solutions of problems that were solved at least once will be credited, counting at most
-    ``limit`` of each problem."""
+    """Return how many wrong solutions of problems that were solved at least once will be credited, with at most
+    ``limit`` for each problem."""
     assert samples.subset is not None
     return min(samples.subset.size * wrong_solutions(samples, limit, means), credit.max_negatives or math.inf)
 
@@ -35,16 +35,16 @@ def credited(samples: p.SampleParams, credit: p.CreditParams, limit: int, means:
 def credit_work(samples: p.SampleParams, credit: p.CreditParams, means: Expectations) -> Work:
     """Count prefixes, rollouts and their tokens.
 
-    A wrong solution of T steps and L tokens, its steps taken as equally long, leaves L (1 - i/T) tokens after i steps.
+    A wrong solution of T steps and L tokens, with steps of equal length, has L (1 - i/T) tokens left after i steps.
     ``full-scan`` rolls out i = 1 .. T-1; ``sequential`` i = 1 .. min(t, T-1) with its pit at step t; ``bisection``
     log2(T) + 1 prefixes, half way on average. The bare problem's value comes from the samples where these, less the
-    wrong one in question, are at least ``best_of``; else it is rolled out too, once a problem.
+    wrong one in question, are at least ``best_of``; else it is rolled out too, once per problem.
     """
     assert samples.subset is not None
     steps = min(means.steps, credit.max_steps)
     response = min(means.response_tokens, credit.decoding.max_new_tokens)
     depth, prefixes = _prefixes(credit.estimator, steps, means.pit)
-    if 0 < means.shared_prefix < 1:  # shared are the first steps: what is left to roll out stands deeper
+    if 0 < means.shared_prefix < 1:  # the first steps are the shared ones: the prefixes left to roll out are longer
         depth = max(depth, (depth - means.shared_prefix / steps) / (1 - means.shared_prefix))
     negatives = credited(samples, credit, credit.negatives_per_problem, means)
     rolled = negatives * prefixes * (1 - means.shared_prefix)
@@ -66,8 +66,8 @@ def credit_work(samples: p.SampleParams, credit: p.CreditParams, means: Expectat
 
 
 def _prefixes(estimator: str, steps: float, pit: float) -> tuple[float, float]:
-    """Return the mean depth of the prefixes that one wrong solution has rolled out, as a share of its steps, and how
-    many they are."""
+    """Return the mean depth, as a share of the steps, and the number of the prefixes that are rolled out for one wrong
+    solution."""
     if steps <= 1:
         return 0.0, 0.0
     if estimator == "full-scan":
@@ -79,8 +79,8 @@ def _prefixes(estimator: str, steps: float, pit: float) -> tuple[float, float]:
 
 
 def _most_prefixes(credit: p.CreditParams) -> int:
-    """Return the most prefixes that one wrong solution can ask for, the bare problem aside. All searches may come to
-    every one of them: bisection too, where what it presumes is wrong."""
+    """Return the most prefixes that one wrong solution can need, without the bare problem. Every search may need all of
+    them: bisection too, where its assumption is wrong."""
     return credit.max_steps - 1
 
 

@@ -1,8 +1,8 @@
-"""How many of a problem's responses come out right or wrong, when problems differ in how hard they are.
+"""How many of a problem's responses are right or wrong, for problems of different difficulty.
 
 A problem's success rate p is taken to be Beta-distributed over problems (mean: the share of correct responses; spread:
-so that the share of problems solved at least once comes out). The correct ones of n responses are then beta-binomial,
-and each of the others is wrong with one probability, else unreadable or cut off.
+chosen so that the share of problems solved at least once matches). The number of correct responses among n is then
+beta-binomial. Each other response is wrong with a fixed probability, else unreadable or cut off.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections.abc import Callable
 from functools import lru_cache
 
 _STEPS = 60
-"""Halvings of the search for the spread: more change no digit that is shown."""
+"""Bisection steps of the search for the spread: more would not change a digit that is shown."""
 
 
 @lru_cache(maxsize=256)
 def spread(correct: float, solved: float, samples: int) -> float:
-    """Return a + b of the Beta distribution with mean ``correct`` under which ``samples`` responses solve a share
+    """Return a + b of the Beta distribution with mean ``correct`` for which ``samples`` responses solve a share
     ``solved`` of the problems at least once.
 
-    What no Beta distribution gives is brought to its limits: all problems alike (infinite spread, taken as 1e6), or
-    each solved always or never (taken as 1e-3).
+    Values that no Beta distribution gives are clipped: all problems equal (infinite a + b, taken as 1e6), or each
+    solved always or never (taken as 1e-3).
     """
     low, high = math.log(1e-3), math.log(1e6)
     for _ in range(_STEPS):
@@ -64,5 +64,6 @@ def expected(counts: tuple[float, ...], wrong_of_rest: float, value: Callable[[i
 
 
 def distinct(count: int, repeated: float) -> float:
-    """Return how many of ``count`` responses are different, where each but the first repeats one with that chance."""
+    """Return how many of ``count`` responses are distinct, if each but the first repeats an earlier one with that
+    probability."""
     return count and 1 + (count - 1) * (1 - repeated)

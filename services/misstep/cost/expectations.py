@@ -1,4 +1,4 @@
-"""``spec.assumptions`` with everything filled in: what a plan is counted with."""
+"""``spec.assumptions`` with all defaults filled in: the inputs of the estimates."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Expectations:
     epochs: float = 1.0
     test_problems: int | None = None
     train_problems: int | None = None
-    """Before validation problems are taken from them."""
+    """Before validation problems are held out of them."""
 
 
 DEFAULTS: dict[str, Expectations] = {
@@ -41,13 +41,14 @@ DEFAULTS: dict[str, Expectations] = {
     "gsm8k": Expectations(
         60, 95, 110, 4.6, correct=0.6, wrong=0.39, solved=0.9, test_problems=1319, train_problems=7473
     ),
-    # Measured likewise: 85.9 and 247 tokens. 7.4 steps and 370 tokens: Qwen2.5-Math's solutions of MATH. Shares:
+    # Measured in the same way: 85.9 and 247 tokens. 7.4 steps and 370 tokens: Qwen2.5-Math's solutions of MATH. Shares:
     # guesses, near the 37.7% of arXiv 2404.10346.
     "math": Expectations(
         86, 250, 370, 7.4, correct=0.35, wrong=0.6, solved=0.65, test_problems=5000, train_problems=7500
     ),
-    # Measured on examples/quickstart.yaml, 250 problems, both seeds: 65% of the one's responses are correct and 87% of
-    # the other's. The share of solved problems is the one that gives the mean number of wrong solutions.
+    # Measured on examples/quickstart.yaml, 250 problems, both seeds: 65% of the responses are correct with the one
+    # seed, 87% with the other. The share of solved problems is chosen to give the measured mean number of wrong
+    # solutions.
     "strides": Expectations(
         question_tokens=15,
         solution_tokens=18.6,
@@ -84,9 +85,9 @@ _MEANS = ("question_tokens", "solution_tokens", "response_tokens", "steps")
 
 
 def expectations(plan: Plan, assumptions: Assumptions | None = None) -> Expectations:
-    """Fill the defaults of the training problems' format in, and cut what the limits of the plan cut.
+    """Fill in the defaults for the training problems' format, and apply the limits of the plan.
 
-    A part of a plan, without its problems, has the defaults of ``table``.
+    A part of a plan that lacks the problems stage gets the defaults of ``table``.
     """
     stage = next((s for s in plan.stages if s.kind is StageKind.PROBLEMS), None)
     if stage is None:
@@ -98,7 +99,7 @@ def expectations(plan: Plan, assumptions: Assumptions | None = None) -> Expectat
     given = {name: value for name, value in given.items() if value is not None}
     changes: dict[str, Any] = {name: given[name] for name in _MEANS if name in given}
     changes |= {own: given[name] / 100 for name, own in _SHARES.items() if name in given}
-    if problems.test is None:  # a search: its samples of validation problems have a number of their own
+    if problems.test is None:  # a search: it has its own number of samples of validation problems
         changes["test_problems"] = None
     elif problems.test.limit is not None:
         changes["test_problems"] = problems.test.limit

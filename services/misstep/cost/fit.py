@@ -1,4 +1,4 @@
-"""Refuse what cannot fit the GPUs that it is given, before anything starts. Pure."""
+"""Refuse stages that cannot fit their GPUs, before anything starts. Pure."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _GPUS = (2, 4, 8)
 
 
 def refuse_misfits(cost: PlanCost) -> None:
-    """Check every stage that has GPUs against the memory of one, at the longest rows that its settings allow.
+    """Check every stage with GPUs against the memory of one GPU, for the longest rows that its settings allow.
 
-    Where ``gpuMemory`` is not given nothing is known to be too large; where the model's shape is not known, nothing is
-    checked.
+    Stages without ``gpuMemory`` are not checked, and neither are models of unknown shape.
 
     Raises:
-        BadInput: a stage cannot fit, or its heads cannot be spread over its GPUs; with settings under which it can.
+        BadInput: a stage cannot fit, or its attention heads cannot be spread over its GPUs. The error names settings
+            that work.
     """
     checked: set[tuple[object, ...]] = set()
     for found in cost.stages.values():
@@ -38,7 +38,7 @@ def refuse_misfits(cost: PlanCost) -> None:
 
 
 def room_mib(stage: FrozenStage) -> float:
-    """Return what a stage may take of one GPU's memory."""
+    """Return how much of one GPU's memory a stage may use."""
     assert stage.resources.gpu_memory_mib is not None
     share = stage.resources.gpu_memory_percent / 100 if _uses_vllm(stage) else 1.0
     return stage.resources.gpu_memory_mib * share
@@ -94,7 +94,8 @@ _Way = tuple[str, Memory]
 
 
 def _ladders(cost: PlanCost, stage: FrozenStage) -> Iterator[list[_Way]]:
-    """Yield changes to try, from the least to the greatest, as lists of which the first that fits is named."""
+    """Yield changes to try, from the smallest to the largest, as lists; of each list the first change that fits is
+    named."""
     resources, uses_vllm = stage.resources, _uses_vllm(stage)
     fewer = [rows for rows in (128, 64, 32, 16, 8) if rows < resources.batch_rows]
     if not uses_vllm:
@@ -133,7 +134,7 @@ def _way(
 
 
 def resources_text(resources: Resources) -> str:
-    """Say what one shard or training stage is given."""
+    """Describe the resources of one shard or training stage."""
     if not resources.gpus:
         return f"{resources.cpus} core{'s' * (resources.cpus > 1)}"
     nodes = f"{resources.nodes} x " if resources.nodes > 1 else ""

@@ -1,7 +1,7 @@
-"""Memory of one process of a stage: of one GPU where it has one, else of the process itself. Pure.
+"""Memory of one process of a stage: GPU memory if it has a GPU, else memory of the process. Pure.
 
-Each figure is a sum of named terms, so that the arithmetic can be shown. N is the model's parameters, P the training
-processes. Terms of different phases (a training step, a scoring of the checkpoint) do not add up: the larger counts.
+Each result is a sum of named terms, so that the arithmetic can be shown. N is the model's parameters, P the training
+processes. Terms of different phases (a training step, scoring a checkpoint) are not added: the larger phase counts.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from misstep.plan.frozen import Resources
 
 MIB = 1024**2
 _LOGITS_TILE = 32768
-"""Columns of the vocabulary that TRL's fused output layer holds at once."""
+"""Vocabulary columns that TRL's fused output layer processes at once."""
 _BYTES = {"float32": 4, "bfloat16": 2}
 CONTEXT_MIB = 1536
-"""CUDA context, kernels, cuBLAS workspaces and what NCCL takes: conservative, not measured here."""
+"""CUDA context, kernels, cuBLAS workspaces and NCCL buffers: conservative, not measured here."""
 FRAGMENTATION = 0.05
-"""Of a GPU's memory: what the caching allocator holds and cannot use; conservative, not measured here."""
+"""Share of a GPU's memory lost to fragmentation in the caching allocator; conservative, not measured here."""
 VLLM_WORKSPACE_MIB = 2048
 """Activations and CUDA graphs of vLLM at its default batch of tokens: conservative, not measured here."""
 GENERATION_MIB = 880
-"""A process with torch, transformers and the engine imported, and the allocator's rest; measured here."""
+"""A process with torch, transformers and the engine imported, plus allocator overhead; measured here."""
 TRAINING_MIB = 910
 """The same with TRL; measured here."""
 INSPECTION_MIB = 850
 """A process with torch and transformers that checks a model; measured here."""
 TOKENIZER_BYTES = 3500
-"""Of memory for each token of a large vocabulary that is read; measured here on one of 262,145 tokens."""
+"""Bytes per token for reading a large vocabulary; measured here on one of 262,145 tokens."""
 OTHER_MIB = 155
 """A process of a stage without a model; measured here."""
 _BUCKET = 100_000_000
@@ -50,7 +50,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Memory:
-    """What is there all the time, and what each phase adds."""
+    """Memory that is used all the time, and the additional memory of each phase."""
 
     always: tuple[Term, ...]
     phases: dict[str, tuple[Term, ...]] = field(default_factory=dict)
@@ -92,10 +92,10 @@ def inspection_memory(model: Architecture) -> Memory:
 def generation_memory(
     model: Architecture, decoding: p.DecodingParams, resources: Resources, prompt_tokens: float
 ) -> Memory:
-    """Memory of an engine that decodes ``batch_rows`` rows of a prompt and ``max_new_tokens`` each.
+    """Memory of an engine that decodes ``batch_rows`` rows, each of a prompt and ``max_new_tokens``.
 
-    vLLM takes ``gpu_memory_percent`` of its GPU whatever it needs; what is counted here is the least that it works
-    with: weights over the GPUs of the shard, its workspace, and one row's keys and values.
+    vLLM always takes ``gpu_memory_percent`` of its GPU. Counted here is the minimum that it works with: weights divided
+    over the GPUs of the shard, its workspace, and keys and values of one row.
     """
     size, gpus = _BYTES[decoding.dtype], max(1, resources.gpus)
     row = prompt_tokens + decoding.max_new_tokens
@@ -126,11 +126,11 @@ def training_memory(
     """Memory of one training process.
 
     Args:
-        row_tokens: of the longest row of a micro-batch, prompt included; ``optimiser.max_length`` for the bound.
-        sides: sequences a row brings: 1, or 2 for pairs.
+        row_tokens: tokens of the longest row of a micro-batch, prompt included; ``optimiser.max_length`` for the bound.
+        sides: sequences per row: 1, or 2 for pairs.
     """
     on_gpu = resources.gpus > 0
-    half = resources.processes > 1 and optimiser.dtype == "bfloat16"  # DeepSpeed's; a process alone autocasts
+    half = resources.processes > 1 and optimiser.dtype == "bfloat16"  # with DeepSpeed; a single process uses autocast
     size = 2 if half else 4
     base = fixed("CUDA context", CONTEXT_MIB) if on_gpu else fixed("process with torch and TRL", TRAINING_MIB)
     tokens = optimiser.micro_batch_size * sides * row_tokens
@@ -180,9 +180,9 @@ def lora_parameters(model: Architecture, rank: int) -> int:
 
 
 def _activations(model: Architecture, tokens: float, size: int, *, recomputed: bool) -> tuple[Term, ...]:
-    """What the backward pass needs. A layer keeps per token: 7 x hidden (norms in and out, residuals), 3 x queries, 3 x
-    keys (projections, rotated, attended) and 4 x the feed-forward's width (gate, up, activation, product); its
-    gradients add 2 x that width. No attention matrix: the kernels are fused. With recomputation (on GPUs) only each
+    """Activations that the backward pass needs. A layer keeps per token: 7 x hidden (norms in and out, residuals), 3 x
+    queries, 3 x keys (projections, rotated, attended) and 4 x the feed-forward's width (gate, up, activation, product);
+    its gradients add 2 x that width. No attention matrix: the kernels are fused. With recomputation (on GPUs) only each
     layer's input is kept, and one layer in full."""
     query, key = model.heads * model.head_dim, model.kv_heads * model.head_dim
     kept = 7 * model.hidden + 3 * query + 3 * key + 4 * model.intermediate

@@ -1,4 +1,4 @@
-"""A plan as people and programs read it: table rows, JSON, a Mermaid graph. Pure."""
+"""A plan as table rows, JSON, or a Mermaid graph. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STAGE_HEADER = ("stage", "key", "needs", "shards", "work", "tokens", "at most", 
 
 
 def stage_rows(plan: Plan, cost: PlanCost, committed: Collection[str]) -> list[tuple[str, ...]]:
-    """One row a stage, in the plan's order."""
+    """One row per stage, in the plan's order."""
     return [
         (
             stage.name,

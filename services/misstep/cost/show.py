@@ -1,4 +1,4 @@
-"""The cost of a plan as people read it. Pure."""
+"""The cost of a plan as text for people. Pure."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ GROUP_HEADER = ("stages", "size", "done", "work", "tokens", "at most", "hours", 
 
 
 def group_rows(plan: Plan, cost: PlanCost, committed: Collection[str]) -> list[tuple[str, ...]]:
-    """One row for all stages of a kind and size (of a kind alone, where no tokens pass through a model), in the plan's
-    order; `committed` holds the keys that the store has."""
+    """One row per kind and size (only per kind if no tokens pass through a model), in the plan's order; `committed`
+    holds the keys that the store has."""
     groups: dict[tuple[str, int | None], list[StageCost]] = {}
     size_of = sizes(plan)
     for stage in plan.stages:
@@ -45,7 +45,7 @@ def group_rows(plan: Plan, cost: PlanCost, committed: Collection[str]) -> list[t
 
 
 def total_lines(plan: Plan, cost: PlanCost, committed: Collection[str]) -> list[str]:
-    """What all stages come to, and what of it is still to do."""
+    """The totals of all stages, and of those still to do."""
     found = list(cost.stages.values())
     left = [one for one in found if one.stage.key not in committed]
     lines = [f"{len(plan.stages)} stages, {len(found) - len(left)} done, in {plan.storage.uri}"]
@@ -57,7 +57,7 @@ def total_lines(plan: Plan, cost: PlanCost, committed: Collection[str]) -> list[
 
 
 def _endpoint_line(found: StageCost) -> str | None:
-    """What an endpoint will be asked for, and its price; None for other stages and where nothing can be said."""
+    """The tokens and the price of an endpoint's requests; None for other stages and if they are not known."""
     params, work = found.stage.typed_params(), found.work
     if not isinstance(params, p.SynthesizeParams) or params.endpoint_model is None or not work.tokens:
         return None
@@ -71,11 +71,11 @@ def _endpoint_line(found: StageCost) -> str | None:
 
 
 def notes(cost: PlanCost) -> list[str]:
-    """What the reader must know to trust the figures."""
+    """Notes that the reader needs to judge the estimates."""
     model, teacher, lines = cost.coster.model, cost.coster.teacher, []
     if model is None:
         lines.append(
-            "The model's shape is not known here, so hours and memory are left out: give its folder with --model "
+            "The model's shape is not known, so hours and memory are left out: give its folder with --model "
             "NAME=FOLDER (its config.json is enough)."
         )
     for shape in (model, teacher):
@@ -101,7 +101,7 @@ def notes(cost: PlanCost) -> list[str]:
 
 
 def explanation(plan: Plan, cost: PlanCost) -> list[str]:
-    """The arithmetic behind the figures: expectations, rates with their sources, memory term by term."""
+    """The arithmetic behind the estimates: expectations, rates with their sources, memory term by term."""
     means = cost.coster.means
     lines = ["Expected (spec.assumptions):"]
     lines += [f"  {name.replace('_', ' ')}: {value:g}" for name, value in asdict(means).items() if value is not None]
@@ -135,7 +135,7 @@ def explanation(plan: Plan, cost: PlanCost) -> list[str]:
 
 
 def amounts(found: Sequence[StageCost]) -> tuple[str, str, str, str]:
-    """Work, expected tokens, tokens at most, and hours of these stages together, as cells of a table."""
+    """Work, expected tokens, most tokens, and hours of these stages together, as table cells."""
     work = [one.work for one in found]
     items = [w.items for w in work if w.items is not None]
     tokens, most = sum(w.tokens for w in work), sum(w.most_tokens for w in work)
@@ -148,7 +148,7 @@ def amounts(found: Sequence[StageCost]) -> tuple[str, str, str, str]:
 
 
 def short(number: float) -> str:
-    """Write a large number in three digits: 1.23M."""
+    """Format a large number with three digits: 1.23M."""
     for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:
             return f"{number / size:.3g}{letter}"
@@ -165,7 +165,7 @@ def _hours(found: Sequence[StageCost]) -> str:
 
 
 def _memory(found: Sequence[StageCost]) -> str:
-    """The largest expected memory, and the largest at most where it is another."""
+    """The largest expected memory, and the largest bound if it differs."""
     known = [(one.memory.mib, one.most_memory.mib) for one in found if one.memory and one.most_memory]
     if not known:
         return ""
@@ -174,7 +174,7 @@ def _memory(found: Sequence[StageCost]) -> str:
 
 
 def label(plan: Plan, stage: FrozenStage) -> str:
-    """Name a stage's kind, and say where it works on test problems, or on those that judge a search."""
+    """Return a stage's kind, plus the split if it works on test problems or on those that judge a search."""
     sampled = stage
     if stage.kind is StageKind.VERIFY:
         sampled = plan.by_key[stage.inputs["samples"]]
@@ -185,7 +185,7 @@ def label(plan: Plan, stage: FrozenStage) -> str:
 
 
 def sizes(plan: Plan) -> dict[str, int | None]:
-    """Return the training problems that each stage's result rests on, by key; None for problems and report."""
+    """Return the number of training problems behind each stage's result, by key; None for problems and report."""
     found: dict[str, int | None] = {}
     for stage in plan.stages:
         subset = getattr(stage.typed_params(), "subset", None)

@@ -18,9 +18,9 @@ from misstep.plan.planner import Plan
 from misstep.spec.assumptions import Assumptions
 
 GENERATING = p.SampleParams | p.CreditParams | p.SynthesizeParams
-"""Stages that have an engine of their own, or may have one."""
+"""Kinds of stage that have an inference engine, or may have one."""
 _LONGEST = 1.5
-"""The longest row of a batch, in mean rows."""
+"""The longest row of a batch, as a multiple of the mean row."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class StageCost:
     stage: FrozenStage
     work: Work
     hours: float | None
-    """Of one GPU where the stage has GPUs, else of one processor core; None where the model's shape is not known, or
-    nothing passes through it."""
+    """Hours of one GPU if the stage has GPUs, else of one core; None if the model's shape is not known, or no tokens
+    pass through it."""
     memory: Memory | None
-    """Of one GPU or process, with rows as long as expected; None where the model's shape is not known."""
+    """Memory of one GPU or process, with rows of expected length; None if the model's shape is not known."""
     most_memory: Memory | None
-    """The same with rows as long as the settings let them be."""
+    """The same with rows of the largest length that the settings allow."""
 
     @property
     def on_gpu(self) -> bool:
@@ -56,7 +56,7 @@ class Coster:
     """Mean tokens of a prompt."""
 
     def model_of(self, stage: FrozenStage) -> Architecture | None:
-        """Return the shape of the model that a stage runs or checks; None where it is not known or there is none."""
+        """Return the shape of the model that a stage runs or checks; None if it is not known or there is none."""
         of_teacher = stage.kind is StageKind.SYNTHESIZE or (
             stage.kind is StageKind.INSPECT and stage.params["prompt"] is None
         )
@@ -82,12 +82,12 @@ class Coster:
         """Memory of one GPU or process of a stage that generates or trains; the model's shape must be known.
 
         Args:
-            at_most: with rows of training as long as ``max_length`` lets them be, not as expected.
+            at_most: with training rows of ``max_length`` tokens, not of the expected length.
         """
         model, params = self.model_of(stage), stage.typed_params()
         assert model is not None
         if isinstance(params, GENERATING):
-            # Credit goes on from prefixes of responses: with what it adds they are no longer than a sample.
+            # Credit continues prefixes of responses: together they are no longer than a sample.
             return generation_memory(model, params.decoding, stage.resources, self.prompt * _LONGEST)
         assert isinstance(params, p.SftParams | p.DpoParams)
         return training_memory(

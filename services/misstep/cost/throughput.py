@@ -1,8 +1,8 @@
-"""How fast models generate, read and train: one table, each figure with its source, chosen low. Pure.
+"""How fast models generate, read and train: one table of conservative rates with their sources. Pure.
 
 Rates are written in parameter-tokens per second (parameters times tokens per second of one GPU or processor core),
-since both the arithmetic of training and the weights read for each decoded token grow with the parameters. Small models
-are bounded by overheads instead: ``most`` caps their tokens per second.
+because both the arithmetic of training and the weights read per decoded token are proportional to the parameters. Small
+models are limited by overhead instead: ``most`` caps their tokens per second.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from misstep.spec.assumptions import Assumptions, TokensPerSecond
 
 What = Literal["generate", "read", "train"]
 _FORWARD_SHARE = 4
-"""A training step's passes over a token, in forward passes: one, two backward, one for recomputed activations."""
+"""The cost of training on a token, in forward passes: one forward, two for backward, one for recomputed activations."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Rate:
     source: str
 
     def tokens_per_second(self, parameters: int) -> float:
-        """Return the rate of one GPU or core for a model of so many parameters."""
+        """Return the tokens per second of one GPU or core for a model with this many parameters."""
         return min(self.parameter_tokens / parameters, self.most)
 
 
@@ -65,7 +65,7 @@ RATES: tuple[Rate, ...] = (
 
 
 def rate_of(device: str, engine: str, what: What) -> Rate:
-    """Return a line of the table. Raises KeyError where there is none."""
+    """Return a line of the table. Raises KeyError if there is none."""
     for rate in RATES:
         if (rate.device, rate.engine, rate.what) == (device, engine, what):
             return rate
@@ -76,7 +76,7 @@ def device_hours(work: Work, parameters: int, engine: str, on_gpu: bool, assumpt
     """Return the hours of GPUs, or of processor cores, that a stage's expected work takes.
 
     Args:
-        engine: what generates; validation answers inside training come from ``transformers`` always.
+        engine: the engine that generates; validation answers inside training always come from ``transformers``.
     """
     device = assumptions.gpu if on_gpu else "core"
     given: TokensPerSecond = assumptions.tokens_per_second

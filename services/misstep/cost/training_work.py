@@ -1,4 +1,4 @@
-"""What training runs will read: rows, steps, tokens, and the answers that choose the checkpoint. Pure."""
+"""The work of training runs: rows, steps, tokens, and the answers that choose the checkpoint. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from misstep.terms.layouts import ONE_STEP
 
 
 def sft_work(params: p.SftParams, means: Expectations) -> Work:
-    """Every problem's teacher solution, once an epoch."""
+    """The teacher's solution of every problem, once per epoch."""
     size = params.subset.size
     tokens = prompt_tokens(params.prompt, means) + means.solution_tokens
     own = min(size, params.selection.problems) if params.policy else 0
@@ -21,7 +21,7 @@ def sft_work(params: p.SftParams, means: Expectations) -> Work:
 
 
 def rft_work(params: p.RftParams, samples: p.SampleParams, means: Expectations) -> Work:
-    """The policy's distinct correct solutions, at most so many a problem, beside the teacher's where asked for."""
+    """The policy's distinct correct solutions, limited per problem, plus the teacher's if asked for."""
     size, positives = params.subset.size, params.positives
     chances = correct_counts(means.correct, spread(means.correct, means.solved, samples.samples), samples.samples)
     own = size * expected(
@@ -42,11 +42,11 @@ def dpo_work(
     credit: p.CreditParams | None,
     means: Expectations,
 ) -> Work:
-    """Both sides of every pair, what they begin with once; the reference reads them once more, forward only.
+    """Both sides of every pair, with the common prefix counted once. The reference reads them once more, forward only.
 
     Mean tokens of a pair, with R tokens a response, P a prompt, T steps, pit t: whole solutions P + 2R;
     ``whole-response`` P + R + R t/T; ``shared-prefix`` and its controls P + R + R/T (a correct solution from the prefix
-    on, and one step against it). What whole solutions begin with in common by chance is not known, and left in.
+    on, and one step against it). A common prefix that whole solutions have by chance is not known, and not subtracted.
     """
     assert samples.subset is not None
     size = samples.subset.size
@@ -78,8 +78,8 @@ def _training(
     sides: int = 1,
     own: int = 0,
 ) -> Work:
-    """Put rows of so many tokens (of all ``sides``) through the epochs, and the scorings between them: on validation
-    problems, and on so many of the model's ``own`` training problems."""
+    """Count rows of this many tokens (of all ``sides``) over the epochs, and the scorings between them: on validation
+    problems, and on this many of the model's ``own`` training problems."""
     longest = sides * optimiser.max_length
     stopped = means.epochs if selection is not None and selection.patience is not None else 1.0
     epochs = optimiser.epochs * stopped

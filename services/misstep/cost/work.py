@@ -1,7 +1,7 @@
-"""What each stage will do, in rows and tokens: as expected, and at most. Pure.
+"""The work of each stage, in rows and tokens: as expected, and at most. Pure.
 
 At most: every response at its token limit, every row at its longest, every problem with as many wrong solutions, steps
-and pairs as the settings let it have. What a bound cannot be given for is None.
+and pairs as the settings allow. A value without a bound is None.
 """
 
 from __future__ import annotations
@@ -90,9 +90,10 @@ def _sample(params: p.SampleParams, means: Expectations) -> Work:
 
 
 def _synthesize(plan: Plan, stage: FrozenStage, params: p.SynthesizeParams, means: Expectations) -> Work:
-    """Of each new problem the question, its check and its solutions, as if all came to that; never above the budget.
+    """For each new problem the question, its check and its solutions, as if every problem got that far; never above the
+    budget.
 
-    A local teacher reads a problem once for all its solutions; an endpoint is sent it, and charges for it, each time.
+    A local teacher reads a problem once for all its solutions; an endpoint gets it, and charges for it, each time.
     """
     ingest = plan.by_key[stage.inputs["seeds"]].typed_params()
     assert isinstance(ingest, p.ProblemsParams)

@@ -1,1 +1,1 @@
-"""Where wrong responses went wrong, and the preference pairs that say so."""
+"""Credit assignment: find the step at which a wrong response went wrong, and build preference pairs from it."""

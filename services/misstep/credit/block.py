@@ -1,5 +1,4 @@
-"""What credit brings for a block of problems: prefixes with their rollouts, and negatives with their
-values."""
+"""The results of credit for a block of problems: prefixes with their rollouts, and negatives with their values."""
 
 from __future__ import annotations
 
@@ -24,13 +23,13 @@ class Rollout:
 
     token_ids: tuple[int, ...]
     text: str
-    """What it adds to the prefix's text."""
+    """The text after the prefix."""
     verdict: Verdict
     finish_reason: str
 
     @property
     def solved(self) -> bool:
-        """Tell whether it ended by itself with the right answer."""
+        """Return whether it ended by itself with the right answer."""
         return self.verdict is Verdict.CORRECT and self.finish_reason == "stop"
 
 
@@ -45,7 +44,7 @@ class Prefix:
     counts: Counts | None = None
     rollouts: list[Rollout] = field(default_factory=list)
     wanted: int = 0
-    """How many negatives asked for it."""
+    """How many negatives needed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +68,17 @@ class CreditedResponse:
     advantages: tuple[float | None, ...] = ()
     """Of the steps 1 to L; None where a value is unknown."""
     true_pit: int | None = None
-    """The true first wrong step, from 1, where an oracle was asked and found one."""
+    """The true first wrong step, from 1, if an oracle was used and found one."""
 
 
 @dataclass(frozen=True, slots=True)
 class CreditedBlock:
-    """What the credit stage found out about a block of problems."""
+    """The results of the credit stage for a block of problems."""
 
     negatives: list[CreditedResponse]
     """In the order of the problems and their negatives."""
     prefixes: list[Prefix]
-    """Those with counts: problem by problem, shorter ones first."""
+    """Prefixes with counts: problem by problem, shorter ones first."""
 
     def rollouts(self) -> Iterator[tuple[Prefix, int, Rollout]]:
         """Yield every rollout with its prefix and its number, in the order of the prefixes."""
@@ -89,8 +88,8 @@ class CreditedBlock:
 
 
 def prefix_id(problem_id: str, token_ids: Sequence[int]) -> str:
-    """Name a prefix by its problem and its exact tokens; equal prefixes of two problems have different
-    names."""
+    """Return the id of a prefix, made from its problem and its exact tokens; equal prefixes of two problems have
+    different ids."""
     digest = hashlib.blake2b(problem_id.encode(), digest_size=12)
     digest.update(b"\x1f" + np.asarray(token_ids, dtype="<i4").tobytes())
     return digest.hexdigest()

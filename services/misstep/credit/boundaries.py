@@ -1,6 +1,6 @@
-"""Where a response's text may be cut into steps: after lines, and for MATH also after sentences.
+"""Find where a response's text may be split into steps: after lines, and for MATH also after sentences.
 
-Offsets are characters. Pure text: which tokens a cut falls on is the business of `steps`.
+Offsets are in characters. This module handles text only; `steps` maps the offsets to tokens.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ _LOOK_BACK = 32  # characters: more than the longest abbreviation or list number
 
 
 def line_ends(text: str) -> list[int]:
-    """Return the offsets after each run of newlines; lines of white space alone belong to the run."""
+    """Return the offsets after each run of newlines; lines with only white space belong to the run."""
     return [match.end() for match in _NEWLINES.finditer(text)]
 
 
 def sentence_ends(text: str) -> list[int]:
     """Return the offsets after each line and each sentence, sorted, none of them inside mathematics.
 
-    Mathematics is what stands between ``$``, ``$$``, ``\\[ \\]``, ``\\( \\)`` or in an environment, on one
-    line or several; a delimiter that is never closed opens nothing, and a ``$`` before a sum of money closes
-    nothing. A sentence ends with ``.``, ``!`` or ``?`` before white space and neither a small letter nor an
-    operator (``5! = 120``); abbreviations, list numbers and ellipses end none, and a decimal point has no
+    Mathematics is the text between ``$``, ``$$``, ``\\[ \\]``, ``\\( \\)`` or in an environment, on one
+    line or several; a delimiter that is never closed is ignored, and a ``$`` before an amount of money does not close.
+    A sentence ends with ``.``, ``!`` or ``?`` before white space, unless a small letter or an operator follows (``5! =
+    120``). Abbreviations, list numbers and ellipses do not end a sentence; neither does a decimal point, which has no
     space after it.
     """
     regions = [match.span() for match in _MATH.finditer(text) if "\n\n" not in match.group()]

@@ -1,4 +1,5 @@
-"""What the control layouts say about credit: how often a random cut meets its pit, and how often it meets the truth."""
+"""Compare control layouts with credit: how often a random cut is at the pit, and how often the pit is the true first
+error."""
 
 from __future__ import annotations
 
@@ -13,15 +14,15 @@ AGREEMENT = ("pit_is_oracle", "pit_before_oracle", "pit_after_oracle", "no_pit",
 
 
 def cut_counts(pairs: Iterable[Pair], credited: Iterable[CreditedResponse]) -> Counter[str]:
-    """Count the pairs of a problem that are cut at the pit that credit found, and those among them that could be cut
-    nowhere else, by the names in ``CUTS``."""
+    """Count the pairs of a problem whose cut is at credit's pit, and those among them with no other possible cut, by
+    the names in ``CUTS``."""
     pits = {negative.sample: negative.pit for negative in credited}
     at_pit = [pair for pair in pairs if pair.pit == pits[pair.negative_sample]]
     return Counter(cut_at_pit=len(at_pit), no_other_cut=sum(pair.cuts == 1 for pair in at_pit))
 
 
 def agreement(credited: Iterable[CreditedResponse]) -> Counter[str]:
-    """Count where credit's pit lies against the true first wrong step, by the names in ``AGREEMENT``."""
+    """Count how credit's pit compares with the true first wrong step, by the names in ``AGREEMENT``."""
     return Counter(map(_place, credited))
 
 

@@ -1,11 +1,10 @@
-"""Which prefixes of a wrong response need rollouts to find its pit: searches as pure state machines.
+"""Decide which prefixes of a wrong response need rollouts to find its pit: searches as pure state machines.
 
-A search is told the prover's value of the prefixes that it asked for, asks for those that it wants next, and
-ends with the pit. No engine, no clock and no order of arrival enters, so the same values give the same pit
-whatever ran beside it. All three begin with the bare problem: where the prover never solved it, the response
-has no pit and costs nothing more.
+A search receives the prover's values of the prefixes that it requested, requests the next ones, and ends with the pit.
+It does not depend on the engine, the clock or the order of arrival, so the same values always give the same pit. All
+three begin with the bare problem: if the prover never solved it, the response has no pit and costs nothing more.
 
-Cost in prefixes of a response of L steps with pit t, the bare problem aside: `full-scan` L-1, `sequential`
+Cost in prefixes of a response of L steps with pit t, without the bare problem: `full-scan` L-1, `sequential`
 min(t, L-1), `bisection` about log2(L) + 1.
 """
 
@@ -19,14 +18,14 @@ from misstep.credit.values import first_pit
 EstimatorName = Literal["full-scan", "sequential", "bisection"]
 Wanted = tuple[int, ...]
 Search = Generator[Wanted, Mapping[int, float], int | None]
-"""Yields the prefixes (by their number of steps) whose values it needs next, receives the values known so
-far, and returns the pit. Runs only where Q_0 is above zero, hence a pit exists."""
+"""Yields the prefixes (by their number of steps) whose values it needs next, receives the values known so far, and
+returns the pit. Runs only if Q_0 is above zero, so that a pit exists."""
 
 
 class Estimator:
-    """One wrong response on its way to a pit.
+    """The search for the pit of one wrong response.
 
-    Call `start` once, then `observe` for each prefix that was asked for, in any order, until `done`.
+    Call `start` once, then `observe` for each requested prefix, in any order, until `done`.
 
     Args:
         name: which search.
@@ -40,7 +39,7 @@ class Estimator:
         self.steps = steps
         self.done = False
         self.pit: int | None = None
-        """1-based; None while searching, and where the prover never solved the bare problem."""
+        """1-based; None while searching, and if the prover never solved the bare problem."""
         self.q: dict[int, float] = {steps: 0.0}
         """The prover's value of every prefix known so far."""
         self._missing: set[int] = set()
@@ -48,12 +47,11 @@ class Estimator:
         self._begun = False
 
     def start(self) -> Wanted:
-        """Return the first prefixes wanted: the bare problem."""
+        """Return the first prefixes to roll out: the bare problem."""
         return self._want((0,))
 
     def observe(self, prefix: int, q: float) -> Wanted:
-        """Take in the value of a prefix that was asked for; return the prefixes wanted next, often none
-        yet."""
+        """Receive the value of a requested prefix; return the prefixes needed next, often none yet."""
         self._missing.remove(prefix)
         self.q[prefix] = q
         if self._missing:
@@ -81,15 +79,15 @@ class Estimator:
 
 
 def _full_scan(steps: int) -> Search:
-    """Ask for every prefix at once: the reference."""
+    """Request every prefix at once: the reference."""
     q = yield tuple(range(steps + 1))
     return first_pit([q[prefix] for prefix in range(steps + 1)])
 
 
 def _sequential(steps: int) -> Search:
-    """Go on from step 1 and stop at the first prefix from which nothing was solved (as in arXiv 2404.10346).
+    """Walk from step 1 and stop at the first prefix from which nothing was solved (as in arXiv 2404.10346).
 
-    Exact: it ends where the full scan does, given the same rollouts (see `values.first_pit`).
+    Exact: given the same rollouts it finds the pit of the full scan (see `values.first_pit`).
     """
     for prefix in range(1, steps):
         q = yield (prefix,)
@@ -99,11 +97,11 @@ def _sequential(steps: int) -> Search:
 
 
 def _bisection(steps: int) -> Search:
-    """Halve the stretch between a prefix that was solved and one that was not (as in arXiv 2406.06592).
+    """Bisect the range between a prefix that was solved and one that was not (as in arXiv 2406.06592).
 
-    Presumes that Q stays zero once it is. The value before the pit is above zero by construction; the prefix
-    one step after it is checked, and if that one was solved, the presumption is wrong here: then the prefixes
-    before the pit are looked at in order, and the first fall is the pit, as in a full scan.
+    Assumes that Q stays zero once it is zero. The value before the pit is above zero by construction. The prefix one
+    step after the pit is checked too: if it was solved, the assumption is wrong here. Then the prefixes before the pit
+    are checked in order, and the first fall to zero is the pit, as in a full scan.
     """
     low, high = 0, steps
     while high - low > 1:

@@ -1,11 +1,11 @@
-"""Lay out preference pairs of one problem: which tokens are the prompt, the chosen and the rejected side.
+"""Define the preference pairs of one problem: which tokens are the prompt, the chosen and the rejected side.
 
 Credited layouts blame one step of a wrong response, its pit; controls blame another step in the same way; the
 baselines compare whole responses.
 
 ``shared-prefix``
     Prompt: problem and the steps before the pit. Chosen: a correct rollout from there. Rejected: the pit step
-    alone. Both sides go on from the same prefix of the policy's own (arXiv 2406.14532, theorem 6.1).
+    alone. Both sides continue the same prefix, sampled from the policy (arXiv 2406.14532, theorem 6.1).
 ``whole-response``
     Prompt: problem. Chosen: a correct response. Rejected: the wrong response through its pit (algorithm 1 there).
 ``placebo-cut``
@@ -15,15 +15,15 @@ baselines compare whole responses.
 ``random``
     Prompt: problem. Chosen: a correct sample. Rejected: a wrong one, drawn at random.
 ``edit-distance``
-    As ``random``, but each wrong sample gets a correct one that lies far from it, the farthest first.
+    As ``random``, but each wrong sample gets a correct one that is far from it, the farthest first.
 
-A pit is refuted, and gives no pair, where a response that is known to be correct begins with the wrong one's tokens
-through the pit: a success was possible after it, and the rollouts that found none had bad luck. Of 903 pits
-that a full scan finds on the quickstart's task 61 are refuted so, and 50 of these are not the first error.
+A pit is refuted, and gives no pair, if a known correct response begins with the wrong one's tokens through the pit: a
+success was possible after it, and the rollouts missed it by chance. Of 903 pits that a full scan finds on the
+quickstart's task, 61 are refuted in this way, and 50 of these are not the first error.
 
-A cut is possible at a step where a correct answer is known that goes on from the prefix before the step and does not
-begin with the step's own tokens. Rollouts often repeat a right step, and a chosen side must not contain the rejected
-one. At a pit that is not refuted no known answer does.
+A cut at a step is possible if a known correct answer continues the prefix before the step and does not begin with the
+step's own tokens: rollouts often repeat a right step, and a chosen side must not contain the rejected one. At a pit
+that is not refuted, no known answer repeats the step.
 
 ``placebo-cut`` draws its cut from all steps of the negative at which a cut is possible, each as likely as the others.
 The pit is one of them and may be drawn; where it is the only one, the pair is that of ``shared-prefix``. So that both
@@ -34,9 +34,9 @@ the pit after ``sequential``, some after ``bisection``. After ``sequential`` the
 before it.
 
 All sides are exact token slices of what the policy sampled, and no text is tokenised. Chosen sides are complete
-correct responses of the policy itself, never the teacher's: a pit presumes that the policy solved the problem, so one
-is always at hand, and the theorem wants both sides drawn from it. Which of several is chosen is drawn at random: a
-correct rollout at random is what the policy does when it succeeds, whereas the shortest one would teach brevity.
+correct responses of the policy itself, never the teacher's: a pit implies that the policy solved the problem, so there
+always is one, and the theorem requires both sides to be sampled from the policy. Among several, one is drawn at random:
+a random correct rollout is what the policy does when it succeeds, while the shortest one would teach brevity.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ProblemAnswers:
-    """All that pairs of one problem are made of. Equal samples stand here once."""
+    """Everything that the pairs of one problem are made from. Equal samples are here once."""
 
     problem_id: str
     prompt_ids: Ids
@@ -80,34 +80,32 @@ class ProblemAnswers:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One preference pair; see the layouts for what its sides are."""
+    """One preference pair; the layouts define its sides."""
 
     problem_id: str
     layout: Layout
     negative_sample: int
     pit: int | None
-    """The step that is blamed, from 1: credit's pit, or the step at which a control cuts."""
+    """The blamed step, from 1: credit's pit, or the step at which a control cuts."""
     prompt_ids: Ids
     chosen: Answer
     rejected_ids: Ids
     rejected_text: str
     rejected_complete: bool
-    """Whether the rejected side holds the response's end. A truncated one must never be given an end
-    token."""
+    """Whether the rejected side includes the response's end. A truncated one must never get an end token."""
     cuts: int = 1
     """Steps of the wrong response at which the layout could have cut."""
 
     @property
     def identity(self) -> tuple[Ids, Ids, Ids]:
-        """Return what makes two pairs the same to a trainer."""
+        """Return the fields that make two pairs equal for a trainer."""
         return self.prompt_ids, self.chosen.token_ids, self.rejected_ids
 
 
 _NONE_CORRECT = "no-correct-answer"
 
 Options = Iterable[Pair] | str
-"""The pairs that one wrong response can give, of which one is taken, the first preferred; or why it gives
-none."""
+"""The pairs that one wrong response can give, in order of preference (one is taken); or why it gives none."""
 
 
 def options(layout: Layout, problem: ProblemAnswers, seed: int) -> Iterator[Options]:
@@ -120,7 +118,7 @@ def _shared_prefix(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
 
 
 def _placebo_cut(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
-    """Offer the pairs of every possible cut, those of the cut that was drawn first before all others."""
+    """Offer the pairs of every possible cut, in the order in which the cuts were drawn."""
 
     def cuts(response: CreditedResponse, _pit: int) -> list[Pair]:
         steps = sorted(
@@ -144,7 +142,7 @@ def _oracle_pit(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
 
 def _whole_response(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
     def through(response: CreditedResponse, pit: int) -> list[Pair]:
-        # Rollouts from the bare problem are there only where samples were too few to tell its success rate.
+        # There are rollouts from the bare problem only if samples were too few to estimate its success rate.
         answers = [*problem.correct, *(problem.solved or {}).get(response.prefix_ids[0], ())]
         return _against(problem, "whole-response", response, 0, pit, answers, seed)
 
@@ -152,7 +150,7 @@ def _whole_response(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
 
 
 def _at_pits(problem: ProblemAnswers, pairs_of: Callable[[CreditedResponse, int], list[Pair]]) -> Iterator[Options]:
-    """Offer what a negative and its pit give, or say why that pit is no use."""
+    """Offer the pairs of a negative and its pit, or the reason why the pit gives none."""
     for response, why in _usable_pits(problem):
         if response.pit is None or why:
             yield why or "no-pit"
@@ -161,7 +159,7 @@ def _at_pits(problem: ProblemAnswers, pairs_of: Callable[[CreditedResponse, int]
 
 
 def _usable_pits(problem: ProblemAnswers) -> Iterator[tuple[CreditedResponse, str | None]]:
-    """Yield a problem's negatives, each with the reason why its pit is no use, if there is one."""
+    """Yield a problem's negatives, each with the reason why its pit gives no pair, if there is one."""
     right = list(_correct_responses(problem))
     for response in problem.credited:
         if response.pit is None:
@@ -184,7 +182,7 @@ def _correct_responses(problem: ProblemAnswers) -> Iterator[Ids]:
 
 
 def _cut(problem: ProblemAnswers, layout: Layout, response: CreditedResponse, step: int, seed: int) -> list[Pair]:
-    """Pair correct answers that go on from before a step with that step alone."""
+    """Pair correct answers that continue the prefix before a step with that step alone."""
     answers = [*(problem.solved or {}).get(response.prefix_ids[step - 1], ())]
     if step == 1:
         answers += problem.correct
@@ -200,7 +198,7 @@ def _against(
     answers: Sequence[Answer],
     seed: int,
 ) -> list[Pair]:
-    """Pair correct answers that go on after ``before`` steps with the steps from there ``through`` the blamed one.
+    """Pair correct answers that continue after ``before`` steps with the steps from there ``through`` the blamed one.
     Answers that begin with these steps are left out."""
     ends = (0, *response.steps.ends)
     rejected = response.token_ids[ends[before] : ends[through]]
@@ -231,9 +229,9 @@ def _random(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
 
 
 def _edit_distance(problem: ProblemAnswers, _seed: int) -> Iterator[Options]:
-    """Match wrong with correct samples by Levenshtein distance over tokens, the largest first. Correct
-    samples are used evenly: none a second time before all were used once, so that one outlier is not every
-    pair's chosen side."""
+    """Match wrong with correct samples by Levenshtein distance over tokens, the largest first. Correct samples are used
+    evenly: no sample is used twice before all were used once, so that one outlier is not the chosen side of every
+    pair."""
     from rapidfuzz.distance import Levenshtein
 
     if not problem.correct:
@@ -269,13 +267,13 @@ def _whole_pair(problem: ProblemAnswers, layout: Layout, wrong: Answer, correct:
 
 
 def _drawn(answers: Sequence[Answer], seed: int, problem_id: str, sample: int) -> list[Answer]:
-    """Order the distinct answers at random, by a hash of what they are chosen for."""
+    """Order the distinct answers at random, by a hash of their purpose."""
     distinct = {answer.token_ids: answer for answer in reversed(answers)}.values()
     return sorted(distinct, key=lambda answer: _place(seed, problem_id, sample, answer.token_ids))
 
 
 def _place(seed: int, problem_id: str, sample: int, what: object) -> bytes:
-    """Return a place in a random order, fixed by what is drawn for which wrong response."""
+    """Return a sort key for a random order that depends only on the item and the wrong response."""
     name = f"{seed}\x1f{problem_id}\x1f{sample}\x1f{what}"
     return hashlib.blake2b(name.encode(), digest_size=8).digest()
 
@@ -292,7 +290,7 @@ _LAYOUTS: dict[Layout, Callable[[ProblemAnswers, int], Iterator[Options]]] = {
 
 @dataclass(slots=True)
 class ProblemPairs:
-    """A problem's pairs, and why its other wrong responses (``candidates`` in all) gave none."""
+    """A problem's pairs, and why its other wrong responses (of ``candidates`` in all) gave none."""
 
     candidates: int = 0
     pairs: list[Pair] = field(default_factory=list)
@@ -304,8 +302,8 @@ def pair_up(layout: Layout, problem: ProblemAnswers, per_problem: int, seed: int
 
     Reasons for a wrong response without a pair: ``never-solved`` (no pit), ``refuted`` (a correct response begins with
     the rejected prefix), ``no-true-error`` (the oracle finds none), ``no-correct-answer``, ``duplicate`` (every pair
-    that it can give is taken), and ``over-per-problem``. With ``placebo-cut`` a wrong response that gives no pair with
-    ``shared-prefix`` gives none for the same reason.
+    that it can give is taken), and ``over-per-problem``. A wrong response that gives no pair with ``shared-prefix``
+    gives none with ``placebo-cut``, for the same reason.
     """
     offers: Iterable[Options] = options(layout, problem, seed)
     if layout == PLACEBO:
@@ -322,7 +320,7 @@ def pair_up(layout: Layout, problem: ProblemAnswers, per_problem: int, seed: int
 
 
 def _outcomes(offers: Iterable[Options], per_problem: int) -> list[Pair | str]:
-    """Return the pair of each wrong response, or why it has none."""
+    """Return the pair of each wrong response, or the reason why it has none."""
     outcomes: list[Pair | str] = []
     taken: set[object] = set()
     for offered in offers:

@@ -29,13 +29,12 @@ if TYPE_CHECKING:
 
 
 def open_work(ctx: StageContext) -> Work:
-    """Open the pairs stage (inputs ``problems``, ``samples``, ``verdicts``; ``credit`` for the layouts that are made
-    from it)."""
+    """Open the pairs stage (inputs ``problems``, ``samples``, ``verdicts``; ``credit`` for the layouts that use it)."""
     return _Pairs(ctx)
 
 
 class _Pairs:
-    """Blocks are so many problems of the samples, in their order."""
+    """A block is a fixed number of problems of the samples, in order."""
 
     def __init__(self, ctx: StageContext) -> None:
         assert isinstance(ctx.params, PairsParams)
@@ -90,8 +89,8 @@ class _Pairs:
         """Release nothing: the stage holds no resources."""
 
     def _grant(self) -> dict[str, int] | None:
-        """Share ``max_pairs`` out over the problems; None where there is no limit. Which pairs a problem has
-        must be known for that, so all are built once to be counted."""
+        """Distribute ``max_pairs`` over the problems; None if there is no limit. This needs the number of pairs of each
+        problem, so all pairs are built once to be counted."""
         if self._params.max_pairs is None:
             return None
         counts = {
@@ -137,7 +136,7 @@ class _Pairs:
 
 
 def _answers(problem: str, samples: Sequence[Row], verdicts: Verdicts, verdict: Verdict) -> list[Answer]:
-    """Return the distinct samples of one verdict that ended by themselves, in their order."""
+    """Return the distinct samples with one verdict that ended by themselves, in order."""
     distinct: dict[tuple[int, ...], Answer] = {}
     for row in sorted(samples, key=lambda row: int(row["sample"])):
         if verdicts.of(problem, row["sample"]) is verdict and row["finish_reason"] == "stop":
@@ -155,8 +154,8 @@ def _by_prefix(rows: Sequence[Row]) -> dict[str, list[Answer]]:
 
 
 def _counts(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Count pairs, and the tokens of their sides (a trainer's cost, and whether one side is mostly the
-    longer)."""
+    """Count pairs, and the tokens of their sides: they show the cost of training, and whether one side is usually
+    longer."""
     return {
         "pairs": len(pairs),
         "problems_with_pairs": len({pair.problem_id for pair in pairs}),

@@ -1,7 +1,7 @@
-"""The text that each token of a response brings, for tokenizers whose decoding is not a concatenation.
+"""The text of each token of a response, for tokenizers whose decoding is not a concatenation.
 
 Byte-level vocabularies spread one character over several tokens, and some decoders join words by a space. Steps are cut
-at token offsets, so each token must be told which characters it completes.
+at token offsets, so it must be known which characters each token completes.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any
 from misstep.generation.text import decode_continuation
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-_PATIENCE = 16  # tokens: a character has four bytes at most, so this many without one are no UTF-8
+_PATIENCE = 16  # tokens: a character has four bytes at most, so this many without one are not UTF-8
 
 
 class TokenPieces:
-    """Cut decoded text up by token. Special tokens bring no text.
+    """Split decoded text by token. Special tokens have no text.
 
     Args:
         tokenizer: a Hugging Face tokenizer.
-        end_ids: tokens that end a response: they bring no text either, special or not.
+        end_ids: tokens that end a response: they have no text either, special or not.
     """
 
     def __init__(self, tokenizer: Any, end_ids: Collection[int] = ()) -> None:
@@ -29,13 +29,13 @@ class TokenPieces:
         self._alone: dict[int, str] = {}
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Decode without special and end tokens, spaces left as they are."""
+        """Decode without special and end tokens, and without cleaning up spaces."""
         return decode_continuation(self._tokenizer, [token for token in token_ids if token not in self._end_ids])
 
     def of(self, token_ids: Sequence[int]) -> list[str]:
-        """Return one piece of text per token. A character spread over tokens belongs to the one that
-        completes it, and the others have empty pieces. The pieces join to the decoded text (of bytes that are
-        no UTF-8 the number of replacement characters may differ)."""
+        """Return one piece of text per token. A character spread over tokens belongs to the token that completes it;
+        the others have empty pieces. The pieces join to the decoded text (for bytes that are not UTF-8, the number of
+        replacement characters may differ)."""
         alone = [self._decode_alone(token) for token in token_ids]
         if "".join(alone) == self.decode(token_ids):
             return alone
@@ -48,8 +48,8 @@ class TokenPieces:
         return piece
 
     def _incremental(self, token_ids: Sequence[int]) -> list[str]:
-        """Decode in a window that starts one piece early, so that what a decoder strips at the start is
-        stripped from both texts that are compared."""
+        """Decode in a window that starts one piece earlier, so that a decoder strips the same start from both texts
+        that are compared."""
         pieces: list[str] = []
         start = done = 0
         for end in range(1, len(token_ids) + 1):

@@ -20,7 +20,7 @@ class RolloutJudge:
     Args:
         pieces: the policy's tokenizer.
         judge: the verifier.
-        stop: strings that end a response, themselves no part of its text.
+        stop: strings that end a response; they are not part of its text.
     """
 
     def __init__(self, pieces: TokenPieces, judge: Judge, stop: Sequence[str]) -> None:
@@ -31,8 +31,8 @@ class RolloutJudge:
     def rollouts(self, prefix: Prefix, completions: Sequence[Completion]) -> list[Rollout]:
         """Return one rollout per completion, in their order.
 
-        A cut-off response never said its answer: it is ``unparsable`` and not judged, as in the verify stage.
-        So is one whose stop string began in the prefix: drawn in one go, it would have ended there.
+        A cut-off response did not reach its answer: it is ``unparsable`` and not judged, as in the verify stage. The
+        same holds for one whose stop string began in the prefix: sampled as a whole, it would have ended there.
         """
         before = self._pieces.decode(prefix.token_ids)
         texts = [

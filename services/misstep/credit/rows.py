@@ -1,4 +1,4 @@
-"""Read the rows of some problems out of large tables, part by part, without holding whole tables."""
+"""Read the rows of some problems from large tables, part by part, without loading whole tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RowsByProblem:
         role: which input.
         table: which of its tables.
         columns: what rows hold.
-        only: leave out rows in which these columns hold anything else.
+        only: the values of columns that a row must have.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class RowsByProblem:
 
     @property
     def problems(self) -> list[str]:
-        """All problems that have rows, in the order in which the table first names them."""
+        """All problems that have rows, in the order of their first rows in the table."""
         return list(self._parts)
 
     def of(self, problems: Collection[str]) -> dict[str, list[Row]]:
@@ -100,7 +100,7 @@ class Verdicts:
                 self._verdicts.setdefault(problem, {})[sample] = Verdict(verdict)
 
     def of(self, problem: str, sample: int) -> Verdict:
-        """Return a sample's verdict. Raises MisstepError where there is none."""
+        """Return a sample's verdict. Raises MisstepError if there is none."""
         verdict = self._verdicts.get(problem, {}).get(sample)
         if verdict is None:
             raise MisstepError(

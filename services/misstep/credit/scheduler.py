@@ -1,9 +1,9 @@
 """Credit a block of problems: estimators ask for prefixes, an engine continues them, a verifier judges.
 
-Rollouts of one prefix are drawn from seeds that name the problem, the prefix and the rollout, so the same
-ones come out under every estimator, in every order and after every restart. A prefix that several negatives
-of a problem share is rolled out once. Nothing waits for a whole negative or a whole round: each result may
-lead to new requests while the engine still works on others.
+Rollouts of one prefix use seeds made from the problem, the prefix and the rollout number, so they are the same for
+every estimator, in any order and after any restart. A prefix that several negatives of a problem share is rolled out
+once. Nothing waits for a whole negative or a whole round: each result may lead to new requests while the engine still
+works on others.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from misstep.plan.params import CreditParams
 from misstep.terms.verdict import Verdict
 
 OnProgress = Callable[[int, int], None]
-"""Told after each prefix: rollouts done, and the most that the block can still come to."""
+"""Called after each prefix with the rollouts done, and the most that the block may need in all."""
 
 
 @dataclass(slots=True)
 class _Node:
-    """A prefix and the negatives that wait for it, or may yet."""
+    """A prefix and the negatives that wait for it, or may still need it."""
 
     prefix: Prefix
     waiting: list[tuple[_Search, int]] = field(default_factory=list)
@@ -42,7 +42,7 @@ class _Node:
 
 @dataclass(slots=True)
 class _Search:
-    """A negative on its way to its pit."""
+    """A negative whose pit is being searched."""
 
     problem: CreditProblem
     negative: Negative
@@ -53,10 +53,10 @@ class _Search:
 
 
 class Scheduler:
-    """Credits blocks, one after the other, with one engine.
+    """Credits blocks, one after another, with one engine.
 
     Args:
-        params: the stage's; ``rollouts`` is at least ``best_of``.
+        params: the stage's parameters; ``rollouts`` must be at least ``best_of``.
         engine: the policy.
         judge: the verifier.
         on_progress: called after each prefix.
@@ -77,7 +77,7 @@ class Scheduler:
 
     @property
     def usage(self) -> Usage:
-        """What all rollouts so far took of prompts, cached prefixes among them."""
+        """Prompt tokens of all rollouts so far, and how many of them were cached."""
         return self._engine.usage
 
     def credit(self, problems: Sequence[CreditProblem]) -> CreditedBlock:
@@ -113,7 +113,7 @@ class Scheduler:
         return node
 
     def _serve(self, search: _Search, wanted: Sequence[int]) -> None:
-        """Answer what an estimator asks from what is known, and submit the rest."""
+        """Answer an estimator's requests from known values, and submit the others."""
         queue = deque(wanted)
         while queue:
             step = queue.popleft()
@@ -140,7 +140,7 @@ class Scheduler:
         )
 
     def _receive(self, node: _Node, completions: Sequence[Completion]) -> None:
-        """Judge one prefix's rollouts and wake the negatives that wait for it."""
+        """Judge one prefix's rollouts and continue the negatives that wait for it."""
         prefix = node.prefix
         prefix.rollouts = self._judge.rollouts(prefix, completions)
         telemetry.ROLLOUTS.inc(len(prefix.rollouts))
@@ -148,7 +148,7 @@ class Scheduler:
         correct = sum(rollout.solved for rollout in prefix.rollouts)
         wrong = sum(rollout.verdict is Verdict.WRONG for rollout in prefix.rollouts)
         counts = Counts(len(prefix.rollouts), correct, len(prefix.rollouts) - correct - wrong)
-        # Samples too few to be reused alone are still independent draws of the same success rate.
+        # Samples that are too few to be used alone are still independent draws with the same success rate.
         prefix.counts = counts if prefix.token_ids else counts + prefix.problem.samples
         self._done += 1
         waiting, node.waiting = node.waiting, []
@@ -158,7 +158,7 @@ class Scheduler:
             self._on_progress(self._done * self._params.rollouts, self._possible * self._params.rollouts)
 
     def _forget(self, search: _Search) -> None:
-        """Take what only this negative could still have asked for off the most that the block can come to."""
+        """Subtract the prefixes that only this negative could still have requested from the block's upper bound."""
         for node in search.nodes:
             node.searches -= 1
             self._possible -= not node.searches and not node.submitted and node.prefix.counts is None

@@ -1,4 +1,4 @@
-"""Which wrong responses are credited: chosen from samples and verdicts alone, before any model is loaded."""
+"""Choose the wrong responses to credit, from samples and verdicts only, before any model is loaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from misstep.terms.verdict import Verdict
 
 @dataclass(frozen=True, slots=True)
 class Negative:
-    """A wrong response that ended by itself, its end token (or stop string) included in the ids."""
+    """A wrong response that ended by itself; its ids include the end token (or stop string)."""
 
     sample: int
     token_ids: tuple[int, ...]
@@ -28,13 +28,13 @@ class CreditProblem:
     gold: str
     prompt_ids: tuple[int, ...]
     samples: Counts
-    """What the problem's samples say about its success rate (`ProblemTally.other_samples`)."""
+    """The problem's samples as evidence of its success rate (`ProblemTally.other_samples`)."""
     negatives: tuple[Negative, ...]
 
 
 @dataclass(slots=True)
 class ProblemTally:
-    """One problem's samples, taken in one by one; response texts are kept as digests only."""
+    """One problem's samples, added one by one; only digests of the responses are kept."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
@@ -44,7 +44,7 @@ class ProblemTally:
         """Take in one sample.
 
         Args:
-            digest: of the token ids; of equal responses the first sample stands for all.
+            digest: of the token ids; among equal responses the first sample represents all.
             room: whether the response fits into the tokens that a rollout may fill.
         """
         finished = finish_reason == "stop"
@@ -60,18 +60,16 @@ class ProblemTally:
             self._first_with[digest] = min(known, sample)
 
     def negatives(self, limit: int) -> list[int]:
-        """Return the samples to credit: the first ``limit`` distinct wrong ones. Samples are drawn
-        independently, so the first are as good as any, and a larger limit adds to a smaller one's."""
+        """Return the samples to credit: the first ``limit`` distinct wrong ones. Samples are drawn independently, so
+        the first ones are as good as any others, and a larger limit only adds to the choice of a smaller one."""
         return sorted(self._first_with.values())[:limit]
 
     def other_samples(self) -> Counts:
-        """Return what is known of Q_0 without a rollout: all samples of the problem but the negative in
-        question.
+        """Return the evidence of Q_0 without rollouts: all samples of the problem except the negative in question.
 
-        A negative was picked because it is wrong, so the whole set would be biased downwards; given that one
-        sample is wrong, the others are still independent draws, and their mean is the success rate without
-        bias. Which of the wrong ones is left out does not change the counts, so all negatives of a problem
-        share them.
+        A negative was picked because it is wrong, so the mean of all samples would be biased downwards. Given that one
+        sample is wrong, the others are still independent draws, and their mean is an unbiased estimate of the success
+        rate. Which of the wrong ones is left out does not change the counts, so all negatives of a problem share them.
         """
         total = self.verdicts.total()
         correct, wrong = self.verdicts[Verdict.CORRECT], self.verdicts[Verdict.WRONG]
@@ -79,17 +77,16 @@ class ProblemTally:
 
 
 def spread(counts: Mapping[str, int], limit: int | None, seed: int) -> dict[str, int]:
-    """Share a limit out over problems: one each, then a second each, and so on, in a hash order of the
-    problems.
+    """Distribute a limit over problems: one each, then a second each, and so on, in a hash order of the problems.
 
-    Depends on nothing but its arguments, and a higher limit only adds.
+    The result depends only on the arguments, and a higher limit only adds.
 
     Args:
-        counts: how many a problem has to give.
-        limit: how many are wanted in all; None takes everything.
+        counts: how many items each problem has.
+        limit: how many to take in all; None takes everything.
 
     Returns:
-        How many each problem gives; problems that give none are left out.
+        How many to take from each problem; problems with none are left out.
     """
     if limit is None or sum(counts.values()) <= limit:
         return {problem: count for problem, count in counts.items() if count}

@@ -1,4 +1,4 @@
-"""The ``credit`` stage: where wrong responses went wrong, by rollouts of the policy that wrote them."""
+"""The ``credit`` stage: finds where wrong responses went wrong, by rollouts of the policy that wrote them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def open_work(ctx: StageContext) -> Work:
 
     Raises:
         BadInput: fewer rollouts than the prover's K.
-        MisstepError: samples, verdicts and problems do not belong together.
+        MisstepError: samples, verdicts and problems do not match.
     """
     return _Credit(ctx)
 
 
 class _Credit:
-    """Blocks are so many problems of the samples, in their order. The model is loaded where there is a
+    """A block is a fixed number of problems of the samples, in order. The model is loaded only if there is a
     negative."""
 
     def __init__(self, ctx: StageContext) -> None:
@@ -102,8 +102,8 @@ class _Credit:
         return tallies
 
     def _choose(self) -> dict[str, list[int]]:
-        """Choose the samples to credit, problem by problem. ``max_negatives`` bounds the cost, so it counts
-        only negatives that may cost something: those of problems that a sample solved."""
+        """Choose the samples to credit, problem by problem. ``max_negatives`` limits the cost, so it counts only
+        negatives that may cost something: those of problems that a sample solved."""
         each = {i: t.negatives(self._params.negatives_per_problem) for i, t in self._tallies.items()}
         costly = {i: len(chosen) for i, chosen in each.items() if self._costs(i)}
         granted = spread(costly, self._params.max_negatives, self._params.seed)
@@ -114,7 +114,7 @@ class _Credit:
         return known.correct > 0 or known.rollouts < self._params.best_of
 
     def _outcome(self) -> str:
-        """Say of the stage as a whole what credit can find; equal in all blocks."""
+        """Return why the whole stage can find no pit, if so; equal in all blocks."""
         if not any(self._chosen.values()):
             return "no negatives: no sample is a wrong answer that ended by itself"
         if not any(chosen and self._costs(i) for i, chosen in self._chosen.items()):

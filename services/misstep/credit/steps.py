@@ -1,16 +1,16 @@
-"""Cut a response's token ids into steps.
+"""Split a response's token ids into steps.
 
-A step is a stretch of whole tokens; the steps of a response partition its ids exactly, so that a prefix of
-steps is an exact prefix of what the policy sampled and nothing is tokenised twice. Rules:
+A step is a range of whole tokens. The steps of a response partition its ids exactly, so a prefix of steps is an exact
+prefix of what the policy sampled, and nothing is tokenised twice. Rules:
 
 ``lines``
     A step ends with the token that completes a run of newlines (GSM8K: a step is a line).
 ``sentences``
-    Lines and sentences, never inside mathematics (MATH). Pieces too short to be a step of their own join the
-    next one; the last piece, which mostly holds the answer, joins none.
+    Lines and sentences, never inside mathematics (MATH). Pieces that are too short for a step join the next one; the
+    last piece, which usually has the answer, stays separate.
 
-Under both rules a response has at most ``max_steps`` steps: the two neighbours that are shortest together are
-merged until it does.
+Both rules give at most ``max_steps`` steps: while there are more, the two neighbours with the smallest total length are
+merged.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SHORT_PERCENT_OF_MEAN = 30
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """A response cut into L steps; L is 0 only where there are no ids.
+    """A response split into L steps; L is 0 only if there are no ids.
 
     ``ends`` are exclusive token offsets, strictly rising, the last the number of ids: end tokens and stop
     strings belong to the last step. ``texts`` are the steps' texts, which join to the response's.
@@ -43,19 +43,19 @@ class Steps:
 
 
 def step_at(texts: Sequence[str], offset: int) -> int:
-    """Return the step, from 1, whose text holds the character at an offset of the response; the last step, which holds
-    what ends the response, where the offset lies behind all text."""
+    """Return the step, from 1, whose text contains the character at an offset of the response. For an offset after all
+    text it is the last step, which contains the end of the response."""
     return min(bisect_right(list(accumulate(map(len, texts))), offset) + 1, len(texts))
 
 
 class StepCutter:
-    """Cut responses by one rule.
+    """Split responses by one rule.
 
     Args:
         pieces: the policy's tokenizer.
         rule: ``lines`` or ``sentences``.
-        max_steps: no more steps than this, at least 1.
-        stop: strings that end a response; what follows one belongs to the last step.
+        max_steps: the most steps, at least 1.
+        stop: strings that end a response; text after one belongs to the last step.
     """
 
     def __init__(self, pieces: TokenPieces, rule: StepRule, max_steps: int, stop: Sequence[str] = ()) -> None:
@@ -85,7 +85,7 @@ class StepCutter:
 
 
 def _drop_blank(text: str, cuts: Sequence[int]) -> list[int]:
-    """Keep the cuts that have something to read between them and their neighbours."""
+    """Keep the cuts that have visible text between them and their neighbours."""
     kept: list[int] = []
     begin = 0
     for cut in cuts:
@@ -111,7 +111,7 @@ def _at_most(ends: Sequence[int], limit: int) -> list[int]:
     kept = list(ends)
     while len(kept) > limit:
         bounds = [0, *kept]
-        # The earliest of equals goes, so that equal responses are cut alike.
+        # Of equals the earliest is merged, so that equal responses are split equally.
         shortest = min(range(len(kept) - 1), key=lambda n: bounds[n + 2] - bounds[n])
         del kept[shortest]
     return kept

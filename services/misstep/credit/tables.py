@@ -1,4 +1,4 @@
-"""The credit stage's tables and counts, made from a credited block."""
+"""The tables and counts of the credit stage, made from a credited block."""
 
 from __future__ import annotations
 
@@ -77,11 +77,9 @@ def _rollouts(block: CreditedBlock) -> list[dict[str, Any]]:
 def credit_counts(block: CreditedBlock) -> dict[str, Any]:
     """Count what a block cost and what it found.
 
-    ``prefixes`` were rolled out; ``prefixes_unshared`` would have been, had each negative been credited
-    alone.
-    ``prompt_tokens`` counts each rolled-out prefix with its problem once, as an engine that shares a prompt
-    among its samples reads it. Pits are counted by step and by tenth of the response, in percent of its
-    steps.
+    ``prefixes`` is the number of prefixes rolled out; ``prefixes_unshared`` the number without sharing between
+    negatives. ``prompt_tokens`` counts each rolled-out prefix, with its problem, once, like an engine that shares a
+    prompt among its samples. Pits are counted by step and by tenth of the response, in percent of its steps.
     """
     rolled = [prefix for prefix in block.prefixes if prefix.rollouts]
     rollouts = [rollout for prefix in rolled for rollout in prefix.rollouts]

@@ -1,9 +1,8 @@
-"""What a prefix is worth: prover values from rollout counts, advantages of steps, and the first pit.
+"""The value of a prefix: prover values from rollout counts, advantages of steps, and the first pit.
 
-For a problem x and a response of L steps, Q_i is the chance that the prover solves x when it goes on from the
-first i steps, so Q_0 is its success rate from the bare problem and Q_L of a wrong response is 0. The prover
-is best-of-K of the policy (arXiv 2406.14532, section 6; K = 5 there): it fails only where K continuations all
-do.
+For a problem x and a response of L steps, Q_i is the probability that the prover solves x when it continues from the
+first i steps, so Q_0 is its success rate from the bare problem and Q_L of a wrong response is 0. The prover is
+best-of-K of the policy (arXiv 2406.14532, section 6; K = 5 there): it fails only if all K continuations fail.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from itertools import pairwise
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Rollouts from one prefix. ``unknown`` ones (unparsable, timed out, cut off) are neither right nor
-    wrong, but they are no successes either, so they stay in ``rollouts``."""
+    """Rollouts from one prefix. ``unknown`` ones (unparsable, timed out, cut off) are neither right nor wrong; since
+    they are not successes, they stay in ``rollouts``."""
 
     rollouts: int = 0
     correct: int = 0
@@ -31,9 +30,9 @@ def best_of(rollouts: int, correct: int, k: int) -> float:
     """Estimate the best-of-k success rate without bias: ``1 - C(n-c, k) / C(n, k)`` from n rollouts, c
     correct.
 
-    The fraction of the k-subsets of the rollouts that hold a success. Its mean over rollouts is ``1 -
+    This is the fraction of the k-subsets of the rollouts that contain a success. Its mean over rollouts is ``1 -
     (1-p)^k`` for the policy's own success rate p (the pass@k estimator of arXiv 2107.03374); k = 1 is the
-    mean c/n. Computed in integers and divided once, so it is exact to a rounding for any n.
+    mean c/n. It is computed in integers and divided once, so it is exact up to rounding for any n.
 
     Raises:
         ValueError: fewer than k rollouts, k below 1, or more successes than rollouts.
@@ -53,8 +52,8 @@ def advantages(q: Sequence[float | None]) -> list[float | None]:
 def first_pit(q: Sequence[float]) -> int | None:
     """Return the first pit: the first step with the lowest Q_i among the steps with ``Q_{i-1} > 0``, 1-based.
 
-    None where Q is zero before every step: the prover never solved the problem, and no step can be blamed. A
-    step that starts at zero cannot be a pit, since nothing was left to lose there.
+    None if Q is zero before every step: the prover never solved the problem, and no step can be blamed. A step that
+    starts at zero cannot be a pit, because its value cannot fall.
 
     Since Q_L = 0, the lowest value of any step that starts above zero is 0 (the step after the last positive
     value has it), so the pit is also the first step at which Q falls from above zero to zero. That is why a

@@ -1,4 +1,4 @@
-"""What one row says in one column: dotted paths, numbers, lists of one, chat messages; all as text."""
+"""Read one cell of a row as text: dotted paths, numbers, lists of one, chat messages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WHY_LEFT_OUT = "spec.policy.prompt says how questions are put"
 _CHAT_TEXT = re.compile(r"""\[\s*\{\s*["'](?:role|from|content|value)["']\s*:""")
 _LONGEST_TEXT = 1_000_000
 _DIGITS = 40
-"""A number with more digits before or after its point than this is left as it is written."""
+"""A number with more digits than this before or after its point is left unchanged."""
 
 
 class _Absent:
@@ -35,10 +35,10 @@ ABSENT = _Absent()
 
 
 class CellError(Exception):
-    """A cell that is no text.
+    """A cell that is not text.
 
     Attributes:
-        seen: what it holds.
+        seen: its contents.
         fix: what to do about it.
     """
 
@@ -52,8 +52,8 @@ class Cell:
     """The text of a cell.
 
     Attributes:
-        text: without white space at its ends; empty for null, NaN and nothing.
-        remarks: what was left out, in words, for a count.
+        text: without white space at its ends; empty for null, NaN and missing cells.
+        remarks: descriptions of what was left out, to be counted.
     """
 
     text: str
@@ -63,8 +63,8 @@ class Cell:
 def find(values: Any, path: str) -> Any:
     """Return what a row holds at a path, or ABSENT.
 
-    A column of that very name comes first, dots in it or not. Otherwise the path's parts lead into objects by name and
-    into lists by position (``reward_model.ground_truth``, ``answers.0``).
+    A column with exactly that name takes precedence, even if it contains dots. Otherwise the parts of the path are
+    names in objects and positions in lists (``reward_model.ground_truth``, ``answers.0``).
     """
     if isinstance(values, str):
         values = _parsed(values)
@@ -86,7 +86,7 @@ def find(values: Any, path: str) -> Any:
 
 
 def paths(values: Mapping[str, Any], deep: int = 3) -> Iterator[str]:
-    """Yield the paths of a row's texts and numbers, in order, those inside objects too; a chat counts as one."""
+    """Yield the paths of a row's texts and numbers, in order, including those inside objects; a chat counts as one."""
     for name, value in values.items():
         if isinstance(value, Mapping) and deep > 1:
             yield from (f"{name}.{inner}" for inner in paths(value, deep - 1))
@@ -99,14 +99,14 @@ def cell(value: Any, path: str, role: Role) -> Cell:
 
     Args:
         path: the column, for messages.
-        role: of chat messages, a question is the user's turn, anything else the assistant's.
+        role: of chat messages, a question takes the user turn, anything else the assistant turn.
 
     Raises:
-        CellError: it is no text, or several.
+        CellError: it is not text, or is more than one text.
     """
     if value is None or value is ABSENT:
         return Cell("")
-    if isinstance(value, bytes):  # how some programs write text to Parquet
+    if isinstance(value, bytes):  # some programs write text to Parquet in this way
         with suppress(UnicodeDecodeError):
             value = value.decode()
     if isinstance(value, str):
@@ -117,8 +117,8 @@ def cell(value: Any, path: str, role: Role) -> Cell:
         return Cell("" if role in ("question", "solution") and text.casefold() in _NO_TEXT else text)
     if isinstance(value, bool):
         raise CellError(
-            f"{str(value).lower()}, which is no text",
-            "Name another column; for problems that are answered by yes or no, write the word as text.",
+            f"{str(value).lower()}, which is not text",
+            "Name another column; for problems with the answer yes or no, write the word as text.",
         )
     if isinstance(value, int | float | Decimal):
         return Cell(number_text(value))
@@ -134,11 +134,11 @@ def cell(value: Any, path: str, role: Role) -> Cell:
         if value and all(isinstance(item, Mapping) and _turn(item) is not None for item in value):
             return _from_chat(value, path, role)
         return _from_list(value, path, role)
-    raise CellError(f"a {type(value).__name__}, which is no text", "Name a column that holds text or numbers.")
+    raise CellError(f"a {type(value).__name__}, which is not text", "Name a column that holds text or numbers.")
 
 
 def _parsed(text: str) -> Any:
-    """What a text holds that is an object or a list written out, in JSON or as Python prints it; None otherwise."""
+    """The object or list that a text spells out, in JSON or in Python's notation; None otherwise."""
     if not text.lstrip().startswith(("{", "[")) or len(text) > _LONGEST_TEXT:
         return None
     for read in (json.loads, ast.literal_eval):
@@ -148,7 +148,7 @@ def _parsed(text: str) -> Any:
 
 
 def number_text(value: float | Decimal) -> str:
-    """Write a number as people do: 4.0 as 4, 1e3 as 1000, and 0.30 as it stands. Empty for NaN and infinity."""
+    """Write a number as people do: 4.0 as 4, 1e3 as 1000, and 0.30 unchanged. Empty for NaN and infinity."""
     if isinstance(value, int):
         return str(value)
     exact = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
@@ -168,7 +168,7 @@ def _from_list(value: Sequence[Any], path: str, role: Role) -> Cell:
         shown = _listed([repr(text[:30]) for text in texts])
         raise CellError(
             f"a list of {len(texts)} different values ({shown})",
-            f"{path}.0 takes the first of each list and {path}.-1 the last; or write one value a row.",
+            f"{path}.0 takes the first of each list and {path}.-1 the last; or write one value per row.",
         )
     return cells[0]
 
@@ -184,7 +184,8 @@ def _from_chat(messages: Sequence[Mapping[str, Any]], path: str, role: Role) -> 
         what = "of the user" if wanted == "user" else "of the assistant"
         raise CellError(
             f"a chat with {len(taken) or 'no'} turn{'s' if len(taken) > 1 else ''} {what} ({seen})",
-            f"One is wanted. Name one by its position, for example {path}.{place}.{inside}, or leave the others out.",
+            f"Exactly one is needed. Name one by its position, for example {path}.{place}.{inside}, or leave the "
+            "others out.",
         )
     dropped = dict.fromkeys(who for who, text in turns if text and who not in (wanted, "assistant"))
     remarks = tuple(f"the {who} turn of the question is left out ({_WHY_LEFT_OUT})" for who in dropped)
@@ -192,7 +193,7 @@ def _from_chat(messages: Sequence[Mapping[str, Any]], path: str, role: Role) -> 
 
 
 def _turn(message: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Who speaks in a chat message, and the text; None where it is no such message."""
+    """The role and the text of a chat message; None if it is not a chat message."""
     for who, what in (("role", "content"), ("from", "value")):
         if isinstance(message.get(who), str) and what in message:
             text = _content(message[what])
@@ -201,7 +202,7 @@ def _turn(message: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def _content(value: Any) -> str | None:
-    """A message's text; of several parts, all that are text. None for what is no text (a picture)."""
+    """A message's text; of several parts, all that are text. None if it is not text (a picture)."""
     if value is None:
         return ""
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Files that are not what their name says: what each is, and the command that makes a data file of it."""
+"""Files that are not what their names say: identify each, and give the command that converts it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from misstep.errors import BadInput
 
 _HEAD = 4096
 _WHOLE = 1 << 30
-"""A file larger than this is not parsed as a whole to say what it is."""
+"""A larger file is not parsed completely to identify it."""
 
 _PACKED = (
     (b"\x1f\x8b", "gzip-compressed", "gunzip -c"),
@@ -32,16 +32,16 @@ _ARRAY = re.compile(r"\[\s*(?:\{|\]\s*$)")
 _NAME = re.compile(r"[^\W\d][\w.-]{0,40}(?: [\w.-]{1,20}){0,2}")
 """A column in the first line of a CSV file."""
 _ROWS = "[print(json.dumps(r)) for r in {}]"
-_WANTED = "One object a line is wanted (JSON lines). This converts it: "
+_WANTED = "One object per line is needed (JSON lines). This converts it: "
 _LOAD = 'json.load(open(sys.argv[1], encoding="utf-8-sig"))'
 
 
 def refuse_other_kind(path: Path) -> None:
-    """Look at the first bytes of a file, and refuse what is neither JSON lines nor Parquet.
+    """Check the first bytes of a file, and refuse it if it is neither JSON lines nor Parquet.
 
     Raises:
-        BadInput: a Git LFS pointer, a packed file, a web page, one JSON array, CSV, UTF-16 and the like; the fix is a
-            command.
+        BadInput: a Git LFS pointer, a compressed file, a web page, one JSON array, CSV, UTF-16 and the like; the fix is
+            a command.
     """
     with path.open("rb") as file:
         head = file.read(_HEAD)
@@ -49,7 +49,7 @@ def refuse_other_kind(path: Path) -> None:
     _refuse_packed(path, head)
     if head.startswith(b"PAR1"):
         if path.suffix != ".parquet":
-            raise BadInput(str(path), "a Parquet file", f"Name it so: {_move(path, '.parquet')}")
+            raise BadInput(str(path), "a Parquet file", f"Rename it: {_move(path, '.parquet')}")
         return
     _refuse_binary(path, head)
     bare = head.lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -57,29 +57,30 @@ def refuse_other_kind(path: Path) -> None:
         raise BadInput(
             str(path),
             "a web page, not data",
-            "It was saved in place of the file, as a page for people, a login or an error. Download the file itself "
-            "(on the Hugging Face Hub the address with /resolve/ in place of /blob/).",
+            "A page was saved instead of the file: a description, a login or an error. Download the file itself "
+            "(on the Hugging Face Hub the address with /resolve/ instead of /blob/).",
         )
     text = bare.decode("utf-8", errors="replace")
     if path.suffix == ".parquet":
         if text.startswith("{"):
-            raise BadInput(str(path), "JSON, not Parquet", f"Name it so: {_move(path, '.jsonl')}")
+            raise BadInput(str(path), "JSON, not Parquet", f"Rename it: {_move(path, '.jsonl')}")
         if "\ufffd" in text or "\x00" in text:
-            return  # bytes, of which the reader says what is wrong
+            return  # binary data: the reader reports what is wrong
     if _ARRAY.match(text):
         raise BadInput(str(path), "one JSON array", _WANTED + _convert(path, _ROWS.format(_LOAD)))
     _refuse_text(path, text)
 
 
 def _refuse_pointer(path: Path, head: bytes) -> None:
-    """Refuse what stands in a checkout for a large file that was not fetched."""
+    """Refuse the pointers that a checkout has instead of large files that were not fetched."""
     if head.startswith(b"version https://git-lfs.github.com/spec/"):
         folder, name = shlex.quote(str(path.parent)), shlex.quote(path.name)
         raise BadInput(
             str(path),
             "a Git LFS pointer, not the file itself",
-            f"Fetch the file: git -C {folder} lfs pull --include {name} (git lfs install first), or download it from "
-            "where the repository lies.",
+            f"Fetch the file: git -C {folder} lfs pull --include {name} (git lfs install first), or download it "
+            "from "
+            "the repository's server.",
         )
     if b"/annex/objects/" in head[:400]:
         raise BadInput(
@@ -127,7 +128,7 @@ def _refuse_text(path: Path, text: str) -> None:
         rows = '[print(json.dumps(ast.literal_eval(r))) for r in open(sys.argv[1], encoding="utf-8-sig") if r.strip()]'
         raise BadInput(
             str(path),
-            "lines that Python printed, with single quotes, which is no JSON",
+            "lines printed by Python, with single quotes, which are not JSON",
             f"This converts them: {_convert(path, rows, 'ast, ')}",
         )
     delimiter = next((sign for sign in ("\t", ";", ",") if sign in first), None)
@@ -142,18 +143,18 @@ def _refuse_text(path: Path, text: str) -> None:
 
 
 def _indented(path: Path) -> tuple[str, str]:
-    """Say what a file is whose first line holds nothing but a brace: one object, or several, over many lines."""
+    """Identify a file whose first line is only a brace: one object, or several, over many lines."""
     value = _whole(path)
     if value is None:
         split = r're.split(r"(?<=^\})\s*(?=^\{)", open(sys.argv[1], encoding="utf-8-sig").read(), flags=re.M)'
         code = f"[print(json.dumps(json.loads(r))) for r in {split}]"
-        return "JSON objects over several lines each", _WANTED + _convert(path, code, "re, ")
+        return "JSON objects of several lines each", _WANTED + _convert(path, code, "re, ")
     what, code = wrapped_rows(value) or ("one JSON object over several lines", "[print(json.dumps(d))]")
     return what, _WANTED + _convert(path, f"d = {_LOAD}; {code}")
 
 
 def _whole(path: Path) -> dict[str, Any] | None:
-    """The file as one JSON object, None where it is none."""
+    """The file as one JSON object; None if it is not one."""
     if path.stat().st_size > _WHOLE:
         return None
     try:
@@ -164,11 +165,11 @@ def _whole(path: Path) -> dict[str, Any] | None:
 
 
 def wrapped_rows(value: dict[str, Any]) -> tuple[str, str] | None:
-    """Say how one object holds rows, and the Python that prints them from ``d``; None where it is a row itself.
+    """Return how one object holds rows, and Python code that prints them from ``d``; None if it is a row itself.
 
-    Known are a table whose columns are named apart (pandas' ``split``), a list of rows under a name
-    (``{"data": [{..}, ..]}``) and a table by columns, as pandas writes it (``{"question": {"0": ..}}``, or lists in
-    place of the inner objects).
+    It knows a table with separate column names (pandas' ``split``), a list of rows under a name (``{"data": [{..},
+    ..]}``) and a table by columns, as pandas writes it (``{"question": {"0": ..}}``, or lists instead of the inner
+    objects).
     """
     for name, inner in value.items():
         if (
@@ -179,7 +180,7 @@ def wrapped_rows(value: dict[str, Any]) -> tuple[str, str] | None:
             return f"one JSON object, whose {json.dumps(name)} holds the rows", _ROWS.format(f"d[{json.dumps(name)}]")
     if value.keys() >= {"columns", "data"} and isinstance(value["columns"], list) and isinstance(value["data"], list):
         return (
-            "a table with its columns apart, as pandas' to_json(orient='split') writes it",
+            "a table with separate column names, as pandas' to_json(orient='split') writes it",
             '[print(json.dumps(dict(zip(d["columns"], r)))) for r in d["data"]]',
         )
     inners = list(value.values())
@@ -194,7 +195,7 @@ def wrapped_rows(value: dict[str, Any]) -> tuple[str, str] | None:
 
 
 def refuse_wrapped(path: Path, value: dict[str, Any]) -> None:
-    """Refuse a file whose only object holds the rows. Raises BadInput with the command that takes them out."""
+    """Refuse a file whose only object holds the rows. Raises BadInput with the command that extracts them."""
     found = wrapped_rows(value)
     if found is not None:
         what, code = found
@@ -207,7 +208,7 @@ def _convert(path: Path, code: str, modules: str = "") -> str:
 
 
 def _into(command: str, source: Path, target: Path) -> str:
-    """Write a command's output to a file, which may be the one that it reads."""
+    """Return the command with its output redirected to a file, which may be the one that it reads."""
     if source != target:
         return f"{command} > {_quoted(target)} (then name that file)"
     new = target.with_name(f"{target.name}.new")

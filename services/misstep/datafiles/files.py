@@ -1,4 +1,4 @@
-"""Rows of JSONL and Parquet files, and of folders of them, each with where it stands."""
+"""Rows of JSONL and Parquet files, and of folders of them, each with its location."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Row = tuple[str, Mapping[str, Any]]
-"""(where it stands, columns)"""
+"""(location, columns)"""
 
 SUFFIXES = (".jsonl", ".json", ".parquet")
 
@@ -53,7 +53,7 @@ def rows(path: Path) -> Iterator[Row]:
 
 
 def _jsonl(path: Path) -> Iterator[Row]:
-    # A byte order mark stands at the start of every file that was joined with others.
+    # If files were concatenated, there may be a byte order mark at the start of each.
     first: Row | None = None
     with path.open(encoding="utf-8", errors="strict") as lines:
         try:
@@ -83,22 +83,22 @@ def _jsonl(path: Path) -> Iterator[Row]:
 
 
 def _object(text: str, where: str, *, whole: bool = True) -> Mapping[str, Any]:
-    """Parse one object. Numbers with a fraction stay decimal, as they are written.
+    """Parse one object. Numbers with a fraction stay decimals, exactly as written.
 
     Args:
-        whole: whether the line has its end; one without is cut off.
+        whole: whether the line has its end; a line without one is cut off.
     """
     try:
         value = json.loads(text, parse_float=_decimal, object_pairs_hook=_once)
     except _TwiceError as error:
-        raise BadInput(where, f"the column {error} stands twice with different values", "Keep one of them.") from error
+        raise BadInput(where, f"the column {error} is repeated with different values", "Keep one of them.") from error
     except (ValueError, RecursionError) as error:
         cut = "The file ends in the middle of it: copy or download it again, or remove this line."
         if text.endswith(("},", "}]")):
             raise BadInput(
-                where, text[:80], "A line is one object alone: take the comma or bracket behind it away."
+                where, text[:80], "A line must be one object only: remove the comma or bracket after it."
             ) from error
-        fix = f"This is no JSON ({error}). Fix or remove it." if whole else f"This is no JSON. {cut}"
+        fix = f"This is not JSON ({error}). Fix or remove it." if whole else f"This is not JSON. {cut}"
         raise BadInput(where, text[:80], fix) from error
     if not isinstance(value, dict):
         raise BadInput(where, text[:80], "Each line must be a JSON object with named columns.")
@@ -113,7 +113,7 @@ def _decimal(text: str) -> Decimal:
 
 
 class _TwiceError(ValueError):
-    """A name stands twice in one object."""
+    """A name is repeated in one object."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _one_object(file: Path) -> Mapping[str, Any] | None:
-    """The object that is all of a file; None where it is something else, such as JSON lines."""
+    """The only object of a file; None if it is something else, such as JSON lines."""
     try:
         return _object(file.read_text(encoding="utf-8-sig").strip(), str(file))
     except (UnicodeDecodeError, BadInput):
@@ -158,7 +158,7 @@ def _parquet(path: Path) -> Iterator[Row]:
 
 
 def _with_short_floats(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Read numbers of 32 bits as they are written: 17.1, not 17.100000381469727."""
+    """Read 32-bit numbers in their short form: 17.1, not 17.100000381469727."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -1,1 +1,1 @@
-"""A training as several processes, on one node or more: launching ranks, what they share, and whether they live."""
+"""Training with several processes, on one or more nodes: launching ranks, what they share, and their liveness."""

@@ -1,8 +1,9 @@
 """torchrun for one node, through its Python interface: run as ``python -m misstep.distributed.agent JSON``.
 
 The JSON object has ``command``, ``nodes``, ``node``, ``processes_per_node``, ``address``, ``port``, ``timeout``
-(seconds for all nodes to meet), ``parent`` (process id) and ``report``: the file that is told of ranks that failed;
-also ``peers``, the file that is told of nodes that have fallen silent, and ``silence``, after how many seconds.
+(seconds for all nodes to meet), ``parent`` (process id) and ``report``: the file in which failed ranks are recorded;
+also ``peers``, the file in which silent nodes are recorded, and ``silence``, after how many seconds a node counts as
+silent.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ EXIT_RANKS_FAILED = 3
 EXIT_PORT_IN_USE = 4
 _BEAT_SECONDS = 2.0
 _LEFT = 1 << 40
-"""More than any node counts to: it has done its part, and is to be heard no more."""
+"""A count that no node reaches by counting: it means that the node is finished and must no longer be monitored."""
 
 
 def main(argv: list[str]) -> int:
-    """Run the ranks of one node to their end; 0 where all of them ended well."""
+    """Run the ranks of one node until they end; return 0 if all of them succeeded."""
     given = json.loads(argv[0])
-    # Ranks live in sessions of their own, out of reach of a signal to our group: each asks to die with this process.
+    # Ranks have their own sessions, which a signal to our group does not reach: each asks the kernel to end it with
+    # this process.
     die_with_parent(signal.SIGKILL, given["parent"])
     from torch.distributed import DistNetworkError
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -56,10 +58,10 @@ def main(argv: list[str]) -> int:
 
 
 def _listen_to_peers(given: dict[str, Any], leaving: threading.Event) -> None:
-    """Count up beside the other nodes where all of them meet, and write down every few seconds which of those that were
-    heard once stand still; nothing is written any more once the meeting point does not answer.
+    """Increment this node's counter at the rendezvous store every few seconds, and record which other nodes' counters
+    have started but stand still. Once the store does not answer, nothing is recorded any more.
 
-    A machine that is gone closes no connection, and its peers wait for it in torch for as long as they are let.
+    A machine that is lost does not close its connections, and its peers would wait for it in torch until their timeout.
     """
     from torch.distributed import DistError, TCPStore
 
@@ -93,7 +95,7 @@ def _launch(given: dict[str, Any]) -> None:
         rdzv_backend="static",
         rdzv_endpoint=f"{given['address']}:{given['port']}",
         rdzv_configs={"rank": given["node"], "timeout": given["timeout"]},
-        max_restarts=0,  # whoever started the stage starts it again, and it goes on from its last checkpoint
+        max_restarts=0,  # whoever started the stage restarts it, and it resumes from its last checkpoint
         monitor_interval=0.5,
         logs_specs=DefaultLogsSpecs(log_dir=str(Path(given["report"]).parent / "torchelastic")),
         shutdown_timeout=5,
@@ -104,4 +106,4 @@ def _launch(given: dict[str, Any]) -> None:
 if __name__ == "__main__":
     code = main(sys.argv[1:])
     sys.stderr.flush()
-    os._exit(code)  # the thread that listens to peers may be inside torch: an orderly end would wait for it, or crash
+    os._exit(code)  # the thread that monitors peers may be inside torch: a normal exit would wait for it, or crash

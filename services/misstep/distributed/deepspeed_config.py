@@ -1,4 +1,5 @@
-"""From the stage's parameters and resources to DeepSpeed's configuration. Pure: every number is known here."""
+"""Convert the stage's parameters and resources to DeepSpeed's configuration. Pure: no value is left to be filled in
+later."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import Any
 from misstep.plan.params import OptimiserParams
 
 _GPU_BUCKET, _CPU_BUCKET = 100_000_000, 1_000_000
-"""Elements that are reduced at once; DeepSpeed holds a buffer of so many, twice where it overlaps."""
+"""Elements that are reduced at once. DeepSpeed holds one buffer of this size, or two if it overlaps communication."""
 
 
 def deepspeed_config(
@@ -19,15 +20,15 @@ def deepspeed_config(
     processes: int,
     on_cpu: bool,
 ) -> dict[str, Any]:
-    """Write DeepSpeed's configuration for one run.
+    """Return DeepSpeed's configuration for one run.
 
-    What ZeRO spreads over the processes: nothing (0), gradients and optimiser state (2), the weights too (3); see
-    arXiv 1910.02054. The optimiser itself is the trainer's (AdamW of torch), so that none is compiled.
+    ZeRO shards over the processes: nothing (0), gradients and optimiser state (2), the weights too (3); see arXiv
+    1910.02054. The optimiser itself is the trainer's (AdamW of torch), so none must be compiled.
 
     Args:
         micro_batch: rows of one process in one forward pass.
         accumulation: micro-batches of one process in one step.
-        on_cpu: small buffers, and no overlap of communication, which CPUs do not gain from.
+        on_cpu: use small buffers and no overlap of communication, which does not help on CPUs.
     """
     bucket = _CPU_BUCKET if on_cpu else _GPU_BUCKET
     zero: dict[str, Any] = {
@@ -42,7 +43,8 @@ def deepspeed_config(
         zero |= {
             "stage3_prefetch_bucket_size": bucket // 10,
             "stage3_param_persistence_threshold": bucket // 1000,
-            # The trainer saves the whole model beside DeepSpeed's shards; without it a second set of shards.
+            # With this the trainer saves the whole model in addition to DeepSpeed's shards; without it, a second set of
+            # shards.
             "stage3_gather_16bit_weights_on_model_save": True,
         }
     return {

@@ -1,7 +1,7 @@
-"""A training stage of several processes, as one node sees it: start this node's ranks, watch them, say what failed.
+"""One node's part of a training stage of several processes: start this node's ranks, watch them, report what failed.
 
-The process itself stays thin: it loads no torch and holds no GPU. Ranks that are dead end the others of their node at
-once (torchrun) and those of other nodes as their connections break; ranks that hang are ended after a stated time.
+The process itself stays small: it does not load torch or hold a GPU. When a rank dies, torchrun ends the others of its
+node at once, and broken connections end those of other nodes. Ranks that hang are ended after a timeout.
 """
 
 from __future__ import annotations
@@ -30,22 +30,23 @@ from misstep.processes import free_port
 _log = structlog.get_logger(__name__)
 
 STEP_SECONDS = 600.0
-"""No rank may be silent for longer between two micro-steps. ``MISSTEP_STEP_TIMEOUT`` replaces it."""
+"""The longest time without a sign of life between two micro-steps. ``MISSTEP_STEP_TIMEOUT`` replaces it."""
 START_SECONDS = 1800.0
-"""For nodes to meet, libraries and weights to be loaded, a model to be written. ``MISSTEP_START_TIMEOUT`` replaces it.
+"""The same for connecting the nodes, loading libraries and weights, and writing a model. ``MISSTEP_START_TIMEOUT``
+replaces it.
 """
 PEER_SECONDS = 30.0
-"""No node may be silent for longer, once it was heard. ``MISSTEP_PEER_TIMEOUT`` replaces it."""
+"""The longest time without a sign of life from a node, after its first. ``MISSTEP_PEER_TIMEOUT`` replaces it."""
 _POLL_SECONDS = 0.5
 _ECHO_SECONDS = 3.0
-"""How long a node keeps a failure to itself that may be but the echo of another node's: one that has refused its input
-is to be the first to end, for then nothing is tried again."""
+"""How long a node delays a failure that may be only a consequence of another node's. A node that has refused its input
+should be the first to end, because then nothing is retried."""
 _PORTS_TRIED = 3
 
 
 @dataclass(frozen=True)
 class RankError:
-    """The last words of a rank."""
+    """The last error message of a rank."""
 
     rank: int
     code: int
@@ -54,15 +55,15 @@ class RankError:
 
 
 def run_ranks(stage: FrozenStage, node: int, folder: Path, checkpoints: StoredCheckpoints) -> None:
-    """Run this node's ranks of a stage until the last one has ended; the first of all writes the artifact.
+    """Run this node's ranks of a stage until the last one has ended; the first rank of all writes the artifact.
 
     Args:
-        node: which node this is; node 0 is the one that the others meet at.
+        node: the number of this node; the others connect to node 0.
         folder: a scratch folder that the node's ranks share.
 
     Raises:
-        BadInput: a rank found an input to be wrong, or the environment names no meeting point for several nodes.
-        MisstepError: a rank died, hung, or ran out of memory: a restart goes on from the last complete checkpoint.
+        BadInput: a rank found a wrong input, or the environment does not name a rendezvous address for several nodes.
+        MisstepError: a rank died, hung, or ran out of memory: a restart resumes from the last complete checkpoint.
     """
     address, port = _meeting_point(stage)
     for attempt in range(1, _PORTS_TRIED + 1):
@@ -90,7 +91,7 @@ class _Ranks:
         self._silence = seconds_from("MISSTEP_PEER_TIMEOUT", PEER_SECONDS)
 
     def run(self, address: str, port: int) -> bool:
-        """Run them; tell whether they met, which they cannot where the port is taken."""
+        """Run them; return whether they connected. They cannot if the port is taken."""
         shutil.rmtree(self._signs, ignore_errors=True)
         self._signs.mkdir(parents=True)
         kills_before = out_of_memory_kills()
@@ -158,25 +159,29 @@ class _Ranks:
             name = "MISSTEP_STEP_TIMEOUT" if phase == "training" else "MISSTEP_START_TIMEOUT"
             raise MisstepError(
                 f"rank {rank} of {self._stage.resources.processes} has given no sign of life for {now - at:.0f} s "
-                f"while {phase}; all ranks of the node were ended. Where steps take so long, raise {name} (seconds)."
+                f"while {phase}; all ranks of the node were ended. If steps take this long, raise {name} (seconds)."
             )
 
     def _end_what_waits(self) -> None:
-        """End ranks that wait for a node which is gone: where a machine goes, it closes no connection."""
+        """End ranks that wait for a lost node: a machine that is lost does not close its connections."""
         try:
             silent = json.loads(self._peers.read_text())
             alone = time.time() - self._peers.stat().st_mtime > self._silence
-        except FileNotFoundError:  # they have not met yet
+        except FileNotFoundError:  # they have not connected yet
             return
         if silent or alone:
-            who = f"node {silent[0]} of {self._stage.resources.nodes}" if silent else "the node that all meet at"
+            who = (
+                f"node {silent[0]} of {self._stage.resources.nodes}"
+                if silent
+                else "the node that all others connect to"
+            )
             raise MisstepError(
-                f"{who} has given no sign of life for {self._silence:.0f} s; all ranks of this node were ended. Where "
+                f"{who} has given no sign of life for {self._silence:.0f} s; all ranks of this node were ended. If "
                 "nodes are that busy, raise MISSTEP_PEER_TIMEOUT (seconds)."
             )
 
     def _error(self, code: int, killed_for_memory: bool) -> MisstepError:
-        """Say what went wrong first: what a rank said of its input counts most, then the earliest failure."""
+        """Return the error that came first: a refused input has priority, then the earliest failure."""
         said = sorted((e for rank in self._own_ranks if (e := self._last_words(rank))), key=lambda e: e.at)
         refused = [error for error in said if error.code == EXIT_BAD_INPUT]
         if refused:
@@ -199,13 +204,13 @@ class _Ranks:
         rows = micro_batch_rows(optimiser, self._stage.resources.processes, self._checkpoints.out_of_memory())
         self._checkpoints.note_out_of_memory(rows)
         return MisstepError(
-            f"rank {rank} was killed for want of memory with micro-batches of {rows} rows of up to "
+            f"rank {rank} ran out of memory and was killed, with micro-batches of {rows} rows of up to "
             f"{optimiser.max_length} tokens; the next attempt takes smaller ones. Give the stage more memory "
             "(spec.resources), or lower microBatchSize or maxLength (spec.training)."
         )
 
     def _failures(self) -> dict[int, int]:
-        """Exit codes (minus a signal) of ranks that torchrun saw fail."""
+        """Exit codes (or minus the signal) of ranks that torchrun reported as failed."""
         try:
             found = json.loads((self._signs / "failures.json").read_text())
         except FileNotFoundError:
@@ -221,7 +226,7 @@ class _Ranks:
 
 
 class _Refused(MisstepError):
-    """A rank's BadInput, its text as that rank wrote it."""
+    """A rank's BadInput, with the text that the rank wrote."""
 
     exit_code = EXIT_BAD_INPUT
 
@@ -241,7 +246,7 @@ def _meeting_point(stage: FrozenStage) -> tuple[str, int | None]:
 
 
 def out_of_memory_kills() -> int:
-    """Count the processes that the kernel has killed for want of memory: in this control group, else on the machine."""
+    """Count the processes that the kernel's OOM killer has ended: in this control group, else on the machine."""
     for file in (Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat")):
         try:
             counts = dict(line.split(maxsplit=1) for line in file.read_text().splitlines())

@@ -10,10 +10,10 @@ from typing import Literal
 from misstep.errors import BadInput
 
 ENVIRONMENT = "MISSTEP_LIVENESS"
-"""Names the file of this process; nothing is written where it is not set."""
+"""Names the file of this process; if it is not set, nothing is written."""
 
 Phase = Literal["starting", "training", "writing"]
-"""Libraries and weights are loaded; steps are done; a model is written. Only ``training`` is written at every step."""
+"""Loading libraries and weights; training steps; writing a model. Only ``training`` is written at every step."""
 
 
 def report_alive(phase: Phase) -> None:
@@ -32,12 +32,12 @@ def last_alive(file: Path, began: float) -> tuple[Phase, float]:
     match phase:
         case "training" | "writing":
             return phase, at
-        case _:  # a file that is being written is empty for a moment
+        case _:  # the file is empty for a moment while it is written
             return "starting", at
 
 
 def seconds_from(name: str, default: float) -> float:
-    """Return the seconds that an environment variable gives, or the default. Raises BadInput."""
+    """Return the seconds in an environment variable, or the default. Raises BadInput."""
     text = os.environ.get(name)
     if not text:
         return default

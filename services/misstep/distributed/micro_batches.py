@@ -7,15 +7,15 @@ from misstep.plan.params import OptimiserParams
 
 
 def micro_batch_rows(optimiser: OptimiserParams, processes: int = 1, out_of_memory: int | None = None) -> int:
-    """Return how many rows one process puts through the model at once.
+    """Return how many rows one process runs through the model at once.
 
     Args:
-        processes: that share each batch.
-        out_of_memory: rows with which an attempt before this one ran out of memory; half as many are taken, or fewer
-            where the half does not divide a process's share. A step's rows stay the same: only sums are rounded anew.
+        processes: the number of processes that share each batch.
+        out_of_memory: rows with which an earlier attempt ran out of memory; half as many are used, or fewer if the half
+            does not divide a process's share. A step's rows stay the same: only the rounding of sums changes.
 
     Raises:
-        BadInput: processes or the micro-batch do not divide the batch, or not even single rows fit into memory.
+        BadInput: the processes or the micro-batch do not divide the batch, or not even single rows fit into memory.
     """
     batch, micro = optimiser.batch_size, optimiser.micro_batch_size
     if batch % micro:
@@ -28,7 +28,7 @@ def micro_batch_rows(optimiser: OptimiserParams, processes: int = 1, out_of_memo
             f"Its rows are shared by {processes} processes (spec.resources: nodes x processesPerNode, or gpus): make "
             "it a multiple of that.",
         )
-    # A micro-batch of the whole batch is what spec.training has where it names none.
+    # By default spec.training has a micro-batch of the whole batch.
     micro = share if micro == batch else micro
     if share % micro:
         raise BadInput(

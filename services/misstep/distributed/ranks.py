@@ -1,4 +1,4 @@
-"""The processes that train one model together. A single process is a world of its own, in which all of this is free."""
+"""The processes that train one model. With a single process all functions here are trivial and cost nothing."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _COLLECTIVE_TIMEOUT = timedelta(minutes=60)
-"""Longer than the watchdog of `misstep.distributed.launch` waits, which can say which rank is to blame."""
+"""Longer than the timeout of the watchdog of `misstep.distributed.launch`, because only that says which rank is at
+fault."""
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among those that train together."""
+    """This process's place among the training processes."""
 
     rank: int = 0
     processes: int = 1
@@ -41,30 +42,31 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Tell whether this is the one that writes what is written once."""
+        """Return whether this is the rank that writes files that must be written once."""
         return self.rank == 0
 
     @property
     def sharded(self) -> bool:
-        """Tell whether no process holds the whole model (ZeRO-3)."""
+        """Return whether no process holds the whole model (ZeRO-3)."""
         return self.zero_stage == 3
 
 
 _world = World()
 _early_config: Any = None
-"""transformers looks for a living configuration when it loads a model: ZeRO-3's is never whole in one process."""
+"""transformers checks for a live configuration object when it loads a model, so that with ZeRO-3 no process loads all
+of it."""
 
 
 def world() -> World:
-    """Return what this process is among its likes."""
+    """Return this process's place among the ranks."""
     return _world
 
 
 def join(resources: Resources, params: Params) -> None:
-    """Meet the other ranks, through the environment that torchrun gives.
+    """Connect to the other ranks, through the environment variables of torchrun.
 
     Raises:
-        BadInput: settings that cannot work: fewer GPUs than processes, a batch that cannot be shared evenly, adapters
+        BadInput: settings that cannot work: fewer GPUs than processes, a batch that cannot be divided evenly, adapters
             under ZeRO-3.
     """
     global _world, _early_config  # noqa: PLW0603 (a process is one rank, once)
@@ -74,7 +76,8 @@ def join(resources: Resources, params: Params) -> None:
         raise BadInput(
             "loraRank (spec.training)",
             optimiser.lora_rank,
-            "Adapters cannot be trained with zeroStage 3 (spec.resources): take 2, which spreads all that is trained.",
+            "Adapters cannot be trained with zeroStage 3 (spec.resources): take 2, which shards everything that "
+            "is trained.",
         )
     import torch
 
@@ -83,19 +86,20 @@ def join(resources: Resources, params: Params) -> None:
         raise BadInput(
             "gpus (spec.resources)",
             resources.processes_per_node,
-            f"This node has {torch.cuda.device_count()}: a process needs a GPU of its own.",
+            f"This node has {torch.cuda.device_count()}: each process needs its own GPU.",
         )
     if on_cpu and resources.gpus:
         raise BadInput("gpus (spec.resources)", resources.gpus, "This node has no GPU that torch can use.")
     if on_cpu:
         os.environ["DS_ACCELERATOR"] = "cpu"
-    os.environ.pop("ACCELERATE_USE_CPU", None)  # with it accelerate passes DeepSpeed over, silently
+    os.environ.pop("ACCELERATE_USE_CPU", None)  # with it accelerate silently ignores DeepSpeed
     import deepspeed
     import deepspeed.ops
 
     _allow_deepspeeds_own_records()
     if on_cpu:
-        # An all-reduce through shared memory, compiled with g++ on first use for a minute: no faster than gloo.
+        # DeepSpeed's all-reduce through shared memory takes a minute to compile on first use, and is no faster than
+        # gloo.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     local_rank = int(os.environ["LOCAL_RANK"])
     if not on_cpu:
@@ -124,8 +128,8 @@ def join(resources: Resources, params: Params) -> None:
 
 
 def _allow_deepspeeds_own_records() -> None:
-    """Let torch read, with weights only, what stands beside the tensors in DeepSpeed's checkpoints: records without
-    code. Whatever else a file asks for is refused (`misstep.unpickling`)."""
+    """Allow torch, with weights only, to read the plain records next to the tensors in DeepSpeed's checkpoints.
+    Anything else in a file is refused (`misstep.unpickling`)."""
     import torch
     from deepspeed.runtime.fp16.loss_scaler import LossScaler
     from deepspeed.runtime.zero.config import ZeroStageEnum
@@ -143,7 +147,7 @@ def _allow_deepspeeds_own_records() -> None:
 
 
 def load_whole_models() -> None:
-    """From now on models that this process loads are whole again, under ZeRO-3 too."""
+    """From now on this process loads whole models again, also under ZeRO-3."""
     global _early_config  # noqa: PLW0603
     if _world.sharded:
         from transformers.integrations.deepspeed import unset_hf_deepspeed_config
@@ -191,7 +195,7 @@ def from_first(value: T) -> T:
 
 
 def gather_rows(values: torch.Tensor) -> torch.Tensor:
-    """Join every rank's rows, of which ranks may have different numbers: (n_rank, ...) -> (sum of n_rank, ...)."""
+    """Concatenate every rank's rows; ranks may have different numbers: (n_rank, ...) -> (sum of n_rank, ...)."""
     import torch
     import torch.distributed as dist
 
@@ -205,9 +209,10 @@ def gather_rows(values: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def whole_weights(model: Any, engine: Any) -> Iterator[None]:
-    """Hold all weights of a model on every rank inside the block, for generation: ZeRO-3's hooks are off meanwhile.
+    """Gather all weights of a model on every rank inside the block, for generation; ZeRO-3's hooks are disabled
+    meanwhile.
 
-    All ranks must enter; inside they need not keep step. Nothing happens where the model is whole anyway.
+    All ranks must enter; inside they need not stay synchronised. Does nothing if the model is whole anyway.
 
     Args:
         engine: DeepSpeed's engine around the model.
@@ -227,7 +232,7 @@ def whole_weights(model: Any, engine: Any) -> Iterator[None]:
 
 
 class RankCheckpoints:
-    """Implements ``Checkpoints`` for ranks: every node stores its own files, and the first rank makes them visible.
+    """Implements ``Checkpoints`` for ranks: every node stores its own files, then the first rank makes them visible.
 
     All ranks call ``save`` and ``newest`` together.
     """
@@ -236,7 +241,7 @@ class RankCheckpoints:
         self._stored = stored
 
     def save(self, step: int, folder: Path) -> None:
-        """Store what the ranks wrote into ``folder``, which the ranks of a node share."""
+        """Store the ranks' files from ``folder``, which the ranks of a node share."""
         barrier()  # all files are written
         own = self._stored.upload(step, folder) if _world.local_rank == 0 else []
         files: list[CheckpointFile] = [file for part in gather(own) for file in part]
@@ -245,7 +250,7 @@ class RankCheckpoints:
         barrier()
 
     def newest(self) -> tuple[int, Path] | None:
-        """Fetch, once a node, the newest checkpoint that the first rank finds to be whole."""
+        """Fetch, once per node, the newest checkpoint that the first rank finds complete."""
         found = self._stored.newest() if _world.first else None
         step = from_first(found[0] if found else None)
         if step is None:
@@ -256,13 +261,13 @@ class RankCheckpoints:
         return step, self._stored.folder
 
     def refuse(self, step: int, why: str) -> MisstepError:
-        """Take it out of use for all ranks; any of them may have found out alone."""
+        """Take it out of use for all ranks; any single rank may have found the reason."""
         return self._stored.refuse(step, why)
 
     def note_out_of_memory(self, micro_batch: int) -> None:
-        """Note it at once: other ranks may be stuck already."""
+        """Record it at once: other ranks may already be stuck."""
         self._stored.note_out_of_memory(micro_batch)
 
     def out_of_memory(self) -> int | None:
-        """Ask the store once, so that all ranks go by the same answer."""
+        """Ask the store once, so that all ranks use the same answer."""
         return from_first(self._stored.out_of_memory() if _world.first else None)

@@ -1,1 +1,1 @@
-"""Scores of sampled answers, what a method is worth in problems, and the report."""
+"""Scores of sampled answers, the worth of a method in problems, and the report."""

@@ -1,4 +1,4 @@
-"""From gathered inputs to `Results`: estimates of every arm and size, factors, and what they mean. No I/O."""
+"""Compute `Results` from gathered inputs: estimates of every arm and size, factors, and conclusions. No I/O."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _point(outcome: PointOutcomes) -> Point:
 
 
 def _cell(efficiency: Efficiency, cell: GridCell, outcomes: Sequence[PointOutcomes]) -> Cell:
-    """Average over seeds; pass@k and maj@k only where every seed has them."""
+    """Average over seeds; pass@k and maj@k only if every seed has them."""
     point = outcomes[0].point
     common = [set(o.pass_at) for o in outcomes], [set(o.maj_at) for o in outcomes]
     pass_at, maj_at = (sorted(set.intersection(*sets)) for sets in common)
@@ -118,7 +118,7 @@ def _majority(outcomes: Sequence[PointOutcomes]) -> Estimate:
 
 
 def _comparisons(efficiency: Efficiency, cells: Sequence[Cell], points: Sequence[Point]) -> list[Comparison]:
-    """Compare each credited arm with each arm of the same size whose pairs carry no credit: what credit itself brings.
+    """Compare each credited arm with each arm of the same size whose pairs use no credit: the effect of credit itself.
 
     An opponent starts from the SFT policy, or from the same arm as the credited one.
     """

@@ -1,4 +1,4 @@
-"""What an experiment shows, as one paragraph made from its figures. No I/O."""
+"""The conclusion of an experiment, as one paragraph made from its figures. No I/O."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from misstep.evaluation.results import Cell, Comparison, Results
 
 
 def conclude(results: Results) -> str:
-    """Return the paragraph: SFT's curve, what each method reaches at one size, and what credit itself adds.
+    """Return the paragraph: SFT's curve, the result of each method at one size, and the effect of credit itself.
 
-    Methods are told at one size, `headline_size`. A difference counts as one only where its 95% interval leaves out
-    zero.
+    Methods are described at one size, `headline_size`. A difference counts only if its 95% interval excludes zero.
     """
     cells = results.cells
     if not cells:
@@ -35,13 +34,14 @@ def conclude(results: Results) -> str:
 
 
 _ROOM = 8
-"""SFT should be measured up to so many times the size that methods are told at, so that a factor can be read off."""
+"""SFT should be measured up to this multiple of the size at which methods are described, so that a factor can be read
+off."""
 
 
 def headline_size(results: Results) -> int | None:
-    """Return the size at which most methods other than SFT were run, or None where SFT stands alone.
+    """Return the size at which most methods other than SFT were run, or None if there is only SFT.
 
-    Of equals, the largest one that leaves SFT's curve room for a factor of eight; else the smallest.
+    Among equals, the largest one for which SFT's curve covers a factor of eight; else the smallest.
     """
     runs = Counter(c.size for c in results.cells if c.method != "sft")
     if not runs:
@@ -72,7 +72,7 @@ def _sft_sentence(results: Results) -> str:
 
 
 def _method_sentences(results: Results, methods: Sequence[Cell]) -> list[str]:
-    """Tell the best method in full, others with a factor in a list, and those without one in another."""
+    """Describe the best method in full, others with a factor in one list, and those without a factor in another."""
     trained = [c for c in methods if why_untrained(results, c) is None]
     uncounted = [c for c in trained if c.worth.interpolated.relation is None]
     numbers = [c for c in trained if c.worth.interpolated.relation == "="]
@@ -126,13 +126,13 @@ def _method_sentence(results: Results, cell: Cell) -> str:
 
 
 def _span(worth: Worth) -> str:
-    """Add a bound's interval where it does not end at the bound."""
+    """Add a bound's interval if it does not end at the bound."""
     ends = {worth.low, worth.high} - {None, worth.factor}
     return f" ({w.factor_range(worth)})" if ends else ""
 
 
 def _no_factor_sentence(results: Results, methods: Sequence[Cell]) -> list[str]:
-    """Say once why there are no factors, where the reason is the same for all trained methods."""
+    """Say once why there are no factors, if the reason is the same for all trained methods."""
     reasons = {c.worth.interpolated.reason for c in methods if c.worth.interpolated.relation is None}
     shared = results.no_fit if results.no_fit in reasons else None
     if shared is None and len(reasons) == 1:
@@ -152,7 +152,7 @@ def _comparison_sentences(results: Results, comparisons: Sequence[Comparison]) -
 
 
 def _compared(comparison: Comparison) -> str:
-    """Put a difference of accuracies in words, in percentage points, and say where it is the same on every seed."""
+    """Describe a difference of accuracies, in percentage points, and whether it has the same sign on every seed."""
     d = comparison.difference
     every = comparison.on_every_seed
     seeds = ", on every seed" if every else ""

@@ -1,4 +1,4 @@
-"""The SFT curve as a yardstick: a power law through it, and a model-free reading of it. No I/O, no chance."""
+"""The SFT curve as a yardstick: a power law fit, and a model-free reading. No I/O, no randomness."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from misstep.evaluation.estimates import Relation
 
 REACH = 2.0
-"""How far beyond the measured sizes the fitted line may be read: to twice the largest, from half the smallest."""
+"""How far the fitted line may be extrapolated: to twice the largest measured size, and to half the smallest."""
 _FAR = 50.0  # natural logarithm of a size that no data set has; keeps exp() finite
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The number of problems at which a curve reaches an error, or on which side of the curve it lies."""
+    """The number of problems at which a curve reaches an error, or the side of the curve on which the error is."""
 
     relation: Relation
     """``>``: more than ``problems``, the largest size; ``<``: fewer than ``problems``, the smallest."""
     problems: float
     beyond: bool = False
-    """Read off the fitted line outside the measured sizes, at most ``REACH`` times."""
+    """Read from the fitted line outside the measured sizes, by a factor of at most ``REACH``."""
 
     def as_number(self) -> float:
         """Return the reading for percentiles: infinity for ``>``, 0 for ``<``."""
@@ -32,7 +32,7 @@ class Reading:
 
 
 def falling(errors: Sequence[float], weights: Sequence[float]) -> list[float]:
-    """Return the never-rising curve nearest to ``errors`` (pool adjacent violators, weighted least squares).
+    """Return the non-increasing curve nearest to ``errors`` (pool adjacent violators, weighted least squares).
 
     Barlow et al. 1972; a noisy curve that rises with size has no inverse, so points that rise are averaged.
     """
@@ -43,7 +43,7 @@ def falling(errors: Sequence[float], weights: Sequence[float]) -> list[float]:
 
 
 class FallingCurve:
-    """The SFT errors by size, made never-rising and joined by straight lines in log-log.
+    """The SFT errors by size, made non-increasing and joined by straight lines in log-log.
 
     Args:
         sizes: rising numbers of problems, at least two.
@@ -57,9 +57,9 @@ class FallingCurve:
         self._y = [math.log(error) for error in falling(errors, weights)]
 
     def needed(self, error: float) -> Reading:
-        """Return the least number of problems at which the curve is at or below ``error``.
+        """Return the smallest number of problems at which the curve is at or below ``error``.
 
-        Nothing is extended: beyond the last point, or below the first one, the reading says only what was measured.
+        There is no extrapolation: beyond the last point, or below the first one, the reading is only a bound.
         """
         x, y, target = self._x, self._y, math.log(error)
         if target > y[0]:

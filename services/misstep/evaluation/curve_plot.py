@@ -1,5 +1,5 @@
-"""The picture of error against problems. Pictures that need the width are drawn for wide and for narrow screens, since
-text in a scaled picture would be too small on a phone.
+"""The plot of error against problems. Wide plots are drawn for wide and for narrow screens, since text in a scaled plot
+would be too small on a phone.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _fit_line(axes: Any, results: Results) -> None:
 
 
 def _dodge(results: Results) -> dict[str, float]:
-    """Return a factor per arm that moves its points aside a little, so that intervals do not cover each other."""
+    """Return a factor per arm that shifts its points a little, so that intervals do not cover each other."""
     others = [a for a in dict.fromkeys(c.arm for c in results.cells) if a != results.yardstick]
     span = math.log(max(results.sizes) / min(results.sizes)) if len(results.sizes) > 1 else math.log(2)
     step = 0.012 * span
@@ -100,7 +100,7 @@ def _error_ticks(low: float, high: float) -> list[float]:
 def _label_ends(
     axes: Any, ends: list[tuple[Cell, float, float]], styles: dict[str, ArmStyle], size: tuple[float, float]
 ) -> None:
-    """Write each arm's name right of its last point; names of points at one size are moved apart."""
+    """Write each arm's name to the right of its last point; names of points at one size are moved apart."""
     low, high = (math.log(v) for v in axes.get_ylim())
     gap = (high - low) * 15 / (72 * (size[1] - 0.9))  # 15 points of the axes' height
     for group in {c.size for c, _, _ in ends}:
@@ -121,7 +121,7 @@ def _label_ends(
 
 
 def _spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move rising positions apart to at least ``gap``, each as little as can be, within bounds if there is room."""
+    """Move rising positions apart to at least ``gap``, each as little as possible, within bounds if there is room."""
     level = falling([i * gap - value for i, value in enumerate(wanted)], [1.0] * len(wanted))
     top = high - gap * (len(wanted) - 1)
     return [max(low, min(top, -value)) + i * gap for i, value in enumerate(level)]

@@ -1,10 +1,10 @@
-"""How many problems would plain fine-tuning have needed: D_eq / D, and when that cannot be said. No I/O.
+"""How many problems plain fine-tuning would have needed: D_eq / D, and when that cannot be determined. No I/O.
 
 Two figures for every arm and size, both relative to the SFT arm: ``fitted`` reads D_eq off the power law
 through SFT's means, ``interpolated`` off the means themselves (`curve.FallingCurve`). Because the
 exponent is small, a small difference of error is a large factor: with b = 0.15 a factor of 8 is an error
-ratio of 0.73, with b = 0.05 of 0.90. So the error ratio stands beside every factor, and a factor that the
-data cannot carry is a reason in words instead.
+ratio of 0.73, with b = 0.05 of 0.90. So every factor comes with the error ratio, and a factor that the data do not
+support is replaced by a reason in words.
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ from misstep.evaluation.student import Floats, t_draws
 MIN_PROBLEMS = 50
 MIN_SIZES = 3
 _FURTHEST = 30.0
-"""Bound of what luck does to the logarithm of an error: a factor of e^30 lies beyond any curve."""
+"""The limit of the effect of luck on the logarithm of an error: a factor of e^30 is beyond any curve."""
 
 
 class Efficiency:
-    """The analysis of one grid; everything is computed from the outcomes and one seed.
+    """The analysis of one grid; everything follows from the outcomes and one seed.
 
     Args:
         outcomes: every grid point; the first arm with method ``sft`` is the yardstick.
-        replicates: draws of test problems and of the luck of seeds (`resample`).
-        seed: of the draws.
+        replicates: number of draws of test problems and of the luck of seeds (`resample`).
+        seed: the seed of the draws.
 
-    Differences add the luck of seeds to the errors. Curves and factors, which live on the logarithm of the error, add
-    luck over error to it: the same to first order, and no error falls below zero.
+    For differences, the luck of seeds is added to the errors. For curves and factors, which use the logarithm of the
+    error, luck divided by error is added to it: this is equal to first order, and no error becomes negative.
 
-    With one seed the luck of training cannot be seen; what SFT's points scatter about their line beyond the chance of
-    the test problems stands in for it, on cells of SFT and of other arms, with the degrees of freedom of that line.
+    With one seed the luck of training cannot be measured. Instead, the scatter of SFT's points about their line beyond
+    the chance of the test problems is used, for cells of SFT and of other arms, with the degrees of freedom of that
+    line.
     """
 
     def __init__(self, outcomes: Sequence[GridOutcome], replicates: int, seed: int) -> None:
@@ -73,7 +74,7 @@ class Efficiency:
         return CellWorth(self._error_ratio(cell), self._difference_to_sft(cell), fitted, interpolated)
 
     def difference(self, one: Cell, other: Cell) -> Estimate:
-        """Return the accuracy of one cell less another's, over the same draws of problems and seeds."""
+        """Return the accuracy of one cell minus that of another, over the same draws of problems and seeds."""
         return _span(np.clip(self._errors[other] - self._errors[one], -1.0, 1.0))
 
     def _reason_for_no_curve(self) -> str | None:
@@ -110,10 +111,10 @@ class Efficiency:
         return None
 
     def _fit_and_scatter(self, rng: np.random.Generator) -> None:
-        """Fit the line through SFT's means; give cells of one seed, in every replicate, the scatter about it.
+        """Fit the line through SFT's means; add the scatter about it to cells of one seed, in every replicate.
 
-        The interval of the exponent itself comes from the scatter of all trainings about the line too: it rests on
-        all of them, so it has more degrees of freedom than there are seeds.
+        The interval of the exponent also uses the scatter of all trainings about the line: since it depends on all of
+        them, it has more degrees of freedom than there are seeds.
         """
         x = np.log([float(c.size) for c in self._sft])
         weights = np.array([float(len(c.points)) for c in self._sft])
@@ -197,13 +198,13 @@ def needed_ratio(factor: float, b: float) -> float:
 
 
 def median_factor(worths: Mapping[int, Worth]) -> float | None:
-    """Return the median factor over an arm's sizes, where there are several and every one has a number."""
+    """Return the median factor over an arm's sizes, if there are several and each one has a number."""
     factors = [w.factor for w in worths.values() if w.relation == "=" and w.factor is not None]
     return float(np.median(factors)) if len(factors) == len(worths) > 1 else None
 
 
 def _worth(reading: Reading, numbers: Floats, size: int) -> Worth:
-    """Turn a reading and its replicates (0 and infinity: outside what was measured) into a factor."""
+    """Convert a reading and its replicates (0 and infinity: outside the measured range) to a factor."""
     bound = reading.problems / size
     ends = _percentiles(numbers[1:])
     low, high = (_inside(end / size) for end in ends)
@@ -221,7 +222,7 @@ def _inside(value: float) -> float | None:
 
 
 def _percentiles(values: Floats) -> tuple[float, float]:
-    """Return the 2.5% and 97.5% points as order statistics, so that infinities never enter an average."""
+    """Return the 2.5% and 97.5% quantiles as order statistics, so that infinities never enter an average."""
     low, high = np.quantile(values, [0.025, 0.975], method="inverted_cdf")
     return float(low), float(high)
 

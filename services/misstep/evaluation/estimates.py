@@ -22,15 +22,15 @@ class Worth:
     """A factor D_eq / D, or the reason why there is none."""
 
     relation: Relation | None = None
-    """``>``: more than ``factor``; ``<``: less; None where there is no factor."""
+    """``>``: more than ``factor``; ``<``: less; None if there is no factor."""
     factor: float | None = None
     low: float | None = None
-    """Ends of the 95% interval; None lies outside what was measured."""
+    """Ends of the 95% interval; None means outside the measured range."""
     high: float | None = None
     needed: float | None = None
-    """D_eq in problems; for ``>`` and ``<`` the largest or smallest size that SFT was measured at."""
+    """D_eq in problems; for ``>`` and ``<`` the largest or smallest measured size of SFT."""
     extrapolated: bool = False
-    """D_eq lies beyond the sizes that SFT was measured at, though not further than is trusted."""
+    """D_eq is outside the measured sizes of SFT, but within the trusted extrapolation."""
     reason: str | None = None
 
 
@@ -45,7 +45,7 @@ class Fit:
     worst_deviation: float
     """The largest relative distance of a point's error from the line."""
     training_scatter: float
-    """Standard deviation of log error about the line beyond what the test problems explain."""
+    """Standard deviation of log error about the line, beyond the part that the test problems explain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ class CellWorth:
     """What one arm at one size is worth against SFT."""
 
     error_ratio: Estimate | None
-    """The cell's error over SFT's at the same size (interpolated where SFT was not run at it)."""
+    """The cell's error divided by SFT's at the same size (interpolated if SFT was not run at it)."""
     difference: Estimate | None
-    """The cell's accuracy less SFT's at the same size, where SFT was run at it."""
+    """The cell's accuracy minus SFT's at the same size, if SFT was run at it."""
     fitted: Worth
     interpolated: Worth

@@ -1,4 +1,4 @@
-"""Pits to look at: Q by step over all wrong solutions, and a few of them to read. Nobody picks the examples."""
+"""Examples of credit: Q by step over all wrong solutions, and a few of these to read, chosen automatically."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from misstep.terms.layouts import CREDITED
 
 @dataclass(frozen=True)
 class StepView:
-    """One step of a wrong solution, with the prover's value after it (None where it was not estimated)."""
+    """One step of a wrong solution, with the prover's value after it (None if it was not estimated)."""
 
     text: str
     q: float | None
@@ -24,7 +24,7 @@ class StepView:
 
 @dataclass(frozen=True)
 class Example:
-    """A wrong solution with its credit, and the side that was preferred to it."""
+    """A wrong solution with its credit, and the chosen side of its pair."""
 
     question: str
     gold: str
@@ -37,7 +37,7 @@ class Example:
     reason: str | None
     """Why there is no pit."""
     layout: str | None
-    """Of the pair that was made of it; None where none was kept."""
+    """The chosen side of its pair; None if no pair was kept."""
     chosen: str | None
 
 
@@ -57,14 +57,14 @@ class QByStep:
                 self.counts[pit, step] = self.counts.get((pit, step), 0) + 1
 
     def mean(self, pit: int, step: int) -> float | None:
-        """Return the mean, or None where nothing was estimated."""
+        """Return the mean, or None if nothing was estimated."""
         count = self.counts.get((pit, step), 0)
         return self.sums[pit, step] / count if count else None
 
 
 @dataclass(frozen=True, order=True)
 class _Candidate:
-    """Sorted by what it shows (a pair, a pit, neither), then by a hash: the first ones are the examples."""
+    """Sorted by content (with a pair, with a pit, with neither), then by a hash: the first ones are the examples."""
 
     rank: int
     digest: bytes
@@ -86,7 +86,7 @@ def read_credit(ctx: StageContext, grid: tuple[GridPoint, ...], count: int) -> t
                 if row["pit"] is not None:
                     picture.add(row["pit"], row["q"])
                 if role not in pairs:
-                    continue  # read for control layouts alone: no credited method has learned from it
+                    continue  # only used by control layouts: no credited method has learned from it
                 candidate = _candidate(role, row, paired)
                 best[row["problem_id"]] = min(best.get(row["problem_id"], candidate), candidate)
         # Only the best few can become examples; dropping the rest keeps memory small.
@@ -97,7 +97,7 @@ def read_credit(ctx: StageContext, grid: tuple[GridPoint, ...], count: int) -> t
 
 
 def _pair_roles(ctx: StageContext, grid: tuple[GridPoint, ...]) -> dict[str, list[tuple[str, str]]]:
-    """Return, for each distinct credit, the layouts and roles of the pairs that were made of it."""
+    """Return, for each distinct credit, the layouts and roles of the pairs made from it."""
     by_key = {ctx.stage.inputs[role]: role for role, _ in distinct(ctx, grid, "credit")}
     found: dict[str, list[tuple[str, str]]] = {}
     for index, point in enumerate(grid):

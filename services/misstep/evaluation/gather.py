@@ -1,4 +1,4 @@
-"""Read what a report needs from the artifacts of a grid: outcomes, training, credit, pairs, samples, problems."""
+"""Read a report's inputs from the artifacts of a grid: outcomes, training, credit, pairs, samples, problems."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class PointOutcomes:
 
 @dataclass(frozen=True)
 class Gathered:
-    """All inputs of a report but the examples."""
+    """All inputs of a report except the examples."""
 
     outcomes: list[PointOutcomes]
-    """Of the grid points that have test samples."""
+    """The outcomes of the grid points that have test samples."""
     unsampled: list[GridPoint]
     sampled: list[Sampled]
     credit: list[Credit]
@@ -57,7 +57,7 @@ class Gathered:
 
 
 def gather(ctx: StageContext, grid: tuple[GridPoint, ...]) -> Gathered:
-    """Read everything. Raises MisstepError where grid points were not tested on the same problems."""
+    """Read everything. Raises MisstepError if grid points were not tested on the same problems."""
     outcomes: list[PointOutcomes] = []
     unsampled: list[GridPoint] = []
     problems: list[str] | None = None
@@ -168,7 +168,7 @@ def _credit(ctx: StageContext, role: str, point: GridPoint) -> Credit:
                 "generated_tokens",
             )
         },
-        # Credit that was committed by an earlier version did not count these.
+        # Credit artifacts of earlier versions lack these counts.
         **{name: summary.get(name, 0) for name in ("prefill_tokens", "cached_prefill_tokens")},
     )
 
@@ -234,7 +234,7 @@ def _problems(ctx: StageContext) -> Problems:
         left_out_of_training=summary["left_out_of_training"],
         teacher_solutions=dict(summary["teacher_solutions"]),
         teacher=_teacher(summary["teacher"]) if "teacher" in summary else None,
-        # Problems that were committed by an earlier version did not count these.
+        # Problems artifacts of earlier versions lack these counts.
         **{name: dict(summary.get(name, {})) for name in ("rows", "no_question", "duplicates_with_another_answer")},
         **{name: dict(summary.get(name, {})) for name in ("bad_gold_reasons", "remarks")},
         without_solution=summary.get("without_solution", 0),

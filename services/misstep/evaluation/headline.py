@@ -1,4 +1,4 @@
-"""The one sentence at the top of a report, for people who have never heard of the method. No I/O."""
+"""The sentence at the top of a report, for people who do not know the method. No I/O."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _LEARNED_FROM: dict[tuple[str, str | None], str] = {
     ("dpo", PLACEBO): "its own right and wrong solutions, cut at a random step",
     ("dpo", "oracle-pit"): "its own mistakes, with the true first error given",
 }
-"""(method, layout) -> what the model learned from. The first kind that was run is told."""
+"""(method, layout) -> what the model learned from. The first kind that was run is described."""
 
 _PLAIN = "plain fine-tuning"
 
 
 def headline(results: Results) -> str:
-    """Return the sentence: what was learned from, what it is worth in problems, how certain that is, what credit adds.
+    """Return the sentence: the source of learning, its worth in problems, the certainty, and the effect of credit.
 
-    The arm is chosen by its kind and its place in the experiment alone: the first arm on `shared-prefix` pairs, else
-    the first of the next kind. The best of several arms on the test problems would be chosen by its luck there, and
-    the interval would not know of it. For the same reason it is compared with the first arm on random pairs, not with
-    the weakest. Arms that start from another arm's model are second rounds and are not told here.
+    The arm is chosen only by its kind and its place in the experiment: the first arm on `shared-prefix` pairs, else the
+    first of the next kind. Choosing the best arm on the test problems would partly choose luck, which the interval does
+    not cover. For the same reason it is compared with the first arm on random pairs, not with the weakest. Arms that
+    start from another arm's model are second rounds and are not described here.
     """
     if not results.cells:
         return "No model was tested, so there is no result."
@@ -62,7 +62,7 @@ def _subject(cell: Cell) -> str:
 
 
 def _worth(cell: Cell) -> str:
-    """Say what it is worth in problems, or in points where the data carry no factor."""
+    """Say what it is worth in problems, or in points if the data support no factor."""
     worth = cell.worth.interpolated
     given = w.counted(cell.size, "problem")
     if worth.relation is None or worth.factor is None:
@@ -94,7 +94,7 @@ def _in_points(cell: Cell, given: str) -> str:
 
 
 def _differs(worth: Worth) -> bool:
-    """Return whether the interval leaves out a factor of 1. An open end lies beyond what was measured."""
+    """Return whether the interval excludes a factor of 1. An open end is outside the measured range."""
     return (worth.low is not None and worth.low > 1.0) or (worth.high is not None and worth.high < 1.0)
 
 

@@ -1,4 +1,4 @@
-"""What an experiment cannot say, and why: each limit in one sentence, beside the figures that show it. No I/O."""
+"""The limits of an experiment: one sentence for each, with the figures that show it. No I/O."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from misstep.plan.params import FEW_STEPS, MANY_DROPPED, GridPoint
 from misstep.stages.overtrained import Accuracy, Known, measured, policy_name, warning, warning_of_samples
 
 FEW_PROBLEMS = 400
-"""Below this an accuracy of one half is known to five points at best."""
+"""With fewer problems, an accuracy of one half has an uncertainty of at least five points."""
 MANY_CUT_OFF = 0.1
 MANY_BAD_ROWS = 0.01
-"""A larger share of rows that a split lost is said, beside being counted."""
+"""If a split lost a larger share of its rows, a note says so."""
 _STANDARD_ERRORS = {2: 12.7, 3: 4.3}
-"""Seeds -> the 97.5% quantile of Student's t, where it makes intervals wide."""
+"""Seeds -> the 97.5% quantile of Student's t, for the numbers of seeds with wide intervals."""
 
 
 def find_notes(results: Results, unsampled: Sequence[GridPoint]) -> list[str]:
-    """Return the limits that apply, the weightiest first."""
+    """Return the limits that apply, the most important first."""
     return [
         *_unsampled(unsampled),
         *_chance(results),
@@ -55,7 +55,7 @@ def _chance(results: Results) -> Iterator[str]:
     if len(results.seeds) == 1:
         yield (
             "One seed: intervals of accuracies cover the choice of test problems, not the luck of training. For "
-            "factors, the scatter of SFT's points about their line stands in for it."
+            "factors, the scatter of SFT's points about their line is used instead."
         )
         return
     alone = [f"{c.arm} at {w.counted(c.size, 'problem')}" for c in results.cells if len(c.seeds) == 1]
@@ -110,8 +110,8 @@ def _nothing_to_learn_from(results: Results) -> Iterator[str]:
 def _by_heart(results: Results) -> Iterator[str]:
     """Policies that solve far more of their own training problems than of others.
 
-    SFT measured that of its own policy. Of another, the samples on training problems stand beside the test accuracy of
-    the model that it is.
+    SFT measures this for its own policy. For another policy, the samples on training problems are compared with the
+    model's test accuracy.
     """
     tested = {(p.arm, p.size, p.seed): p for p in results.points}
     for sampled in results.sampled:
@@ -205,7 +205,7 @@ def _leaks(results: Results) -> Iterator[str]:
 
 
 def _data(results: Results) -> Iterator[str]:
-    """What the data lost on the way from its files, where that is much or may be a mistake in them."""
+    """What was lost in reading the data, if it is much or may be due to an error in the files."""
     data = results.problems
     for split, bad in data.bad_gold.items():
         read = data.rows.get(split, 0)

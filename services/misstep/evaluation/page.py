@@ -1,4 +1,4 @@
-"""Write ``report.html``: one page that needs nothing from outside, and that no text in it can break."""
+"""Write ``report.html``: one self-contained page, safe against any text in it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from misstep.plan.params import FEW_STEPS
 from misstep.printable import printable
 
 LONGEST_TEXT = 4000
-"""Characters of a question or a step that the page shows."""
+"""The most characters of a question or a step that the page shows."""
 _LONG_TABLE = 30
-"""A table of more rows is folded away."""
+"""A table with more rows is collapsed."""
 
 
 def render(results: Results, q: QByStep, examples: Sequence[Example], shown: Sequence[Shown]) -> str:
-    """Return the page. The same arguments give the same bytes: no date, no chance, no order of a set."""
+    """Return the page. Equal arguments give equal bytes: no date, no randomness, no set order."""
     here = files("misstep.evaluation")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
@@ -58,7 +58,7 @@ def render(results: Results, q: QByStep, examples: Sequence[Example], shown: Seq
 
 
 def clean(text: object) -> str:
-    """Make text printable: control and direction marks become a visible sign, and very long text is cut."""
+    """Make text printable: control and direction marks become a visible character, and very long text is cut."""
     shown = printable(text)
     more = len(shown) - LONGEST_TEXT
     return shown if more <= 0 else f"{shown[:LONGEST_TEXT]} … ({more:,} more characters)"
@@ -158,7 +158,7 @@ def _teacher_words(teacher: Teacher | None) -> str:
 
 
 def _control_words(arm: str, points: Sequence[Point]) -> str:
-    """Say of an arm with a control layout what it tells about credit's pits, over its sizes and seeds."""
+    """Describe what an arm with a control layout shows about credit's pits, over its sizes and seeds."""
     found = [p.pairs for p in points if p.arm == arm and p.pairs is not None]
     if any(pairs.cut_at_pit is not None for pairs in found):
         total = sum(pairs.pairs for pairs in found)

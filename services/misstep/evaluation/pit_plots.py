@@ -1,4 +1,4 @@
-"""The pictures of credit: in which step pits lie, and Q by step."""
+"""The plots of credit: pits by step, and Q by step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SMALL = (4.1, 3.1)
 
 
 def pit_picture(results: Results) -> Picture | None:
-    """Draw in which step pits lie, over all credited negatives; None where there are no pits."""
+    """Draw the number of pits by step, over all credited negatives; None if there are no pits."""
     steps: dict[int, int] = {}
     for credit in results.credit:
         for step, count in credit.pit_steps.items():
@@ -27,7 +27,7 @@ def pit_picture(results: Results) -> Picture | None:
 
 
 def q_picture(q: QByStep) -> Picture | None:
-    """Draw mean Q by step for wrong solutions with the pit at the same step; None where there are no pits."""
+    """Draw mean Q by step for wrong solutions with the pit at the same step; None if there are no pits."""
     if not q.counts:
         return None
     return picture("q", "Mean Q after each step, by the step of the pit", lambda _: _heat(q), both=False)
@@ -88,6 +88,6 @@ def _heat(q: QByStep) -> Figure:
 
 
 def _short(q: float) -> str:
-    """Write a value in [0, 1] in two signs at most."""
+    """Format a value in [0, 1] with at most two characters."""
     text = f"{q:.1f}"
     return {"0.0": "0", "1.0": "1"}.get(text, text[1:])

@@ -1,4 +1,4 @@
-"""The report stage: everything that a grid produced in, ``report.html``, ``results.json`` and ``results.csv`` out."""
+"""The report stage: writes ``report.html``, ``results.json`` and ``results.csv`` from all results of a grid."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ FEWEST_RESAMPLES = 100
 
 
 def open_work(ctx: StageContext) -> Work:
-    """Open the report stage; its inputs are those that ``ReportParams`` names. Raises BadInput."""
+    """Open the report stage; ``ReportParams`` names its inputs. Raises BadInput."""
     return _Report(ctx)
 
 
 class _Report(OneBlock):
-    """One block: a report is about everything at once."""
+    """One block, because a report covers everything."""
 
     def __init__(self, ctx: StageContext) -> None:
         assert isinstance(ctx.params, ReportParams)
@@ -38,7 +38,7 @@ class _Report(OneBlock):
             )
 
     def run(self, block: int) -> Output:
-        """Write the files. Raises MisstepError where grid points were not tested on the same problems."""
+        """Write the files. Raises MisstepError if grid points were not tested on the same problems."""
         assert block == 0
         gathered = gather(self._ctx, self._params.grid)
         results = analyse(gathered, self._params)
@@ -55,7 +55,7 @@ class _Report(OneBlock):
 
 
 def _headline(results: Results) -> dict[str, Any]:
-    """Return the figures that a list of experiments shows."""
+    """Return the figures for a list of experiments."""
     return {
         "title": results.title,
         "headline": results.headline,

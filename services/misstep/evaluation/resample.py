@@ -15,7 +15,7 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class GridOutcome:
-    """What one trained model did on the test problems."""
+    """The results of one trained model on the test problems."""
 
     arm: str
     method: str
@@ -24,7 +24,7 @@ class GridOutcome:
     accuracy: Floats
     """Shape (problems,): the correct share of each problem's samples; all points in one order of problems."""
     draws: int
-    """Answers behind it: problems x samples."""
+    """Number of answers: problems x samples."""
     untrained: str | None = None
     """Why no training took place and the model is its starting point; None for a trained one."""
 
@@ -59,8 +59,8 @@ class Replicates:
     points: Floats
     """Shape (1 + replicates, points): the mean error of each point over the drawn problems."""
     luck: dict[Cell, Floats]
-    """Cell -> how far the luck of its seeds moves its mean error, shape (1 + replicates,). Zero for a cell of one seed,
-    whose luck cannot be seen."""
+    """Cell -> the effect of its seeds' luck on its mean error, shape (1 + replicates,). Zero for a cell of one seed,
+    whose luck cannot be measured."""
 
     def mean_error(self, cell: Cell) -> Floats:
         """Return the mean error over the cell's seeds on the drawn problems, without luck, shape (1 + replicates,)."""
@@ -68,16 +68,16 @@ class Replicates:
         return mean
 
     def error(self, cell: Cell) -> Floats:
-        """Return the cell's error with both parts of chance; a wide spread of seeds may take it out of [0, 1]."""
+        """Return the cell's error with both parts of chance; with a wide spread of seeds it may be outside [0, 1]."""
         return self.mean_error(cell) + self.luck[cell]
 
 
 def resample(outcomes: Sequence[GridOutcome], cells: Sequence[Cell], replicates: int, seed: int) -> Replicates:
     """Draw problems with replacement, the same for all points, and the luck of seeds, the same for all arms.
 
-    Every linear combination of cells with the same seeds (an accuracy, a difference of two arms) has, from seeds, the
-    interval of Student's t. See `_luck`. The chance of samples is in both parts (a seed's mean holds its samples'
-    chance), so that intervals are a little too wide rather than too narrow.
+    For every linear combination of cells with the same seeds (an accuracy, a difference of two arms), the seeds' part
+    of the interval is that of Student's t. See `_luck`. The chance of samples is in both parts (a seed's mean contains
+    the chance of its samples), so intervals are a little too wide rather than too narrow.
     """
     rng = np.random.default_rng(seed)
     errors = 1.0 - np.stack([o.accuracy for o in outcomes])
@@ -93,15 +93,15 @@ def resample(outcomes: Sequence[GridOutcome], cells: Sequence[Cell], replicates:
 def _luck(
     outcomes: Sequence[GridOutcome], cells: Sequence[Cell], replicates: int, rng: np.random.Generator
 ) -> dict[Cell, Floats]:
-    """Draw how far each cell's mean over seeds may lie from what endless seeds would give.
+    """Draw the difference of each cell's mean over seeds from the mean over infinitely many seeds.
 
-    The posterior of a normal mean with an unknown variance is a t around what was measured (Gelman et al., Bayesian
-    Data Analysis, 3rd ed., section 3.2). Here it is a multivariate t, so that this holds for every weighted sum of
-    cells. With S seeds and a cell's errors e_s with mean m, a replicate moves the cell by
+    The posterior of a normal mean with an unknown variance is a t around the measured mean (Gelman et al., Bayesian
+    Data Analysis, 3rd ed., section 3.2). Here it is a multivariate t, so this holds for every weighted sum of cells.
+    With S seeds and a cell's errors e_s with mean m, a replicate moves the cell by
 
         sum_s z_s (e_s - m) / sqrt(S (S - 1)) / sqrt(v / (S - 1)),   z_s normal, v chi-square with S - 1 degrees
 
-    z belongs to the seed and v to the set of seeds, whatever the cell. So arms that share seeds keep their correlation,
+    z belongs to the seed and v to the set of seeds, for all cells. So arms that share seeds keep their correlation,
     and any weighted sum of such cells has a t with S - 1 degrees and the standard error of that sum.
     """
     seeds = sorted({o.seed for o in outcomes})

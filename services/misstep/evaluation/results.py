@@ -1,4 +1,4 @@
-"""``results.json``: every figure with its interval, and each reason where there is none.
+"""``results.json``: every figure with its interval, or the reason why there is none.
 
 Imports neither numpy nor pyarrow, so that the command line can print a result table at once.
 """
@@ -22,7 +22,7 @@ class _Record(BaseModel):
 
 
 class Training(_Record):
-    """What became of one training run."""
+    """The outcome of one training run."""
 
     trained: bool
     reason: str | None = None
@@ -30,15 +30,15 @@ class Training(_Record):
     rows: int | None = None
     """Training rows: solutions, or pairs for DPO."""
     rows_dropped: int = 0
-    """Solutions or pairs that were too long or not whole, beside those rows."""
+    """Solutions or pairs that were too long or incomplete, in addition to those rows."""
     dropped: dict[str, int] = Field(default_factory=dict)
     """Reason -> rows that were dropped, and samples that never became one."""
     steps: int = 0
     """Optimiser steps of the whole run."""
     kept_steps: int = 0
-    """Optimiser steps that the model has had: up to the checkpoint that was kept."""
+    """Optimiser steps of the model: up to the kept checkpoint."""
     epochs: float | None = None
-    """Epochs trained, also where an earlier checkpoint was kept."""
+    """Epochs trained, even if an earlier checkpoint was kept."""
     scored_epochs: tuple[int, ...] = ()
     best_epoch: int | None = None
     validation: Estimate | None = None
@@ -62,32 +62,32 @@ class Answers(_Record):
     unparsable: int
     timeout: int
     cut_off: int
-    """Of all samples, those that the token limit ended."""
+    """Samples that were cut off at the token limit."""
 
 
 class PairYield(_Record):
-    """Preference pairs of one arm, and what became of the rest."""
+    """Preference pairs of one arm, and the reasons for missing ones."""
 
     pairs: int
     candidates: int
-    """Wrong solutions that a pair could have been made of."""
+    """Wrong solutions that could have given a pair."""
     problems: int
     """Problems that have a pair."""
     sources: dict[str, int]
-    """Where the chosen side comes from -> pairs."""
+    """Source of the chosen side -> pairs."""
     dropped: dict[str, int]
     """Reason -> candidates that gave no pair."""
     cut_at_pit: int | None = None
     """For ``placebo-cut``: pairs whose random cut is at the pit that credit found."""
     no_other_cut: int | None = None
-    """Those among them that could be cut nowhere else."""
+    """Those among them with no other possible cut."""
     agreement: dict[str, int] = Field(default_factory=dict)
-    """For ``oracle-pit``: where credit's pit lies against the true first wrong step -> credited wrong solutions.
+    """For ``oracle-pit``: position of credit's pit relative to the true first wrong step -> credited wrong solutions.
     ``pit_is_oracle``, ``pit_before_oracle``, ``pit_after_oracle``, ``no_pit``, ``no_true_error``."""
 
 
 class Credit(_Record):
-    """What credit cost and found, for the policy of one size and seed."""
+    """Cost and results of credit, for the policy of one size and seed."""
 
     size: int
     seed: int
@@ -96,7 +96,7 @@ class Credit(_Record):
     negatives: int
     pits: int
     outcome: str
-    """What came out, in the credit stage's words."""
+    """The outcome, in the credit stage's words."""
     estimator: str
     no_pit: dict[str, int]
     """Reason -> negatives without a pit."""
@@ -109,14 +109,14 @@ class Credit(_Record):
     prefixes: int
     """Distinct prefixes that rollouts were drawn from."""
     prefixes_unshared: int
-    """What they would have been, had each negative been credited alone."""
+    """The same number without sharing between negatives."""
     rollouts: int
     rollout_verdicts: dict[str, int]
     generated_tokens: int
     prefill_tokens: int = 0
-    """Prompt tokens of all rollouts, each counted once a rollout; 0 where the stage did not say."""
+    """Prompt tokens of all rollouts, counted once per rollout; 0 if the stage did not report them."""
     cached_prefill_tokens: int = 0
-    """Those among them that the engine did not have to read again."""
+    """Those among them that were cached by the engine."""
 
 
 class PolicyScores(_Record):
@@ -138,11 +138,11 @@ class Sampled(_Record):
     """The arm whose model the policy is; None for SFT's policy."""
     answers: Answers
     scores: PolicyScores | None = None
-    """For SFT's policy, where checkpoints were scored."""
+    """For the SFT policy, if checkpoints were scored."""
 
 
 class PromptRecord(_Record):
-    """How questions were put: the preset's name or ``custom``, and the first hex digits of the text's sha256."""
+    """The prompt: the preset's name or ``custom``, and the first hex digits of the text's sha256."""
 
     name: str
     sha256: str
@@ -153,10 +153,10 @@ class Teacher(_Record):
 
     seeds: int
     drafts: int
-    """Problems that it was to write, or to solve."""
+    """Problems that it was asked to write, or to solve."""
     kept: int
     repaired: int
-    """Problems that it changed when it checked them."""
+    """Problems that it changed in its check."""
     rejected: dict[str, int]
     """Reason -> drafts."""
     requests: dict[str, int]
@@ -164,7 +164,7 @@ class Teacher(_Record):
     prompt_tokens: int
     generated_tokens: int
     cost_millionths: int
-    """In millionths of the currency of the prices; 0 where none were given."""
+    """In millionths of the currency of the prices; 0 if no prices were given."""
 
 
 class Problems(_Record):
@@ -172,12 +172,12 @@ class Problems(_Record):
 
     counts: dict[str, int]
     rows: dict[str, int] = Field(default_factory=dict)
-    """Rows read. Validation problems that are set apart were read as training rows."""
+    """Rows read. Held-out validation problems were read as training rows."""
     no_question: dict[str, int] = Field(default_factory=dict)
     duplicates: dict[str, int] = Field(default_factory=dict)
     duplicates_with_another_answer: dict[str, int] = Field(default_factory=dict)
     bad_gold: dict[str, int] = Field(default_factory=dict)
-    """Problems dropped since they have no final answer that responses can be checked against."""
+    """Problems dropped because they have no final answer that responses can be checked against."""
     bad_gold_reasons: dict[str, dict[str, int]] = Field(default_factory=dict)
     """Split -> why, in words -> problems."""
     bad_gold_examples: tuple[str, ...] = ()
@@ -189,7 +189,7 @@ class Problems(_Record):
     left_out_of_training: int = 0
     teacher_solutions: dict[str, int] = Field(default_factory=dict)
     teacher: Teacher | None = None
-    """None where the solutions are the data set's own."""
+    """None if the solutions are the data set's own."""
 
 
 class Point(_Record):
@@ -201,7 +201,7 @@ class Point(_Record):
     size: int
     seed: int
     from_arm: str | None = None
-    """The arm whose model it started from, where that is not the SFT policy."""
+    """The arm from whose model it started, if that is not the SFT policy."""
     problems: int
     answers: Answers
     pass_at: dict[int, Estimate]
@@ -227,24 +227,24 @@ class Cell(_Record):
 
     @property
     def accuracy(self) -> Estimate:
-        """pass@1, the figure that everything else is about."""
+        """pass@1, the main figure."""
         return self.pass_at[1]
 
 
 class Comparison(_Record):
-    """A credited arm against one of the same size whose pairs carry no credit."""
+    """A credited arm compared with one of the same size whose pairs use no credit."""
 
     arm: str
     against: str
     size: int
     difference: Estimate
-    """Accuracy of ``arm`` less that of ``against``."""
+    """Accuracy of ``arm`` minus that of ``against``."""
     by_seed: dict[int, float] = Field(default_factory=dict)
     """Seed -> that difference, for the seeds that both have."""
 
     @property
     def on_every_seed(self) -> bool:
-        """Whether there are several common seeds, and the difference has its sign on each of them."""
+        """Whether there are several common seeds, and the difference has the same sign on each of them."""
         return len(self.by_seed) > 1 and all(d * self.difference.value > 0.0 for d in self.by_seed.values())
 
 
@@ -271,12 +271,12 @@ class Results(_Record):
     credit: tuple[Credit, ...]
     problems: Problems
     prompt: PromptRecord | None = None
-    """None where samples are older than this record."""
+    """None if the samples were made before this was recorded."""
     headline: str = ""
-    """One sentence for newcomers: what was learned from, what it is worth, how certain that is, what credit added."""
+    """One sentence for newcomers: the source of learning, its worth, the certainty, and the effect of credit."""
     conclusion: str
     notes: tuple[str, ...]
-    """What this experiment cannot say, and why."""
+    """The limits of this experiment."""
 
     def to_json(self) -> str:
         """Return the file's text: sorted keys, six decimals, a final newline."""

@@ -1,4 +1,5 @@
-"""Results as tables: ``results.csv``, and the lines that a finished run prints. No heavy library, as ``results.py``."""
+"""Results as tables: ``results.csv``, and the lines that a finished run prints. No heavy libraries, like
+``results.py``."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from misstep.evaluation.results import DECIMALS, Answers, Cell, Point, Results
 
 
 class SummaryRow(NamedTuple):
-    """One line of the table that ends a run, ready to print."""
+    """One line of the table at the end of a run, ready to print."""
 
     arm: str
     size: str
@@ -25,7 +26,7 @@ class SummaryRow(NamedTuple):
 def summary_rows(results: Results) -> list[SummaryRow]:
     """Return the result table as text: accuracy with half its interval, error ratio, and both factors.
 
-    A dash stands where there is no factor; ``results.notes`` and each cell's ``reason`` say why.
+    A dash means that there is no factor; ``results.notes`` and each cell's ``reason`` say why.
     """
     return [
         SummaryRow(
@@ -41,7 +42,8 @@ def summary_rows(results: Results) -> list[SummaryRow]:
 
 
 def as_csv(results: Results) -> str:
-    """Return ``results.csv``: one row per grid point; figures of an arm and size stand in each of its seeds' rows."""
+    """Return ``results.csv``: one row per grid point; figures of an arm and size are repeated in the rows of all its
+    seeds."""
     cells = {(cell.arm, cell.size): cell for cell in results.cells}
     rows = [_csv_row(point, cells[point.arm, point.size]) for point in results.points]
     columns = list(dict.fromkeys(name for row in rows for name in row))

@@ -1,4 +1,4 @@
-"""The score stage: verified samples in, one row of outcomes per problem and the accuracies out."""
+"""The score stage: computes one row of outcomes per problem and the accuracies from verified samples."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ROWS = 4096
 
 
 class _Score(OneBlock):
-    """One block: the votes of a problem must meet, and a table of counts is small."""
+    """One block, because all votes of a problem are needed together, and a table of counts is small."""
 
     def __init__(self, ctx: StageContext) -> None:
         assert isinstance(ctx.params, ScoreParams)
@@ -29,7 +29,7 @@ class _Score(OneBlock):
         self._pass_at = ctx.params.pass_at
 
     def run(self, block: int) -> Output:
-        """Score all samples. Raises MisstepError where samples and verdicts do not belong together."""
+        """Score all samples. Raises MisstepError if samples and verdicts do not match."""
         assert block == 0
         tallies = self._tally()
         sampled, cut_off = self._count_samples()
@@ -100,7 +100,7 @@ def _outcomes(tallies: dict[str, Tally]) -> Iterator[pa.RecordBatch]:
 
 
 def _summary(tallies: dict[str, Tally], cut_off: int, pass_at: tuple[int, ...]) -> dict[str, Any]:
-    """Return counts, pass@k and maj@n with intervals, and a note in words where one of them is missing."""
+    """Return counts, pass@k and maj@n with intervals, and a note if one of them is missing."""
     counts = {verdict.value: sum(t.counts[verdict] for t in tallies.values()) for verdict in VERDICTS}
     samples = [t.samples for t in tallies.values()]
     total = sum(samples)

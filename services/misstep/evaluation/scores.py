@@ -1,7 +1,7 @@
-"""Accuracy of sampled answers: pass@k, majority vote, and intervals that stay honest at 0 and 1. No I/O.
+"""Accuracy of sampled answers: pass@k, majority vote, and intervals that are valid at 0 and 1 too. No I/O.
 
 Only the verdict ``correct`` counts as right; ``unparsable`` and ``timeout`` are answers that are not right,
-and are counted apart. The unit of chance is the test problem: n samples of one problem are not n independent
+and are counted separately. The unit of chance is the test problem: n samples of one problem are not n independent
 trials.
 """
 
@@ -29,7 +29,7 @@ _LONGEST_NUMBER = 400
 
 @lru_cache(maxsize=4096)
 def pass_at_k(samples: int, correct: int, k: int) -> float:
-    """Estimate without bias the chance that at least one of k samples is right, from n with c right.
+    """Return an unbiased estimate of the probability that at least one of k samples is right, from n with c right.
 
     ``1 - C(n-c, k) / C(n, k)``, equation 1 of Chen et al. 2021 (arXiv 2107.03374).
     Raises ValueError unless ``1 <= k <= samples`` and ``0 <= correct <= samples``.
@@ -42,8 +42,8 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
 def same_answer_key(extracted: str) -> str:
     """Return a key that is the same for two spellings of one answer (white space, ``$``, commas, ``3.0``, ``1/2``).
 
-    Only plain numbers and fractions are compared by value; anything else by its text. A voter has no gold answer and no
-    verifier, so the vote must not use either.
+    Only plain numbers and fractions are compared by value; anything else by its text. A majority vote has no gold
+    answer and no verifier, so it must not use either.
     """
     text = re.sub(r"\s+", " ", extracted.strip().strip("$").strip()).removesuffix(".")
     if len(text) <= _LONGEST_NUMBER and _NUMBER.fullmatch(text):
@@ -53,7 +53,7 @@ def same_answer_key(extracted: str) -> str:
 
 @dataclass(slots=True)
 class Tally:
-    """What became of one problem's samples: counts by verdict, and votes by answer."""
+    """The results of one problem's samples: counts by verdict, and votes by answer."""
 
     counts: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(VERDICTS, 0))
     votes: dict[str, list[int]] = field(default_factory=dict)
@@ -74,11 +74,11 @@ class Tally:
         return sum(self.counts.values())
 
     def majority(self) -> tuple[str | None, float]:
-        """Return the answer with most votes and the chance that a vote over all n samples is right (maj@n).
+        """Return the answer with most votes and the probability that a vote over all n samples is right (maj@n).
 
-        Ties are broken at random, so a tie counts with its expected value; the answer named is then the first
-        in order of text. Where no sample parses there is no answer, and the vote is not right. A vote over
-        fewer than all n samples is not estimated.
+        Ties are broken at random, so a tie counts with its expected value; the returned answer is then the first in
+        text order. If no sample parses there is no answer, and the vote is not right. A vote over fewer than all n
+        samples is not estimated.
         """
         if not self.votes:
             return None, 0.0
@@ -92,15 +92,14 @@ def mean_estimate(values: NDArray[np.float64], draws: int) -> Estimate:
 
     Args:
         values: shape (seeds, problems), in [0, 1]; every seed answers the same problems.
-        draws: answers behind the values in all (seeds x problems x samples), the most that can be
-        independent.
+        draws: number of all answers (seeds x problems x samples), the most that can be independent.
 
-    Chance has two parts: problems, by the variance of the seeds' average over problems; and, with S seeds, the luck of
-    training, by Student's t with S - 1 degrees of freedom and the variance between seeds. `student.half_width` gives
-    the half-width h of both together. The interval is then Wilson's score interval with the effective number of trials
-    that has this half-width, ``p(1-p) (z/h)^2``. With one sample a problem and one seed it is Wilson's own; at 0 and at
-    1, where h vanishes though nothing is certain, it takes the number of problems as the number of trials. (The use of
-    an effective sample size follows survey practice, e.g. Korn and Graubard 1998.) Raises ValueError where there is
+    There are two parts of chance: problems, by the variance of the seeds' average over problems; and, with S seeds, the
+    luck of training, by Student's t with S - 1 degrees of freedom and the variance between seeds. `student.half_width`
+    gives the half-width h of both together. The interval is then Wilson's score interval with the effective number of
+    trials that has this half-width, ``p(1-p) (z/h)^2``. With one sample a problem and one seed it is Wilson's own; at 0
+    and at 1, where h is zero though nothing is certain, it uses the number of problems as the number of trials. (The
+    use of an effective sample size follows survey practice, e.g. Korn and Graubard 1998.) Raises ValueError if there is
     nothing to average.
     """
     seeds, problems = values.shape
@@ -121,7 +120,7 @@ def mean_estimate(values: NDArray[np.float64], draws: int) -> Estimate:
 
 
 def wilson(share: float, trials: float) -> tuple[float, float]:
-    """Return Wilson's 95% score interval of a share seen in so many (not necessarily whole) trials."""
+    """Return Wilson's 95% score interval of a share from this (not necessarily whole) number of trials."""
     z2 = Z95 * Z95
     centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     half = Z95 / (1 + z2 / trials) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials * trials))
@@ -130,7 +129,7 @@ def wilson(share: float, trials: float) -> tuple[float, float]:
 
 
 def pass_curve(samples: Sequence[int], correct: Sequence[int], ks: Iterable[int]) -> dict[int, Estimate]:
-    """Estimate pass@k for each k that every problem has samples enough for; others are left out."""
+    """Estimate pass@k for each k for which every problem has enough samples; others are left out."""
     fewest = min(samples, default=0)
     return {
         k: mean_estimate(np.array([[pass_at_k(n, c, k) for n, c in zip(samples, correct, strict=True)]]), sum(samples))

@@ -1,4 +1,4 @@
-"""What the models were shown: the training rows that each training stage keeps in its summary."""
+"""Examples of training data: the rows that each training stage keeps in its summary."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Shown:
 
 
 def read_shown(ctx: StageContext, grid: tuple[GridPoint, ...]) -> list[Shown]:
-    """Return the rows of one model of each arm: that of the smallest size and the first seed which keeps any.
+    """Return the rows of one model of each arm: the one with the smallest size and the first seed that has any.
 
-    Models that an earlier version has trained keep none.
+    Models that an earlier version trained have none.
     """
     found: dict[str, Shown] = {}
     for role, point in distinct(ctx, grid, "model"):

@@ -1,4 +1,4 @@
-"""Student's t: evenly spread draws of it, and the interval of a t and a normal added up. No I/O."""
+"""Student's t: evenly spread draws, and the interval of the sum of a t and a normal. No I/O."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _NODES = 4096
 
 
 def even(rows: int, columns: int, rng: np.random.Generator) -> Floats:
-    """Return uniform numbers inside (0, 1) that fill the unit cube evenly (Sobol's sequence, scrambled).
+    """Return uniform numbers in (0, 1) that fill the unit cube evenly (Sobol's sequence, scrambled).
 
-    With few seeds the ends of an interval lie far out in the tails, where independent numbers would need several times
+    With few seeds the ends of an interval are far out in the tails, where independent numbers would need several times
     as many replicates.
     """
     from scipy.stats import qmc
@@ -53,8 +53,8 @@ def t_draws(rows: int, columns: int, degrees: int, rng: np.random.Generator) -> 
 def half_width(t_error: float, degrees: int, normal_error: float) -> float:
     """Return half the central 95% interval of ``t_error * T + normal_error * Z``, T a t and Z a normal.
 
-    Given T's chi-square the sum is normal, so its distribution is a mean over chi-squares. With no degrees there is
-    no T.
+    Given T's chi-square the sum is normal, so its distribution is a mean over chi-squares. With zero degrees of freedom
+    there is no T.
     """
     if t_error <= 0.0 or degrees < 1:
         return Z95 * normal_error

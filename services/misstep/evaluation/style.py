@@ -26,14 +26,14 @@ class ArmStyle:
 
 
 def arm_styles(results: Results) -> dict[str, ArmStyle]:
-    """Give each arm a colour and a marker: the yardstick the ink's, the others in order of appearance."""
+    """Assign each arm a colour and a marker: the text colour to the yardstick, the others in order of appearance."""
     found = {}
     others = 0
     for arm in dict.fromkeys(c.arm for c in results.cells):
         if arm == results.yardstick:
             found[arm] = ArmStyle(INK, "o")
         else:
-            # Once all colours are used they come again with other markers: sixteen arms all look different.
+            # After all colours are used they repeat with other markers: up to sixteen arms look different.
             marker = others + others // len(_SERIES)
             found[arm] = ArmStyle(_SERIES[others % len(_SERIES)], _MARKERS[marker % len(_MARKERS)])
             others += 1

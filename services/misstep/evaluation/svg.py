@@ -1,7 +1,7 @@
-"""Figures as SVG elements of a page: same data, same bytes; text stays text, and colours are those of the page.
+"""Figures as SVG elements of a page: equal data give equal bytes; text stays text, and colours are those of the page.
 
-Colours that belong to the page are drawn as stand-ins and then replaced by its CSS variables, so that a picture
-follows the page into dark mode.
+The page's colours are drawn as placeholders and then replaced by CSS variables, so that a figure follows the page into
+dark mode.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Picture:
-    """The same picture for wide and for narrow screens, as SVG elements to put into a page."""
+    """The same figure for wide and for narrow screens, as SVG elements for a page."""
 
     wide: str
     narrow: str | None
-    """None where the wide one is narrow enough."""
+    """None if the wide one is narrow enough."""
 
 
 def picture(name: str, label: str, draw: Callable[[bool], Figure], both: bool = True) -> Picture:
-    """Draw a picture, for narrow screens too where ``both`` says so."""
+    """Draw a figure, for narrow screens too if ``both`` is set."""
     with _settings():
         wide = _svg(draw(True), f"{name}-wide", label)
         return Picture(wide, _svg(draw(False), f"{name}-narrow", label) if both else None)
@@ -58,7 +58,7 @@ def picture(name: str, label: str, draw: Callable[[bool], Figure], both: bool = 
 
 @contextmanager
 def _settings() -> Iterator[None]:
-    """Use matplotlib's own defaults and ours, whatever the user's matplotlibrc says."""
+    """Use matplotlib's defaults and ours, and ignore the user's matplotlibrc."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
@@ -66,7 +66,7 @@ def _settings() -> Iterator[None]:
 
 
 def _svg(figure: Figure, name: str, label: str) -> str:
-    """Write a figure as an SVG element without metadata, with ids of its own and the page's colours and font."""
+    """Write a figure as an SVG element without metadata, with its own ids and the page's colours and font."""
     out = io.StringIO()
     FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = out.getvalue()

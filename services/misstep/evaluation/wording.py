@@ -1,4 +1,4 @@
-"""Figures as people read them: one way of writing each kind of number, on the page and in the terminal."""
+"""Figures as text: one format for each kind of number, on the page and in the terminal."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ WITHOUT_CREDIT: dict[str | None, WithoutCredit] = {
 
 
 def learns_from(method: str, layout: str | None, from_arm: str | None) -> str:
-    """Say what an arm learns from, and which model it starts from where that is another arm's."""
+    """Return what an arm learns from, and from which arm's model it starts, if any."""
     text = METHODS.get((method, layout), method)
     if from_arm is None:
         return text
@@ -74,7 +74,7 @@ def points(difference: float) -> str:
 
 
 def magnitudes(difference: Estimate) -> str:
-    """Write a difference's interval without zero in it, in percentage points without signs: ``4.1 to 9.8``."""
+    """Write a difference's interval that excludes zero, in percentage points without signs: ``4.1 to 9.8``."""
     low, high = sorted((abs(difference.low), abs(difference.high)))
     return f"{100 * low:.1f} to {100 * high:.1f}"
 
@@ -97,18 +97,18 @@ def factor(worth: Worth) -> str:
     """Write a factor: ``7.6x``, ``> 8x`` or a dash."""
     if worth.relation is None or worth.factor is None:
         return NONE
-    # A bound is a ratio of two sizes, mostly a whole number, and no measurement.
+    # A bound is a ratio of two sizes, usually a whole number, and not a measurement.
     return f"{number(worth.factor)}x" if worth.relation == "=" else f"{worth.relation} {bound(worth.factor)}x"
 
 
 def bound(value: float) -> str:
-    """Write a bound without decimals that say nothing: ``8``, ``2.5``."""
+    """Write a bound without meaningless decimals: ``8``, ``2.5``."""
     return number(value).removesuffix(".0")
 
 
 def factor_range(worth: Worth) -> str:
-    """Write a factor's interval: ``5.1 to 11``, ``5.1 or more``, ``at most 11``, ``open at both ends``; empty where
-    there is no factor.
+    """Write a factor's interval: ``5.1 to 11``, ``5.1 or more``, ``at most 11``, ``open at both ends``; empty if there
+    is no factor.
     """
     if worth.low is not None and worth.high is not None:
         return f"{number(worth.low)} to {number(worth.high)}"
@@ -120,14 +120,14 @@ def factor_range(worth: Worth) -> str:
 
 
 def problems(count: float) -> str:
-    """Write a number of problems that was read off a curve, to two significant figures: ``1,900``."""
+    """Write a number of problems that was read from a curve, with two significant figures: ``1,900``."""
     digits = max(0, math.floor(math.log10(max(count, 1.0))) - 1)
     step = 10**digits
     return f"{round(count / step) * step:,}"
 
 
 def needed(worth: Worth) -> str:
-    """Write D_eq of a factor: two significant figures of a reading, all of a size that was measured (a bound)."""
+    """Write D_eq of a factor: two significant figures of a reading, all figures of a measured size (a bound)."""
     assert worth.needed is not None
     return problems(worth.needed) if worth.relation == "=" else f"{worth.needed:,.0f}"
 

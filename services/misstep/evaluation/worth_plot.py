@@ -1,4 +1,4 @@
-"""The picture of factors: how many times as many problems SFT needs."""
+"""The plot of factors: how many times as many problems SFT needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from misstep.evaluation.svg import INK, MUTED, PAPER, Picture, new_axes, picture
 
 
 def worth_picture(results: Results) -> Picture | None:
-    """Draw the factors of every method with their intervals; None where there are none."""
+    """Draw the factors of every method with their intervals; None if there are none."""
     cells = [c for c in results.cells if _has_factor(c.worth.interpolated) or _has_factor(c.worth.fitted)]
     if not cells:
         return None
@@ -55,7 +55,7 @@ def _values(worth: Worth) -> list[float]:
 
 
 def _worth_row(axes: Any, y: float, worth: Worth, style: ArmStyle, filled: bool) -> None:
-    """Draw a factor with its interval; an end that lies beyond what was measured is an arrow."""
+    """Draw a factor with its interval; an end outside the measured range is an arrow."""
     if worth.factor is None:
         return
     ends = [worth.low, worth.high]

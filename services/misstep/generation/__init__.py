@@ -1,1 +1,1 @@
-"""From problems to samples: prompts, engines that continue them, and the ``sample`` stage."""
+"""Sampling: prompts, engines that continue them, and the ``sample`` stage."""

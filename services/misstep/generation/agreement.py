@@ -1,9 +1,9 @@
-"""Choose how a model is run: the fastest way whose logits are those of full passes without a cache.
+"""Choose how to run a model: the fastest way whose logits equal those of full passes without a cache.
 
-This is measured on the model that was loaded, with a few short random texts that meet all that the engine does to
-rows: rows share a prompt, leave, change places, and join. Windows and chunks of attention are narrowed meanwhile, so
-that a dozen tokens run past them. What short texts cannot show stands in the table of `architectures`, which
-`tools.architectures` makes: there the same is done with longer texts and tiny models of every type.
+This is measured on the loaded model, with a few short random texts that exercise everything that the engine does to
+rows: rows share a prompt, leave, move, and join. Meanwhile attention windows and chunks are narrowed, so that a dozen
+tokens exceed them. What short texts cannot show is in the table of `architectures`, which `tools.architectures` makes
+with longer texts and tiny models of every type.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ _log = logging.getLogger(__name__)
 
 _LAYERS = {"full_attention", "sliding_attention"}
 _ROTARY = {"default", "linear", "llama3", "yarn", "proportional"}
-"""Rotary positions that depend on the position alone; others also look at the longest row."""
+"""Rotary position types that depend only on the position; others also depend on the longest row."""
 _WINDOWS = ("sliding_window", "attention_chunk_size", "attention_window_size")
 _NARROW = 5
 _FULL = -1
 """Full passes without a cache."""
 _chosen: WeakKeyDictionary[PreTrainedModel, int] = WeakKeyDictionary()
-"""How models of this process run: a place among ``_ways``, or ``_FULL``."""
+"""How the models of this process run: an index into ``_ways``, or ``_FULL``."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
     name: str
     make: Callable[[int], Decoder]
-    """Makes the decoder, given the number of its rows."""
+    """Creates the decoder for a number of rows."""
 
 
 def decoder_for(model: PreTrainedModel, rows: int) -> Decoder:
-    """Choose the fastest way to run a model whose logits are those of full passes.
+    """Choose the fastest way to run a model whose logits equal those of full passes.
 
     Raises:
-        BadInput: a full pass over text alone fails, or what it says of a text depends on more than the text so far.
+        BadInput: a full pass over text fails, or its logits depend on more than the text so far.
     """
     known = known_way(model)
-    # A training scores its checkpoints by one model again and again: how it runs does not change with its weights.
+    # Training scores its checkpoints with one model many times: how it runs does not depend on its weights.
     chosen = _chosen.get(model)
     if chosen is None:
         chosen = _choose(model, known)
         if chosen is None:
-            return FullPassDecoder(model)  # drawing from logits that are not finite is an error that says so
+            return FullPassDecoder(model)  # sampling then raises the error for logits that are not finite
         _chosen[model] = chosen
     if chosen == _FULL:
         return FullPassDecoder(model)
@@ -66,8 +66,7 @@ def decoder_for(model: PreTrainedModel, rows: int) -> Decoder:
 
 
 def _choose(model: PreTrainedModel, known: str | None) -> int | None:
-    """Return the place of the fastest way that agrees among ``_ways``, or ``_FULL``; None where logits are not
-    finite."""
+    """Return the index in ``_ways`` of the fastest way that agrees, or ``_FULL``; None if logits are not finite."""
     with _narrow_windows(model):
         probe = Probe(model)
         if not probe.finite:
@@ -80,15 +79,15 @@ def _choose(model: PreTrainedModel, known: str | None) -> int | None:
             if found is None:
                 return place
             if way.name == "rows":
-                _log.info("%s does not run by rows of any length: %s", _name_of(model), found)
+                _log.info("%s cannot run with rows of different lengths: %s", _name_of(model), found)
             else:
                 seen = seen or found
     kind = model.config.model_type
     _log.warning(
-        "%s runs without a cache, which is right and slow: each token reads its whole text again. %s "
+        "%s runs without a cache, which is correct but slow: each token reads its whole text again. %s "
         "spec.sampling.engine: vllm, or a model of another type, is faster.",
         _name_of(model),
-        f"Of models of type {kind} was seen: {architectures.NOTES.get(kind, 'other tokens with one.')}"
+        f"Observed for models of type {kind}: {architectures.NOTES.get(kind, 'different tokens with a cache.')}"
         if seen is None
         else f"With its cache, {seen}.",
     )
@@ -100,7 +99,7 @@ def _ways(model: PreTrainedModel, known: str | None) -> list[_Way]:
     if known == "full":
         return []
     ways = []
-    # Whether a type that is not known tells the attention of its windows was not tried with long texts.
+    # For an unknown type it was not tested with long texts whether its attention receives the windows.
     if _fits_rows(model) and (known == "rows" or (known is None and not _windows_of(model))):
         forwards: list[Forward] = [LlamaForward(model)] if LlamaForward.fits(model) else []
         for forward in (*forwards, ModelForward(model)):
@@ -115,14 +114,14 @@ def _ordinary(model: PreTrainedModel, settings: dict[str, bool], _rows: int) -> 
 
 
 def known_way(model: PreTrainedModel) -> str | None:
-    """Return the fastest way by which models of this type were right; None where the table does not say."""
+    """Return the fastest way that was correct for models of this type; None if the table lacks it."""
     if transformers.__version__ != architectures.TRANSFORMERS:
         return None
     return architectures.WAYS.get(model.config.model_type)
 
 
 def _fits_rows(model: PreTrainedModel) -> bool:
-    """Return whether rows of unlike length may stand side by side: nothing in the model looks across them."""
+    """Return whether a batch may have rows of different lengths: nothing in the model depends on other rows."""
     config = model.config.get_text_config(decoder=True)
     return (
         set(getattr(config, "layer_types", None) or ()) <= _LAYERS
@@ -133,7 +132,8 @@ def _fits_rows(model: PreTrainedModel) -> bool:
 
 
 def positions_alone(config: Any) -> bool:
-    """Return whether a token's rotary position depends on its place alone, not on the longest row beside it."""
+    """Return whether a token's rotary position depends only on its own position, not on the longest row of the
+    batch."""
     return {part["rope_type"] for part in _rotary_of(config)} <= _ROTARY
 
 
@@ -143,18 +143,19 @@ def _rotary_of(config: Any) -> list[dict[str, Any]]:
 
 
 def _while_positions_hold(model: PreTrainedModel, decoder: Decoder) -> Decoder:
-    """Limit a decoder to the lengths at which cached keys stay as they were turned."""
+    """Limit a decoder to the lengths at which the rotation of cached keys stays valid."""
     config = model.config.get_text_config(decoder=True)
     if positions_alone(config):
         return decoder
-    assert isinstance(decoder, OrdinaryDecoder)  # rows need positions that hold
+    assert isinstance(decoder, OrdinaryDecoder)  # rows are used only with positions that stay valid
     limits = [part.get("original_max_position_embeddings") for part in _rotary_of(config)]
     limits += [getattr(config, f"{which}max_position_embeddings", None) for which in ("original_", "")]
     return CachedWhileShort(decoder, FullPassDecoder(model), min((int(n) for n in limits if n), default=0))
 
 
 def _windows_of(model: PreTrainedModel) -> list[tuple[Any, str, int]]:
-    """Return (owner, attribute, tokens) of all that limits what a token sees, in the configuration and in modules."""
+    """Return (owner, attribute, tokens) of every limit on what a token attends to, in the configuration and in
+    modules."""
     owners = [model.config, model.config.get_text_config(decoder=True), *model.modules()]
     found = [(owner, name, vars(owner).get(name)) for owner in owners for name in _WINDOWS]
     return [(owner, name, size) for owner, name, size in found if isinstance(size, int) and not isinstance(size, bool)]
@@ -162,7 +163,7 @@ def _windows_of(model: PreTrainedModel) -> list[tuple[Any, str, int]]:
 
 @contextmanager
 def _narrow_windows(model: PreTrainedModel) -> Iterator[None]:
-    """Let no token see further back than a few tokens inside the block, where the model has windows at all."""
+    """Inside the block, narrow the model's attention windows, if it has any, to a few tokens."""
     windows = _windows_of(model)
     for owner, name, size in windows:
         setattr(owner, name, min(size, _NARROW))

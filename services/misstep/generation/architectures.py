@@ -353,15 +353,15 @@ TOKENS: dict[str, int] = {
 }
 """By type: tokens compared."""
 NOTES: dict[str, str] = {
-    "axk2": "By cache, 2 of 152 tokens were others.",
+    "axk2": "By cache, 2 of 152 tokens were different.",
     "blt": "With its cache, it fails with AttributeError: 'BltConfig' object has no attribute 'num_hidden_layers'.",
-    "cpmant": "What it says after a token depends on the tokens behind that: it is no causal language model as it is configured (logits differ by 1 of their spread).",
-    "deepseek_v32": "By cache, 8 of 217 tokens were others.",
+    "cpmant": "Its logits after a token depend on later tokens: as configured it is not a causal language model (logits differ by 1 of their spread).",
+    "deepseek_v32": "By cache, 8 of 217 tokens were different.",
     "deepseek_v4": "With its cache, it fails with RuntimeError: Sizes of tensors must match except in dimension 1. Expected size 2 but got size 3 for tensor number 1 in the list.",
-    "glm_moe_dsa": "By cache, 4 of 224 tokens were others.",
-    "hy_v4": "By cache, 4 of 218 tokens were others.",
+    "glm_moe_dsa": "By cache, 4 of 224 tokens were different.",
+    "hy_v4": "By cache, 4 of 218 tokens were different.",
     "openai-gpt": "With its cache, it fails with ValueError: its forward takes no cache, or no positions.",
-    "prophetnet": "What it says after a token depends on the tokens behind that: it is no causal language model as it is configured (logits differ by 0.4 of their spread).",
+    "prophetnet": "Its logits after a token depend on later tokens: as configured it is not a causal language model (logits differ by 0.4 of their spread).",
     "qwen4_exp": "With its cache, it fails with RuntimeError: Sizes of tensors must match except in dimension 2. Expected size 2 but got size 3 for tensor number 1 in the list.",
     "qwen4_exp_text": "With its cache, it fails with RuntimeError: Sizes of tensors must match except in dimension 2. Expected size 2 but got size 3 for tensor number 1 in the list.",
     "recurrent_gemma": "With its cache, after prompts were read, logits differ by 0.9 of their spread from those of full passes.",
@@ -370,9 +370,9 @@ NOTES: dict[str, str] = {
     "xlm": "With its cache, it fails with ValueError: its forward takes no cache, or no positions.",
     "xlnet": "With its cache, it fails with ValueError: its forward takes no cache, or no positions.",
     "xlstm": "With its cache, it fails with AttributeError: 'DynamicCache' object has no attribute 'rnn_state'.",
-    "zamba2": "By cache, 0 of 224 tokens were others, and log-probabilities of responses differed by up to 0.024.",
+    "zamba2": "By cache, 0 of 224 tokens were different, and log-probabilities of responses differed by up to 0.024.",
 }
-"""What was seen of the types that do not simply work."""
+"""Observations on the types that need a slower way or do not work."""
 NOT_BUILT: dict[str, str] = {
     "gemma3n": "ImportError: TimmWrapperModel requires the timm library but it was not found in your envir",
     "gemma4_assistant": "AttributeError: 'Gemma4AssistantConfig' object has no attribute 'vocab_size'",

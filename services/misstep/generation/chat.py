@@ -1,7 +1,7 @@
-"""A tokenizer's chat template: what it writes around messages, and why some templates cannot be used.
+"""A tokenizer's chat template: the text that it adds around messages, and checks whether it can be used.
 
-The template is rendered with marked messages once, before anything is spent. What it does to them decides whether
-sampling and training see the same text.
+The template is rendered once with marked messages, before anything is computed. The result decides whether sampling and
+training see the same text.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from misstep.generation.ends import first_end, special_ids
 
 Message = Mapping[str, str]
 DATE = "strftime_now"
-"""The function by which templates ask for the date; a declared argument of this name fixes it (YYYY-MM-DD)."""
+"""The function with which templates get the date; a declared argument of this name fixes it (YYYY-MM-DD)."""
 _ANSWER = "misstep answers here"
 _OTHER_ANSWER = (
     "42 is another answer:\n  6 * 7 = <<6*7=42>>42, \"so\" $40 < x & x > 'a'$\n\n#### \\frac{84}{2} {{ 42 }}"
 )
 _AGAIN = 12
-"""Times that a template is rendered, to see chance: one in 4,096 that a coin falls alike each time."""
+"""How often a template is rendered to detect randomness: a coin shows the same side each time with probability
+1/4,096."""
 _MOMENTS = (datetime.datetime(2001, 2, 3, 4, 5, 6), datetime.datetime(2049, 11, 30, 17, 28, 39))
-"""They differ in all that a clock shows, the day of the week included; one is past, and one to come."""
+"""The dates differ in every part, including the day of the week; one is in the past, one in the future."""
 _THINKING = r"(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|reason|scratchpad)"
 _OPENS = re.compile(
     rf"<\|?{_THINKING}\|?>|\[{_THINKING}\]|◁think▷|<\|?(?:begin|start)(?:_of)?_{_THINKING}\|?>", re.IGNORECASE
@@ -34,23 +35,25 @@ _CLOSES = re.compile(
     rf"</\|?{_THINKING}\|?>|<\|/{_THINKING}\|>|\[/{_THINKING}\]|◁/think▷|<\|?end(?:_of)?_{_THINKING}\|?>", re.IGNORECASE
 )
 _HOW_TO_AVOID_THINKING = (
-    "Misstep credits steps of the answer, and a thought that the prompt opens would be sampled but never trained. "
-    "Where the template has an argument for it, declare it: templateArguments: {enable_thinking: false}; else use a "
+    "Misstep credits steps of the answer, and a think block that the prompt opens would be sampled but "
+    "never trained. "
+    "If the template has an argument for it, declare it: templateArguments: {enable_thinking: false}; "
+    "otherwise use a "
     "model that answers at once, or style plain"
 )
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a chat template writes around an answer."""
+    """The text that a chat template adds around an answer."""
 
     prompt_block: str
-    """What it writes between the generation prompt and an answer that is more than white space, such as an empty think
-    block: part of the prompt."""
+    """Text between the generation prompt and an answer, if it is more than white space, such as an empty think block.
+    It is part of the prompt."""
     space: str
-    """White space between the prompt and an answer: part of the response."""
+    """White space between the prompt and an answer. It is part of the response."""
     end_id: int | None
-    """The end token right behind an answer; None where the template writes nothing there."""
+    """The end token directly after an answer; None if the template writes nothing there."""
 
 
 class ChatTemplate:
@@ -59,11 +62,11 @@ class ChatTemplate:
     Args:
         tokenizer: a Hugging Face tokenizer.
         arguments: further variables of the template, such as ``enable_thinking``.
-        ends: token ids that end a response, beside the tokenizer's special ones.
-        field: what a refusal names.
+        ends: token ids that end a response, in addition to the tokenizer's special ones.
+        field: the field that errors name.
 
     Raises:
-        BadInput: there is no chat template, or a declared date is no date.
+        BadInput: there is no chat template, or a declared date is not a date.
     """
 
     def __init__(
@@ -86,9 +89,9 @@ class ChatTemplate:
             self._arguments[DATE] = _clock(_date(field, self._arguments[DATE]))
 
     def text(self, messages: Sequence[Message], *, answer_follows: bool, **more: Any) -> str:
-        """Render messages; ``answer_follows`` adds what stands before an answer.
+        """Render messages; ``answer_follows`` adds the text before an answer.
 
-        Special tokens, that of the beginning included, are written out by the template.
+        The template writes special tokens as text, including the beginning-of-sequence token.
 
         Raises:
             BadInput: the template fails, for whatever reason.
@@ -97,7 +100,7 @@ class ChatTemplate:
             rendered = self._tokenizer.apply_chat_template(
                 list(messages), add_generation_prompt=answer_follows, tokenize=False, **(self._arguments | more)
             )
-        # A template is a program of the model's author: what it raises is not ours to foresee.
+        # A template is a program by the model's author: it may raise anything.
         except Exception as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
             roles = ", ".join(message["role"] for message in messages)
@@ -112,12 +115,12 @@ class ChatTemplate:
         return rendered
 
     def layout(self, messages: Sequence[Message]) -> Layout:
-        """Check the template with these messages, the last of them the question, and return what it writes around an
-        answer.
+        """Check the template with these messages, of which the last is the question, and return the text that it adds
+        around an answer.
 
         Raises:
-            BadInput: the text depends on the day or on chance; a message is not in it, or not in its place; no answer
-                can follow; a think block is left open; what follows an answer does not end it.
+            BadInput: the text depends on the date or on chance; a message is missing or misplaced; no answer can
+                follow; a think block is left open; the text after an answer does not end it.
         """
         prompt = self.text(messages, answer_follows=True)
         self._same_each_time(messages, prompt)
@@ -135,7 +138,7 @@ class ChatTemplate:
             raise BadInput(
                 self._field,
                 f"{before!r} before one answer, {again!r} before another",
-                "The chat template writes something between prompt and answer that depends on the answer: it cannot be "
+                "The chat template writes text between prompt and answer that depends on the answer, so it cannot be "
                 "part of the prompt. Use style plain, or a model with another template.",
             )
         block, space = ("", before) if not before.strip() else (before, "")
@@ -147,7 +150,8 @@ class ChatTemplate:
             raise BadInput(
                 self._field,
                 "chat",
-                "The chat template writes another text each time. Use style plain, or a model with another template.",
+                "The chat template writes a different text each time. Use style plain, or a model with another "
+                "template.",
             )
         if DATE not in self._arguments:
             texts = [self.text(messages, answer_follows=True, **{DATE: _clock(moment)}) for moment in _MOMENTS]
@@ -157,17 +161,17 @@ class ChatTemplate:
                 raise BadInput(
                     f"{self._field}.templateArguments",
                     repr(line),
-                    "The chat template writes the day into the prompt, so that a run would not be the same tomorrow. "
+                    "The chat template writes the date into the prompt, so a run would differ tomorrow. "
                     f"Fix it: templateArguments: {{{self._date_argument()}}}.",
                 )
 
     def _date_argument(self) -> str:
-        """Spell the argument by which this template takes a date: one of its own, else its clock."""
+        """Return the argument that fixes this template's date: one of its own, else its clock function."""
         found = re.search(r"\b(date_string|current_date|today)\b", str(self._tokenizer.chat_template))
         return f'{found[1]}: "26 Jul 2024"' if found else f'{DATE}: "2024-07-26"'
 
     def _around(self, messages: Sequence[Message], prompt: str, answer: str) -> tuple[str, str]:
-        """Return what the template writes between the prompt and an answer, and behind the answer."""
+        """Return the text that the template writes between the prompt and an answer, and after the answer."""
         whole = self.text([*messages, _answer(answer)], answer_follows=False)
         if not whole.startswith(prompt):
             _no_open_thought(self._field, prompt, messages)
@@ -176,8 +180,8 @@ class ChatTemplate:
             raise BadInput(
                 self._field,
                 f"{prompt[near]!r} before an answer, {whole[near]!r} with one",
-                "The chat template's prompt is not the beginning of the conversation: what is sampled would not be "
-                "what is trained. Use style plain, or declare the template's argument that makes them the same.",
+                "The chat template's prompt is not the beginning of the conversation, so training would differ from "
+                "sampling. Use style plain, or declare the template's argument that makes them the same.",
             )
         before, found, behind = whole[len(prompt) :].partition(answer)
         if not found:
@@ -187,7 +191,7 @@ class ChatTemplate:
         return before, behind
 
     def _end(self, behind: str) -> int | None:
-        """Return the end token that stands behind an answer, None where nothing does."""
+        """Return the end token after an answer; None if there is none."""
         if not behind.strip():
             return None
         end = first_end(self._tokenizer, behind, self._ends | special_ids(self._tokenizer))
@@ -195,9 +199,11 @@ class ChatTemplate:
             return end
         raise BadInput(
             self._field,
-            f"{behind[:60]!r} behind an answer",
-            "The chat template's end of a turn is no end token: not a special one of the tokenizer, and not among "
-            "eos_token_id of generation_config.json, so sampling would not stop where training ends. Add its id there, "
+            f"{behind[:60]!r} after an answer",
+            "The chat template's end of a turn is not an end token: it is neither a special token of the "
+            "tokenizer nor in "
+            "eos_token_id of generation_config.json, so sampling would not stop where training ends. Add its id "
+            "there, "
             "or use style plain.",
         )
 
@@ -207,25 +213,26 @@ def _answer(text: str) -> Message:
 
 
 def _all_there(field: str, messages: Sequence[Message], prompt: str) -> None:
-    """Refuse a prompt that lacks a message, or has one out of its place."""
+    """Refuse a prompt in which a message is missing or misplaced."""
     names = {"system": "system text", "user": "question", "assistant": "solution of an example"}
     at = 0
     for message in messages:
         content = message["content"].strip()
         found = prompt.find(content, at)
         if found < 0:
-            what = "out of its place in" if content in prompt else "not in"
+            what = "misplaced in" if content in prompt else "not in"
             raise BadInput(
                 field,
                 f"{content[:80]!r}, the {names.get(message['role'], message['role'])}",
-                f"It is {what} the prompt that the chat template writes: {_shown(prompt)!r}. Leave it out, put it into "
+                f"It is {what} the prompt that the chat template writes: {_shown(prompt)!r}. Leave it out, move it "
+                "into "
                 "the template's question, or use style plain.",
             )
         at = found + len(content)
 
 
 def _no_open_thought(field: str, prompt: str, messages: Sequence[Message]) -> None:
-    """Refuse a think block that the template opens before the answer and does not close."""
+    """Refuse a template that opens a think block before the answer and does not close it."""
     own = prompt[prompt.rfind(question := messages[-1]["content"].strip()) + len(question) :]
     opened = [match.end() for match in _OPENS.finditer(own)]
     if opened and not _CLOSES.search(own, opened[-1]):

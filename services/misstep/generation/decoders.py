@@ -1,8 +1,8 @@
-"""Three ways to run a causal language model over rows: by row buffers (fast), with transformers' own cache (most
-models), or by full passes without a cache (slow, and right by definition). `agreement` chooses among them.
+"""Three ways to run a causal language model over rows: with row buffers (fast), with transformers' own cache (most
+models), or with full passes without a cache (slow, and correct by definition). `agreement` chooses among them.
 
-Each fills a row with all of its prompt but the last token; that token is the row's first decoding step, so logits
-are only ever computed for one position a row, and rows that share a prompt share its prefill.
+Each prefills a row with its prompt except the last token. That token is the row's first decoding step. So logits are
+computed for only one position per row, and rows that share a prompt share its prefill.
 """
 
 from __future__ import annotations
@@ -19,29 +19,32 @@ from misstep.generation.forward import Forward
 from misstep.generation.row_cache import Ints, RowCache
 
 _PREFILL_TOKENS = 1024
-"""Prompt tokens in one forward pass: bounds its activations, whatever the prompts' number and length."""
+"""Prompt tokens in one forward pass: limits its activations for any number and length of prompts."""
 
 
 class Decoder(Protocol):
-    """Rows 0..b-1 are in use; the caller keeps count of them."""
+    """Rows 0..b-1 are in use; the caller tracks b."""
 
     joins: bool
-    """Whether rows may be added while others are in use; else only to none, and all with prompts of one length."""
+    """Whether rows may be added while others are in use. If not, rows are added only to an empty batch, with prompts of
+    one length."""
 
     def prefill(self, first: int, prompts: Sequence[Sequence[int]], columns: int) -> None:
-        """Put prompts, less their last tokens, into rows from ``first`` on; rows will hold up to ``columns`` tokens."""
+        """Put prompts, without their last tokens, into rows from ``first`` on; rows will hold up to ``columns``
+        tokens."""
 
     def fork(self, sources: Ints, targets: Ints, lengths: Ints) -> None:
         """Give row ``targets[i]`` the first ``lengths[i]`` tokens of row ``sources[i]``."""
 
     def step(self, tokens: Ints, positions: Ints) -> torch.Tensor:
-        """Append a token to each row, at that position of its text; return the logits after it, (rows, vocabulary)."""
+        """Append a token to each row, at the given position of its text; return the logits after it, (rows,
+        vocabulary)."""
 
     def move(self, sources: Ints, targets: Ints, lengths: Ints, rows: int) -> None:
-        """Put rows, of so many tokens each, in the place of others; keep the first ``rows``."""
+        """Move rows, with the given numbers of tokens, over others; keep the first ``rows``."""
 
     def clear(self) -> None:
-        """Forget all rows and free what they hold."""
+        """Drop all rows and free their memory."""
 
 
 class RowDecoder:
@@ -67,7 +70,7 @@ class RowDecoder:
         width = max(len(prompt) for prompt in prompts) - 1
         if not width:
             return
-        # Padding stands behind a row's tokens: none of them attends to it, and decoding overwrites it.
+        # Padding comes after a row's tokens: none of them attends to it, and decoding overwrites it.
         ids = np.zeros((len(prompts), width), dtype=np.int64)
         for row, prompt in zip(ids, prompts, strict=True):
             row[: len(prompt) - 1] = prompt[:-1]
@@ -103,18 +106,18 @@ class RowDecoder:
 
 
 class OrdinaryDecoder:
-    """Run a model with its own attention and cache, over rows that stand at one position together.
+    """Run a model with its own attention and cache, over rows that are all at the same position.
 
-    No row is padded: padding in front of a text would enter a recurrent state.
+    No row is padded: padding before a text would enter a recurrent state.
 
     Args:
-        model: one whose forward takes a cache.
-        positions: whether positions are given. Some models count from 0 in every pass if they are not; others count
-            otherwise than from 0.
-        own_cache: whether the model makes the cache, of a kind of its own.
+        model: its forward must take a cache.
+        positions: whether to pass positions. Without them some models count from 0 in every pass; other models do not
+            count from 0.
+        own_cache: whether the model creates the cache, of its own type.
 
     Raises:
-        ValueError: the model takes no cache in a form that is known here.
+        ValueError: the model does not take a cache in a form that is known here.
     """
 
     joins = False
@@ -177,7 +180,7 @@ class OrdinaryDecoder:
 class FullPassDecoder:
     """Read every row's whole text again for each of its tokens, without a cache and without padding.
 
-    It does what defines the right answer, and its cost grows with the square of a text's length.
+    This defines the correct logits. Its cost grows with the square of a text's length.
     """
 
     joins = False
@@ -200,7 +203,7 @@ class FullPassDecoder:
         return torch.cat([full_pass(self._model, part) for part in parts])
 
     def append(self, tokens: Ints) -> None:
-        """Append a token to each row, and read nothing."""
+        """Append a token to each row without running the model."""
         self._texts = np.concatenate([self._texts, tokens[:, None]], axis=1)
 
     def move(self, sources: Ints, targets: Ints, lengths: Ints, rows: int) -> None:
@@ -211,10 +214,10 @@ class FullPassDecoder:
 
 
 class CachedWhileShort:
-    """Keep a cache while texts are short, and read longer ones in full passes.
+    """Use a cache while texts are short, and full passes for longer ones.
 
-    For rotary positions that change with the longest text: beyond some length a cache holds keys that were turned by
-    positions which no longer hold.
+    For rotary positions that change with the longest text: beyond some length a cache holds keys whose rotation is no
+    longer valid.
     """
 
     joins = False
@@ -254,21 +257,21 @@ def full_pass(model: PreTrainedModel, texts: Ints) -> torch.Tensor:
 
 
 def _after_fork(sources: Ints, targets: Ints) -> Ints:
-    """Return which row each row is a copy of, after a fork."""
+    """Return for each row after a fork the row that it copies."""
     index = np.arange(targets.max() + 1)
     index[targets] = sources
     return index
 
 
 def _after_move(sources: Ints, targets: Ints, rows: int) -> Ints:
-    """Return which row each of the rows that stay is a copy of, after a move."""
+    """Return for each remaining row after a move the row that it copies."""
     index = np.arange(rows)
     index[targets] = sources
     return index
 
 
 def _last_only(model: PreTrainedModel) -> dict[str, Any]:
-    """Ask for the last position's logits alone, where the model can do that."""
+    """Return the arguments for logits of the last position only, if the model supports them."""
     return {"logits_to_keep": 1} if takes(model, "logits_to_keep") else {}
 
 

@@ -1,7 +1,7 @@
 """Choose next tokens: one counter-based random stream per sample, and inverse-CDF draws from the model's logits.
 
-A draw depends on the row's own seed, on how many tokens the row has so far, and on the row's logits: never on
-which rows stand beside it.
+A draw depends on the row's own seed, on its number of tokens so far, and on its logits, never on other rows of the
+batch.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _MIX = (
     (np.uint64(27), np.uint64(0x94D049BB133111EB)),
 )
 _CHUNK_ELEMENTS = 1 << 22
-"""Logits turned into float64 probabilities at once: 32 MiB, whatever the vocabulary."""
+"""Logits that are converted into float64 probabilities at once: 32 MiB, for any vocabulary."""
 _NUCLEUS_GUESS = 256
-"""Tokens that the nucleus is looked for in before a whole vocabulary is sorted."""
+"""Number of top tokens in which the nucleus is searched before the whole vocabulary is sorted."""
 
 
 def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -41,7 +41,7 @@ def stream_keys(seeds: Sequence[int]) -> npt.NDArray[np.uint64]:
 def uniforms(keys: npt.NDArray[np.uint64], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Return draw number ``positions[i]`` of stream ``keys[i]``: uniform in [0, 1).
 
-    Of 52 random bits: then a draw times a total is below the total, also after rounding.
+    It has 52 random bits, so that a draw times a total is below the total even after rounding.
     """
     steps = (positions.astype(np.uint64) + np.uint64(1)) * _GOLDEN
     return (_mix(keys + steps) >> np.uint64(12)).astype(np.float64) * 2.0**-52
@@ -52,8 +52,8 @@ def choose(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Choose one token per row.
 
-    The cumulative distribution is taken in the order of token ids, in float64. ``top_p`` keeps the most probable
-    tokens until their mass reaches it, and with the least probable of these all that are exactly as probable.
+    The cumulative distribution is taken in the order of token ids, in float64. ``top_p`` keeps the most probable tokens
+    until their mass reaches it, plus all tokens exactly as probable as the last of these.
 
     Args:
         logits: (rows, vocabulary), any float type.
@@ -65,7 +65,7 @@ def choose(
         Token ids (rows,) and their log-probabilities at temperature 1 over the whole vocabulary, in nats (rows,).
 
     Raises:
-        MisstepError: the logits hold NaN or infinities that leave no distribution.
+        MisstepError: because of NaN or infinities, the logits define no distribution.
     """
     rows = max(1, _CHUNK_ELEMENTS // logits.shape[1])
     tokens = np.empty(logits.shape[0], dtype=np.int64)
@@ -98,7 +98,7 @@ def _choose(
 
 
 def _invert(weights: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """Return the first token whose cumulative weight exceeds the draw; one without weight is never returned."""
+    """Return the first token whose cumulative weight exceeds the draw; a token with weight 0 is never returned."""
     cumulative = weights.cumsum(-1)
     targets = draws[:, None] * cumulative[:, -1:]
     return torch.searchsorted(cumulative, targets, right=True)[:, 0]

@@ -11,8 +11,8 @@ _MARK = "misstep answers here"
 
 
 def special_ids(tokenizer: Any) -> frozenset[int]:
-    """Return the ids of every special token: those with a role, and those that are marked special among the added
-    tokens without one, as the ends of turns often are."""
+    """Return the ids of every special token: those with a role, and added tokens without a role that are marked
+    special, as ends of turns often are."""
     marked = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     return frozenset(marked | set(tokenizer.all_special_ids))
 
@@ -29,7 +29,7 @@ def end_ids(tokenizer: Any, generation_config: Any) -> frozenset[int]:
     that its chat template puts behind an answer.
 
     Raises:
-        BadInput: an end id is ordinary text.
+        BadInput: an end id belongs to ordinary text.
     """
     configured = configured_ends(generation_config)
     for number in configured:
@@ -38,8 +38,9 @@ def end_ids(tokenizer: Any, generation_config: Any) -> frozenset[int]:
             raise BadInput(
                 "spec.policy.model",
                 f"eos_token_id {number} (generation_config.json, else config.json) is the text {text!r}",
-                "Sampling would stop inside a response, at the first such token. Remove it there; a text that ends a "
-                "response belongs into spec.sampling.stop.",
+                "Sampling would stop inside a response, at the first such token. Remove it there; put a text that "
+                "ends a "
+                "response into spec.sampling.stop.",
             )
     ends = {*configured, tokenizer.eos_token_id}
     ends.add(end_of_turn_id(tokenizer, special_ids(tokenizer) | ends))
@@ -47,27 +48,27 @@ def end_ids(tokenizer: Any, generation_config: Any) -> frozenset[int]:
 
 
 def end_of_turn_id(tokenizer: Any, ends: frozenset[int]) -> int | None:
-    """Return the token that a chat template puts behind an answer, if it is one of ``ends``; else None."""
+    """Return the token that a chat template puts after an answer, if it is one of ``ends``; else None."""
     if not tokenizer.chat_template:
         return None
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _MARK}]
     try:
         _, found, tail = tokenizer.apply_chat_template(turns, tokenize=False).rpartition(_MARK)
-    # A template may refuse these turns in any way; where a prompt needs it, ChatTemplate says what is wrong.
+    # A template may raise anything for these turns; if a prompt needs it, ChatTemplate reports what is wrong.
     except Exception:  # noqa: BLE001
         return None
     return first_end(tokenizer, tail, ends) if found else None
 
 
 def first_end(tokenizer: Any, tail: str, ends: frozenset[int]) -> int | None:
-    """Return the token at which a text begins, white space aside, if it is one of ``ends``; else None."""
+    """Return the token with which a text begins, ignoring white space, if it is one of ``ends``; else None."""
     ids = encode(tokenizer, tail.lstrip())
     return ids[0] if ids and ids[0] in ends else None
 
 
 def _is_text(tokenizer: Any, number: int) -> bool:
-    """Return whether a token is an ordinary piece of text: neither special nor added, or added and white space (Gemma's
-    runs of newlines)."""
+    """Return whether a token is ordinary text: neither special nor added, or an added run of white space (Gemma's
+    newlines)."""
     if number in special_ids(tokenizer):
         return False
     added = tokenizer.added_tokens_decoder.get(number)

@@ -1,8 +1,8 @@
-"""What Misstep asks of an engine that continues prompts, whatever stands behind it.
+"""The interface of engines that continue prompts.
 
-Prompts are token ids. Each sample has a seed of its own, so that it comes out the same whatever else is in the
-batch, how work was sharded, or whether a run was restarted (up to floating-point ties between tokens: a batch of
-another shape may round differently). Callers may submit more while they read results: adaptive credit does.
+Prompts are token ids. Each sample has its own seed, so it does not depend on the batch, the sharding or restarts (up to
+floating-point ties between tokens: a batch of another shape may round differently). Callers may submit more requests
+while they read results, as adaptive credit does.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ FinishReason = Literal["stop", "length"]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One prompt and how many samples of it are wanted: as many as ``seeds`` (64-bit, one per sample)."""
+    """One prompt and its number of samples: one for each of ``seeds`` (64-bit)."""
 
     request_id: Any
-    """The caller's own handle, returned with the result."""
+    """The caller's id, returned with the result."""
     prompt_ids: Sequence[int]
     seeds: Sequence[int]
     max_new_tokens: int | None = None
-    """Below the decoding's own limit, where a prefix has already used part of the response's tokens."""
+    """A limit below that of the decoding, if a prefix has already used part of the response's tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +33,19 @@ class Completion:
     """One sample of a request."""
 
     token_ids: tuple[int, ...]
-    """The generated ids, the end token (or the tokens that complete a stop string) included."""
+    """The generated ids, including the end token (or the tokens that complete a stop string)."""
     text: str
     """Decoded without special tokens, cut before a stop string."""
     finish_reason: FinishReason
     logprob: float | None = None
-    """Sum over the generated tokens of the log-probability under the decoding distribution at temperature 1, nats;
-    None where the engine does not report it."""
+    """Sum of the generated tokens' log-probabilities under the decoding distribution at temperature 1, in nats; None if
+    the engine does not report it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Prompt tokens that the samples so far needed read, each counted once a sample, and those among them whose keys
-    and values were still in a cache from another sample."""
+    """Prompt tokens of the samples so far, counted once per sample, and those among them whose keys and values were
+    cached from another sample."""
 
     prefill_tokens: int = 0
     cached_prefill_tokens: int = 0
@@ -56,7 +56,7 @@ class Usage:
         )
 
     def since(self, before: Usage) -> dict[str, int]:
-        """Return what came after an earlier moment, for a block's summary."""
+        """Return the difference to an earlier count, for a block's summary."""
         return {
             "prefill_tokens": self.prefill_tokens - before.prefill_tokens,
             "cached_prefill_tokens": self.cached_prefill_tokens - before.cached_prefill_tokens,
@@ -64,7 +64,7 @@ class Usage:
 
 
 class Engine(Protocol):
-    """Anything that continues prompts."""
+    """An engine that continues prompts."""
 
     @property
     def tokenizer(self) -> Any:
@@ -79,15 +79,15 @@ class Engine(Protocol):
 
     @property
     def usage(self) -> Usage:
-        """What all finished requests took of prompts."""
+        """Prompt tokens of all finished requests."""
 
     @property
     def overlaps(self) -> bool:
-        """Whether a block's requests should be queued before the last ones of the block before are finished. False
-        where a sample's last bits would then depend on where a run was interrupted."""
+        """Whether to queue a block's requests before the last ones of the previous block are finished. False if a
+        sample's last bits would then depend on where a run was interrupted."""
 
     def submit(self, request: Request) -> None:
-        """Queue a request. Raises BadInput where the prompt leaves no room in the context."""
+        """Queue a request. Raises BadInput if the prompt leaves no room in the context."""
 
     def results(self) -> Iterator[tuple[Request, tuple[Completion, ...]]]:
         """Yield each request once all its samples are done, in no fixed order, until nothing is queued. More may be
@@ -97,11 +97,11 @@ class Engine(Protocol):
 
 
 def token_limit(request: Request, context: int, vocabulary: int, most: int) -> int:
-    """Return how many tokens each sample of a request may have; zero or less where it is left none.
+    """Return how many tokens each sample of a request may have; zero or less if none are left.
 
     Args:
-        context: tokens of prompt and response that the model takes.
-        vocabulary: token ids that the model knows.
+        context: the most tokens of prompt and response that the model supports.
+        vocabulary: number of token ids that the model knows.
         most: the decoding's own limit of new tokens.
 
     Raises:

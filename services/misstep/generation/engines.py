@@ -1,4 +1,4 @@
-"""Which engine continues prompts: the one place that knows them all. Each brings in libraries of its own."""
+"""Load the engine that continues prompts: the only module that knows all engines. Each imports its own libraries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def open_engine(model_folder: Path, decoding: DecodingParams, resources: Resourc
     """Load a Hugging Face model folder into the engine that ``decoding`` names.
 
     Raises:
-        BadInput: the model, the tokenizer or the engine's arguments cannot work.
+        BadInput: the model, the tokenizer or the engine's arguments cannot be used.
     """
     if decoding.engine == "vllm":
         from misstep.generation.vllm_engine import VllmEngine

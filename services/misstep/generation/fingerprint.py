@@ -1,4 +1,4 @@
-"""Tell tokenizers apart where token ids that one of them made meet a model that has another."""
+"""Fingerprints of tokenizers, to detect token ids that were made with another tokenizer than the model's."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from misstep.errors import BadInput
 from misstep.generation.text import PROBES, decode, encode
 
 TOKENIZER = "tokenizer"
-"""The field of a summary that holds the fingerprint of the tokenizer whose ids the tables hold."""
+"""The field of a summary with the fingerprint of the tokenizer that made the ids in the tables."""
 
 
 def fingerprint(tokenizer: Any) -> str:
-    """Hash what token ids mean: the vocabulary with its ids, added tokens included, the end token, and what the
-    tokenizer makes of some texts (``text.PROBES``).
+    """Hash the meaning of token ids: the vocabulary with its ids, including added tokens, the end token, and the
+    encoding of some texts (``text.PROBES``).
 
-    Two readings of one file have the same vocabulary and differ in those texts. A saved copy that spells the same rules
-    otherwise has the same fingerprint.
+    Two readings of one file have the same vocabulary and differ in those texts. A saved copy with the same rules in
+    another form has the same fingerprint.
     """
     digest = hashlib.sha256(f"{tokenizer.eos_token_id}\n".encode())
     for token, number in sorted(tokenizer.get_vocab().items()):
@@ -30,12 +30,12 @@ def fingerprint(tokenizer: Any) -> str:
 
 
 def check_tokenizer(tokenizer: Any, role: str, summary: Mapping[str, Any]) -> None:
-    """Refuse a model whose tokenizer is not the one that made an input's token ids.
+    """Refuse a model whose tokenizer did not make an input's token ids.
 
     Args:
         tokenizer: the model's.
         role: the input.
-        summary: of the input; one from before fingerprints were kept passes.
+        summary: of the input; old summaries without a fingerprint pass.
 
     Raises:
         BadInput: the tokenizers differ.
@@ -45,10 +45,10 @@ def check_tokenizer(tokenizer: Any, role: str, summary: Mapping[str, Any]) -> No
         raise BadInput(
             "model",
             f"its tokenizer is {own}; {role} hold token ids of {made_with}",
-            f"Ids of one tokenizer mean nothing to another: use the model that the {role} were made with.",
+            f"Ids of one tokenizer are meaningless for another: use the model that the {role} were made with.",
         )
 
 
 def passed_on(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fingerprint of an input's summary, for the summary of a stage whose tables hold the same ids."""
+    """Return the fingerprint of an input's summary, for the summary of a stage with the same ids in its tables."""
     return {TOKENIZER: summary[TOKENIZER]} if TOKENIZER in summary else {}

@@ -1,8 +1,8 @@
-"""Forward passes over a `RowCache`: by the model's own code, or, for Llama's family, by a short rewrite of it.
+"""Forward passes over a `RowCache`: with the model's own code or, for Llama's family, with a short reimplementation.
 
-The rewrite exists for small models on a CPU, where Python around the modules costs as much as the arithmetic in
-them: with hidden size 96 and 3 layers a decoding step of 64 rows takes half the time, one of 256 rows four fifths.
-It reads the same parameters, copies none, and is only used where `decoders` finds its logits equal to the model's.
+The reimplementation is for small models on a CPU, where the Python code around the modules costs as much as their
+arithmetic: with hidden size 96 and 3 layers a decoding step of 64 rows takes half the time, one of 256 rows four
+fifths. It uses the same parameters, copies none, and is used only if `decoders` finds its logits equal to the model's.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from misstep.generation.row_cache import RowCache, row_attention, use_row_attent
 _FAMILY = {"llama", "mistral", "qwen2"}
 """Model types whose decoder layer is Llama's: RMS norms before attention and MLP, rotary positions, gated SiLU."""
 Turn = tuple[torch.Tensor, torch.Tensor]
-"""Cosines and sines of the tokens' positions, (tokens, 1, head size); the sines' first half is negated."""
+"""Cosines and sines of the tokens' positions, (tokens, 1, head size); the first half of the sines is negated."""
 
 
 class Forward(Protocol):
-    """A way to compute what the model computes, reading and writing keys and values of the cache's rows."""
+    """A way to compute the model's forward pass with keys and values in the cache's rows."""
 
     def prefill(self, ids: torch.Tensor, positions: torch.Tensor, cache: RowCache) -> None:
         """Write keys and values of ids (rows, length) into the cache; positions are (rows, length)."""
@@ -31,11 +31,11 @@ class Forward(Protocol):
     def step(
         self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None, cache: RowCache
     ) -> torch.Tensor:
-        """Return logits (rows, vocabulary) after one more token a row; ids and positions are (rows, 1)."""
+        """Return logits (rows, vocabulary) after one more token per row; ids and positions are (rows, 1)."""
 
 
 class ModelForward:
-    """Call the model as transformers defines it, with the row attention in place of its own."""
+    """Call the model's own code, with the row attention in place of its attention."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
@@ -59,7 +59,7 @@ class ModelForward:
 
 
 class LlamaForward:
-    """Compute what a Llama, Mistral (without a window) or Qwen2 model computes, layer by layer."""
+    """Compute the forward pass of a Llama, Mistral (without a window) or Qwen2 model, layer by layer."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._base = model.model
@@ -69,9 +69,9 @@ class LlamaForward:
 
     @staticmethod
     def fits(model: PreTrainedModel) -> bool:
-        """Tell whether the model is of the family, with plain linear layers (no adapters, no quantisation).
+        """Return whether the model belongs to the family and has plain linear layers (no adapters, no quantisation).
 
-        Its rotary positions are taken from a table: they must depend on the position alone.
+        Its rotary positions come from a table: they must depend only on the position.
         """
         config = model.config
         windows = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
@@ -135,7 +135,7 @@ class _Layer:
         return _onto(hidden, self._down, gated)
 
     def remember(self, hidden: torch.Tensor, turn: Turn, cache: RowCache, shape: torch.Size) -> None:
-        """Write keys and values alone: all that a prefill wants of the last layer."""
+        """Write keys and values only: a prefill needs nothing else of the last layer."""
         self._remember(_rms(hidden, self._before), turn, cache, shape)
 
     def _remember(

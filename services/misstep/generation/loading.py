@@ -1,4 +1,4 @@
-"""Load a Hugging Face model folder, and say plainly what is wrong with one that does not load."""
+"""Load a Hugging Face model folder, and report clearly why one does not load."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _UNLOADABLE = (*UNLOADABLE, SafetensorError)
-"""What transformers raises at folders that are not there, not whole, of an unknown kind or of clashing shapes."""
+"""What transformers raises for folders that are missing, incomplete, of an unknown kind or with wrong shapes."""
 _NO_LIMIT = 10**9
-"""Tokenizers without a length of their own say 10^30."""
+"""Tokenizers without a length have 10^30."""
 
 
 def load_model(folder: Path, dtype: str) -> tuple[PreTrainedModel, Any]:
-    """Load model and tokenizer from a local folder; the model in evaluation mode, every weight from the folder.
+    """Load model and tokenizer from a local folder. The model is in evaluation mode, with every weight from the folder.
 
     Raises:
-        BadInput: the folder does not load, is none that can be trained (``check_folder``), lacks weights or a tokenizer
-            or has weights that the model does not use, or the dtype is not supported.
+        BadInput: the folder does not load, cannot be trained (``check_folder``), lacks weights or a tokenizer, has
+            weights that the model does not use, or the dtype is not supported.
     """
     if dtype not in _DTYPES:
         raise BadInput("decoding.dtype", dtype, f"Use one of {', '.join(_DTYPES)}.")
@@ -52,11 +52,13 @@ def load_model(folder: Path, dtype: str) -> tuple[PreTrainedModel, Any]:
         raise BadInput(
             "model", str(folder), f"It does not load as a causal language model: {first_line(error)}"
         ) from error
-    # transformers fills what a checkpoint lacks with random numbers and goes on.
+    # transformers silently fills missing weights with random numbers.
     lacks = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if lacks:
         raise BadInput(
-            "model", str(folder), f"{len(lacks)} of its weights are absent or misshapen, such as {lacks[0]}."
+            "model",
+            str(folder),
+            f"{len(lacks)} of its weights are missing or have the wrong shape, such as {lacks[0]}.",
         )
     if unused := unused_weights(report["unexpected_keys"]):
         raise BadInput(
@@ -71,10 +73,10 @@ def load_model(folder: Path, dtype: str) -> tuple[PreTrainedModel, Any]:
 def load_config(folder: Path) -> Any:
     """Load a model folder's configuration.
 
-    A padding id outside the embedding, which no model can be built with, is left out: padding is masked.
+    A padding id outside the embedding, with which no model can be built, is removed: padding is masked.
 
     Raises:
-        BadInput: there is none that transformers knows.
+        BadInput: there is no configuration that transformers knows.
     """
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -92,13 +94,13 @@ def load_config(folder: Path) -> Any:
 
 
 def load_generation_config(folder: Path, field: str = "model") -> GenerationConfig:
-    """Load a model folder's generation settings: those of its own file, else what config.json says.
+    """Load a model folder's generation settings: from their own file, else from config.json.
 
-    An end token that stands in neither file is none: a default of the architecture's configuration (2 for Llama) is an
-    ordinary token of other vocabularies.
+    An end token that is in neither file is ignored: the default of the architecture's configuration (2 for Llama) is an
+    ordinary token in other vocabularies.
 
     Raises:
-        BadInput: a file does not load, or names an id that is none.
+        BadInput: a file does not load, or has an invalid token id.
     """
     own = (folder / "generation_config.json").is_file()
     file = "generation_config.json" if own else "config.json"
@@ -112,14 +114,14 @@ def load_generation_config(folder: Path, field: str = "model") -> GenerationConf
         held = getattr(found, name)
         ids = held if isinstance(held, list) else [] if held is None else [held]
         whole = all(isinstance(number, int) and not isinstance(number, bool) for number in ids)
-        # -1 stands for no token in some folders: harmless for padding, and no token at which sampling could stop.
+        # In some folders -1 means no token: harmless for padding, but sampling cannot stop at it.
         if not whole or (name == "eos_token_id" and any(number < 0 for number in ids)):
             raise BadInput(field, f"{name} in {file} is {held!r} ({folder})", "Write a token's id, or a list of ids.")
     return found
 
 
 def check_end_token(tokenizer: Any) -> None:
-    """Refuse a tokenizer without an end token: nothing drawn with it would ever end. Raises BadInput."""
+    """Refuse a tokenizer without an end token: no sample would ever end. Raises BadInput."""
     if tokenizer.eos_token_id is None:
         raise BadInput(
             "model", getattr(tokenizer, "name_or_path", ""), "Its tokenizer has no end token: set eos_token."
@@ -127,10 +129,10 @@ def check_end_token(tokenizer: Any) -> None:
 
 
 def context_length_of(config: Any, tokenizer: Any) -> int:
-    """Return how many tokens of prompt and response a model can take.
+    """Return how many tokens of prompt and response a model supports.
 
     Raises:
-        BadInput: neither the model's configuration nor the tokenizer says.
+        BadInput: neither the model's configuration nor the tokenizer has it.
     """
     if (length := declared_context_length(config)) is not None:
         return length
@@ -144,7 +146,7 @@ def context_length_of(config: Any, tokenizer: Any) -> int:
 
 
 def declared_context_length(config: Any) -> int | None:
-    """Return how many tokens a model takes by its configuration; None where that does not say."""
+    """Return how many tokens a model supports according to its configuration; None if that does not say."""
     text = config.get_text_config(decoder=True)
     for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
         length = getattr(text, name, None)

@@ -1,4 +1,4 @@
-"""A few short texts, and whether a decoder says of them what full passes say."""
+"""Compare a decoder with full passes on a few short texts."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _SHARED = 5
 _STEPS = 3
 """Of each phase."""
 _TOLERANCE = {torch.float32: 2e-3, torch.float64: 1e-6}
-"""Of logits, as a part of their spread: of the largest error in a phase."""
+"""The tolerance of logits, relative to their spread, for the largest error in a phase."""
 _HALF_TOLERANCE = 0.1
-"""The same in half precision, of the median: a rounding may send single tokens to another expert."""
+"""The same in half precision, for the median: rounding may route single tokens to another expert."""
 _REFUSED, _HALF_REFUSED = 0.02, 0.3
-"""From which median error of full passes among themselves a model is refused; the second in half precision."""
+"""The median difference between full passes at which a model is refused; the second is for half precision."""
 FAULTS = (
     AttributeError,
     AssertionError,
@@ -36,14 +36,14 @@ FAULTS = (
     UnsupportedAttentionError,
     ValueError,
 )
-"""What models raise at a cache or an attention that they cannot use."""
+"""What models raise for a cache or an attention that they cannot use."""
 
 
 class Probe:
-    """What full passes say after each token of four random texts, the third of which begins like the first.
+    """The logits of full passes after each token of four random texts; the third begins like the first.
 
     Raises:
-        BadInput: a full pass over text alone fails, or what it says of a text depends on more than the text so far.
+        BadInput: a full pass over text fails, or its logits depend on more than the text so far.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -52,13 +52,13 @@ class Probe:
         self._texts[2, :_SHARED] = self._texts[0, :_SHARED]
         try:
             self._expected = [self._all_logits(text) for text in self._texts]
-            # Of the last token alone, as the definition has it, at some lengths.
+            # Also compare the logits of the last token only, as in the definition, at some lengths.
             ends = {length: full_pass(model, self._texts[:1, :length])[0] for length in (1, 4, 7, 10)}
             together = full_pass(model, self._texts)
         except torch.OutOfMemoryError:
             raise
         except FAULTS as error:
-            raise self.refusal(f"A forward pass over text alone fails: {_said(error)}.") from error
+            raise self.refusal(f"A forward pass over text fails: {_said(error)}.") from error
         self.finite = all(bool(logits.isfinite().all()) for logits in self._expected)
         if not self.finite:
             return
@@ -68,21 +68,21 @@ class Probe:
         errors = [self.error(logits, 0, length - 1) for length, logits in ends.items()]
         if median(errors) > refused_from:
             raise self.refusal(
-                "What it says after a token depends on the tokens behind that: it is no causal language model as it is "
-                f"configured (logits differ by {median(errors):.1g} of their spread)."
+                "Its logits after a token depend on later tokens: as configured it is not a causal language model "
+                f"(logits differ by {median(errors):.1g} of their spread)."
             )
         errors = [self.error(logits, text, _TOKENS - 1) for text, logits in enumerate(together)]
         if median(errors) > refused_from:
             raise self.refusal(
-                "What it says of a text depends on chance or on the texts beside it (logits differ by "
+                "Its logits depend on chance or on other texts of the batch (they differ by "
                 f"{median(errors):.1g} of their spread)."
             )
 
     def disagreement(self, make: Callable[[int], Decoder]) -> str | None:
-        """Say how a decoder differs from full passes; None where it does not.
+        """Return how a decoder differs from full passes; None if it does not.
 
         Args:
-            make: makes the decoder, given the number of its rows.
+            make: creates the decoder for a number of rows.
         """
         try:
             for phase, errors in self._phases(make(4)):
@@ -96,7 +96,7 @@ class Probe:
         return None
 
     def _phases(self, decoder: Decoder) -> Iterator[tuple[str, list[float]]]:
-        """Do to rows what the engine does; yield what was done, and the errors of the steps after it."""
+        """Do the engine's operations on rows; yield each operation's name, and the errors of the steps after it."""
         rows = _Rows(decoder, self)
         rows.start([0, 1], [_SHARED, 3 if decoder.joins else _SHARED])
         rows.fork(0, text=2)
@@ -118,9 +118,10 @@ class Probe:
         return ids
 
     def error(self, logits: torch.Tensor, text: int, at: int) -> float:
-        """Return by how much logits (vocabulary) differ from what a full pass says after a text's token ``at``.
+        """Return how much logits (vocabulary) differ from those of a full pass after a text's token ``at``.
 
-        In parts of their spread, above what rounding does to their mean: to that, softmax is blind.
+        The difference is relative to their spread. A common offset from rounding is ignored, since softmax does not
+        depend on it.
         """
         expected = self._expected[text][at]
         spread = (expected - expected.mean()).norm()
@@ -136,14 +137,14 @@ class Probe:
         return logits[0]
 
     def refusal(self, seen: str) -> BadInput:
-        """Return the error that refuses the model, for what was seen of it."""
+        """Return the error that refuses the model, with the observation."""
         config = self._model.config
         fix = f"{seen} Name a causal language model for text, or sample with spec.sampling.engine: vllm."
         return BadInput("spec.policy.model", f"{config.name_or_path} ({config.model_type})".lstrip(), fix)
 
 
 class _Rows:
-    """The rows of a decoder in use: which text each follows, and how far."""
+    """The rows in use of a decoder: which text each follows, and how far."""
 
     def __init__(self, decoder: Decoder, probe: Probe) -> None:
         self._decoder, self._probe = decoder, probe
@@ -157,14 +158,14 @@ class _Rows:
         self._at += [length - 1 for length in lengths]
 
     def fork(self, source: int, text: int) -> None:
-        """Add a row that has the prompt of another, and goes on as a text does that begins so."""
+        """Add a row with the prompt of another row; it continues with another text that begins with that prompt."""
         target = len(self._texts)
         self._decoder.fork(np.array([source]), np.array([target]), np.array([self._at[source]]))
         self._texts.append(text)
         self._at.append(self._at[source])
 
     def leave(self, row: int) -> None:
-        """Put the last row in the place of one."""
+        """Replace a row by the last row."""
         text, at = self._texts.pop(), self._at.pop()
         self._texts[row], self._at[row] = text, at
         last = len(self._texts)
@@ -182,7 +183,7 @@ class _Rows:
 
 
 def _ordinary_ids(model: PreTrainedModel) -> Ints:
-    """Return the ids without a role: padding has no position in some models, and an image's token stands for one."""
+    """Return the ids without a role: padding has no position in some models, and an image token represents an image."""
     config = model.config.get_text_config(decoder=True)
     roles = [vars(owner).items() for owner in (model.config, config)]
     special = [ids for items in roles for name, ids in items if name.endswith(("_token_id", "_token_index"))]

@@ -1,4 +1,4 @@
-"""From a question to prompt token ids, and from a solution to response token ids, as the model would see them."""
+"""Convert a question to prompt token ids, and a solution to response token ids."""
 
 from __future__ import annotations
 
@@ -15,40 +15,42 @@ from misstep.plan.params import PromptParams
 
 QUESTION = "{question}"
 _ANY = "What is 60418 + 27359?"
-"""Stands for a question where only what comes after it matters."""
+"""A placeholder question, for cases where only the text after it matters."""
 _HARD = (
     'What is x, if 60418 < x & x > "27359"?\n\n  1. It\'s $\\frac{1}{2}$ of {{ x }} <b>.\n'
     + "Of that a part. " * 40
     + "So?"
 )
-"""A question that a chat template changes if it cuts, escapes or reformats anything at all."""
+"""A question that a chat template changes if it trims, escapes or reformats anything."""
 
 
 class PromptBuilder:
     """Builds prompts for one tokenizer.
 
-    ``plain`` puts the question into the template, after worked examples if there are any; ``chat`` makes it the user's
-    turn of the tokenizer's chat template. A beginning-of-sequence token stands once where the tokenizer wants one.
+    ``plain`` puts the question into the template, after worked examples if there are any; ``chat`` makes it the user
+    turn of the tokenizer's chat template. There is one beginning-of-sequence token if the tokenizer uses one.
 
-    What a question holds is text, also where it spells a special token or one that the chat template writes. So is what
-    a response holds, but for end tokens, since training drops a row with one inside, and for what the template writes
-    that is not marked special, since a model may write a think block.
+    A question is encoded as text, even if it contains the spelling of a special token or of one that the chat template
+    writes. So is a response, with two exceptions: end tokens, since training drops a row with one inside, and tokens of
+    the template that are not marked special, since a model may write a think block.
 
     Args:
         tokenizer: a Hugging Face tokenizer.
-        ends: the tokens at which sampling stops (``ends.end_ids``), beside those that are special.
+        ends: the tokens at which sampling stops (``ends.end_ids``), in addition to the special ones.
 
     Raises:
         BadInput: style ``chat`` with a chat template that cannot be used (``chat.ChatTemplate``), style ``plain`` with
-            what only a chat template reads, a prompt template without its placeholder, or a tokenizer without an end
-            token.
+            fields that only a chat template uses, a prompt template without its placeholder, or a tokenizer without an
+            end token.
     """
 
     def __init__(self, tokenizer: Any, params: PromptParams, ends: Collection[int] = ()) -> None:
         self.tokenizer, self.params = tokenizer, params
         self._ends = frozenset(ends)
         if QUESTION not in params.template:
-            raise BadInput("spec.policy.prompt.template", params.template, f"Write {QUESTION} where the question goes.")
+            raise BadInput(
+                "spec.policy.prompt.template", params.template, f"Write {QUESTION} at the place of the question."
+            )
         if tokenizer.eos_token_id is None:
             raise BadInput("tokenizer", "no end token", "Use a model whose tokenizer names its eos_token.")
         if params.style == "plain" and (params.system is not None or params.template_arguments):
@@ -56,7 +58,7 @@ class PromptBuilder:
             raise BadInput(
                 f"spec.policy.prompt.{name}",
                 params.system or params.template_arguments,
-                "Only a chat template reads it: write style: chat, or leave it out.",
+                "Only a chat template uses it: write style: chat, or leave it out.",
             )
         self._chat: ChatTemplate | None = None
         self._layout = Layout(prompt_block="", space="", end_id=None)
@@ -65,13 +67,13 @@ class PromptBuilder:
             self._layout = self._chat.layout(self._turns(_HARD))
 
     def prompt_text(self, question: str) -> str:
-        """Return the text before a response to this question, as the template writes it."""
+        """Return the text before a response to this question, as rendered by the template."""
         if self._chat is None:
             return self._plain(question)
         return self._chat.text(self._turns(question), answer_follows=True) + self._layout.prompt_block
 
     def prompt_ids(self, question: str) -> list[int]:
-        """Return the token ids that stand before a response to this question."""
+        """Return the token ids of the prompt for this question."""
         if self._literal.concerns(question):
             text = self._literal.respell(self.prompt_text(self._literal.hide(question)))
             ids = encode(self._literal.tokenizer, self._literal.show(text))
@@ -80,12 +82,12 @@ class PromptBuilder:
         return ids if self._chat is not None or ids[:1] == self._beginning else self._beginning + ids
 
     def response_ids(self, solution: str) -> list[int]:
-        """Return a solution's token ids, as they would be generated after a prompt, with the end token."""
+        """Return a solution's token ids, as a model would generate them after a prompt, with the end token."""
         return self.continuation_ids(self._layout.space + solution)
 
     def continuation_ids(self, text: str) -> list[int]:
-        """Return the token ids of a text that a model wrote after a prompt, with the end token: as ``response_ids``,
-        but for the space that a chat template puts before an answer, which the model wrote itself."""
+        """Return the token ids of a text that a model wrote after a prompt, with the end token: like ``response_ids``,
+        but without adding the space that a chat template puts before an answer, because the model wrote it itself."""
         literal, meant = self._literal, self._own_tokens
         if literal.concerns(text, but=meant):
             shown = literal.show(literal.respell(literal.hide(text, but=meant)))
@@ -100,12 +102,13 @@ class PromptBuilder:
 
     @property
     def space(self) -> str:
-        """White space that stands before a solution in ``response_ids``."""
+        """White space before a solution in ``response_ids``."""
         return self._layout.space
 
     @property
     def prompt_block(self) -> str:
-        """What a chat template writes before an answer and belongs to the prompt, such as an empty think block."""
+        """Text that a chat template writes before an answer and that belongs to the prompt, such as an empty think
+        block."""
         return self._layout.prompt_block
 
     @cached_property
@@ -118,7 +121,7 @@ class PromptBuilder:
 
     @cached_property
     def _own_tokens(self) -> frozenset[int]:
-        """The end tokens, and what the chat template writes that is not marked special, such as ``<think>``."""
+        """The end tokens, and tokens of the chat template that are not marked special, such as ``<think>``."""
         written = encode(self.tokenizer, self._before) if self._chat is not None else []
         return self._ends | {self.end_id} | (frozenset(written) - special_ids(self.tokenizer))
 
@@ -146,10 +149,10 @@ class PromptBuilder:
 
 
 def _behind(tokenizer: Any, before: str, text: str) -> list[int]:
-    """Encode a text behind another. Where a token would reach over the border between them, it is encoded behind a new
-    line instead, and alone where that is no better.
+    """Encode a text that follows another. If a token would cross the boundary between them, the text is encoded after a
+    newline instead, or alone if that does not help.
 
-    Some tokenizers mark the start of a text with a space of its own, which a response must not have.
+    Some tokenizers add a space at the start of a text, which a response must not have.
     """
     if tokenizer.is_fast:
         for other in (before, "\n"):
@@ -163,10 +166,10 @@ def _behind(tokenizer: Any, before: str, text: str) -> list[int]:
 
 
 def check_taught_end(builder: PromptBuilder, ends: Collection[int]) -> None:
-    """Refuse a prompt whose responses are taught to end with a token at which sampling does not stop.
+    """Refuse a prompt whose training responses end with a token at which sampling does not stop.
 
     Raises:
-        BadInput: it is so.
+        BadInput: this is the case.
     """
     if builder.end_id not in ends:
         token = builder.tokenizer.convert_ids_to_tokens(builder.end_id)

@@ -1,9 +1,9 @@
 """Keys and values of rows of any length in fixed buffers, and the attention that reads them.
 
-Column j of a row's buffer holds position j of its text, so rows of different lengths stand side by side without
-padding on the left, join and leave one by one, and share nothing but the width that is read. The attention is
-registered with transformers under `ATTENTION`; a model whose attention wants more than it knows is refused
-with `UnsupportedAttentionError`, never approximated.
+Column j of a row's buffer holds position j of its text. So rows of different lengths need no padding on the left, join
+and leave one by one, and share only the width that is read. The attention is registered with transformers under
+`ATTENTION`. A model whose attention needs a feature that it lacks is refused with `UnsupportedAttentionError`, never
+approximated.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _IGNORED = {"position_ids", "use_cache", "is_causal", "output_attentions", "retu
 
 
 class UnsupportedAttentionError(MisstepError):
-    """A model's attention asks for something that the row attention does not do."""
+    """A model's attention needs a feature that the row attention does not support."""
 
 
 class RowCache(Cache):  # type: ignore[misc]
-    """A buffer per layer, (2, rows, key/value heads, columns, head size), zero where nothing was written.
+    """One buffer per layer, (2, rows, key/value heads, columns, head size), initialised to zero.
 
-    Call ``before_prefill`` or ``before_decode`` before each forward pass, and make passes in inference mode.
+    Call ``before_prefill`` or ``before_decode`` before each forward pass, and run passes in inference mode.
     """
 
     def __init__(self, rows: int) -> None:
@@ -47,7 +47,7 @@ class RowCache(Cache):  # type: ignore[misc]
         self._places: dict[int, torch.Tensor] = {}
 
     def reserve(self, columns: int) -> None:
-        """Make room for rows of that many tokens; what is held stays."""
+        """Make room for rows of that many tokens; the contents stay."""
         if columns <= self.columns:
             return
         grown = -(-columns // 32) * 32
@@ -74,7 +74,7 @@ class RowCache(Cache):  # type: ignore[misc]
                 if buffer.device.type != "cpu":
                     buffer[:, targets, :, :columns] = buffer[:, sources, :, :columns]
                     continue
-                # NumPy copies whole lines, several times as fast as torch's index kernels copy elements.
+                # NumPy copies whole lines, several times faster than torch's index kernels, which copy elements.
                 lines = buffer.view(torch.uint8).view(2, self.rows, buffer.shape[2], -1).numpy()
                 used = columns * buffer.shape[4] * buffer.element_size()
                 for head in range(buffer.shape[2]):
@@ -107,7 +107,7 @@ class RowCache(Cache):  # type: ignore[misc]
         return read[0], read[1]
 
     def _places_of(self, heads: int) -> torch.Tensor:
-        """Return where, in a buffer flattened to its last dimension, each row's and head's new token goes."""
+        """Return the position of each row's and head's new token, in a buffer flattened to its last dimension."""
         places = self._places.get(heads)
         if places is None:
             lines = torch.arange(len(self._positions) * heads, device=self._positions.device) * self.columns
@@ -130,7 +130,7 @@ def row_attention(
     sliding_window: int | None = None,
     **rest: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attend as transformers' attention functions do, without copying a key head for each of its query heads.
+    """Compute attention like transformers' attention functions, without copying a key head for each of its query heads.
 
     Args:
         query: (rows, heads, queries, size); one query is a decoding step, more are a prefill from position 0.
@@ -141,7 +141,7 @@ def row_attention(
         (rows, queries, heads, size), and no weights.
 
     Raises:
-        UnsupportedAttentionError: the model passes an argument that is not known here (soft caps, sinks, biases).
+        UnsupportedAttentionError: the model passes an unsupported argument (soft caps, sinks, biases).
     """
     unknown = [name for name, given in rest.items() if name not in _IGNORED and given is not None]
     if unknown or dropout:
@@ -165,7 +165,7 @@ def row_attention(
     weights = grouped @ key.transpose(2, 3)
     if attention_mask is not None:
         weights += attention_mask
-    # In half precision transformers takes this step in single, and so does this.
+    # In half precision transformers computes this step in single precision, and so does this.
     wide = torch.float32 if value.element_size() < 4 else value.dtype
     weights = weights.softmax(-1, dtype=wide).to(value.dtype)
     return (weights @ value).reshape(rows, 1, heads, size), None
@@ -174,7 +174,7 @@ def row_attention(
 def _narrow(
     mask: torch.Tensor | None, positions: torch.Tensor, columns: int, window: int, like: torch.Tensor
 ) -> torch.Tensor:
-    """Hide, in a decoding step's mask, what lies a window or more behind each row's position."""
+    """Mask, in a decoding step, all columns that are a window or more before each row's position."""
     behind = torch.arange(columns, device=like.device) <= positions - window
     hidden = torch.zeros_like(behind, dtype=like.dtype).masked_fill_(behind, float("-inf"))[:, None, None]
     return hidden if mask is None else mask + hidden
@@ -185,7 +185,7 @@ AttentionInterface.register(ATTENTION, row_attention)
 
 @contextmanager
 def use_row_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Let the model attend by rows inside the block, and as before after it: others train the same object."""
+    """Use the row attention inside the block, and restore the model's own afterwards: training uses the same object."""
     config = model.config.get_text_config(decoder=True)
     before = config._attn_implementation
     config._attn_implementation = ATTENTION

@@ -1,4 +1,4 @@
-"""What the engine knows of each row of its batch, and of the request that the row belongs to."""
+"""The engine's state of each row of its batch, and of the request that the row belongs to."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Job:
     request: Request
     limit: int
     completions: list[Completion | None]
-    """By sample; None until it is done."""
+    """One per sample; None until it is done."""
     started: int = 0
-    """How many samples have a row, or had one."""
+    """How many samples have, or had, a row."""
     done: int = 0
 
 
@@ -38,7 +38,7 @@ class Rows:
         self.pending = np.zeros(rows, dtype=np.int64)
         """The token to be decoded next."""
         self.position = np.zeros(rows, dtype=np.int64)
-        """Where in prompt and response that token stands."""
+        """The position of that token in prompt and response."""
         self.count = np.zeros(rows, dtype=np.int64)
         """Tokens of the response so far."""
         self.limit = np.zeros(rows, dtype=np.int64)
@@ -71,7 +71,7 @@ class Rows:
         return ids
 
     def remove(self, finished: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
-        """Fill the gaps that finished rows leave with rows from the end; return where rows went from and to."""
+        """Fill the gaps of finished rows with rows from the end; return the sources and targets of the moves."""
         left = self.used - int(finished.sum())
         targets = np.flatnonzero(finished[:left])
         sources = left + np.flatnonzero(~finished[left:])

@@ -1,4 +1,4 @@
-"""The ``sample`` stage: a policy answers problems, several times each."""
+"""The ``sample`` stage: a policy answers each problem several times."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def open_work(ctx: StageContext) -> Work:
 
 
 class _Sample:
-    """Samples of one split, in the order of its problems (for training, that of the subset's permutation).
+    """Samples of one split, in the order of its problems (for training, in the order of the subset's permutation).
 
     A problem whose prompt leaves no room for a response has no samples; it is counted as ``too_long``.
     """
@@ -49,7 +49,7 @@ class _Sample:
         self._engine: Engine | None = None
         self._upcoming: int | None = None
         self._prompts: dict[int, dict[str, list[int]]] = {}
-        """By block that is queued: problem -> prompt."""
+        """For each queued block: problem -> prompt."""
         self._found: dict[int, dict[str, tuple[Completion, ...]]] = {}
 
     def blocks(self) -> int:
@@ -61,18 +61,18 @@ class _Sample:
 
     @property
     def role(self) -> str:
-        """Of the input that answers: the policy, or a model that is tested."""
+        """The role of the sampled model: the policy, or a model under test."""
         return "policy" if self.ctx.has("policy") else "model"
 
     @property
     def engine(self) -> Engine:
-        """Loaded with the first block that is really run."""
+        """Loaded with the first block that actually runs."""
         if self._engine is None:
             self._engine = open_engine(self.ctx.model_folder(self.role), self.params.decoding, self.ctx.stage.resources)
         return self._engine
 
     def expect(self, block: int | None) -> None:
-        """Note the block that will follow the one that is run next, if any."""
+        """Announce the block after the one that runs next, if any."""
         self._upcoming = block
 
     @cached_property
@@ -84,7 +84,7 @@ class _Sample:
 
     @cached_property
     def warning(self) -> dict[str, str]:
-        """What progress says of a policy that knows its training problems by heart; the log says it in full."""
+        """The progress note about a policy that has memorised its training problems; the log has the full warning."""
         known = measured(self.ctx.manifest_summary("policy")) if self.role == "policy" and self.params.subset else None
         if known is None or not known.by_heart:
             return {}
@@ -142,7 +142,7 @@ class _Sample:
         return {problem_id: ids for problem_id, ids in prompts if len(ids) < self.engine.context_length}
 
     def _results(self, block: int) -> dict[str, tuple[Completion, ...]]:
-        """Read the engine's results until the block is complete; those of the upcoming block are kept for it."""
+        """Read the engine's results until the block is complete; results of the upcoming block are kept for it."""
         wanted, found = len(self._prompts[block]), self._found[block]
         start, tokens = time.monotonic(), 0
         before, total = block * self.rows * self.params.samples, len(self.problems) * self.params.samples

@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 
 def sample_seed(seed: int, *parts: str | int) -> int:
-    """Derive a sample's own 64-bit seed from the stage's seed and what names the sample (problem, index, ...)."""
+    """Derive a sample's own 64-bit seed from the stage's seed and the sample's identity (problem, index, ...)."""
     text = "\x1f".join([str(seed), *map(str, parts)])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 def permutation(problem_ids: Iterable[str], seed: int) -> list[str]:
-    """Order problems by a keyed hash: D problems are a prefix of 2D, and each seed takes others."""
+    """Order problems by a keyed hash: D problems are a prefix of 2D, and each seed has another order."""
     return sorted(problem_ids, key=lambda i: hashlib.blake2b(f"{seed}\x1f{i}".encode(), digest_size=16).digest())
 
 
 def train_subset(problems: pa.Table, subset: SubsetParams) -> pa.Table:
     """Take the D training problems of a seed, in that seed's order.
 
-    Only problems whose teacher solution is correct count: every method at D learns from the same D problems.
+    Only problems with a correct teacher solution count: every method at D learns from the same D problems.
 
     Args:
         problems: the ``problems`` table; rows of all splits.
@@ -59,7 +59,7 @@ def train_subset(problems: pa.Table, subset: SubsetParams) -> pa.Table:
 
 
 def without_correct_solution(problems: pa.Table) -> str:
-    """Say how many training problems no model is fine-tuned on, and why, as a sentence for errors."""
+    """Return a sentence for errors that says how many training problems are not usable for fine-tuning, and why."""
     counts: Counter[str] = Counter()
     for split, verdict in zip(*(problems[name].to_pylist() for name in ("split", "solution_verdict")), strict=True):
         if split == "train" and verdict != Verdict.CORRECT:

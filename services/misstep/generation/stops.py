@@ -11,14 +11,14 @@ import numpy.typing as npt
 from misstep.generation.text import decode_continuation
 
 _UNFINISHED = "\ufffd"
-"""What a tokenizer decodes part of a character to."""
+"""The character that a tokenizer decodes part of a character to."""
 
 
 class StopStrings:
-    """Find the first moment at which a row's text holds a stop string.
+    """Detect when a row's text first contains a stop string.
 
-    A row's text is only decoded when its new token may complete one: where the token's own text holds a stop
-    string's last character, or part of a character.
+    A row's text is decoded only when its new token may complete one: when the token's own text contains a stop string's
+    last character, or part of a character.
     """
 
     def __init__(self, tokenizer: Any, stops: Sequence[str], vocabulary: int) -> None:
@@ -28,7 +28,8 @@ class StopStrings:
         if self._stops:
             last = {stop[-1] for stop in self._stops} | {_UNFINISHED}
             known = range(min(vocabulary, len(tokenizer)))
-            # Twice the token: some tokenizers drop the space before a first word, or write it before a second.
+            # The token is decoded twice in a row: some tokenizers drop the space before a first word, or write it
+            # before a second.
             texts = tokenizer.batch_decode([[i, i] for i in known], clean_up_tokenization_spaces=False)
             for token, text in zip(known, texts, strict=True):
                 self._may_complete[token] = not last.isdisjoint(text)
@@ -36,14 +37,14 @@ class StopStrings:
     def completed(
         self, tokens: npt.NDArray[np.int64], response: Callable[[int], Sequence[int]]
     ) -> npt.NDArray[np.bool_]:
-        """Tell for each row whether its newest token completes a stop string; ``response(row)`` gives its ids."""
+        """Return for each row whether its newest token completes a stop string; ``response(row)`` returns its ids."""
         ended = self._may_complete[tokens]
         for row in np.flatnonzero(ended):
             ended[row] = self._holds_one(response(int(row)))
         return ended
 
     def completes(self, response: Sequence[int]) -> bool:
-        """Tell whether the newest token of one response completes a stop string."""
+        """Return whether the newest token of one response completes a stop string."""
         return bool(self._may_complete[response[-1]]) and self._holds_one(response)
 
     def _holds_one(self, response: Sequence[int]) -> bool:

@@ -1,4 +1,4 @@
-"""Text and token ids of one tokenizer: exact decoding, and whether text survives the way there and back."""
+"""Text and token ids of a tokenizer: exact decoding, and checks that text survives encoding and decoding."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ PROBES = (
     "naïve façade, Größe, señor, ½ of π ≤ √2, 数学, один",
     "a  b   c\td",
 )
-"""What solutions of mathematics problems hold: each must decode to itself."""
+"""Typical text of mathematics solutions: each must decode to itself."""
 _UNKNOWN = "\ufffd"
 _anchors: WeakKeyDictionary[Any, tuple[list[int], int]] = WeakKeyDictionary()
 
 
 def encode(tokenizer: Any, text: str) -> list[int]:
-    """Return the ids of a text alone, without special tokens of its own."""
+    """Return the ids of a text without added special tokens."""
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def decode(tokenizer: Any, token_ids: Sequence[int]) -> str:
     """Decode a whole text, without special tokens and without a tokenizer's cosmetic changes to spaces."""
-    if tokenizer.is_fast:  # the backend costs a fraction of the wrapper around it, and gives the same
+    if tokenizer.is_fast:  # the backend is much cheaper than its wrapper, with the same result
         return str(tokenizer.backend_tokenizer.decode(token_ids, skip_special_tokens=True))
     text: str = tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return text
 
 
 def decode_continuation(tokenizer: Any, token_ids: Sequence[int]) -> str:
-    """Decode what stands behind other tokens, as a response does behind its prompt.
+    """Decode ids that follow other tokens, like a response after its prompt.
 
-    Llama-2's decoder and its like drop the first space of a whole text. A response that begins with a space keeps it
-    here, so that texts of consecutive pieces join to the text of all of them.
+    Some decoders, such as Llama-2's, drop the first space of a whole text. Here a response keeps its first space, so
+    that the texts of consecutive pieces join to the text of all of them.
     """
     if not tokenizer.is_fast:
         return decode(tokenizer, token_ids)
@@ -49,7 +49,7 @@ def decode_continuation(tokenizer: Any, token_ids: Sequence[int]) -> str:
 
 
 def _anchor(tokenizer: Any) -> tuple[list[int], int]:
-    """Return ids to put before others where a decoder strips the start of a text, and how long their text is."""
+    """Return ids to put before others if the decoder strips the start of a text, and the length of their text."""
     found = _anchors.get(tokenizer)
     if found is None:
         found = _anchors[tokenizer] = _find_anchor(tokenizer)
@@ -65,14 +65,14 @@ def _find_anchor(tokenizer: Any) -> tuple[list[int], int]:
 
 
 def _strips(decoder: dict[str, Any]) -> bool:
-    """Return whether a decoder, as JSON, takes something off the start of a text."""
+    """Return whether a decoder, given as JSON, strips the start of a text."""
     if decoder.get("type") == "Sequence":
         return any(_strips(part) for part in decoder["decoders"])
     return decoder.get("type") == "Metaspace" or (decoder.get("type") == "Strip" and decoder.get("start", 0) > 0)
 
 
 def first_loss(tokenizer: Any, texts: Sequence[str] = PROBES) -> tuple[str, str] | None:
-    """Return the first text that does not decode to itself, and what it becomes; None where all of them do."""
+    """Return the first text that does not decode to itself, and what it becomes; None if all of them do."""
     for text in texts:
         became = decode(tokenizer, encode(tokenizer, text))
         if became != text:
@@ -81,8 +81,8 @@ def first_loss(tokenizer: Any, texts: Sequence[str] = PROBES) -> tuple[str, str]
 
 
 def is_closed(tokenizer: Any) -> bool:
-    """Return whether the vocabulary was made for one task: it has no tokens for some ASCII letters and digits, so that
-    only the task's own text can say whether text survives."""
+    """Return whether the vocabulary was made for one task: it lacks tokens for some ASCII letters and digits, so only
+    the task's own text can show whether text survives."""
     # Regardless of case: a tokenizer that folds capitals knows them, and loses text.
     return any(
         character not in (became := decode(tokenizer, encode(tokenizer, character)).casefold()) or _UNKNOWN in became
@@ -91,7 +91,7 @@ def is_closed(tokenizer: Any) -> bool:
 
 
 def shown_difference(text: str, became: str, around: int = 30) -> str:
-    """Quote where two texts part, for a message."""
+    """Quote the place where two texts differ, for a message."""
     at = next((i for i, (a, b) in enumerate(zip(text, became, strict=False)) if a != b), min(len(text), len(became)))
     begin = max(0, at - around)
     return f"{text[begin : at + around]!r} becomes {became[begin : at + around]!r}"

@@ -1,8 +1,8 @@
-"""Load the tokenizer of a model folder so that text survives it.
+"""Load the tokenizer of a model folder so that text survives encoding.
 
-A fast tokenizer can be read in two ways: ``tokenizer.json`` as it stands, or by the class that
-``tokenizer_config.json`` names, which takes only the vocabulary from the file and brings rules of its own. Where the
-two differ, the file is right: the model was trained with it. DeepSeek's byte-level files under the class
+A fast tokenizer can be read in two ways: directly from ``tokenizer.json``, or with the class that
+``tokenizer_config.json`` names, which takes only the vocabulary from the file and adds its own rules. If the two
+differ, the file is right: the model was trained with it. DeepSeek's byte-level files under the class
 ``LlamaTokenizerFast`` are the known case: the class drops every space and newline.
 """
 
@@ -22,7 +22,7 @@ from misstep.generation.text import PROBES, decode, encode
 _log = logging.getLogger(__name__)
 FILE = "tokenizer.json"
 _LITERAL = "TokenizersBackend"
-"""The class that takes ``tokenizer.json`` as it stands."""
+"""The class that uses ``tokenizer.json`` unchanged."""
 UNLOADABLE = (
     StrictDataclassError,
     ArithmeticError,
@@ -34,24 +34,24 @@ UNLOADABLE = (
     TypeError,
     ValueError,
 )
-"""What transformers raises at folders that are not there, not whole or of an unknown kind."""
+"""What transformers raises for folders that are missing, incomplete or of an unknown kind."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A tokenizer and how it was read."""
+    """A tokenizer, and how it was read."""
 
     tokenizer: Any
     by: Literal["class", "file"]
-    """``file``: ``tokenizer.json`` as it stands, since the class reads it otherwise."""
+    """``file``: directly from ``tokenizer.json``, because the class reads it differently."""
     class_name: str
     """The class that transformers chose."""
     notes: tuple[str, ...] = ()
-    """What is unusual, as sentences."""
+    """Unusual observations, as sentences."""
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """Load the tokenizer of a model folder, and log what is unusual.
+    """Load the tokenizer of a model folder, and log unusual observations.
 
     Raises:
         BadInput: there is no such folder, or no tokenizer in it.
@@ -63,7 +63,7 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def read_tokenizer(folder: Path) -> Reading:
-    """Load the tokenizer of a model folder in the way that keeps text as the folder's author meant it.
+    """Load the tokenizer of a model folder in the way that its author intended.
 
     Raises:
         BadInput: there is no such folder, or no tokenizer in it.
@@ -81,7 +81,7 @@ def read_tokenizer(folder: Path) -> Reading:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         class_name = type(tokenizer).__name__
         lost = None
-    # The tokenizers library raises bare Exception. A class that cannot be made of the file gives way to it.
+    # The tokenizers library raises bare Exception. If the class cannot read the file, the file alone is used.
     except Exception as error:
         tokenizer, class_name, lost = None, str(config.get("tokenizer_class")), f"it fails, {first_line(error)}"
         if "tokenizer_class" not in config or not file.is_file():
@@ -95,8 +95,8 @@ def read_tokenizer(folder: Path) -> Reading:
             if lost is not None:
                 tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
                 by = "file"
-                notes.append(f"{FILE} is read as it stands, for the class {class_name} reads it otherwise: {lost}")
-        # The tokenizers library raises bare Exception at a file that is not one.
+                notes.append(f"{FILE} is read directly, because the class {class_name} reads it differently: {lost}")
+        # The tokenizers library raises bare Exception for a file that is not a tokenizer.
         except Exception as error:
             raise BadInput("model", str(folder), f"Its {FILE} does not load: {first_line(error)}") from error
     if _begin_as_configured(tokenizer, config):
@@ -108,7 +108,7 @@ def read_tokenizer(folder: Path) -> Reading:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    """Return what tokenizer_config.json holds; nothing where it cannot be read."""
+    """Return the contents of tokenizer_config.json; empty if it cannot be read."""
     try:
         held = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
@@ -117,18 +117,19 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _difference(tokenizer: Any, file: Any, config: dict[str, Any]) -> str | None:
-    """Say for the first probe that class and file read differently what each makes of it."""
+    """Describe the first probe that class and file read differently."""
     for text in PROBES:
         by_file = file.encode(text, add_special_tokens=False).ids
         try:
             by_class = encode(tokenizer, text)
             text_by_class = decode(tokenizer, by_class)
-        # The tokenizers library raises bare Exception where a class's rules and the file's vocabulary contradict.
+        # The tokenizers library raises bare Exception if a class's rules and the file's vocabulary contradict each
+        # other.
         except Exception as error:  # noqa: BLE001
             return f"{text!r} fails: {first_line(error)}"
         if by_class != by_file or (text_by_class != text == file.decode(by_file)):
             return _parted(text, by_class, text_by_class, by_file, file.decode(by_file))
-    # A class may bring special tokens of its own, with ids for which the model has no embedding.
+    # A class may add its own special tokens, with ids for which the model has no embedding.
     around = [number for number in tokenizer("a")["input_ids"] if file.id_to_token(number) is None]
     for token in tokenizer.convert_ids_to_tokens(around):
         if json.dumps(token) not in json.dumps(config):
@@ -144,10 +145,10 @@ def _parted(text: str, by_class: list[int], text_by_class: str, by_file: list[in
 
 
 def _begin_as_configured(tokenizer: Any, config: dict[str, Any]) -> bool:
-    """Put the beginning-of-sequence token before a text where the folder says so and the file forgets it.
+    """Put the beginning-of-sequence token before a text if the folder's configuration says so and the file does not.
 
-    transformers 5 drops ``add_bos_token`` where there is a ``tokenizer.json``; version 4, with which most models were
-    made, obeyed it. Once set, it is part of the file that is written.
+    transformers 5 ignores ``add_bos_token`` if there is a ``tokenizer.json``; version 4, with which most models were
+    made, respected it. Once set, it is part of the file that is written.
 
     Returns:
         Whether anything was changed.

@@ -1,14 +1,13 @@
-"""The engine that needs nothing but transformers: continuous batching of an in-memory causal language model.
+"""The engine that needs only transformers: continuous batching of an in-memory causal language model.
 
-Rows join the batch as others finish, prompts of like length are prefilled together and once for all samples of a
-request, finished rows leave at once, and keys and values stand in fixed buffers (`decoders`).
+Rows join the batch as others finish. Prompts of similar length are prefilled together, once for all samples of a
+request. Finished rows leave at once. Keys and values are in fixed buffers (`decoders`).
 
-What holds for reproducibility: a sample is a function of (model, prompt, seed, decoding). The same requests in the
-same order through the same ``batch_rows`` and threads give the same bits. In a batch of another shape matrix products
-round differently, by some 1e-6 in a response's log-probability, so that a sample differs where a draw falls that close
-to the border between two tokens, or, at temperature 0, where the two likeliest are that close. In float32 this is
-rare: none of 60,000 samples (1.1 million tokens) on the quickstart's task differed between batches of 512 and of 64
-rows. In bfloat16 it is common.
+Reproducibility: a sample is a function of (model, prompt, seed, decoding). The same requests in the same order with the
+same ``batch_rows`` and threads give the same bits. In a batch of another shape matrix products round differently, by
+about 1e-6 in a response's log-probability. A sample then differs if a draw is that close to the border between two
+tokens or, at temperature 0, if the two likeliest tokens are that close. In float32 this is rare: none of 60,000 samples
+(1.1 million tokens) on the quickstart's task differed between batches of 512 and of 64 rows. In bfloat16 it is common.
 """
 
 from __future__ import annotations
@@ -43,22 +42,23 @@ if TYPE_CHECKING:
     from misstep.plan.params import DecodingParams
 
 _REFILL_SHARE = 8
-"""Rows join when one in so many is free: fewer would not repay a prefill's fixed cost on a small model."""
+"""Rows join when at least one in this many rows is free: with fewer, a prefill's fixed cost would dominate on a small
+model."""
 
 
 class TransformersEngine:
     """Continue prompts with a Hugging Face causal language model.
 
     Args:
-        model: used as it is, in its own dtype and place; put into evaluation mode while results are read.
+        model: used in its own dtype and on its own device; put into evaluation mode while results are read.
         tokenizer: its Hugging Face tokenizer.
         decoding: temperature (0 is greedy), top_p, the limit of new tokens, stop strings.
-        batch_rows: samples decoded at once. Memory is that many rows of prompt and response, however many
-            requests are queued.
+        batch_rows: samples decoded at once. Memory is needed for that many rows of prompt and response, not for all
+            queued requests.
 
     Raises:
-        BadInput: the tokenizer has no end token, the context length is unknown, or the model cannot be asked for a
-            text's next token (`misstep.generation.agreement`).
+        BadInput: the tokenizer has no end token, the context length is unknown, or the model cannot give a text's next
+            token (`misstep.generation.agreement`).
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: Any, decoding: DecodingParams, *, batch_rows: int) -> None:
@@ -114,14 +114,14 @@ class TransformersEngine:
             job.completions = [Completion((), "", "length", 0.0)] * len(request.seeds)
             self._complete.append(job)
             return
-        # Longest first: buffers get their full width at once, and like lengths stand together.
+        # Longest first: buffers get their full width at once, and similar lengths are next to each other.
         heapq.heappush(self._queue, (-len(request.prompt_ids), self._submitted, job))
         self._submitted += 1
 
     def results(self) -> Iterator[tuple[Request, tuple[Completion, ...]]]:
         """Yield requests as they complete, until nothing is queued; more may be submitted meanwhile.
 
-        An iteration left early is gone on with by the next.
+        If an iteration stops early, the next one continues it.
 
         Raises:
             MisstepError: the model's logits are not finite.
@@ -139,7 +139,7 @@ class TransformersEngine:
             self._decoder.clear()
 
     def close(self) -> None:
-        """Drop what is queued, the buffers and the model."""
+        """Drop all queued requests, the buffers and the model."""
         self._queue.clear()
         self._complete.clear()
         telemetry.PENDING_SAMPLES.set(0)
@@ -148,7 +148,7 @@ class TransformersEngine:
         del self._model, self._decoder
 
     def _join(self) -> None:
-        """Give free rows to queued samples, where enough are free."""
+        """Give free rows to queued samples, if enough rows are free."""
         used, joins = self._rows.used, self._decoder.joins
         free = self._batch_rows - used
         if used and not (joins and free >= max(1, self._batch_rows // _REFILL_SHARE)):
@@ -169,7 +169,7 @@ class TransformersEngine:
             if job.started == len(job.request.seeds):
                 heapq.heappop(self._queue)
             columns = max(columns, len(prompt) + job.limit)
-            if begun:  # a row of the same prompt still holds its keys and values
+            if begun:  # a row with the same prompt still has its keys and values
                 source = self._rows.jobs.index(job)
             else:
                 source = used + len(fresh)
@@ -191,7 +191,7 @@ class TransformersEngine:
         self._rows.add([*fresh, *forks])
 
     def _decode(self) -> None:
-        """Append one token to every row, and let finished rows go."""
+        """Append one token to every row, and remove finished rows."""
         rows, used = self._rows, self._rows.used
         logits = self._decoder.step(rows.pending[:used], rows.position[:used])
         draws = uniforms(rows.key[:used], rows.count[:used])
@@ -229,11 +229,11 @@ def load_engine(
     """Load a Hugging Face model folder into an engine.
 
     Args:
-        threads: of torch, for the whole process; None leaves them as they are.
+        threads: torch's threads, for the whole process; None does not change them.
 
     Raises:
-        BadInput: the folder holds no model that loads whole, no tokenizer, a tokenizer without an end token; or the
-            dtype is not supported.
+        BadInput: the folder has no model that loads completely, no tokenizer, or a tokenizer without an end token; or
+            the dtype is not supported.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -243,7 +243,7 @@ def load_engine(
 
 @contextmanager
 def evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """Switch dropout off inside the block; the mode is then what it was before."""
+    """Disable dropout inside the block, and restore the model's mode afterwards."""
     training = model.training
     model.eval()
     try:

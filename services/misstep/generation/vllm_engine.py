@@ -1,8 +1,8 @@
-"""The engine for GPUs and long responses: vLLM, inside the stage's own process.
+"""The engine for GPUs and long responses: vLLM, in the stage's own process.
 
-Each sample is a vLLM request of its own with its own seed, so that it does not depend on what else is in the batch (up
-to floating-point ties: batches of other shapes round differently). Samples of one prompt, and prompts that begin alike,
-share their prefill through vLLM's prefix cache.
+Each sample is a separate vLLM request with its own seed, so it does not depend on the rest of the batch (up to
+floating-point ties: batches of other shapes round differently). Samples of one prompt, and prompts with a common
+beginning, share their prefill through vLLM's prefix cache.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Job:
 
 @dataclass(slots=True, eq=False)
 class _Sample:
-    """A sample under way: one vLLM request."""
+    """A sample in progress: one vLLM request."""
 
     job: _Job
     index: int
@@ -73,7 +73,7 @@ class VllmEngine:
             raise BadInput(
                 "spec.sampling.temperature (or evaluation.temperature)",
                 decoding.temperature,
-                f"vLLM raises what is so low to {_LEAST_TEMPERATURE}: use that, or 0, which is greedy.",
+                f"vLLM raises lower values to {_LEAST_TEMPERATURE}: use that, or 0, which is greedy.",
             )
         self._engine = open_vllm(model_folder, decoding, resources)
         config = self._engine.model_config
@@ -106,7 +106,7 @@ class VllmEngine:
 
     @property
     def overlaps(self) -> bool:
-        """True: which samples share a batch follows from the machine's speed in any case."""
+        """True: which samples share a batch depends on the machine's speed anyway."""
         return True
 
     def submit(self, request: Request) -> None:
@@ -141,15 +141,15 @@ class VllmEngine:
             max_tokens=limit,
             stop_token_ids=sorted(self._ends),
             detokenize=False,
-            # Stop strings are looked for here, token by token: vLLM decodes a response together with its prompt, which
-            # in many tokenizers is another text.
+            # Stop strings are checked here, token by token: vLLM decodes a response together with its prompt, which
+            # gives another text with many tokenizers.
             output_kind=RequestOutputKind.DELTA if decoding.stop else RequestOutputKind.FINAL_ONLY,
         )
 
     def results(self) -> Iterator[tuple[Request, tuple[Completion, ...]]]:
         """Yield requests as they complete, until nothing is queued; more may be submitted meanwhile.
 
-        An iteration left early is gone on with by the next.
+        If an iteration stops early, the next one continues it.
         """
         while self._complete or self._samples:
             while self._complete:
@@ -162,7 +162,7 @@ class VllmEngine:
                     self._take(output)
 
     def close(self) -> None:
-        """Drop what is queued, and end vLLM with its worker processes and memory."""
+        """Drop all queued requests, end vLLM and its worker processes, and free its memory."""
         self._engine.abort_request(list(self._samples))
         self._samples.clear()
         self._complete.clear()
@@ -170,9 +170,9 @@ class VllmEngine:
         close_vllm(self._engine)
 
     def _take(self, output: Any) -> None:
-        """Add what one step brought to a sample."""
+        """Add the output of one step to a sample."""
         sample = self._samples.get(output.request_id)
-        if sample is None:  # it met a stop string a step ago
+        if sample is None:  # it reached a stop string in the previous step
             return
         (new,) = output.outputs
         if self._decoding.stop:

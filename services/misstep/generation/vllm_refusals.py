@@ -1,4 +1,4 @@
-"""Why vLLM does not start, in words that say what to change."""
+"""Explain why vLLM does not start, with what to change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 FIELD = "spec.sampling.vllmArgs"
 REFUSALS = (ValueError, TypeError, AssertionError, KeyError, NotImplementedError)
-"""How vLLM refuses: pydantic's errors are ValueErrors; some settings are asserted, some looked up."""
+"""What vLLM raises: pydantic's errors are ValueErrors; some settings are checked by assertions, some by lookups."""
 
 
 def refused_settings(
@@ -24,7 +24,7 @@ def refused_settings(
     given: dict[str, Any],
     model_folder: Path,
 ) -> BadInput:
-    """Find out whether the user's arguments or the model are to blame for what vLLM refuses to be told.
+    """Find out whether the user's arguments or the model cause vLLM's refusal of its arguments.
 
     Args:
         engine_args: vLLM's ``EngineArgs``.
@@ -49,7 +49,7 @@ def refused_settings(
 
 
 def refused_start(error: Exception, resources: Resources, given: dict[str, Any], model_folder: Path) -> BadInput:
-    """Say what is too little, or else who is to blame, where vLLM takes its settings and does not start."""
+    """Explain why vLLM accepts its settings but does not start: too little of a resource, or else the cause."""
     reason = _reason(error)
     if "memory" in reason.lower() and "cache" in reason.lower():
         return _too_little_memory(reason, resources)
@@ -59,13 +59,13 @@ def refused_start(error: Exception, resources: Resources, given: dict[str, Any],
 
 
 def failed_start(error: OSError | RuntimeError, resources: Resources) -> MisstepError:
-    """Running again may help where a port was taken or a GPU's memory was; the log has the rest."""
+    """Running again may help if a port or a GPU's memory was in use; the log has the rest."""
     reason = _reason(error)
     if type(error).__name__ == "OutOfMemoryError":
         return _too_little_memory(reason, resources)
     if getattr(error, "errno", None) == errno.EADDRINUSE or "EADDRINUSE" in str(error):
         return MisstepError(
-            f"vLLM's processes could not talk to each other, as a port is in use: {reason}. "
+            f"vLLM's processes could not communicate because a port is in use: {reason}. "
             "Set VLLM_PORT to a free one, or unset it, and run again."
         )
     return MisstepError(f"vLLM did not start: {reason}")
@@ -91,9 +91,9 @@ def _unsupported(error: Exception, model_folder: Path) -> BadInput:
 
 
 def _reason(error: Exception) -> str:
-    """Return the sentence that says what is wrong, without pydantic's heading and links."""
+    """Return the sentence with the reason, without pydantic's heading and links."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     said = next((line for line in lines if line.startswith(("Value error, ", "Assertion failed, "))), None)
-    if said is None:  # pydantic: a heading, the argument's name, what is wrong with it
+    if said is None:  # pydantic writes a heading, the argument's name, and the reason
         said = lines[2] if len(lines) > 2 and "validation error" in lines[0] else lines[0]
     return said.removeprefix("Value error, ").removeprefix("Assertion failed, ").split(" [type=")[0].rstrip(".")

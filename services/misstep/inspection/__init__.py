@@ -1,1 +1,1 @@
-"""What a model folder holds, checked before anything is trained."""
+"""Checks of a model folder before anything is trained."""

@@ -19,7 +19,7 @@ def main() -> int:
     """Read the request, inspect, answer. Returns the exit code of the answer."""
     read_weights_only()
     request = json.loads(sys.stdin.read())
-    # What libraries print must not stand in the answer's way.
+    # Output of libraries must not mix with the answer.
     with contextlib.redirect_stdout(sys.stderr), tempfile.TemporaryDirectory(prefix="misstep-model-") as scratch:
         answer, code = _answer(request, Path(scratch))
     print(json.dumps(answer), flush=True)  # noqa: T201 - the answer

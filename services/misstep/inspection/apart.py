@@ -1,5 +1,5 @@
-"""Inspect a model in a process of its own: torch stays out of the caller, and a file that hangs or crashes a library
-costs that process alone."""
+"""Inspect a model in a separate process: the caller does not load torch, and a file that hangs or crashes a library
+affects only that process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from misstep.errors import BadInput, MisstepError
 
 LIMIT_SECONDS = 600
-"""A 70B folder on a slow disk takes a tenth of it."""
+"""A 70B folder on a slow disk takes a tenth of this."""
 _LAST_LINES = 3
 
 
@@ -21,13 +21,13 @@ def inspect_apart(request: Mapping[str, Any]) -> dict[str, Any]:
     """Run ``python -m misstep.inspection``.
 
     Args:
-        request: JSON-like; what ``__main__`` reads.
+        request: JSON-like; the input of ``__main__``.
 
     Returns:
         ``{"report": ..., "page": ...}``.
 
     Raises:
-        BadInput: the model cannot be used; or the check did not end.
+        BadInput: the model cannot be used, or the check did not end.
         MisstepError: the process failed, the Hub or a store did not answer.
     """
     field = str(request.get("model_field", "spec.policy.model"))

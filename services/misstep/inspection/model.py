@@ -1,4 +1,4 @@
-"""Check one model folder, all of it, and report what it is."""
+"""Check one model folder completely, and report the model's facts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POLICY = "spec.policy.model"
 
 @dataclass(frozen=True)
 class Steps:
-    """How a response is cut into steps (``credit.steps.StepCutter``)."""
+    """How a response is split into steps (``credit.steps.StepCutter``)."""
 
     rule: StepRule = "lines"
     most: int = 16
@@ -40,21 +40,21 @@ def inspect_model(
     *,
     guess_prompt: bool = False,
 ) -> ModelReport:
-    """Check a model before anything is trained or sampled: files, weights, tokenizer, prompt, and what will be written.
+    """Check a model before training or sampling: files, weights, tokenizer, prompt, and what training will write.
 
-    Seconds for a model of any size: no weights are read.
+    It takes seconds for a model of any size, since no weights are read.
 
     Args:
-        folder: of the model.
-        prompt: how the policy is asked; None for a teacher.
+        folder: the model's folder.
+        prompt: the policy's prompt; None for a teacher.
         problems: (question, solution) pairs whose text must survive the tokenizer.
-        model_field: the field of the Experiment that names the model.
-        steps: how credit will cut responses, for the page alone.
-        shown_as: what to call the folder in the report, where it is a copy.
-        guess_prompt: take the prompt that a model of its kind is usually given, where ``prompt`` is None.
+        model_field: the Experiment's field that names the model.
+        steps: how credit splits responses; only shown on the page.
+        shown_as: the folder's name in the report, if it is a copy.
+        guess_prompt: if ``prompt`` is None, use the usual prompt of such a model.
 
     Raises:
-        BadInput: the first thing that is wrong, with the fix; it names ``model_field`` or ``spec.policy.prompt``.
+        BadInput: names the first error, with the fix, at ``model_field`` or ``spec.policy.prompt``.
     """
     try:
         report = _inspect(folder, prompt, problems, model_field, steps or Steps(), guess_prompt)
@@ -83,7 +83,7 @@ def _inspect(
     from misstep.models.folder import check_folder
 
     check_folder(folder, model_field)
-    load_config(folder)  # a tokenizer's class reads it too, and would be blamed for what is wrong with it
+    load_config(folder)  # a tokenizer's class reads it too, and would get the blame for its errors
     reading = read_tokenizer(folder)
     tokenizer = reading.tokenizer
     check_end_token(tokenizer)
@@ -149,7 +149,7 @@ def _inspect(
 
 
 def _usual_prompt(tokenizer: Any) -> PromptParams:
-    """Return the prompt that a model of this kind is usually given: its chat template where it has one."""
+    """Return the usual prompt of a model: its chat template if it has one."""
     from misstep.plan.params import PromptParams
 
     if tokenizer.chat_template:
@@ -158,7 +158,7 @@ def _usual_prompt(tokenizer: Any) -> PromptParams:
 
 
 def _check_ids(tokenizer: Any, ends: frozenset[int], embeddings: int, model_field: str) -> None:
-    """Refuse a model that cannot be given, or cannot draw, the token that ends a response."""
+    """Refuse a model that has no embedding for, or cannot sample, the token that ends a response."""
     end = int(tokenizer.eos_token_id)
     if end >= embeddings:
         raise BadInput(

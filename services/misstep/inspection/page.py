@@ -1,4 +1,4 @@
-"""A model's report as a page of plain text."""
+"""A model's report as a plain text page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from misstep.text import size_text
 
 
 def page(report: ModelReport) -> str:
-    """Write the page that a researcher reads before a run."""
+    """Return the page for a researcher to read before a run."""
     parts = [_model(report)]
     if report.text is not None:
         parts += _text(report.text)
@@ -34,7 +34,7 @@ def _model(report: ModelReport) -> str:
     if text is not None:
         if report.embeddings > text.vocabulary:
             rows["embeddings"] += f", {report.embeddings - text.vocabulary:,} of them without a token"
-        how = "from tokenizer.json as it stands" if text.read_by == "file" else "by its own class"
+        how = "directly from tokenizer.json" if text.read_by == "file" else "by its own class"
         rows |= {
             "tokenizer": f"{text.tokenizer}, {text.vocabulary:,} tokens, read {how}",
             "prompt style": text.style,
@@ -58,7 +58,7 @@ def _survival(report: ModelReport) -> list[tuple[str, str]]:
     return [
         (
             name,
-            f"{found['checked'] - found['lost']:,} of {found['checked']:,} come back from the tokenizer as they were",
+            f"{found['checked'] - found['lost']:,} of {found['checked']:,} come back from the tokenizer unchanged",
         )
         for name, found in report.survival.items()
     ]
@@ -69,5 +69,5 @@ def _section(title: str, lines: list[str]) -> str:
 
 
 def _quoted(text: str) -> list[str]:
-    """Show each line between bars, so that spaces at its ends are seen."""
+    """Show each line between bars, so that spaces at its ends are visible."""
     return [f"|{line}|" for line in text.split("\n")]

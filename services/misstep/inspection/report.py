@@ -1,4 +1,4 @@
-"""What is known of a model before anything is trained, as data."""
+"""The facts about a model that are known before training, as data."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class TextReport:
     """Tokens that the tokenizer knows."""
     style: str
     prompt: str
-    """A prompt as the model sees it, special tokens written out."""
+    """A prompt as the model gets it, with special tokens written out."""
     prompt_tokens: int
     response: str
-    """A response as training teaches it, without its end token."""
+    """A response as it is used in training, without its end token."""
     response_tokens: int
     """The end token included."""
     end: str
@@ -29,7 +29,7 @@ class TextReport:
     ends: tuple[tuple[int, str], ...]
     """Every token at which sampling stops: (id, text)."""
     steps: tuple[str, ...]
-    """The response cut as credit cuts it."""
+    """The response split into the steps of credit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +51,11 @@ class ModelReport:
     embeddings: int
     """Rows of the embedding: ids must be below."""
     text: TextReport | None
-    """None for a teacher, whose prompts are its own."""
+    """None for a teacher, which has its own prompts."""
     unusual: tuple[str, ...]
-    """What works and may surprise, as sentences."""
+    """Unusual but working properties, as sentences."""
     survival: dict[str, Any] = field(default_factory=dict)
-    """Counts of questions and solutions that were checked and lost, where there were any."""
+    """Counts of questions and solutions that were checked and lost, if there were any."""
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON-like data."""

@@ -1,7 +1,7 @@
-"""A model folder without the numbers of its weights: what the checks need of a model that lies elsewhere.
+"""A model folder without the values of its weights: all that the checks need of a remote model.
 
-Configurations and tokenizer are fetched whole; of each safetensors file only the header, some kilobytes, behind which
-the local copy is empty (a sparse file of the right length).
+Configurations and tokenizer are fetched completely. Of each safetensors file only the header is fetched, some
+kilobytes; the rest of the local copy is empty (a sparse file of the right length).
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 _LENGTH_BYTES = 8
 _MOST_HEADER = 100_000_000
-"""What the safetensors format allows."""
+"""The limit of the safetensors format."""
 _MOST_SMALL = 200_000_000
-"""Bytes of a configuration or vocabulary; anything larger that is no safetensors file is left out."""
+"""The most bytes of a configuration or vocabulary; larger files that are not safetensors are left out."""
 _PICKLES = (".bin", ".pt", ".pth")
 
 
 def fetch_skeleton(field: str, uri: str, storage: Storage | None, folder: Path) -> Path:
-    """Return a local folder with the model at ``uri`` but for the numbers of its weights.
+    """Return a local folder with the model at ``uri``, without the values of its weights.
 
     Args:
-        field: what a refusal names.
+        field: the field that errors name.
         uri: a local path, ``file://``, ``s3://`` or ``hf://org/name@revision``.
-        storage: how S3 is reached.
-        folder: where to write what is fetched; not used for a model that lies on this machine.
+        storage: how to reach S3.
+        folder: where to write fetched files; not used for a model on this machine.
 
     Raises:
         BadInput: there is no such model.
@@ -42,7 +42,7 @@ def fetch_skeleton(field: str, uri: str, storage: Storage | None, folder: Path) 
         return _from_hub(field, uri, folder)
     if uri.startswith("s3://"):
         if storage is None:
-            fix = "How S3 is reached stands in an Experiment: write the model there, and misstep plan checks it."
+            fix = "An Experiment says how to reach S3: put the model into one, and misstep plan checks it."
             raise BadInput(field, uri, fix)
         return _from_store(field, uri, storage, folder)
     from misstep.store.addresses import file_uri_path
@@ -70,7 +70,7 @@ def _from_store(field: str, uri: str, storage: Storage, folder: Path) -> Path:
 
 
 def _header_of(store: Store, path: str, size: int) -> bytes:
-    """Return the first bytes of a safetensors file: its length and its header, or what there is of a damaged one."""
+    """Return the first bytes of a safetensors file: length and header, or as much as a damaged file has."""
     first = store.get_range(path, 0, min(_LENGTH_BYTES, size))
     length = int.from_bytes(first, "little")
     if len(first) < _LENGTH_BYTES or length > min(_MOST_HEADER, size - _LENGTH_BYTES):
@@ -131,7 +131,7 @@ def _write_header(file: Path, header: Mapping[str, Any]) -> None:
 
 
 def _write_empty(file: Path, start: bytes, size: int) -> None:
-    """Write the start of a file and let the rest be a hole, which takes no room on the disk."""
+    """Write the start of a sparse file; the rest takes no space on the disk."""
     with file.open("wb") as target:
         target.write(start)
         target.truncate(max(size, len(start)))

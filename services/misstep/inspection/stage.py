@@ -1,4 +1,4 @@
-"""The stage ``inspect``: the policy or a teacher that runs here is checked before any stage that takes a GPU."""
+"""The stage ``inspect``: checks the policy, or a teacher that runs here, before any stage that uses a GPU."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Inspect(OneBlock):
             self._params.prompt,
             problems,
             POLICY if self._params.prompt else _TEACHER,
-            shown_as=ctx.stage.externals["model"].digest,  # where it lies differs between machines
+            shown_as=ctx.stage.externals["model"].digest,  # its location differs between machines
         )
         ctx.progress.update(1, 1, "models")
         file = ctx.scratch / "page.txt"
@@ -39,7 +39,7 @@ class _Inspect(OneBlock):
         return Output(files={"page.txt": file}, summary={"model": report.as_json()})
 
     def _problems(self) -> list[tuple[str, str]]:
-        """Questions and correct solutions of the training problems: what is trained on."""
+        """Questions and correct solutions of the training problems, which training uses."""
         table = self._ctx.read("problems", "problems", ["split", "question", "solution", "solution_verdict"])
         columns = (table[name].to_pylist() for name in ("split", "question", "solution", "solution_verdict"))
         return [

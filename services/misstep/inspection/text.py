@@ -1,4 +1,4 @@
-"""Whether text survives the way to token ids and back: that of the probe, and every teacher solution."""
+"""Check that text survives encoding and decoding: the probe's texts, and every teacher solution."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from misstep.generation.prompts import PromptBuilder
 from misstep.generation.text import decode_continuation, first_loss, is_closed, shown_difference
 
 MOST_LOST_PERCENT = 1
-"""Of teacher solutions that a tokenizer changes. A run with more stops."""
+"""The largest share of teacher solutions that a tokenizer may change. A run with more stops."""
 _EXAMPLES = 3
 
 
 @dataclass
 class Survival:
-    """How many texts decode to themselves, and some that do not."""
+    """How many texts decode to themselves, with examples of others."""
 
     checked: int = 0
     lost: int = 0
     examples: list[str] = field(default_factory=list)
-    """The first texts that do not, where they part from what they become."""
+    """The first texts that do not, at the place where they change."""
 
     def add(self, text: str, became: str) -> None:
         """Count one text."""
@@ -37,7 +37,7 @@ def check_probe(tokenizer: Any, model_field: str) -> str | None:
     """Check that the probe's texts decode to themselves.
 
     Returns:
-        A sentence where the vocabulary is made for one task, so that only the task's own texts can say.
+        A sentence if the vocabulary is made for one task, so that only the task's own texts can show it.
 
     Raises:
         BadInput: a text comes back changed.
@@ -52,8 +52,8 @@ def check_probe(tokenizer: Any, model_field: str) -> str | None:
         raise BadInput(
             model_field,
             f"its tokenizer ({type(tokenizer).__name__}) loses text: {shown_difference(*lost)}",
-            "What is trained and sampled would not be what was written. Give the model's own tokenizer.json beside the "
-            "weights (a sentencepiece or slow tokenizer that normalises text cannot be used), or another model.",
+            "Training and sampling would use changed text. Add the model's own tokenizer.json to its folder (a "
+            "sentencepiece or slow tokenizer that normalises text cannot be used), or give another model.",
         )
     return None
 
@@ -76,6 +76,6 @@ def check_survival(questions: Survival, solutions: Survival, model_field: str) -
             raise BadInput(
                 model_field,
                 f"its tokenizer changes {found.lost} of {found.checked} {name}; {found.examples[0]}",
-                "What is trained would not be what was written. Use a model whose tokenizer keeps these characters, or "
+                "Training would use changed text. Use a model whose tokenizer keeps these characters, or "
                 "replace them in the data.",
             )

@@ -1,4 +1,4 @@
-"""Weights that config.json says are one and that the files hold as two."""
+"""Weights that are tied in config.json but are two different weights in the files."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _ROWS = 64
-"""Compared at most: two weights that were trained apart differ everywhere."""
+"""The most rows that are compared: two weights that were trained separately differ everywhere."""
 
 
 def check_tied_weights_are_equal(
     model: PreTrainedModel, files: Sequence[Path], tensors: Mapping[str, Tensor], folder: Path, field: str
 ) -> None:
-    """Refuse files that hold two different weights where config.json ties them.
+    """Refuse files with two different weights that config.json ties.
 
-    transformers then uses both as they are, and vLLM one of them for both: two different models.
+    transformers then uses both, and vLLM one of them for both: two different models.
 
     Args:
-        model: with the names of its tied weights.
-        files: with the weights; only safetensors are looked into.
+        model: has the names of the tied weights.
+        files: the files with the weights; only safetensors are checked.
 
     Raises:
         BadInput: two weights that are tied differ in some rows.
@@ -38,7 +38,7 @@ def check_tied_weights_are_equal(
         if one.shape != other.shape or not _equal(places[one.file], name, places[other.file], same):
             raise BadInput(
                 field,
-                f"{name} and {same} differ, and config.json says that they are one ({folder})",
+                f"{name} and {same} differ, but config.json ties them ({folder})",
                 "Set tie_word_embeddings to false in config.json if both were trained: engines would disagree.",
             )
 

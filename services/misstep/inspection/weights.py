@@ -1,4 +1,4 @@
-"""The names and shapes of a folder's weights against those of the model that its config.json builds."""
+"""Compare names and shapes of a folder's weights with those of the model that its config.json builds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsReport:
-    """What a model is, by its configuration and the headers of its weights."""
+    """The facts about a model from its configuration and the headers of its weights."""
 
     architecture: str
     """Class of transformers."""
@@ -34,32 +34,32 @@ class WeightsReport:
     parameters: int
     """Numbers in all weights; a weight that several layers share counts once."""
     trained: int
-    """Those that training changes without LoRA."""
+    """Parameters that training without LoRA changes."""
     tied: Mapping[str, str]
     """Name of a weight -> name of the one that it shares."""
     dtypes: Mapping[str, int]
-    """Type as config.json spells it (bfloat16) -> numbers of that type in the files."""
+    """Type in the spelling of config.json (bfloat16) -> numbers of that type in the files."""
     bytes: int
     """Of the files."""
     files: tuple[str, ...]
     context: int | None
-    """Tokens of prompt and response; None where the configuration does not say."""
+    """Tokens of prompt and response; None if the configuration does not say."""
     embeddings: int
     """Rows of the embedding: token ids must be below."""
     unusual: tuple[str, ...]
-    """What works and may surprise, as sentences without a capital and a point."""
+    """Unusual but working properties, as sentences without capital letter and full stop."""
 
 
 def check_weights(folder: Path, field: str = MODEL) -> WeightsReport:
-    """Check that a folder's weights are those of the model which its config.json builds.
+    """Check that a folder's weights fit the model that its config.json builds.
 
     The model is built without memory for its weights (torch's meta device), and transformers' own loading fills it with
-    tensors that have names, shapes and types but no data. So renamed, merged, tied and ignored weights are judged by
-    the same rules as when the model is loaded. Seconds for a model of any size.
+    tensors that have names, shapes and types but no data. So renamed, merged, tied and ignored weights are checked by
+    the same rules as when the model is loaded. It takes seconds for a model of any size.
 
     Args:
         folder: of the model, which ``check_folder`` accepts.
-        field: that names the folder, for errors.
+        field: the field that names the folder, for errors.
 
     Raises:
         BadInput: weights that are missing, unused or of another shape; tied weights that differ.
@@ -80,7 +80,7 @@ def check_weights(folder: Path, field: str = MODEL) -> WeightsReport:
 def _fill(
     model_class: type[Any], config: Any, tensors: dict[str, torch.Tensor], folder: Path, field: str
 ) -> PreTrainedModel:
-    """Load tensors without data into a model without data. Raises BadInput where they do not fit."""
+    """Load tensors without data into a model without data. Raises BadInput if they do not fit."""
     import torch
     from huggingface_hub.errors import StrictDataclassError
 
@@ -156,7 +156,7 @@ def _report(
             dtypes[str(tensor.dtype).removeprefix("torch.")] += tensor.numel()
     tied = dict(getattr(model, "all_tied_weights_keys", None) or {})
     by_name = dict(model.named_parameters(remove_duplicate=False))
-    # Without data transformers does not see that two tied weights of the files are equal, and leaves them apart.
+    # Without data transformers cannot see that two tied weights of the files are equal, and keeps both.
     apart = {name: by_name.get(same) for name, same in tied.items()}
     unique = {
         id(weight if apart.get(name) is None else apart[name]): weight for name, weight in by_name.items()
@@ -197,7 +197,7 @@ def _unusual(model: PreTrainedModel, config: Any, dtypes: Mapping[str, int]) -> 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers from printing its own report and a progress bar: what it found is reported as an error."""
+    """Prevent transformers from printing its own report and a progress bar: findings are reported as an error."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -1,7 +1,7 @@
 """Write a model's settings to a temporary folder and read them again, before anything is trained.
 
-What is written after training is the start folder's own configuration, generation configuration and tokenizer. Each of
-them can fail to be written, or come back as another one, and training would be lost or the result be wrong.
+After training, the start folder's own configuration, generation configuration and tokenizer are written. Writing each
+of them can fail, or change it; then training would be lost or the result wrong.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ _PROBE = "  Q: 8+8=<<8+8=16>>16 ,\n\n\tso $x^2$ is \\boxed{\\frac{1}{2}} .\n####
 _NOT_COMPARED = frozenset(
     ("transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype", "auto_map")
 )
-"""Of config.json: what transformers writes anew, and what names code that is not used."""
+"""Fields of config.json that transformers rewrites, or that name code that is not used."""
 _STRAY = re.compile(r"^- `(\w+)`:", re.MULTILINE)
 """Names in the error of a strict check of a generation configuration."""
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What differs, by intention, between the settings that a folder holds and those that are written."""
+    """The intended differences between the settings of a folder and the written ones."""
 
     left_out: Mapping[str, Any]
     """Fields of the generation configuration without effect: name -> value."""
 
     @property
     def unusual(self) -> tuple[str, ...]:
-        """Sentences for a person, without a capital and a point."""
+        """Sentences for people, without capital letter and full stop."""
         if not self.left_out:
             return ()
         fields = ", ".join(f"{name} {value!r}" for name, value in self.left_out.items())
@@ -53,12 +53,12 @@ class Rehearsal:
 
 
 def rehearse_writing(folder: Path, field: str = MODEL, tokenizer: Any = None) -> Rehearsal:
-    """Write what training will write beside the weights, and read it again.
+    """Write the files that training will write in addition to the weights, and read them again.
 
     Args:
         folder: of the model, which ``check_folder`` accepts.
-        field: that names the folder, for errors.
-        tokenizer: of the folder, where it is loaded already.
+        field: the field that names the folder, for errors.
+        tokenizer: the folder's tokenizer, if it is loaded already.
 
     Raises:
         BadInput: the configuration, the generation configuration or the tokenizer cannot be read or written, or comes
@@ -99,8 +99,8 @@ def rehearse_writing(folder: Path, field: str = MODEL, tokenizer: Any = None) ->
         raise BadInput(
             field,
             f"it comes back different when written and read again: {differences[0]} ({folder})",
-            f"The written model would be another one ({len(differences)} differences: {'; '.join(differences[:3])}). "
-            "Correct it in the folder, or save the folder anew with this version of transformers.",
+            f"The written model would differ ({len(differences)} differences: {'; '.join(differences[:3])}). "
+            "Correct it in the folder, or save the folder again with this version of transformers.",
         )
     return Rehearsal(left_out)
 
@@ -108,14 +108,13 @@ def rehearse_writing(folder: Path, field: str = MODEL, tokenizer: Any = None) ->
 def savable(
     generation_config: GenerationConfig, folder: Path, field: str = MODEL
 ) -> tuple[GenerationConfig, dict[str, Any]]:
-    """Return a copy of a generation configuration that transformers agrees to write, and what is not in it.
+    """Return a copy of a generation configuration that transformers can write, and what is not in it.
 
-    Left out are fields on which ``generate()`` does not act, such as a temperature without do_sample: so the written
-    model generates as the one that it was trained from, and the two can be compared. Setting do_sample instead would
-    change that.
+    Fields that ``generate()`` ignores, such as a temperature without do_sample, are left out: so the written model
+    generates like the starting model, and the two can be compared. Setting do_sample instead would change that.
 
     Raises:
-        BadInput: it is wrong in another way.
+        BadInput: the configuration has another error.
     """
     from transformers import GenerationConfig
 
@@ -157,7 +156,7 @@ def _different_values(file: str, before: Any, after: Any) -> Iterator[str]:
 
 
 def _same(old: Any, new: Any) -> bool:
-    """Compare values as JSON sees them: keys are strings, and a tuple is a list."""
+    """Compare values after conversion to JSON: keys are strings, and a tuple is a list."""
     if isinstance(old, dict) and isinstance(new, dict):
         left, right = ({str(k): v for k, v in side.items() if k not in _NOT_COMPARED} for side in (old, new))
         return left.keys() == right.keys() and all(_same(left[k], right[k]) for k in left)
@@ -198,4 +197,4 @@ def _short(value: Any) -> str:
 
 def _rest(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[1:3]) if len(lines) > 1 else "transformers refuses it as it stands."
+    return " ".join(lines[1:3]) if len(lines) > 1 else "transformers refuses it."

@@ -1,4 +1,4 @@
-"""Name PEFT adapters: transformers would load one silently, together with the base beside it or named in it."""
+"""Detect PEFT adapters: transformers would silently load one, together with the base in its folder or configuration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 def check_no_adapter(folder: Path, field: str) -> None:
-    """Refuse a folder that holds an adapter, alone or beside a base; say how to merge it.
+    """Refuse a folder that holds an adapter, alone or next to a base; say how to merge it.
 
     Raises:
         BadInput: the folder holds adapter_config.json or an adapter's weights.
@@ -27,7 +27,7 @@ def check_no_adapter(folder: Path, field: str) -> None:
     base = adapter.get("base_model_name_or_path")
     merged = str(folder).rstrip("/") + "-merged"
     if (folder / "config.json").is_file():
-        seen = f"a {kind} adapter lies beside the base model in {folder}"
+        seen = f"a {kind} adapter is next to the base model in {folder}"
         without = "To train without it, delete adapter_config.json and the adapter's weights."
         if not described:
             fix = f"To train with it, add its adapter_config.json and merge it. {without}"
@@ -57,9 +57,9 @@ def _merge_alone(folder: Path, base: str, merged: str) -> str:
 
 
 def _merge_beside(folder: Path, merged: str) -> str:
-    """Return a command that merges an adapter into the base beside it.
+    """Return a command that merges an adapter into the base in the same folder.
 
-    The adapter is moved away first: from_pretrained on the folder as it stands loads both.
+    The adapter is moved away first, because from_pretrained on the unchanged folder loads both.
     """
     inside = str(folder / "adapter")
     code = (
@@ -73,5 +73,5 @@ def _merge_beside(folder: Path, merged: str) -> str:
 
 
 def command(code: str, *arguments: str) -> str:
-    """Return a shell command that runs Python code, which must hold no double quotes, with arguments."""
+    """Return a shell command that runs Python code (which must not contain double quotes) with arguments."""
     return f'python -c "{code}" {shlex.join(arguments)}'

@@ -1,4 +1,4 @@
-"""Tell a model that needs code of its folder's own from one that transformers has the code of."""
+"""Detect models that need code from their own folder, because transformers does not have it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _NEVER = "Misstep never runs code from a model's folder"
 
 
 def check_no_own_code(config: Mapping[str, Any], tokenizer_config: Mapping[str, Any], folder: Path, field: str) -> None:
-    """Refuse a folder whose model or tokenizer is a class that the folder brings along.
+    """Refuse a folder whose model or tokenizer class is defined in the folder.
 
-    Many folders keep the code (``auto_map``) from before transformers had the same class; they pass.
+    Many folders still have code (``auto_map``) from before transformers had the same class; they pass.
 
     Args:
-        config: what config.json holds.
-        tokenizer_config: what tokenizer_config.json holds.
+        config: the contents of config.json.
+        tokenizer_config: the contents of tokenizer_config.json.
 
     Raises:
         BadInput: transformers does not know the model type, the model's class or the tokenizer's class.
@@ -38,7 +38,7 @@ def check_no_own_code(config: Mapping[str, Any], tokenizer_config: Mapping[str, 
     if model_class and not _known_class(_class_name(model_class)):
         raise BadInput(
             field,
-            f"its model is code of its own: {_class_name(model_class)}, in {_file_of(model_class)} ({folder})",
+            f"its model needs the folder's own code: {_class_name(model_class)}, in {_file_of(model_class)} ({folder})",
             f"{_NEVER}. Use a model whose class is part of transformers {_version()}.",
         )
     _check_tokenizer(config, tokenizer_config, folder, field)
@@ -52,8 +52,9 @@ def _check_tokenizer(config: Mapping[str, Any], tokenizer_config: Mapping[str, A
     if classes and not any(_known_class(_class_name(name)) for name in classes):
         raise BadInput(
             field,
-            f"its tokenizer is code of its own: {_class_name(classes[0])}, in {_file_of(classes[0])} ({folder})",
-            f"{_NEVER}. If tokenizer.json says all of it, remove auto_map and set tokenizer_class to "
+            f"its tokenizer needs the folder's own code: {_class_name(classes[0])}, in {_file_of(classes[0])} "
+            f"({folder})",
+            f"{_NEVER}. If tokenizer.json is complete, remove auto_map and set tokenizer_class to "
             "PreTrainedTokenizerFast in tokenizer_config.json; else use another model.",
         )
 
@@ -62,7 +63,7 @@ def _unknown_type(model_type: str, own_code: bool, folder: Path, field: str) -> 
     if own_code:
         return BadInput(
             field,
-            f"its model type {model_type!r} is code of its own ({folder})",
+            f"its model type {model_type!r} needs the folder's own code ({folder})",
             f"{_NEVER}, and transformers {_version()} has none for this type: use a model of a type that it knows.",
         )
     return BadInput(
@@ -97,7 +98,7 @@ def _known_type(model_type: str) -> bool:
 
     if model_type in CONFIG_MAPPING_NAMES:
         return True
-    # A few more types are added where the mapping is used. That module imports torch, so it is asked last.
+    # The module that uses the mapping adds a few more types. It imports torch, so it is checked last.
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     return model_type in CONFIG_MAPPING
@@ -115,7 +116,7 @@ def _classes() -> frozenset[str]:
 
 
 def _plain(name: str) -> str:
-    """Spell a class name as one: MPTForCausalLM and MptForCausalLM are the same class, before and in transformers."""
+    """Normalise a class name: MPTForCausalLM and MptForCausalLM are the same class, outside and in transformers."""
     return name.replace("_", "").casefold().removesuffix("fast")
 
 

@@ -1,4 +1,4 @@
-"""The field that an error names: the same check serves a policy, a teacher and a stage's own input."""
+"""The field that errors name: the same checks are used for a policy, a teacher and a stage's input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MODEL = "spec.policy.model"
 
 @contextmanager
 def named(field: str) -> Iterator[None]:
-    """Let errors about a model that are raised inside the block name this field."""
+    """Make errors about a model that are raised inside the block name this field."""
     try:
         yield
     except BadInput as error:

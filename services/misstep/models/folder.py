@@ -26,21 +26,21 @@ _VOCABULARIES = (
     ("tekken.json",),
     ("vocab.json",),
 )
-"""Files that hold a tokenizer's vocabulary; one group is enough."""
+"""Groups of files with a tokenizer's vocabulary; one group is enough."""
 
 
 def check_folder(folder: Path, field: str = MODEL) -> None:
-    """Check that a folder holds a whole causal language model that can be trained, as far as its files say so.
+    """Check, from its files only, that a folder holds a complete causal language model that can be trained.
 
     Reads configurations, file names and the headers of weights: milliseconds, also for large models.
 
     Args:
         folder: of a model in Hugging Face's layout.
-        field: that names the folder, for errors.
+        field: the field that names the folder, for errors.
 
     Raises:
-        BadInput: no config.json; an adapter; quantized weights; code of the folder's own; a model that is no causal
-            language model; Git LFS pointers; files that are absent, cut off or of another format; no tokenizer.
+        BadInput: no config.json; an adapter; quantized weights; code in the folder; a model that is not a causal
+            language model; Git LFS pointers; files that are missing, truncated or of another format; no tokenizer.
     """
     if not folder.is_dir():
         raise BadInput(
@@ -86,5 +86,5 @@ def _check_tokenizer_files(folder: Path, field: str) -> None:
     raise BadInput(
         field,
         f"there is no tokenizer in {folder}",
-        "Put tokenizer.json and tokenizer_config.json of the model beside its weights.",
+        "Add the model's tokenizer.json and tokenizer_config.json to the folder.",
     )

@@ -12,10 +12,10 @@ from misstep.models.pointers import check_no_pointer
 
 
 def read_object(file: Path, field: str = MODEL) -> dict[str, Any]:
-    """Return the JSON object of a file; an empty one where there is no such file.
+    """Return the JSON object in a file; an empty one if there is no such file.
 
     Raises:
-        BadInput: the file is a Git LFS pointer, no JSON, or no object.
+        BadInput: the file is a Git LFS pointer, is not JSON, or is not an object.
     """
     if not file.is_file():
         return {}
@@ -23,9 +23,7 @@ def read_object(file: Path, field: str = MODEL) -> dict[str, Any]:
     try:
         held = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise BadInput(
-            field, f"{file.name} is no JSON: {error} ({file})", "Fetch it again, or correct it by hand."
-        ) from error
+        raise BadInput(field, f"{file.name} is not JSON: {error} ({file})", "Fetch it again, or correct it.") from error
     if not isinstance(held, dict):
-        raise BadInput(field, f"{file.name} holds no JSON object ({file})", "Fetch it again, or correct it by hand.")
+        raise BadInput(field, f"{file.name} is not a JSON object ({file})", "Fetch it again, or correct it.")
     return held

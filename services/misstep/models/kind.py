@@ -1,4 +1,4 @@
-"""Tell causal language models from other kinds of models."""
+"""Distinguish causal language models from other kinds of models."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _FIX = "Use a causal language model: one whose architecture in config.json ends 
 
 
 def check_architecture(config: Mapping[str, Any], folder: Path, field: str) -> None:
-    """Refuse what config.json itself says is no causal language model, by the name of its architecture.
+    """Refuse a model that is not a causal language model according to the architecture's name in config.json.
 
-    What is no part of a name is checked by ``causal_model``.
+    ``causal_model`` checks what names do not show.
 
     Raises:
         BadInput: a classifier, a reward model, an encoder or a model with encoder and decoder.
@@ -28,8 +28,8 @@ def check_architecture(config: Mapping[str, Any], folder: Path, field: str) -> N
         if (match := _HEAD.search(str(name))) is None and not _REWARD.search(str(name)):
             continue
         if match is not None and match[1] == "ConditionalGeneration" and not config.get("is_encoder_decoder"):
-            continue  # multimodal: whether its language model loads alone is asked of transformers
-        raise BadInput(field, f"{name} is {_what(str(name))}, no causal language model ({folder})", _FIX)
+            continue  # multimodal: transformers decides whether its language model loads alone
+        raise BadInput(field, f"{name} is {_what(str(name))}, not a causal language model ({folder})", _FIX)
 
 
 def _what(name: str) -> str:
@@ -45,16 +45,17 @@ def _what(name: str) -> str:
 
 
 def causal_model(config: Any, folder: Path, field: str) -> tuple[type[Any], Any]:
-    """Return the class that transformers builds a causal language model of this configuration with, and its own part.
+    """Return transformers' class for a causal language model of this configuration, and the configuration of that
+    class.
 
-    Of some multimodal models that is the configuration of the part for text.
+    For some multimodal models that is the configuration of the text part.
 
     Args:
         config: the loaded configuration.
 
     Raises:
-        BadInput: there is none, the model is an encoder or has one, or it is multimodal and its language model cannot
-            be loaded alone.
+        BadInput: there is no such class, the model is or has an encoder, or it is multimodal and its language model
+            cannot be loaded alone.
     """
     from transformers import AutoModelForCausalLM
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as ENCODERS
@@ -64,7 +65,7 @@ def causal_model(config: Any, folder: Path, field: str) -> tuple[type[Any], Any]
     multimodal = text is not config and "text_config" in config.sub_configs
     if type(config) not in AutoModelForCausalLM._model_mapping:
         seen = f"a multimodal model of type {kind}" if multimodal else f"a model of type {kind}"
-        raise BadInput(field, f"{seen} is no causal language model in transformers ({folder})", _FIX)
+        raise BadInput(field, f"{seen} is not a causal language model in transformers ({folder})", _FIX)
     if getattr(config, "is_encoder_decoder", False):
         raise BadInput(field, f"a model of type {kind} with an encoder and a decoder ({folder})", _FIX)
     if kind in ENCODERS and getattr(config, "is_decoder", True) is False:
@@ -84,9 +85,9 @@ def causal_model(config: Any, folder: Path, field: str) -> tuple[type[Any], Any]
 
 
 def _extraction(kind: str, folder: Path) -> str:
-    """Return how to get a multimodal model's language model alone; a command where one has been tried."""
+    """Return how to get only the language model of a multimodal model: a command, if one has been tested."""
     if kind != "gemma3":
-        return "give its language model alone, saved to a folder of its own, or a model for text."
+        return "give its language model alone, saved to another folder, or a model for text."
     code = (
         "import sys; from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; "
         "whole, out = sys.argv[1:]; "

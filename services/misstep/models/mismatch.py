@@ -1,4 +1,4 @@
-"""Weights that do not fit a configuration: say which, and what it probably means."""
+"""Weights that do not fit a configuration: name them and the probable cause."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from misstep.errors import BadInput
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 _EXPERT = re.compile(r"^(.*\.experts)\.(\d+)\.(.+)$")
 _WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.", "base_model.model.", "model.model.", "policy.", "llm.")
-"""What training code puts before the names of weights."""
+"""Prefixes that training code adds to the names of weights."""
 _OTHER_HEADS = re.compile(r"(^|\.)(score|classifier|v_head|value_head|reward_head|qa_outputs|regression_head)\b")
 _ADAPTER = re.compile(r"\.(lora_[AB]|base_layer|lora_embedding_[AB]|lora_magnitude_vector)\b")
 _OLD_BUFFERS = re.compile(
     r"\.(masked_bias|inv_freq|cos_cached|sin_cached|causal_mask|position_ids)$|\.(attn|attention)\.bias$"
 )
-"""What earlier versions of models saved beside their weights, and compute today: masks and positions."""
+"""Tensors that earlier versions saved with the weights and that are computed today: masks and positions."""
 
 Shape = tuple[int, ...]
 
 
 def unused_weights(names: Iterable[str]) -> list[str]:
-    """Return, sorted, those of the names for which a model has no place that are weights, not masks or positions."""
+    """Return, sorted, the unused names that are weights, not masks or positions."""
     return sorted(name for name in names if not _OLD_BUFFERS.search(name))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mismatch:
-    """How the weights in the files differ from those of the model; true where they do.
+    """How the weights in the files differ from those of the model; true if they do.
 
     Args:
-        config: of the model that was built.
+        config: the configuration of the model that was built.
         names: name -> shape of every tensor in the files.
-        missing: names that the model has and the files lack.
-        unused: names in the files that the model has no place for.
+        missing: names of the model that the files lack.
+        unused: names in the files that the model does not have.
         misshapen: name, shape in the files, shape in the model.
     """
 
@@ -55,13 +55,13 @@ class Mismatch:
         """Return the error that names counts, up to three weights of each kind, and the probable cause.
 
         Args:
-            error: what transformers raised, where it could not even say which weights do not fit.
+            error: the error of transformers, if it could not even say which weights do not fit.
         """
         if error is not None:
-            what = "weights that transformers cannot bring into the form of"
+            what = "weights that transformers cannot convert to the form of"
             details = self._lacking_experts() or f"It says: {(str(error).splitlines() or [repr(error)])[0]}"
         else:
-            what = "weights that are not those of"
+            what = "weights that do not belong to"
             details = "; ".join(self._parts()) + "."
         return BadInput(
             field, f"{what} the {self.model_class} that config.json builds ({folder})", f"{details} {self._cause()}"
@@ -81,13 +81,15 @@ class Mismatch:
         if any(_ADAPTER.search(name) for name in self.unused):
             return "An adapter was saved inside the model: merge it (PEFT: merge_and_unload) and save again."
         if prefix := self._wrapper():
-            return f"The names begin with {prefix!r}, which training code has added: save the model without it."
+            return (
+                f"The names begin with {prefix!r}, which training code has added: save the model without this prefix."
+            )
         if any(_OTHER_HEADS.search(name) for name in self.unused):
             return "These are the weights of a classifier, reward or value model: use the causal language model."
         if self.missing and not self.unused and all("lm_head" in n or "embed_out" in n for n in self.missing):
             return (
                 "The model's head was not saved, as in embedding models: use the causal language model, or set "
-                "tie_word_embeddings to true in config.json where the head is the embedding."
+                "tie_word_embeddings to true in config.json if the head is the embedding."
             )
         if layers := self._layers():
             return layers
@@ -96,7 +98,9 @@ class Mismatch:
         if self.misshapen and not self.missing and not self.unused:
             return "config.json is of another size of the model: fetch the config.json that belongs to these weights."
         if self.missing and not self.unused and not self.misshapen:
-            return "The folder is not whole, or config.json is of another model: fetch both again from one place."
+            return (
+                "The folder is not complete, or config.json belongs to another model: fetch both again from one place."
+            )
         return (
             "config.json is of another architecture, version or size: fetch it again from where the weights are from."
         )
@@ -129,7 +133,7 @@ class Mismatch:
         return f"The vocabulary was resized without config.json: set vocab_size to {rows.pop()} in it."
 
     def _lacking_experts(self) -> str | None:
-        """Name experts of which some layers have fewer: transformers merges all experts of a layer into one weight."""
+        """Name experts that are missing in some layers: transformers merges all experts of a layer into one weight."""
         found: dict[tuple[str, str], set[int]] = {}
         for name in self.names:
             if match := _EXPERT.match(name):

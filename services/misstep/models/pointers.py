@@ -1,4 +1,4 @@
-"""Find Git LFS pointers: small text files that stand where a large file should be."""
+"""Find Git LFS pointers: small text files in place of large files."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 from misstep.errors import BadInput
 
 _FIRST_LINE = b"version https://git-lfs.github.com/spec/v1"
-"""Of every pointer: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md"""
+"""The first line of every pointer: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md"""
 _LONGEST = 1024
-"""Bytes of a pointer at most, by the specification."""
+"""The most bytes of a pointer, by the specification."""
 
 
 def is_pointer(file: Path) -> bool:
-    """Return whether a file is a Git LFS pointer instead of what it stands for."""
+    """Return whether a file is a Git LFS pointer instead of the file itself."""
     if not file.is_file() or file.stat().st_size > _LONGEST:
         return False
     with file.open("rb") as stream:

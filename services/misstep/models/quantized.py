@@ -14,16 +14,16 @@ _FIX = "Quantized weights cannot be trained: give the folder with the full weigh
 _FLOAT8 = "Some models, such as gpt-oss and DeepSeek-V3, are published in {method} only: use a copy in bfloat16."
 _LOW_PRECISION = ("fp8", "mxfp4", "fbgemm_fp8", "nvfp4", "modelopt")
 _NARROW = re.compile(r"F[468](_|$)")
-"""Types of numbers in safetensors of eight bits or fewer, such as F8_E4M3 and F4."""
+"""Number types of safetensors with eight bits or fewer, such as F8_E4M3 and F4."""
 _PACKED = re.compile(
     r"\.(qweight|qzeros|g_idx|weight_packed|weight_scale|weight_scale_inv|absmax|quant_map|SCB|W_q|scales)$"
     r"|\.quant_state\.|_proj_(blocks|scales)$"
 )
-"""Names of tensors that quantizers put in the place of a weight or beside it."""
+"""Names of tensors that quantizers write instead of a weight or in addition to it."""
 
 
 def check_not_quantized(config: Mapping[str, Any], folder: Path, field: str) -> None:
-    """Refuse a configuration that declares quantized weights, of any method, also in the part for text.
+    """Refuse a configuration that declares quantized weights, of any method, also in the text part.
 
     Raises:
         BadInput: it has a quantization_config or compression_config.
@@ -41,7 +41,7 @@ def check_tensors_not_quantized(tensors: Mapping[str, Tensor], folder: Path, fie
     """Refuse files that hold quantized weights which config.json does not declare.
 
     Raises:
-        BadInput: a tensor has a quantizer's name, or a type of eight bits or fewer, or a weight holds whole numbers.
+        BadInput: a tensor has a quantizer's name or a type of eight bits or fewer, or a weight has an integer type.
     """
     for name, tensor in tensors.items():
         whole_numbers = name.endswith("weight") and not tensor.dtype.startswith(("F", "BF"))

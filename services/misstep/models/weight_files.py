@@ -1,4 +1,4 @@
-"""Which files of a folder hold the weights that transformers reads, and what their headers say."""
+"""Find the files with the weights that transformers reads, and read their headers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FORMS_OF_WEIGHTS = {
     ".onnx": "an ONNX model",
     ".npz": "NumPy or MLX weights",
 }
-"""File extension -> what such a file is; none of them is read."""
+"""File extension -> what such a file is; these are not read."""
 _SHARD = re.compile(r"(.+)-(\d+)-of-(\d+)\.(safetensors|bin)$")
 _READ = (
     "Misstep reads model.safetensors, or its shards with model.safetensors.index.json, or pytorch_model.bin with its "
@@ -36,27 +36,26 @@ _READ = (
 
 @dataclass(frozen=True)
 class Tensor:
-    """What a safetensors header says of one tensor."""
+    """The entry of one tensor in a safetensors header."""
 
     shape: tuple[int, ...]
     dtype: str
-    """As safetensors spells it: F32, BF16, F8_E4M3."""
+    """In the spelling of safetensors: F32, BF16, F8_E4M3."""
     file: str
 
 
 def weight_files(folder: Path, config: Mapping[str, Any], field: str = MODEL) -> tuple[Path, ...]:
-    """Find the files with a model's weights, in the order of preference that transformers has.
+    """Find the files with a model's weights, in transformers' order of preference.
 
     Args:
-        config: what config.json holds.
+        config: the contents of config.json.
 
     Returns:
-        Safetensors files, or torch's ``.bin`` files where there are no others.
+        Safetensors files, or torch's ``.bin`` files if there are no others.
 
     Raises:
-        BadInput: there are none, some shards are not there, a name leads out of the folder, a file is a Git LFS
-            pointer or a link to nothing, or the folder holds two sets of weights of which engines would read different
-            ones.
+        BadInput: there are none, shards are missing, a name leads out of the folder, a file is a Git LFS pointer or a
+            broken link, or the folder holds two sets of weights, of which engines would read different ones.
     """
     declared = config.get("transformers_weights")
     names = (declared,) if isinstance(declared, str) else ("model.safetensors", "pytorch_model.bin")
@@ -71,7 +70,7 @@ def weight_files(folder: Path, config: Mapping[str, Any], field: str = MODEL) ->
                 raise BadInput(
                     field,
                     f"two sets of weights: {name} and the shards of {index.name} ({folder})",
-                    f"Engines choose differently between them. Delete the one that is not wanted: {name}, or the "
+                    f"Engines choose differently between them. Delete the one that you do not want: {name}, or the "
                     "shards and their index.",
                 )
             check_no_pointer(whole, field)
@@ -84,25 +83,25 @@ def weight_files(folder: Path, config: Mapping[str, Any], field: str = MODEL) ->
 
 
 def _check_alone(file: Path, field: str) -> None:
-    """Refuse other safetensors files beside one without an index: vLLM reads all of them, the last one counts."""
+    """Refuse other safetensors files next to one without an index: vLLM reads all of them, and the last one counts."""
     if file.suffix != ".safetensors":
         return
     others = sorted(path.name for path in file.parent.glob("*.safetensors") if path != file)
     if others := [name for name in others if not name.startswith("consolidated")]:
         raise BadInput(
             field,
-            f"{file.name} and other weights beside it: {', '.join(others[:3])} ({file.parent})",
-            f"Engines choose differently between them. Move away all but {file.name}, or delete it.",
+            f"{file.name} and other weights in one folder: {', '.join(others[:3])} ({file.parent})",
+            f"Engines choose differently between them. Move away all except {file.name}, or delete it.",
         )
 
 
 def tensors_of(files: Sequence[Path], field: str = MODEL) -> dict[str, Tensor]:
     """Read names, shapes and types of all tensors from the headers of safetensors files; no data.
 
-    Files of torch have no such header: they give nothing here, but are checked for being whole.
+    Files of torch have no such header: they give no tensors here, but are checked for completeness.
 
     Raises:
-        BadInput: a file is cut off, damaged, or not of the format that its name says.
+        BadInput: a file is truncated, damaged, or not of the format that its name says.
     """
     found: dict[str, Tensor] = {}
     for file in files:
@@ -136,7 +135,7 @@ def _header(file: Path, field: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def _length_by_header(file: Path) -> int | None:
-    """Return how many bytes a safetensors file must have by its own header; None where that cannot be read."""
+    """Return how many bytes a safetensors file must have by its header; None if that cannot be read."""
     try:
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
@@ -150,7 +149,7 @@ def _length_by_header(file: Path) -> int | None:
 
 
 def _is_pickle(file: Path) -> bool:
-    """Return whether a file begins as those of torch before 1.6 do."""
+    """Return whether a file begins like a file of torch before 1.6."""
     with file.open("rb") as stream:
         return stream.read(2) == b"\x80\x02"
 
@@ -160,7 +159,7 @@ def _size(file: Path) -> str:
 
 
 def _shards(index: Path, field: str) -> tuple[Path, ...]:
-    """Return the files that an index names, all of them there."""
+    """Return the files that an index names; all of them exist."""
     parts = read_object(index, field).get("weight_map")
     if not isinstance(parts, dict) or not parts or not all(isinstance(name, str) for name in parts.values()):
         raise BadInput(field, f"{index.name} has no weight_map ({index})", "Fetch it again.")
@@ -175,10 +174,10 @@ def _shards(index: Path, field: str) -> tuple[Path, ...]:
 
 
 def _check_inside(names: Sequence[str], file: Path, key: str, field: str) -> None:
-    """Refuse names of files that are not below the model's folder: engines would read them there, whosever they are.
+    """Refuse names of files outside the model's folder: engines would read other people's files.
 
     Args:
-        file: which names them, under ``key``.
+        file: the file that names them, under ``key``.
     """
     try:
         for name in names:
@@ -187,7 +186,7 @@ def _check_inside(names: Sequence[str], file: Path, key: str, field: str) -> Non
         raise BadInput(
             field,
             f"{file.name} names a file in {key} that is not the model's own: {error} ({file})",
-            "Weights lie below the model's folder. Fetch the model again, or look who wrote it.",
+            "Weights must be below the model's folder. Fetch the model again, or check who wrote it.",
         ) from error
 
 
@@ -195,8 +194,8 @@ def _absent(folder: Path, names: Sequence[str], field: str, of: int = 1) -> BadI
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     return BadInput(
         field,
-        f"{len(names)} of {of} files with weights are not there: {shown} ({folder})",
-        "The folder is not whole: finish the download.",
+        f"{len(names)} of {of} files with weights are missing: {shown} ({folder})",
+        "The folder is not complete: finish the download.",
     )
 
 
@@ -208,17 +207,17 @@ def _none(folder: Path, field: str) -> BadInput:
         index = f"{stem}.{ending}.index.json"
         return BadInput(
             field,
-            f"{len(shards)} of {int(count)} shards of weights, and no {index} ({folder})",
-            f"Fetch {index}{'' if len(shards) == int(count) else ' and the shards that are not there'}.",
+            f"{len(shards)} of {int(count)} shards of weights, but no {index} ({folder})",
+            f"Fetch {index}{'' if len(shards) == int(count) else ' and the missing shards'}.",
         )
     if any(name.endswith((".incomplete", ".part", ".tmp", ".crdownload", ".aria2")) for name in names):
-        return BadInput(field, f"no weights but a download that was not finished ({folder})", "Finish the download.")
+        return BadInput(field, f"no weights, only an unfinished download ({folder})", "Finish the download.")
     others = [name for name in names if name.endswith((".safetensors", ".bin")) and name != "training_args.bin"]
     for suffix, what in FORMS_OF_WEIGHTS.items():
         if held := [name for name in names if name.endswith(suffix)]:
             return BadInput(
                 field,
-                f"{what}: {held[0]}, and none that can be trained ({folder})",
+                f"{what}: {held[0]}, but no weights that can be trained ({folder})",
                 f"Give the model's full weights in Hugging Face's layout. {_READ}{_conversion(suffix, folder)}",
             )
     if others:

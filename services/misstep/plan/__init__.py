@@ -1,1 +1,1 @@
-"""From an Experiment to content-addressed stages: pure, shared by every executor."""
+"""Plan an Experiment as content-addressed stages: pure, shared by every executor."""

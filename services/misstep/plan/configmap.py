@@ -35,7 +35,7 @@ def plan_name(experiment: str, uid: str, generation: int) -> str:
 
 
 def pack(made: Plan) -> dict[str, str]:
-    """Return a plan as a ConfigMap's ``binaryData``. Raises BadInput where it is too large."""
+    """Return a plan as a ConfigMap's ``binaryData``. Raises BadInput if it is too large."""
     text = made.model_dump_json().encode()
     packed = gzip.compress(text, mtime=0)
     if len(packed) > _MAX_BYTES or len(text) > MAX_JSON_BYTES:
@@ -45,7 +45,7 @@ def pack(made: Plan) -> dict[str, str]:
 
 
 def digest(data: Mapping[str, str] | None) -> str:
-    """Return the sha256 of a packed plan, in hex. Raises PlanUnreadable where there is none."""
+    """Return the sha256 of a packed plan, in hex. Raises PlanUnreadable if there is none."""
     return hashlib.sha256(_packed(data)).hexdigest()
 
 

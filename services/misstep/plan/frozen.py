@@ -1,4 +1,4 @@
-"""A stage with everything that it needs to run, fixed: the unit that a plan consists of and a process receives."""
+"""A frozen stage: everything that one stage needs to run. A plan consists of them, and a process receives one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from misstep.store.description import Storage
 
 
 class External(BaseModel):
-    """Data or a model from outside the store. Only ``digest`` enters the key: where the bytes lie does not matter."""
+    """Data or a model from outside the store. Only ``digest`` enters the key: the location does not matter."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     uri: str
@@ -23,19 +23,19 @@ class External(BaseModel):
 
 
 class Resources(BaseModel):
-    """What one shard of a stage is given."""
+    """The resources of one shard of a stage."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     cpus: int = 1
-    """Threads of one shard; results on a CPU are the same bytes only for the same number."""
+    """Threads of one shard; results on a CPU are identical only for the same number."""
     memory_mib: int = 1024
-    """What one shard is expected to need; the runner starts no more than fit."""
+    """Memory that one shard is expected to need; the runner starts only as many shards as fit."""
     batch_rows: int = 256
-    """Rows that the engine decodes at once; never changes a result (up to floating-point ties)."""
+    """Rows that the engine decodes at the same time; does not change results (up to floating-point ties)."""
     gpus: int = 0
     """GPUs of one shard, or of one node of a training stage; 0 runs on processor cores."""
     gpu_memory_mib: int | None = None
-    """Memory of one GPU, where it is known."""
+    """Memory of one GPU, if known."""
     gpu_memory_percent: int = 90
     """Share of a GPU's memory that vLLM takes."""
     nodes: int = 1
@@ -43,7 +43,7 @@ class Resources(BaseModel):
     processes_per_node: int = 1
     """Training processes on one node."""
     zero_stage: int = 0
-    """DeepSpeed's ZeRO stage; 0 where nothing is spread."""
+    """DeepSpeed's ZeRO stage; 0 if nothing is sharded."""
 
     @property
     def processes(self) -> int:
@@ -52,7 +52,7 @@ class Resources(BaseModel):
 
     @property
     def distributed(self) -> bool:
-        """Tell whether training runs as ranks of their own under torchrun, not in the stage's process."""
+        """Return whether training runs as separate ranks under torchrun, not in the stage's process."""
         return self.processes > 1 or self.gpus > 1 or self.zero_stage > 0
 
     @property
@@ -62,24 +62,24 @@ class Resources(BaseModel):
 
 
 class Endpoint(BaseModel):
-    """How a teacher's server is reached. None of it enters a key: the same model gives the same kind of answers at
-    any address and any pace."""
+    """How to reach a teacher's server. Nothing here enters a key: the same model gives the same kind of answers at any
+    address and any rate."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     url: str
-    """Base address, without a slash at its end."""
+    """Base address, without a trailing slash."""
     api_key_env: str | None = None
     """Environment variable that holds the API key."""
     concurrency: int = 8
-    """Requests under way at a time, over all shards; likewise the two rates."""
+    """Requests in flight at the same time, over all shards; the two rates are also over all shards."""
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     timeout_seconds: float = 300.0
-    """Of one request, its answer included."""
+    """Time limit of one request, its answer included."""
 
 
 class FrozenStage(BaseModel):
-    """One stage: what determines its result, where its inputs and its artifact lie, and what it is given to run."""
+    """One stage: what determines its result, where its inputs and its artifact are, and its resources."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: StageKind
@@ -90,12 +90,12 @@ class FrozenStage(BaseModel):
     inputs: dict[str, str] = Field(default_factory=dict)
     """role -> key of the stage that made it."""
     after: tuple[str, ...] = ()
-    """Keys of stages that must have passed before this one starts, but which it does not read: checks. No part of the
-    key, so that a new version of a check re-keys no finished work."""
+    """Keys of stages (checks) that must pass before this one starts, but which it does not read. Not part of the key,
+    so that a new version of a check does not change the keys of finished work."""
     externals: dict[str, External] = Field(default_factory=dict)
     storage: Storage
     shards: int = 1
-    """Processes or pods that share the blocks; of a training stage its nodes, which do its one block together."""
+    """Processes or pods that share the blocks; for a training stage its nodes, which compute its one block together."""
     block_rows: int = 64
     """Rows of the first input (problems) in one block, the unit of commit and resume inside a stage."""
     resources: Resources = Resources()

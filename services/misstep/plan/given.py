@@ -1,4 +1,4 @@
-"""What stages are given: cores, memory, GPUs, processes and shards, from ``spec.resources``."""
+"""The resources of stages: cores, memory, GPUs, processes and shards, from ``spec.resources``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from misstep.spec.experiment import ExperimentSpec
 
 @dataclass(frozen=True)
 class GivenResources:
-    """What a stage of one kind is given, with defaults filled in."""
+    """The resources of one kind of stage, with defaults filled in."""
 
     shards: int
     block_rows: int

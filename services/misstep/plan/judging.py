@@ -1,6 +1,6 @@
-"""What stands in for the test problems in a search: validation problems, apart from those that choose checkpoints.
+"""The validation problems that a search uses instead of test problems, separate from those that choose checkpoints.
 
-No stage of a search has the test problems among its inputs. A file that holds them and others is read from behind them.
+No stage of a search has the test problems among its inputs. In a file that holds them and others, they are skipped.
 Pure.
 """
 
@@ -16,7 +16,7 @@ from misstep.spec.experiment import Experiment, ExperimentSpec
 from misstep.spec.training import over
 
 _SPARE = 0.2
-"""Of the rows that are read of a file, beyond those needed: duplicates and rows without an answer are dropped."""
+"""The share of rows that is read beyond those needed, since duplicates and rows without an answer are dropped."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Judging:
         return self.skip + self.problems
 
     def problems_params(self, given: ProblemsParams) -> ProblemsParams:
-        """Return the parameters of the search's problems: no test problems, and as many validation problems as the
-        search needs. Those of the experiment are among them."""
+        """Return the parameters of the search's problems stage: no test problems, and as many validation problems as
+        the search needs. They include those of the experiment."""
         validation = given.validation
         changed = {
             "train": self._behind_test("train", given.train),
@@ -60,13 +60,13 @@ class Judging:
 
 
 def judging(experiment: Experiment, externals: Mapping[str, External]) -> Judging:
-    """Say which problems judge the search of an experiment.
+    """Return which problems judge the search of an experiment.
 
     Args:
         externals: what `misstep.sources.resolve` returned; the digests tell which sources are one file.
 
     Raises:
-        BadInput: no search is asked for, or a source has no problems beside the test problems.
+        BadInput: the experiment has no search, or a source has only test problems.
     """
     spec = experiment.spec
     if spec.search is None:
@@ -80,7 +80,7 @@ def judging(experiment: Experiment, externals: Mapping[str, External]) -> Judgin
                 raise BadInput(
                     f"spec.problems.{split}",
                     source.uri,
-                    "These are the test problems, which a search may not see: give others, or a limit to the test.",
+                    "These are the test problems, which a search must not see: give others, or a limit for the test.",
                 )
             rows[split] = limit
     found = Judging(_choosing(spec), spec.search.problems, rows)
@@ -89,7 +89,7 @@ def judging(experiment: Experiment, externals: Mapping[str, External]) -> Judgin
 
 
 def _refuse_small(spec: ExperimentSpec, found: Judging) -> None:
-    """Refuse a limit that leaves too few problems to train on, where validation problems are held out of them."""
+    """Refuse a limit that leaves too few problems for training, if validation problems are held out of them."""
     limit = spec.problems.train.limit
     if spec.problems.validation is not None or limit is None:
         return
@@ -106,7 +106,7 @@ def _refuse_small(spec: ExperimentSpec, found: Judging) -> None:
 
 
 def _choosing(spec: ExperimentSpec) -> int:
-    """How many validation problems choose checkpoints, at most."""
+    """The most validation problems that choose checkpoints."""
     counts = [0]
     for arm in spec.arms:
         common, own = getattr(spec.training, arm.method), getattr(arm, arm.method)

@@ -1,4 +1,4 @@
-"""The kinds of stage: one table of all that differs from kind to kind.
+"""The kinds of stage: one table of everything that differs between kinds.
 
 To add a kind, add a line here, its parameters (``params``), its place in the DAG (``planner``), the tables that it
 writes (``artifacts/records``), and its field in ``spec.resources``; the tests name whatever is missing.
@@ -32,7 +32,7 @@ class StageKind(StrEnum):
 
 
 MODEL_MIB = 2048
-"""The memory of a shard that loads a model, where `spec.resources` names none."""
+"""The memory of a shard that loads a model, if `spec.resources` does not give it."""
 ImageName = Literal["verification", "generation", "credit", "training", "evaluation"]
 
 _DISTANCE = ("rapidfuzz.distance",)
@@ -46,7 +46,7 @@ _MODEL = (
 )
 _INSPECTION = ("sentencepiece", "misstep.inspection.model", "misstep.inspection.weights", "misstep.inspection.writing")
 _TRAINER = (
-    "deepspeed",  # accelerate imports it for every training once it is installed, also where one process trains
+    "deepspeed",  # accelerate imports it for every training if it is installed, even for a single process
     "trl.trainer.sft_trainer",
     "trl.trainer.dpo_trainer",
     "misstep.training.data",
@@ -58,32 +58,32 @@ _CREDIT = ("misstep.credit.block", "misstep.credit.scheduler")
 _FIGURES = ("scipy.optimize", "scipy.stats", "matplotlib.style", "matplotlib.backends.backend_svg", "jinja2")
 
 IMPORT_ORDER = (*_HTTP, *_DISTANCE, *_MODEL, *_INSPECTION, *_TRAINER, *_CREDIT, *_FIGURES)
-"""The order in which one process imports the modules of several kinds: what light kinds need comes before torch."""
+"""The order in which one process imports the modules of several kinds: modules of light kinds come before torch."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What holds for every stage of one kind."""
+    """The properties of one kind of stage."""
 
     params: type[p.Params]
     """The type of its parameters."""
     work: str
-    """The function that opens its work, as ``module:function``. It is named, not imported: each kind has heavy
-    libraries of its own."""
+    """The function that opens its work, as ``module:function``. It is named, not imported, because each kind has its
+    own heavy libraries."""
     image: ImageName
     """The container image that runs it in a cluster."""
     version: int = 1
-    """The version of its results, part of every key of this kind. Raise it where a change of code changes them."""
+    """The version of its results, part of every key of this kind. Increase it whenever a code change alters them."""
     imports: tuple[str, ...] = ()
-    """Modules that a process of this kind needs in memory. What is missing here is imported by each process again."""
+    """Modules that a process of this kind needs in memory. Each process imports modules that are missing here again."""
     trains: bool = False
     """It trains a model: it may run as several ranks, over several nodes."""
     generates: bool = False
-    """It draws tokens from a model that runs here: it may use a GPU, and shards share its blocks."""
+    """It samples from a model that runs here: it may use a GPU, and shards share its blocks."""
     shares_blocks: bool = False
-    """Shards share its blocks, though it generates nothing itself."""
+    """Shards share its blocks, though it does not generate."""
     memory_mib: int = 1024
-    """The memory of one shard where `spec.resources` names none."""
+    """The memory of one shard, if `spec.resources` does not give it."""
 
 
 _TRAINING_IMPORTS = _MODEL + _DISTANCE + _TRAINER

@@ -1,18 +1,18 @@
-"""The value of a Kubernetes label by which a stage's Job and pods are found. Pure."""
+"""The value of the Kubernetes label that identifies a stage's Job and pods. Pure."""
 
 from __future__ import annotations
 
 import hashlib
 
 MOST_CHARACTERS = 63
-"""Of a label's value, and of a host's name (RFC 1123)."""
+"""The limit of a label's value, and of a host name (RFC 1123)."""
 _HASH = 8
 
 
 def stage_label(name: str) -> str:
-    """Return a stage's name where a label can hold it, else its beginning and a hash of the whole.
+    """Return a stage's name if a label can hold it, else its beginning and a hash of the whole name.
 
-    The same name gives the same label, and different names of one plan different ones.
+    Equal names give equal labels, and different names in one plan give different labels.
     """
     if len(name) <= MOST_CHARACTERS:
         return name

@@ -1,8 +1,8 @@
-"""What each stage kind is told: the parameters that enter its key.
+"""The parameters of each kind of stage, which enter its key.
 
-These types are deliberately apart from the Experiment's: renaming a field that researchers write must not
-re-key finished work. Everything here is plain data (strings, numbers, tuples) in base units; where data or
-models come from is not here (their content digests are, in ``FrozenStage.externals``).
+These types are deliberately apart from the Experiment's: renaming a field that researchers write must not change the
+keys of finished work. Everything here is plain data (strings, numbers, tuples) in base units; where data or models come
+from is not here (their digests are in ``FrozenStage.externals``).
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ class SourceParams(Params):
 
     format: Literal["gsm8k", "math", "table", "strides"]
     columns: dict[str, str] = Field(default_factory=dict)
-    """Which column holds ``question``, ``answer``, ``solution``, ``id``, where the format's own names do not hold."""
+    """Which column holds ``question``, ``answer``, ``solution``, ``id``, if it differs from the format's name."""
     marks: dict[str, str] = Field(default_factory=dict)
-    """Text that stands before (``question_after``, ``answer_after``) or behind (``question_before``,
-    ``answer_before``) what is wanted of a column."""
+    """Text before (``question_after``, ``answer_after``) or after (``question_before``, ``answer_before``) the wanted
+    part of a column."""
     limit: int | None = None
-    """Read the first so many rows (before any are dropped)."""
+    """Read only this many rows from the start (before any are dropped)."""
     generator_seed: int | None = None
     """For ``strides``."""
     skip: int = 0
-    """Leave out so many of the first rows; ``limit`` counts them all the same. A search skips the test problems of a
-    file that holds those and others."""
+    """Skip this many of the first rows; ``limit`` still counts them. A search skips the test problems of a file that
+    holds those and others."""
 
     @model_serializer(mode="wrap")
     def _as_before_there_was_skip(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -59,14 +59,14 @@ class ProblemsParams(Params):
     held_out: int
     answer_format: AnswerFormatName
     overlap_ngram: int
-    """Words in the n-grams by which a held-out problem counts as also standing in the training set."""
+    """Words per n-gram in the check whether a held-out problem is also in the training set."""
     bad_gold_percent: int
-    """More unparsable gold answers than this, in percent of a split, are fatal."""
+    """The most unparsable gold answers, in percent of a split; more are an error."""
     verifier: str
     seeds: bool = False
     """The training problems are seeds for a teacher, so they need no solutions of their own."""
     validation_needed: int = 0
-    """In a search: fewer validation problems than this are refused, before anything is trained."""
+    """In a search: the fewest validation problems; fewer are refused before anything is trained."""
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class ProblemsParams(Params):
 
 
 TOKENIZATION = "file-first/1"
-"""``misstep.generation.tokenizers``: where the class of a tokenizer reads its file otherwise, the file is right."""
+"""``misstep.generation.tokenizers``: if a tokenizer's class reads its file differently, the file is right."""
 
 
 INSPECTION = "1"
@@ -96,11 +96,11 @@ class PromptParams(Params):
     template_arguments: dict[str, bool | int | str] = Field(default_factory=dict)
     """Further variables of the chat template."""
     tokenization: str = TOKENIZATION
-    """The rule by which a model folder's tokenizer is read: two readings of one file are two stages."""
+    """The version of the rule for reading a model folder's tokenizer: another reading of the file is another stage."""
 
 
 class DecodingParams(Params):
-    """How tokens are drawn."""
+    """How tokens are sampled."""
 
     engine: Literal["transformers", "vllm"]
     engine_args: tuple[tuple[str, str], ...] = ()
@@ -110,37 +110,37 @@ class DecodingParams(Params):
     top_p: float
     max_new_tokens: int
     stop: tuple[str, ...] = ()
-    """Strings that end a response, beside the model's end tokens."""
+    """Strings that end a response, in addition to the model's end tokens."""
 
 
 class InspectParams(Params):
-    """Inputs: ``problems`` for the policy, whose solutions must survive its tokenizer; none for a teacher. Externals:
-    ``model``."""
+    """Inputs: ``problems`` for the policy, because its tokenizer must reproduce their solutions; none for a teacher.
+    Externals: ``model``."""
 
     prompt: PromptParams | None
-    """How the policy is asked; None for a teacher, which has prompts of its own. Nothing of sampling or credit is here:
-    training waits for this stage, and must not be done anew where they change."""
+    """The policy's prompt; None for a teacher, which has its own prompts. Settings of sampling or credit are not here:
+    training waits for this stage, and must not run again when they change."""
     rule: str = INSPECTION
-    """The version of the checks: a model that an older one let pass is checked again."""
+    """The version of the checks: a model that passed an older version is checked again."""
 
 
 class TeacherBudgetParams(Params):
-    """What all seeds together may use up. Each block has its share by the number of its seeds."""
+    """The budget of all seeds together. Each block gets a share by its number of seeds."""
 
     max_tokens: int | None
     """Tokens read and written."""
     max_cost: float | None
     """In the currency of the prices."""
     price_input: float | None
-    """Of a million tokens read; None where no prices are known."""
+    """Price of a million tokens read; None if prices are not known."""
     price_output: float | None
-    """Of a million tokens written."""
+    """Price of a million tokens written."""
 
 
 class SynthesizeParams(Params):
     """Inputs: ``seeds``, a problems table. Externals: ``model_teacher`` where the teacher runs here.
 
-    How an endpoint is reached stands in ``FrozenStage.endpoint`` and enters no key.
+    How to reach an endpoint is in ``FrozenStage.endpoint`` and enters no key.
     """
 
     endpoint_model: str | None
@@ -150,13 +150,13 @@ class SynthesizeParams(Params):
     solutions: int
     min_agreement_percent: int
     decoding: DecodingParams
-    """Of an endpoint, only ``temperature`` and ``max_new_tokens`` are used."""
+    """For an endpoint, only ``temperature`` and ``max_new_tokens`` are used."""
     answer_style: Literal["hash", "boxed"]
     """How a solution states its final answer."""
     answer_format: AnswerFormatName
     """How the policy's answers will be read: solutions to imitate must be correct under it."""
     timeout_seconds: float
-    """Of one comparison of answers."""
+    """Time limit of one comparison of answers."""
     budget: TeacherBudgetParams
     seed: int
     verifier: str
@@ -166,7 +166,7 @@ class CurateParams(Params):
     """Inputs: ``seeds``, ``drafts``."""
 
     new_problems: bool
-    """False: the drafts are the seeds with other solutions, which are near-duplicates of nothing."""
+    """False: the drafts are the seeds themselves with new solutions, so the check for near-duplicates is skipped."""
     near_duplicate_percent: int
     overlap_ngram: int
     answer_format: AnswerFormatName
@@ -188,9 +188,9 @@ class SampleParams(Params):
     subset: SubsetParams | None
     """For ``train``; None means the whole split."""
     limit: int | None = None
-    """For ``validation`` and ``test``: the first so many problems."""
+    """For ``validation`` and ``test``: use only this many problems."""
     skip: int = 0
-    """For ``validation``: leave out so many problems before these, which chose checkpoints."""
+    """For ``validation``: first skip this many problems, which chose checkpoints."""
     samples: int
     seed: int
     prompt: PromptParams
@@ -211,9 +211,9 @@ class VerifyParams(Params):
 
 
 FEW_STEPS = 10
-"""Fewer optimiser steps hardly change a model: a training's log and the report warn of them."""
+"""Fewer optimiser steps hardly change a model: the training log and the report then warn."""
 MANY_DROPPED = 0.01
-"""They warn of a larger share of dropped rows, too."""
+"""They also warn of a larger share of dropped rows."""
 
 
 class OptimiserParams(Params):
@@ -234,12 +234,12 @@ class OptimiserParams(Params):
 
 
 class SelectionParams(Params):
-    """Choice of the checkpoint by sampled accuracy on validation problems, one sample a problem."""
+    """Choice of the checkpoint by sampled accuracy on validation problems, one sample per problem."""
 
     epochs: tuple[int, ...]
     """Score after these epochs; the last epoch is always scored."""
     patience: int | None
-    """Stop when so many scorings in a row bring no better accuracy; None trains to the end."""
+    """Stop after this many scorings in a row without a better accuracy; None trains to the end."""
     problems: int
     decoding: DecodingParams
     answer_format: AnswerFormatName
@@ -247,14 +247,14 @@ class SelectionParams(Params):
 
 
 class PolicyParams(Params):
-    """Choice of the checkpoint that is sampled, credited and the start of DPO, among those that are scored.
+    """Choice of the policy (the checkpoint that is sampled, credited, and from which DPO starts) among the scored ones.
 
-    Each of them also answers its own training problems, in the way of ``SelectionParams``.
+    Each scored checkpoint also answers its own training problems, in the same way as in ``SelectionParams``.
     """
 
     max_gap_points: int
-    """Most percentage points by which its accuracy on its own training problems may be above that on validation
-    problems; of those that stay below, the most accurate on validation problems is taken."""
+    """The most percentage points by which a checkpoint's accuracy on its own training problems may exceed that on
+    validation problems; among those within the limit, the one with the best validation accuracy is taken."""
     epoch: int | None
     """Take the checkpoint of this epoch instead."""
 
@@ -267,11 +267,11 @@ class SftParams(Params):
     optimiser: OptimiserParams
     selection: SelectionParams
     policy: PolicyParams | None = None
-    """None: the policy is the checkpoint that stands for the arm itself."""
+    """None: the policy is the checkpoint that represents the arm itself."""
 
     @property
     def scorings(self) -> SelectionParams:
-        """``selection``, with the epoch that ``policy`` names among those that are scored."""
+        """``selection``, with the epoch that ``policy`` names added to the scored epochs."""
         if self.policy is None or self.policy.epoch is None:
             return self.selection
         return self.selection.model_copy(update={"epochs": (*self.selection.epochs, self.policy.epoch)})
@@ -282,7 +282,7 @@ class PositivesParams(Params):
 
     per_problem: int
     min_distance_percent: int
-    """A solution is kept only where its normalised edit distance to each kept one is above this."""
+    """A solution is kept only if its normalised edit distance to every kept one is above this."""
     with_teacher: bool
 
 
@@ -310,7 +310,7 @@ class CreditParams(Params):
 
 
 class PairsParams(Params):
-    """Inputs: ``problems``, ``samples``, ``verdicts`` and, for layouts that are made from credit, ``credit``."""
+    """Inputs: ``problems``, ``samples``, ``verdicts`` and, for layouts that use credit, ``credit``."""
 
     layout: Layout
     per_problem: int
@@ -334,7 +334,7 @@ class DpoParams(Params):
     """Weight of the added negative log-likelihood of the chosen side (arXiv 2404.19733); 0 leaves it out."""
     prompt: PromptParams
     selection: SelectionParams | None
-    """None keeps the last step's weights; else as in SFT, with the start among the candidates never."""
+    """None keeps the last step's weights; else as in SFT. The starting model is never a candidate."""
 
 
 class ScoreParams(Params):
@@ -352,13 +352,13 @@ class GridPoint(Params):
     size: int
     seed: int
     from_arm: str | None = None
-    """The arm whose model it starts from, where that is not the SFT policy."""
+    """The arm from whose model it starts, if that is not the SFT policy."""
 
 
 class ReportParams(Params):
-    """Inputs, per grid point i: ``score_i`` and ``model_i``; ``pairs_i`` where it has pairs, ``credit_i`` where it has
-    credit, ``samples_i``/``verdicts_i`` where it learns from samples, and ``policy_i``, the run that its policy comes
-    from; and ``problems`` once."""
+    """Inputs, per grid point i: ``score_i`` and ``model_i``; ``pairs_i`` if it has pairs, ``credit_i`` if it has
+    credit, ``samples_i``/``verdicts_i`` if it learns from samples, and ``policy_i``, the run that made its policy; and
+    ``problems`` once."""
 
     title: str
     grid: tuple[GridPoint, ...]

@@ -1,4 +1,4 @@
-"""Experiment to plan: the grid arms x sizes x seeds as a DAG of content-addressed stages. Pure."""
+"""Turn an Experiment into a plan: the grid arms x sizes x seeds as a DAG of content-addressed stages. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from misstep.terms.layouts import FROM_CREDIT
 
 
 class Plan(BaseModel):
-    """All stages of an experiment in an order in which each stands after its inputs."""
+    """All stages of an experiment, each after its inputs."""
 
     model_config = ConfigDict(frozen=True, ignored_types=(cached_property,))
     experiment: str
@@ -40,7 +40,7 @@ class Plan(BaseModel):
 
     @property
     def storage(self) -> Storage:
-        """Where all stages' artifacts live."""
+        """The store of all stages' artifacts."""
         return self.stages[0].storage
 
     def stage(self, name: str) -> FrozenStage:
@@ -62,12 +62,12 @@ def plan(experiment: Experiment, externals: Mapping[str, External]) -> Plan:
         externals: what `misstep.sources.resolve` returned: the model and the problem files with their digests.
 
     Returns:
-        The plan. Stages that several grid points need stand in it once: problems for all, samples and verdicts and
-        credit for all arms of one size and seed that start from the same model. Each size has a policy of its own, so
-        samples are never shared between sizes.
+        The plan. Stages that several grid points need are in it once: problems for all; samples, verdicts and credit
+        for all arms of one size and seed that start from the same model. Each size has its own policy, so samples are
+        never shared between sizes.
 
     Raises:
-        BadInput: names of arms that give two stages one name.
+        BadInput: the names of the arms give two stages the same name.
     """
     builder = _Builder(experiment, externals)
     builder.report(builder.points())
@@ -77,11 +77,11 @@ def plan(experiment: Experiment, externals: Mapping[str, External]) -> Plan:
 def plan_search(
     experiment: Experiment, externals: Mapping[str, External], judging: Judging
 ) -> tuple[Plan, dict[p.GridPoint, str]]:
-    """Plan one round of a search: as an experiment, but models are judged by validation problems, no stage gets the
+    """Plan one round of a search. It is like an experiment, but validation problems judge the models, no stage gets the
     test problems, and there is no report.
 
     Args:
-        experiment: its arms are those of the round, one for each setting.
+        experiment: has the arms of the round, one for each setting.
 
     Returns:
         The plan, and the key of each grid point's ``score``.
@@ -92,7 +92,7 @@ def plan_search(
 
 
 def joined(plans: Sequence[Plan]) -> Plan:
-    """Return one plan with the stages of several, each once: rounds of a search."""
+    """Merge the plans of a search's rounds into one, with each stage once."""
     stages: dict[str, FrozenStage] = {}
     for stage in chain.from_iterable(each.stages for each in plans):
         stages.setdefault(stage.key, stage)
@@ -100,12 +100,12 @@ def joined(plans: Sequence[Plan]) -> Plan:
 
 
 def storage_of(experiment: Experiment) -> Storage:
-    """Return how the stages of an Experiment reach its store."""
+    """Return the description of an Experiment's store, as stages need it."""
     return Storage(**dict(experiment.spec.storage))
 
 
 class _Builder:
-    """Collects stages by key; asking twice for the same stage gives the same one."""
+    """Collects stages by key; adding the same stage twice gives one stage."""
 
     def __init__(
         self, experiment: Experiment, externals: Mapping[str, External], judging: Judging | None = None
@@ -139,14 +139,14 @@ class _Builder:
         """Add a stage unless it is there, and return its key.
 
         Raises:
-            BadInput: another stage has that name, since an arm's name reads like the beginning of one.
+            BadInput: another stage has that name, because an arm's name looks like the beginning of a stage's name.
         """
         outside = dict(externals or {})
         frozen_params = params.model_dump(mode="json")
         key = stage_key(kind, frozen_params, inputs, outside)
         if key not in self.stages:
             if name in self._names:
-                fix = "Two stages would have this name: rename the arm whose name begins as a kind of stage."
+                fix = "Two stages would have this name: rename the arm whose name begins like a kind of stage."
                 raise BadInput("spec.arms", name, fix)
             self._names.add(name)
             given = given_resources(self.spec, kind)
@@ -170,9 +170,9 @@ class _Builder:
         return self.add(StageKind.PROBLEMS, name, self.translate.problems(), {}, sources)
 
     def synthetic(self, sources: dict[str, External]) -> str:
-        """Problems that a teacher writes from seeds; every later stage reads them as it would read ingested ones."""
+        """Problems that a teacher writes from seeds; later stages read them like ingested ones."""
         seeds = self.ingested("seeds", sources)
-        # Before a teacher is paid: a policy that cannot be used, or the teacher itself.
+        # Check the policy, and a local teacher, before anything is paid for.
         checks = [self.add(StageKind.INSPECT, "inspect-policy", self.translate.inspect(), {}, self._base_model)]
         local = {role: e for role, e in self.externals.items() if role == "model_teacher"}
         if local:
@@ -190,7 +190,7 @@ class _Builder:
         return Plan(experiment=name, stages=tuple(self.stages.values()))
 
     def points(self) -> dict[p.GridPoint, dict[str, str]]:
-        """Add the stages of every grid point; return role -> key of what the report reads of each."""
+        """Add the stages of every grid point; return role -> key of the report's inputs."""
         found: dict[p.GridPoint, dict[str, str]] = {}
         for seed in self.spec.seeds:
             for size in self.spec.problems.sizes:
@@ -208,12 +208,13 @@ class _Builder:
         return found
 
     def point(self, arm: Arm, size: int, seed: int) -> dict[str, str]:
-        """Add all that one grid point needs; return role -> key of what the report reads of it."""
+        """Add the stages of one grid point; return role -> key of the report's inputs from it."""
         found = self.trained(arm, size, seed)
         return found | {"score": self.score(f"{arm.name}-d{size}-s{seed}", found["model"], seed)}
 
     def trained(self, arm: Arm, size: int, seed: int) -> dict[str, str]:
-        """Add an arm's model and all that leads to it, also at a size that the arm itself skips; return role -> key."""
+        """Add the stage of an arm's model and all stages before it, even at a size that the arm itself skips; return
+        role -> key."""
         at = (arm.name, size, seed)
         if at not in self._trained:
             self._trained[at] = self._train(arm, size, seed)
@@ -240,14 +241,14 @@ class _Builder:
         return found | {"policy": policy}
 
     def start_of(self, arm: Arm) -> str | None:
-        """The name of the arm whose model is an arm's policy; None where that is SFT's policy."""
+        """The name of the arm whose model is this arm's policy; None for the SFT policy."""
         return None if arm.from_arm == self._sft.name else arm.from_arm
 
     def policy(self, start: str | None, size: int, seed: int) -> str:
-        """The run that a policy comes from, also where that arm skips the size.
+        """The run that made a policy, even if its arm skips the size.
 
-        As an input it has the role ``policy``. Of SFT's run that stands for the checkpoint that `PolicyParams` chose,
-        of another arm's for its model.
+        As an input it has the role ``policy``. For the SFT run this means the checkpoint that `PolicyParams` chose, for
+        another arm its model.
         """
         arm = self._sft if start is None else next(a for a in self.spec.arms if a.name == start)
         return self.trained(arm, size, seed)["model"]
@@ -282,5 +283,5 @@ class _Builder:
 
 
 def _of_policy(start: str | None, size: int, seed: int) -> str:
-    """The end of the names of stages that run a policy of another method than SFT, or SFT's."""
+    """The end of the names of stages that run the SFT policy, or the policy of another arm."""
     return f"d{size}-s{seed}" if start is None else f"{start}-d{size}-s{seed}"

@@ -1,7 +1,7 @@
-"""Prompts for GSM8K and MATH that an Experiment takes by name: template, worked examples, stop strings.
+"""Named prompts for GSM8K and MATH: template, worked examples, stop strings.
 
-A stage's key holds the text that a name stands for, never the name. The examples were written for this purpose; none
-is a problem of either data set.
+A stage's key contains the text of a preset, never its name. The examples were written for this purpose; none is a
+problem of either data set.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from misstep.plan.params import PromptParams
 
 CUSTOM = "custom"
-"""What a prompt is called that is none of these."""
+"""The name of any other prompt."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A prompt, and the strings at which its responses end beside the model's end token."""
+    """A prompt, and the strings that end its responses in addition to the model's end token."""
 
     prompt: PromptParams
     stop: tuple[str, ...]
@@ -117,7 +117,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def prompt_record(prompt: PromptParams) -> dict[str, str]:
-    """Name a prompt for the record: the preset that has this very text, else ``custom``; and a hash of the text."""
+    """Return a name for a prompt: the preset with exactly this text, else ``custom``; and a hash of the text."""
     name = next((name for name, preset in PRESETS.items() if preset.prompt == prompt), CUSTOM)
     text = json.dumps(prompt.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return {"name": name, "sha256": hashlib.sha256(text.encode()).hexdigest()[:16]}

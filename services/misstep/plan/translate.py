@@ -1,4 +1,4 @@
-"""From what researchers write (``misstep.spec``) to what stages are told (``misstep.plan.params``)."""
+"""Translate the Experiment's types (``misstep.spec``) into the parameters of stages (``misstep.plan.params``)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Translator:
     """Makes the parameters of each stage kind from one Experiment's spec.
 
     Args:
-        judging: for a search: validation problems stand in for the test's.
+        judging: for a search: the validation problems that replace the test problems.
     """
 
     def __init__(self, spec: ExperimentSpec, judging: Judging | None = None) -> None:
@@ -85,7 +85,7 @@ class Translator:
         )
 
     def endpoint(self) -> Endpoint | None:
-        """How the teacher's server is reached, where it has one."""
+        """How to reach the teacher's server, if it has one."""
         given = self.spec.teacher.endpoint
         if given is None:
             return None
@@ -202,7 +202,7 @@ class Translator:
             epochs=tuple(selection.epochs),
             patience=selection.patience,
             problems=selection.problems,
-            # The model stands in the training process's memory already: no other engine could answer from there.
+            # The model is already in the memory of the training process, where only this engine can use it.
             decoding=self.evaluation_decoding.model_copy(update={"engine": "transformers", "engine_args": ()}),
             answer_format=self.spec.verification.answer_format,
             seed=seed,
@@ -225,7 +225,7 @@ class Translator:
         )
 
     def pairs(self, arm: Arm, seed: int) -> p.PairsParams:
-        assert arm.pairs is not None  # the spec's own validation
+        assert arm.pairs is not None  # the spec validates this
         return p.PairsParams(
             layout=arm.pairs,
             per_problem=self.spec.pairs.per_problem,
@@ -248,13 +248,13 @@ class Translator:
 
     @property
     def spec_title(self) -> str:
-        """Title of the report: what is learned and by whom. Not the experiment's name, which no key may hold."""
+        """Title of the report: problems and model. Not the experiment's name, which must not enter a key."""
         model = self.spec.policy.model
         return f"{self.spec.problems.train.label} with {model.hub or model.name}"
 
 
 def _prompt(prompt: Prompt) -> p.PromptParams:
-    """The prompt's text: its own fields over those of its preset."""
+    """The prompt's text: its own fields override those of its preset."""
     own = p.PromptParams(
         style=prompt.style,
         template=prompt.template,
@@ -269,7 +269,7 @@ def _prompt(prompt: Prompt) -> p.PromptParams:
 
 
 def source_params(source: Source) -> p.SourceParams:
-    """One source of problems, with the columns and marks that are written."""
+    """One source of problems, with the columns and marks that the spec gives."""
     written = {name: text for name, text in source.columns.model_dump().items() if text}
     marks = {name: text for name, text in written.items() if name.endswith(("_after", "_before"))}
     return p.SourceParams(
@@ -282,7 +282,7 @@ def source_params(source: Source) -> p.SourceParams:
 
 
 def _merged(base: M, own: M | None) -> M:
-    """Put the fields that an arm sets itself over the common settings, and check the result anew."""
+    """Override the common settings with the arm's own fields, and validate the result."""
     if own is None:
         return base
     return base.__class__.model_validate(over(base, own).model_dump())

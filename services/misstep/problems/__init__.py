@@ -1,1 +1,1 @@
-"""Problems with checked final answers: readers of each format, the quickstart's generator, ingest."""
+"""Problems with checked final answers: the readers of each format, the quickstart's generator, and ingest."""

@@ -1,4 +1,4 @@
-"""What is said of data that cannot be used: of golds, of solutions, and of rows that were dropped."""
+"""Error messages for data that cannot be used: golds, solutions, and dropped rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ENDS = {
     "boxed": r"a final answer in \boxed{..}",
     "auto": r'"#### 18", \boxed{18} or "The answer is 18."',
 }
-"""How a solution must end, by ``verification.answerFormat``."""
+"""The required end of a solution, by ``verification.answerFormat``."""
 _VERDICT_WORDS: dict[str, str] = {
     Verdict.CORRECT: "correct",
     Verdict.WRONG: "wrong",
@@ -30,7 +30,7 @@ _VERDICT_WORDS: dict[str, str] = {
 
 
 def excerpt(text: str, most: int = 80) -> str:
-    """Return a text in quotes, without its middle where it is long: golds stand at the end."""
+    """Return a text in quotes, without its middle if it is long, since golds are at the end."""
     text = " ".join(text.split())
     if len(text) > most:
         text = f"{text[: most // 2]} ... {text[-most // 2 :]}"
@@ -45,14 +45,14 @@ def reason_words(reasons: Mapping[str, int]) -> str:
 def gold_complaint(
     field: str, rows: int, reasons: Counter[str], examples: Sequence[tuple[str, str]], source: Reading | None
 ) -> BadInput:
-    """Return the error for too many problems without a final answer. It advises only what acts on golds."""
+    """Return the error for too many problems without a final answer. It advises only changes that affect golds."""
     bad = reasons.total()
     [(chief, _)] = reasons.most_common(1)
     shown = [said for reason, said in examples if reason == chief][:2]
     shown += [said for reason, said in examples if reason != chief][:2]
     percent = -(-100 * bad // rows)
     allow = (
-        f" Or drop them: spec.problems.badGoldPercent: {percent} allows as many, and the report counts them."
+        f" Or drop them: spec.problems.badGoldPercent: {percent} allows this many, and the report counts them."
         if percent <= 60
         else ""
     )
@@ -65,20 +65,20 @@ def gold_complaint(
 
 def _gold_advice(reason: str, source: Reading | None) -> str:
     advice = source.advice() if source is not None and source.sample else None
-    there = f" The columns there are: {source.columns()}." if source is not None and source.sample else ""
+    there = f" The columns are: {source.columns()}." if source is not None and source.sample else ""
     paste = f" Write in {source.place}: {advice}" if source is not None and advice else ""
     match reason:
         case "hash":
-            alone = f"If the column holds final answers alone, use format: table.{there}"
+            alone = f"If the column holds only final answers, use format: table.{there}"
             return f'A GSM8K answer is a solution that ends in a line such as "#### 18".{paste or f" {alone}"}'
         case "box":
             return f"A MATH solution has its final answer in \\boxed{{..}}.{paste or there}"
         case "marker":
-            return f"columns.answerAfter (and answerBefore) must name text that stands before every answer.{paste}"
+            return f"columns.answerAfter (and answerBefore) must name text that is before every answer.{paste}"
         case "sentence":
             known = (
-                " If the answer stands behind a mark in it, name that in columns.answerAfter. docs/datasets.md says "
-                "what to do with solutions in prose alone."
+                " If the answer comes after a mark in it, name that in columns.answerAfter. docs/datasets.md says "
+                "what to do with solutions that are only prose."
             )
             return f"columns.answer must name a column of final answers.{paste or there + known}"
         case "empty":
@@ -90,13 +90,13 @@ def _gold_advice(reason: str, source: Reading | None) -> str:
 def solutions_complaint(
     problems: int, none: int, verdicts: Mapping[str, int], examples: Mapping[str, str], answer_format: str, columns: str
 ) -> BadInput:
-    """Return the error for training problems of which not one has a correct solution.
+    """Return the error for training problems without any correct solution.
 
     Args:
         none: problems without any solution.
-        verdicts: verdict -> problems, of those with one.
+        verdicts: verdict -> problems with a solution.
         examples: verdict -> where, gold and end of a solution.
-        columns: the columns there are, for messages; empty where unknown.
+        columns: the columns of the source, for messages; empty if unknown.
     """
     counts = [f"{none:,} without a solution"] if none else []
     counts += [f"{count:,} {_VERDICT_WORDS.get(verdict, verdict)}" for verdict, count in verdicts.items() if count]
@@ -105,7 +105,7 @@ def solutions_complaint(
     )
     undecided = verdicts.get(Verdict.UNPARSABLE.value, 0) + verdicts.get(Verdict.TIMEOUT.value, 0)
     wrong = verdicts.get(Verdict.WRONG.value, 0)
-    there = f" The columns there are: {columns}." if columns else ""
+    there = f" The columns are: {columns}." if columns else ""
     if none >= max(undecided, wrong):
         fix = (
             "Set columns.solution to the column of step-by-step solutions, or let a model write them (spec.teacher)."
@@ -126,7 +126,7 @@ def solutions_complaint(
 
 
 def dropped_words(counts: Counts, overlapping: int = 0) -> str:
-    """Return what became of a split's rows, for a message: `` (of 40 rows; 5 duplicates dropped)``."""
+    """Return what happened to a split's rows, for a message: `` (of 40 rows; 5 duplicates dropped)``."""
     parts = [
         f"{count:,} {what}"
         for count, what in (

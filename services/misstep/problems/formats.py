@@ -1,4 +1,4 @@
-"""Readers of each source format: rows to problems."""
+"""The readers of each source format, which convert rows to problems."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ ReadSplit = Literal["train", "validation", "test"]
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 MARKS_STAY = "calculator marks <<..>> stay in the solution (format gsm8k takes them out)"
 _LOOKED_AT = 200
-"""Rows that say which columns there are: one that is in none of them is missing."""
+"""The number of rows that show which columns exist: a column in none of them is missing."""
 
 
 @dataclass
 class Reading:
-    """The problems of one source, and the first rows that they come from, for advice."""
+    """The problems of one source, and its first rows, for advice."""
 
     problems: Iterator[RawProblem]
     format: str
     split: ReadSplit
     place: str
-    """Where the spec says how these are read: of a test split that is not given apart, ``spec.problems.train``."""
+    """The field of the spec that describes this source: ``spec.problems.train`` for a test split that is not given
+    separately."""
     sample: list[Mapping[str, Any]] = field(default_factory=list)
     columns_read: Mapping[str, str] = field(default_factory=dict)
     marks: Mapping[str, str] = field(default_factory=dict)
@@ -46,12 +47,12 @@ class Reading:
         return self.place if self.place.endswith(f".{self.split}") else f"{self.place} (its split {self.split})"
 
     def advice(self) -> str | None:
-        """Fields of a source that would read these rows better, as YAML to paste; None where none are known."""
+        """Fields of a source that would read these rows better, as YAML to paste; None if none are known."""
         advice = suggest(self.sample)
         return None if advice == snippet(self.format, self.columns_read, self.marks) else advice
 
     def columns(self) -> str:
-        """The columns there are, for messages."""
+        """The columns of the source, for messages."""
         return ", ".join(columns_in(self.sample)) or "none"
 
 
@@ -66,8 +67,8 @@ def read_source(
 
     Args:
         path: the file or folder, for sources that are files.
-        fetched: rows that were fetched from the Hub, in place of `path`.
-        given: the split whose fields say how this one is read; itself by default.
+        fetched: rows that were fetched from the Hub, instead of `path`.
+        given: the split whose fields describe this one; by default itself.
 
     Raises:
         BadInput: a missing column or an unreadable row.
@@ -89,7 +90,7 @@ def read_source(
 
 
 def _check_columns(reading: Reading, path: Path) -> None:
-    """Refuse columns that no row has, saying which there are and what would fit them."""
+    """Refuse columns that no row has; the error lists the existing ones and suggests fields."""
     missing = [
         name for name in reading.columns_read.values() if all(find(row, name) is ABSENT for row in reading.sample)
     ]
@@ -101,16 +102,16 @@ def _check_columns(reading: Reading, path: Path) -> None:
         reading.field,
         f"format {reading.format} reads the column{'s' if len(missing) > 1 else ''} {' and '.join(missing)}, which "
         f"{path.name} does not have",
-        f"The columns there are: {reading.columns()}.{fix}",
+        f"The columns are: {reading.columns()}.{fix}",
     )
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """Makes a problem of a row.
+    """Converts a row to a problem.
 
     ``gsm8k``: ``question``, and ``answer`` = the solution with calculator marks, then ``#### N``. ``math``:
-    ``problem``, and ``solution`` whose last ``\\boxed{..}`` is the answer. ``table``: as ``columns`` says.
+    ``problem``, and ``solution`` whose last ``\\boxed{..}`` is the answer. ``table``: described by ``columns``.
     """
 
     format: str
@@ -164,7 +165,7 @@ class _Reader:
             half = f"\\u{ord(error.object[error.start]):04x}"
             raise BadInput(
                 f"{self.field}.{role}",
-                f"column {name} of {self.path.name} holds half a character ({half}) at {where}",
+                f"column {name} of {self.path.name} has half a character ({half}) at {where}",
                 "Text was cut in the middle of a character there. Remove it, or the row.",
             ) from error
         return found
@@ -202,7 +203,7 @@ def hub_rows(uri: str) -> Iterator[Row]:
         raise BadInput(
             f"data set {name} on the Hugging Face Hub",
             f"cannot be fetched ({str(error).splitlines()[0][:200]})",
-            "Where the Hub cannot be reached, download it elsewhere and run with --data NAME=FOLDER, "
+            "If the Hub cannot be reached, download it elsewhere and run with --data NAME=FOLDER, "
             "or set path in the source.",
         ) from error
     return ((f"row {number}", row) for number, row in enumerate(found, 1))

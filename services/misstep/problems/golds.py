@@ -1,4 +1,4 @@
-r"""The final answer in what a column says: behind a mark, in a box, on a ``####`` line, or the text itself."""
+r"""Find the final answer in a column's text: after a mark, in a box, on a ``####`` line, or the text itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KNOWN_MARKS = (
     "Answer:",
     "####",
 )
-"""What people write before a final answer, the more specific first."""
+"""Common marks before a final answer, the more specific first."""
 
 _LABEL = re.compile(r"(?:the\s+)?(?:final\s+|correct\s+)?answer\s*(?:is\s*[:=]?|[:=])\s*(?=\S)", re.IGNORECASE)
 _NOTHING = " \t\r:=*$\\[]()"
@@ -27,7 +27,7 @@ _NOTHING = " \t\r:=*$\\[]()"
 
 @dataclass(frozen=True, slots=True)
 class Gold:
-    """A final answer, empty where there is none; then ``reason`` is a key of ``non_answers.WORDS``."""
+    """A final answer, empty if there is none; then ``reason`` is a key of ``non_answers.WORDS``."""
 
     text: str
     reason: str = ""
@@ -37,8 +37,8 @@ def gold_in(text: str, after: str | None = None, before: str | None = None) -> G
     r"""Return the final answer in a cell.
 
     Args:
-        after: the mark that it follows; the last one counts, in capitals or not. The answer ends with its line.
-        before: the mark that it stands before, in place of the end of the line.
+        after: the mark before the answer; the last one counts, ignoring case. The answer ends with its line.
+        before: the mark after the answer, instead of the end of the line.
     """
     if not text:
         return Gold("", "empty")
@@ -55,7 +55,7 @@ def gold_in(text: str, after: str | None = None, before: str | None = None) -> G
 
 
 def between(text: str, after: str | None, before: str | None) -> str | None:
-    """Return what stands between the first mark and the last one; None where a mark is not there."""
+    """Return the text between the first mark and the last one; None if a mark is missing."""
     start, end = 0, len(text)
     if after is not None:
         found = _mark(after).search(text)
@@ -71,7 +71,7 @@ def between(text: str, after: str | None, before: str | None) -> str | None:
 
 
 def mark_in(text: str) -> str | None:
-    """Return the known mark that stands in a text, None where there is none."""
+    """Return the known mark in a text; None if there is none."""
     return next((mark for mark in KNOWN_MARKS if _mark(mark).search(text)), None)
 
 
@@ -84,7 +84,7 @@ def _section(text: str, after: str, before: str | None) -> str | None:
         end = _mark(before).search(rest)
         return rest[: end.start()].strip() if end else None
     for line in rest.split("\n"):
-        if line.strip(_NOTHING):  # "Answer:", "$$" and "**" alone are followed by the answer on another line
+        if line.strip(_NOTHING):  # after "Answer:", "$$" or "**" alone, the answer is on another line
             return line.lstrip(" \t:=*").strip()
     return ""
 
@@ -95,7 +95,7 @@ def _mark(mark: str) -> re.Pattern[str]:
 
 
 def _out_of_list(answer: str) -> str:
-    """Take the answer out of a list that was written as text: ``["4"]`` is 4."""
+    """Extract the answer from a list that was written as text: ``["4"]`` is 4."""
     if not answer.startswith('["') and not answer.startswith("['"):
         return answer
     quoted = answer if answer.startswith('["') else answer.replace("'", '"')

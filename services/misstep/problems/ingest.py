@@ -1,4 +1,4 @@
-"""From raw problems to checked splits: duplicates, golds that are none, overlap with the test set, validation."""
+"""Check raw problems and split them: duplicates, unusable golds, overlap with the test set, validation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from misstep.problems.raw import RawProblem, normalised, problem_id
 
 EXAMPLES_OF_A_REASON = 3
 ROWS_TRIED = 4
-"""Rows of one problem whose solutions are kept and tried until one is correct: each costs memory."""
+"""The most rows of one problem whose solutions are kept, to be tried until one is correct: each costs memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +29,26 @@ class Problem:
     gold: str
     solution: str | None
     further_solutions: tuple[str, ...] = ()
-    """Of later rows with the same question and gold, tried where the first is not correct."""
+    """Solutions of later rows with the same question and gold, tried if the first is not correct."""
 
 
 @dataclass
 class Counts:
-    """What became of the rows of one split."""
+    """What happened to the rows of one split."""
 
     rows: int = 0
     no_question: int = 0
     duplicates: int = 0
     held_out: int = 0
-    """Duplicates of problems of an earlier split, which holds them out."""
+    """Duplicates of problems in an earlier split, which are held out."""
     other_answers: int = 0
-    """Duplicates whose answer is spelled otherwise than that of the problem that was kept."""
+    """Duplicates whose answer is spelled differently from that of the kept problem."""
     bad_gold: Counter[str] = field(default_factory=Counter)
     """Reason, a key of ``non_answers.WORDS`` -> problems."""
     examples: list[tuple[str, str]] = field(default_factory=list)
-    """(reason, where and what) of some of them, a few of each reason."""
+    """(reason, location and text) of some of them, a few for each reason."""
     remarks: Counter[str] = field(default_factory=Counter)
-    """What reading left out or found odd, in words -> rows."""
+    """Description of what reading left out or found odd -> rows."""
 
     @property
     def dropped(self) -> int:
@@ -85,13 +85,13 @@ def check_split(
     """Check the problems of one split and add them.
 
     Args:
-        raw: the problems; of a `Reading` the errors tell what would read it better.
-        readable: tells whether the verifier can read a gold answer.
-        seen: normalised questions kept so far, of splits that may not contain each other's problems, with their place
-            in ``into.problems``; added to.
+        raw: the problems; for a `Reading`, the errors say which fields would read it better.
+        readable: returns whether the verifier can read a gold answer.
+        seen: normalised questions kept so far, of splits that must not share problems, with their positions in
+            ``into.problems``; new ones are added.
 
     Raises:
-        BadInput: no problems at all, or too many without a question or without a final answer.
+        BadInput: there are no problems, or too many without a question or without a final answer.
     """
     counts = into.counts.setdefault(split, Counts())
     for problem in raw:
@@ -120,12 +120,12 @@ def check_split(
 
 
 def _why_no_gold(problem: RawProblem, readable: Callable[[str], bool]) -> str:
-    """Why a problem has no gold, as a key of ``non_answers.WORDS``; empty where it has one."""
+    """Why a problem has no gold, as a key of ``non_answers.WORDS``; empty if it has one."""
     return problem.reason or why_no_answer(problem.gold) or ("" if readable(problem.gold) else "unreadable")
 
 
 def _note_duplicate(into: Ingest, counts: Counts, at: int, split: str, problem: RawProblem) -> None:
-    """Count what a further row of a kept problem says, and keep its solution for where the kept one is not correct."""
+    """Count a further row of a kept problem, and keep its solution in case the kept one is not correct."""
     kept = into.problems[at]
     counts.held_out += kept.split != split
     if problem.gold != kept.gold:
@@ -139,7 +139,7 @@ def _note_duplicate(into: Ingest, counts: Counts, at: int, split: str, problem: 
 
 def _refuse_bad(into: Ingest, split: str, field: str, percent: int, source: Reading | None) -> None:
     counts = into.counts[split]
-    there = f" The columns there are: {source.columns()}." if source is not None and source.sample else ""
+    there = f" The columns are: {source.columns()}." if source is not None and source.sample else ""
     if counts.rows == 0:
         raise BadInput(field, "an empty data set", "Give a source that holds problems.")
     if counts.no_question * 100 > percent * counts.rows:
@@ -161,27 +161,27 @@ def _refuse_bad(into: Ingest, split: str, field: str, percent: int, source: Read
     if counts.held_out == counts.rows:
         raise BadInput(
             field,
-            f"all {counts.rows} questions stand in held-out problems too",
-            "A problem that stands in both is held out. Give other problems to train on, or a limit for the others.",
+            f"all {counts.rows} questions are in held-out problems too",
+            "A problem in both is held out. Give other problems to train on, or a limit for the others.",
         )
     names = Counter(p.problem_id for p in into.problems)
     twice = next((name for name, count in names.items() if count > 1), None)
     if twice is not None:
         raise BadInput(
             field,
-            f"the id {twice} stands twice",
+            f"the id {twice} is repeated",
             "Ids must be different, also between splits; name another column in columns.id, or leave it out.",
         )
 
 
 def leave_out_overlap(into: Ingest, ngram: int, held_out: str) -> None:
-    """Leave training problems out that share an n-gram with a held-out problem, and count both.
+    """Leave out training problems that share an n-gram with a held-out problem, and count both.
 
     Args:
-        held_out: the split that models are judged by: ``test``, in a search ``validation``.
+        held_out: the split that judges models: ``test``, or ``validation`` in a search.
 
     Raises:
-        BadInput: that leaves none.
+        BadInput: no training problem is left.
     """
     train = [p for p in into.problems if p.split == "train"]
     judged = [p.question for p in into.problems if p.split == held_out]
@@ -191,7 +191,7 @@ def leave_out_overlap(into: Ingest, ngram: int, held_out: str) -> None:
             "spec.problems.train",
             f"all {len(train)} problems share {ngram} words in a row with a {held_out} problem, such as "
             f"{excerpt(train[hits[0]].question)}",
-            "Where questions begin or end with the same instructions, cut these off with columns.questionAfter and "
+            "If questions begin or end with the same instructions, remove these with columns.questionAfter and "
             "columns.questionBefore; or raise spec.problems.overlapNgram.",
         )
     dropped = {train[i].problem_id for i in hits}
@@ -200,11 +200,11 @@ def leave_out_overlap(into: Ingest, ngram: int, held_out: str) -> None:
 
 
 def hold_out(into: Ingest, count: int, fix: str = "Hold out fewer, or give a validation source.") -> None:
-    """Set training problems apart for validation, chosen by a hash of their id so that more data keeps most of them,
-    and a higher count all.
+    """Hold out training problems for validation, chosen by a hash of their id: with more data most of them stay, and
+    with a higher count all of them.
 
     Raises:
-        BadInput: there are not more training problems than that.
+        BadInput: there are not more training problems than ``count``.
     """
     train = [p for p in into.problems if p.split == "train"]
     if count and len(train) <= count:
@@ -222,7 +222,7 @@ def hold_out(into: Ingest, count: int, fix: str = "Hold out fewer, or give a val
 
 
 def examples(into: Ingest, most: int = 20) -> list[str]:
-    """Return examples of rows without a final answer, of every split and reason some."""
+    """Return examples of rows without a final answer, some for every split and reason."""
     found = [
         f"{split}, {said} ({WORDS[reason]})"
         for split, counts in into.counts.items()

@@ -1,7 +1,7 @@
-r"""Texts that stand where a final answer should, and are none: "proof", "see solution", whole sentences.
+r"""Detect texts in place of a final answer that are not answers: "proof", "see solution", whole sentences.
 
-A response can never be checked against such a text, and the verifier would take it for a word like any other. What is
-an answer in words (``yes``, ``Tuesday``, ``Evelyn Smith``, ``\text{even}``, ``no solution``, ``C``) is none of these.
+A response can never be checked against such a text, and the verifier would treat it as an ordinary word. Real answers
+in words (``yes``, ``Tuesday``, ``Evelyn Smith``, ``\text{even}``, ``no solution``, ``C``) are not affected.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WORDS = {
     "box": r"without \boxed{..}",
     "unreadable": "not readable by the verifier",
 }
-"""Why a problem has no final answer -> how it is said."""
+"""Reason why a problem has no final answer -> its wording."""
 
 _PLACEHOLDER = re.compile(
     r"n\s?/\s?a|n\.\s?a\.?|NA|na|nan|none|null|nil|<na>|unknown|unsure|tbd|tba|todo|missing"
@@ -63,7 +63,7 @@ _OPENING = (
     "we|he|she|it|they|you|there|this|that|let|suppose|assume|therefore|thus|hence|because|since|so|then|if|which|when"
 )
 _CLAUSE = re.compile(rf"\b(?:{_VERB}|{_OPENING}|{'|'.join(word.capitalize() for word in _OPENING.split('|'))})\b")
-"""Words that make a clause of others. Verbs in small letters only: Will, Art and Grant are people."""
+"""Words that show a clause. Verbs in lower case only: Will, Art and Grant are people."""
 _FULL_STOP = re.compile(r"[A-Z](?![ ,.])(?!ll\b|ny\b|very\b|ach\b).*[.!?]", re.DOTALL)
 _DENIAL = re.compile(
     r"\b(?:no|not|none|never|cannot|can't|doesn't|impossible|undefined|infinitely|always|diverges|converges)\b",
@@ -74,7 +74,7 @@ _MANY_WORDS = 12
 
 
 def why_no_answer(gold: str) -> str | None:
-    """Say why a text is no final answer, as a key of ``WORDS``; None where it may be one."""
+    """Return why a text is not a final answer, as a key of ``WORDS``; None if it may be one."""
     text = gold.strip()
     if not text:
         return "empty"
@@ -93,14 +93,14 @@ def why_no_answer(gold: str) -> str | None:
 
 
 def _bare(text: str) -> str:
-    """The text without LaTeX's text commands, emphasis, and what only surrounds it."""
+    """The text without LaTeX's text commands, emphasis, and surrounding marks."""
     for _ in range(2):
         text = _MARKUP.sub(lambda found: f" {found[1]} " if found[1] is not None else " ", text)
     return " ".join(text.split()).strip(" .,:;!\"'()[]{}<>$")
 
 
 def _has_parts(text: str) -> bool:
-    """Whether the text has labels of parts in their order, each with something behind: ``(a) 4 (b) 5``.
+    """Whether the text has labels of parts in order, each followed by something: ``(a) 4 (b) 5``.
 
     ``1: 2: 3`` is a ratio, and ``1.5, 2.5`` are two numbers.
     """
@@ -113,7 +113,7 @@ def _has_parts(text: str) -> bool:
 
 def _is_sentence(text: str, bare: str) -> bool:
     if "\\begin{" in text:
-        return False  # "1 if n is even" stands in a table of cases
+        return False  # "1 if n is even" is part of a table of cases
     if _ANSWER_IS.search(bare):
         return True
     plain = _MATH.sub(" ", bare)

@@ -1,4 +1,5 @@
-"""Tasks that know where a response first goes wrong. Another generated task joins here; no heavy imports."""
+"""Oracles of tasks that know where a response first goes wrong. Register further generated tasks here; no heavy
+imports."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ from collections.abc import Callable
 from misstep.problems import strides
 
 Oracle = Callable[[str, str], int | None]
-"""From a question and a response to the offset of the first character at which the response can no longer become a
-right one: the length of the response where it ends too soon, None where nothing is wrong."""
+"""Maps a question and a response to the offset of the first character at which the response can no longer become a
+right one: the length of the response if it ends too soon, None if nothing is wrong."""
 
 ORACLES: dict[str, Oracle] = {"strides": strides.first_error}
 """Format of the training problems -> its oracle."""

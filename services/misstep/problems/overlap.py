@@ -1,4 +1,4 @@
-"""Which training problems also stand in the test set: n-gram overlap of words."""
+"""Find training problems that are also in the test set, by n-gram overlap of words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _WORD = re.compile(r"[^\W_]+|[^\w\s]", re.UNICODE)
 
 
 def ngrams(text: str, n: int) -> set[tuple[str, ...]]:
-    """Return the n-grams of a text's words and signs, case folded; of a shorter text, the whole of it."""
+    """Return the n-grams of a text's words and signs, case folded; for a shorter text, the whole text."""
     words = tuple(_WORD.findall(text.casefold()))
     if len(words) < n:
         return {words} if words else set()
@@ -20,7 +20,7 @@ def overlapping(texts: Sequence[str], held_out: Iterable[str], n: int) -> tuple[
     """Find texts that share an n-gram with any held-out text.
 
     Returns:
-        (indices into `texts` of those that do, how many held-out texts share one with any of `texts`).
+        (indices in `texts` of these texts, number of held-out texts that share an n-gram with any of `texts`).
     """
     index: dict[tuple[str, ...], list[int]] = {}
     held = list(held_out)

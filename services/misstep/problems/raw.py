@@ -1,4 +1,4 @@
-"""A problem as a source gives it, before checks."""
+"""A problem as read from a source, before checks."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ class RawProblem:
     """One problem.
 
     Attributes:
-        question: the problem's text; empty where the source has none.
-        gold: final answer, as the source writes it; empty where it has none.
-        solution: the teacher's step-by-step solution, where the source has one.
+        question: the problem's text; empty if the source has none.
+        gold: final answer, in the source's spelling; empty if it has none.
+        solution: the teacher's step-by-step solution, if the source has one.
         where: file and line (or the like), for messages.
-        source_id: the source's own id, where it has one.
-        reason: why there is no gold, a key of ``non_answers.WORDS``; empty where the text itself decides.
-        said: what the source says in place of a gold, for messages.
-        remarks: what reading left out or what looks odd, in words, for a count.
+        source_id: the source's own id, if it has one.
+        reason: why there is no gold, a key of ``non_answers.WORDS``; empty if the text itself decides.
+        said: the source's text in place of a gold, for messages.
+        remarks: descriptions of what reading left out or found odd, to be counted.
     """
 
     question: str
@@ -32,10 +32,10 @@ class RawProblem:
 
 
 def normalised(text: str) -> str:
-    """Fold case and white space, so that trivially different copies of a question are the same."""
+    """Normalise case and white space, so that trivially different copies of a question are equal."""
     return " ".join(text.casefold().split())
 
 
 def problem_id(question: str) -> str:
-    """Name a problem by its content: the same question has the same id in whatever file and order it comes."""
+    """Return a problem's id, made from its content: the same question has the same id in any file and order."""
     return hashlib.sha256(normalised(question).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The ``problems`` stage: every source becomes one checked table of problems."""
+"""The ``problems`` stage: converts all sources to one checked table of problems."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _Problems:
         found = Ingest()
         seen: dict[str, int] = {}
         columns = ""
-        # Test first: a problem that stands in both is a test problem.
+        # Test first: a problem in both splits is a test problem.
         sources: list[tuple[ReadSplit, SourceParams | None]] = [
             ("test", params.test),
             ("validation", params.validation),
@@ -68,9 +68,9 @@ class _Problems:
         if params.test is not None:
             leave_out_overlap(found, params.overlap_ngram, "test")
             hold_out(found, params.held_out)
-        else:  # a search: its held-out problems are judged as test problems are
+        else:  # a search: its held-out problems are treated like test problems
             if params.held_out == params.validation_needed:
-                hold_out(found, params.held_out, f"The search needs so many, {_NEEDED}: {_FEWER}.")
+                hold_out(found, params.held_out, f"The search needs this many, {_NEEDED}: {_FEWER}.")
             else:
                 hold_out(found, params.held_out)
             self._refuse_few(found)
@@ -119,16 +119,16 @@ class _Problems:
         return read_source(source, self.ctx.external_path(role), split, given=given)
 
     def _given(self, split: ReadSplit) -> ReadSplit:
-        """Where the spec says how a split is read: a test split is read as the training problems where it is not given
-        apart, or is given alike."""
+        """The field of the spec that describes a split: a test split that is not given separately, or is given in the
+        same way, is read like the training problems."""
         test, train = self.params.test, self.params.train
         alike = test is not None and test.model_copy(update={"limit": train.limit}) == train
         return "train" if split == "test" and alike else split
 
     def _judge_solutions(self, problems: Sequence[Problem]) -> _Judged:
-        """Judge the teacher's training solutions: only correct ones may be imitated.
+        """Judge the teacher's training solutions: only correct ones are used for training.
 
-        Where a problem stands in several rows, the first correct solution is taken.
+        If a problem has several rows, the first correct solution is taken.
         """
         found = _Judged(list(problems))
         left = [i for i, p in enumerate(problems) if p.split == "train" and p.solution]
@@ -175,7 +175,7 @@ class _Problems:
         return pa.table(columns, schema=PROBLEMS)
 
     def _summary(self, found: Ingest, judged: _Judged) -> Summary:
-        """Counts of all that was kept, dropped or odd; plain numbers stand in the run's line for this stage."""
+        """Counts of what was kept, dropped or odd; plain numbers are shown in the run's line for this stage."""
         return {
             "rows_dropped": sum(counts.dropped for counts in found.counts.values()) + found.left_out_of_training,
             "problems": dict(Counter(p.split for p in judged.problems)),
@@ -201,14 +201,14 @@ class _Problems:
 
 @dataclass
 class _Judged:
-    """Problems, and what the verifier said of the training problems' solutions."""
+    """Problems, and the verdicts on the training problems' solutions."""
 
     problems: list[Problem]
     verdicts: dict[int, Verdict] = field(default_factory=dict)
-    """Place in ``problems`` -> verdict."""
+    """Position in ``problems`` -> verdict."""
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
-    """Verdict other than correct -> what it was said of."""
+    """Verdict other than correct -> an example."""
     without_solution: int = 0
     from_later_rows: int = 0
 

@@ -1,7 +1,7 @@
-"""The quickstart's task: follow numbered operations over a few states, in strides of one or more a line.
+"""The quickstart's task: follow numbered operations over a few states, in strides of one or more operations per line.
 
 A problem gives a start state and a list of operations, each a fixed permutation of the states. A solution
-walks through the list; a line names the operations that it takes and the state that they lead to::
+walks through the list; a line names its operations and the resulting state::
 
     start 27: 1a 2c 3f 4b ?
     1a 2c 15
@@ -9,12 +9,12 @@ walks through the list; a line names the operations that it takes and the state 
     4b 13
     #### 13
 
-The teacher is always right, and often takes two or three operations in one line without writing down the
-states between: strides that a small student cannot follow. A line is a step, so the true first wrong step is
-known (`oracle`). Pure Python: no file, no clock, no torch.
+The teacher is always right, and often does two or three operations in one line without writing the states between them:
+a small student cannot follow such strides. A line is a step, so the true first wrong step is known (`oracle`). Pure
+Python: no file, no clock, no torch.
 
-The text is made of atoms that carry their trailing space (`ATOMS`), so that a whole-atom tokenizer gives it
-back exactly: positions have one digit and states two, so that a number means one thing wherever it stands.
+The text consists of atoms that include their trailing space (`ATOMS`), so that a whole-atom tokenizer reproduces it
+exactly. Positions have one digit and states two, so that a number has the same meaning everywhere.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ ATOMS: tuple[str, ...] = (
     *(f"{name} " for name in OPERATIONS),
     *(str(state) for state in STATES),
 )
-"""Every atom of a question or a solution; a whole-atom tokenizer needs no others."""
+"""Every atom of questions and solutions; a whole-atom tokenizer needs no others."""
 
 _TASK_SEED = "strides/1"
 _ZIPF = 1.3
 _LENGTHS = (4, 6)
 _TEACHER = (0.3, 0.3, 0.4)
 _SHARES = (0.4, 0.3, 0.1, 0.2)  # of the distinct problems, in the order of SPLITS
-_MOST_MISSES = 20_000  # draws in a row without a new problem after which a split counts as used up
+_MOST_MISSES = 20_000  # draws in a row without a new problem, after which a split counts as exhausted
 
 _QUESTION = re.compile(r"start (\d\d): ((?:\d[a-z] )+)\?")
 _LINE = re.compile(r"((?:\d[a-z] )+)(\d\d)")
@@ -89,18 +89,18 @@ class Walk:
         return f"start {self.start}: {self._taken(0, len(self.operations))}?"
 
     def solution(self, strides: Sequence[int]) -> str:
-        """Write the right solution with ``strides[n]`` operations in line n (they sum to the length)."""
+        """Return the correct solution with ``strides[n]`` operations in line n (their sum is the length)."""
         ends = list(accumulate(strides))
         lines = [self.line(end - stride, end) for stride, end in zip(strides, ends, strict=True)]
         return "".join(lines) + self.answer_line
 
     def line(self, begin: int, end: int) -> str:
-        """Write the right line that takes the operations from ``begin`` to before ``end``, its newline included."""
+        """Return the correct line for the operations from ``begin`` to before ``end``, including its newline."""
         return f"{self._taken(begin, end)}{self.states[end]}\n"
 
     @property
     def answer_line(self) -> str:
-        """Write the last line, which no newline follows."""
+        """Return the last line, which has no newline."""
         return f"#### {self.states[-1]}"
 
     def _taken(self, begin: int, end: int) -> str:
@@ -112,17 +112,17 @@ class StridesTask:
     """The generator. The defaults are the quickstart's task; pre-training draws shorter problems as well.
 
     Args:
-        lengths: least and greatest number of operations of a problem, each as likely as the others.
-        teacher: weight of taking 1, 2, ... operations in a line; the last line takes what is left.
+        lengths: smallest and largest number of operations of a problem; all lengths are equally likely.
+        teacher: weights of 1, 2, ... operations in a line; the last line has the rest.
     """
 
     lengths: tuple[int, int] = _LENGTHS
     teacher: tuple[float, ...] = _TEACHER
 
     def generate(self, split: Split, count: int, seed: int) -> Iterator[GeneratedProblem]:
-        """Yield the first ``count`` distinct problems of a split; fewer are a prefix of more.
+        """Yield the first ``count`` distinct problems of a split; a smaller count gives a prefix.
 
-        No problem of one split is ever a problem of another, whatever the counts and seeds (`split_of`).
+        Splits never share problems, for any counts and seeds (`split_of`).
 
         Raises:
             BadInput: the split has fewer than ``count`` distinct problems.
@@ -144,7 +144,7 @@ class StridesTask:
             yield GeneratedProblem(walk.question, walk.solution(strides), str(walk.states[-1]))
 
     def draws(self, split: Split, seed: int) -> Iterator[tuple[Walk, random.Random]]:
-        """Draw problems of a split without end, each with a generator of its own; problems may come again."""
+        """Draw problems of a split endlessly, each with its own generator; problems may repeat."""
         attempt = 0
         while True:
             rng = _rng(_TASK_SEED, split, seed, attempt)
@@ -173,7 +173,7 @@ def split_of(question: str) -> Split:
 
 
 def draw_strides(rng: random.Random, weights: Sequence[float], length: int) -> list[int]:
-    """Draw how many operations each line takes until all ``length`` are taken."""
+    """Draw the number of operations of each line, until all ``length`` operations are used."""
     strides: list[int] = []
     left = length
     while left:
@@ -183,11 +183,11 @@ def draw_strides(rng: random.Random, weights: Sequence[float], length: int) -> l
 
 
 def oracle(question: str, response: str) -> int | None:
-    """Return the index of the first wrong line of a response (a line is a step), None where it is right.
+    """Return the index of the first wrong line of a response (a line is a step); None if it is right.
 
-    A line is right if it names the next operations of the problem with their positions, in order, and the
-    state that they truly lead to; the answer line is right after the last operation only, and nothing follows
-    it. A response that breaks off without an answer is wrong at the line that it does not have.
+    A line is right if it names the next operations of the problem with their positions, in order, and the state that
+    really results. The answer line is right only after the last operation, and nothing may follow it. A response that
+    ends without an answer is wrong at the missing line.
 
     Raises:
         BadInput: the question is not one of this task.
@@ -213,11 +213,11 @@ def oracle(question: str, response: str) -> int | None:
 
 
 def first_error(question: str, response: str) -> int | None:
-    """Return the offset of the first character of a response that no right response has there, None where it is right.
+    """Return the offset of the first character of a response that no right response has there; None if it is right.
 
-    All before it is the beginning of a right response in the sense of `oracle`. The offset is that of the response's
-    end where it breaks off without an answer. A newline after the answer is passed over: the error is what follows it,
-    or that the response goes on at all.
+    The text before it is the beginning of a right response in the sense of `oracle`. If the response ends without an
+    answer, the offset is its end. A newline after the answer is skipped: the error is the text after it, or that the
+    response continues at all.
 
     Raises:
         BadInput: the question is not one of this task.
@@ -239,7 +239,7 @@ def first_error(question: str, response: str) -> int | None:
 
 
 def _shared(one: str, other: str) -> int:
-    """Return how many characters two texts begin with in common."""
+    """Return the length of the common prefix of two texts."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
@@ -262,7 +262,7 @@ def _rng(*name: object) -> random.Random:
     return random.Random(int.from_bytes(digest[:8], "big"))
 
 
-# Only Random.random() is promised to give the same numbers in every Python version: all draws go through it.
+# Only Random.random() is guaranteed to give the same numbers in every Python version, so all draws use it.
 def _below(rng: random.Random, bound: int) -> int:
     return int(rng.random() * bound)
 
@@ -283,4 +283,4 @@ def _permutation(name: str) -> dict[int, int]:
 
 _WEIGHTS = tuple(1 / rank**_ZIPF for rank in range(1, len(OPERATIONS) + 1))
 NEXT_STATE = tuple(_permutation(name) for name in OPERATIONS)
-"""For each operation, the state that follows each state."""
+"""For each operation, the next state of each state."""

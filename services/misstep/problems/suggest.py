@@ -1,4 +1,4 @@
-"""Which format and columns a file most likely has, from its first rows: a snippet of YAML to paste."""
+"""Guess a file's format and columns from its first rows, as a snippet of YAML to paste."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULT_COLUMNS: dict[str, dict[str, str]] = {
     "math": {"question": "problem", "solution": "solution"},
     "table": {"question": "question", "answer": "answer"},
 }
-"""The columns that a format reads where none are named."""
+"""The columns that a format reads by default."""
 _NAMES: dict[Role, tuple[str, ...]] = {
     "question": (
         "question", "problem", "query", "prompt", "instruction", "input", "questiontext", "problemtext",
@@ -47,8 +47,8 @@ def columns_in(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def suggest(rows: Sequence[Mapping[str, Any]]) -> str | None:
     r"""Return fields of a source that would read these rows: ``format: table, columns: {question: problem, ...}``.
 
-    A column whose texts hold GSM8K's ``####`` lines, a ``\boxed{..}`` or "The answer is" says where answers are; names
-    of columns decide the rest. None where nothing looks like a question with an answer.
+    A column whose texts contain GSM8K's ``####`` lines, a ``\boxed{..}`` or "The answer is" has the answers; the names
+    of columns decide the rest. None if nothing looks like a question with an answer.
     """
     found = columns_in(rows)
     texts = {role: {path: _texts(rows, path, role) for path in found} for role in _NAMES}
@@ -80,7 +80,7 @@ def suggest(rows: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def _ends_in_marked_answer(text: str) -> bool:
-    """Whether a known mark stands in a text, and something before it: ``Answer: 4`` alone needs no mark."""
+    """Whether a known mark is in a text, with something before it: ``Answer: 4`` alone needs no mark."""
     mark = mark_in(text)
     return mark is not None and (mark == "<answer>" or not text.casefold().startswith(mark.casefold()))
 
@@ -106,13 +106,13 @@ def _question(found: Sequence[str], texts: Mapping[str, list[str]], others: Mapp
 
 
 def _named(role: Role, texts: Mapping[str, list[str]]) -> str | None:
-    """The column whose name fits a role best and that has texts."""
+    """The column with texts whose name fits a role best."""
     names = {path: re.sub(r"[^a-z]", "", path.rpartition(".")[2].lower()) for path in texts if any(texts[path])}
     return next((path for wanted in _NAMES[role] for path, name in names.items() if name == wanted), None)
 
 
 def _longest(texts: Mapping[str, list[str]], test: Any) -> str | None:
-    """The column of whose texts at least half pass a test; of several the one with the longest texts."""
+    """The column in which at least half of the texts pass a test; of several, the one with the longest texts."""
     passing = []
     for path, said in texts.items():
         present = [text for text in said if text]
@@ -135,7 +135,7 @@ def _is_chat(rows: Sequence[Mapping[str, Any]], path: str) -> bool:
 
 
 def snippet(kind: str, columns: Mapping[str, str], marks: Mapping[str, str] | None = None) -> str:
-    """Return a source's fields as YAML, without columns that the format takes by itself; a table names them all."""
+    """Return a source's fields as YAML, without columns that are the format's defaults; a table names all columns."""
     marks = marks or {}
     own = DEFAULT_COLUMNS[kind] if kind != "table" else {}
     written = {"answer_after": "answerAfter", "answer_before": "answerBefore"}

@@ -20,7 +20,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Edge:
-    """A field whose best value is the first or the last that was tried: a better one may lie beyond."""
+    """A field whose best value is the smallest or the largest that was tried: a better one may be outside the range."""
 
     field: str
     side: Literal["lowest", "highest"]
@@ -28,11 +28,11 @@ class Edge:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which setting is best, and how sure that is."""
+    """The best setting, and how certain that is."""
 
     best: int
     second: int | None
-    """The best of the others; None where there are none."""
+    """The best of the others; None if there are none."""
     told_apart: bool | None
     """Whether the 95% interval of the difference between the two excludes zero; None with one seed, or without a
     second."""
@@ -40,10 +40,10 @@ class Choice:
 
 
 def mean(by_seed: Sequence[float]) -> Mean:
-    """Return the mean of one figure a seed, and its standard error: the standard deviation (n - 1) over the root of n.
+    """Return the mean over seeds and its standard error: the standard deviation (n - 1) over the square root of n.
 
     Raises:
-        statistics.StatisticsError: no figures.
+        statistics.StatisticsError: there are no values.
     """
     error = stdev(by_seed) / math.sqrt(len(by_seed)) if len(by_seed) > 1 else None
     return Mean(fmean(by_seed), error)
@@ -52,7 +52,7 @@ def mean(by_seed: Sequence[float]) -> Mean:
 def choose(
     by_setting: Sequence[Sequence[float]], settings: Sequence[Mapping[str, Any]], lists: Mapping[str, Sequence[Any]]
 ) -> Choice:
-    """Choose the setting with the best mean accuracy; of equal ones the first.
+    """Choose the setting with the best mean accuracy; among equal ones the first.
 
     Args:
         by_setting: shape (settings, seeds); every setting has the same seeds in the same order.
@@ -61,7 +61,7 @@ def choose(
 
     Returns:
         The choice. The best two are compared by the paired t interval of their difference over seeds, n - 1 degrees of
-        freedom. It is too narrow by what choosing among many adds.
+        freedom. It is too narrow, since it ignores that the best was chosen among many.
     """
     means = [fmean(accuracies) for accuracies in by_setting]
     best = max(range(len(means)), key=lambda i: (means[i], -i))
@@ -83,8 +83,8 @@ def told_apart(one: Sequence[float], other: Sequence[float]) -> bool | None:
 
 
 def _edges(best: Mapping[str, Any], lists: Mapping[str, Sequence[Any]]) -> tuple[Edge, ...]:
-    """Fields of several numbers whose best is the least or the greatest, unless there is none beyond (0, or 1 of what
-    is counted)."""
+    """Numeric fields with several values whose best is the smallest or the largest, unless nothing is beyond it (0, or
+    1 for a count)."""
     found: list[Edge] = []
     for field, value in best.items():
         tried = lists[field]

@@ -1,4 +1,4 @@
-"""The Experiment with the settings that a search has chosen, written into the YAML that was searched."""
+"""Write the settings that a search has chosen into the YAML that was searched."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from misstep.spec.load import check_document, parse_document
 from misstep.spec.rewrite import PLACES, flow_text
 
 _MARK = "#: "
-"""Begins each line of the comment at the top that says where settings come from: a later one takes its place."""
+"""The prefix of each line of the comment at the top that says where settings come from; a later comment replaces it."""
 _WIDTH = 110
 
 
 def frozen_yaml(
     text: str, experiment: Experiment, result: SearchResult, source: Path, target: Path, day: datetime.date
 ) -> str:
-    """Write the chosen settings into an Experiment's YAML; all else, comments too, stays as it is.
+    """Write the chosen settings into an Experiment's YAML; everything else, comments too, stays unchanged.
 
     Args:
         text: the YAML that was searched.
         source: its file.
-        target: the file that the result is for: relative paths of data and models are written anew from there.
+        target: the file of the result; relative paths of data and models are rewritten relative to it.
     """
     body = "".join(dropwhile(lambda line: line.startswith(_MARK), text.splitlines(keepends=True)))
     chosen = {arm.arm: arm.best.setting for arm in result.arms}
@@ -44,13 +44,13 @@ def frozen_yaml(
 def settings_changes(
     document: Mapping[str, Any], experiment: Experiment, chosen: Mapping[str, Mapping[str, Any]]
 ) -> list[tuple[Place, Any]]:
-    """Say where in a document which values go.
+    """Return which values go where in a document.
 
-    A setting that all arms of a method share goes to ``spec.training``, unless what stands there beside it forbids it;
-    any other to the arm itself, and so does a field that an arm already sets for itself.
+    A setting that all arms of a method share goes to ``spec.training``, unless it conflicts with other fields there.
+    Any other setting goes to the arm itself, and so does a field that an arm already sets for itself.
 
     Args:
-        chosen: arm -> setting, as the YAML spells it.
+        chosen: arm -> setting, in the YAML's spelling.
     """
     shared = _changes(document, experiment, chosen, share=True)
     try:
@@ -83,7 +83,7 @@ def _changes(
 
 
 def _says(document: Any, place: Place, value: Any) -> bool:
-    """Return whether a value stands there already, perhaps spelled otherwise."""
+    """Return whether the value is there already, perhaps in another spelling."""
     for step in place:
         try:
             document = document[step]
@@ -101,7 +101,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _moved(document: Mapping[str, Any], source: Path, target: Path) -> list[tuple[Place, Any]]:
-    """Relative paths of data and models, as they read from the new file's folder."""
+    """Relative paths of data and models, relative to the new file's folder."""
     here, there = source.resolve().parent, target.resolve().parent
     found: list[tuple[Place, Any]] = []
     for steps in PLACES.values() if here != there else ():
@@ -115,7 +115,7 @@ def _moved(document: Mapping[str, Any], source: Path, target: Path) -> list[tupl
 
 
 def _comment(result: SearchResult, source: Path, day: datetime.date) -> str:
-    """Say by which search the settings were frozen."""
+    """Return the comment that says which search chose the settings."""
     seeds, sizes = (", ".join(map(str, values)) for values in (result.seeds, result.sizes))
     lines = [
         f"Settings frozen by `misstep tune {source.name}` on {day.isoformat()}: of each arm the best mean pass@1 on "

@@ -1,7 +1,7 @@
-"""What a search tries: the arms of an Experiment, each with every setting of its method's grid. Pure.
+"""The candidates of a search: the arms of an Experiment, each with every setting of its method's grid. Pure.
 
-Arms are searched in rounds. Those of one round start from models whose settings earlier rounds have frozen: first SFT,
-then the methods that start from its model, then arms that start from one of these.
+Arms are searched in rounds. The arms of a round start from models whose settings earlier rounds have chosen: first SFT,
+then the arms that start from its model, then arms that start from one of these.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Candidate:
     """With the setting, and the candidate's name."""
     setting: Setting
     written: Mapping[str, Any]
-    """The setting as the YAML has it."""
+    """The setting in the YAML's spelling."""
 
 
 def candidates(arm: Arm, search: Search) -> list[Candidate]:
     """Return an arm with each setting of its method's grid, in the grid's order.
 
-    Where there are several, they are named ``ARM.1``, ``ARM.2``: no arm that a user names has a dot.
+    If there are several, they are named ``ARM.1``, ``ARM.2``: names that users give have no dot.
     """
     grid = search.grid(arm.method)
     pairs = list(zip(grid.settings(), grid.written(), strict=True))
@@ -45,14 +45,14 @@ def candidates(arm: Arm, search: Search) -> list[Candidate]:
 
 
 def with_setting(arm: Arm, setting: Setting, name: str | None = None) -> Arm:
-    """Put a setting into an arm, over its own overrides. It runs at every size of the search."""
+    """Put a setting into an arm; it replaces the arm's own fields. The arm runs at every size of the search."""
     own = getattr(arm, arm.method) or _TRAINING[arm.method]()
     block = own.model_copy(update=dict(setting))
     return arm.model_copy(update={"name": name or arm.name, "sizes": None, arm.method: block})
 
 
 def starts_from(arm: Arm, arms: Sequence[Arm]) -> str | None:
-    """Name the arm whose model is an arm's policy; None for SFT, which starts from the base model."""
+    """Return the name of the arm whose model is this arm's policy; None for SFT, which starts from the base model."""
     if arm.method == "sft":
         return None
     return arm.from_arm or next(other.name for other in arms if other.method == "sft")
@@ -73,8 +73,8 @@ def rounds(arms: Sequence[Arm]) -> list[list[Arm]]:
 
 
 def derived(experiment: Experiment, arms: Sequence[Arm]) -> Experiment:
-    """Return the Experiment of a round: these arms, at the search's seeds and sizes. Nothing is validated anew: it may
-    have more arms than an Experiment that is written by hand."""
+    """Return the Experiment of a round: these arms, at the search's seeds and sizes. It is not validated again, because
+    it may have more arms than a user's Experiment."""
     spec = experiment.spec
     assert spec.search is not None
     problems = spec.problems.model_copy(update={"sizes": spec.search_sizes})
@@ -88,5 +88,5 @@ def derived(experiment: Experiment, arms: Sequence[Arm]) -> Experiment:
 
 
 def search_name(experiment: str) -> str:
-    """What the search of an experiment is called, in ``misstep status`` and as a folder."""
+    """The name of an experiment's search, in ``misstep status`` and as a folder."""
     return f"{experiment}-search"

@@ -1,4 +1,4 @@
-"""What a search has found, as ``search.json`` keeps it."""
+"""The result of a search, stored as ``search.json``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from misstep.spec.fields import number_text
 from misstep.spec.search import TrainingGrid
 
 Accuracies = Mapping[tuple[str, int, int], float]
-"""(candidate, size, seed) -> pass@1 on the validation problems that judge."""
+"""(candidate, size, seed) -> pass@1 on the judging validation problems."""
 
 
 class _Record(BaseModel):
@@ -25,15 +25,15 @@ class Tried(_Record):
     """One setting of an arm."""
 
     name: str
-    """As its stages are called."""
+    """Its name in the names of its stages."""
     setting: dict[str, Any]
-    """As the YAML spells it."""
+    """In the YAML's spelling."""
     accuracies: dict[int, dict[int, float]]
     """Size -> seed -> pass@1."""
     mean: float
-    """Over seeds, each of which is a mean over sizes."""
+    """Mean over seeds; each seed's value is a mean over sizes."""
     standard_error: float | None
-    """Of the mean, over seeds; None with one seed."""
+    """Standard error of the mean over seeds; None with one seed."""
 
     @property
     def by_seed(self) -> dict[int, float]:
@@ -47,13 +47,13 @@ class ArmResult(_Record):
     arm: str
     method: str
     grid: dict[str, list[Any]]
-    """The values of each field that is searched, as the YAML spells them."""
+    """The values of each searched field, in the YAML's spelling."""
     tried: list[Tried]
     chosen: int
-    """Index into ``tried``, and ``second`` is one too."""
+    """Index into ``tried``, like ``second``."""
     second: int | None
     told_apart: bool | None
-    """Whether chosen and second differ by more than chance (95%, over seeds); None where nothing says."""
+    """Whether chosen and second differ by more than chance (95%, over seeds); None if that is not known."""
     warnings: list[str]
 
     @property
@@ -69,11 +69,11 @@ class SearchResult(_Record):
     seeds: list[int]
     sizes: list[int]
     choosing_problems: int
-    """The first so many validation problems choose checkpoints."""
+    """How many validation problems, from the first, choose checkpoints."""
     judging_problems: int
-    """The next so many judge the settings."""
+    """How many of the next ones judge the settings."""
     samples: int
-    """Of each judging problem."""
+    """Number of samples of each judging problem."""
     arms: list[ArmResult]
 
 
@@ -91,7 +91,7 @@ def arm_result(
     sizes: Sequence[int],
     seeds: Sequence[int],
 ) -> ArmResult:
-    """Choose the best of an arm's candidates, and say what to know about the choice."""
+    """Choose the best of an arm's candidates, with notes on the choice."""
     found: list[Tried] = []
     for candidate in tried:
         name = candidate.arm.name
@@ -123,7 +123,7 @@ def arm_result(
 
 
 def setting_text(setting: Mapping[str, Any]) -> str:
-    """Write a setting for people: ``learningRate 1e-3, epochs 16``."""
+    """Format a setting for people: ``learningRate 1e-3, epochs 16``."""
     return ", ".join(
         f"{name} {str(value).lower() if isinstance(value, bool) else _value_text(value)}"
         for name, value in setting.items()
@@ -145,7 +145,7 @@ def _apart_warning(arm: str, best: Tried, second: Tried) -> str:
     if best.mean == second.mean:
         how = "are equally good, so the first in the grid was taken"
     elif best.standard_error is None:
-        how = "were compared with one seed, which says nothing of chance: search with more seeds"
+        how = "were compared with one seed, which cannot rule out chance: search with more seeds"
     else:
-        how = "cannot be told apart with these seeds"
+        how = "cannot be distinguished with these seeds"
     return f"{arm}: ({setting_text(best.setting)}) and ({setting_text(second.setting)}) {how}"

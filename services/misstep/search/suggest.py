@@ -1,4 +1,4 @@
-"""A ``search`` block to begin with, around the settings that an Experiment has. Pure."""
+"""Suggest a first ``search`` block, around the settings that an Experiment has. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PROBLEMS = 1000
 
 
 def refuse_nothing_to_search(experiment: Experiment) -> Search:
-    """Return what an experiment asks to search. Raises BadInput, with a block to paste, where that is nothing."""
+    """Return an experiment's search. Raises BadInput, with a block to paste, if there is none."""
     spec = experiment.spec
     search = spec.search
     if search is not None and any(len(search.grid(arm.method).settings()) > 1 for arm in spec.arms):
@@ -25,8 +25,8 @@ def refuse_nothing_to_search(experiment: Experiment) -> Search:
 
 
 def suggestion(spec: ExperimentSpec) -> list[str]:
-    """Write a block that fits into ``spec``: each method's learning rate, DPO's beta too, at about a third and three
-    times of what is set."""
+    """Return a block that fits into ``spec``: each method's learning rate, and DPO's beta, at about a third and three
+    times the present value."""
     first = max([99, *spec.seeds]) + 1
     lines = ["  search:", f"    seeds: [{first}, {first + 1}, {first + 2}]", f"    problems: {_PROBLEMS}"]
     for method in dict.fromkeys(arm.method for arm in spec.arms):

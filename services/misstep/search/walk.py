@@ -1,4 +1,4 @@
-"""The way through a search: round by round, each starting from the settings that the rounds before have frozen."""
+"""Walk through a search round by round; each round starts from the settings that earlier rounds have chosen."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from misstep.spec.arms import Arm
 from misstep.spec.experiment import Experiment
 
 Judge = Callable[[Plan, frozenset[str]], Mapping[str, float] | None]
-"""Told all stages so far and the keys of the ``score`` stages that are wanted, it returns key -> pass@1; None where
-these are not known and will not be."""
+"""Called with all stages so far and the keys of the needed ``score`` stages; returns key -> pass@1, or None if these
+are not known and will not be."""
 
 
 @dataclass(frozen=True)
 class Walked:
-    """Where a walk has led."""
+    """The result of a walk."""
 
     plan: Plan
-    """The stages of all rounds. Of rounds after one that was not judged, they start from the first setting of its
+    """The stages of all rounds. After a round that was not judged, later rounds start from the first setting of its
     grid: another choice changes their keys, not their number."""
     tried: Mapping[str, list[Candidate]]
     """Arm -> what is tried for it."""
     result: SearchResult | None
-    """None where a round was not judged."""
+    """None if a round was not judged."""
 
 
 def walk(experiment: Experiment, externals: Mapping[str, External], judging: Judging, judge: Judge) -> Walked:

@@ -28,10 +28,10 @@ class Arm(SpecModel):
     wrong step, for problems of a format that knows it (`strides`). `random` and `edit-distance`: whole solutions
     without credit, the baselines."""
     from_arm: Name | None = Field(default=None, alias="from")
-    """Another arm, of method `dpo` or `rft`, whose model at the same size and seed is the policy of this one, in place
-    of the policy that SFT made. That model is sampled and credited; `dpo` also starts from it and has it as reference,
-    `rft` trains the base model as always, on its correct solutions. Arms that follow one another are rounds. The name
-    of the arm of method `sft` stands for SFT's policy, as without this field."""
+    """Another arm, of method `dpo` or `rft`. Its model at the same size and seed is the policy of this arm, instead of
+    the SFT policy. That model is sampled and credited. `dpo` also starts from it and uses it as reference; `rft` trains
+    the base model, as always, on that model's correct solutions. Arms that follow one another are rounds. The name of
+    the arm of method `sft` means the SFT policy, as without this field."""
     sizes: list[Count] | None = Field(default=None, max_length=32)
     """Sizes at which this arm runs; by default all."""
     sft: SftTraining | None = None
@@ -51,16 +51,16 @@ class Arm(SpecModel):
 
 
 def check_starts(arms: Sequence[Arm]) -> None:
-    """Check that every ``from`` can be followed to SFT's policy. Names of arms must be different.
+    """Check that every chain of ``from`` ends at the SFT policy. Names of arms must be different.
 
     Raises:
-        ValueError: an arm starts from one that is not there, or from itself, directly or through others.
+        ValueError: an arm starts from an arm that does not exist, or from itself, directly or through others.
     """
     by_name = {arm.name: arm for arm in arms}
     for arm in arms:
         if arm.from_arm is not None and arm.from_arm not in by_name:
             raise ValueError(
-                f"arm {arm.name} has from: {arm.from_arm}, which is no arm of this experiment; there are "
+                f"arm {arm.name} has from: {arm.from_arm}, which is not an arm of this experiment; the others are "
                 f"{', '.join(name for name in by_name if name != arm.name)}"
             )
     for arm in arms:

@@ -19,10 +19,10 @@ LabelValue = Annotated[str, Field(pattern=f"^({LABEL})?$", max_length=63)]
 
 
 class Toleration(SpecModel):
-    """A taint of nodes that pods may run in spite of, in Kubernetes' own words."""
+    """A node taint that pods tolerate, with the field names of Kubernetes."""
 
     key: LabelName | None = None
-    """The taint's key; left out, with `operator: Exists`, it is every taint."""
+    """The taint's key. Without it, `operator: Exists` tolerates every taint."""
     operator: Literal["Exists", "Equal"] = "Equal"
     """`Equal` compares `value`; `Exists` takes any."""
     value: LabelValue | None = None
@@ -58,7 +58,7 @@ class PodSettings(SpecModel):
     node_selector: dict[LabelName, LabelValue] = Field(default={}, max_length=32)
     """Labels that a node must have."""
     tolerations: list[Toleration] = Field(default=[], max_length=32)
-    """Taints that pods may run in spite of."""
+    """Node taints that pods tolerate."""
     priority_class: ObjectName | None = None
     """Name of a PriorityClass."""
     runtime_class: ObjectName | None = None
@@ -66,26 +66,26 @@ class PodSettings(SpecModel):
     service_account: ObjectName | None = None
     """Service account of the pods; by default the chart's for stages, which may do nothing in the cluster."""
     image_pull_secrets: list[ObjectName] = Field(default=[], max_length=16)
-    """Names of Secrets with which images are pulled."""
+    """Names of the Secrets for pulling images."""
     env: list[EnvironmentVariable] = Field(default=[], max_length=64)
     """Further environment variables."""
     volumes: list[Volume] = Field(default=[], max_length=16)
     """Further volumes, for example the certificates that `spec.storage.caBundle` names."""
     shared_memory: Mebibytes | None = None
-    """Size of `/dev/shm`, for example `8Gi`; it counts as the pod's memory. By default 1Gi where a stage has GPUs."""
+    """Size of `/dev/shm`, for example `8Gi`; it counts as the pod's memory. By default 1Gi if the stage has GPUs."""
     model_cache_claim: ObjectName | None = None
     """A PersistentVolumeClaim for models of the Hub and of the store, mounted at `/cache`; without one every pod
-    fetches models anew."""
+    downloads the models again."""
     labels: dict[LabelName, LabelValue] = Field(default={}, max_length=32)
     """Further labels of pods."""
     annotations: dict[LabelName, Annotated[str, Field(max_length=4096)]] = Field(default={}, max_length=32)
     """Further annotations of pods."""
     gpu_resource: str = Field(default="nvidia.com/gpu", pattern=r"^[-a-zA-Z0-9._/]{1,317}$")
-    """What the device plugin calls a GPU."""
+    """The device plugin's resource name for a GPU."""
     ephemeral_storage: Mebibytes | None = None
-    """Local disk that a pod is promised, for models and checkpoints on their way."""
+    """Local disk that a pod requests, for temporary copies of models and checkpoints."""
     deadline_seconds: int | None = Field(default=None, ge=1, le=10**9)
-    """Longest time that one Job may take; by default no limit."""
+    """The longest time that one Job may take; by default no limit."""
 
     @model_validator(mode="after")
     def _consistent(self) -> PodSettings:
@@ -97,8 +97,8 @@ class PodSettings(SpecModel):
 
 
 class Cluster(SpecModel):
-    """How pods run in a Kubernetes cluster, for all stages and for single kinds of stage. A field that is given for a
-    kind replaces that of `defaults`. Nothing here changes a result, or matters on one machine."""
+    """How pods run in a Kubernetes cluster, for all stages and for single kinds of stage. A field given for a kind
+    replaces the one in `defaults`. Nothing here changes a result, or matters on one machine."""
 
     defaults: PodSettings = PodSettings()
     problems: PodSettings = PodSettings()
@@ -115,17 +115,17 @@ class Cluster(SpecModel):
     score: PodSettings = PodSettings()
     report: PodSettings = PodSettings()
     retries: int = Field(default=3, ge=0, le=100)
-    """How often a pod of one Job may fail for a reason that may pass, each shard on its own. Evictions do not count.
-    A training over several nodes fails as one, with its Job: it gets `(retries + 1) x attempts` Jobs."""
+    """How often the pod of one shard may fail within a Job for a temporary reason. Evictions do not count. A training
+    over several nodes fails as a whole, together with its Job: it gets `(retries + 1) x attempts` Jobs."""
     attempts: int = Field(default=3, ge=1, le=100)
-    """Jobs that one stage gets, one after another, before it counts as failed; more for a training over several
-    nodes (`retries`)."""
+    """How many Jobs a stage gets, one after another, before it counts as failed; more for a training over several nodes
+    (`retries`)."""
     ttl_seconds_after_finished: int = Field(default=86_400, ge=60, le=10**9)
-    """How long finished Jobs, and with them the pods' logs, are kept."""
+    """How long finished Jobs are kept, and with them the logs of their pods."""
 
     def pods(self, kind: str, beneath: PodSettings | None = None) -> PodSettings:
-        """The settings of a kind's pods (``sft``, ``sample``, ...): its own fields over those of ``defaults``, and both
-        over those ``beneath``, which an operator has for all Experiments."""
+        """The settings of the pods of a kind (``sft``, ``sample``, ...). The kind's own fields override those of
+        ``defaults``, and both override ``beneath``, the operator's settings for all Experiments."""
         found = beneath or PodSettings()
         for over in (self.defaults, getattr(self, kind)):
             found = found.model_copy(update={name: getattr(over, name) for name in over.model_fields_set})

@@ -1,4 +1,5 @@
-"""``spec.credit`` and ``spec.pairs``: from wrong solutions to the steps to blame, and to preference pairs."""
+"""``spec.credit`` and ``spec.pairs``: which steps of wrong solutions are at fault, and how preference pairs are
+made."""
 
 from __future__ import annotations
 
@@ -10,13 +11,13 @@ from misstep.spec.fields import Count, SpecModel
 
 
 class Credit(SpecModel):
-    """Which step of a wrong solution is to blame: Monte-Carlo rollouts from its prefixes."""
+    """Find the faulty step of a wrong solution by Monte-Carlo rollouts from its prefixes."""
 
     estimator: Literal["full-scan", "sequential", "bisection"] = "sequential"
-    """`full-scan` credits every prefix; `sequential` stops at the pit, which is the same pit for about half the
-    rollouts; `bisection` searches for it, which pays for solutions of many steps."""
+    """`full-scan` credits every prefix. `sequential` stops at the pit: it finds the same pit with about half the
+    rollouts. `bisection` searches for the pit, which saves rollouts where solutions have many steps."""
     rollouts: Count = 8
-    """Rollouts per prefix; at least bestOf."""
+    """Rollouts per prefix; at least `bestOf`."""
     best_of: Count = 5
     """K of the best-of-K prover whose success rate is the value of a prefix."""
     negatives_per_problem: Count = 8
@@ -24,7 +25,7 @@ class Credit(SpecModel):
     max_negatives: Count | None = None
     """Wrong solutions credited in all, at most."""
     max_steps: Count = 20
-    """Steps that a solution is cut into, at most; further ones are merged."""
+    """Most steps that a solution is split into; further steps are merged."""
     step_rule: Literal["lines", "sentences"] = "lines"
     """`lines`: a step is a line; `sentences` (for MATH) also ends a step where a sentence ends."""
 

@@ -1,4 +1,4 @@
-"""Single values changed in an Experiment's YAML, with its comments and its layout as they are.
+"""Change single values in an Experiment's YAML, and keep its comments and layout.
 
 The place of each value is found by the parser of the loader, and the result is read back: where it does not say what it
 should (a block scalar, an alias that stands for several places), the whole document is written anew, without comments.
@@ -15,11 +15,11 @@ from misstep.spec.rewrite import copied, flow_text, yaml_text
 from misstep.spec.yaml12 import MappingNode, Node, SequenceNode, YAMLError, compose
 
 Path = tuple[str | int, ...]
-"""Keys of mappings and places in lists, from the top of the document."""
+"""Keys of mappings and positions in lists, from the top of the document."""
 
 
 def changed(document: Mapping[str, Any], changes: Sequence[tuple[Path, Any]]) -> dict[str, Any]:
-    """Return a copy of a document with values put at paths; mappings on the way are made where they are missing."""
+    """Return a copy of a document with values set at paths; missing mappings on the way are created."""
     made: dict[str, Any] = copied(document)
     for path, value in changes:
         holder: Any = made
@@ -35,10 +35,10 @@ def edit(text: str, changes: Sequence[tuple[Path, Any]]) -> str:
     """Change values in YAML text.
 
     Args:
-        text: one document, a mapping; a status in it is not looked at.
+        text: one document, a mapping; its status is ignored.
 
     Returns:
-        Text that reads as `changed` says.
+        Text that parses to the result of `changed`.
     """
     wanted = changed(parse_document(text), changes)
     edited = text
@@ -53,7 +53,7 @@ def edit(text: str, changes: Sequence[tuple[Path, Any]]) -> str:
 
 
 class _NoPlace(Exception):
-    """A value's place is not one that can be edited alone."""
+    """A value cannot be edited at its position alone."""
 
 
 def _edit_one(text: str, path: Path, value: Any) -> str:
@@ -108,7 +108,7 @@ def _inserted(text: str, parent: Node, key: str, value: Any) -> str:
 
 
 def _end(node: Node) -> int:
-    """Where a node's own text ends: a block's end mark lies behind the comments that follow it."""
+    """The end of a node's own text: a block's end mark comes after the comments that follow it."""
     if isinstance(node, MappingNode | SequenceNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _end(last[1] if isinstance(last, tuple) else last)

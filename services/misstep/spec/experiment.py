@@ -1,4 +1,4 @@
-"""The Experiment: the one resource that researchers write. Its types are the source of validation and of the docs."""
+"""The Experiment, the only resource that researchers write. Validation and documentation are made from its types."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class StorageSpec(Storage, SpecModel):
     """Where artifacts live. Credentials come from the environment (or a Secret), never from here."""
 
     uri: str = Field(default="file://.misstep/store", pattern=r"^(file|s3)://.+", max_length=1024)
-    """`file://FOLDER` (a relative folder is meant from where the command runs) or `s3://BUCKET/PREFIX`."""
+    """`file://FOLDER` (a relative folder is relative to the current directory) or `s3://BUCKET/PREFIX`."""
     endpoint: str | None = Field(default=None, pattern=r"^https?://.+")
     """Address of an S3-compatible server; AWS by default."""
 
 
 class Verification(SpecModel):
-    """How a response's final answer is found and compared with the gold answer."""
+    """How the final answer of a response is found and compared with the gold answer."""
 
     answer_format: Literal["auto", "hash", "boxed"] = "auto"
-    """`hash`: a last line `#### ANSWER` (GSM8K); `boxed`: the last \\boxed{ANSWER} (MATH); `auto`: either, else the
-    last thing that reads as an answer."""
+    """`hash`: a last line `#### ANSWER` (GSM8K); `boxed`: the last \\boxed{ANSWER} (MATH); `auto`: either of these,
+    else the last statement that looks like an answer."""
     timeout_seconds: Number = Field(default=2.0, gt=0, le=60)
-    """Longest time that one answer may take to check."""
+    """The longest time for checking one answer."""
 
 
 class Evaluation(SpecModel):
@@ -50,17 +50,17 @@ class Evaluation(SpecModel):
     samples: Count = 4
     """Responses per test problem."""
     temperature: Number = 0.7
-    """0 is greedy decoding, which gives one response."""
+    """Sampling temperature; 0 is greedy decoding, which gives one response."""
     top_p: Number = Field(default=1.0, gt=0, le=1)
-    """Nucleus, as in `spec.sampling`."""
+    """Nucleus sampling, as in `spec.sampling`."""
     limit: Count | None = None
-    """Use only the first so many test problems."""
+    """Use only this many test problems, from the first."""
     pass_at: list[Count] = Field(default=[1], min_length=1, max_length=8)
     """k of pass@k; each at most `samples`."""
     bootstrap: int = Field(default=1000, ge=100, le=100_000)
-    """Resamples behind each interval."""
+    """Number of resamples for each interval."""
     examples: int = Field(default=3, ge=0, le=50)
-    """Worked examples of credit in the report."""
+    """Number of worked examples of credit in the report."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Evaluation:
@@ -75,7 +75,7 @@ class SecretVariable(SpecModel):
     """One environment variable that holds a credential."""
 
     env: str = Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")
-    """The variable, for example `HF_TOKEN`. On one machine it is taken from the environment as it is."""
+    """The variable, for example `HF_TOKEN`. On one machine its value comes from the environment."""
     secret: str = Field(pattern=RESOURCE_NAME)
     """In a cluster: the Secret's name."""
     key: str = Field(pattern=r"^[-._a-zA-Z0-9]{1,253}$")
@@ -96,32 +96,33 @@ class ExperimentSpec(SpecModel):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     arms: list[Arm] = Field(default=DEFAULT_ARMS, min_length=1, max_length=16)
-    """Methods to compare; one of them is `sft`, which the others are measured against."""
+    """Methods to compare. One of them is `sft`, the baseline of the others."""
     seeds: list[int] = Field(default=[0], min_length=1, max_length=16)
-    """Each seed takes training problems of its own and samples and trains anew."""
+    """Each seed draws its own training problems, samples and trains independently."""
     search: Search | None = None
     """Settings that `misstep tune` tries, the same grid for all arms of a method."""
     resources: Resources = Resources()
     assumptions: Assumptions = Assumptions()
     secrets: list[SecretVariable] = Field(default=[], max_length=16)
-    """Credentials that stages need beside those of the storage: a Hub token for gated models, a teacher's key."""
+    """Credentials that stages need in addition to those of the storage: a Hub token for gated models, a teacher's
+    key."""
     cluster: Cluster = Cluster()
     suspend: bool = False
-    """In a cluster: stop the pods and keep all results; set back to false, work goes on where it stood."""
+    """In a cluster: stop the pods and keep all results. Set it back to false to resume."""
 
     @model_validator(mode="after")
     def _arms_fit(self) -> ExperimentSpec:
         names = [arm.name for arm in self.arms]
         if len(set(names)) < len(names):
-            raise ValueError("arms need different names")
+            raise ValueError("arms must have different names")
         if [arm.method for arm in self.arms].count("sft") != 1:
-            raise ValueError("exactly one arm has method sft: the one that the others are measured against")
+            raise ValueError("exactly one arm must have method sft: it is the baseline of the others")
         check_starts(self.arms)
         if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError("seeds must be different numbers of zero or more")
         if self.teacher.model is not None and self.teacher.model.model.name == self.policy.model.name:
             raise ValueError(
-                f"policy.model and teacher.model.model are both named {self.policy.model.name}: give one another name"
+                f"policy.model and teacher.model.model are both named {self.policy.model.name}: rename one of them"
             )
         self._sizes_reachable()
         for arm in self.arms:
@@ -157,9 +158,11 @@ class ExperimentSpec(SpecModel):
         methods = {arm.method for arm in self.arms}
         for method in METHODS:
             if method not in methods and search.grid(method).lists:
-                raise ValueError(f"search.{method} is given, and no arm has method {method}: remove one of them")
+                raise ValueError(
+                    f"search.{method} is given, but no arm has method {method}: remove it, or add such an arm"
+                )
         if not self.search_sizes:
-            raise ValueError("search.sizes is not given, and the arms have no size in common: give it")
+            raise ValueError("search.sizes is not given, and the arms have no common size: give it")
 
     @property
     def search_sizes(self) -> list[int]:
@@ -206,7 +209,7 @@ class ExperimentSpec(SpecModel):
                 if zero_stage == 3 and training.lora_rank is not None:
                     raise ValueError(
                         f"{field}.loraRank: adapters cannot be trained with zeroStage 3 (resources): take 2, which "
-                        "spreads all that is trained"
+                        "shards everything that is trained"
                     )
         return self
 

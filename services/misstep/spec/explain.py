@@ -1,4 +1,4 @@
-"""Field documentation of the Experiment, like ``kubectl explain``, from the types themselves."""
+"""Field documentation of the Experiment, like ``kubectl explain``, generated from the types."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def explain(path: str) -> str:
     """Describe the field at a dotted path such as ``spec.credit.rollouts``.
 
     Raises:
-        BadInput: no such field; names the nearest one.
+        BadInput: there is no such field; the error names the closest one.
     """
     parts = [p for p in path.strip().strip(".").split(".") if p]
     if parts and parts[0].lower() == "experiment":
@@ -40,7 +40,7 @@ def explain(path: str) -> str:
 
 
 def model_at(parts: list[str]) -> type[BaseModel] | None:
-    """Return the model type that holds the fields under a path of field names, or None."""
+    """Return the model type at a path of field names, or None."""
     model: type[BaseModel] | None = Experiment
     for part in parts:
         info = fields_of(model).get(part) if model else None
@@ -49,12 +49,12 @@ def model_at(parts: list[str]) -> type[BaseModel] | None:
 
 
 def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """Fields by the name that YAML uses."""
+    """Fields by their names in YAML."""
     return {info.alias or name: info for name, info in model.model_fields.items()}
 
 
 def type_name(info: FieldInfo) -> str:
-    """Name a field's type as a researcher would: ``integer``, ``list of integer``, ``"a" | "b"``."""
+    """Name a field's type in common words: ``integer``, ``list of integer``, ``"a" | "b"``."""
     for meta in info.metadata:
         schema = getattr(meta, "json_schema", None)
         if schema and "pattern" in schema:
@@ -63,7 +63,7 @@ def type_name(info: FieldInfo) -> str:
 
 
 def default_text(info: FieldInfo) -> str | None:
-    """Write a field's default as YAML would, or None where the field is needed or the default is empty."""
+    """Return a field's default in YAML, or None if the field is required or the default is empty."""
     default = info.get_default(call_default_factory=True) if not info.is_required() else PydanticUndefined
     if default is PydanticUndefined or default is None or isinstance(default, BaseModel):
         return None
@@ -101,7 +101,7 @@ def _annotation_name(annotation: Any) -> str:
 
 
 def nested_model(annotation: Any) -> type[BaseModel] | None:
-    """Return the field group inside an annotation, or None where it is plain."""
+    """Return the model type inside an annotation, or None if there is none."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for arg in typing.get_args(annotation):

@@ -19,14 +19,14 @@ QUANTITY_PATTERN = r"^[1-9][0-9]{0,6}(Mi|Gi)$"
 COPY_PATTERN = r"^(s3://[^/]+/.+|file:///.+)$"
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$"
 RESOURCE_NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
-"""What Kubernetes calls its objects."""
+"""The syntax of Kubernetes object names."""
 _QUOTED_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?")
 _QUANTITY = re.compile(QUANTITY_PATTERN)
 
 
 class SpecModel(BaseModel):
-    """Base of all Experiment types: camelCase in YAML, unknown fields refused, immutable. Types are taken as strictly
-    as Kubernetes takes them: ``"16"`` is no number, and neither is ``true``."""
+    """Base of all Experiment types: camelCase in YAML, unknown fields refused, immutable. Types are as strict as in
+    Kubernetes: neither ``"16"`` nor ``true`` is a number."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -102,12 +102,12 @@ ObjectName = Annotated[str, Field(pattern=RESOURCE_NAME, max_length=253)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 CopyUri = Annotated[str, Field(pattern=COPY_PATTERN, max_length=1024)]
-"""Where an uploaded copy lies: `file:///FOLDER` or `s3://BUCKET/PATH`."""
+"""The location of an uploaded copy: `file:///FOLDER` or `s3://BUCKET/PATH`."""
 CopyDigest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-"""As `misstep.artifacts.digest.digest_path` gives it."""
+"""The form that `misstep.artifacts.digest.digest_path` returns."""
 
 
 def refuse_half_copy(uri: str | None, digest: str | None) -> None:
-    """Refuse a copy's place without its digest, or a digest without a place."""
+    """Refuse a copy's URI without its digest, or a digest without a URI."""
     if (uri is None) != (digest is None):
         raise ValueError("uri and digest belong together: misstep upload prints both")

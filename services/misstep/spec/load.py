@@ -23,7 +23,7 @@ def load_experiment(path: Path | str, note: Callable[[str], None] | None = None)
         note: called with a sentence about what should be written otherwise, where something should.
 
     Raises:
-        BadInput: unreadable file, bad YAML, or wrong fields; all wrong fields are named, one a line.
+        BadInput: unreadable file, bad YAML, or wrong fields; the error names every wrong field, one per line.
     """
     path = Path(path)
     document = read_document(path)
@@ -34,7 +34,8 @@ def load_experiment(path: Path | str, note: Callable[[str], None] | None = None)
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """Read an Experiment's YAML as it is written, without a status. Raises BadInput where it is no mapping."""
+    """Read an Experiment's YAML unchanged, except for its status, which is removed. Raises BadInput if it is not a
+    mapping."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -50,7 +51,7 @@ def parse_experiment(text: str, origin: str = "the YAML") -> Experiment:
 
 
 def parse_document(text: str, origin: str = "the YAML") -> dict[str, Any]:
-    """Read the one mapping that YAML text holds, without a status. Raises BadInput where that is not what it holds."""
+    """Read the one mapping in a YAML text, without its status. Raises BadInput if the text holds anything else."""
     try:
         documents = [d for d in yaml12.load_all(text) if d is not None]
     except yaml12.YAMLError as error:
@@ -86,7 +87,7 @@ def _bad_input(origin: str, errors: list[ErrorDetails]) -> BadInput:
 
 
 _FIXES = {
-    "missing": "This field is needed: add it.",
+    "missing": "This field is required: add it.",
     "bool_type": "Write true or false.",
     "bool_parsing": "Write true or false.",
     "string_type": "Write text (in quotes where it looks like a number).",
@@ -106,7 +107,7 @@ def _explain(error: ErrorDetails) -> BadInput:
         return BadInput(field, "not given", _FIXES["missing"])
     if error["type"] == "value_error":
         message = str(error["ctx"]["error"]) if "ctx" in error else error["msg"]
-        if isinstance(error["input"], dict):  # several fields that do not fit together: the message names them
+        if isinstance(error["input"], dict):  # several fields contradict each other: the message names them
             return BadInput(field, message, "")
         return BadInput(field, error["input"], f"{message[:1].upper()}{message[1:]}.")
     fix = _FIXES.get(error["type"], f"{error['msg']}.")

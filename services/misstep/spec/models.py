@@ -1,4 +1,4 @@
-"""Language models that an Experiment names, and what an engine may be told about one."""
+"""Language models that an Experiment names, and extra arguments for their engine."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class ModelRef(SpecModel):
     uri: CopyUri | None = None
     """Folder of an uploaded copy, with `digest`; `misstep upload` writes both."""
     digest: CopyDigest | None = None
-    """Digest of the uploaded copy. It enters keys, so that they are those of the same local folder."""
+    """Digest of the uploaded copy. It enters keys, so that keys are the same as for the same local folder."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> ModelRef:
         if [bool(self.path), bool(self.hub), bool(self.uri)].count(True) != 1:
-            raise ValueError("give path, hub or uri, one of the three")
+            raise ValueError("give exactly one of path, hub and uri")
         refuse_half_copy(self.uri, self.digest)
         if self.hub and not self.revision:
             raise ValueError(
@@ -40,6 +40,6 @@ class EngineArgument(SpecModel):
     """One argument of an engine."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
-    """As vLLM spells it, for example `max_model_len`."""
+    """Its name in vLLM, for example `max_model_len`."""
     value: str = Field(max_length=1000)
     """Its value as JSON (`"4096"`, `"true"`), or as plain text."""

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from misstep.spec.fields import CopyDigest, CopyUri, Count, Name, Percent, SpecModel, refuse_half_copy
 
 _FILES = (".jsonl", ".json", ".parquet")
-"""How the names of files end that hold one split."""
+"""File name suffixes of a split's file."""
 
 
 ColumnPath = Annotated[str, Field(min_length=1, max_length=200)]
@@ -25,29 +25,29 @@ NO_COLUMNS = "strides problems are generated: remove columns"
 
 class Columns(SpecModel):
     """Which columns hold what. A dotted path leads into a column: `reward_model.ground_truth`, `answers.0`; a column
-    of that very name comes first."""
+    with exactly that name takes precedence."""
 
     question: ColumnPath | None = None
-    """Column with the problem's text, or with chat messages, of which the user's turn is taken and system turns are
-    left out. By default `question`, for `math` `problem`."""
+    """Column with the problem's text, or with chat messages: the user turn is used, system turns are ignored. By
+    default `question`, for `math` `problem`."""
     question_after: Mark | None = None
-    """Text in the question column before the problem, such as the last words of an instruction that stands in every
-    row: all up to its first occurrence is cut off."""
+    """Text in the question column before the problem, such as the last words of an instruction that every row repeats.
+    Everything up to and including its first occurrence is removed."""
     question_before: Mark | None = None
-    """Text in the question column behind the problem: all from its last occurrence on is cut off."""
+    """Text in the question column after the problem. Everything from its last occurrence on is removed."""
     answer: ColumnPath | None = None
-    """Column with the final answer that responses are checked against. Of a text with a line `#### 4` or a
-    `\\boxed{4}` what stands there is taken. By default `answer`."""
+    """Column with the final answer that responses are checked against. If the text has a line `#### 4` or a
+    `\\boxed{4}`, that value is used. By default `answer`."""
     answer_after: Mark | None = None
     """For `table`: text in the answer column before the final answer, such as `The answer is:`, in capitals or not.
     What follows its last occurrence, up to the end of the line, is the answer; a row without it has none."""
     answer_before: Mark | None = None
-    """With `answerAfter`: text behind the final answer, such as `</answer>`, in place of the end of the line."""
+    """With `answerAfter`: text after the final answer, such as `</answer>`, instead of the end of the line."""
     solution: ColumnPath | None = None
-    """Column with the teacher's step-by-step solution, or with chat messages, of which the assistant's turn is taken;
-    without one there is nothing to fine-tune on. For `math` by default `solution`."""
+    """Column with the teacher's step-by-step solution, or with chat messages, of which the assistant turn is used.
+    Without this column there is nothing to fine-tune on. For `math` by default `solution`."""
     id: ColumnPath | None = None
-    """Column with a stable id; by default ids are made from the question's text."""
+    """Column with a stable id; by default ids are derived from the question's text."""
 
     @model_validator(mode="after")
     def _marks_fit(self) -> Columns:
@@ -58,11 +58,11 @@ class Columns(SpecModel):
 
 class Source(SpecModel):
     """One source of problems. Give `path` for local data, `hub` with `revision` for the Hugging Face Hub, or `uri` with
-    `digest` for an uploaded copy; `misstep run --data NAME=DIR` puts a local folder in place of any."""
+    `digest` for an uploaded copy; `misstep run --data NAME=DIR` replaces any of them by a local folder."""
 
     format: Literal["gsm8k", "math", "table", "strides"]
     """`gsm8k` and `math` read files in the official form; `table` reads any JSONL or Parquet file with named columns;
-    `strides` generates the quickstart's task. docs/datasets.md has the fields for data sets that people use."""
+    `strides` generates the quickstart's task. docs/datasets.md has the fields for common data sets."""
     name: Name | None = None
     """What `--data NAME=DIR` calls this source; the format by default."""
     path: str | None = None
@@ -77,15 +77,15 @@ class Source(SpecModel):
     uri: CopyUri | None = None
     """Uploaded copy of the split (its file, or MATH's folder), with `digest`; `misstep upload` writes both."""
     digest: CopyDigest | None = None
-    """Digest of the uploaded copy. It enters keys, so that they are those of the same local data."""
+    """Digest of the uploaded copy. It enters keys, so that keys are the same as for the same local data."""
     split: str | None = None
     """Split to read; by default the role (`train`, `test` or `validation`)."""
     columns: Columns = Columns()
-    """Which columns hold what, where the format's own names do not."""
+    """Which columns hold what, where they differ from the names of the format."""
     limit: Count | None = None
-    """Read only the first so many rows. For `strides` this is how many problems are made, and needed."""
+    """Read only this many rows from the start. For `strides` it is required: the number of problems to generate."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
-    """For `strides`: which problems are made."""
+    """For `strides`: the seed of the generated problems."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Source:
@@ -97,7 +97,7 @@ class Source(SpecModel):
             if self.columns != Columns():
                 raise ValueError(NO_COLUMNS)
         elif [bool(self.path), bool(self.hub), bool(self.uri)].count(True) > 1:
-            raise ValueError("give path, hub or uri, only one of them")
+            raise ValueError("give only one of path, hub and uri")
         elif self.hub and not self.revision:
             raise ValueError(
                 "a data set on the Hub needs revision, its commit of 40 hex digits: "
@@ -115,15 +115,15 @@ class Source(SpecModel):
         return self.name or self.format
 
 
-APART = "give test problems of their own, or a limit, to test on its first problems alone and train on the others"
-"""The fix where all training problems would be test problems."""
+APART = "give separate test problems, or a limit: the test then has only its first problems, training the others"
+"""The fix if all training problems would be test problems."""
 
 
 TEST_SIZE = "strides problems are generated: say how many to test on, as in test: {format: strides, limit: 200}"
 
 
 def _place(source: Source, role: str) -> tuple[str | None, ...] | None:
-    """What a source reads; None where it is generated, or the command line is to say."""
+    """What a source reads; None if it is generated, or if the command line must name it."""
     if source.digest is not None:
         return (source.digest,)
     if source.path is not None and PurePath(source.path).suffix in _FILES:
@@ -139,33 +139,31 @@ class Problems(SpecModel):
     train: Source
     """Training problems with teacher solutions."""
     test: Source | None = None
-    """Held-out problems for the report; by default the test split of `train`'s source, which is then no single file.
-    A problem that stands in both is a test problem and nothing else."""
+    """Held-out problems for the report; by default the test split of `train`'s source, which then must not be a single
+    file. A problem in both is used for the test only."""
     validation: Source | None = None
-    """Held-out problems that choose checkpoints; by default `holdOut` problems are set apart from `train`."""
+    """Held-out problems that choose checkpoints; by default `holdOut` problems are taken from `train`."""
     hold_out: int = Field(default=200, ge=0, le=100_000)
-    """How many training problems to set apart for validation where `validation` is not given."""
+    """How many training problems to hold out for validation if `validation` is not given."""
     sizes: list[Count] = Field(min_length=1, max_length=32)
     """Numbers of training problems D to sweep, for example powers of two. D problems are a prefix of 2D."""
     overlap_ngram: int = Field(default=13, ge=3, le=100)
-    """A training problem that shares a run of so many words with a test problem is left out of training, and
+    """A training problem that shares this many consecutive words with a test problem is left out of training, and
     counted in the report."""
     bad_gold_percent: Percent = 1
     """Problems without a final answer that responses can be checked against (none, `proof`, a sentence, what the
-    verifier cannot read) are dropped and counted, and so are rows without a question; more of either than this stop the
-    experiment."""
+    verifier cannot read) are dropped and counted, and so are rows without a question; if either share is above this,
+    the experiment stops."""
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Problems:
         if sorted(set(self.sizes)) != list(self.sizes):
             raise ValueError("sizes must be in rising order, each once")
         if self.train.uri is not None and self.test is None:
-            raise ValueError(
-                "train.uri is a copy of the training problems alone: give test too, as misstep upload does"
-            )
+            raise ValueError("train.uri is a copy of the training problems only: give test too, as misstep upload does")
         if self.test is None and self.train.path is not None and PurePath(self.train.path).suffix in _FILES:
             raise ValueError(
-                f"train.path is one file and test is not given, so that its problems would be the test too: {APART}"
+                f"train.path is one file and test is not given, so its problems would be the test problems too: {APART}"
             )
         if self.test is None and self.train.format == "strides":
             raise ValueError(TEST_SIZE)

@@ -13,7 +13,7 @@ from misstep.spec.explain import fields_of, nested_model
 from misstep.spec.fields import is_quoted_number, number_text
 
 Place = tuple[str | int, ...]
-"""Keys of mappings and places in lists, from the top of the document."""
+"""Keys of mappings and positions in lists, from the top of the document."""
 _MOST_NAMED = 3
 
 

@@ -1,5 +1,5 @@
-"""``spec.resources``: what each kind of stage is given to run. Nothing here enters a stage's key: resources decide how
-fast a result comes, not what it is (up to the order in which floating-point sums are taken)."""
+"""``spec.resources``: what each kind of stage gets to run. Nothing here enters a stage's key: resources decide how fast
+a result is computed, not what it is (up to the order of floating-point sums)."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ class StageResources(SpecModel):
     """What one shard of a stage gets."""
 
     cpus: Count | None = None
-    """Processor cores, and so threads. Results on a CPU are the same bytes only for the same number."""
+    """Processor cores, and so threads. Results on a CPU are identical only for the same number."""
     memory: Mebibytes | None = None
     """Memory, for example `2Gi`."""
     shards: int | None = Field(default=None, ge=1, le=10_000)
     """Processes or pods that share the stage's work."""
     block_rows: Count | None = None
-    """Problems in one block of work: what is committed, and resumed, as a whole."""
+    """Problems in one block of work. A block is committed, and resumed, as a whole."""
     batch_rows: Count | None = None
-    """Sequences that an engine decodes at once."""
+    """Sequences that the engine decodes at the same time."""
     gpus: int | None = Field(default=None, ge=0, le=64)
     """GPUs of one shard (of one node, for training). 0, the default, runs on processor cores."""
     gpu_memory: Mebibytes | None = None
-    """Memory of one such GPU, for example `80Gi`; `misstep plan` refuses what cannot fit into it."""
+    """Memory of one such GPU, for example `80Gi`; `misstep plan` refuses stages that cannot fit into it."""
     gpu_memory_percent: Percent | None = None
     """Share of a GPU's memory that the vLLM engine takes; 90 by default."""
     nodes: int | None = Field(default=None, ge=1, le=1024)
     """Nodes that train one model together; for sft, rft and dpo."""
     processes_per_node: int | None = Field(default=None, ge=1, le=64)
-    """Training processes on each node; by default one a GPU, and one where there is no GPU."""
+    """Training processes on each node; by default one per GPU, and one if there is no GPU."""
     zero_stage: Literal[0, 2, 3] | None = None
-    """What DeepSpeed spreads over the training processes: nothing (0), gradients and optimiser state (2, the default
-    where there are several processes), or the weights too (3, for models that do not fit one GPU)."""
+    """What DeepSpeed shards over the training processes: nothing (0), gradients and optimiser state (2, the default for
+    several processes), or the weights too (3, for models that do not fit one GPU)."""
 
     @model_validator(mode="after")
     def _a_process_a_gpu(self) -> StageResources:

@@ -1,4 +1,5 @@
-"""An Experiment's YAML with uploaded copies in place of local paths: a cluster sees no folder of this machine."""
+"""An Experiment's YAML with uploaded copies in place of local paths, because a cluster cannot see the folders of this
+machine."""
 
 from __future__ import annotations
 
@@ -17,22 +18,22 @@ PLACES = {
     "source_test": ("problems", "test"),
     "source_validation": ("problems", "validation"),
 }
-"""Where in the spec stands what `misstep.sources.resolve` calls by that role."""
+"""The field of the spec for each role that `misstep.sources.resolve` returns."""
 _ORIGIN = ("path", "hub", "revision", "config", "split", "uri", "digest")
 _PLAIN = re.compile(r"[A-Za-z][-A-Za-z0-9._/]+")
 
 
 def with_copies(document: Mapping[str, Any], copies: Mapping[str, tuple[str, str]], storage: str) -> dict[str, Any]:
-    """Return a valid Experiment's document that names copies, and the store that holds them.
+    """Return the document of a valid Experiment with the copies and their store in it.
 
     Args:
         copies: role -> URI and digest of a copy.
-        storage: the store's URI; what else the document says of its storage stays.
+        storage: the store's URI; the other storage fields of the document stay.
     """
     spec = copied(document["spec"])
     problems = spec["problems"]
     if "source_test" in copies and problems.get("test") is None:
-        # The test split of the training problems' source, which stands for itself now that a copy is of one split.
+        # The test split of the training problems' source: it is written out, since a copy holds one split only.
         problems["test"] = {name: value for name, value in problems["train"].items() if name not in ("split", "limit")}
     for role, (uri, digest) in copies.items():
         holder = spec
@@ -46,8 +47,8 @@ def with_copies(document: Mapping[str, Any], copies: Mapping[str, tuple[str, str
 
 
 def yaml_text(document: Mapping[str, Any]) -> str:
-    """Write a document as YAML that every parser reads alike: a text that any might take for something else is
-    quoted."""
+    """Write a document as YAML that every parser reads the same way: text is quoted if any parser could read it as
+    something else."""
     return yaml.dump(document, Dumper=_QuotingDumper, sort_keys=False, allow_unicode=True, width=110)
 
 
@@ -60,7 +61,7 @@ def flow_text(value: Any) -> str:
 
 
 def copied(value: Any) -> Any:
-    """Copy a document's mappings and lists: what one alias made stand in two places is two copies."""
+    """Copy a document's mappings and lists. A part that an alias put in two places becomes two copies."""
     if isinstance(value, Mapping):
         return {key: copied(item) for key, item in value.items()}
     return [copied(item) for item in value] if isinstance(value, list) else value

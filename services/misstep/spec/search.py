@@ -58,7 +58,7 @@ class TrainingGrid(SpecModel):
     def _few_enough(self) -> TrainingGrid:
         count = prod(len(values) for values in self.lists.values())
         if count > MOST_SETTINGS:
-            raise ValueError(f"the lists make {count} settings, and {MOST_SETTINGS} are the most: shorten some")
+            raise ValueError(f"the lists make {count} settings, and {MOST_SETTINGS} are the most: shorten some of them")
         return self
 
     @property
@@ -68,7 +68,7 @@ class TrainingGrid(SpecModel):
         return {name: values for name, values in found if values is not None}
 
     def settings(self) -> list[dict[str, Any]]:
-        """Every setting (field -> value), the last field changes fastest."""
+        """Every setting (field -> value), with the last field changing fastest."""
         return _combinations(self.lists)
 
     def written(self) -> list[dict[str, Any]]:
@@ -77,7 +77,7 @@ class TrainingGrid(SpecModel):
 
     @property
     def written_lists(self) -> dict[str, list[Any]]:
-        """The fields that are searched, as the YAML spells them."""
+        """The fields that are searched, in the spelling of the YAML."""
         return {to_camel(name): [_written(value) for value in values] for name, values in self.lists.items()}
 
 
@@ -98,23 +98,23 @@ class DpoGrid(TrainingGrid):
     """What is tried for every `dpo` arm, whatever its pairs."""
 
     beta: Values[Number] | None = None
-    """Strengths of the pull towards the reference."""
+    """Values of beta, the strength of the pull towards the reference."""
     nll_weight: Values[Number] | None = None
     """Weights of the added negative log-likelihood of the chosen side."""
 
 
 class Search(SpecModel):
-    """The search of `misstep tune`: settings are judged on validation problems, with seeds of its own. `misstep run`
-    does not look at it."""
+    """The search of `misstep tune`: it judges settings on validation problems, with its own seeds. `misstep run`
+    ignores it."""
 
     seeds: list[int] = Field(default=[100, 101, 102], min_length=1, max_length=16)
-    """Seeds to search with; none of them is one of `spec.seeds`."""
+    """Seeds of the search; none of them may be in `spec.seeds`."""
     sizes: list[Count] | None = Field(default=None, min_length=1, max_length=8)
     """Numbers of training problems to search at, for every arm; by default the smallest of `problems.sizes` at which
     all arms run."""
     problems: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    """Validation problems that judge the settings. They are apart from those that choose checkpoints, and come after
-    them."""
+    """Number of validation problems that judge the settings. They are separate from those that choose checkpoints, and
+    come after them."""
     sft: SftGrid = SftGrid()
     rft: RftGrid = RftGrid()
     dpo: DpoGrid = DpoGrid()

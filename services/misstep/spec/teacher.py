@@ -11,13 +11,14 @@ from misstep.spec.models import EngineArgument, ModelRef
 
 
 class TeacherBudget(SpecModel):
-    """What a teacher may use up in all. A seed problem is begun only where its requests fit at their worst; what the
-    budget leaves out is counted. Answers kept from an earlier run count as when they were paid for."""
+    """What a teacher may spend in all. A seed problem is started only if its requests fit the rest of the budget in the
+    worst case; seeds that are left out are counted. Answers kept from an earlier run count the same as when they were
+    paid for."""
 
     max_tokens: int | None = Field(default=None, ge=1, le=10**15)
     """Tokens read and written, at most."""
     max_cost: Number | None = Field(default=None, gt=0)
-    """Money, at most, in the currency of the prices; needs both prices."""
+    """Money to spend, at most, in the currency of the prices; needs both prices."""
     price_per_million_input: Number | None = None
     """Price of a million tokens that the teacher reads. With both prices the report says what the teacher cost."""
     price_per_million_output: Number | None = None
@@ -34,28 +35,29 @@ class TeacherBudget(SpecModel):
 
 
 class TeacherEndpoint(SpecModel):
-    """A server with the OpenAI API (chat completions): a provider's, or vLLM's, llama.cpp's, Ollama's own."""
+    """A server with the OpenAI API (chat completions): of a provider, or of vLLM, llama.cpp or Ollama."""
 
     url: str = Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$", max_length=500)
-    """Base address, for example `https://api.openai.com/v1`. It enters no key: the same model may move."""
+    """Base address, for example `https://api.openai.com/v1`. It enters no key: the same model may move to another
+    address."""
     model: str = Field(min_length=1, max_length=200)
     """The model's name at that server."""
     api_key_env: str | None = Field(default=None, pattern=r"^[A-Z][A-Z0-9_]{0,63}$")
     """Environment variable that holds the API key; in a cluster `spec.secrets` fills it. By default no key is sent."""
     concurrency: int = Field(default=8, ge=1, le=1024)
-    """Requests under way at a time, over all shards."""
+    """Requests in flight at the same time, over all shards."""
     requests_per_minute: Count | None = None
     """Requests sent in a minute, at most, over all shards."""
     tokens_per_minute: Count | None = None
-    """Tokens in a minute, at most, over all shards; a request counts with its prompt and its whole token limit."""
+    """Tokens in a minute, at most, over all shards; a request counts as its prompt plus its whole token limit."""
     timeout_seconds: int = Field(default=300, ge=1, le=3600)
-    """Longest time that one request may take, its answer included."""
+    """The longest time that one request may take, its answer included."""
     budget: TeacherBudget = TeacherBudget()
 
     @model_validator(mode="after")
     def _base_address(self) -> TeacherEndpoint:
         if self.url.rstrip("/").endswith("/completions"):
-            raise ValueError("url is the base address: leave /chat/completions away")
+            raise ValueError("url is the base address: leave out /chat/completions")
         return self
 
 
@@ -63,7 +65,7 @@ class TeacherModelRef(ModelRef):
     """The teacher's Hugging Face model with its tokenizer, which needs a chat template."""
 
     name: Name = "teacher"
-    """What `--model NAME=DIR` calls it; another name than the policy's model."""
+    """What `--model NAME=DIR` calls it; it must differ from the name of the policy's model."""
 
 
 class TeacherModel(SpecModel):
@@ -79,7 +81,7 @@ class TeacherModel(SpecModel):
 
 
 class Teacher(SpecModel):
-    """Who writes the solutions to imitate. All fields but `kind` are for teachers that write new ones."""
+    """Who writes the solutions to imitate. All fields except `kind` are for teachers that write new solutions."""
 
     kind: Literal["dataset", "endpoint", "model"] = "dataset"
     """`dataset`: the solutions that come with the training problems. `endpoint` and `model`: a language model takes
@@ -89,20 +91,20 @@ class Teacher(SpecModel):
     model: TeacherModel | None = None
     """For kind `model`: the model."""
     new_problems_per_seed: int = Field(default=1, ge=0, le=1000)
-    """New problems that the teacher writes from each seed problem. 0: it only solves the seeds themselves, and their
-    own final answers decide which solutions count."""
+    """New problems that the teacher writes from each seed problem. With 0 it only solves the seeds themselves, and the
+    seeds' own final answers decide which solutions count."""
     solutions: int = Field(default=4, ge=1, le=64)
     """Step-by-step solutions of each problem."""
     min_agreement_percent: Percent = 60
-    """A new problem is kept where at least so many of its solutions reach one final answer, and no other answer is
+    """A new problem is kept if at least this many of its solutions reach the same final answer, and no other answer is
     reached as often. That answer becomes its gold answer."""
     near_duplicate_percent: int = Field(default=70, ge=1, le=100)
-    """A new problem whose words match those of a seed, of a held-out problem or of another new problem so far
-    (ROUGE-L) is left out."""
+    """A new problem is left out if its words match those of a seed, a held-out problem or another new problem by at
+    least this much (ROUGE-L)."""
     temperature: Number = 0.7
-    """Temperature of all that the teacher writes; 0 is greedy decoding, which gives one solution."""
+    """Temperature of everything that the teacher writes; 0 is greedy decoding, which gives one solution."""
     max_new_tokens: Count = 1024
-    """Token limit of one answer; what it cuts off is not used."""
+    """Token limit of one answer; an answer that reaches it is not used."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Teacher:
@@ -120,5 +122,5 @@ class Teacher(SpecModel):
 
     @property
     def writes(self) -> bool:
-        """Whether a language model writes, rather than the data set's authors."""
+        """Whether a language model writes the solutions, not the authors of the data set."""
         return self.kind != "dataset"

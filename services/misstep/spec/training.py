@@ -1,4 +1,4 @@
-"""``spec.training``: every number that a researcher tunes."""
+"""``spec.training``: the numbers that a researcher tunes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from misstep.spec.fields import Count, Number, Percent, SpecModel
 
 
 class Selection(SpecModel):
-    """Choice of the checkpoint by accuracy on validation problems: the loss goes on falling while a policy becomes
-    over-trained, and credit drawn from an over-trained policy carries no signal."""
+    """Choice of the checkpoint by accuracy on validation problems: the loss keeps falling while a policy becomes
+    over-trained, and credit from an over-trained policy carries no signal."""
 
     epochs: list[Count] = Field(default=[1, 2, 3], min_length=1, max_length=64)
     """Score after these epochs; the last one is scored in any case."""
     patience: Count | None = None
-    """Stop when so many scorings in a row are no better; by default training goes on to the end."""
+    """Stop after this many scorings in a row without improvement; by default training runs to the end."""
     problems: Count = 200
     """How many validation problems to score, one sample each."""
 
@@ -53,17 +53,19 @@ class Optimisation(SpecModel):
 
 
 class PolicyChoice(SpecModel):
-    """Which checkpoint of the SFT run is the policy: the model that is sampled, credited and the start of DPO.
+    """Which checkpoint of the SFT run is the policy: the model that is sampled, that is credited, and that DPO starts
+    from.
 
-    The most accurate checkpoint, which stands for SFT in the report, has often learned its training problems by heart:
-    it makes few mistakes there, and they say little about new problems (arXiv 2406.14532, section 6). An earlier one
-    of the same run teaches more. `docs/method.md` has the measurements behind the default."""
+    The most accurate checkpoint, which represents SFT in the report, has often memorised its training problems: it
+    makes few mistakes on them, and these say little about new problems (arXiv 2406.14532, section 6). An earlier
+    checkpoint of the same run teaches more. `docs/method.md` has the measurements behind the default."""
 
     max_gap_points: Percent = 10
-    """Of the checkpoints that are scored, take the most accurate one on validation problems among those whose accuracy
-    on their own training problems is above it by at most so many percentage points. 100 takes the best checkpoint."""
+    """Among the scored checkpoints whose accuracy on their own training problems exceeds their validation accuracy by
+    at most this many percentage points, take the one with the best validation accuracy. 100 takes the best
+    checkpoint."""
     epoch: Count | None = None
-    """Take the checkpoint of this epoch, whatever the scores."""
+    """Take the checkpoint of this epoch, regardless of scores."""
 
 
 class SftTraining(Optimisation):
@@ -79,7 +81,7 @@ class SftTraining(Optimisation):
     @model_validator(mode="after")
     def _policy_is_trained(self) -> SftTraining:
         if self.policy.epoch is not None and self.policy.epoch > self.epochs:
-            raise ValueError(f"policy.epoch, {self.policy.epoch}, is above the epochs that are trained, {self.epochs}")
+            raise ValueError(f"policy.epoch, {self.policy.epoch}, is above the number of trained epochs, {self.epochs}")
         return self
 
 
@@ -92,9 +94,9 @@ class RftTraining(Optimisation):
     """Passes over the training rows."""
     selection: Selection = Selection()
     per_problem: Count = 4
-    """At most so many distinct solutions of one problem."""
+    """The most distinct solutions of one problem that are used."""
     min_distance_percent: Percent = 0
-    """Keep a solution only where its normalised edit distance to each kept one is above this."""
+    """Keep a solution only if its normalised edit distance to every kept one is above this."""
     with_teacher: bool = True
     """Train on the teacher's solutions too."""
 
@@ -116,7 +118,7 @@ class DpoTraining(Optimisation):
 
 
 class Training(SpecModel):
-    """Settings of each method; an arm may change single fields of its own."""
+    """Settings of each method; an arm may override single fields."""
 
     sft: SftTraining = SftTraining()
     rft: RftTraining = RftTraining()
@@ -127,5 +129,5 @@ T = TypeVar("T", bound=Optimisation)
 
 
 def over(base: T, own: T) -> T:
-    """Put an arm's own fields over the common ones; nothing is checked anew."""
+    """Override the common fields with an arm's own; nothing is validated again."""
     return base.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})

@@ -1,4 +1,4 @@
-"""What pods of stages mount besides their own folders."""
+"""Volumes that the pods of stages mount in addition to their own folders."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from misstep.spec.fields import Mebibytes, ObjectName, SpecModel
 
 MOUNT_PATH = r"^(/\.?[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*)+$"
 OWN_FOLDERS = ("scratch", "tmp", "cache", "dev", "proc", "sys")
-"""Folders below the root that a stage's container has of its own."""
+"""Top-level folders that belong to the stage's container."""
 
 
 class EmptyDirectory(SpecModel):
-    """An empty folder of the node's disk, which goes with the pod."""
+    """An empty folder on the node's disk, removed together with the pod."""
 
     size: Mebibytes | None = None
-    """The most that it may hold; by default as much as the node gives."""
+    """Its size limit; by default what the node has."""
 
 
 class Volume(SpecModel):
     """One folder to mount: the keys of a ConfigMap or Secret as files, a claim, or an empty folder."""
 
     mount_path: str = Field(pattern=MOUNT_PATH, max_length=256)
-    """Where stages see it, for example `/etc/misstep/ca`."""
+    """The path at which stages see it, for example `/etc/misstep/ca`."""
     read_only: bool = True
     """Whether stages may only read it. An `emptyDir` needs `false`."""
     config_map: ObjectName | None = None
@@ -42,15 +42,15 @@ class Volume(SpecModel):
         if sum(source is not None for source in sources) != 1:
             raise ValueError("a volume has exactly one of configMap, secret, persistentVolumeClaim and emptyDir")
         if self.mount_path.split("/")[1] in OWN_FOLDERS:
-            raise ValueError(f"mountPath {self.mount_path} is in a folder of the stage's own: choose another")
+            raise ValueError(f"mountPath {self.mount_path} is in a folder of the stage's container: choose another")
         if self.empty_dir is not None and self.read_only:
-            raise ValueError("an emptyDir that is read-only stays empty: set readOnly: false")
+            raise ValueError("a read-only emptyDir stays empty: set readOnly: false")
         return self
 
 
 def refuse_overlaps(volumes: list[Volume]) -> None:
-    """Refuse two volumes at one place, or one inside another."""
+    """Refuse two volumes with the same path, or one inside another."""
     folders = sorted(f"{volume.mount_path}/" for volume in volumes)
-    # Sorted, whatever lies inside a folder follows it directly or after others that do.
+    # In sorted order, the paths inside a folder follow it directly.
     if any(inner.startswith(outer) for outer, inner in pairwise(folders)):
         raise ValueError("volumes need different mountPaths, none inside another")

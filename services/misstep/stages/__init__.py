@@ -1,1 +1,1 @@
-"""The shell around every stage: what it is told, what it sees, how its work is committed."""
+"""The code around every stage: its parameters, its inputs, and how its work is committed."""

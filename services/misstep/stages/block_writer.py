@@ -1,4 +1,5 @@
-"""Write finished blocks while the next one is at work: the engine never waits for the store, nor the store for it."""
+"""Write finished blocks while the next one is computed, so that neither the engine nor the store waits for the
+other."""
 
 from __future__ import annotations
 
@@ -24,10 +25,10 @@ _log = structlog.get_logger(__name__)
 
 
 class BlockWriter:
-    """Writes one block at a time, in a thread of its own where its tables are in memory already.
+    """Writes one block at a time, in a separate thread if its tables are already in memory.
 
-    A table that is still to be computed is written at once, by the caller: what computes it is the stage's own code,
-    which runs in one thread only. At most one block waits to be written, so that at most two are in memory.
+    A table that is not computed yet is written immediately, in the caller's thread: the stage's own code computes it,
+    and that code runs in one thread only. At most one block waits to be written, so that at most two are in memory.
     """
 
     def __init__(self, stage: FrozenStage, blocks: int, store: Store, scratch: Path) -> None:
@@ -36,7 +37,7 @@ class BlockWriter:
         self._pending: Future[None] | None = None
 
     def is_finished(self, block: int) -> bool:
-        """Tell whether someone has left the block's receipt."""
+        """Return whether the block has a receipt, by any process."""
         return m.read_receipt(self._store, self._stage.key, block, self._blocks) is not None
 
     def write(self, block: int, output: Output, started: float) -> None:
@@ -46,7 +47,7 @@ class BlockWriter:
             started: when work on the block began, by ``time.monotonic()``.
 
         Raises:
-            BadInput, MisstepError: what writing this block or the one before it met.
+            BadInput, MisstepError: writing this block or the one before it failed.
         """
         from pyarrow import Table
 
@@ -58,7 +59,7 @@ class BlockWriter:
             self._write(block, output, started)
 
     def drain(self) -> None:
-        """Wait until everything is written, and raise what that met."""
+        """Wait until everything is written; raise the error if that fails."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
@@ -91,13 +92,13 @@ class BlockWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._thread.shutdown()  # the block that is being written is finished, also when the stage is to end
+        self._thread.shutdown()  # the block that is being written is finished even if the stage has to end
 
 
 def _peak_memory_mib() -> int | None:
-    """Return the peak of this process's resident memory; None where the kernel does not tell.
+    """Return the peak of this process's resident memory; None if the kernel does not provide it.
 
-    Not ``getrusage``: that peak survives ``exec``, and so would be the starter's.
+    ``getrusage`` is not used: its peak survives ``exec``, so it would include the parent's.
     """
     with suppress(OSError):
         found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))

@@ -1,4 +1,4 @@
-"""What a stage's code sees of the world: typed parameters, inputs, a progress line, a folder to work in."""
+"""The interface between a stage's code and its surroundings: typed parameters, inputs, progress, a scratch folder."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """Where a stage says how far it is; shown by the runner and written beside the artifact every few seconds."""
+    """Where a stage reports its progress; the runner shows it, and it is written next to the artifact every few
+    seconds."""
 
     def update(self, done: int, total: int, unit: str, **detail: float | str) -> None: ...
 
 
 class Checkpoints(Protocol):
-    """Unfinished work of a single-block stage (training), kept in the store so that another machine can go on."""
+    """Unfinished work of a single-block stage (training), kept in the store so that another machine can resume it."""
 
     def save(self, step: int, folder: Path) -> None:
         """Store a folder as the newest checkpoint: complete or invisible, the last two kept."""
@@ -32,7 +33,7 @@ class Checkpoints(Protocol):
         """Fetch the newest complete checkpoint into a local folder, or None."""
 
     def refuse(self, step: int, why: str) -> MisstepError:
-        """Take a checkpoint out of use, so that no attempt resumes from it; return an error that says so."""
+        """Take a checkpoint out of use, so that no attempt resumes from it; return the error to raise."""
 
     def note_out_of_memory(self, micro_batch: int) -> None:
         """Note, for the next attempts, that micro-batches of so many rows do not fit into memory."""
@@ -42,7 +43,7 @@ class Checkpoints(Protocol):
 
 
 class StageContext(Protocol):
-    """One shard of one stage: what it was told, and what it may read."""
+    """One shard of one stage: its parameters, and what it may read."""
 
     @property
     def stage(self) -> FrozenStage: ...
@@ -54,7 +55,7 @@ class StageContext(Protocol):
     def threads(self) -> int: ...
     @property
     def scratch(self) -> Path:
-        """A folder of this stage's own; on one machine it survives a restart, in a pod it does not."""
+        """A scratch folder of this stage; it survives a restart on one machine, but not in a pod."""
 
     @property
     def progress(self) -> Progress: ...
@@ -62,7 +63,7 @@ class StageContext(Protocol):
     def checkpoints(self) -> Checkpoints: ...
 
     def has(self, role: str) -> bool:
-        """Tell whether the stage has an input or external of that role."""
+        """Return whether the stage has an input or external with that role."""
 
     def manifest_summary(self, role: str) -> Summary:
         """Return the summary of an input's manifest."""
@@ -83,7 +84,7 @@ class StageContext(Protocol):
     def model_folder(self, role: str = "model") -> Path:
         """Return a local Hugging Face model folder: an input's ``model/``, or an external model.
 
-        For the role ``policy`` it is the input's ``policy/`` where it has one: another checkpoint of the same run.
+        For the role ``policy`` it is the input's ``policy/``, if there is one: another checkpoint of the same run.
         """
 
     def external_path(self, role: str) -> Path:
@@ -91,8 +92,8 @@ class StageContext(Protocol):
 
 
 class Work(Protocol):
-    """A stage's work, cut into blocks that are committed one by one. ``blocks`` depends on the inputs alone, never on
-    shards or machines; a block's output depends on its index alone."""
+    """A stage's work, split into blocks that are committed one by one. ``blocks`` depends only on the inputs, not on
+    shards or machines; a block's output depends only on its index."""
 
     def blocks(self) -> int: ...
     def run(self, block: int) -> Output: ...
@@ -111,7 +112,7 @@ class OneBlock:
 
 @runtime_checkable
 class LooksAhead(Protocol):
-    """A work that may begin on the next block while the last part of one is under way."""
+    """Work that may start the next block while the last part of the current one is still running."""
 
     def expect(self, block: int | None) -> None:
-        """Note the block that will follow the one that is run next, None where none will. Told before each ``run``."""
+        """Announce the block after the one that runs next, or None if there is none. Called before each ``run``."""

@@ -1,4 +1,4 @@
-"""Bring data and models from outside to this machine."""
+"""Fetch external data and models to this machine."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from misstep.store.open import open_store
 
 
 def fetch_external(role: str, external: External, storage: Storage, folder: Path, models: ModelCache) -> Path:
-    """Return a local path of an external's bytes: in place where they lie on this machine, a model's folder in S3 in
-    the node's cache, anything else below ``folder``.
+    """Return a local path of an external's bytes: the original path if they are on this machine, the node's cache for a
+    model's folder in S3, otherwise a path below ``folder``.
 
-    Raises BadInput where they are not there, cannot be fetched, or are not those that the plan was made with.
+    Raises BadInput if they are missing, cannot be fetched, or differ from those that the plan was made with.
     """
     field, uri = f"external {role}", external.uri
     if uri.startswith("hf://"):
@@ -39,13 +39,14 @@ def _check(path: Path, field: str, external: External) -> None:
         raise BadInput(
             field,
             external.uri,
-            "Its contents have changed since the plan was made: run the experiment again, or misstep upload where it "
+            "Its contents have changed since the plan was made: run the experiment again, or misstep upload if "
+            "it "
             "is an uploaded copy.",
         )
 
 
 def _from_s3(field: str, external: External, storage: Storage, folder: Path, models: ModelCache | None) -> Path:
-    """Download an object, or all objects below a prefix. Endpoint and credentials are the storage's."""
+    """Download an object, or all objects below a prefix. Endpoint and credentials are those of the storage."""
     parent, _, name = external.uri.rstrip("/").rpartition("/")
     own = inside(folder, name, field)
     store = open_store(storage.model_copy(update={"uri": parent}))

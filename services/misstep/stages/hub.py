@@ -1,4 +1,4 @@
-"""Models of the Hugging Face Hub: what is fetched, and what each refusal asks the user to do."""
+"""Models of the Hugging Face Hub: which files are fetched, and what the user can do about each error."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 """Configuration, tokenizer and chat template."""
 _WEIGHTS, _PICKLES = "*.safetensors", "pytorch_model*.bin"
 IGNORED = ("*/*", "consolidated*")
-"""Folders hold other formats; ``consolidated`` files are the same weights once more."""
+"""Subfolders hold other formats; ``consolidated`` files contain the same weights again."""
 _HOW_TO_GIVE_A_TOKEN = "HF_TOKEN (in the environment; in a cluster by a Secret that spec.secrets names)"  # noqa: S105
 
 
 def fetch_model(field: str, uri: str) -> Path:
-    """Return the local folder of ``hf://org/name@revision``: safetensors, or pickled weights where there are no others.
+    """Return the local folder of ``hf://org/name@revision``: safetensors, or pickled weights if there are no others.
 
-    It lies in the Hub's own cache: ``HF_HOME``, else ``hub`` in ``MISSTEP_CACHE`` where that is set.
+    It is in the Hub's own cache: ``HF_HOME``, else ``hub`` in ``MISSTEP_CACHE`` if that is set.
 
     Raises:
-        BadInput: there is no such model, or not for this token; or the Hub is not to be asked and the cache lacks it.
-        MisstepError: the Hub did not answer, or said that it cannot now.
+        BadInput: there is no such model, or this token may not read it; or the client is offline and the cache lacks
+            it.
+        MisstepError: the Hub did not answer, or is temporarily unavailable.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, HTTPError
@@ -54,7 +55,7 @@ def fetch_model(field: str, uri: str) -> Path:
 
 
 def cache_folder() -> Path | None:
-    """Return where models of the Hub are kept; None is the client's own choice."""
+    """Return the folder of the Hub's models; None means the client's default."""
     own = os.environ.get(FOLDER)
     chosen = any(os.environ.get(name) for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"))
     return Path(own) / "hub" if own and not chosen else None
@@ -71,7 +72,7 @@ def explained(error: Exception, field: str, uri: str, repository: str) -> Misste
         RevisionNotFoundError,
     )
 
-    # Behind "cannot find it locally" stands why the Hub was of no help.
+    # The cause of "cannot find it locally" says why the Hub did not help.
     cause = error.__cause__ if isinstance(error.__cause__, OfflineModeIsEnabled | HfHubHTTPError) else error
     status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
     has_token, page = bool(get_token()), f"{constants.ENDPOINT}/{repository}"
@@ -89,7 +90,9 @@ def explained(error: Exception, field: str, uri: str, repository: str) -> Misste
         )
     if status == 403:
         return BadInput(
-            field, uri, f"The token given may not read it: allow it to, or give another as {_HOW_TO_GIVE_A_TOKEN}."
+            field,
+            uri,
+            f"The token given may not read it: give it that permission, or give another as {_HOW_TO_GIVE_A_TOKEN}.",
         )
     if isinstance(cause, RepositoryNotFoundError) or status == 401:
         token = "a token that may read it" if has_token else f"a token as {_HOW_TO_GIVE_A_TOKEN}"

@@ -14,7 +14,8 @@ from misstep.printable import printable, printable_values
 
 
 def _harmless(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Messages quote models, data and names in stores: whoever reads the log must not have a terminal obey them."""
+    """Messages quote models, data and names in stores: a terminal that shows the log must not interpret their control
+    characters."""
     return {name: value if name.startswith("_") else printable_values(value) for name, value in event.items()}
 
 
@@ -25,7 +26,7 @@ def _harmless_traceback(stream: IO[str], exc_info: structlog.typing.ExcInfo) -> 
 
 
 def configure_logs() -> None:
-    """Send structlog's and the standard library's events to stderr, in the form that ``MISSTEP_LOG_FORMAT`` names
+    """Send structlog's and the standard library's events to stderr, in the format of ``MISSTEP_LOG_FORMAT``
     (``plain``, the default, or ``json``)."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

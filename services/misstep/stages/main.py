@@ -1,4 +1,4 @@
-"""``misstep stage``: run one shard of one stage, as a pod or the local runner does."""
+"""``misstep stage``: run one shard of one stage, in a pod or for the local runner."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from misstep.plan.kinds import StageKind
 
 _MESSAGE_BYTES = 4096
-"""What Kubernetes keeps of a termination message."""
+"""The most bytes of a termination message that Kubernetes keeps."""
 
 
 def main(argv: Sequence[str] | None = None, *, registry: Mapping[StageKind, str] | None = None) -> int:
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None, *, registry: Mapping[StageKind, str]
     """
     args = _parser().parse_args(argv)
     read_weights_only()
-    # Heavy imports only now, so that a wrong option is answered at once.
+    # Heavy imports come only now, so that a wrong option is reported at once.
     import structlog
 
     from misstep.stages.logs import configure_logs
@@ -49,13 +49,13 @@ def main(argv: Sequence[str] | None = None, *, registry: Mapping[StageKind, str]
             with structlog.contextvars.bound_contextvars(stage=stage.key, name=stage.name, shard=args.shard):
                 run_stage(stage, args.shard, registry=REGISTRY if registry is None else registry)
     except _Terminated as end:
-        log.warning("ended by a signal; the unfinished block is lost, a restart does it again", signal=end.signal)
+        log.warning("ended by a signal; the unfinished block is lost, a restart computes it again", signal=end.signal)
         return 128 + end.signal
     except MisstepError as error:
         log.error(str(error))  # noqa: TRY400 - its text is the message; a traceback would only hide it
         _leave_message(str(error))
         return error.exit_code
-    # The process's edge: whatever else a stage's libraries raise must reach the log and the exit code.
+    # The outermost handler: any other exception of a stage's libraries must reach the log and the exit code.
     except Exception as error:
         log.exception("stage failed")
         _leave_message(f"{type(error).__name__}: {error}")
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None, *, registry: Mapping[StageKind, str]
 
 
 def load_stage(text: str, endpoint: str | None = None, path_style: bool = False) -> FrozenStage:
-    """Parse a frozen stage from JSON, or from the file or object that a path or URI names. Raises BadInput."""
+    """Parse a frozen stage from JSON, or from the file or object at a path or URI. Raises BadInput."""
     from pydantic import ValidationError
 
     from misstep.artifacts.paths import KEY
@@ -94,7 +94,7 @@ def load_stage(text: str, endpoint: str | None = None, path_style: bool = False)
         stage.typed_params()
         if not KEY.fullmatch(stage.key):
             raise BadInput(
-                source, f"key: {stage.key}", "No stage has such a key: write it with this version of Misstep."
+                source, f"key: {stage.key}", "This is not a valid key: write the stage with this version of Misstep."
             )
     except ValidationError as error:
         first = error.errors()[0]
@@ -105,7 +105,7 @@ def load_stage(text: str, endpoint: str | None = None, path_style: bool = False)
 
 
 class _Terminated(BaseException):
-    """A signal to end, on its way through ``finally`` blocks; no ``except Exception`` stops it."""
+    """A signal to end, raised so that ``finally`` blocks run; ``except Exception`` does not catch it."""
 
     def __init__(self, number: int) -> None:
         self.signal = number
@@ -120,7 +120,7 @@ def _ended_by_signals() -> Iterator[None]:
     numbers = (signal.SIGTERM, signal.SIGINT)
 
     def end(number: int, _frame: FrameType | None) -> None:
-        for each in numbers:  # once is enough: cleaning up is not to be cut short
+        for each in numbers:  # ignore repeated signals: they must not interrupt the cleanup
             signal.signal(each, signal.SIG_IGN)
         raise _Terminated(number)
 

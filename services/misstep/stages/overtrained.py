@@ -1,6 +1,6 @@
-"""Whether a policy knows its own training problems by heart: one rule and one wording for all who warn of it. Pure.
+"""Detect a policy that has memorised its own training problems: one rule and one wording for all warnings. Pure.
 
-Such a policy makes few mistakes on its training problems, and they say little about new problems: the study warns of
+Such a policy makes few mistakes on its training problems, and these say little about new problems: the study warns of
 credit from an over-trained policy (arXiv 2406.14532, section 6).
 """
 
@@ -15,9 +15,9 @@ from misstep.plan.frozen import FrozenStage
 from misstep.plan.kinds import StageKind
 
 MOST_GAP = 0.15
-"""A larger difference of the two accuracies is worth a warning, ..."""
+"""A larger difference of the two accuracies gives a warning, ..."""
 SURE_GAP = 0.10
-"""... if it is above this one also after two standard errors are taken off: few problems raise no false alarm."""
+"""... if it is also above this after subtracting two standard errors, so that few problems give no false alarm."""
 _MOST_PROBLEMS = 1 << 53
 
 _MEANING = (
@@ -31,8 +31,8 @@ _REMEDY = (
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """A share of right answers, and how many problems it is from. Several answers to one problem count as one: they
-    are alike."""
+    """A share of correct answers, and the number of problems behind it. Several answers to one problem count as one,
+    since they are correlated."""
 
     share: float
     problems: int
@@ -47,7 +47,7 @@ class Known:
 
     @property
     def by_heart(self) -> bool:
-        """Whether the first is so far above the second that mistakes on training problems are few and say little."""
+        """Whether the first accuracy is so far above the second that mistakes on training problems say little."""
         if not (self.own.problems and self.others.problems):
             return False
         own, others = _shrunk(self.own), _shrunk(self.others)
@@ -61,7 +61,7 @@ class Known:
 
 
 def measured(summary: Mapping[str, Any]) -> Known | None:
-    """Read what an SFT run measured of its policy; None where it scored no checkpoint."""
+    """Read the accuracies that an SFT run measured for its policy; None if it scored no checkpoint."""
     policy = summary.get("policy")
     if not isinstance(policy, Mapping):
         return None
@@ -70,13 +70,14 @@ def measured(summary: Mapping[str, Any]) -> Known | None:
 
 
 def policy_name(size: int, seed: int, arm: str | None = None) -> str:
-    """Name a policy in a sentence. ``arm``: whose model it is, where it is not SFT's policy."""
+    """Return a description of a policy for use in a sentence. ``arm``: the arm of the model, if it is not the SFT
+    policy."""
     problems = f"{size:,} problem" if size == 1 else f"{size:,} problems"
     return f"the policy {'' if arm is None else f'{arm} '}of {problems} (seed {seed})"
 
 
 def warning(who: str, known: Known) -> str:
-    """Say what an SFT run measured of its policy, and what to do."""
+    """Return the warning for an SFT run's measurements, with what to do."""
     return (
         f"{who[:1].upper()}{who[1:]} solves {known.own.share:.0%} of its own training problems and "
         f"{known.others.share:.0%} of validation problems. {_MEANING} {_REMEDY}"
@@ -84,10 +85,10 @@ def warning(who: str, known: Known) -> str:
 
 
 def warning_of_samples(who: str, known: Known, trained_by: str) -> str:
-    """Say the same where no run measured it: from samples on training problems and accuracy on test problems.
+    """Return the warning if no run measured it: from samples on training problems and accuracy on test problems.
 
     Args:
-        trained_by: the field of the settings that the policy was trained by.
+        trained_by: the field with the settings of the policy's training.
     """
     return (
         f"{who[:1].upper()}{who[1:]} is right in {known.own.share:.0%} of its samples on its own training problems "
@@ -104,8 +105,7 @@ def policies(stages: Iterable[FrozenStage]) -> frozenset[str]:
 
 
 def stage_warning(stage: FrozenStage, known: Known | None) -> str:
-    """Return the warning about the policy of a finished SFT run, of which that was measured; empty where there is
-    none."""
+    """Return the warning about the policy of a finished SFT run with these measurements; empty if there is none."""
     if known is None or not known.by_heart:
         return ""
     subset = stage.params["subset"]
@@ -120,7 +120,7 @@ def _accuracy(policy: Mapping[str, Any], split: str) -> Accuracy | None:
 
 
 def _shrunk(accuracy: Accuracy) -> tuple[float, int]:
-    """Return share and count with one right and one wrong answer added (Agresti and Caffo 2000): a share of 0 or 1 from
-    few problems is not certain."""
+    """Return share and count after adding one right and one wrong answer (Agresti and Caffo 2000), since a share of 0
+    or 1 from few problems is not certain."""
     answers = accuracy.problems + 2
     return (accuracy.share * accuracy.problems + 1) / answers, answers

@@ -15,7 +15,7 @@ from misstep.unpickling import read_weights_only
 
 
 def main(argv: list[str]) -> int:
-    """Do one rank's part of a stage; its error, if any, also goes to a file beside its signs of life."""
+    """Do one rank's part of a stage; its error, if any, also goes to a file next to its heartbeat file."""
     die_with_parent(signal.SIGKILL, os.getppid())
     read_weights_only()
     import structlog
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     except MisstepError as error:
         log.error(str(error), rank=rank)  # noqa: TRY400 - its text is the message
         code, text = error.exit_code, str(error)
-    # The process's edge: whatever else a stage's libraries raise must reach the log and the exit code.
+    # The outermost handler: any other exception of a stage's libraries must reach the log and the exit code.
     except Exception as error:
         log.exception("rank failed", rank=rank)
         code, text = EXIT_FAILED, f"{type(error).__name__}: {error}"
@@ -57,7 +57,7 @@ def _leave_words(file: Path, code: int, text: str) -> None:
 
 
 def _leave(code: int) -> int:
-    """End at once: libraries' own clean-up would wait for ranks that are gone."""
+    """Exit at once: the libraries' cleanup would wait for ranks that have ended."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -1,4 +1,4 @@
-"""Which code does the work of each kind of stage. Named, not imported: each pulls in its own heavy libraries."""
+"""The code of each kind of stage, by name and not imported, because each loads its own heavy libraries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ REGISTRY: Mapping[StageKind, str] = {kind: of.work for kind, of in KINDS.items()
 
 
 def find_work(kind: StageKind, registry: Mapping[StageKind, str] = REGISTRY) -> Callable[[StageContext], Work]:
-    """Import and return the function that opens a kind's work."""
+    """Import and return the function that opens the work of a kind."""
     module, _, function = registry[kind].partition(":")
     found: Callable[[StageContext], Work] = getattr(import_module(module), function)
     return found

@@ -1,4 +1,4 @@
-"""What a stage's code sees when it runs: the implementation of ``StageContext``."""
+"""The implementation of ``StageContext``, which a stage's code uses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from misstep.store.base import Store
 
 
 class Runtime:
-    """One shard of one stage, with its inputs read through a folder in ``scratch``."""
+    """One shard of one stage; it reads its inputs through a folder in ``scratch``."""
 
     def __init__(self, stage: FrozenStage, store: Store, scratch: Path, progress: Progress) -> None:
         self._stage, self._scratch, self._progress = stage, scratch, progress
@@ -113,9 +113,8 @@ class Runtime:
 class RankRuntime(Runtime):
     """One rank of a training stage that several processes run together.
 
-    Models are fetched once a node, by its first rank; tables, which are small, by each rank.
-    ``shared`` is a folder that the node's ranks have in common, ``scratch`` one of this rank's own (the first rank's
-    is the shared one).
+    Models are fetched once per node, by its first rank; tables, which are small, by each rank. ``shared`` is a folder
+    that all ranks of the node use, ``scratch`` belongs to this rank (for the first rank it is the shared one).
     """
 
     def __init__(self, stage: FrozenStage, store: Store, shared: Path, scratch: Path, progress: ProgressWriter) -> None:
@@ -154,4 +153,4 @@ class _Silent:
     """Progress of ranks that are not the first."""
 
     def update(self, done: int, total: int, unit: str, **detail: float | str) -> None:
-        """Say nothing: the first rank is as far."""
+        """Do nothing: the first rank reports the same progress."""

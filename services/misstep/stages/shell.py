@@ -1,4 +1,4 @@
-"""The shell around every stage: open the inputs, run the blocks that are missing, commit."""
+"""Run any stage: open the inputs, run the missing blocks, commit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _READS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class StageResult:
-    """How a shard ended. ``manifest`` is None where other shards' blocks are still missing."""
+    """The result of a shard. ``manifest`` is None if blocks of other shards are still missing."""
 
     key: str
     manifest: m.Manifest | None
@@ -55,11 +55,11 @@ def run_stage(
 ) -> StageResult:
     """Run one shard of a stage: its blocks that have no receipt yet, then the commit if no block is missing.
 
-    Does nothing where the stage is committed. Running it twice, at once or one after the other, does no harm: the
-    first to finish a block wins. ``progress`` is told of every update, beside the heartbeat in the store.
+    Does nothing if the stage is committed. Running it twice, concurrently or one after another, does no harm: the first
+    to finish a block wins. ``progress`` is called with every update, in addition to the heartbeat in the store.
 
-    Raises BadInput where running again cannot help, as where a manifest is not of the stage that its key names, and
-    another MisstepError (or whatever the stage's code raises) where it may.
+    Raises BadInput if running again cannot help, for example if a manifest belongs to another stage than its key names,
+    and another MisstepError (or any error of the stage's code) if it may.
     """
     if not 0 <= shard < stage.shards:
         raise BadInput("shard", shard, f"Stage {stage.name} has the shards 0 to {stage.shards - 1}.")
@@ -86,7 +86,7 @@ def run_stage(
 
 
 def _check_inputs(store: Store, stage: FrozenStage) -> None:
-    """Refuse to begin where an input is not committed, or not what its key names."""
+    """Refuse to start if an input is not committed, or is not what its key names."""
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
         manifests = pool.map(lambda key: m.read_manifest(store, key), stage.inputs.values())
         for (role, key), manifest in zip(stage.inputs.items(), manifests, strict=True):
@@ -102,12 +102,12 @@ def run_rank(stage: FrozenStage, folder: Path, registry: Mapping[StageKind, str]
 
     set_threads(stage.resources.threads)
     join(stage.resources, stage.typed_params())
-    store = open_store(stage.storage, accepted=True)  # by the process that started this one
+    store = open_store(stage.storage, accepted=True)  # the process that started this one has used it
     scratch = folder if world().local_rank == 0 else folder / f"rank-{world().rank}"
     scratch.mkdir(exist_ok=True)
     progress = _heartbeat(stage, 0)
     if world().local_rank == 0:
-        telemetry.serve(lambda: progress.fraction if world().first else math.nan)  # others are not told
+        telemetry.serve(lambda: progress.fraction if world().first else math.nan)  # other ranks do not know it
     context = RankRuntime(stage, store, folder, scratch, progress)
     try:
         work = find_work(stage.kind, registry)(context)
@@ -123,13 +123,13 @@ def run_rank(stage: FrozenStage, folder: Path, registry: Mapping[StageKind, str]
 
 
 def _open(stage: FrozenStage, patient: bool = True) -> Store:
-    """Open a stage's store. One that waited for others knows that the store took their requests: where it is refused,
-    keys are being exchanged or policies written anew, and its next pod may be taken again."""
+    """Open a stage's store. If the stage waited for others, the store has accepted their requests: a refusal then means
+    that keys or policies are being replaced, and the next pod may succeed."""
     return open_store(stage.storage, patient=patient, accepted=bool(stage.needs))
 
 
 def _heartbeat(stage: FrozenStage, shard: int, listener: Progress | None = None) -> ProgressWriter:
-    """Write heartbeats without patience: work goes on while the store is away."""
+    """Write heartbeats without waiting long: work continues while the store is down."""
     return ProgressWriter(_open(stage, patient=False), stage.key, shard, listener)
 
 
@@ -142,7 +142,7 @@ def _run_together(stage: FrozenStage, node: int, store: Store, scratch: Scratch)
 
 
 def set_threads(cpus: int) -> None:
-    """Fix the threads of numeric libraries, on which the last bits of results depend."""
+    """Set the threads of numeric libraries, on which the last bits of results depend."""
     os.environ["OMP_NUM_THREADS"] = str(cpus)
     torch = sys.modules.get("torch")
     if torch is not None:
@@ -150,7 +150,7 @@ def set_threads(cpus: int) -> None:
 
 
 def _complete(store: Store, key: str) -> int | None:
-    """Return the number of blocks of a set of receipts that is complete, or None."""
+    """Return the number of blocks of a complete set of receipts, or None."""
     finished = m.finished_blocks(store, key)
     return next((blocks for blocks, done in sorted(finished.items()) if len(done) == blocks), None)
 
@@ -187,7 +187,7 @@ def run_missing(work: Work, mine: Sequence[int], writer: BlockWriter, heartbeat:
     run = 0
     for done, block in enumerate(mine):
         heartbeat.blocks(done, len(mine))
-        # Asked before each block: a twin of this shard may be at work on the same ones.
+        # Check before each block: a twin of this shard may be computing the same ones.
         if writer.is_finished(block):
             continue
         if isinstance(work, LooksAhead):
@@ -207,12 +207,12 @@ def _run_block(work: Work, block: int, writer: BlockWriter) -> None:
 
 
 def _commit_nothing(store: Store, stage: FrozenStage) -> None:
-    """Commit a stage that has no blocks: an explicit result, not a missing one."""
+    """Commit a stage without blocks: its result is empty, not missing."""
     store.put(paths.manifest(stage.key), m.assemble(stage, []).encode(), if_absent=True)
 
 
 def _commit(store: Store, stage: FrozenStage) -> m.Manifest | None:
-    """Write the manifest if all receipts are there; return the committed one, or None where blocks are missing."""
+    """Write the manifest if all receipts exist; return the committed one, or None if blocks are missing."""
     blocks = _complete(store, stage.key)
     if blocks is None:
         committed = m.read_own(store, stage)
@@ -227,7 +227,7 @@ def _commit(store: Store, stage: FrozenStage) -> m.Manifest | None:
 
 
 def _remove_unfinished(store: Store, key: str) -> None:
-    """Remove heartbeats and checkpoints; what a failure leaves, `misstep artifacts gc` removes."""
+    """Remove heartbeats and checkpoints; if that fails, `misstep artifacts gc` removes the rest."""
     try:
         for prefix in (f"{key}/progress/", f"{key}/checkpoints/"):
             for entry in list(store.list(prefix)):

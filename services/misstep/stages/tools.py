@@ -1,4 +1,4 @@
-"""Which versions of which libraries had a part in a result."""
+"""The versions of the libraries that were used for a result."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from misstep.errors import BadInput
 
 
 def environments_endpoint(environment: Mapping[str, str] = os.environ) -> tuple[str, str] | None:
-    """Return the variable by which an environment names an S3 server, and the server's address; None where it names
-    none. The order is that in which botocore asks, after what it is told."""
+    """Return the environment variable that names an S3 server, and the server's address; None if there is none. The
+    order of the variables is botocore's."""
     if environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
         return None
     names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")

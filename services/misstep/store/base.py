@@ -1,7 +1,7 @@
-"""Where artifacts lie: a flat map from paths to bytes, on a disk or in S3, with create-if-absent.
+"""The store of artifacts: a flat map from paths to bytes, on a disk or in S3, with create-if-absent.
 
-No more is asked of a store than any S3-compatible server does: put, get, range, list, multipart upload,
-``If-None-Match``, and single deletes. Neither pyarrow nor botocore is imported here.
+A store needs only what every S3-compatible server supports: put, get, range, list, multipart upload, ``If-None-Match``,
+and single deletes. Neither pyarrow nor botocore is imported here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from misstep.errors import MisstepError
 
 _COMPONENT = re.compile(r"(?!\.{1,2}$)[^/\\\x00-\x1f]+")
 TEMPORARY = ".tmp/"
-"""Where a store keeps what is being written; listed only where this prefix is asked for."""
+"""The prefix of objects that are being written; listed only on request for this prefix."""
 
 
 class Entry(NamedTuple):
@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 
 
 class MissingError(MisstepError):
-    """Nothing is stored under that path."""
+    """There is no object at that path."""
 
     def __init__(self, uri: str, path: str) -> None:
         self.path = path
@@ -36,11 +36,11 @@ class MissingError(MisstepError):
 
 
 class UnreachableError(MisstepError):
-    """The store did not answer, after retries. A later try may succeed."""
+    """The store did not answer, even after retries. A later try may succeed."""
 
 
 class Readable(Protocol):
-    """The part of a store that finds and reads small objects."""
+    """The part of a store's interface that finds and reads small objects."""
 
     @property
     def uri(self) -> str: ...
@@ -53,30 +53,30 @@ class Readable(Protocol):
     def list(self, prefix: str) -> Iterator[Entry]:
         """Yield every object whose path starts with ``prefix`` (any string), in byte order of their paths.
 
-        What stands for a folder is none: in a bucket an empty object whose key ends with a slash, as consoles make
-        them, on a disk a link.
+        Folder markers and links are left out: in a bucket, empty objects whose key ends with a slash, as consoles
+        create them; on a disk, links.
         """
 
 
 class Store(Readable, Protocol):
     """Paths are relative, ``/``-separated, and never both an object and a folder of other objects.
 
-    All methods raise BadInput where running again cannot help (permission, full disk, wrong bucket), and another
-    MisstepError where it may.
+    All methods raise BadInput if running again cannot help (permission, full disk, wrong bucket), and another
+    MisstepError if it may.
     """
 
     def check(self, write: bool = False) -> None:
-        """Touch the store once; with ``write`` create an object twice, which must fail the second time.
+        """Access the store once; with ``write`` create an object twice, which must fail the second time.
 
-        Raises BadInput, naming the field that is wrong, where it cannot be used; an endpoint that does not answer as it
-        should counts as wrong here (in a running stage it is an outage and worth a retry).
+        Raises BadInput, naming the wrong field, if the store cannot be used. An endpoint that does not answer properly
+        counts as wrong here (in a running stage it is an outage and worth a retry).
         """
 
     def put(self, path: str, data: bytes, *, if_absent: bool = False) -> bool:
-        """Store bytes: whole or not at all, and durable on return.
+        """Store bytes: completely or not at all, and durable on return.
 
-        Returns False, with nothing written, where ``if_absent`` is set and an object is there already (after a lost
-        answer it may be this caller's own).
+        Returns False, and writes nothing, if ``if_absent`` is set and the object exists already (after a lost answer it
+        may be this caller's own).
         """
 
     def put_file(self, path: str, local: Path, *, if_absent: bool = False) -> bool:
@@ -93,19 +93,19 @@ class Store(Readable, Protocol):
         Raises MissingError."""
 
     def delete(self, path: str) -> None:
-        """Remove an object, whatever its name; nothing happens where there is none."""
+        """Remove an object, whatever its name; do nothing if there is none."""
 
     def local_path(self, path: str) -> Path | None:
-        """Return where the object lies on this machine's disk, or None where it does not; not to be written to."""
+        """Return the object's path on this machine's disk, or None if it is not there. Do not write to it."""
 
 
 def valid_path(path: str) -> bool:
-    """Tell whether every store can hold an object of that path."""
+    """Return whether every store can hold an object with that path."""
     return all(_COMPONENT.fullmatch(part) for part in path.split("/"))
 
 
 def check_path(path: str) -> str:
-    """Return the path if it is valid; a MisstepError says which is not."""
+    """Return the path if it is valid. Raises MisstepError if it is not."""
     if not valid_path(path):
         raise MisstepError(f"{path!r} cannot be the path of a stored object")
     return path

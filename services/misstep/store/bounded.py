@@ -1,8 +1,8 @@
-"""Read a store for somebody else without letting it take more than its share of time, bytes and requests.
+"""Read a store on behalf of others, with limits on time, bytes and requests.
 
-Who looks at many people's stores cannot take what comes: a server may send a byte every two seconds, never end a
-listing, or answer with gigabytes. Timeouts of sockets do not help, since each byte starts them anew. So everything that
-comes in is counted where it comes in, at the socket: status lines, headers and bodies, of http and https.
+A process that reads many people's stores must not trust them: a server may send a byte every two seconds, never end a
+listing, or answer with gigabytes. Socket timeouts do not help, since each byte restarts them. So everything received is
+counted at the socket: status lines, headers and bodies, for http and https.
 """
 
 from __future__ import annotations
@@ -30,38 +30,38 @@ from misstep.store.s3 import S3Store
 
 
 class LimitReached(MisstepError):
-    """A store takes longer, or answers with more, than who asks puts up with."""
+    """A store takes longer, or sends more, than the caller allows."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What reading a store may cost."""
+    """The limits on reading a store."""
 
     seconds: float = 30.0
-    """Of all operations together, tries and pauses included; no more than 3 s beyond that pass, in pauses."""
+    """For all operations together, retries and pauses included. Pauses may exceed it by at most 3 s."""
     total_bytes: int = 16 << 20
-    """That come in, of all operations together, headers included."""
+    """Bytes received by all operations together, headers included."""
     object_bytes: int = 1 << 20
-    """Of one object. A manifest of the largest plan is half of that."""
+    """Bytes of one object. A manifest of the largest plan is half of that."""
     page_bytes: int = 2 << 20
-    """Of one page of a listing: 1,000 names of 1,024 bytes, and what is said of each."""
+    """Bytes of one page of a listing: 1,000 names of 1,024 bytes, and the metadata of each."""
     name_bytes: int = 64 << 10
-    """Of the answer whether one object is there: a listing of one name."""
+    """Bytes of the answer whether one object exists: a listing of one name."""
     requests: int = 16
-    """For one operation, tries included; so many pages at most has a listing."""
+    """Requests of one operation, retries included; also the most pages of a listing."""
     entries: int = 10_000
     """Of one listing."""
 
 
 _ANSWER_HEAD = 64 << 10
-"""What may come before a body."""
+"""Bytes of status line and headers before a body."""
 
 
 class Budget:
-    """What is left for a number of operations, which may go on in several threads.
+    """What is left of the limits for a number of operations, which may run in several threads.
 
     Args:
-        clock: seconds, as they pass.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(self, limits: Limits | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -75,7 +75,7 @@ class Budget:
         return self._ends - self._clock()
 
     def take(self, count: int) -> bool:
-        """Take bytes off; return whether there were so many."""
+        """Subtract bytes; return whether that many were left."""
         with self._lock:
             self._left -= count
             return self._left >= 0
@@ -108,7 +108,7 @@ class _Operation:
             raise self._end(f"takes more than {self._budget.limits.requests} requests")
 
     def took(self, count: int) -> None:
-        """Count what has come in. Raises LimitReached."""
+        """Count received bytes. Raises LimitReached."""
         self._received += count
         if self._received > self._most + _ANSWER_HEAD:
             raise self._end(f"is more than {self._most >> 10} KiB")
@@ -116,11 +116,13 @@ class _Operation:
             raise self._end(f"has sent more than {self._budget.limits.total_bytes >> 20} MiB in all")
 
     def checked(self) -> None:
-        """Raise LimitReached where it was reached, however the client has named it since."""
+        """Raise LimitReached if a limit was reached, whatever error the client made of it."""
         if self.over is not None:
             raise self.over
         if self._requests and not self._received:
-            raise AssertionError("an answer came in uncounted: botocore's connections are not the ones expected")
+            raise AssertionError(
+                "an answer was received without being counted: botocore's connections are not the expected ones"
+            )
 
     def _end(self, what: str) -> LimitReached:
         self.over = LimitReached(f"{self._what} {what}")
@@ -132,13 +134,13 @@ class _Threads(threading.local):
 
 
 _now = _Threads()
-"""The operation of each thread: urllib3 reads in the thread that asks."""
+"""The operation of each thread: urllib3 reads in the calling thread."""
 
 
 class BoundedStore:
     """The reading half of a store in S3, within a budget.
 
-    Methods raise LimitReached too.
+    Methods also raise LimitReached.
     """
 
     def __init__(self, store: S3Store, budget: Budget) -> None:
@@ -158,7 +160,8 @@ class BoundedStore:
 
     def list(self, prefix: str) -> Iterator[Entry]:
         with self._operation(f"{self.uri}: the listing of {prefix}", self._budget.limits.page_bytes):
-            # Whole before the caller has any of it: what it does between two entries is no part of this operation.
+            # Complete the listing before the caller sees any of it: the caller's time between two entries must not
+            # count.
             found: list[Entry] = []
             for entry in self._store.list(prefix):
                 if len(found) == self._budget.limits.entries:
@@ -183,7 +186,8 @@ class BoundedStore:
 
 
 def open_bounded(storage: Storage) -> Callable[[Budget], BoundedStore]:
-    """Open a store in S3 once, to be read within one budget after the other. Raises what ``open_store`` does."""
+    """Open a store in S3 once, to be read within several budgets, one after another. Raises what ``open_store``
+    does."""
     store = S3Store(storage, patient=False)
     session = store.client._endpoint.http_session  # botocore takes no other class of connections than its own
     session._pool_classes_by_scheme.update(http=_HTTPPool, https=_HTTPSPool)
@@ -198,12 +202,12 @@ def _count_request(**_: Any) -> None:
 
 
 def _send(send: Callable[[Any], Any], request: Any) -> Any:
-    """Send a request, and refuse what no S3 server answers and XML needs for entities: a few hundred bytes of them are
-    gigabytes of text."""
+    """Send a request, and refuse answers that declare XML entities. No S3 server sends them, and a few hundred bytes of
+    them can expand to gigabytes of text."""
     response = send(request)
     is_xml = not request.stream_output or response.status_code >= 300
     if is_xml and (b"<!DOCTYPE" in response.content or b"<!ENTITY" in response.content):
-        raise MisstepError("what answers there is not an S3 server: its XML declares entities")
+        raise MisstepError("this is not an S3 server: its XML declares entities")
     return response
 
 
@@ -239,7 +243,7 @@ class _MeteredFile(io.RawIOBase):
         try:
             count: int | None = self._file.readinto(buffer)
         except TimeoutError:
-            operation.seconds_left()  # ours, where nothing is left
+            operation.seconds_left()  # raises LimitReached if no time is left
             raise
         finally:
             self._sock.settimeout(patience)
@@ -252,7 +256,7 @@ class _MeteredFile(io.RawIOBase):
 
 
 class _Counted:
-    """A connection whose answers are counted, and which is not waited for longer than its operation may take."""
+    """A connection whose answers are counted, and whose timeouts end with its operation's time."""
 
     timeout: Any
     sock: Any

@@ -1,4 +1,4 @@
-"""What describes a store: an Experiment, and each of its stages, name it by these fields."""
+"""The description of a store: an Experiment and each of its stages have these fields."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Storage(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
     uri: str
-    """`file://FOLDER` (a relative folder is meant from where the command runs) or `s3://BUCKET/PREFIX`."""
+    """`file://FOLDER` (a relative folder is relative to the current directory) or `s3://BUCKET/PREFIX`."""
     endpoint: str | None = None
     """Address of an S3-compatible server; AWS by default."""
     region: str | None = None

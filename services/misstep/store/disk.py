@@ -13,27 +13,28 @@ _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def disk_error(error: OSError, field: str, where: str) -> MisstepError:
-    """Name the field to mend: BadInput for a full disk or missing permission, else a retryable error."""
+    """Return an error that names the field to fix: BadInput for a full disk or missing permission, else a retryable
+    error."""
     file = f" ({error.filename})" if error.filename else ""
     if error.errno in _FULL:
-        fix = "Free some space (`misstep artifacts gc` shows what is not needed any more) or choose another place."
+        fix = "Free some space (`misstep artifacts gc` shows what is no longer needed) or choose another place."
         return BadInput(field, where, f"The disk is full or a quota is used up{file}. {fix}")
     if error.errno in _DENIED:
         fix = "Give this user permission to read and write there, or choose another place."
         return BadInput(field, where, f"{error.strerror}{file}. {fix}")
     if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
-        return BadInput(field, where, f"{error.strerror}{file}. Choose a folder of its own.")
+        return BadInput(field, where, f"{error.strerror}{file}. Choose another folder.")
     return MisstepError(f"{field}: {where}: {error.strerror or error}{file}")
 
 
 def is_full_disk(error: MisstepError) -> bool:
-    """Tell whether an error is what ``disk_error`` made of a full disk."""
+    """Return whether ``disk_error`` made an error from a full disk."""
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL
 
 
 @contextmanager
 def disk_errors(field: str, where: str) -> Iterator[None]:
-    """Turn every OSError of the block into what ``disk_error`` makes of it."""
+    """Convert every OSError of the block by ``disk_error``."""
     try:
         yield
     except OSError as error:
@@ -42,7 +43,7 @@ def disk_errors(field: str, where: str) -> Iterator[None]:
 
 @contextmanager
 def full_disk_errors(field: str, where: str) -> Iterator[None]:
-    """Turn only the OSErrors of a full disk; any other may have to do with something else than this disk."""
+    """Convert only the OSErrors of a full disk; others may have nothing to do with this disk."""
     try:
         yield
     except OSError as error:

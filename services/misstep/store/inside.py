@@ -1,6 +1,7 @@
-"""Where a name from a store or a manifest may become a file: inside one folder of this machine, and nowhere else.
+"""Turn a name from a store or a manifest into a path that stays inside one local folder.
 
-Whoever may write a store chooses the names in it. Every place that makes such a name a path on disk asks here.
+Anyone who can write to a store chooses the names in it. All code that turns such a name into a path must use this
+module.
 """
 
 from __future__ import annotations
@@ -20,29 +21,29 @@ _MOST_BYTES = 1024
 
 
 class UnsafeName(ValueError):
-    """A name that cannot be a file's inside a folder, or not beside the others. Its text says why."""
+    """A name that cannot be a file's inside a folder, or conflicts with the others. Its text says why."""
 
 
 def check_name(name: str) -> str:
-    """Return the name of a file below a folder, ``/``-separated, if it stays there on every system.
+    """Return a ``/``-separated name if it is a file below the folder on every system.
 
-    Raises UnsafeName for an absolute or empty one, for ``.`` and ``..``, backslashes, control characters, a drive's
-    letter, what is no UTF-8, and what is too long.
+    Raises UnsafeName for an absolute or empty name, for ``.`` and ``..``, backslashes, control characters, a drive
+    letter, a name that is not UTF-8, and a name that is too long.
     """
     if not valid_path(name) or _DRIVE.match(name):
         raise UnsafeName(f"{name!r} cannot be the name of a file inside a folder")
     try:
         encoded = name.encode()
     except UnicodeEncodeError:
-        raise UnsafeName(f"{name!r} cannot be the name of a file: it is no UTF-8") from None
+        raise UnsafeName(f"{name!r} cannot be the name of a file: it is not UTF-8") from None
     if len(encoded) > _MOST_BYTES or any(len(part) > _MOST_COMPONENT_BYTES for part in encoded.split(b"/")):
         raise UnsafeName(f"{name[:80]!r}... cannot be the name of a file: it is too long")
     return name
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Check the names of files that are to lie in one folder. Raises UnsafeName, also where one name stands twice or is
-    a file and a folder of others."""
+    """Check the names of all files of one folder. Raises UnsafeName, also if a name is repeated or is both a file and a
+    folder of other files."""
     seen: set[str] = set()
     for name in names:
         if check_name(name) in seen:
@@ -57,16 +58,14 @@ def check_names(names: Iterable[str]) -> None:
 
 
 def inside(folder: Path, name: str, field: str) -> Path:
-    """Return where a file of that name lies below a folder.
+    """Return the path of a file of that name below a folder.
 
-    Raises BadInput, naming ``field``, for a name that `check_name` refuses, and where a link is in the way.
+    Raises BadInput, naming ``field``, for a name that `check_name` refuses, and if the path contains a link.
     """
     try:
         check_name(name)
     except UnsafeName as error:
-        raise BadInput(
-            field, name, f"{error}: nothing is written. Who may write the place that it comes from?"
-        ) from None
+        raise BadInput(field, name, f"{error}: nothing is written. Check who can write to its source.") from None
     path = folder
     for part in name.split("/")[:-1]:
         path /= part

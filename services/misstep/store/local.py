@@ -1,4 +1,4 @@
-"""A store in a folder. Objects appear by ``link`` or ``rename``, so they are whole or absent, also after a crash."""
+"""A store in a folder. Objects appear by ``link`` or ``rename``, so they are complete or absent, even after a crash."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from misstep.store.disk import disk_errors
 _FIELD = "spec.storage.uri"
 _CHUNK = 1 << 20
 _TRIES = 200
-"""How often a folder may vanish under a write, by deletes that find it empty, before that counts as an error."""
+"""How often concurrent deletes may remove the empty folder of a write before that counts as an error."""
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 class LocalStore:
-    """Objects are files below ``root``, which is made by the first write."""
+    """Objects are files below ``root``, which the first write creates."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -42,7 +42,9 @@ class LocalStore:
                 probe = f"{TEMPORARY}probe-{secrets.token_hex(8)}"
                 try:
                     if not self.put(probe, b"", if_absent=True) or self.put(probe, b"", if_absent=True):
-                        raise BadInput(_FIELD, self.uri, "This file system creates one file twice; choose another.")
+                        raise BadInput(
+                            _FIELD, self.uri, "This file system allows creating the same file twice; choose another."
+                        )
                 finally:
                     self.delete(probe)
 
@@ -103,11 +105,11 @@ class LocalStore:
         return self._at(path)
 
     def _at(self, path: str, listed: bool = False) -> Path:
-        """Return where an object lies. Raises BadInput where a link is in the way: whoever may write the store could
-        lead reads, writes and deletes out of it, with the rights of whoever follows.
+        """Return the path of an object. Raises BadInput if the path contains a link: through a link, anyone who can
+        write to the store could redirect reads, writes and deletes to other folders, with our permissions.
 
         Args:
-            listed: take any name that a file may have, also one that no stage could have written.
+            listed: accept any file name, also one that no stage could have written.
         """
         target, parts = self.root, path.split("/")
         if not listed or {"", ".", ".."} & set(parts) or "\0" in path:
@@ -116,7 +118,9 @@ class LocalStore:
             for part in parts:
                 target /= part
                 if target.is_symlink():
-                    fix = "This is a link, and none is followed inside a store. Look who made it, then remove it."
+                    fix = (
+                        "This is a link, and links inside a store are not followed. Check who made it, then remove it."
+                    )
                     raise BadInput(_FIELD, str(target), fix)
         return target
 
@@ -130,7 +134,8 @@ class LocalStore:
 
     @contextmanager
     def _temporary(self, write: Callable[[BinaryIO], object]) -> Iterator[Path]:
-        """Write a file beside the objects, durable and read-only: nobody shall change an object through a link."""
+        """Write a file next to the objects, durable and read-only, so that nobody can change an object through a
+        link."""
         folder = self.root / TEMPORARY
         _make_folder(folder)
         temporary = folder / f"{os.getpid()}-{secrets.token_hex(8)}"
@@ -170,7 +175,7 @@ class LocalStore:
                 children = [(child.name + "/" * child.is_dir(), child) for child in real]
         except (FileNotFoundError, NotADirectoryError):
             return
-        # With its slash a folder sorts among files just as S3 sorts the keys below it.
+        # With its trailing slash a folder sorts among files in the order in which S3 sorts the keys below it.
         for name, child in sorted(children, key=lambda pair: os.fsencode(pair[0])):
             path = below + name
             if name.endswith("/"):
@@ -187,7 +192,7 @@ class LocalStore:
 
 
 def save_stream(source: BinaryIO, local: Path, most: int | None = None) -> None:
-    """Copy a stream, or its first ``most`` bytes, into a local file that appears only when it is complete."""
+    """Copy a stream, or its first ``most`` bytes, into a local file that appears only once it is complete."""
     with disk_errors("scratch folder", str(local.parent)):
         local.parent.mkdir(parents=True, exist_ok=True)
         partial = local.with_name(f"{local.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
@@ -222,7 +227,7 @@ def _make_folder(folder: Path) -> None:
     _make_folder(folder.parent)
     try:
         folder.mkdir()
-    except FileExistsError:  # made by another writer, and perhaps removed again: only a file in the way is wrong
+    except FileExistsError:  # made by another writer, and perhaps removed again: an error only if it is a file
         if folder.is_file():
             raise
     _sync_folder(folder.parent)

@@ -13,8 +13,8 @@ def open_store(storage: Storage, *, patient: bool = True, accepted: bool = False
 
     Args:
         patient: whether to wait long for a server that does not answer (``S3Store``).
-        accepted: whether a server is known to have taken such requests before: then a refusal may pass, and is no bad
-            input.
+        accepted: whether the server is known to have accepted such requests before: then a refusal may be temporary and
+            is not BadInput.
 
     Raises BadInput for any other URI, and for S3 without credentials or with a malformed endpoint.
     """

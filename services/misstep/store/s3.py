@@ -36,13 +36,13 @@ _UPLOADS_AT_ONCE = 4
 _CONFLICTS = 8
 _STREAM_TRIES = 5
 _NO_CONDITIONS = (
-    "The server ignores If-None-Match: it creates an object over one that is there. Of two pods that finish the same "
-    "block or stage, the later would replace what others already read, and finished work would be lost. Use a server "
-    "that heeds it (AWS, MinIO, Ceph from 19 and versitygw do)."
+    "The server ignores If-None-Match: it overwrites an existing object. If two pods finish the same block or stage, "
+    "the later one would replace what others already read, and finished work would be lost. Use a server that "
+    "supports it (AWS, MinIO, Ceph from 19 and versitygw do)."
 )
 _REFUSES_ALL = (
-    "The server refuses every object that is written with If-None-Match, also one that is not there: no stage could "
-    "write its result. Use a server that heeds it (AWS, MinIO, Ceph from 19 and versitygw do)."
+    "The server refuses every write with If-None-Match, even if the object does not exist: no stage could write its "
+    "result. Use a server that supports it (AWS, MinIO, Ceph from 19 and versitygw do)."
 )
 _BROKEN_STREAM = (aws.HTTPClientError, aws.IncompleteReadError)
 
@@ -51,9 +51,9 @@ class S3Store:
     """Objects are ``prefix/path`` in one bucket, which must exist.
 
     Args:
-        patient: whether to try again for half a minute to a minute while the server is away, as a stage should whose
-            work would be lost. Who asks again anyway, or has a user waiting, gives up after a second or two, or some
-            20 where nothing answers.
+        patient: whether to retry for half a minute to a minute while the server is down, as a stage should whose work
+            would be lost. Other callers, which ask again anyway or have a user waiting, give up after a second or two,
+            or after about 20 if nothing answers.
     """
 
     def __init__(self, storage: Storage, patient: bool = True, accepted: bool = False) -> None:
@@ -77,7 +77,7 @@ class S3Store:
 
     @property
     def client(self) -> Any:
-        """boto3's client, for hooks of its own."""
+        """boto3's client, for further hooks."""
         return self._client
 
     def check(self, write: bool = False) -> None:
@@ -107,7 +107,7 @@ class S3Store:
                 return False
             return True
 
-        created(b"first")  # after a lost answer boto3's second try is refused: its own object is there
+        created(b"first")  # if an answer is lost, boto3's own retry is refused: the object exists already
         try:
             if created(b"second"):
                 raise BadInput(*endpoint_of(self._storage), _NO_CONDITIONS)
@@ -149,7 +149,7 @@ class S3Store:
     @contextmanager
     def open_read(self, path: str) -> Iterator[BinaryIO]:
         with io.BufferedReader(_Stream(lambda offset: self._body(path, offset)), 1 << 20) as file:
-            file.peek(1)  # a missing object shows here
+            file.peek(1)  # a missing object raises here
             yield file
 
     def download(self, path: str, local: Path, *, most: int | None = None) -> None:
@@ -170,14 +170,14 @@ class S3Store:
                         yield Entry(path, found["Size"], found["LastModified"].timestamp())
 
     def exists(self, path: str) -> bool:
-        # The object itself sorts before all others that its path is a prefix of.
+        # The object itself sorts before all others whose paths begin with its path.
         with self._errors():
             page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._key(path), MaxKeys=1)
         return any(found["Key"] == self._key(path) for found in page.get("Contents", ()))
 
     def delete(self, path: str) -> None:
         with self._errors():
-            # Also what no stage could have written under such a name, so that it can be removed.
+            # Also accepts names that no stage could have written, so that such objects can be removed.
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + path)
 
     def local_path(self, path: str) -> Path | None:
@@ -206,10 +206,10 @@ class S3Store:
             note_accepted(self._storage)
 
     def _create(self, path: str, write: Callable[[], object], if_absent: bool) -> bool:
-        """Run a write; 412 means that another was first, 409 that two met and this one shall try again.
+        """Run a write; 412 means that another writer was first, 409 that two writes collided and this one must be
+        retried.
 
-        A 412 is believed only where the object is there: who believed a wrong one would think that work which is lost
-        had been done by another.
+        A 412 is trusted only if the object exists: a wrong 412 would let lost work count as done by another writer.
         """
         for attempt in range(_CONFLICTS):
             with self._errors():
@@ -244,7 +244,7 @@ class S3Store:
         return self._create(path, upload, if_absent)
 
     def _body(self, path: str, start: int, last: int | None = None) -> Any:
-        """Return the stream of an object from ``start`` on, or None where it ends before."""
+        """Return the stream of an object from ``start`` on, or None if it ends before that."""
         try:
             span = {} if start == 0 and last is None else {"Range": f"bytes={start}-{'' if last is None else last}"}
             return self._client.get_object(Bucket=self._bucket, Key=self._key(path), **span)["Body"]
@@ -259,9 +259,9 @@ class S3Store:
 
 
 def _check_is_listing(page: dict[str, Any]) -> None:
-    """Any XML parses as an empty listing, a web page too; only a real one names its bucket."""
+    """Any XML parses as an empty listing, even a web page; only a real listing names its bucket."""
     if "Name" not in page and "IsTruncated" not in page:
-        raise MisstepError("what answers there is not an S3 server")
+        raise MisstepError("this is not an S3 server")
 
 
 def _rewound(body: BinaryIO) -> BinaryIO:
@@ -286,7 +286,7 @@ class _CreatesOnly:
 
 
 class _Stream(io.RawIOBase):
-    """An object read from its start, going on where it stopped when the connection breaks."""
+    """An object read from its start. If the connection breaks, reading resumes where it stopped."""
 
     def __init__(self, open_at: Callable[[int], Any]) -> None:
         self._open_at = open_at

@@ -29,17 +29,20 @@ _LONGEST_WAIT = 15.0
 def make_client(
     storage: Storage, attempts: int, connect_timeout: float, read_timeout: float = 60, patient: bool = False
 ) -> tuple[Any, str]:
-    """Return an S3 client and, in words, the identity that it uses. Raises BadInput and MisstepError.
+    """Return an S3 client and a description of the identity that it uses. Raises BadInput and MisstepError.
 
-    Checksums are asked for only where S3 requires them, since older compatible servers refuse the newer ones: manifests
-    carry ours.
+    Checksums are requested only where S3 requires them, since older compatible servers refuse the newer ones; manifests
+    contain our own.
 
     Args:
-        attempts: how often botocore's standard mode sends a request: within a second or two, longer where throttled.
-        patient: whether to go on for half a minute to a minute while there is no server, or none behind a proxy.
+        attempts: how often botocore's standard mode sends a request: within a second or two, longer if throttled.
+        patient: whether to retry for half a minute to a minute while there is no server, or none behind a proxy.
     """
     if storage.ca_bundle is not None and not Path(storage.ca_bundle).is_file():
-        fix = "There is no such file; name a PEM file. Stages in a cluster mount it by spec.cluster.defaults.volumes."
+        fix = (
+            "There is no such file; name a PEM file. In a cluster, mount it into stages with "
+            "spec.cluster.defaults.volumes."
+        )
         raise BadInput("spec.storage.caBundle", storage.ca_bundle, fix)
     config = Config(
         signature_version="s3v4",
@@ -82,10 +85,10 @@ def make_client(
 def _wait_while_away(
     attempts: int, response: tuple[Any, Any] | None, caught_exception: Exception | None, **_: object
 ) -> float | None:
-    """Return for how many seconds to wait before a request is sent again; None leaves that to botocore.
+    """Return the seconds to wait before sending a request again; None leaves it to botocore.
 
-    Its own waits begin at 50 ms whatever the mode: too short for a server that starts again. An answer that does not
-    come is left to it: each of those has taken long enough.
+    botocore's own waits begin at 50 ms in every mode, which is too short for a restarting server. Timeouts are left to
+    botocore, since each of them has taken long enough.
     """
     if caught_exception is not None:
         no_server = isinstance(caught_exception, aws.ConnectionError | aws.ConnectionClosedError)

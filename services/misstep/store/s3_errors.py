@@ -1,6 +1,6 @@
-"""What S3 and botocore answer, as errors that name the field to mend.
+"""Convert answers of S3 and errors of botocore into errors that name the field to fix.
 
-BadInput only where no retry can help: a stage that ends so is never started again.
+BadInput is used only if no retry can help: a stage that ends with it is never started again.
 """
 
 from __future__ import annotations
@@ -26,29 +26,30 @@ _AUTHORITIES = "AWS_CA_BUNDLE"
 _REGIONAL = "the region's own endpoint"
 _MOST_ACCEPTED = 4096
 _accepted: dict[tuple[str | None, str], None] = {}
-"""Stores that have taken a request of this process, by endpoint and URI: whatever keys it had then."""
+"""Stores that have accepted a request of this process, by endpoint and URI, with whatever keys it had then."""
 MISSING = {"NoSuchKey", "NotFound"}
 
 
 class Refused(MisstepError):
-    """Credentials that have expired, or that the store took before and refuses now, or a clock that is wrong: another
-    try, or another machine, may do better."""
+    """Credentials that have expired, or that the store accepted before and refuses now, or a wrong clock: a retry, or
+    another machine, may succeed."""
 
 
 def note_accepted(storage: Storage) -> None:
-    """Note that a store has taken a request of this process."""
+    """Record that a store has accepted a request of this process."""
     _accepted[storage.endpoint, storage.uri] = None
-    while len(_accepted) > _MOST_ACCEPTED:  # those of an operator, the oldest
+    while len(_accepted) > _MOST_ACCEPTED:  # an operator opens many: drop the oldest
         _accepted.pop(next(iter(_accepted)), None)
 
 
 def was_accepted(storage: Storage) -> bool:
-    """Return whether a store has taken a request of this process: then its keys were right, and a refusal may pass."""
+    """Return whether a store has accepted a request of this process: then its keys were right, and a refusal may be
+    temporary."""
     return (storage.endpoint, storage.uri) in _accepted
 
 
 def code_of(error: aws.ClientError) -> str:
-    """Return S3's error code, such as ``NoSuchKey``; the HTTP status where the server sent no document."""
+    """Return S3's error code, such as ``NoSuchKey``, or the HTTP status if the server sent no error document."""
     return str(error.response.get("Error", {}).get("Code") or status_of(error))
 
 
@@ -61,9 +62,9 @@ def s3_error(error: Exception, storage: Storage, identity: str, accepted: bool =
     """Turn a botocore error into ours.
 
     Args:
-        identity: whose credentials were used, without their secret.
-        accepted: whether the server has taken a request of this process before. Then no refusal is bad input: keys are
-            exchanged, tokens renewed, policies written anew, each with a moment in between.
+        identity: a description of the credentials, without the secret.
+        accepted: whether the server has accepted a request of this process before. Then no refusal is BadInput: keys,
+            tokens and policies get replaced, and each replacement takes a moment.
     """
     if isinstance(error, aws.ClientError):
         return _answered(error, storage, identity, accepted)
@@ -76,7 +77,7 @@ def s3_error(error: Exception, storage: Storage, identity: str, accepted: bool =
             fix = f"The server's certificate is not trusted: name the file of its authority in {where}."
             return BadInput(where, given or storage.ca_bundle, fix)
         if "WRONG_VERSION_NUMBER" in text or "wrong version number" in text:
-            return BadInput(field, endpoint, "The server speaks http there, not https.")
+            return BadInput(field, endpoint, "The server uses http at this address, not https.")
     if isinstance(error, aws.ConnectionError | aws.HTTPClientError):
         own_server = endpoint != _REGIONAL and not storage.path_style
         hint = " A server without a host name per bucket needs pathStyle: true." if own_server else ""
@@ -84,21 +85,21 @@ def s3_error(error: Exception, storage: Storage, identity: str, accepted: bool =
     if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError):
         return no_credentials()
     if isinstance(error, ResponseParserError):
-        return BadInput(field, endpoint, "What answers there is not an S3 server.")
+        return BadInput(field, endpoint, "This is not an S3 server.")
     if isinstance(error, aws.ParamValidationError):
         return BadInput("spec.storage.uri", storage.uri, "Write s3://bucket/prefix with a valid bucket name.")
     return MisstepError(f"{storage.uri}: {text}")
 
 
 def endpoint_of(storage: Storage) -> tuple[str, str]:
-    """Return where a client finds the server's address, the field or the variable, and the address."""
+    """Return the field or variable that gives the server's address, and the address."""
     if storage.endpoint is not None:
         return "spec.storage.endpoint", storage.endpoint
     return environments_endpoint() or ("spec.storage.endpoint", _REGIONAL)
 
 
 def no_credentials() -> BadInput:
-    """Say that the normal credential chain ended without any."""
+    """Return the error for a credential chain that found no credentials."""
     fix = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give the pod's service account a role."
     return BadInput("credentials for S3", "none found", fix)
 
@@ -107,14 +108,14 @@ def _answered(error: aws.ClientError, storage: Storage, identity: str, accepted:
     code, operation = code_of(error), error.operation_name
     message = error.response.get("Error", {}).get("Message", "")
     if code == "NoSuchBucket":
-        return BadInput("spec.storage.uri", storage.uri, "There is no such bucket: make it, or mend its name.")
+        return BadInput("spec.storage.uri", storage.uri, "There is no such bucket: create it, or correct its name.")
     if code.startswith("Expired") or code in _OUTDATED:
-        # Never bad input: the next pod is given what the Secret or the cloud holds by then.
-        fix = "Whoever gave them must renew them; a new process reads them anew."
+        # Never BadInput: the next pod gets the credentials that the Secret or the cloud then has.
+        fix = "Renew them; a new process reads them again."
         return Refused(f"credentials for S3: those of {identity} have expired ({code}). {fix}")
     refused = code in _CREDENTIALS or code in _DENIED or status_of(error) in (401, 403)
     if refused and accepted and code != "RequestTimeTooSkewed":
-        fix = "Were they, or its rights, changed? A new process reads them anew."
+        fix = "Were the keys or the permissions changed? A new process reads them again."
         return Refused(
             f"credentials for S3: {identity} was accepted before and is refused now ({operation}: {code} {message}). "
             f"{fix} It needs {_RIGHTS}."
@@ -122,7 +123,7 @@ def _answered(error: aws.ClientError, storage: Storage, identity: str, accepted:
     if code in _CREDENTIALS:
         return BadInput("credentials for S3", identity, f"The server refuses them ({code}): set the right ones.")
     if code == "RequestTimeTooSkewed":
-        # Not bad input: the next pod may come to a machine whose clock is right.
+        # Not BadInput: the next pod may run on a machine with a correct clock.
         return Refused("This machine's clock differs from the S3 server's by many minutes: set it.")
     if code in _DENIED or status_of(error) in (401, 403):
         fix = (
@@ -131,10 +132,10 @@ def _answered(error: aws.ClientError, storage: Storage, identity: str, accepted:
         )
         return BadInput("spec.storage.uri", storage.uri, fix)
     if code in _REGION:
-        return BadInput("spec.storage.region", storage.region, f"The bucket lies in another region: {message}")
+        return BadInput("spec.storage.region", storage.region, f"The bucket is in another region: {message}")
     if code in _FULL or status_of(error) == 507:
         return BadInput("spec.storage.uri", storage.uri, f"The store is full ({code}): free space or raise its quota.")
     if code in _FOREIGN:
-        fix = f"{operation} got {code} {message}: this is no S3 server, or it lacks what Misstep needs."
+        fix = f"{operation} got {code} {message}: this is not an S3 server, or it lacks what Misstep needs."
         return BadInput(*endpoint_of(storage), fix)
     return MisstepError(f"{storage.uri}: {operation} failed: {code} {message}")

@@ -1,1 +1,1 @@
-"""Teachers: a language model writes new problems from seeds, and step-by-step solutions."""
+"""Teachers: language models that write new problems from seeds, and step-by-step solutions."""

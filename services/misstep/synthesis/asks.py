@@ -1,4 +1,4 @@
-"""What is asked of a teacher and what comes back, whatever stands behind it."""
+"""Requests to a teacher and its replies, for every kind of teacher."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Step = Literal["write", "check", "solve"]
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request: a conversation that the teacher goes on with. ``index`` tells equal conversations apart."""
+    """One request: a conversation that the teacher continues. ``index`` distinguishes equal conversations."""
 
     messages: tuple[Message, ...]
     step: Step
@@ -30,18 +30,18 @@ class Reply:
 
     text: str
     finish_reason: str
-    """``stop``, ``length``, or what else an endpoint says."""
+    """``stop``, ``length``, or another reason that an endpoint gives."""
     prompt_tokens: int
     generated_tokens: int
     estimated: bool = False
-    """The tokens are a guess: the endpoint did not say."""
+    """The tokens are an estimate, because the endpoint did not report them."""
     reused: bool = False
-    """Kept from an earlier run, or shared with an equal request of this one."""
+    """Kept from an earlier run, or shared with an equal request of this run."""
 
 
 @dataclass(frozen=True, slots=True)
 class NoReply:
-    """There is no answer to this request: every try failed, or the endpoint refuses this one."""
+    """There is no answer to this request: every try failed, or the endpoint refuses it."""
 
     reason: Literal["no-reply", "refused"]
     detail: str

@@ -1,4 +1,4 @@
-"""What a teacher uses up, and what it may: deterministic shares, checked before anything is asked. No I/O."""
+"""What a teacher spends, and its budget: deterministic shares, checked before anything is requested. No I/O."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from misstep.synthesis import prompts
 from misstep.synthesis.asks import Ask, Message, Reply
 
 _PER_MESSAGE = 16
-"""Tokens that a chat template puts around a turn, at most."""
+"""The most tokens that a chat template adds to a turn."""
 _MILLION = 1_000_000
 
 
@@ -30,13 +30,13 @@ class Usage:
         return self.prompt + self.generated
 
     def cost(self, budget: TeacherBudgetParams) -> Fraction:
-        """Money, exactly; 0 where no prices are known."""
+        """Money, exactly; 0 if no prices are known."""
         prompt, generated = Fraction(str(budget.price_input or 0)), Fraction(str(budget.price_output or 0))
         return (self.prompt * prompt + self.generated * generated) / _MILLION
 
 
 def used(replies: Iterable[Reply]) -> Usage:
-    """Add up what replies have cost, whenever they were paid for."""
+    """Add up the cost of replies, including those paid for in earlier runs."""
     total = Usage()
     for reply in replies:
         total += Usage(reply.prompt_tokens, reply.generated_tokens)
@@ -45,14 +45,14 @@ def used(replies: Iterable[Reply]) -> Usage:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One block's part of the budget: so many of all seeds."""
+    """One block's part of the budget, by its number of seeds."""
 
     budget: TeacherBudgetParams
     seeds: int
     of: int
 
     def allows(self, usage: Usage) -> bool:
-        """Tell whether a block may use up so much in all."""
+        """Return whether a block may spend this much in all."""
         limit, cost = self.budget.max_tokens, self.budget.max_cost
         if limit is not None and usage.tokens * self.of > limit * self.seeds:
             return False
@@ -60,21 +60,21 @@ class Share:
 
 
 def prompt_bound(messages: Iterable[Message]) -> int:
-    """Tokens of a conversation, at most: no tokenizer in use makes more of a text than its bytes."""
+    """The most tokens of a conversation: no common tokenizer makes more tokens than bytes."""
     return sum(len(content.encode()) + _PER_MESSAGE for _, content in messages)
 
 
 def prompt_guess(ask: Ask) -> int:
-    """Tokens of a conversation, roughly, where nobody says: four bytes each."""
+    """Estimated tokens of a conversation, if they are not reported: four bytes each."""
     return -(-ask.size // 4)
 
 
 def worst_case(question: str, params: SynthesizeParams) -> Usage:
-    """All that one seed can use up: every request made, each answer at the token limit."""
+    """The most that one seed can spend: every request made, each answer at the token limit."""
     style, limit, solutions = params.answer_style, params.decoding.max_new_tokens, params.solutions
     if not params.new_per_seed:
         return Usage(solutions * prompt_bound(prompts.solve(question, style)), solutions * limit)
-    # What was written comes back inside prompts, with as many tokens as it was written in.
+    # Written text comes back inside prompts, with the same number of tokens.
     written = prompt_bound(prompts.write(question, style))
     checked = prompt_bound(prompts.check(question, style, "")) + limit
     solved = prompt_bound(prompts.solve("", style)) + limit

@@ -1,4 +1,4 @@
-"""Ask an OpenAI-compatible endpoint: paced, retried, journalled."""
+"""Send requests to an OpenAI-compatible endpoint, with rate limits, retries and a journal."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from misstep.synthesis.pacing import Pacer
 from misstep.synthesis.responses import FIELD, Refused, TryAgain, WantsCompletionTokens, check_status, read_reply
 
 TRIES = 6
-"""Of one request, each after a longer wait."""
+"""Tries of one request, each after a longer wait."""
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 60.0
 LONGEST_RETRY_AFTER = 600.0
-"""A server that asks to wait longer has no time for us today: the stage ends, and what was answered is kept."""
+"""If a server asks to wait longer than this, the stage ends; answers so far are kept."""
 MAX_BODY_BYTES = 16 * 2**20
 
 
 class Client:
-    """One shard's way to an endpoint. To be used in one event loop, as an asynchronous context manager.
+    """One shard's client of an endpoint. Use it in one event loop, as an asynchronous context manager.
 
     Args:
-        shards: among which concurrency and rates are divided.
+        shards: the number of shards that share concurrency and rates.
 
     Raises:
-        BadInput: the variable that should hold the API key is not set.
+        BadInput: the variable for the API key is not set.
     """
 
     def __init__(
@@ -74,21 +74,21 @@ class Client:
         await self._http.aclose()
 
     def take_counts(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Return, and begin anew, the counts of requests (``asked``, ``reused``, ``failed``, ``estimated``) and of
-        tries that brought nothing, by reason."""
+        """Return, and reset, the counts of requests (``asked``, ``reused``, ``failed``, ``estimated``) and of failed
+        tries by reason."""
         found = dict(self._counts), dict(self._retries)
         self._counts.clear()
         self._retries.clear()
         return found
 
     async def ask(self, ask: Ask) -> Answer:
-        """Return the answer to one request, from the journal where it is there.
+        """Return the answer to one request, from the journal if it is there.
 
-        Raises BadInput where the endpoint cannot be used, MisstepError where it is down or asks to wait for long.
+        Raises BadInput if the endpoint cannot be used, MisstepError if it is down or asks to wait too long.
         """
         name = self._journal.name(ask)
         same = self._under_way.get(name)
-        if same is not None:  # two drafts that came to the same question
+        if same is not None:  # two drafts have the same question
             return _shared(await asyncio.shield(same))
         future = self._under_way[name] = asyncio.ensure_future(self._find_or_ask(ask))
         try:
@@ -109,8 +109,10 @@ class Client:
                 self._counts["failed"] += 1
                 return NoReply("no-reply", str(last))
             except Refused as refusal:
-                if not self._any_answer:  # the first thing it says: nothing of this run suits it
-                    raise BadInput(FIELD, str(refusal), "Mend what the server names, model first.") from refusal
+                if not self._any_answer:  # it refuses the first request: probably it would refuse all of this run
+                    raise BadInput(
+                        FIELD, str(refusal), "Correct what the server names; check model first."
+                    ) from refusal
                 self._counts["failed"] += 1
                 return NoReply("refused", str(refusal))
         self._any_answer = True
@@ -154,18 +156,18 @@ class Client:
             self._limit_name: self._decoding.max_new_tokens,
         }
         try:
-            # httpx2's own time-outs are between bytes: a server that drips would never run into them.
+            # httpx2's own timeouts are between bytes: a server that sends slowly would never reach them.
             async with asyncio.timeout(self._timeout), self._http.stream("POST", self._url, json=body) as response:
                 content = await _limited(response)
                 check_status(response.status_code, response.headers, content)
         except (TimeoutError, httpx2.TimeoutException) as error:
-            raise TryAgain("timeout", f"no whole answer in {self._timeout:g} s") from error
+            raise TryAgain("timeout", f"no complete answer in {self._timeout:g} s") from error
         except httpx2.ConnectError as error:
             raise TryAgain("unreachable", f"{self._url}: {error}") from error
         except (httpx2.TransportError, httpx2.DecodingError) as error:
             raise TryAgain("cut-off-stream", str(error) or type(error).__name__) from error
         except httpx2.InvalidURL as error:
-            raise BadInput(f"{FIELD}.url", self._url, f"This is no address: {error}.") from error
+            raise BadInput(f"{FIELD}.url", self._url, f"This is not a valid address: {error}.") from error
         return read_reply(content, ask)
 
     async def _note_retry(self, state: RetryCallState) -> None:
@@ -175,10 +177,10 @@ class Client:
             return
         if failure.retry_after > LONGEST_RETRY_AFTER:
             raise MisstepError(
-                f"{FIELD}: the server asks to wait {failure.retry_after:.0f} s ({failure.detail}). What was answered "
-                "is kept: run again then."
+                f"{FIELD}: the server asks to wait {failure.retry_after:.0f} s ({failure.detail}). Answers so far "
+                "are kept: run again then."
             ) from failure
-        self._pacer.pause(failure.retry_after)  # it is meant for all requests, not for this one
+        self._pacer.pause(failure.retry_after)  # it applies to all requests, not only to this one
 
 
 def _rate(over_all_shards: int | None, shards: int) -> float | None:
@@ -222,5 +224,5 @@ def _headers(api_key_env: str | None) -> dict[str, str]:
         fix = "This environment variable is not set or empty: put the API key into it."
         raise BadInput(f"{FIELD}.apiKeyEnv", api_key_env, fix)
     if not key.isascii() or not key.isprintable():
-        raise BadInput(f"{FIELD}.apiKeyEnv", api_key_env, "What this variable holds cannot be an API key.")
+        raise BadInput(f"{FIELD}.apiKeyEnv", api_key_env, "The value of this variable cannot be an API key.")
     return {"Authorization": f"Bearer {key}"}

@@ -1,4 +1,4 @@
-"""The ``curate`` stage: of all drafts, the problems to learn from, as the same table that ingest makes."""
+"""The ``curate`` stage: selects the problems to learn from among all drafts, and writes the same table as ingest."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DUPLICATE, NEAR, NEAR_SEED, HELD_OUT = "duplicate", "near-duplicate", "near-duplicate-of-seed", "test-overlap"
-"""Why a draft that the teacher brought to its end is left out all the same. ``test-overlap`` is also said of
-near-duplicates of test and validation problems."""
+"""Reasons to leave out a draft that the teacher has finished. ``test-overlap`` also covers near-duplicates of test and
+validation problems."""
 SOURCE = "teacher"
 HELD_OUT_COUNTS = (
     "rows", "no_question", "duplicates", "duplicates_with_another_answer", "bad_gold", "bad_gold_reasons", "remarks"
 )  # fmt: skip
-"""What the problems stage counts by split, and says of held-out problems here too."""
+"""Counts by split of the problems stage that are also reported here for held-out problems."""
 
 Row = Mapping[str, Any]
 
 
 def open_work(ctx: StageContext) -> Work:
-    """Return the stage's work: one block, for near-duplicates may stand anywhere."""
+    """Return the stage's work: one block, since near-duplicates may be anywhere."""
     return _Curate(ctx)
 
 
 @dataclass(frozen=True)
 class Sorted:
-    """Which drafts are kept, by position, and why the others are not; how many test problems they touched."""
+    """Which drafts are kept, by position, and why the others are not; how many test problems they overlapped."""
 
     kept: Sequence[int]
     rejected: Mapping[str, int]
@@ -66,7 +66,7 @@ class _Curate(OneBlock):
         if not train:
             counts = ", ".join(f"{reason}: {count}" for reason, count in rejected.most_common()) or "there were none"
             fix = "Give more seeds or another teacher; docs/teachers.md says what each reason means."
-            raise BadInput("spec.teacher", f"not one usable problem came out of its drafts ({counts})", fix)
+            raise BadInput("spec.teacher", f"none of its drafts gave a usable problem ({counts})", fix)
         self.ctx.progress.update(len(drafts), len(drafts), "drafts")
         return Output(
             tables={"problems": _table(train + held_out)},
@@ -86,7 +86,7 @@ class _Curate(OneBlock):
         }
 
     def _summary(self, rows: Sequence[Row], said: Mapping[str, Any], rejected: Mapping[str, int], found: Sorted) -> Any:
-        """What the problems stage says of its splits, and what the teacher did."""
+        """The summary of the problems stage about its splits, and the teacher's counts."""
         ingested = self.ctx.manifest_summary("seeds")
         doubles = sum(found.rejected.get(reason, 0) for reason in (DUPLICATE, NEAR, NEAR_SEED))
         problems = Counter(row["split"] for row in rows)
@@ -124,10 +124,10 @@ class _Curate(OneBlock):
 
 
 def sort_out(questions: Sequence[str], seeds: Sequence[Row], params: CurateParams, threads: int = 1) -> Sorted:
-    """Decide which new questions are kept, in their order: of any that are too alike the first stays.
+    """Decide which new questions are kept, in order: among near-duplicates the first one stays.
 
     Args:
-        seeds: rows of the ``problems`` table that the teacher started from, of all splits.
+        seeds: rows of the ``problems`` table from which the teacher started, of all splits.
     """
     reasons: dict[int, str] = {}
     seen = {normalised(row["question"]) for row in seeds}
@@ -137,7 +137,7 @@ def sort_out(questions: Sequence[str], seeds: Sequence[Row], params: CurateParam
             reasons[position] = DUPLICATE
         seen.add(text)
     left = [i for i in range(len(questions)) if i not in reasons]
-    # A search has no test problems: its validation problems judge.
+    # A search has no test problems: its validation problems take their place.
     judges = next((s for s in ("test", "validation") if any(row["split"] == s for row in seeds)), None)
     judged = [row["question"] for row in seeds if row["split"] == judges]
     hits, touched = overlapping([questions[i] for i in left], judged, params.overlap_ngram)

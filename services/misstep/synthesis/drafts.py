@@ -1,7 +1,7 @@
-"""How one problem comes about: the requests for it, one after the other, and what becomes of their answers.
+"""How one problem is made: its requests, one after another, and the use of their answers.
 
-A recipe is a generator: it yields requests, is sent their answers, and returns a Draft. What carries the requests out
-(an endpoint, an engine) is not known here. No I/O but the verifier's.
+A recipe is a generator: it yields requests, receives their answers, and returns a Draft. It does not know what executes
+the requests (an endpoint or an engine). There is no I/O except the verifier's.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Seed:
 
 @dataclass(slots=True)
 class Draft:
-    """One row of ``drafts``: what the teacher said, and what became of it. ``reason`` is None where it is kept."""
+    """One row of ``drafts``: the teacher's answers and the result. ``reason`` is None if it is kept."""
 
     seed_id: str
     draft: int
@@ -50,10 +50,10 @@ Recipe = Generator[list[Ask], Sequence[Answer], Draft]
 
 
 class Author:
-    """Makes the recipes of a seed.
+    """Creates the recipes of a seed.
 
     Args:
-        verifier: reads answers as those of the policy will be read.
+        verifier: reads answers in the same way as the policy's later.
         monitor: told of each answer whether it could be used.
     """
 
@@ -61,7 +61,7 @@ class Author:
         self.params, self.verifier, self.monitor = params, verifier, monitor
 
     def recipes(self, seed: Seed) -> list[Recipe]:
-        """The recipes for all problems of one seed, to be run in this order or together."""
+        """Return the recipes for all problems of one seed, to be run in this order or concurrently."""
         if not self.params.new_per_seed:
             return [self._solve_seed(seed)]
         return [self._write_new(seed, number) for number in range(self.params.new_per_seed)]
@@ -93,7 +93,7 @@ class Author:
         verdict = verdict_in(text)
         if verdict is None:
             return self._unusable(draft, answer, "no-verdict")
-        # "Word for word" is much to ask of a model: a sound problem is the one that was written.
+        # Models rarely copy "word for word": if the verdict is SOUND, use the problem as it was written.
         final = question_in(text) if verdict == "repaired" else written
         if final is None:
             return self._unusable(draft, answer, "no-problem")
@@ -118,7 +118,7 @@ class Author:
         reach = self._reaching(read, draft.gold) if draft.gold is not None else self._agreeing(draft, read)
         draft.votes = len(reach)
         if draft.reason is None:
-            # Judged once more as later stages will judge it: what is imitated must be right in the policy's format.
+            # Judge it again like later stages: a solution to imitate must be correct in the policy's format.
             chosen = next((s for i in reach if (s := read[i]) and self._correct(s, draft.gold)), None)
             if chosen is None:
                 draft.reason = "wrong" if not reach else "unreadable"
@@ -129,7 +129,7 @@ class Author:
         return [i for i, solution in enumerate(read) if solution is not None and self._correct(solution, gold)]
 
     def _agreeing(self, draft: Draft, read: Sequence[Solution | None]) -> Sequence[int]:
-        """Vote; sets the draft's gold answer, or the reason why there is none."""
+        """Vote, and set the draft's gold answer, or the reason why there is none."""
 
         def same(position: int, other: int) -> bool:
             one, rival = read[position], read[other]
@@ -159,7 +159,7 @@ class Author:
         return solution
 
     def _text(self, draft: Draft, answer: Answer) -> str | None:
-        """The text of a complete answer; None, with the reason noted, where there is none."""
+        """Return the text of a complete answer; if there is none, None, and the reason is recorded."""
         lack = _lack(answer)
         if lack is not None:
             self._unusable(draft, answer, lack)
@@ -172,7 +172,7 @@ class Author:
 
 
 def _lack(answer: Answer) -> str | None:
-    """Why an answer cannot even be read, or None."""
+    """Return why an answer cannot be read, or None."""
     if isinstance(answer, NoReply):
         return answer.reason
     if answer.finish_reason == "length":

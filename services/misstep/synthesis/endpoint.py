@@ -1,4 +1,4 @@
-"""A teacher behind an API: many requests at a time, within a budget."""
+"""A teacher behind an API: many concurrent requests, within a budget."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from misstep.synthesis.teacher import Work, left_out
 T = TypeVar("T")
 _LOOK_SECONDS = 0.5
 Report = Callable[[int, Usage], None]
-"""Told now and then how many seeds of the block are done, and what they have used up."""
+"""Called from time to time with the number of finished seeds of the block and what they have spent."""
 
 
 class EndpointTeacher:
-    """Runs recipes on an event loop in a thread of its own, so that signals reach the main thread as ever."""
+    """Runs recipes on an event loop in a separate thread, so that signals still reach the main thread."""
 
     def __init__(self, client: Client, report: Report) -> None:
         self._client, self._report = client, report
@@ -55,11 +55,11 @@ class EndpointTeacher:
 
 
 class _Block:
-    """The seeds of one block. Which of them fit into the budget depends on their order and the answers alone.
+    """The seeds of one block. Which of them fit into the budget depends only on their order and the answers.
 
-    A seed begins once it fits beside the worst that those under way can use up. Where it does not, it waits until they
-    have finished, and is left out only where it does not fit beside what they really used: the same decision as if
-    seeds were done one by one.
+    A seed starts once it fits in addition to the worst case of the running ones. Otherwise it waits until they have
+    finished, and is left out only if it does not fit in addition to what they really spent. This is the same decision
+    as if seeds were processed one by one.
     """
 
     def __init__(self, client: Client, author: Author, share: Share) -> None:
@@ -122,7 +122,7 @@ class _Block:
         while True:
             answers = await _all(self._client.ask(ask) for ask in asks)
             usage += used(answer for answer in answers if not isinstance(answer, NoReply))
-            # In a thread, for the verifier may have to think.
+            # In a thread, since the verifier may take long.
             step = await to_thread.run_sync(_send, recipe, answers)
             if isinstance(step, Draft):
                 return step, usage
@@ -130,7 +130,7 @@ class _Block:
 
 
 async def _all(each: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Await all at a time; the first error ends the others, and stays the error that it is."""
+    """Await all concurrently; the first error cancels the others, and is raised unchanged."""
     tasks = [asyncio.create_task(one) for one in each]
     try:
         return list(await asyncio.gather(*tasks))
@@ -141,7 +141,7 @@ async def _all(each: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 def _send(recipe: Recipe, answers: Sequence[Answer]) -> list[Ask] | Draft:
-    """Send answers to a recipe; StopIteration itself must not leave a thread."""
+    """Send answers to a recipe; StopIteration must not propagate out of a thread."""
     try:
         return recipe.send(answers)
     except StopIteration as end:

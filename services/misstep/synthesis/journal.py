@@ -1,7 +1,7 @@
-"""Every answer of an endpoint is written down before it is used, so that no request is paid for twice.
+"""Store every answer of an endpoint before it is used, so that no request is paid for twice.
 
-A record's place is made from what was asked alone (model, conversation, sampling, index), not from the stage: a killed
-run, a retry on another node, another budget or another number of solutions find what is there. ``docs/teachers.md``
+A record's path depends only on the request (model, conversation, sampling, index), not on the stage: so a killed run, a
+retry on another node, another budget or another number of solutions find existing answers. ``docs/teachers.md``
 describes the format.
 """
 
@@ -34,8 +34,8 @@ class _Record(BaseModel):
 
 
 class Journal:
-    """The answers of one model, in a store. Several processes may use it at once: of two equal answers the first
-    stays."""
+    """The answers of one model, in a store. Several processes may use it at once: of two answers to one request the
+    first stays."""
 
     def __init__(self, store: Store, model: str, decoding: DecodingParams) -> None:
         self._store = store
@@ -46,25 +46,25 @@ class Journal:
         }
 
     def name(self, ask: Ask) -> str:
-        """Say where the answer to a request lies."""
+        """Return the path of the answer to a request."""
         text = json.dumps(self._request(ask), sort_keys=True, separators=(",", ":"))
         return paths.teacher_request(hashlib.sha256(text.encode()).hexdigest())
 
     def find(self, ask: Ask) -> Reply | None:
-        """Return an answer that was paid for before, or None. Raises BadInput where its record cannot be read."""
+        """Return an answer that was paid for before, or None. Raises BadInput if its record cannot be read."""
         path = self.name(ask)
         try:
             record = _Record.model_validate_json(self._store.get(path))
         except MissingError:
             return None
         except ValidationError as error:
-            fix = "It is no record of an answer. Remove this object: the request is then made again."
+            fix = "This is not a record of an answer. Remove this object: the request is then made again."
             raise BadInput(path, error.errors()[0]["msg"], fix) from error
         return Reply(**record.response.model_dump(), reused=True)
 
     def keep(self, ask: Ask, reply: Reply) -> Reply:
-        """Write an answer down, durably, and return the one that counts: this or, where another process was first,
-        that one's."""
+        """Store an answer durably, and return the one that counts: this one or, if another process was first, the
+        other's."""
         response = _Response(
             text=reply.text,
             finish_reason=reply.finish_reason,

@@ -1,4 +1,4 @@
-"""A teacher that runs here, in one of the engines: all seeds of a block go through each step together."""
+"""A teacher that runs in one of the engines here: all seeds of a block do each step together."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ Name = tuple[str, int]
 
 
 class LocalTeacher:
-    """Carries recipes out with an engine. Each answer has a random seed of its own, made from what it is an answer to,
-    so it comes out the same whatever stands beside it in a batch.
+    """Runs recipes with an engine. Each answer has its own random seed, made from its request, so it does not depend on
+    the rest of the batch.
 
     Raises:
         BadInput: the tokenizer has no chat template.
@@ -67,7 +67,7 @@ class LocalTeacher:
         return total
 
     def _answers(self, asks: dict[Name, list[Ask]]) -> dict[Name, list[Answer]]:
-        """Carry out one step of all recipes."""
+        """Run one step of all recipes."""
         found: dict[Name, list[Answer]] = {}
         for name, wanted in asks.items():
             found[name] = [NoReply("refused", "longer than the model's context") for _ in wanted]
@@ -99,7 +99,7 @@ class LocalTeacher:
         try:
             text = self._chat.text(turns, answer_follows=True)
         except BadInput:
-            # Some templates know no system turn: its text then opens the first user's turn.
+            # Some templates have no system turn: its text then begins the first user turn.
             system, first, *rest = turns
             opened = {"role": "user", "content": f"{system['content']}\n\n{first['content']}"}
             text = self._chat.text([opened, *rest], answer_follows=True)

@@ -1,4 +1,4 @@
-"""When a teacher is no good, or not there: rules that end a stage early, with counts and an example."""
+"""Rules that end a stage early if a teacher is not usable or not reachable, with counts and an example."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from misstep.errors import BadInput, MisstepError
 from misstep.synthesis.asks import Answer, NoReply
 
 WINDOW = 50
-"""New answers that are looked at together."""
+"""Number of latest new answers that are considered."""
 MOST_UNUSABLE = 45
-"""So many unusable ones among the last ``WINDOW`` end the stage."""
+"""This many unusable answers among the last ``WINDOW`` end the stage."""
 OUTAGE_FAILURES = 10
-"""Failed tries in a row, with no answer in between, ..."""
+"""This many failed tries in a row, with no answer in between, ..."""
 OUTAGE_SECONDS = 120.0
-"""... over so long a time end the stage; another run may find the endpoint up again."""
+"""... over at least this time end the stage; a later run may find the endpoint up again."""
 
 
 class TeacherMonitor:
-    """Counts answers of one shard. Answers kept from an earlier run do not count: they say nothing of the teacher now.
+    """Counts answers of one shard. Answers kept from an earlier run do not count: they say nothing about the teacher
+    now.
 
     Its methods may be called from several threads.
     """
@@ -37,17 +38,17 @@ class TeacherMonitor:
         self._note(answer, None)
 
     def unusable(self, answer: Answer, reason: str) -> None:
-        """Raises BadInput where nearly all recent answers were unusable."""
+        """Raises BadInput if nearly all recent answers were unusable."""
         self._note(answer, reason)
 
     def answered(self) -> None:
-        """Note that the endpoint has answered a request, well or badly."""
+        """Record that the endpoint has answered a request, well or badly."""
         with self._lock:
             self._failures.clear()
             self._failing_since = None
 
     def failed(self, reason: str, detail: str) -> None:
-        """Note a try that brought no answer. Raises MisstepError where there was none for long."""
+        """Record a try without an answer. Raises MisstepError if there was none for a long time."""
         with self._lock:
             now = self._clock()
             self._failing_since = now if self._failing_since is None else self._failing_since
@@ -56,7 +57,7 @@ class TeacherMonitor:
             if self._failures.total() >= OUTAGE_FAILURES and lasted >= OUTAGE_SECONDS:
                 raise MisstepError(
                     f"{self._field}: no answer in {self._failures.total()} tries over {lasted:.0f} s "
-                    f"({_counts(self._failures)}); the last: {detail}. What was answered before is kept: run again "
+                    f"({_counts(self._failures)}); the last: {detail}. Answers so far are kept: run again "
                     "when the endpoint is up."
                 )
 
@@ -70,10 +71,10 @@ class TeacherMonitor:
             example = answer.detail if isinstance(answer, NoReply) else " ".join(answer.text.split())
             raise BadInput(
                 self._field,
-                f"{reasons.total()} of its last {WINDOW} answers are of no use ({_counts(reasons)}), "
+                f"{reasons.total()} of its last {WINDOW} answers are unusable ({_counts(reasons)}), "
                 f"for example {example[:60]!r}",
-                "Use a teacher that follows instructions and solves such problems, raise teacher.maxNewTokens where "
-                "answers are cut off, or look at what the endpoint serves. What was answered is kept.",
+                "Use a teacher that follows instructions and solves such problems, raise teacher.maxNewTokens if "
+                "answers are cut off, or check what the endpoint serves. Answers so far are kept.",
             )
 
 

@@ -1,4 +1,4 @@
-"""When requests may be sent: evenly spaced by the two rates, and not before a server's own Retry-After."""
+"""When requests may be sent: evenly spaced by the two rates, and not before a server's Retry-After."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 
 class Pacer:
-    """Spaces requests so that no minute holds more of them, or of their tokens, than allowed. For one event loop.
+    """Spaces requests so that no minute has more requests or tokens than allowed. For one event loop.
 
     Args:
         requests_per_minute, tokens_per_minute: None for no limit.
@@ -26,7 +26,7 @@ class Pacer:
         self._next = self._paused_until = clock()
 
     async def turn(self, tokens: int) -> None:
-        """Wait until a request of so many tokens may be sent. Turns are taken in the order in which they are asked."""
+        """Wait until a request with this many tokens may be sent. Requests are served in the order of their calls."""
         requests_per_minute, tokens_per_minute = self._rates
         start = max(self._clock(), self._next)
         apart = 60.0 / requests_per_minute if requests_per_minute else 0.0
@@ -37,5 +37,5 @@ class Pacer:
             await self._sleep(wait)
 
     def pause(self, seconds: float) -> None:
-        """Send nothing for so long."""
+        """Send nothing for this long."""
         self._paused_until = max(self._paused_until, self._clock() + seconds)

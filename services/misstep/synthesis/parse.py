@@ -1,4 +1,4 @@
-"""What a teacher's answers say. Tolerant of the form, never of the content; linear in the text."""
+"""Parse a teacher's answers. Tolerant of the form, never of the content; linear in the text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 MAX_QUESTION_CHARS = 4_000
-"""A longer text is no problem for students."""
+"""A longer text is not accepted as a problem."""
 MAX_SOLUTION_CHARS = 20_000
 
 Check = Literal["sound", "repaired", "hopeless"]
@@ -32,8 +32,8 @@ def without_thoughts(text: str) -> str:
 
 
 def question_in(text: str) -> str | None:
-    """Return the problem that an answer holds: between its marks, or after a label at its start; None where there is
-    none, or what stands there is no text that students could read."""
+    """Return the problem in an answer: between its marks, or after a label at its start; None if there is none, or if
+    it is not readable text."""
     text = without_thoughts(text)
     found = _between(text, "problem")
     if found is None:
@@ -51,7 +51,7 @@ def question_in(text: str) -> str | None:
 
 
 def verdict_in(text: str) -> Check | None:
-    """Return what the check says of the problem, or None where it does not say."""
+    """Return the check's verdict on the problem, or None if there is none."""
     text = without_thoughts(text)
     part = _between(text, "verdict")
     words = {word.lower() for word in _VERDICT.findall(text.partition("<problem>")[0] if part is None else part)}
@@ -62,7 +62,7 @@ def verdict_in(text: str) -> Check | None:
 
 
 def _between(text: str, name: str) -> str | None:
-    """The last part between a tag and its end; without an end, the rest of the text."""
+    """Return the last part between a tag and its end; without an end, the rest of the text."""
     starts = list(_TAG[name].finditer(text))
     if not starts:
         return None

@@ -1,5 +1,5 @@
-"""What a teacher is told. After Xwin-Math (Li et al. 2024, arXiv 2403.04706): a brand-new question from a seed, a turn
-that checks and repairs it, then solutions step by step, each asked for on its own."""
+"""The prompts of a teacher. They follow Xwin-Math (Li et al. 2024, arXiv 2403.04706): a brand-new question from a seed,
+a turn that checks and repairs it, then step-by-step solutions, each in its own request."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ ANSWER: dict[Style, str] = {
     "hash": "which is a number",
     "boxed": "which is a number or a short expression",
 }
-"""What kind of final answer a new problem may ask for."""
+"""The kind of final answer that a new problem may ask for."""
 ENDING: dict[Style, str] = {
     "hash": "End with a line that holds four hash signs and the final answer alone, as a number without units: #### 42",
     "boxed": r"Put the final answer, and nothing else, into \boxed{} at the end.",
 }
-"""How a solution is to end."""
+"""How a solution must end."""
 
 
 def write(question: str, style: Style) -> tuple[Message, ...]:
@@ -69,7 +69,7 @@ def write(question: str, style: Style) -> tuple[Message, ...]:
 
 
 def check(question: str, style: Style, written: str) -> tuple[Message, ...]:
-    """Ask to check what was written, as the next turn of the same conversation."""
+    """Ask to check the written problem, as the next turn of the same conversation."""
     return (*write(question, style), ("assistant", written), ("user", CHECK))
 
 
@@ -79,7 +79,7 @@ def solve(question: str, style: Style) -> tuple[Message, ...]:
 
 
 def _filled(template: str, **parts: str) -> str:
-    # Not str.format: problems are full of braces. The question comes last, as it may hold anything.
+    # Not str.format: problems are full of braces. The question comes last, since it may contain anything.
     for name in sorted(parts, key=lambda name: name == "question"):
         template = template.replace(f"{{{name}}}", parts[name])
     return template

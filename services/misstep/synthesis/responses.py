@@ -1,4 +1,4 @@
-"""What an HTTP response of an OpenAI-compatible server means: an answer, worth another try, or hopeless. No I/O."""
+"""Classify an HTTP response of an OpenAI-compatible server: an answer, worth a retry, or a permanent error. No I/O."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from misstep.synthesis.budget import prompt_guess
 
 FIELD = "spec.teacher.endpoint"
 MOST_TOKENS = 10**9
-"""More in one answer is no count."""
+"""A larger number of tokens in one answer is not plausible."""
 _WITHOUT_TEXT = ("length", "content_filter")
-"""Reasons to end under which an answer may have no text at all."""
+"""Finish reasons with which an answer may have no text at all."""
 _QUOTA = re.compile(r"insufficient_quota|credit balance is too low", re.IGNORECASE)
-"""Not "billing": ordinary messages about rates point to that page too."""
+"""Not "billing": ordinary messages about rate limits link to that page too."""
 
 
 class TryAgain(Exception):
-    """This try brought no answer; another may.
+    """This try gave no answer; another may.
 
     Attributes:
-        reason: for counts: ``timeout``, ``cut-off-stream``, ``rate-limited``, ...
-        retry_after: seconds that the server asks to wait, None where it does not say.
+        reason: for the counts: ``timeout``, ``cut-off-stream``, ``rate-limited``, ...
+        retry_after: seconds that the server asks to wait; None if it does not say.
     """
 
     def __init__(self, reason: str, detail: str, retry_after: float | None = None) -> None:
@@ -37,21 +37,21 @@ class TryAgain(Exception):
 
 
 class Refused(Exception):
-    """The server understands the request and will not answer it (400, 413, 422)."""
+    """The server understands the request and refuses it (400, 413, 422)."""
 
 
 class WantsCompletionTokens(Exception):
-    """The server wants ``max_completion_tokens`` where others take ``max_tokens``."""
+    """The server needs ``max_completion_tokens`` instead of ``max_tokens``."""
 
 
 def check_status(status: int, headers: Mapping[str, str], body: bytes) -> None:
-    """Return where a response may hold an answer.
+    """Return normally if the response may have an answer.
 
     Raises:
         TryAgain: 408, 409, 425, 429, 5xx.
         Refused: 400, 413, 422.
         WantsCompletionTokens: 400 that says so.
-        BadInput: any other status: the address, the key or the model is wrong.
+        BadInput: for any other status: the address, the key or the model is wrong.
     """
     if status == 200:
         return
@@ -68,16 +68,16 @@ def check_status(status: int, headers: Mapping[str, str], body: bytes) -> None:
     if status in (400, 413, 422):
         raise Refused(said)
     if status in (401, 403):
-        raise BadInput(f"{FIELD}.apiKeyEnv", said, "Put a key that is valid for this server into that variable.")
+        raise BadInput(f"{FIELD}.apiKeyEnv", said, "Set that variable to a key that is valid for this server.")
     if status == 402:
         raise BadInput(f"{FIELD}.apiKeyEnv", said, "The account has no money left: top it up and run again.")
     if status == 404:
-        raise BadInput(FIELD, said, "Correct url (the base address, mostly ending in /v1) or model.")
+        raise BadInput(FIELD, said, "Correct url (the base address, usually ending in /v1) or model.")
     raise BadInput(f"{FIELD}.url", said, "Give the base address of a server with the OpenAI API.")
 
 
 def read_reply(body: bytes, ask: Ask) -> Reply:
-    """Read an answer out of a body. Raises TryAgain where there is none."""
+    """Read the answer from a body. Raises TryAgain if there is none."""
     try:
         found = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -108,13 +108,13 @@ def read_reply(body: bytes, ask: Ask) -> Reply:
 
 
 def clean(text: str) -> str:
-    """Make a text storable: halves of surrogate pairs and NULs, which JSON can spell, stand in no UTF-8 table."""
+    """Make a text storable: JSON can contain halves of surrogate pairs and NULs, a UTF-8 table cannot."""
     return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
     """Return the seconds that a server asks to wait: ``retry-after-ms``, or ``Retry-After`` in seconds or as a date
-    (RFC 9110, 10.2.3); None where it does not say."""
+    (RFC 9110, 10.2.3); None if it does not say."""
     milliseconds = _seconds(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000

@@ -1,5 +1,5 @@
-"""Near-duplicates by ROUGE-L, as Self-Instruct (Wang et al. 2023, arXiv 2212.10560) leaves them out. Exact: every
-pair is compared."""
+"""Find near-duplicates by ROUGE-L, like Self-Instruct (Wang et al. 2023, arXiv 2212.10560). Exact: every pair is
+compared."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ _CHUNK = 128
 _FIRST_CODE = 0x100
 _SURROGATES = range(0xD800, 0xE000)
 _MOST_CODES = 1_000_000
-"""Further words share a character with others; some rare words then count as equal."""
+"""The number of distinct characters for words; further words share characters, so that some rare words count as
+equal."""
 
 
 class SimilarTexts:
-    """Texts taken in one after the other, unless they are too like one that was taken before.
+    """A collection of texts; a new text is added unless it is too similar to an earlier one.
 
     ROUGE-L of two texts of m and n words is 2 LCS / (m + n), which is the normalised Indel similarity of the two
     sequences of words.
 
     Args:
-        percent: from this similarity on, texts count as near-duplicates.
-        threads: for comparisons.
+        percent: texts with at least this similarity are near-duplicates.
+        threads: number of threads for comparisons.
     """
 
     def __init__(self, percent: int, threads: int = 1) -> None:
@@ -38,12 +39,12 @@ class SimilarTexts:
         return len(self._taken)
 
     def take(self, texts: Sequence[str]) -> None:
-        """Take texts in without comparing them."""
+        """Add texts without comparing them."""
         self._taken += [self._coded(text) for text in texts]
 
     def first_alike(self, texts: Sequence[str]) -> Iterator[int | None]:
-        """Yield for each text the position of the first taken one that it is too like, or None; then it is taken in
-        itself."""
+        """Yield for each text the position of the first added one that is too similar, or None; in that case the text
+        is added."""
         coded = [self._coded(text) for text in texts]
         for start in range(0, len(coded), _CHUNK):
             chunk = coded[start : start + _CHUNK]
@@ -72,7 +73,7 @@ class SimilarTexts:
         return np.asarray(found > 0)
 
     def _coded(self, text: str) -> str:
-        """Write each word as one character: rapidfuzz compares strings much faster than lists."""
+        """Encode each word as one character: rapidfuzz compares strings much faster than lists."""
         return "".join(self._code(word) for word in _WORD.findall(text.casefold()))
 
     def _code(self, word: str) -> str:

@@ -1,4 +1,5 @@
-"""Solutions: the final answer read in each, its one form at the end, and which answer several of them agree on."""
+"""Solutions: read the final answer of each, normalise its form at the end, and find the answer on which several
+agree."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ class Solution:
     """A solution whose final answer could be read.
 
     Attributes:
-        text: ends with the answer in the data set's form.
-        answer: the final answer, as the teacher writes it.
+        text: the solution; it ends with the answer in the data set's form.
+        answer: the final answer, in the teacher's spelling.
     """
 
     text: str
@@ -26,14 +27,14 @@ class Solution:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What several solutions agree on: the positions of those that do, and how many the next best answer has."""
+    """The result of a vote: the positions of the solutions that agree, and the votes of the second-best answer."""
 
     winners: tuple[int, ...]
     runner_up: int
 
 
 def read_solution(text: str, style: Style) -> Solution | None:
-    """Read one answer of a teacher; None where it states no final answer, or none that is short enough to be one."""
+    """Read one solution of a teacher; None if it states no final answer, or only one that is too long."""
     text = without_thoughts(text)
     if not text or len(text) > MAX_SOLUTION_CHARS:
         return None
@@ -45,7 +46,7 @@ def read_solution(text: str, style: Style) -> Solution | None:
 
 
 def _ended(text: str, style: Style, answer: str, *, stated: bool) -> str:
-    """Let the text end with its answer in the style's form, once: the policy learns to stop there."""
+    """Make the text end with its answer in the style's form, once: the policy learns to stop there."""
     if style == "boxed":
         return text if stated else f"{text}\nThe final answer is $\\boxed{{{answer}}}$."
     lines = text.split("\n")
@@ -58,12 +59,12 @@ def vote(answers: Sequence[str | None], same: Callable[[int, int], bool]) -> Vot
     """Count which answer most solutions reach.
 
     Args:
-        answers: of each solution, None where none could be read.
-        same: tells whether the solution at the first position reaches the answer at the second. Each solution joins
-            the first earlier answer that it reaches.
+        answers: the answer of each solution, None if none could be read.
+        same: returns whether the solution at the first position has the answer at the second. Each solution votes for
+            the first earlier answer that it has.
 
     Returns:
-        The positions that agree, of equally many the ones that begin first; none where no answer could be read.
+        The positions that agree, in a tie those of the earliest answer; none if no answer could be read.
     """
     groups: list[list[int]] = []
     for position, answer in enumerate(answers):

@@ -51,7 +51,7 @@ class _Synthesize:
 
     @property
     def teacher(self) -> Teacher:
-        """Opened with the first block that is really run."""
+        """Opened with the first block that actually runs."""
         if self._teacher is None:
             self._teacher = self._open_endpoint() if self.params.endpoint_model else self._open_model()
         return self._teacher
@@ -77,7 +77,7 @@ class _Synthesize:
         return Output(tables={"drafts": _table(work.drafts)}, summary=summary)
 
     def _cost(self, usage: Usage) -> int:
-        """Money in millionths: counts of blocks add up, fractions would not."""
+        """Money in millionths: integers of blocks are added up, fractions are not."""
         return round(usage.cost(self.params.budget) * 1_000_000)
 
     def _report(self, done: int, usage: Usage) -> None:

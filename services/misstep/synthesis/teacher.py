@@ -1,4 +1,4 @@
-"""Who carries requests out: what the stage asks of either kind of teacher."""
+"""The interface of both kinds of teacher, which execute requests for the stage."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from misstep.synthesis.budget import Share, Usage
 from misstep.synthesis.drafts import Author, Draft, Seed
 
 BUDGET = "budget"
-"""Why a draft was not begun: its seed did not fit into the budget."""
+"""The reason of a draft that was not started: its seed did not fit into the budget."""
 
 
 @dataclass
 class Work:
-    """What became of some seeds."""
+    """The results for some seeds."""
 
     drafts: list[Draft]
     """In the order of the seeds."""
@@ -27,13 +27,13 @@ class Work:
     failed: int = 0
     """Requests without an answer."""
     estimated: int = 0
-    """Answers whose tokens had to be guessed."""
+    """Answers whose tokens had to be estimated."""
     retries: dict[str, int] = field(default_factory=dict)
-    """Tries that brought no answer, by reason."""
+    """Tries without an answer, by reason."""
 
 
 class Teacher(Protocol):
-    """Carries out the recipes of one block's seeds."""
+    """Runs the recipes of one block's seeds."""
 
     def work(self, author: Author, seeds: Sequence[Seed], share: Share) -> Work: ...
     def close(self) -> None: ...

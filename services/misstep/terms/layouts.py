@@ -1,6 +1,6 @@
-"""The layouts of pairs by name, and what each needs. Spec, plan and report read this too, so it imports nothing heavy.
+"""The names of the pair layouts, and what each needs. Spec, plan and report use this too, so it imports nothing heavy.
 
-What a layout is stands in `misstep.credit.layouts`.
+`misstep.credit.layouts` defines the layouts.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ Layout = Literal["shared-prefix", "whole-response", "placebo-cut", "oracle-pit",
 PLACEBO: Layout = "placebo-cut"
 """As ``shared-prefix``, but cut at a step drawn at random."""
 CREDITED: tuple[Layout, ...] = ("shared-prefix", "whole-response")
-"""The method itself: these blame the pit that credit found, so what they gain is credit's. The one whose chosen side
-starts at the pit stands first."""
+"""The method itself: these blame the pit that credit found, so their gain is due to credit. The first one is the layout
+whose chosen side starts at the pit."""
 CONTROLS: tuple[Layout, ...] = (PLACEBO, "oracle-pit")
-"""As ``shared-prefix``, but cut at another step than credit's pit. They tell credit apart from sharing a prefix."""
+"""As ``shared-prefix``, but cut at another step than credit's pit. They separate the effect of credit from the effect
+of a shared prefix."""
 FROM_CREDIT: tuple[Layout, ...] = (*CREDITED, *CONTROLS)
 """These read the credit stage: its negatives, their steps and the rollouts from their prefixes."""
 OPPONENTS: tuple[Layout, ...] = ("random", PLACEBO)
-"""These carry no credit: what the credited layouts gain over them is credit's."""
+"""These use no credit: the gain of the credited layouts over them is due to credit."""
 ONE_STEP: tuple[Layout, ...] = ("shared-prefix", *CONTROLS)
 """Their rejected side is one step."""
 FROM_ORACLE: tuple[Layout, ...] = ("oracle-pit",)

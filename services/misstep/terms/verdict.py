@@ -1,4 +1,4 @@
-"""What a verification says about one response."""
+"""The result of verifying one response."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from importlib import metadata
 from misstep.errors import MisstepError
 
 RULES_VERSION = 2
-"""Raised by hand whenever a change here can change a verdict."""
+"""Increase it whenever a code change can change a verdict."""
 
 
 MATH_VERIFY_VERSION = "0.9.0"
-"""The release of math-verify whose judgements this one gives; pinned likewise in ``pyproject.toml``."""
+"""The required release of math-verify; also pinned in ``pyproject.toml``."""
 
 VERIFIER_VERSION = f"math-verify-{MATH_VERIFY_VERSION}+rules-{RULES_VERSION}"
-"""Stored with each verdict and part of stage keys: another math-verify (0.8 and 0.9 read percent signs differently) or
-other rules can judge the same response differently. It says nothing of what is installed, for planning needs no
-verifier."""
+"""Stored with each verdict and part of stage keys, because another math-verify (0.8 and 0.9 read percent signs
+differently) or other rules can judge the same response differently. It does not depend on what is installed, since
+planning needs no verifier."""
 
 
 def check_installed() -> None:
-    """Refuse to judge with another math-verify than the one that verdicts will name. Raises MisstepError."""
+    """Refuse another math-verify than the one that verdicts name. Raises MisstepError."""
     try:
         installed = metadata.version("math-verify")
     except metadata.PackageNotFoundError:
@@ -35,11 +35,11 @@ def check_installed() -> None:
 
 
 class Verdict(StrEnum):
-    """Outcome of comparing a response's final answer with the gold answer.
+    """Result of comparing a response's final answer with the gold answer.
 
-    Only ``correct`` makes a positive and only ``wrong`` a negative. ``unparsable`` (no final answer, an
-    unfinished one, or one that the rules cannot tell from the gold with certainty) and ``timeout`` (the
-    comparison overran its time or memory) are evidence of neither.
+    Only ``correct`` makes a positive and only ``wrong`` a negative. ``unparsable`` (no final answer, an unfinished one,
+    or one that the rules cannot distinguish from the gold with certainty) and ``timeout`` (the comparison exceeded its
+    time or memory) are evidence of neither.
     """
 
     CORRECT = "correct"
@@ -50,7 +50,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict with the final answer it is about and the name of the rule that decided it."""
+    """A verdict, with the final answer and the name of the rule that decided."""
 
     verdict: Verdict
     extracted: str | None

@@ -1,4 +1,4 @@
-"""From the stage's parameters to TRL's settings. What is not said here is as TRL has it."""
+"""Convert the stage's parameters to TRL's settings. All other settings are TRL's defaults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from misstep.training.schedule import Schedule
 
 
 def sft_arguments(optimiser: OptimiserParams, schedule: Schedule, folder: Path) -> SFTConfig:
-    """Settings of `SftOnRows`: rows are taken as they are, neither cut nor packed."""
+    """Settings of `SftOnRows`: rows are used unchanged, neither cut nor packed."""
     return SFTConfig(
         **_common(optimiser, schedule, folder), dataset_kwargs={"skip_prepare_dataset": True}, packing=False
     )
@@ -24,7 +24,7 @@ def sft_arguments(optimiser: OptimiserParams, schedule: Schedule, folder: Path) 
 
 def dpo_arguments(params: DpoParams, schedule: Schedule, folder: Path) -> DPOConfig:
     """Settings of `DpoOnRows`: the sigmoid loss of arXiv 2305.18290, with the chosen side's negative log-likelihood
-    added where its weight is above zero (arXiv 2404.19733)."""
+    added if its weight is above zero (arXiv 2404.19733)."""
     losses = {"sigmoid": 1.0, "sft": params.nll_weight} if params.nll_weight else {"sigmoid": 1.0}
     return DPOConfig(
         **_common(params.optimiser, schedule, folder),
@@ -36,7 +36,7 @@ def dpo_arguments(params: DpoParams, schedule: Schedule, folder: Path) -> DPOCon
 
 
 def lora_config(optimiser: OptimiserParams) -> LoraConfig | None:
-    """Adapters on every linear layer but the output's, or None where all weights are trained."""
+    """Adapters on every linear layer except the output, or None if all weights are trained."""
     if optimiser.lora_rank is None:
         return None
     rank = optimiser.lora_rank
@@ -44,7 +44,7 @@ def lora_config(optimiser: OptimiserParams) -> LoraConfig | None:
 
 
 def _spread(optimiser: OptimiserParams, schedule: Schedule, on_cpu: bool) -> dict[str, Any]:
-    """Settings for several processes; none where this one trains alone."""
+    """Settings for several processes; empty for a single process."""
     zero_stage = world().zero_stage
     if zero_stage is None:
         return {}
@@ -56,7 +56,7 @@ def _spread(optimiser: OptimiserParams, schedule: Schedule, on_cpu: bool) -> dic
         processes=world().processes,
         on_cpu=on_cpu,
     )
-    # Each node keeps what it writes: there may be no folder that all of them see.
+    # Each node keeps its own files: there may be no folder that all nodes share.
     return {"deepspeed": config, "save_on_each_node": world().nodes > 1}
 
 
@@ -69,17 +69,17 @@ def _common(optimiser: OptimiserParams, schedule: Schedule, folder: Path) -> dic
         "gradient_accumulation_steps": schedule.accumulation,
         "learning_rate": optimiser.learning_rate,
         "optim": "adamw_torch_fused",
-        "warmup_steps": schedule.warmup_steps,  # the trainers have schedules of their own: no lr_scheduler_type
+        "warmup_steps": schedule.warmup_steps,  # the trainers have their own schedules: no lr_scheduler_type
         "weight_decay": optimiser.weight_decay,
         "max_grad_norm": optimiser.max_grad_norm,
-        "max_length": None,  # rows that are too long have been dropped: none is cut here
+        "max_length": None,  # rows that are too long were dropped before: none is cut here
         "seed": optimiser.seed,
         "use_cpu": on_cpu,
         "bf16": optimiser.dtype == "bfloat16",  # autocast over float32 weights
         "gradient_checkpointing": not on_cpu,
         "dataloader_pin_memory": not on_cpu,
         "logging_steps": schedule.log_every,
-        "logging_nan_inf_filter": False,  # it would hide a loss that is not a number behind the mean of those before
+        "logging_nan_inf_filter": False,  # it would replace a loss that is NaN by the mean of earlier ones
         "save_strategy": "no",  # the callback decides
         "eval_strategy": "no",
         "report_to": "none",

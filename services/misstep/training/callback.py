@@ -28,16 +28,18 @@ if TYPE_CHECKING:
     from misstep.training.trainers import Reference
 
 CHECKPOINT_SECONDS = 30.0
-"""A killed run loses at most about so much. ``MISSTEP_CHECKPOINT_SECONDS`` replaces it, however long a save takes."""
+"""Seconds between checkpoints: a killed run loses about this much at most. If ``MISSTEP_CHECKPOINT_SECONDS`` is set, it
+replaces this, regardless of the time that a save takes."""
 _BEST, _POLICY = "best.safetensors", "policy.safetensors"
 _SCORES = TypeAdapter(list[Score])
 CHECKPOINT_SHARE = 40
-"""A checkpoint that takes long waits so many times as long for the next: they cost 2.5% of the time at most."""
+"""After a slow checkpoint the next one waits this many times its duration, so that checkpoints cost at most 2.5% of the
+time."""
 
 
 @dataclass
 class Keep:
-    """What a run has beside the trainer's own state; it travels in the checkpoints."""
+    """The state of a run in addition to the trainer's own; it is part of the checkpoints."""
 
     folder: Path
     selection: Selection
@@ -45,16 +47,16 @@ class Keep:
 
     @property
     def best_file(self) -> Path:
-        """Weights of the best scoring so far, where there is one."""
+        """Weights of the best scoring so far, if there is one."""
         return self.folder / _BEST
 
     @property
     def policy_file(self) -> Path:
-        """Weights of the policy so far, where one is chosen; there also where they are the best."""
+        """Weights of the policy so far, if one is chosen, even if they are the best ones too."""
         return self.folder / _POLICY
 
     def note(self, score: Score, model: Any) -> None:
-        """Add a scoring of the model, and keep its weights where it is the best so far or the policy."""
+        """Add a scoring of the model, and keep its weights if it is the best so far or the policy."""
         self.selection.add(score)
         if self.selection.best is score:
             save_trained(model, self.best_file)
@@ -62,7 +64,7 @@ class Keep:
             save_trained(model, self.policy_file)
 
     def save(self, checkpoint: Path) -> None:
-        """Add to a checkpoint; the first rank does, for all."""
+        """Add the state to a checkpoint; the first rank does this for all."""
         (checkpoint / "selection.json").write_text(json.dumps(self.selection.as_json()))
         for kept, file in ((self.selection.best, _BEST), (self.selection.policy, _POLICY)):
             if kept is not None:
@@ -72,7 +74,7 @@ class Keep:
             save_file({"chosen": chosen, "rejected": rejected}, checkpoint / "reference.safetensors")
 
     def restore(self, checkpoint: Path) -> None:
-        """Take up what ``save`` added. Raises whatever broken files make reading raise, so also for other types."""
+        """Restore what ``save`` added. Raises any error of reading broken files, also for wrong types."""
         for score in _SCORES.validate_json((checkpoint / "selection.json").read_bytes(), strict=True):
             self.selection.add(score)
         for kept, file in ((self.selection.best, _BEST), (self.selection.policy, _POLICY)):
@@ -85,11 +87,11 @@ class Keep:
 
 
 class TrainingCallback(TrainerCallback):  # type: ignore[misc]
-    """Reports progress, scores the epochs that selection asks for, and has checkpoints written.
+    """Reports progress, scores the epochs of the selection, and triggers checkpoints.
 
-    A checkpoint is only taken right after a row of the log was written: the trainer's running mean of the loss is
-    not part of its state, so that taken elsewhere it would make a resumed run's next row another one. A scoring comes
-    before the checkpoint of its step, since a resumed run does not come back to that step.
+    A checkpoint is taken only directly after a row of the log was written: the trainer's running mean of the loss is
+    not part of its state, so otherwise the next row of a resumed run would differ. A scoring comes before the
+    checkpoint of its step, since a resumed run does not repeat that step.
     """
 
     def __init__(
@@ -118,7 +120,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
         self._next_checkpoint = clock() + self._every
         self._save_began = 0.0
         self.begun = False
-        """Whether a step of this attempt has begun: a checkpoint that it resumed from has been read by then."""
+        """Whether a step of this attempt has begun. By then the checkpoint that it resumed from has been read."""
         self._detail: dict[str, float | str] = {"dropped": dropped} if dropped else {}
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
@@ -150,7 +152,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
             self._save_began = self._clock()
 
     def _refuse_skipped(self, step: int, steps: int) -> None:
-        """DeepSpeed leaves out a step whose gradients are not finite, says so in the log, and goes on."""
+        """DeepSpeed skips a step whose gradients are not finite, logs it, and continues."""
         if getattr(self._engine(), "skipped_steps", 0):
             raise BadInput(
                 "learningRate (spec.training)",

@@ -1,4 +1,4 @@
-"""Two things that make TRL's training steps cheaper on a CPU and leave what they compute alone.
+"""Two optimisations of TRL's training steps on a CPU that do not change the results.
 
 Measured by ``benchmarks/training.py`` on the quickstart's model, batches of 64, one thread.
 """
@@ -19,21 +19,21 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from misstep.distributed.ranks import world
 
 _BAND_ROWS = 8
-"""Bands begin at multiples of so many rows: finer ones save no padding worth a search."""
+"""Bands begin at multiples of this many rows: finer ones save too little padding to search for."""
 _BAND_TOKENS = 128
-"""What a further forward pass costs on a small model, in tokens of it."""
+"""The cost of an additional forward pass on a small model, in tokens."""
 
 
 @contextmanager
 def cheaper_steps(model: PreTrainedModel) -> Iterator[None]:
-    """Cut padding and the logits' buffer inside the block, where the model is on a CPU; nothing elsewhere.
+    """Reduce padding and the logits' buffer inside the block, if the model is on a CPU; otherwise do nothing.
 
-    On a GPU neither pays: a kernel for each band costs more than padding, and logits are tiled for its memory.
+    On a GPU neither helps: a kernel for each band costs more than padding, and logits are tiled for its memory.
     """
     if model.device.type != "cpu":
         yield
         return
-    # Ranks that each hold a part of every layer (ZeRO-3) must run the layers equally often: no bands of their own.
+    # With ZeRO-3 all ranks must run each layer the same number of times, so they cannot have their own bands.
     bands = nullcontext() if world().sharded else _bands(model)
     with bands, _narrow_logits(model.config.get_text_config(decoder=True).vocab_size):
         yield
@@ -41,10 +41,10 @@ def cheaper_steps(model: PreTrainedModel) -> Iterator[None]:
 
 @contextmanager
 def _narrow_logits(vocabulary: int) -> Iterator[None]:
-    """Let TRL's fused LM head write its logits densely.
+    """Make TRL's fused LM head write its logits densely.
 
-    It takes a buffer as wide as its largest tile of the vocabulary (32,768 columns) however small the vocabulary, so
-    that each row of a small one lies on memory pages of its own: on 49 tokens that is a tenth of a step.
+    It uses a buffer as wide as its largest tile of the vocabulary (32,768 columns) for any vocabulary, so each row of a
+    small one is on separate memory pages: for 49 tokens that costs a tenth of a step.
     """
     before = trl.trainer.utils._CHUNKED_LOGPROB_CHUNK_SIZE
     trl.trainer.utils._CHUNKED_LOGPROB_CHUNK_SIZE = min(before, vocabulary)
@@ -56,10 +56,10 @@ def _narrow_logits(vocabulary: int) -> Iterator[None]:
 
 @contextmanager
 def _bands(model: PreTrainedModel) -> Iterator[None]:
-    """Run a training batch as a few bands of rows of like length, each only as wide as its longest row.
+    """Run a training batch as a few bands of rows of similar length, each only as wide as its longest row.
 
-    Rows are padded on the right and attention is causal, so that padding changes no hidden state that carries loss,
-    and no mask is needed. Pairs come here only where they are not packed (`misstep.training.shared_prefix`).
+    Rows are padded on the right and attention is causal, so padding does not change any hidden state with loss, and no
+    mask is needed. Pairs come here only if they are not packed (`misstep.training.shared_prefix`).
     """
     backbone = model.base_model
     forward = backbone.forward
@@ -87,9 +87,9 @@ def _bands(model: PreTrainedModel) -> Iterator[None]:
 
 
 def plan_bands(lengths: Sequence[int]) -> list[tuple[int, int]]:
-    """Cut rows, longest first, into bands [start, end) so that padded tokens and passes together cost least.
+    """Split rows, longest first, into bands [start, end) with the smallest total cost of padded tokens and passes.
 
-    Exact over band borders at multiples of 8 rows, by dynamic programming.
+    Optimal among band boundaries at multiples of 8 rows, by dynamic programming.
     """
     borders = [*range(0, len(lengths), _BAND_ROWS), len(lengths)]
     cheapest = [0.0]

@@ -1,4 +1,4 @@
-"""What training stages read: teacher solutions, the policy's own solutions, pairs, validation problems."""
+"""The data of training stages: teacher solutions, the policy's own solutions, pairs, validation problems."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from misstep.stages.context import StageContext
 
 Example = tuple[Sequence[int], Sequence[int]]
-"""Token ids of a prompt and of the response to it, end token included."""
+"""Token ids of a prompt and of its response, end token included."""
 
 
 def teacher_examples(problems: pa.Table, builder: PromptBuilder) -> list[Example]:
-    """Return the teacher's solution of each of these problems (those of a subset: each has a correct one)."""
+    """Return the teacher's solution of each of these problems (of a subset, in which each has a correct one)."""
     columns = (problems[name].to_pylist() for name in ("question", "solution"))
     return [(builder.prompt_ids(q), builder.response_ids(solution)) for q, solution in zip(*columns, strict=True)]
 
@@ -38,8 +38,8 @@ def own_examples(
     ends: Collection[int],
     teacher: Sequence[Example],
 ) -> tuple[list[Example], dict[str, int]]:
-    """Return the policy's own correct solutions of the input ``samples``, less those that the teacher gives too, and
-    how many samples were left out for which reason.
+    """Return the policy's own correct solutions from the input ``samples``, without those that the teacher also gives,
+    and the number of samples left out by reason.
 
     Raises:
         MisstepError: a sample has no verdict.
@@ -70,7 +70,7 @@ def as_questions(problems: pa.Table, limit: int, builder: PromptBuilder) -> list
 def _verified_samples(ctx: StageContext, ends: Collection[int], builder: PromptBuilder) -> Iterator[Sample]:
     """Stream the policy's samples with their verdicts.
 
-    A sample that ended with a stop string gets the response that it stands for: its text with an end token.
+    The response of a sample that ended with a stop string is its text with an end token.
     """
     verdicts: dict[tuple[str, int], Verdict] = {}
     for batch in ctx.batches("verdicts", "verdicts", ["problem_id", "sample", "verdict"]):
@@ -98,7 +98,7 @@ def pair_ids(ctx: StageContext) -> Iterator[tuple[Ids, Ids, Ids]]:
 
 
 def id_lists(column: Any) -> list[Ids]:
-    """Return the lists of an Arrow column of token ids as arrays of their own."""
+    """Return the lists of an Arrow column of token ids as separate arrays."""
     values = np.array(column.flatten(), dtype=np.int32)
     ends = np.cumsum(column.value_lengths().to_numpy())
     return [ids.copy() for ids in np.split(values, ends[:-1])] if len(ends) else []

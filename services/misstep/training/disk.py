@@ -1,4 +1,4 @@
-"""Full disks, as the libraries that write models report them."""
+"""Errors of full disks, as raised by the libraries that write models."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _TORCH_WRITER = "inline_container.cc"
 
 @contextmanager
 def full_disk_is_named(folder: Path) -> Iterator[None]:
-    """Turn the errors of a full disk under the scratch folder into BadInput.
+    """Convert errors of a full disk under the scratch folder into BadInput.
 
-    safetensors writes in Rust and puts the system's error into its text; torch writes in C++ and only says which of
-    its checks failed, the archive writer's own.
+    safetensors writes in Rust and puts the system's error into its message; torch writes in C++ and reports only which
+    check of its archive writer failed.
     """
     with full_disk_errors("MISSTEP_SCRATCH", str(folder)):
         try:

@@ -1,4 +1,4 @@
-"""The stage ``dpo``: the policy, taught to prefer the chosen side of each pair; it is its own reference."""
+"""The stage ``dpo``: trains the policy to prefer the chosen side of each pair. The starting policy is the reference."""
 
 from __future__ import annotations
 

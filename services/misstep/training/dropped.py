@@ -1,4 +1,4 @@
-"""Rows that were dropped: a refusal where none is left, a warning where there were many."""
+"""Dropped rows: an error if none is left, a warning if there were many."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Limit:
-    """The most tokens that a row may have: ``maxLength``, or the model's context where that is shorter."""
+    """The most tokens that a row may have: ``maxLength``, or the model's context if that is shorter."""
 
     max_length: int
     context: int
@@ -24,7 +24,7 @@ class Limit:
         return min(self.max_length, self.context)
 
     def field_and_fix(self, longest: int) -> tuple[str, str]:
-        """Return what to change for rows of more tokens, ``longest`` at most."""
+        """Return what to change so that rows of up to ``longest`` tokens fit."""
         if self.context <= self.max_length:
             fix = f"Its context is {self.context} tokens: use a model with a longer one, or shorter problems."
             return "spec.policy.model", fix
@@ -33,7 +33,7 @@ class Limit:
 
 
 def check_dropped(rows: Rows[SftRow] | Rows[PairRow], limit: Limit) -> None:
-    """Log how many rows were dropped and why: a warning where they are many.
+    """Log how many rows were dropped and why; it is a warning if there are many.
 
     Raises:
         BadInput: there were rows, and all of them were too long.
@@ -49,10 +49,10 @@ def check_dropped(rows: Rows[SftRow] | Rows[PairRow], limit: Limit) -> None:
 
 
 def refuse_no_rows(rows: Rows[SftRow] | Rows[PairRow], limit: Limit, also: str = "") -> None:
-    """Refuse to leave a model untrained; the error names the field that the most frequent reason points to.
+    """Refuse to leave a model untrained; the error names the field that fits the most frequent reason.
 
     Args:
-        also: what else is known of rows that are missing, a sentence for the error.
+        also: a further sentence for the error about missing rows.
 
     Raises:
         BadInput: there is no row.
@@ -67,7 +67,7 @@ def refuse_no_rows(rows: Rows[SftRow] | Rows[PairRow], limit: Limit, also: str =
             field, fix = "spec.policy.model", "Make its tokenizer and generation_config.json agree on the end tokens."
         case "end-token-inside":
             field = "spec.problems.train"
-            fix = "Remove from the solutions what the model's tokenizer reads as an end token."
+            fix = "Remove text that the model's tokenizer reads as an end token from the solutions."
         case _:
             field, fix = "spec.problems.train", "Give training problems with correct solutions."
     dropped = f"Dropped: {_reasons(rows, limit)}." if rows.dropped else ""

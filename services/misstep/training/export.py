@@ -1,4 +1,4 @@
-"""From a model in memory to a Hugging Face folder that is known to load."""
+"""Write a model in memory to a Hugging Face folder, and check that it loads."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _PROBE_TOKENS = 64
 
 @dataclass(frozen=True)
 class InitialModel:
-    """The model that training starts from, and what its folder says beside the weights.
+    """The model that training starts from, with its tokenizer and configurations.
 
-    TRL's trainers rewrite special tokens in configurations and tokenizer for their own use; a written model has those
-    of the folder that it came from.
+    TRL's trainers change special tokens in configurations and tokenizer for their own use; a written model has those of
+    the original folder.
     """
 
     folder: Path
@@ -41,12 +41,12 @@ class InitialModel:
 
     @classmethod
     def load(cls, folder: Path) -> InitialModel:
-        """Load a model folder, in float32: the type in which weights are trained.
+        """Load a model folder in float32, the type in which weights are trained.
 
         What will be written beside the weights is written to a temporary folder and read again, before any training.
 
         Raises:
-            BadInput: the folder does not load, or its settings cannot be written as they are.
+            BadInput: the folder does not load, or its settings cannot be written unchanged.
         """
         model, tokenizer = load_model(folder, "float32")
         for sentence in rehearse_writing(folder, "model").unusual:
@@ -57,13 +57,13 @@ class InitialModel:
         return cls(folder, model, tokenizer, copy.deepcopy(model.config), generation_config)
 
     def load_whole(self) -> PreTrainedModel:
-        """Load the model once more, all of it into this process, where ``model`` is spread over several (ZeRO-3)."""
+        """Load the whole model again in this process, for a ``model`` that is sharded over several (ZeRO-3)."""
         load_whole_models()
         model, _ = load_model(self.folder, "float32")
         return model
 
     def trainers_tokenizer(self) -> Any:
-        """Return a copy for a trainer, which sets its padding as it likes."""
+        """Return a copy for a trainer, which changes its padding settings."""
         return copy.deepcopy(self.tokenizer)
 
 
@@ -74,22 +74,22 @@ def export_model(
 
     Args:
         model: the trained one; adapters are merged into it.
-        dtype: of the written weights.
+        dtype: the type of the written weights.
         probe: token ids of some rows; both models must give their next tokens the same logits.
-        folder: where to write; must not be there yet.
+        folder: where to write; must not exist yet.
 
     Returns:
-        Path inside the artifact, under the folder's name (``model/...``) -> file. Same weights, same bytes.
+        Path inside the artifact, under the folder's name (``model/...``) -> file. Equal weights give equal bytes.
 
     Raises:
         BadInput: the weights are not finite: training diverged in its last step.
-        MisstepError: what was written does not load as what was in memory.
+        MisstepError: the written model differs from the one in memory when it is loaded.
     """
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
     model.__dict__.pop("forward", None)  # wrappers that TRL and accelerate put on the instance
     model = model.to("cpu").eval()
-    for weight in model.parameters():  # not buffers: transformers keeps those of rotary positions in float32
+    for weight in model.parameters():  # not the buffers: transformers keeps those of rotary positions in float32
         weight.data = weight.data.to(getattr(torch, dtype))
     model.config, model.generation_config = copy.deepcopy(start.config), copy.deepcopy(start.generation_config)
     model.config.dtype = model.dtype
@@ -105,11 +105,11 @@ def export_model(
     start.tokenizer.save_pretrained(folder)
     again, tokenizer = load_model(folder, dtype)
     if tokenizer.eos_token_id != start.tokenizer.eos_token_id or len(tokenizer) != len(start.tokenizer):
-        raise MisstepError(f"the tokenizer written to {folder} is another when it is loaded again")
+        raise MisstepError(f"the tokenizer written to {folder} differs when it is loaded again")
     found = _logits(again, probe)
     if not torch.allclose(found, expected, rtol=1e-4, atol=1e-4):
         worst = (found - expected).abs().max().item()
-        raise MisstepError(f"the model written to {folder} is another when loaded again: logits differ by {worst:.3g}")
+        raise MisstepError(f"the model written to {folder} differs when it is loaded again: logits by {worst:.3g}")
     return {f"{folder.name}/{file.relative_to(folder)}": file for file in sorted(folder.rglob("*")) if file.is_file()}
 
 

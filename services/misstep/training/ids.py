@@ -1,4 +1,4 @@
-"""Token ids against the model's embeddings. A tokenizer may have more tokens than the model, or fewer."""
+"""Check token ids against the model's embeddings. A tokenizer may have more tokens than the model, or fewer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def embeddings_of(model: Any) -> int:
-    """Return how many token ids a model knows, also where its weights are spread over processes."""
+    """Return how many token ids a model knows, even if its weights are sharded over processes."""
     size: int = model.config.get_text_config(decoder=True).vocab_size
     return min(size, getattr(model.get_input_embeddings(), "num_embeddings", size))
 
@@ -24,7 +24,7 @@ def embeddings_of(model: Any) -> int:
 def check_ids(rows: Sequence[SftRow | PairRow], questions: Sequence[Question], tokenizer: Any, embeddings: int) -> None:
     """Check every id of every training row and of every validation problem's prompt.
 
-    An id that only the tokenizer does not know is none of our business: models are sampled from with such ids too.
+    An id that only the tokenizer does not know is allowed: models are also sampled with such ids.
 
     Raises:
         BadInput: the model has no embedding for an id.
@@ -43,10 +43,10 @@ def check_ids(rows: Sequence[SftRow | PairRow], questions: Sequence[Question], t
 
 
 def pad_inside(model: Any, tokenizer: Any) -> None:
-    """Give a trainer's tokenizer a padding token that the model has an embedding for.
+    """Set a padding token of a trainer's tokenizer for which the model has an embedding.
 
-    Padding is masked, so any token will do. The embedding that the model has set aside for padding is trained like
-    all others, since real text may hold that token.
+    Padding is masked, so any token will do. The model's padding embedding is trained like all others, since real text
+    may contain that token.
     """
     embeddings = embeddings_of(model)
     model.get_input_embeddings().padding_idx = None
@@ -56,7 +56,7 @@ def pad_inside(model: Any, tokenizer: Any) -> None:
 
 
 def token_text(tokenizer: Any, token_id: int) -> str | None:
-    """Return a token as the tokenizer writes it, or None where it has none of that id."""
+    """Return the tokenizer's spelling of a token id, or None if it does not know the id."""
     try:
         token: str | None = tokenizer.convert_ids_to_tokens(token_id)
     except (IndexError, KeyError, OverflowError, TypeError, ValueError):

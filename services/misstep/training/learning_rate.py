@@ -1,7 +1,7 @@
 """The learning rate of each step, as a share of its peak. Pure.
 
-transformers' own schedules begin a warm-up with a rate of zero, so that their first step trains nothing, and a run of
-one step returns the model that it was given.
+transformers' own schedules begin a warm-up with a rate of zero, so their first step trains nothing, and a run of one
+step returns the starting model.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ ScheduleName = Literal["constant", "linear", "cosine"]
 
 
 def warmup_steps(steps: int, percent: int) -> int:
-    """Return how many of a run's steps come before the first one at the peak: at most all but the last."""
+    """Return how many steps of a run come before the first one at the peak: at most all but the last."""
     return min(math.ceil(steps * percent / 100), steps - 1)
 
 
 def rate_share(schedule: ScheduleName, step: int, steps: int, warmup: int) -> float:
-    """Return the learning rate of a step over its peak, in (0, 1].
+    """Return the learning rate of a step relative to its peak, in (0, 1].
 
     With n steps, w of them warm-up, and s the step::
 
@@ -29,8 +29,8 @@ def rate_share(schedule: ScheduleName, step: int, steps: int, warmup: int) -> fl
 
     Args:
         step: counted from 0.
-        steps: of the whole run.
-        warmup: less than ``steps``.
+        steps: number of steps of the whole run.
+        warmup: number of warm-up steps, less than ``steps``.
     """
     if step < warmup:
         return (step + 1) / (warmup + 1)
@@ -41,4 +41,4 @@ def rate_share(schedule: ScheduleName, step: int, steps: int, warmup: int) -> fl
         case "linear":
             return left
         case "cosine":
-            return math.sin(math.pi / 2 * left) ** 2  # the same as above, and exact where the cosine is near -1
+            return math.sin(math.pi / 2 * left) ** 2  # the same as above, and exact when the cosine is near -1

@@ -1,4 +1,4 @@
-"""Memory that runs out: named with what to change, and noted so that the next attempt takes smaller micro-batches."""
+"""Out of memory: report what to change, and record it so that the next attempt uses smaller micro-batches."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _SAID_BY_TORCH = ("can't allocate memory", "not enough memory", "out of memory")
 
 @contextmanager
 def out_of_memory_is_noted(checkpoints: Checkpoints, micro_batch: int, longest: int) -> Iterator[None]:
-    """Turn an allocation that failed in the block into an error that a restart may mend.
+    """Convert a failed allocation in the block into an error after which a restart may succeed.
 
     Args:
         micro_batch: rows of one forward pass.
         longest: tokens of the longest row.
 
     Raises:
-        MisstepError: an allocation failed; the store now says that micro-batches of that size are too large.
+        MisstepError: an allocation failed. The store then records that micro-batches of that size are too large.
     """
     try:
         yield
@@ -34,9 +34,9 @@ def out_of_memory_is_noted(checkpoints: Checkpoints, micro_batch: int, longest: 
             raise
         checkpoints.note_out_of_memory(micro_batch)
         then = (
-            f"the next attempt takes at most {micro_batch // 2} rows at once"
+            f"the next attempt uses at most {micro_batch // 2} rows at once"
             if micro_batch > 1
-            else "single rows do not fit: no attempt can be smaller"
+            else "not even single rows fit, so no attempt can be smaller"
         )
         raise MisstepError(
             f"training ran out of memory with micro-batches of {micro_batch} rows of up to {longest} tokens; {then}. "
@@ -45,7 +45,7 @@ def out_of_memory_is_noted(checkpoints: Checkpoints, micro_batch: int, longest: 
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an allocation failed, on the device or beside it."""
+    """Return whether an allocation failed, on the device or on the host."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return any(text in str(error) for text in _SAID_BY_TORCH)

@@ -1,4 +1,4 @@
-"""The solutions that RFT trains on: correct, complete, distinct, at most so many of one problem."""
+"""The solutions that RFT trains on: correct, complete, distinct, with a limit per problem."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Positives:
-    """``kept`` in the order of (problem, sample); ``dropped`` counts every other sample by its reason."""
+    """``kept`` is in the order of (problem, sample); ``dropped`` counts every other sample by reason."""
 
     kept: Sequence[Sample]
     dropped: Mapping[str, int]
@@ -36,11 +36,11 @@ class Positives:
 
 
 def select_positives(samples: Iterable[Sample], per_problem: int, min_distance_percent: int) -> Positives:
-    """Choose, per problem, the first ``per_problem`` positives by sample index that differ enough from each other.
+    """Choose, per problem, the first ``per_problem`` positives (by sample index) that differ enough from each other.
 
     Two solutions differ by the Levenshtein distance of their tokens over the longer one's length; a solution is kept
-    only where that is above ``min_distance_percent`` percent for each one kept before it, so equal ones never are.
-    The samples may come in any order: the result is the same. Only positives are held in memory.
+    only if that is above ``min_distance_percent`` percent for each one kept before it, so an equal one is never kept.
+    The result does not depend on the order of the samples. Only positives are held in memory.
     """
     dropped: Counter[str] = Counter()
     positives: defaultdict[str, list[Sample]] = defaultdict(list)

@@ -1,7 +1,7 @@
 """Attention over a batch of pairs that is packed into one sequence, registered with transformers.
 
-No mask over the whole sequence is built: it goes block by block, where trunks need none, and branches one of their
-own size.
+No mask over the whole sequence is built: attention runs block by block, where trunks need no mask, and branches one of
+their own size.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _IGNORED = {"position_ids", "use_cache", "is_causal", "output_attentions", "outp
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packing:
-    """What the model must be told of a packed batch, as its argument ``packing``."""
+    """The description of a packed batch, passed to the model as argument ``packing``."""
 
     blocks: Sequence[tuple[Block, torch.Tensor | None]]
-    """With each block what is added to its branches' scores, (rows, 1, branch width, prefix + branch width)."""
+    """The blocks, each with the bias of its branches' scores, (rows, 1, branch width, prefix + branch width)."""
     sizes: Sequence[int]
     judged: torch.Tensor
-    """Slots whose hidden states go to the LM head, in its order."""
+    """Slots whose hidden states go to the LM head, in order."""
 
     @classmethod
     def of(cls, layout: Layout, judged: torch.Tensor) -> Packing:
@@ -63,11 +63,11 @@ def shared_attention(
         (1, slots, heads, size), and no weights.
 
     Raises:
-        UnsupportedAttentionError: the model passes an argument that is not known here (soft caps, sinks, biases).
+        UnsupportedAttentionError: the model passes an unsupported argument (soft caps, sinks, biases).
     """
     unknown = [name for name, given in rest.items() if name not in _IGNORED and given is not None]
     if packing is None or attention_mask is not None or dropout or unknown:
-        raise UnsupportedAttentionError(f"its attention wants more than is known here: {unknown}, dropout {dropout}")
+        raise UnsupportedAttentionError(f"its attention needs unsupported arguments: {unknown}, dropout {dropout}")
     parts = zip(*(states[0].split(packing.sizes, dim=1) for states in (query, key, value)), strict=True)
     mixed = []
     for block, bias in packing.blocks:
@@ -83,12 +83,12 @@ def shared_attention(
 def _attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None, scaling: float | None
 ) -> torch.Tensor:
-    """Attend as the bias says, without one causally; return (rows x queries, heads, size)."""
+    """Attend with the bias, or causally without one; return (rows x queries, heads, size)."""
     groups = query.shape[1] // key.shape[1]
     if bias is not None:
         bias = bias.to(query.dtype)
         if query.is_cuda and groups > 1:
-            # CUDA's fast kernels take fewer key heads than query heads only where there is no mask.
+            # CUDA's fast kernels support fewer key heads than query heads only without a mask.
             key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
             groups = 1
     out = functional.scaled_dot_product_attention(
@@ -102,9 +102,9 @@ AttentionInterface.register(ATTENTION, shared_attention)
 
 @contextmanager
 def use_shared_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Let the model take packed batches, and nothing else, inside the block.
+    """Inside the block the model takes packed batches, and nothing else.
 
-    Its backbone then returns the hidden states of judged slots alone, (1, judged, hidden size).
+    Its backbone then returns the hidden states of the judged slots only, (1, judged, hidden size).
     """
     before = model.config._attn_implementation
     hook = model.base_model.register_forward_hook(_keep_judged, with_kwargs=True)

@@ -1,9 +1,9 @@
-"""Where the tokens of a batch of pairs stand once what both sides of a pair begin with is kept once.
+"""The token layout of a batch of pairs in which the common prefix of a pair is stored once.
 
-Of a pair the longer row is a trunk, kept whole; of the other only what follows the common beginning is kept, as a
-branch of that trunk. arXiv 2410.20305 joins both sides behind their prompt; here a branch also leaves inside the
-sides, as far as they begin alike. Pairs of like lengths form a block: a rectangle of trunks, then one of branches, each
-as wide as its longest row, so that attention runs on views. All blocks together are one sequence.
+The longer row of a pair is a trunk, stored whole. Of the other row only the part after the common prefix is stored, as
+a branch of that trunk. arXiv 2410.20305 joins both sides after their prompt; here the common prefix may extend into the
+sides. Pairs of similar lengths form a block: a rectangle of trunks, then one of branches, each as wide as its longest
+row, so that attention runs on views. All blocks together are one sequence.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 Worth = Callable[[int, int], bool]
-"""Whether to keep a common beginning of so many tokens once, when the shorter row has so many behind it."""
+"""Whether to store a common prefix once: from its number of tokens and the number of tokens after it in the shorter
+row."""
 
 _BORDERS = 32
-"""Blocks begin at one of so many places in a batch: a search over more costs more than it saves."""
+"""Blocks begin at one of this many places in a batch: searching more costs more than it saves."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Trunks of one width and, where ``branch_width`` is above 0, a branch of each after them."""
+    """Trunks of one width and, if ``branch_width`` is above 0, a branch of each after them."""
 
     rows: int
     trunk_width: int
@@ -38,13 +39,13 @@ class Block:
 
     @property
     def sizes(self) -> list[int]:
-        """Slots of the trunks and, where there are some, of the branches."""
+        """Slots of the trunks and of the branches, if any."""
         return [self.rows * width for width in (self.trunk_width, self.branch_width) if width]
 
     def visible(self) -> npt.NDArray[np.bool_]:
         """What branches attend to, (rows, branch width, prefix width + branch width).
 
-        The first columns stand for the first tokens of the trunk, the others for the branch's own.
+        The first columns are the first tokens of the trunk, the others the branch's own tokens.
         """
         prefix = np.arange(self.prefix_width) < self.shared[:, None, None]
         own = np.tri(self.branch_width, dtype=np.bool_)[None]
@@ -60,7 +61,7 @@ class Layout:
 
     blocks: Sequence[Block]
     source: Ints
-    """Which token of the flattened batch stands in each slot, (slots,); any, in padding."""
+    """The token of the flattened batch in each slot, (slots,); any token for padding."""
     positions: Ints
     """Each slot's position in its row, (slots,)."""
     slots: Ints
@@ -73,8 +74,8 @@ def plan_layout(ids: Ints, lengths: Ints, worth: Worth, block_tokens: int) -> La
     Args:
         ids: (2 x pairs, width), padded on the right; rows i and ``pairs + i`` are the sides of pair i.
         lengths: tokens of each row, (2 x pairs,), none 0.
-        worth: where it says no, both rows of a pair are kept whole.
-        block_tokens: what a further block costs, in tokens.
+        worth: if it returns False, both rows of a pair are stored whole.
+        block_tokens: the cost of an additional block, in tokens.
     """
     pairs, width = len(ids) // 2, ids.shape[1]
     first, second = np.arange(pairs), np.arange(pairs, 2 * pairs)
@@ -91,7 +92,7 @@ def plan_layout(ids: Ints, lengths: Ints, worth: Worth, block_tokens: int) -> La
     filled = 0
 
     def place(rows: Ints, starts: Ints, wide: int) -> None:
-        """Give the next slots to ``wide`` columns of each row from its start on."""
+        """Assign the next slots to ``wide`` columns of each row from its start on."""
         nonlocal filled
         at = starts[:, None] + np.arange(wide)
         row, column = np.nonzero(at < lengths[rows][:, None])
@@ -121,9 +122,9 @@ def plan_layout(ids: Ints, lengths: Ints, worth: Worth, block_tokens: int) -> La
 
 
 def cut_blocks(trunks: Ints, branches: Ints, block_tokens: int) -> list[tuple[int, int]]:
-    """Cut pairs, longest trunk first, into blocks [start, end) so that slots and blocks together cost least.
+    """Split pairs, longest trunk first, into blocks [start, end) with the smallest total cost of slots and blocks.
 
-    Exact over borders at multiples of a 32nd of the pairs, by dynamic programming.
+    Optimal among boundaries at multiples of a 32nd of the pairs, by dynamic programming.
     """
     step = max(1, -(-len(trunks) // _BORDERS))
     borders = [*range(0, len(trunks), step), len(trunks)]

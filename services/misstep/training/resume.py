@@ -1,4 +1,5 @@
-"""Whether a checkpoint can be gone on from: it lies in a store, and hashes that fit say only that it is whole."""
+"""Check whether training can resume from a checkpoint: it comes from a store, where matching hashes show only that it
+is complete."""
 
 from __future__ import annotations
 
@@ -22,21 +23,21 @@ if TYPE_CHECKING:
     from misstep.training.trainers import Reference
 
 _TAG = re.compile(r"global_step[0-9]+")
-"""What DeepSpeed names a checkpoint's folder when the trainer saves one."""
+"""The pattern of DeepSpeed's folder name in a checkpoint of the trainer."""
 _THIS_MACHINES = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EROFS}
 _GLOO = re.compile(r"\[\S*gloo/")
-"""How messages of gloo begin: a peer has gone."""
+"""The beginning of gloo's messages when a peer is lost."""
 _MOST_TEXT = 200
 
 
 class UnsoundError(ValueError):
-    """A checkpoint that no Misstep has written. Its text says why."""
+    """A checkpoint that Misstep cannot have written. Its text says why."""
 
 
 def check_sound(step: int, folder: Path) -> None:
-    """Check what a trainer would follow or only trip over later: paths, the state, the headers of weights.
+    """Check the parts that a trainer would trust, or fail on only later: paths, the state, the headers of weights.
 
-    Raises UnsoundError, and whatever reading broken files raises.
+    Raises UnsoundError, and any error of reading broken files.
     """
     _check_tag(folder / "latest")
     for index in folder.rglob("*.index.json"):
@@ -52,35 +53,35 @@ def check_sound(step: int, folder: Path) -> None:
 
 
 def _check_tag(latest: Path) -> None:
-    """DeepSpeed joins what ``latest`` holds to the checkpoint's path, and reads there."""
+    """DeepSpeed appends the contents of ``latest`` to the checkpoint's path, and reads there."""
     if not latest.exists():
         return
     tag = latest.read_bytes()[:_MOST_TEXT].decode(errors="replace").strip()
     if not _TAG.fullmatch(tag):
-        raise UnsoundError(f"`latest` holds {tag!r} where DeepSpeed writes global_step and a number")
+        raise UnsoundError(f"`latest` holds {tag!r}; DeepSpeed writes global_step and a number")
     if not (latest.parent / tag).is_dir():
-        raise UnsoundError(f"`latest` names {tag}, and the checkpoint has no such folder")
+        raise UnsoundError(f"`latest` names {tag}, but the checkpoint has no such folder")
 
 
 def check_weights(file: Path, model: torch.nn.Module) -> None:
-    """Check that a file has a tensor for each parameter of the model that is trained. Raises UnsoundError."""
+    """Check that a file has a tensor for each trained parameter of the model. Raises UnsoundError."""
     with safe_open(file, framework="pt") as opened:
         found = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118 (no mapping)
     for name, weight in model.named_parameters():
-        shape = tuple(getattr(weight, "ds_shape", weight.shape))  # ZeRO-3 leaves the others empty
+        shape = tuple(getattr(weight, "ds_shape", weight.shape))  # with ZeRO-3 ``shape`` is empty
         if weight.requires_grad and found.get(name) != shape:
-            raise UnsoundError(f"{file.name} does not hold {name} as the model has it")
+            raise UnsoundError(f"{file.name} lacks {name}, or has another shape of it than the model")
 
 
 def check_reference(reference: Reference | None, pairs: int) -> None:
-    """Check that there is a reference for each pair; none is written without pairs. Raises UnsoundError."""
+    """Check that there is a reference for each pair; without pairs none is written. Raises UnsoundError."""
     if reference is not None and any(part.shape != (pairs,) for part in reference):
-        raise UnsoundError("reference.safetensors is not of this stage's pairs")
+        raise UnsoundError("reference.safetensors does not belong to this stage's pairs")
 
 
 def is_to_blame(error: Exception) -> bool:
-    """Return whether an error while a checkpoint is restored comes from what the checkpoint holds: not from memory, a
-    device or a disk of this machine, a rank that has gone, or settings that we refuse ourselves."""
+    """Return whether an error during restoring comes from the checkpoint's contents, and not from memory, a device or a
+    disk of this machine, a lost rank, or settings that we refuse ourselves."""
     if isinstance(error, MisstepError | torch.distributed.DistError | torch.AcceleratorError):
         return False
     if isinstance(error, OSError) and error.errno in _THIS_MACHINES:
@@ -89,12 +90,12 @@ def is_to_blame(error: Exception) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """Say, in a sentence of our own, what is wrong with a checkpoint."""
+    """Return a sentence that says what is wrong with a checkpoint."""
     if isinstance(error, UnsoundError):
         return str(error)
     if isinstance(error, pickle.UnpicklingError):
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        asked = f"a file asks for {found[1]} to be run" if found else "a file cannot be read as weights"
-        return f"{asked}, and nothing but weights is read from a store"
+        asked = f"a file would run {found[1]}" if found else "a file cannot be read as weights"
+        return f"{asked}, and only weights are read from a store"
     said = " ".join(str(error).split())[:_MOST_TEXT]
     return f"it cannot be restored ({type(error).__name__}: {said})"

@@ -1,7 +1,7 @@
-"""Training rows: token ids as they were sampled or tokenised once, never cut and never completed.
+"""Training rows: token ids exactly as they were sampled or tokenised, never cut and never completed.
 
-A row that is too long is dropped and counted: cutting it would leave a solution without its end, and TRL would go
-on silently with rows whose completion is cut away (a constant DPO loss of ln 2).
+A row that is too long is dropped and counted: cutting it would leave a solution without its end, and TRL would silently
+train on rows without a completion (a constant DPO loss of ln 2).
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ class SftRow:
 
     @property
     def labels(self) -> Ids:
-        """What each token is to be predicted as: loss on the response alone."""
+        """The label of each token: there is loss only on the response."""
         labels = self.input_ids.copy()
         labels[: self.prompt_tokens] = IGNORED
         return labels
 
     @property
     def length(self) -> int:
-        """Tokens of the longest sequence that the row brings into a batch."""
+        """Tokens of the row's longest sequence in a batch."""
         return len(self.input_ids)
 
     @property
     def tokens(self) -> int:
-        """Tokens that one pass over the row puts through the model, padding aside."""
+        """Tokens that one pass over the row runs through the model, without padding."""
         return len(self.input_ids)
 
 
@@ -59,7 +59,8 @@ class PairRow:
 
     @property
     def tokens(self) -> int:
-        """Those of both sides, what they begin with once, as it is run (`misstep.training.shared_prefix`)."""
+        """Tokens of both sides, with the common prefix counted once, as it is run
+        (`misstep.training.shared_prefix`)."""
         shorter = min(len(self.chosen_ids), len(self.rejected_ids))
         alike = np.cumprod(self.chosen_ids[:shorter] == self.rejected_ids[:shorter]).sum()
         return len(self.prompt_ids) + len(self.chosen_ids) + len(self.rejected_ids) - int(alike)
@@ -70,12 +71,12 @@ R = TypeVar("R", SftRow, PairRow)
 
 @dataclass(frozen=True)
 class Rows(Generic[R]):
-    """What is trained on, and how many rows were dropped for which reason."""
+    """The training rows, and the number of dropped rows by reason."""
 
     rows: Sequence[R]
     dropped: Mapping[str, int] = field(default_factory=dict)
     longest: int = 0
-    """Tokens of the longest row, those that were dropped included."""
+    """Tokens of the longest row, including dropped rows."""
 
     @property
     def dropped_rows(self) -> int:
@@ -85,12 +86,12 @@ class Rows(Generic[R]):
 def sft_rows(
     examples: Iterable[tuple[Sequence[int], Sequence[int]]], end_ids: Collection[int], max_tokens: int
 ) -> Rows[SftRow]:
-    """Join (prompt, response) pairs of token ids to rows.
+    """Build rows from (prompt, response) pairs of token ids.
 
     Args:
-        end_ids: the tokens that end a response. A response with none at its end, or with one elsewhere, is dropped
-            under ``no-end-token`` or ``end-token-inside``: it would teach the model not to stop, or to stop early.
-        max_tokens: rows with more are dropped under ``too-long``.
+        end_ids: the tokens that end a response. A response without one at its end, or with one elsewhere, is dropped as
+            ``no-end-token`` or ``end-token-inside``: it would teach the model not to stop, or to stop early.
+        max_tokens: rows with more are dropped as ``too-long``.
     """
     rows: list[SftRow] = []
     dropped: Counter[str] = Counter()
@@ -110,10 +111,10 @@ def sft_rows(
 
 
 def pair_rows(pairs: Iterable[tuple[Ids, Ids, Ids]], max_tokens: int) -> Rows[PairRow]:
-    """Take (prompt, chosen, rejected) token ids as they are.
+    """Build rows from (prompt, chosen, rejected) token ids, unchanged.
 
-    A pair with a side of more than ``max_tokens`` tokens, prompt included, is dropped under ``too-long``, one with a
-    side of none under ``empty-side``.
+    A pair with a side of more than ``max_tokens`` tokens, prompt included, is dropped as ``too-long``, one with an
+    empty side as ``empty-side``.
     """
     rows: list[PairRow] = []
     dropped: Counter[str] = Counter()

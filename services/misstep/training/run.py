@@ -42,10 +42,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a stage asks for: rows, settings, and a trainer for them with its arguments.
+    """The run that a stage requests: rows, settings, and a trainer for them with its arguments.
 
-    For the summary: ``sources`` says how many examples came from where, ``left_out`` what never became a row and why,
-    ``nothing`` why the model is left as it is where there are no rows.
+    For the summary: ``sources`` counts examples by origin, ``left_out`` counts what never became a row by reason, and
+    ``nothing`` says why the model is unchanged if there are no rows.
     """
 
     rows: Rows[SftRow] | Rows[PairRow]
@@ -57,9 +57,9 @@ class Run:
     arguments: Callable[[Schedule, Path], Any]
     nothing: str
     policy: PolicyParams | None = None
-    """How the policy is chosen; None where only the best model is kept."""
+    """How the policy is chosen; None if only the best model is kept."""
     own: Sequence[Question] = ()
-    """Training problems, for that choice."""
+    """Training problems for that choice."""
     sources: Mapping[str, int] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
 
@@ -69,19 +69,20 @@ class Run:
         dropped = {**self.left_out, **self.rows.dropped}
         counts: dict[str, Any] = {"rows": len(self.rows.rows), "dropped": dict(sorted(dropped.items()))}
         if self.rows.dropped_rows:
-            counts["rows_dropped"] = self.rows.dropped_rows  # of those, examples and pairs that could not be rows
+            counts["rows_dropped"] = (
+                self.rows.dropped_rows
+            )  # the examples and pairs among them that could not become rows
         return counts | ({"sources": dict(self.sources)} if self.sources else {})
 
 
 def train(ctx: StageContext, start: InitialModel, run: Run) -> Output:
-    """Train the start model on the run's rows, or write it as it is where there are none.
+    """Train the start model on the run's rows, or write it unchanged if there are none.
 
-    On a CPU, with fixed threads: same inputs, same bytes, however often the run was killed and resumed.
+    On a CPU with a fixed number of threads, equal inputs give equal bytes, even if the run was killed and resumed.
 
     Raises:
-        BadInput: token ids that the model has no embedding for, settings that cannot work, a loss that is not finite,
-            a full disk.
-        MisstepError: the written model does not load as it was.
+        BadInput: token ids without an embedding, settings that cannot work, a loss that is not finite, a full disk.
+        MisstepError: the written model differs when it is loaded.
     """
     check_ids(run.rows.rows, run.questions, start.tokenizer, embeddings_of(start.model))
     torch.set_num_threads(ctx.threads)
@@ -105,7 +106,7 @@ def _train(ctx: StageContext, start: InitialModel, run: Run, folder: Path) -> Ou
     if schedule.steps < FEW_STEPS:
         _log.warning("only %d optimiser steps: raise epochs, or lower batchSize (spec.training)", schedule.steps)
     if too_many is not None:
-        _log.warning("an attempt before ran out of memory: micro-batches now have %d rows", schedule.micro_batch)
+        _log.warning("an earlier attempt ran out of memory: micro-batches now have %d rows", schedule.micro_batch)
     scorer = None
     if run.selection is not None and run.questions:
         batch_rows = ctx.stage.resources.batch_rows
@@ -171,7 +172,7 @@ def _fit(
         )
         keep.reference = getattr(trainer, "reference", None)
         if world().zero_stage is not None and not trainer.is_deepspeed_enabled:
-            raise MisstepError("accelerate has passed DeepSpeed over: each rank would train a model of its own")
+            raise MisstepError("accelerate has ignored DeepSpeed: each rank would train its own model")
         trainer.remove_callback(PrinterCallback)
         callback = TrainingCallback(
             schedule,
@@ -199,9 +200,9 @@ def _fit(
 
 
 def _resume(ctx: StageContext, run: Run, folder: Path) -> tuple[tuple[int, Path] | None, Keep]:
-    """Return the newest checkpoint that is sound, and what it kept; those that are not are refused on the way.
+    """Return the newest sound checkpoint and its saved state; unsound ones are refused.
 
-    Ranks go through them together: all take one, or none does.
+    Ranks check them together: either all ranks use a checkpoint, or none does.
     """
     while True:
         keep = Keep(folder, Selection(run.selection.patience if run.selection else None, run.policy))
@@ -232,8 +233,8 @@ def _check_kept(keep: Keep, model: Any) -> None:
 
 
 def _weights_to_keep(trainer: Any, keep: Keep) -> Path | None:
-    """Return a file with the best weights, or with the last ones where no checkpoint was scored; None where these are
-    in memory as they should be."""
+    """Return a file with the best weights, or with the last ones if no checkpoint was scored; None if the model in
+    memory already has them."""
     if keep.selection.best is not None:
         return keep.best_file
     if not world().sharded:
@@ -244,9 +245,10 @@ def _weights_to_keep(trainer: Any, keep: Keep) -> Path | None:
 
 
 def _model_with(weights: Path | None, start: InitialModel, trainer: Any, *, spare: bool = False) -> Any:
-    """Return the trained model with the weights of a file; None on every rank but the first.
+    """Return the trained model with the weights of a file; None on every rank except the first.
 
-    Exporting a model with adapters merges them and ends it; with ``spare`` a copy is returned of such a model.
+    Exporting a model with adapters merges them, after which it cannot be trained; with ``spare`` a copy of such a model
+    is returned.
     """
     if not world().first:
         return None
@@ -259,7 +261,7 @@ def _model_with(weights: Path | None, start: InitialModel, trainer: Any, *, spar
 
 
 def _about_policy(policy: Score) -> dict[str, Any]:
-    """Say which checkpoint the policy is, and how well it knows its own training problems."""
+    """Log which checkpoint is the policy, and how well it knows its own training problems."""
     return {
         "epoch": policy.epoch,
         "validation_problems": policy.problems,

@@ -1,4 +1,4 @@
-"""How many steps a run has, what happens at which of them, and which rows stand in which batch. Pure."""
+"""The steps of a run, what happens at which step, and which rows are in which batch. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from misstep.plan.params import OptimiserParams
 from misstep.training.learning_rate import warmup_steps
 
 _LOG_ROWS = 200
-"""Rows of a run's log, about: enough for a curve, and checkpoints carry all of them."""
+"""Approximate number of rows in a run's log: enough for a curve, and few enough for checkpoints, which contain all of
+them."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,15 @@ class Schedule:
         return self.epochs * self.steps_per_epoch
 
     def scoring_steps(self, epochs: Sequence[int]) -> frozenset[int]:
-        """Return the steps that end these epochs; epochs past the last are left out, the last is always in."""
+        """Return the last steps of these epochs; epochs after the last are left out, and the last is always
+        included."""
         return frozenset(min(epoch, self.epochs) * self.steps_per_epoch for epoch in {*epochs, self.epochs})
 
 
 def make_schedule(
     rows: int, optimiser: OptimiserParams, processes: int = 1, out_of_memory: int | None = None
 ) -> Schedule:
-    """Lay out a run over so many rows. Arguments and errors are those of ``micro_batch_rows``."""
+    """Plan the steps of a run over this many rows. Arguments and errors are those of ``micro_batch_rows``."""
     batch, micro = optimiser.batch_size, micro_batch_rows(optimiser, processes, out_of_memory)
     steps_per_epoch = math.ceil(rows / batch)
     steps = optimiser.epochs * steps_per_epoch
@@ -54,14 +56,15 @@ def make_schedule(
 
 
 class MicroBatches:
-    """The rows of each micro-batch of one process in an epoch: a function of (seed, epoch) and the rows' lengths alone.
+    """The rows of each micro-batch of one process in an epoch: a function of (seed, epoch) and the rows' lengths only.
 
-    Every epoch is a fresh permutation, cut into batches; only inside a batch are rows sorted by length and dealt to
-    micro-batches, so that like lengths are padded together and which rows share an update is left to chance. A last,
-    smaller batch is split into as few micro-batches as it needs, of nearly equal size.
+    Every epoch is a new permutation, split into batches. Rows are sorted by length only inside a batch, and then
+    distributed to micro-batches: so similar lengths are padded together, and which rows share an update is random. A
+    last, smaller batch is split into as few micro-batches as it needs, of nearly equal size.
 
-    Of several processes each has as many micro-batches, the i-th ones of like lengths, and all of them together have
-    the rows that one process would have. In a last batch of fewer rows than processes some micro-batches are empty.
+    Several processes have the same number of micro-batches each, the i-th ones with similar lengths, and together they
+    have the rows that a single process would have. If the last batch has fewer rows than processes, some micro-batches
+    are empty.
     """
 
     def __init__(

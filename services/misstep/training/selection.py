@@ -1,12 +1,12 @@
 """Choice of checkpoints by the accuracy of sampled answers.
 
-The best one on validation problems stands for the method. By sampling and not by loss: the loss goes on falling while
-a model becomes over-trained.
+The best one on validation problems represents the method. The choice uses sampling and not the loss, because the loss
+keeps falling while a model becomes over-trained.
 
-The policy, which is sampled, credited and the start of DPO, is a choice of its own: an over-trained policy makes few
-mistakes on its training problems, and credit drawn from it carries no signal (arXiv 2406.14532, section 6). So each
-scoring also asks the model its own training problems, and the policy is the most accurate checkpoint on validation
-problems among those that have not begun to know their training problems by heart.
+The policy, which is sampled, credited and the start of DPO, is a separate choice: an over-trained policy makes few
+mistakes on its training problems, and credit from it carries no signal (arXiv 2406.14532, section 6). So each scoring
+also samples the model on its own training problems, and the policy is the most accurate checkpoint on validation
+problems among those that have not begun to memorise their training problems.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One scoring: of ``problems`` answers to validation problems so many were ``correct``, and the same for the
-    model's own training problems where a policy is chosen."""
+    """One scoring: ``correct`` of ``problems`` answers to validation problems, and the same for the model's own
+    training problems if a policy is chosen."""
 
     epoch: int
     step: int
@@ -41,17 +41,18 @@ class Score:
 
     @property
     def gap(self) -> Fraction:
-        """Accuracy on its own training problems less that on validation problems; 0 where either was not asked."""
+        """Accuracy on its own training problems minus that on validation problems; 0 if either was not sampled."""
         if not self.train_problems or not self.problems:
             return Fraction(0)
         return Fraction(self.train_correct, self.train_problems) - Fraction(self.correct, self.problems)
 
 
 def choose_policy(scores: Sequence[Score], params: PolicyParams) -> Score | None:
-    """Return the scoring of the checkpoint that becomes the policy, None where nothing was scored.
+    """Return the scoring of the checkpoint that becomes the policy; None if nothing was scored.
 
-    Of the checkpoints whose gap is at most ``max_gap_points``, the most accurate on validation problems; where there
-    is none, the one with the smallest gap. Of equals the earliest. With ``epoch`` set, the last scored up to it.
+    Among the checkpoints whose gap is at most ``max_gap_points`` it is the most accurate one on validation problems; if
+    there is none, the one with the smallest gap. Among equals the earliest. If ``epoch`` is set, it is the last one
+    scored up to that epoch.
     """
     if params.epoch is not None:
         return max((s for s in scores if s.epoch <= params.epoch), key=lambda s: s.step, default=None)
@@ -63,7 +64,8 @@ def choose_policy(scores: Sequence[Score], params: PolicyParams) -> Score | None
 
 
 def explain_policy(policy: Score, params: PolicyParams) -> tuple[str, bool]:
-    """Say which checkpoint is the policy and why; and whether that is as asked: a named epoch, or within the gap."""
+    """Return which checkpoint is the policy and why, and whether that meets the settings (the named epoch, or within
+    the gap)."""
     text = f"the policy is the checkpoint of epoch {policy.epoch}"
     if policy.problems:
         text += f", right on {policy.correct / policy.problems:.0%} of {policy.problems} validation problems"
@@ -86,7 +88,7 @@ def explain_policy(policy: Score, params: PolicyParams) -> tuple[str, bool]:
 
 
 class Selection:
-    """The scorings so far, and what they say: which is best, which is the policy, and whether to go on."""
+    """The scorings so far: which is best, which is the policy, and whether to continue."""
 
     def __init__(self, patience: int | None, policy: PolicyParams | None = None, scores: Sequence[Score] = ()) -> None:
         self._patience = patience
@@ -100,13 +102,13 @@ class Selection:
 
     @property
     def policy(self) -> Score | None:
-        """The scoring of the checkpoint that is the policy, by what is known so far."""
+        """The scoring of the checkpoint that is the policy so far."""
         return None if self._policy is None else choose_policy(self.scores, self._policy)
 
     @property
     def exhausted(self) -> bool:
-        """Whether the last ``patience`` scorings were all no better than the best before them. Never before the
-        policy's epoch, where one is named."""
+        """Whether none of the last ``patience`` scorings was better than the best before them. Never before the
+        policy's epoch, if one is named."""
         if self._patience is None or self.best is None:
             return False
         if self._policy is not None and self._policy.epoch is not None and self.scores[-1].epoch < self._policy.epoch:
@@ -123,7 +125,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A problem, ready to be asked."""
+    """A problem with its prompt."""
 
     problem_id: str
     prompt_ids: Sequence[int]
@@ -135,7 +137,7 @@ class Scorer:
 
     Args:
         questions: validation problems.
-        own: training problems, asked for the choice of a policy.
+        own: training problems, sampled for the choice of a policy.
     """
 
     def __init__(
@@ -157,10 +159,10 @@ class Scorer:
         self._verifier = Verifier(AnswerFormat(params.answer_format), workers=threads)
 
     def score(self, model: PreTrainedModel, epoch: int, step: int, engine: Any = None) -> Score:
-        """Score a model. Its mode and every generator of random numbers are left as they were.
+        """Score a model. Its mode and the states of all random number generators stay unchanged.
 
-        An answer that the token limit cut off is never correct. Ranks call this together: each asks its share of the
-        problems, and all return the same sums. ``engine`` is DeepSpeed's, where the weights are spread.
+        An answer that the token limit cut off is never correct. Ranks call this together: each samples its share of the
+        problems, and all return the same sums. ``engine`` is DeepSpeed's, if the weights are sharded.
         """
         correct, train_correct = self._count_correct(model, engine)
         return Score(epoch, step, len(self._questions), correct, len(self._own), train_correct)
@@ -197,7 +199,8 @@ class Scorer:
 
 @contextmanager
 def _without_wrappers(model: PreTrainedModel) -> Iterator[None]:
-    """Take off what training puts on the instances' ``forward`` (autocast, TRL's fused head, bands of rows)."""
+    """Remove the wrappers that training puts on the instances' ``forward`` (autocast, TRL's fused head, bands of
+    rows)."""
     wrapped = {module: vars(module).pop("forward") for module in (model, model.base_model) if "forward" in vars(module)}
     try:
         yield

@@ -1,4 +1,4 @@
-"""The stages ``sft`` and ``rft``: the base model fine-tuned on solutions, the teacher's or the policy's own."""
+"""The stages ``sft`` and ``rft``: fine-tune the base model on solutions, of the teacher or of the policy itself."""
 
 from __future__ import annotations
 

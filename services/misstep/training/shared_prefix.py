@@ -1,11 +1,11 @@
-"""DPO's forward pass with what both sides of a pair begin with run once: prefix sharing (arXiv 2410.20305).
+"""DPO's forward pass in which the common prefix of a pair is run once: prefix sharing (arXiv 2410.20305).
 
-A batch becomes one sequence without a token twice and with little padding (`prefix_layout`), on which the model's own
-layers run; only its attention is replaced (`prefix_attention`). Gradients flow into the common beginning from both
-sides. The LM head sees the hidden states that predict a judged token, and no others.
+A batch becomes one sequence in which shared tokens occur once and padding is small (`prefix_layout`). The model's own
+layers run on it; only its attention is replaced (`prefix_attention`). Gradients flow into the common prefix from both
+sides. The LM head gets only the hidden states that predict a judged token.
 
-It is used for models whose log-probabilities come out as without it, checked on a few random tokens. Others train as
-TRL has it.
+It is used for models whose log-probabilities are the same with and without it, checked on a few random tokens. Others
+train with TRL's forward pass.
 """
 
 from __future__ import annotations
@@ -30,36 +30,38 @@ _log = logging.getLogger(__name__)
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
 """Relative error of log-probabilities that the check allows."""
 _HALF_TOLERANCE = 0.1
-"""In half precision, autocast included: attentions differ among each other there. A real difference is larger."""
+"""The same in half precision, including autocast: attention implementations differ there. A real difference is
+larger."""
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What decides by shape. Multiply-adds of a layer, measured and reasoned in docs/training.md."""
+    """The cost model for the decision, in multiply-adds of a layer. docs/training.md has measurements and reasons."""
 
     weights: int
-    """Of a layer's linear maps, for one token."""
+    """Multiply-adds of a layer's linear maps for one token."""
     attention: int
     """Heads times head size."""
     causal_share: float
-    """How much of a causal attention's square is computed: PyTorch's kernel for CPUs leaves out nothing."""
+    """The share of a causal attention's square that is computed: PyTorch's kernel for CPUs computes all of it."""
     block_tokens: int
-    """What a further block costs, in tokens: two attention calls a layer."""
+    """The cost of an additional block, in tokens: two attention calls per layer."""
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> Costs:
         config = model.config
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        # DeepSpeed's stage 3 leaves empty parameters that know how large they are.
+        # DeepSpeed's stage 3 leaves empty parameters that still have their size.
         sizes = {name: getattr(p, "ds_numel", p.numel()) for name, p in model.base_model.named_parameters()}
         weights = sum(count for name, count in sizes.items() if "embed" not in name) // config.num_hidden_layers
         share, block = (1.0, 32) if model.device.type == "cpu" else (0.5, 256)
         return cls(weights, config.num_attention_heads * size, share, block)
 
     def worth_sharing(self, shared: int, behind: int) -> bool:
-        """Tell whether the shorter row of a pair is cheaper as a branch of ``behind`` tokens than as a row of its own.
+        """Return whether the shorter row of a pair is cheaper as a branch of ``behind`` tokens than as a separate row.
 
-        A branch saves the linear maps over the ``shared`` tokens; a row of its own, what a causal kernel leaves out.
+        A branch saves the linear maps over the ``shared`` tokens; a separate row saves the part that a causal kernel
+        skips.
         """
         length = shared + behind
         row = self.weights * length + 2 * self.attention * self.causal_share * length**2
@@ -68,7 +70,7 @@ class Costs:
 
 
 class PairForward:
-    """Stands for the model in TRL's loss, inside `use_shared_attention`: same arguments, same outputs."""
+    """Replaces the model in TRL's loss, inside `use_shared_attention`, with the same arguments and outputs."""
 
     def __init__(self, model: Callable[..., Any], costs: Costs) -> None:
         self._model, self._costs = model, costs
@@ -80,10 +82,10 @@ class PairForward:
 
         Args:
             input_ids, attention_mask: (2 x pairs, width), padded on the right, chosen sides first.
-            labels: the same shape, -100 where a token is not judged.
+            labels: the same shape, -100 for tokens that are not judged.
 
         Returns:
-            TRL's ``FusedCausalLMOutput``, each field (2 x pairs, width - 1), zero where no token is judged.
+            TRL's ``FusedCausalLMOutput``, each field (2 x pairs, width - 1), zero for tokens that are not judged.
         """
         device = input_ids.device
         lengths = attention_mask.sum(1).cpu().numpy()
@@ -106,7 +108,7 @@ class PairForward:
 
 
 class SharesPrefixes:
-    """Stands before TRL's DPO trainer in the order of methods, and gives its loss a `PairForward` where one fits."""
+    """A mixin before TRL's DPO trainer, which passes a `PairForward` to its loss if the model supports it."""
 
     model: Any
     accelerator: Any
@@ -118,7 +120,7 @@ class SharesPrefixes:
             return super().compute_ref_log_probs(self._forward_of(model), inputs)  # type: ignore[misc]
 
     def training_step(self, model: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        # The backward pass is inside too: with gradient checkpointing it runs the attention again.
+        # The backward pass is inside the block too, because gradient checkpointing runs the attention again.
         with self._sharing(model):
             loss: torch.Tensor = super().training_step(model, *args, **kwargs)  # type: ignore[misc]
         return loss
@@ -139,7 +141,7 @@ class SharesPrefixes:
                 with torch.no_grad(), self.accelerator.autocast():
                     reason = difference(model, inner)
             if reason is not None:
-                _log.info("the two sides of each pair are run apart: %s", reason)
+                _log.info("the two sides of each pair are run separately: %s", reason)
             self._costs = Costs.of(inner) if reason is None else None
             self._chosen = True
         with nullcontext() if self._costs is None else use_shared_attention(inner):
@@ -147,7 +149,7 @@ class SharesPrefixes:
 
 
 def why_not(model: PreTrainedModel) -> str | None:
-    """Say what in a model's configuration speaks against packed batches; None where nothing does."""
+    """Return why a model's configuration excludes packed batches; None if it does not."""
     config = model.config
     windows = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
     if config.get_text_config(decoder=True) is not config:
@@ -168,7 +170,7 @@ def why_not(model: PreTrainedModel) -> str | None:
 
 
 def difference(model: Callable[..., Any], inner: PreTrainedModel) -> str | None:
-    """Compare log-probabilities with the plain forward pass, over three small pairs; None where they agree.
+    """Compare log-probabilities with the plain forward pass on three small pairs; None if they agree.
 
     Args:
         model: ``inner``, with TRL's fused LM head, or what wraps it.
@@ -192,7 +194,7 @@ def difference(model: Callable[..., Any], inner: PreTrainedModel) -> str | None:
 
 
 def _probe(vocabulary: int) -> dict[str, torch.Tensor]:
-    """Three pairs that begin alike for 6, 5 and 1 tokens, the second beyond its prompt of 3."""
+    """Three pairs with common prefixes of 6, 5 and 1 tokens; that of the second extends beyond its prompt of 3."""
     ids = np.random.default_rng(0).integers(0, vocabulary, (6, 10))
     for pair, alike in enumerate((6, 5, 1)):
         ids[3 + pair, :alike] = ids[pair, :alike]

@@ -1,6 +1,6 @@
-"""What the model was shown: a few training rows as text, with the tokens that carry loss marked.
+"""A few training rows as text, with the tokens that have loss marked.
 
-They stand in the stage's summary, so that a prompt that lost its spaces or a response without its end is seen at once.
+They are in the stage's summary, so that a prompt without its spaces or a response without its end is noticed at once.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from misstep.training.rows import Ids, PairRow, SftRow
 
 ROWS = 3
 _LONGEST_TEXT = 1200
-"""Characters of one segment; more are left out of its middle. A manifest stays small."""
+"""Most characters of one segment; the middle of longer ones is left out, to keep the manifest small."""
 
 
 def shown_rows(rows: Sequence[SftRow | PairRow], tokenizer: Any) -> list[dict[str, Any]]:
-    """Return the first, the shortest and the longest row as JSON data; others where these are the same.
+    """Return the first, the shortest and the longest row as JSON data; other rows if these are the same.
 
     Each is ``{"row", "tokens", "segments"}``. A segment is ``{"name", "text", "tokens", "loss"}``: the ``prompt``,
     without loss, then the ``response``, or the ``chosen`` and the ``rejected`` side. Special tokens are written out,
@@ -28,7 +28,8 @@ def shown_rows(rows: Sequence[SftRow | PairRow], tokenizer: Any) -> list[dict[st
 
 
 def _choose(lengths: Sequence[int]) -> list[int]:
-    """Return the indices of the first, the shortest and the longest row, in this order, filled up from the first on."""
+    """Return the indices of the first, the shortest and the longest row, in this order; fill up with the next rows if
+    these coincide."""
     if not lengths:
         return []
     extremes = [0, lengths.index(min(lengths)), lengths.index(max(lengths))]
@@ -51,7 +52,7 @@ def _segment(name: str, text: str, ids: Ids, *, loss: bool) -> dict[str, Any]:
 
 
 def _behind(tokenizer: Any, prompt: Ids, side: Ids) -> str:
-    """Decode a side as it reads behind its prompt: alone, some tokenizers would drop the space that it begins with."""
+    """Decode a side in the context of its prompt: alone, some tokenizers would drop its first space."""
     before, whole = _decode(tokenizer, prompt), _decode(tokenizer, [*prompt, *side])
     return whole.removeprefix(before) if whole.startswith(before) else _decode(tokenizer, side)
 

@@ -12,7 +12,7 @@ from misstep.training.selection import Score
 
 
 def log_table(history: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Turn the trainer's log into a table: a row's loss is the mean over the steps since the row before."""
+    """Convert the trainer's log to a table: a row's loss is the mean over the steps since the previous row."""
     rows = [
         {
             "step": entry["step"],
@@ -30,7 +30,7 @@ def log_table(history: Iterable[Mapping[str, Any]]) -> pa.Table:
 
 
 def selection_table(scores: Iterable[Score], chosen: Score | None, policy: Score | None = None) -> pa.Table:
-    """Turn the scorings into a table, the chosen one and the policy marked."""
+    """Convert the scorings to a table in which the chosen one and the policy are marked."""
     rows = [
         {
             "epoch": score.epoch,

@@ -1,10 +1,9 @@
-"""TRL's trainers on rows that are token ids already: what is trained on is what the rows say, to the token.
+"""TRL's trainers on rows of token ids: training uses exactly the tokens of the rows.
 
-Four things of TRL's are overridden. Its preparation of data, which tokenises text and appends an end token to
-both sides of a pair: on a truncated side that would teach the model to stop there. Its data loader, for batches
-that depend on a seed and the epoch alone, so that a resumed run goes on with the same ones. Its cache of
-reference log-probabilities, files in a temporary folder, for tensors that go into the checkpoints. And its learning
-rates, the first of which is zero.
+Four parts of TRL are overridden. The preparation of data: it tokenises text and appends an end token to both sides of a
+pair, which on a truncated side would teach the model to stop there. The data loader: batches must depend on a seed and
+the epoch only, so that a resumed run continues with the same ones. The cache of reference log-probabilities: they must
+go into the checkpoints, not into files in a temporary folder. The learning rates: TRL's first one is zero.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ Reference = tuple[torch.Tensor, torch.Tensor]
 
 
 def collate_sft(rows: Sequence[SftRow], pad_id: int) -> Batch:
-    """Pad rows on the right: input_ids, labels, attention_mask, each (rows, longest)."""
+    """Pad rows on the right; return input_ids, labels, attention_mask, each (rows, longest)."""
     lengths = np.array([row.length for row in rows])
     ids = np.full((len(rows), lengths.max()), pad_id, dtype=np.int64)
     labels = np.full_like(ids, IGNORED)
@@ -52,8 +51,8 @@ def collate_sft(rows: Sequence[SftRow], pad_id: int) -> Batch:
 
 
 def collate_pairs(rows: Sequence[PairRow], pad_id: int) -> Batch:
-    """Pad pairs on the right, every chosen side before every rejected one: input_ids, attention_mask and
-    completion_mask (1 where a token is judged), each (2 x rows, longest)."""
+    """Pad pairs on the right, all chosen sides before all rejected ones; return input_ids, attention_mask and
+    completion_mask (1 for judged tokens), each (2 x rows, longest)."""
     sides = [(row.prompt_ids, row.chosen_ids) for row in rows] + [(row.prompt_ids, row.rejected_ids) for row in rows]
     starts = np.array([len(prompt) for prompt, _ in sides])
     ends = starts + np.array([len(side) for _, side in sides])
@@ -67,7 +66,7 @@ def collate_pairs(rows: Sequence[PairRow], pad_id: int) -> Batch:
 
 
 def _up_to(lengths: npt.NDArray[np.int64], width: int | None = None) -> npt.NDArray[np.int64]:
-    """Ones in the first ``lengths[i]`` columns of row i, else zeros."""
+    """Return ones in the first ``lengths[i]`` columns of row i, else zeros."""
     columns = np.arange(lengths.max() if width is None else width)
     return (columns < lengths[:, None]).astype(np.int64)
 
@@ -77,7 +76,7 @@ def _tensors(**arrays: npt.NDArray[np.int64]) -> Batch:
 
 
 class _OnRows:
-    """What both trainers do otherwise than TRL's; stands before them in the order of methods."""
+    """The overrides of both trainers: a mixin before TRL's classes."""
 
     args: Any
     accelerator: Any
@@ -95,16 +94,16 @@ class _OnRows:
         )
         if ranks.zero_stage is None:
             return self.accelerator.prepare(loader)
-        # The batches are this rank's already: accelerate is not to deal them out again.
+        # The batches are already this rank's: accelerate must not distribute them again.
         return prepare_data_loader(
             loader, self.accelerator.device, num_processes=1, process_index=0, put_on_device=True
         )
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Do one micro-batch's forward and backward pass.
+        """Run the forward and backward pass of one micro-batch.
 
         Raises:
-            BadInput: the loss is not finite. The same would happen again: it is no failure to retry.
+            BadInput: the loss is not finite. A retry would give the same result.
         """
         report_alive("training")
         loss: torch.Tensor = super().training_step(*args, **kwargs)  # type: ignore[misc]
@@ -118,7 +117,7 @@ class _OnRows:
         return loss
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
-        """Set the learning rates of `misstep.training.learning_rate`. DeepSpeed is given none."""
+        """Set the learning rates of `misstep.training.learning_rate`. DeepSpeed gets no schedule."""
         if self.lr_scheduler is None:
             name, warmup = self._optimiser.schedule, self.args.warmup_steps
             self.lr_scheduler = LambdaLR(
@@ -129,7 +128,7 @@ class _OnRows:
         return self.lr_scheduler
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Write none: a checkpoint is for resuming only."""
+        """Write no model card: a checkpoint is only for resuming."""
 
     def _send_telemetry(self) -> None:
         """Tell nobody."""
@@ -158,9 +157,9 @@ class SftOnRows(_OnRows, SFTTrainer):  # type: ignore[misc]
 class DpoOnRows(_OnRows, SharesPrefixes, DPOTrainer):  # type: ignore[misc]
     """Direct preference optimisation against the starting weights.
 
-    The reference's log-probabilities are computed once, before the first step, with the weights that the model starts
-    from; ``reference`` holds them, and a resumed run is given them back. No second model is in memory. What both
-    sides of a pair begin with is run once, see `misstep.training.shared_prefix`.
+    The reference's log-probabilities are computed once, before the first step, with the starting weights. ``reference``
+    holds them, and a resumed run gets them back, so no second model is in memory. The common prefix of a pair is run
+    once, see `misstep.training.shared_prefix`.
     """
 
     def __init__(
@@ -173,13 +172,13 @@ class DpoOnRows(_OnRows, SharesPrefixes, DPOTrainer):  # type: ignore[misc]
         super().__init__(train_dataset=Dataset.from_dict(columns), **kwargs)
         self._weights_of_losses: list[float] = list(self.args.loss_weights)
         self._shares: deque[tuple[float, float]] = deque()
-        """Of the step's micro-batches to come: what part of its pairs, and of its chosen tokens, each holds."""
+        """For each remaining micro-batch of the step, its share of the step's pairs and of the chosen tokens."""
         self._in_empty_batch = False
         if world().processes > 1:
             self.accelerator.gather = self._gather_rows
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        """Fetch a step's micro-batches, and count what each has of the step's pairs and chosen tokens."""
+        """Fetch a step's micro-batches, and compute their shares of the step's pairs and chosen tokens."""
         batches, items = super().get_batch_samples(*args, **kwargs)
         counts = [batch.pop("counts").tolist() for batch in batches]
         pairs, tokens = total(*(sum(column) for column in zip(*counts, strict=True)))
@@ -187,9 +186,9 @@ class DpoOnRows(_OnRows, SharesPrefixes, DPOTrainer):  # type: ignore[misc]
         return batches, items
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Do one micro-batch's passes. A step's loss is the mean over its pairs (for the log-likelihood: over its
-        chosen tokens), however unevenly micro-batches and ranks have them: TRL takes each one's own mean, and the
-        trainer the mean of those."""
+        """Run the passes of one micro-batch. A step's loss is the mean over its pairs (for the log-likelihood: over its
+        chosen tokens), even if micro-batches and ranks have different numbers of them: TRL takes the mean of each
+        micro-batch, and the trainer the mean of these."""
         means = world().processes * self.current_gradient_accumulation_steps
         pairs, tokens = self._shares.popleft()
         shares = (pairs * means, tokens * means)[: len(self._weights_of_losses)]
@@ -198,7 +197,7 @@ class DpoOnRows(_OnRows, SharesPrefixes, DPOTrainer):  # type: ignore[misc]
         return super().training_step(*args, **kwargs)
 
     def _gather_rows(self, values: torch.Tensor) -> torch.Tensor:
-        """Stand in for accelerate's ``gather``, which wants as many rows of every rank."""
+        """Replace accelerate's ``gather``, which needs the same number of rows from every rank."""
         if values.dim() == 0:
             return gather_rows(values[None])
         return gather_rows(values[:0] if self._in_empty_batch else values)
@@ -216,7 +215,8 @@ class DpoOnRows(_OnRows, SharesPrefixes, DPOTrainer):  # type: ignore[misc]
         order = sorted(range(len(self._rows)), key=lambda index: -self._rows[index].length)
         micro, ranks = self.args.per_device_train_batch_size, world()
         parts = [order[start : start + micro] for start in range(0, len(order), micro)]
-        # Spread weights are gathered by all ranks at once: each has as many parts, the last one's rows if need be.
+        # Sharded weights are gathered by all ranks together, so each rank needs the same number of parts; the last rows
+        # are repeated if necessary.
         for part in [parts[min(first + ranks.rank, len(parts) - 1)] for first in range(0, len(parts), ranks.processes)]:
             report_alive("training")
             batch = collate_pairs([self._rows[index] for index in part], self._tokenizer.pad_token_id)
@@ -229,7 +229,7 @@ class DpoOnRows(_OnRows, SharesPrefixes, DPOTrainer):  # type: ignore[misc]
 
     @cached_property
     def _scored_model(self) -> Any:
-        """The starting weights, where they can be run: DeepSpeed places and gathers them itself."""
+        """The model with the starting weights, ready to run: DeepSpeed places and gathers them itself."""
         return prepare_deepspeed(self.model, self.accelerator) if self.is_deepspeed_enabled else self.model
 
     def get_train_dataloader(self) -> Any:

@@ -1,4 +1,4 @@
-"""The trained weights of a model, kept in a file while training goes on."""
+"""Store the trained weights of a model in a file while training continues."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from misstep.distributed.ranks import world
 
 
 def save_trained(model: nn.Module, file: Path) -> None:
-    """Write every parameter that is trained, once however many layers share it.
+    """Write every trained parameter, once even if several layers share it.
 
-    Ranks call it together and the first one writes; weights that are spread over ranks (ZeRO-3) are gathered one by
-    one, so that only the first rank ever holds all of them, outside its GPU.
+    Ranks call it together and the first one writes. Weights that are sharded over ranks (ZeRO-3) are gathered one by
+    one, so that only the first rank holds all of them, in host memory.
     """
     tensors = {}
     for name, weight in _trained(model).items():
@@ -37,7 +37,7 @@ def _whole(weight: nn.Parameter) -> AbstractContextManager[object]:
 
 
 def load_trained(model: nn.Module, file: Path) -> None:
-    """Put a file's weights into the model that they came from."""
+    """Load a file's weights into the model that they came from."""
     saved = load_file(file)
     with torch.no_grad():
         for name, weight in _trained(model).items():

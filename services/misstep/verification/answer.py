@@ -1,4 +1,4 @@
-r"""What a final answer is: one number, a time, a date, an option, words, a list, or an expression for algebra."""
+r"""A parsed final answer: a number, a time, a date, an option, words, a list, or an expression for algebra."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class Answer:
     """A final answer and what could be read from it without algebra.
 
     Attributes:
-        tidied: the answer in plain LaTeX of one spelling.
+        tidied: the answer in normalised plain LaTeX.
         key: spelling without spaces; equal keys are equal answers.
-        variable: the name left of the equals sign (or of the signs for "about" and "in"), empty without one.
-        body: what stands on the other side of the sign, or the whole.
-        number: the answer as one number, its variable (``x = 4``) taken off.
+        variable: the name left of the equals sign (or of the signs for "about" and "in"); empty if there is none.
+        body: the other side of the sign, or the whole answer.
+        number: the answer as one number, without its variable (``x = 4``).
         clock: a time of day or a ratio.
         date: a day.
         choice: an option of a multiple-choice question.
-        words: the words of an answer that is plain text.
+        words: the words of a plain text answer.
         brackets: the brackets around a list: empty for a bare list, ``matrix 2x2`` and the like for a matrix.
-        elements: the parts of a list, None where the answer is not one.
-        listed: the list that a number with commas may be as well (``120,300``).
+        elements: the parts of a list; None if the answer is not a list.
+        listed: the alternative reading of a number with commas as a list (``120,300``).
     """
 
     tidied: str
@@ -50,7 +50,7 @@ class Answer:
     listed: Answer | None = None
 
     def is_plain(self) -> bool:
-        """Say whether no algebra is needed to understand this answer."""
+        """Return whether this answer can be understood without algebra."""
         if self.elements is not None:
             return all(element.is_plain() for element in self.elements)
         read = (self.number, self.words, self.clock, self.date, self.choice)
@@ -96,7 +96,7 @@ _MAX_DEPTH = 3
 
 @lru_cache(maxsize=8192)
 def read_answer(answer: str) -> Answer:
-    """Read an extracted or gold answer; at most ``MAX_ANSWER_CHARS`` characters of it are looked at."""
+    """Read an extracted or gold answer; at most ``MAX_ANSWER_CHARS`` characters of it are used."""
     if _INTEGER.fullmatch(answer):
         return Answer(answer, answer, body=answer, number=Exact(Fraction(int(answer))))
     answer = answer[:MAX_ANSWER_CHARS].strip()
@@ -104,7 +104,7 @@ def read_answer(answer: str) -> Answer:
 
 
 def _currency(answer: str) -> Unit | None:
-    r"""The unit of a sign of currency, which ``tidy`` takes off; a ``$`` that opens mathematics is none."""
+    r"""The unit of a currency sign, which ``tidy`` removes; a ``$`` that opens mathematics does not count."""
     found = _CURRENCY.match(answer)
     if found is None:
         behind = _CURRENCY_BEHIND.search(answer)
@@ -121,7 +121,7 @@ def _currency(answer: str) -> Unit | None:
 
 
 def read_tidied(tidied: str, depth: int = 0, currency: Unit | None = None) -> Answer:
-    """Read an answer that has its one spelling already, and the parts of a list in the same way."""
+    """Read an answer that is already normalised, and the parts of a list in the same way."""
     tidied = without_outer_braces(tidied)
     key = compact(tidied)
     if currency is not None:
@@ -154,7 +154,7 @@ def _with_unit(number: Exact, unit: Unit) -> Exact:
 
 
 def _take_variable(tidied: str) -> tuple[str, str]:
-    """Split ``x = 4`` and ``4 = x`` into the name and the rest; the name is empty where there is none."""
+    """Split ``x = 4`` and ``4 = x`` into the name and the rest; the name is empty if there is none."""
     variable, body = "", tidied
     if assigned := _ASSIGNMENT.match(tidied):
         variable, body = compact(assigned[1]), tidied[assigned.end() :]
@@ -178,7 +178,7 @@ def _listed(body: str, depth: int) -> Answer | None:
 
 
 def _elements(body: str, depth: int) -> tuple[str, tuple[Answer, ...] | None]:
-    """Take a list or matrix apart: its brackets and its parts, None where it is neither."""
+    """Split a list or matrix into brackets and parts; None if it is neither."""
     if matrix := _MATRIX.fullmatch(body):
         rows = [split_top(row, "&") for row in re.split(r"\\\\", matrix[2]) if row.strip()]
         if not rows or len({len(row) for row in rows}) != 1 or not all(cell for row in rows for cell in row):
@@ -204,7 +204,7 @@ def _elements(body: str, depth: int) -> tuple[str, tuple[Answer, ...] | None]:
 
 
 def both_signs(part: str) -> list[str]:
-    r"""Write ``3 \pm \sqrt{5}`` out as two answers."""
+    r"""Expand ``3 \pm \sqrt{5}`` to two answers."""
     if r"\pm" not in part and r"\mp" not in part:
         return [part]
     upper = _PLUS_MINUS.sub("+", _MINUS_PLUS.sub("-", part))
@@ -213,7 +213,7 @@ def both_signs(part: str) -> list[str]:
 
 
 def _split(body: str) -> tuple[str, list[str] | None]:
-    """The brackets of a list and its parts; None where there is only one part."""
+    """The brackets of a list and its parts; None if there is only one part."""
     brackets = ""
     for opening, ending in _BRACKETS:
         if body.startswith(opening) and body.endswith(ending) and (opening == "\\langle" or is_one_group(body)):

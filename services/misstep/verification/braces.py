@@ -1,4 +1,4 @@
-"""Where a group of brackets ends, and what stands at the top level of an answer."""
+"""Find the end of a bracket group, and the top level of an answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 
 def closing(text: str, start: int = 0) -> int:
-    """Return where the group of braces that opens at ``start`` ends (behind its brace), -1 if it does not."""
+    """Return the position after the closing brace of the group that opens at ``start``, or -1 if it does not close."""
     depth = 0
     for position in range(start, len(text)):
         character = text[position]
@@ -39,7 +39,7 @@ def top_level(text: str) -> Iterator[tuple[int, str]]:
 
 
 def split_top(text: str, separator: str) -> list[str]:
-    """Split at a character that stands outside of all brackets; each part is stripped."""
+    """Split at a character outside of all brackets; each part is stripped."""
     parts, start = [], 0
     for position, character in top_level(text):
         if character == separator:

@@ -1,4 +1,4 @@
-"""Characters that people write instead of LaTeX: digits, signs, fractions, powers and roots of Unicode."""
+"""Unicode characters used instead of LaTeX: digits, signs, fractions, powers and roots."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ _LOWERED_RUN = re.compile("[\u2080-\u2089]+")
 _ROOT = re.compile(r"([\u221a\u221b\u221c])\s*(\d+(?:\.\d+)?|[A-Za-z](?![A-Za-z])|\\pi\b)?")
 _RAISED_ROOT = re.compile("(?<![\\w)}\\]])([\u00b3\u2074])\u221a")
 _HIGHER_ROOTS = {"\u00b3": "\u221b", "\u2074": "\u221c"}
-"""The index of a root as a raised digit; behind a number or a letter that digit is a power."""
+"""The index of a root as a raised digit; after a number or a letter that digit is a power."""
 _ROOTS = {"\u221a": r"\sqrt", "\u221b": r"\sqrt[3]", "\u221c": r"\sqrt[4]"}
 
 
 def plain_characters(text: str) -> str:
     r"""Write Unicode mathematics as LaTeX.
 
-    A root sign takes the whole number or the letter behind it; before a bracket it is ``\sqrt``, whose bracket is
+    A root sign takes the whole number or the letter after it; before a bracket it becomes ``\sqrt`` with the bracket as
     its argument.
     """
     if text.isascii():

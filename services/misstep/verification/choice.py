@@ -1,4 +1,4 @@
-r"""Multiple choice: the letter of an option, alone or with what the option says (``\textbf{(B)}\ 12``)."""
+r"""Multiple choice: the letter of an option, alone or with the option's text (``\textbf{(B)}\ 12``)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _CONTINUES = re.compile(r"\s*(?:[-+*/^_=<>,(\[]|\\(?:cdot|times|cup|cap|in|le|ge
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An option: its letter in upper case, and what it says, empty where only the letter is given.
+    """An option: its letter in upper case, and its text, empty if only the letter is given.
 
-    ``sure`` is False for a bare capital letter, which may be a variable too.
+    ``sure`` is False for a bare capital letter, which may also be a variable.
     """
 
     letter: str
@@ -34,7 +34,7 @@ class Choice:
 
 
 def read_choice(tidied: str) -> Choice | None:
-    """Read an answer (as ``normal.tidy`` writes it) as an option; None for anything else."""
+    """Read an answer (normalised by ``normal.tidy``) as an option; None for anything else."""
     if len(tidied) > 400 or not tidied:
         return None
     if named := _NAMED.fullmatch(tidied):

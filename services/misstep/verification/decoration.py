@@ -1,4 +1,4 @@
-r"""Commands that change how an answer looks and not what it is: fonts, colours, sizes, boxes, marks at the end."""
+r"""Commands that change only the look of an answer: fonts, colours, sizes, boxes, marks at the end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _MAX_FONTS = 60
 
 
 def without_decoration(text: str) -> str:
-    r"""Remove what only decorates; letters in a text font stay as ``\text{...}``, for they may be words or units.
+    r"""Remove decoration; letters in a text font stay as ``\text{...}``, because they may be words or units.
 
     The unit vectors ``\mathbf{i}``, ``\vec{i}`` and ``\hat{\imath}`` become ``\vec{i}``, which is not the imaginary
     unit; ``\mathrm{e}`` and ``\mathrm{i}`` are the numbers.
@@ -66,7 +66,7 @@ def without_decoration(text: str) -> str:
 
 
 def _written(command: str, content: str, before: str) -> tuple[str, bool]:
-    """What stands for a command and its content, and whether commands inside have yet to be looked at."""
+    """Return the replacement of a command and its content, and whether commands inside must still be processed."""
     letter = _HATTED_LETTER.fullmatch(content)
     if letter and command in ("mathbf", "vec", "hat"):
         return rf"\vec{{{letter[1]}}}", False
@@ -85,7 +85,7 @@ def _written(command: str, content: str, before: str) -> tuple[str, bool]:
 
 
 def _bare(content: str, before: str) -> str:
-    """The content alone; in braces where TeX or a reader needs them."""
+    """Return the content alone, in braces if TeX or a reader needs them."""
     if not content.strip(" .,;:"):
         return " "
     if _ONE_TOKEN.fullmatch(content) and not _NEEDS_BRACES.search(before):

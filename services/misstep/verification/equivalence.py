@@ -1,8 +1,8 @@
-"""Compare two final answers without a computer algebra system; say so where one is needed.
+"""Compare two final answers without a computer algebra system, and report if one is needed.
 
-``correct`` only where both are understood and equal, ``wrong`` only where both are understood and differ. Anything else
-is ``unparsable`` (evidence of neither), because a right answer judged wrong would teach the policy against it, and
-a wrong one accepted would teach the mistake.
+The verdict is ``correct`` only if both are understood and equal, and ``wrong`` only if both are understood and differ.
+Anything else is ``unparsable`` (evidence of neither): if a right answer were judged wrong, the policy would learn to
+avoid it, and if a wrong one were accepted, it would learn the mistake.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def is_region(answer: Answer) -> bool:
 
 
 def decide(pred: Answer, gold: Answer) -> Decision | None:
-    """Compare two answers by the rules that need no algebra; None where they cannot tell."""
+    """Compare two answers by the rules that need no algebra; None if these cannot decide."""
     if not pred.key or not gold.key:
         return Verdict.UNPARSABLE, "empty"
     if pred.key == gold.key and not _in_other_currency(pred, gold):
@@ -70,7 +70,7 @@ def _verdict(match: Match) -> Verdict:
 
 
 def _in_other_currency(pred: Answer, gold: Answer) -> bool:
-    """Whether equal digits stood behind unlike signs of currency, which the key does not hold."""
+    """Whether equal digits had different currency signs, which are not part of the key."""
     a, b = pred.number, gold.number
     return a is not None and b is not None and a.unit != b.unit and a.unit is not None and b.unit is not None
 
@@ -83,10 +83,10 @@ def _decide_numbers(pred: Answer, gold: Answer) -> Decision | None:
         match = compare_exact(pred.number, gold.number)
         return (Verdict.WRONG if plain or match is Match.DIFFERENT else Verdict.UNPARSABLE), "variable"
     if pred.number.joined and gold.number.joined:
-        return None  # "3s" and "3t" are variables more likely than units
+        return None  # "3s" and "3t" are more likely variables than units
     match = compare_exact(pred.number, gold.number)
     if match is not Match.EQUAL and (pred.listed or gold.listed):
-        # "100,200" is a number to some and a list to others: two of them are equal if either reading is.
+        # "100,200" can be a number or a list: two of them are equal if either reading is.
         lists = _decide_lists(pred.listed or pred, gold.listed or gold) if pred.listed and gold.listed else None
         if lists is not None and lists[0] is Verdict.CORRECT:
             return lists
@@ -100,7 +100,7 @@ def _decide_choices(pred: Answer, gold: Answer) -> Decision | None:
     chosen, other = (a, gold) if a is not None else (b, pred)
     assert chosen is not None
     if chosen.content:
-        # The option's text against an answer that names no option.
+        # Compare the option's text with an answer that names no option.
         if other.words is not None and len(other.words) == 1 and len(other.words[0]) == 1:
             return Verdict.UNPARSABLE, "choice"
         content = read_tidied(chosen.content)
@@ -143,7 +143,7 @@ def _decide_words(pred: Answer, gold: Answer) -> Verdict:
         return Verdict.CORRECT
     if other.elements is not None and _decide_word_lists(words, other.elements):
         return Verdict.CORRECT
-    # The other may still spell the same letters as a product of variables.
+    # The other may still have the same letters as a product of variables.
     letters = [re.sub(r"\\text|[^a-zA-Z]", "", side.key).lower() for side in (pred, gold)]
     bare = [re.fullmatch(r"[a-zA-Z\s.]+", side.tidied) is not None for side in (pred, gold)]
     same = letters[0] == letters[1] != "" and (p is not None or bare[0]) and (g is not None or bare[1])
@@ -158,7 +158,7 @@ def _decide_word_lists(words: tuple[str, ...], elements: tuple[Answer, ...]) -> 
 
 
 def _decide_shapes(pred: Answer, gold: Answer) -> Decision | None:
-    """Lists, matrices, and a list against a number."""
+    """Compare lists, matrices, and a list with a number."""
     if pred.elements is not None and gold.elements is not None:
         return _decide_lists(pred, gold)
     if options := _decide_options(pred, gold):
@@ -188,7 +188,7 @@ def _decide_options(pred: Answer, gold: Answer) -> Decision | None:
 
 
 def order_of(pred: Answer, gold: Answer) -> str | None:
-    """Say how the parts of two lists correspond: ``ordered``, ``unordered``, or None where it is not known."""
+    """Return how the parts of two lists correspond: ``ordered``, ``unordered``, or None if that is not known."""
     a, b = pred.brackets, gold.brackets
     if a in _BARE and b in _BARE:
         return "unordered"
@@ -249,7 +249,7 @@ def _by_name(pred: Answer, gold: Answer) -> tuple[tuple[Answer, ...], tuple[Answ
 
 
 def _decide_pairs(p: tuple[Answer, ...], g: tuple[Answer, ...]) -> Decision | None:
-    """Compare parts in their order: one that differs decides, else all must be equal."""
+    """Compare parts in order: one difference decides, else all must be equal."""
     decisions = [decide(a, b) for a, b in zip(p, g, strict=True)]
     verdicts = {decision[0] if decision else None for decision in decisions}
     if Verdict.WRONG in verdicts:
@@ -260,7 +260,7 @@ def _decide_pairs(p: tuple[Answer, ...], g: tuple[Answer, ...]) -> Decision | No
 
 
 def _decide_unordered(p: tuple[Answer, ...], g: tuple[Answer, ...]) -> Decision | None:
-    """Pair each part with an equal one of the other list; ``wrong`` where one is unlike every other."""
+    """Pair each part with an equal one of the other list; ``wrong`` if one differs from all of them."""
     left = list(g)
     unknown = False
     for a in p:
@@ -278,7 +278,7 @@ def _decide_unordered(p: tuple[Answer, ...], g: tuple[Answer, ...]) -> Decision 
 
 
 def _decide_brackets(pred: Answer, gold: Answer) -> Decision | None:
-    """Lists in unlike brackets: a square bracket may be a list's, an interval's, or that of a point."""
+    """Compare lists in different brackets: a square bracket may belong to a list, an interval, or a point."""
     assert pred.elements is not None
     assert gold.elements is not None
     a, b = pred.brackets, gold.brackets
@@ -288,12 +288,12 @@ def _decide_brackets(pred: Answer, gold: Answer) -> Decision | None:
         same = sorted(_keys(pred.elements)) == sorted(_keys(gold.elements))
         return (Verdict.UNPARSABLE if same else Verdict.WRONG), "matrix"
     if len(pred.elements) == len(gold.elements) == 2 and {a, b} & {"(]", "[)"} and {a, b} <= _INTERVALS:
-        return Verdict.WRONG, "brackets"  # an interval with and without an end
+        return Verdict.WRONG, "brackets"  # an interval with and without an end point
     return None
 
 
 def may_differ_in_brackets(pred: Answer, gold: Answer) -> bool:
-    """Whether two lists of equal parts are equal in spite of their brackets: ``1,2`` for ``(1,2)``, ``[1,2,3]``."""
+    """Whether two lists of equal parts are equal despite their brackets: ``1,2`` for ``(1,2)``, ``[1,2,3]``."""
     a, b = pred.brackets, gold.brackets
     if {a, b} == {"()", ""}:
         return True

@@ -13,7 +13,7 @@ from misstep.verification.units import Unit, generic_clash, is_generic, ratio
 
 
 class Match(Enum):
-    """How two exact answers relate; UNKNOWN is neither evidence for nor against the response."""
+    """The relation of two exact answers; UNKNOWN is evidence neither for nor against the response."""
 
     EQUAL = "equal"
     DIFFERENT = "different"
@@ -22,17 +22,18 @@ class Match(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Exact:
-    """One number as it was written.
+    """One number, with details of its spelling.
 
     Attributes:
-        value: the number in front of a percent sign or unit; for a numeral with a base, its digits read as decimal.
+        value: the number before a percent sign or unit; for a numeral with a base, its digits read as decimal.
         decimals: digits after the point of a decimal numeral, None for every other form.
-        percent: whether a percent sign or the word follows.
-        unit: what it counts or measures, None without any.
+        percent: whether a percent sign or the word "percent" follows.
+        unit: what it counts or measures; None if there is no unit.
         base: the subscript of a numeral such as ``1202_3``.
-        other: what the numeral is where commas and points are used the other way round (``1.234``), else None.
+        other: the value of the numeral if commas and points are exchanged (``1.234``), else None.
         joined: whether the unit is one letter without a space before it, as a variable would be (``5m``).
-        digits: the digits of a numeral with letters (``2A_{16}``), whose ``value`` is only another than that of others.
+        digits: the digits of a numeral with letters (``2A_{16}``); its ``value`` only serves to distinguish it from
+            others.
     """
 
     value: Fraction
@@ -52,11 +53,11 @@ _NEARLY = Fraction(1, 50)
 def compare_exact(pred: Exact, gold: Exact) -> Match:
     """Compare two numbers.
 
-    - A percent sign reads as the number itself or as hundredths, since golds drop the sign as often as they keep
-      it: ``50%`` equals both ``50`` and ``0.5``, but ``0.5`` never equals ``50``.
-    - Units of one kind are converted. A unit on one side only is let pass, unless the numbers differ by a ratio that
-      converts units: UNKNOWN. Units that do not convert: UNKNOWN.
-    - A decimal that is the other number rounded or cut off is UNKNOWN below six decimals, EQUAL from six on.
+    - A percent sign reads as the number itself or as hundredths, since golds omit the sign as often as they keep it:
+    ``50%`` equals both ``50`` and ``0.5``, but ``0.5`` never equals ``50``.
+    - Units of one kind are converted. A unit on one side only is ignored, unless the numbers differ by a conversion
+    ratio of units: then UNKNOWN. Units that do not convert: UNKNOWN.
+    - A decimal that is the other number rounded or truncated is UNKNOWN below six decimals, EQUAL from six on.
     - A base on one side only: equal digits are EQUAL, equal values UNKNOWN.
     - ``1.234`` and ``1234`` are UNKNOWN: the point may separate thousands.
     """
@@ -103,7 +104,7 @@ def _compare_values(pred: Exact, gold: Exact) -> Match:
 
 
 def rounded(decimal: Exact, other: Fraction) -> Match:
-    """Say whether a decimal numeral is another number rounded or cut off (DIFFERENT if it is not)."""
+    """Return whether a decimal numeral is another number rounded or truncated (DIFFERENT if it is not)."""
     places = decimal.decimals
     if places is None or places < 2:
         return Match.DIFFERENT
@@ -133,7 +134,7 @@ def _in_base(number: Exact) -> Fraction:
     try:
         return Fraction(int(number.digits or str(number.value), number.base))
     except ValueError:
-        return Fraction(-1)  # not a numeral of its base: equal to nothing
+        return Fraction(-1)  # not a valid numeral of its base: equal to nothing
 
 
 def _true(number: Exact) -> Fraction:
@@ -141,7 +142,7 @@ def _true(number: Exact) -> Fraction:
 
 
 def is_conversion(a: Fraction, b: Fraction) -> bool:
-    """Whether two numbers differ by a ratio that converts one unit to another, such as 60."""
+    """Whether two numbers differ by a conversion ratio of units, such as 60."""
     if not a or not b:
         return False
     ratio = a / b if abs(a) > abs(b) else b / a

@@ -1,7 +1,7 @@
 r"""Find the final answer of a response.
 
-Strict where the format is clear, and the same in one respect everywhere: text that stops before its answer has
-none. Everything runs in time linear in the response.
+It is strict where the format is clear. In all formats, text that stops before its answer has none. Everything runs in
+time linear in the response.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CONNECTOR = re.compile(
 )
 _SENTENCE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}[,:]?\s+[A-Za-z]{2,}")
 _ANOTHER = re.compile(rf"\s*(?:(?:out )?of|per|in|and|,|&)\s+{AMOUNT}(?!\s+of\b)")
-"""A second number right behind the first: a list, or a part of something."""
+"""A second number directly after the first: a list, or a part of something."""
 _RECKONS = re.compile(r"\b(?:times|plus|minus|multiplied|divided|or|to|more|less|fewer|than|not)\b", re.IGNORECASE)
 _BARE_BOX = re.compile(r"\s+([^\s{}$\\]+)")
 _THOUGHTS = ("think", "thinking", "thought", "thoughts", "reasoning", "reflection", "scratchpad")
@@ -49,7 +49,7 @@ def extract_answer(response: str, answer_format: AnswerFormat) -> Extraction:
 
 
 def _from_box_or_after(text: str) -> Extraction | None:
-    """The last box; an answer stated behind it in so many words comes first, for the box may hold a step."""
+    """The last box; an answer stated explicitly after it takes precedence, because the box may contain a step."""
     found = _from_box(text)
     if found is None or found.answer is None:
         return found
@@ -60,7 +60,8 @@ def _from_box_or_after(text: str) -> Extraction | None:
 
 
 def without_thoughts(text: str) -> str:
-    """Remove what a model thinks before it answers: all up to the last ``</think>``, and a block never closed."""
+    """Remove a model's thoughts before its answer: everything up to the last ``</think>``, and a block that never
+    closes."""
     if "<" not in text or ("think" not in text and _THOUGHT_TAG.search(text) is None):
         return text
     tags = list(_THOUGHT_TAG.finditer(text))
@@ -71,10 +72,10 @@ def without_thoughts(text: str) -> str:
 
 
 def _from_hash(text: str, strict: bool) -> Extraction | None:
-    """The first ``####`` line, as GSM8K's own grader takes it: what follows is past the answer.
+    """The first ``####`` line, like GSM8K's own grader: text after it is not part of the answer.
 
-    The last one, where the text between takes the first back. A chat model uses the same mark for headings, so unless
-    strict only a line that is a number counts, or one that ends the text.
+    It is the last one if the text between retracts the first. Chat models use the same mark for headings, so unless
+    strict, only a line that is a number counts, or one that ends the text.
     """
     position = text.find("####")
     if position < 0:
@@ -101,7 +102,7 @@ def _from_hash(text: str, strict: bool) -> Extraction | None:
 
 
 def _from_short_hash(text: str) -> Extraction | None:
-    """A number behind fewer marks on the last line: ``### 15``."""
+    """A number after fewer marks on the last line: ``### 15``."""
     line = text[text.rfind("\n", 0, len(text.rstrip())) + 1 :].strip()
     if not line.startswith("#"):
         return None
@@ -114,7 +115,7 @@ def _hash_content(content: str, strict: bool, closed: bool, last: bool) -> str:
     if _PLAIN_NUMBER.fullmatch(content):
         return content
     if len(content) > MAX_ANSWER_CHARS or (not closed and re.search(r"\d,$", content)):
-        return ""  # the second: cut inside a number such as 1,250
+        return ""  # the second case: cut inside a number such as 1,250
     content = unwrap(content)
     if strict or last:
         content = unwrap(content[label.end() :] if (label := _LABEL.match(content)) else content)
@@ -175,7 +176,7 @@ def _from_box(text: str) -> Extraction | None:
 
 
 def _apart(text: str, boxes: list[_Box]) -> str:
-    """The boxes of a response that do not stand in a row: those of its parts, or a step and the answer."""
+    """The boxes of a response that are not in a row: those of its parts, or a step and the answer."""
     contents = [box.content.strip() for box in boxes]
     start = boxes[0].start
     while len(contents) < _MAX_BOXES and (box := _last_box(text, start)) is not None and box.end >= 0:
@@ -186,7 +187,7 @@ def _apart(text: str, boxes: list[_Box]) -> str:
 
 
 def _last_box(text: str, before: int) -> _Box | None:
-    r"""The last box that starts before a position; its end is -1 where the braces never close."""
+    r"""The last box that starts before a position; its end is -1 if the braces never close."""
     start = max(text.rfind(command, 0, before) for command in (r"\boxed", r"\fbox"))
     if start < 0:
         return None

@@ -1,4 +1,4 @@
-"""What an answer's place in a response says of it."""
+"""The result of extracting an answer from a response."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class AnswerFormat(StrEnum):
     r"""How a response states its final answer.
 
     ``hash``: GSM8K's line ``#### 18``. ``boxed``: MATH's ``\boxed{18}``. ``auto``: the first of these two that is
-    there, else the closing statement of free text (``The answer is **18**.``).
+    present, else the closing statement of free text (``The answer is **18**.``).
     """
 
     HASH = "hash"
@@ -21,16 +21,16 @@ class AnswerFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What a response gives as its answer.
+    """The answer of a response.
 
     Attributes:
-        answer: the final answer as written, None where there is none.
+        answer: the final answer as written; None if there is none.
         rule: the form it was found in, or why there is none.
         others: further readings of the same response (all boxes of a list, the other numbers of the closing
-            sentence). A response is not ``wrong`` while one of them equals the gold.
+            sentence). A response is not ``wrong`` if one of them equals the gold.
         prose: the end of a free text whose closing statement needs a parser, empty otherwise.
-        sign: the sign of dollars that stood before the answer.
-        all_boxes: all boxes of a response as a list, where they do not stand in a row and hold different things.
+        sign: the dollar sign before the answer.
+        all_boxes: all boxes of a response as a list, if they are not in a row and have different contents.
     """
 
     answer: str | None
@@ -48,7 +48,7 @@ NUMBER_LINE = re.compile(
 
 
 def sign_of(raw: str, answer: str) -> str:
-    """The dollars that stood before an answer and are not the opening of mathematics."""
+    """The dollar sign before an answer, unless it opens mathematics."""
     if "$" not in raw or not answer[:1].isdigit():
         return ""
     place = raw.find(f"${answer}")

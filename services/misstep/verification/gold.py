@@ -1,4 +1,4 @@
-r"""Gold answers out of what data sets give: a bare answer, or a solution that ends in one."""
+r"""Extract gold answers from data sets: a bare answer, or a solution that ends in one."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _IN_WORDS = re.compile(r"(.*\S)\s*\(([a-z -]+)\)", re.IGNORECASE | re.DOTALL)
 
 
 def gold_list(text: str) -> str:
-    """Return all boxes of a gold solution as a list; empty where it has one, or is no solution.
+    """Return all boxes of a gold solution as a list; empty if it has only one, or is not a solution.
 
-    Its answer may be the last of them, as in MATH, or all.
+    Its answer may be the last box, as in MATH, or all of them.
     """
     if text.count("boxed") + text.count(r"\fbox") < 2 or "####" in text:
         return ""
@@ -31,8 +31,9 @@ def gold_list(text: str) -> str:
 def gold_answer(text: str) -> str:
     r"""Return the final answer of a gold solution (GSM8K's ``#### 18``, MATH's last ``\boxed{18}``).
 
-    A text with neither is itself the answer, without a label ("Answer: 7") and without itself in words ("7 (seven)").
-    Empty where the solution's own mark holds nothing, and for a missing value that was written as text (``nan``).
+    A text with neither is itself the answer, without a label ("Answer: 7") and without its repetition in words ("7
+    (seven)"). The result is empty if the solution's own mark is empty, and for a missing value written as text
+    (``nan``).
     """
     if "####" in text:
         return extract_answer(text, AnswerFormat.HASH).answer or ""

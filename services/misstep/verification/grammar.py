@@ -1,7 +1,7 @@
-r"""Which expressions the parser reads as people do: every letter, word and command in them is known.
+r"""Decide which expressions the parser reads correctly: those in which every letter, word and command is known.
 
-math-verify drops or reinterprets what it does not know (``12x km`` is ``12*x`` to it), so a comparison says something
-only where nothing of the kind stands in either answer.
+math-verify drops or reinterprets what it does not know (it reads ``12x km`` as ``12*x``), so a comparison is meaningful
+only if neither answer has anything unknown.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _APPLIED = re.compile(
     r"(?:(?<![A-Za-z\\^{])(?![ei]\s*\()[A-Za-z]|\\(?:(?:var)?phi|tau|sigma|mu|omega|Omega|zeta|Lambda))\s*"
     r"\(\s*-?\d+(?:\s*,\s*-?\d+)*\s*\)|\d[A-Za-z]\d"
 )
-"""Functions of numbers, which would be read as products: ``C(5,2)``, ``f(3)``, ``\\phi(10)``, ``5C2``, ``0x1F``."""
+"""Functions of numbers that would be read as products: ``C(5,2)``, ``f(3)``, ``\\phi(10)``, ``5C2``, ``0x1F``."""
 _OPERATOR_PAIRS = re.compile(r"[*/^]\s*[*/^]|[-+*/^=]\s*$|\(\s*\)")
 
 
 def is_understood(tidied: str) -> bool:
-    """Whether an answer (as ``normal.tidy`` writes it) holds nothing but mathematics that the parser knows."""
+    """Whether an answer (normalised by ``normal.tidy``) contains only mathematics that the parser knows."""
     if _STRANGE.search(tidied) or _OPERATOR_PAIRS.search(tidied):
         return False
     text = _ENVIRONMENT.sub(" ", tidied)
@@ -59,5 +59,6 @@ def is_understood(tidied: str) -> bool:
 
 
 def may_apply_function(tidied: str) -> bool:
-    """Whether an answer may hold a function of numbers, as ``C(5,2)``: that it differs from another says nothing."""
+    """Whether an answer may contain a function of numbers, as ``C(5,2)``: then a difference to another answer means
+    nothing."""
     return _APPLIED.search(tidied) is not None

@@ -1,4 +1,4 @@
-r"""Expressions with a unit behind them: ``2\pi cm``, ``9\pi\text{ cm}^2``, ``4\sqrt{3} m``."""
+r"""Expressions followed by a unit: ``2\pi cm``, ``9\pi\text{ cm}^2``, ``4\sqrt{3} m``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DEGREES = re.compile(r"\^\\circ\s*$")
 
 
 def without_unit(tidied: str) -> tuple[str, Unit | None]:
-    """Split an expression (as ``normal.tidy`` writes it) from the unit behind it; None where there is none."""
+    """Split an expression (normalised by ``normal.tidy``) from its unit; None if there is none."""
     if len(tidied) > 400:
         return tidied, None
     for pattern in (_TEXT_UNIT, _BARE_UNIT):
@@ -35,7 +35,7 @@ def without_unit(tidied: str) -> tuple[str, Unit | None]:
 
 
 def in_unit_of(body: str, unit: Unit, wanted: Unit) -> str | None:
-    """Write an expression in another unit; None where the units do not convert."""
+    """Write an expression in another unit; None if the units do not convert."""
     if generic_clash(unit, wanted):
         return None
     if is_generic(unit) or is_generic(wanted):

@@ -27,10 +27,10 @@ class Clock:
 
     Attributes:
         parts: the numbers, of which all but the first have two digits in a time.
-        half: ``a`` or ``p`` for a time before or after noon, empty where it is not said.
+        half: ``a`` or ``p`` for a time before or after noon; empty if not given.
         is_time: whether it can be a time of day.
         is_ratio: whether it can be a ratio.
-        in_words: whether it is written ``3 to 4``, which may be a range too.
+        in_words: whether it is written ``3 to 4``, which may also be a range.
     """
 
     parts: tuple[int, ...]
@@ -64,7 +64,7 @@ def read_clock(body: str) -> Clock | None:
 
 
 def _whole_parts(text: str) -> tuple[int, ...] | None:
-    r"""Write a ratio of decimals or fractions in whole numbers: ``0.5:1`` and ``\frac12:1`` are 1:2."""
+    r"""Convert a ratio of decimals or fractions to whole numbers: ``0.5:1`` and ``\frac12:1`` are 1:2."""
     pieces = [re.sub(r"\\frac\s*\{(\d+)\}\s*\{(\d+)\}", r"\1/\2", piece.strip()) for piece in text.split(":")]
     try:
         parts = [Fraction(piece) for piece in pieces]
@@ -77,8 +77,8 @@ def _whole_parts(text: str) -> tuple[int, ...] | None:
 def compare_clocks(pred: Clock, gold: Clock) -> Match:
     """Compare two times or ratios.
 
-    Where only one side says AM or PM, equal digits are EQUAL. ``8:34`` and ``20:34`` are UNKNOWN, for the first may
-    be in the evening. Ratios are equal in lowest terms, unless both may be times.
+    If only one side has AM or PM, equal digits are EQUAL. ``8:34`` and ``20:34`` are UNKNOWN, because the first may be
+    in the evening. Ratios are equal in lowest terms, unless both may be times.
     """
     if pred.parts == gold.parts and pred.half == gold.half:
         return Match.EQUAL
@@ -106,7 +106,7 @@ def _compare_times(pred: Clock, gold: Clock) -> Match:
         return Match.DIFFERENT
     if a % _HALF_DAY != b % _HALF_DAY:
         return Match.DIFFERENT
-    # Equal on a dial: "3:45" may be "3:45 PM", but "15:45" is never "3:45 AM".
+    # Equal on a clock face: "3:45" may be "3:45 PM", but "15:45" is never "3:45 AM".
     said, bare = (pred, gold) if pred.half else (gold, pred)
     if said.half and 1 <= bare.parts[0] <= 12:
         return Match.EQUAL
@@ -159,7 +159,7 @@ _ORDERLESS = re.compile(r"(\d{1,2})[/.](\d{1,2})[/.](\d{4})")
 
 @dataclass(frozen=True, slots=True)
 class Date:
-    """A day: ``year`` is None where it is not said; ``month`` is None where it cannot be told from the day."""
+    """A day: ``year`` is None if it is not given; ``month`` is None if it cannot be distinguished from the day."""
 
     year: int | None
     month: int | None
@@ -187,7 +187,7 @@ def read_date(body: str) -> Date | None:
 
 
 def compare_dates(pred: Date, gold: Date) -> Match:
-    """Compare two days; a year that one side leaves out is let pass, ``3/5/2024`` is UNKNOWN."""
+    """Compare two days; a year that one side omits is ignored, ``3/5/2024`` is UNKNOWN."""
     if pred.month is None or gold.month is None:
         return Match.UNKNOWN
     if (pred.month, pred.day) != (gold.month, gold.day):

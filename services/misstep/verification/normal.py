@@ -1,4 +1,4 @@
-"""Bring the spelling of an answer to one form, without changing its value."""
+"""Normalise the spelling of an answer, without changing its value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from misstep.verification.characters import plain_characters
 from misstep.verification.decoration import without_decoration
 
 MAX_ANSWER_CHARS = 4096
-"""A longer final answer is not one (the longest gold of MATH has 159 characters)."""
+"""Anything longer is not a final answer (the longest gold of MATH has 159 characters)."""
 
 _SPECIAL_TOKEN = re.compile(r"<\|[^<>|\n]{1,40}\|>|</?s>|<(?:eos|bos|pad|end_of_turn)>")
 
@@ -62,7 +62,8 @@ def without_special_tokens(text: str) -> str:
 
 
 def unwrap(text: str) -> str:
-    """Strip what only surrounds an answer: white space, markdown marks, math delimiters, a closing period."""
+    """Strip everything that only surrounds an answer: white space, markdown marks, math delimiters, a closing
+    period."""
     text = text.strip()
     while not (text[:1].isalnum() and text[-1:].isalnum()):  # no mark is a letter or a digit
         before = text
@@ -78,7 +79,7 @@ def unwrap(text: str) -> str:
 
 
 def tidy(text: str) -> str:
-    """Return the answer in plain LaTeX of one spelling, with single spaces; its value stays the same."""
+    """Return the answer in normalised plain LaTeX, with single spaces; its value stays the same."""
     if "..." in text:
         text = _CONTINUED.sub(r"\1\\ldots ", text)
     text = unwrap(without_decoration(plain_characters(unwrap(text))))
@@ -89,7 +90,7 @@ def tidy(text: str) -> str:
 
 
 def _intervals(text: str) -> str:
-    """Write intervals as ``(2,5]`` whose open ends are brackets turned round: ``]2,5]``."""
+    """Write intervals with reversed brackets for open ends, ``]2,5]``, as ``(2,5]``."""
     pieces = re.split(r"(\s*\\cup(?![a-zA-Z])\s*)", text)
     found = [_TURNED.fullmatch(piece) for piece in pieces[::2]]
     if not all(found):
@@ -102,7 +103,7 @@ _TURNED = re.compile(r"([\[\]])([^\[\]]*,[^\[\]]*)([\[\]])")
 
 
 def _brace_roots(text: str) -> str:
-    r"""Write ``\sqrt(...)`` as ``\sqrt{...}`` where the parentheses balance."""
+    r"""Write ``\sqrt(...)`` as ``\sqrt{...}`` if the parentheses balance."""
     start = 0
     while (start := text.find(r"\sqrt", start)) >= 0:
         start += len(r"\sqrt")
@@ -125,14 +126,14 @@ _ARGUMENT = re.compile(r"\s*(\\[a-zA-Z]+(?![a-zA-Z])|[0-9a-zA-Z])")
 
 
 def _brace_arguments(text: str) -> str:
-    r"""Write ``\frac12`` and ``\frac\pi 4`` as ``\frac{1}{2}`` and ``\frac{\pi}{4}``, which are the same to TeX.
+    r"""Write ``\frac12`` and ``\frac\pi 4`` as ``\frac{1}{2}`` and ``\frac{\pi}{4}``, which are equal in TeX.
 
-    math-verify takes the second for the fraction of a backslash and a ``p``.
+    math-verify reads the second as the fraction of a backslash and a ``p``.
     """
     commands = list(_COMMAND.finditer(text))
     if len(commands) > _MAX_COMMANDS:
         return text
-    for command in reversed(commands):  # what stands inside an argument comes first
+    for command in reversed(commands):  # inner arguments come first
         head, rest = text[: command.end()], text[command.end() :]
         for _ in range(2 if command[1] == "frac" else 1):
             if bare := _ARGUMENT.match(rest):
@@ -153,7 +154,7 @@ _SPACE = re.compile(r"(?<!\d) | (?!\d)")
 
 
 def compact(tidied: str) -> str:
-    """Return a key under which two spellings of one expression are equal strings.
+    """Return a key that is equal for two spellings of one expression.
 
     A space between two digits stays: ``1 1/2`` is not ``11/2``.
     """

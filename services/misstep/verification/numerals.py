@@ -38,7 +38,7 @@ _WORDS = re.compile(r"[a-z]+(?:[ -]+[a-z]+){0,12}")
 
 
 def number_in_words(text: str) -> Fraction | None:
-    """Read a text that is nothing but a number in English words; None if it is anything else."""
+    """Read a text that is only a number in English words; None for anything else."""
     lowered = text.strip().lower().rstrip(".")
     if not _WORDS.fullmatch(lowered):
         return None
@@ -67,7 +67,7 @@ def _with_part(words: list[str]) -> Fraction | None:
         whole, over = _whole(before[:cut]), _count(before[cut + 1 :])
         return None if whole is None or over is None or over >= part else whole + Fraction(over, part)
     if not before and part > 4:
-        return None  # "fifth" is a place as often as a part
+        return None  # "fifth" is an ordinal as often as a part
     over = _count(before)
     return None if over is None else Fraction(over, part)
 

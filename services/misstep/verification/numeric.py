@@ -1,4 +1,4 @@
-"""Equality of two expressions by their values, to sixty digits at a few points."""
+"""Compare two expressions by their values, to sixty digits at a few points."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def is_quantity(value: object) -> bool:
 
 
 def compare_numerically(gold: Basic | MatrixBase, pred: Basic | MatrixBase) -> Outcome | None:
-    """Decide by evaluating both sides at a few points; None where that proves nothing.
+    """Decide by evaluating both sides at a few points; None if that proves nothing.
 
-    Far cheaper than simplifying the difference, and free of math-verify's absolute tolerance, under which
-    1/2004! equals 1/2006!.
+    This is far cheaper than simplifying the difference, and avoids math-verify's absolute tolerance, by which 1/2004!
+    equals 1/2006!.
     """
     if not (is_quantity(gold) and is_quantity(pred)):
         kinds = {is_quantity(side): side for side in (gold, pred)}
@@ -42,15 +42,15 @@ def compare_numerically(gold: Basic | MatrixBase, pred: Basic | MatrixBase) -> O
             return Verdict.WRONG, "kind"
         return None
     if isinstance(gold, Symbol) or isinstance(pred, Symbol):
-        return None  # words come as symbols too
+        return None  # words are parsed as symbols too
     symbols = sorted(gold.free_symbols | pred.free_symbols, key=str)
     if not symbols and gold.is_rational and pred.is_rational:
         a, b = gold.doit(), pred.doit()
         if isinstance(a, Rational) and isinstance(b, Rational):
             return (Verdict.CORRECT if a == b else Verdict.WRONG), "rational"
     rng = random.Random(0)
-    # At a positive integer, at a positive fraction, and at fractions of either sign: roots and logarithms are
-    # real at the first two, and what holds for whole numbers only holds at the first.
+    # The points are a positive integer, a positive fraction, and fractions of either sign. Roots and logarithms are
+    # real at the first two, and identities of integers hold only at the first.
     points = [
         {symbol: sympy.Integer(rng.randrange(2, 12)) for symbol in symbols},
         {symbol: Rational(rng.randrange(20, 90), 41) for symbol in symbols},
@@ -79,14 +79,14 @@ def _agree_at(gold: Expr, pred: Expr, point: dict[Symbol, Rational]) -> bool | N
     if size == 0:
         return True
     if size < sympy.Float("1e-40") and not (gold.is_zero is False and pred.is_zero is False):
-        return None  # may be a zero that rounding hides
+        return None  # may be zero apart from rounding
     if gap <= _AGREE * size:
         return True
     return False if gap > differ * size else None
 
 
 def confirm(gold: Basic | MatrixBase, pred: Basic | MatrixBase) -> Outcome:
-    """Accept math-verify's "equal", unless only its absolute tolerance made it so."""
+    """Accept math-verify's "equal", unless it is only due to its absolute tolerance."""
     if is_quantity(gold) and is_quantity(pred) and not (gold.free_symbols or pred.free_symbols):
         a, b = (side.doit().evalf(DIGITS) for side in (gold, pred))
         tolerance = sympy.Float("1e-5") if gold.has(Float) or pred.has(Float) else sympy.Float("1e-20")
@@ -96,7 +96,7 @@ def confirm(gold: Basic | MatrixBase, pred: Basic | MatrixBase) -> Outcome:
 
 
 def is_rounded(number: Exact, other: Basic | MatrixBase) -> bool:
-    """Say whether a decimal is the value of an expression, rounded or cut off."""
+    """Return whether a decimal is the value of an expression, rounded or truncated."""
     if number.decimals is None or not is_quantity(other) or other.free_symbols:
         return False
     value = other.doit().evalf(DIGITS)

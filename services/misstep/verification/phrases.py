@@ -1,4 +1,4 @@
-r"""What English says around an answer: words that fill, give a reason, conclude, doubt, deny, or take back."""
+r"""English phrases around an answer: fillers, reasons, conclusions, doubts, denials, retractions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 
 def _any_of(phrases: str) -> str:
-    """An alternative of phrases, which stand between bars; a space stands for any white space."""
+    """A regex alternative of phrases separated by bars; a space matches any white space."""
     return "|".join(r"\s+".join(phrase.split()) for phrase in phrases.split("|"))
 
 
@@ -39,7 +39,7 @@ CONCLUSION = re.compile(
     rf"(?:,\s*|\s+|^)(?:{_CONCLUSIONS})(?:\s*,)?\s*(?:(?:{_SAID_AGAIN})\s+)?",
     re.IGNORECASE,
 )
-"""Words behind which a sentence gives what it has worked out."""
+"""Words after which a sentence gives its result."""
 
 _DOUBTS = _any_of(
     """not|never|cannot|can't|isn't|won't|either|neither|between|range|at least|at most|up to|over|under|above|below
@@ -48,13 +48,13 @@ _DOUBTS = _any_of(
     |half of|squared|cubed|factorial|short of|root of|power of|product|difference|quotient|remainder|sum"""
 )
 UNSURE = re.compile(rf"\b(?:{_DOUBTS})\b|n't\b", re.IGNORECASE)
-"""Words that bound, deny, doubt, or reckon with a number rather than giving it."""
+"""Words that bound, deny, doubt or calculate with a number instead of giving it."""
 
 _DOUBTS_BEFORE = _any_of(
     "not|never|cannot|either|neither|between|at least|at most|up to|(?:more|less|fewer|greater) than|or|maybe|perhaps"
 )
 UNSURE_BEFORE = re.compile(rf"(?:\b(?:{_DOUBTS_BEFORE})\b|n't\b)[^.]{{0,30}}$", re.IGNORECASE)
-"""The same shortly before the last number of a sentence."""
+"""The same, shortly before the last number of a sentence."""
 
 OTHER_CASE = re.compile(
     r"[,;]?\s+(?:if|when|where|unless)\b.*?(?:(?:[,;]|\b(?:and|or|but))\s+\\?[$€£¥₹]?-?\d|\b(?:otherwise|else)\b)",
@@ -75,9 +75,9 @@ _RETRACTIONS = _any_of(
     |(?:cannot|can't|can not) be"""
 )
 RETRACTION = re.compile(rf"\b(?:{_RETRACTIONS})\b", re.IGNORECASE)
-"""Words that take back what was said."""
+"""Words that retract a statement."""
 TAKEN_BACK = re.compile(rf"\b(?:{_RETRACTIONS}|actually|in\s+reality|it\s+(?:should|must)\s+be)\b", re.IGNORECASE)
-"""The same behind a stated answer, where milder words do."""
+"""The same after a stated answer, where weaker words are enough."""
 SUPPOSED = re.compile(
     r"\b(?:thought|(?:might|may|could|would) (?:think|say|guess)|supposed?|assum\w+|claims?|if)"
     r"\s+(?:that\s+)?(?:the\s+)?(?:final\s+|correct\s+)?$",
@@ -103,7 +103,7 @@ LEADS_TO_LAST = re.compile(
     r"(?=[-\u2212.\d$€£₹¥])",
     re.IGNORECASE,
 )
-"""What stands before the last number of a sentence where that number is what the sentence is about."""
+"""Words before the last number of a sentence that show that the sentence is about this number."""
 CONCLUDES = re.compile(
     r"=|\b(?:so|thus|therefore|hence|which|total|altogether|sum|together|giving|leaving)\b", re.IGNORECASE
 )

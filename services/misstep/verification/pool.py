@@ -1,9 +1,9 @@
-"""Symbolic comparisons in worker processes that can be killed, behind one small object.
+"""Run symbolic comparisons in worker processes that can be killed.
 
-Neither concurrent.futures nor multiprocessing does: a running future cannot be cancelled, a process started
-from a daemonic one is refused, and both import the caller's main module again. Here one child process (started
-with exec, so it inherits neither threads nor locks) keeps math-verify imported and forks the workers itself,
-see ``worker.py``. It starts with the first submission, so callers that never need algebra never pay for it.
+Neither concurrent.futures nor multiprocessing is suitable: a running future cannot be cancelled, a daemonic process may
+not start children, and both import the caller's main module again. Here one child process (started with exec, so it
+inherits neither threads nor locks) keeps math-verify imported and forks the workers itself, see ``worker.py``. It
+starts with the first submission, so callers that need no algebra do not pay for it.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _CLOSE_SECONDS = 2.0
 _SLICE_SECONDS = 1.0
 _RESTARTS = 3
 MAX_TEXT = 4096
-"""Characters of one text that are sent to a worker; callers refuse longer ones or send the end."""
+"""The most characters of one text that are sent to a worker; callers refuse longer texts or send their end."""
 
 
 @dataclass(eq=False)
 class Ticket:
-    """A comparison under way; ``verdict`` stays None until it is decided."""
+    """A comparison in progress; ``verdict`` is None until it is decided."""
 
     kind: str
     pred: str
@@ -48,11 +48,11 @@ class WorkerPool:
     """Run comparisons in ``workers`` killable processes; usable from any thread.
 
     Args:
-        workers: comparisons at a time.
-        timeout_seconds: wall time after which a comparison is killed and its verdict is ``timeout``; longer only
-            where the machine has not given it a quarter of that on a CPU. A worker that dies or outgrows its
-            memory limit ends as ``timeout`` too.
-        memory_bytes: resident memory above which a worker is killed; it starts with some 80 MiB.
+        workers: number of concurrent comparisons.
+        timeout_seconds: wall time after which a comparison is killed with the verdict ``timeout``; longer only if it
+            has had less than a quarter of that as CPU time. A worker that dies or exceeds its memory limit also gives
+            ``timeout``.
+        memory_bytes: resident memory above which a worker is killed; it starts with about 80 MiB.
     """
 
     def __init__(self, workers: int, timeout_seconds: float, memory_bytes: int = 768 << 20) -> None:
@@ -70,11 +70,11 @@ class WorkerPool:
 
     @property
     def started(self) -> bool:
-        """Whether the worker processes exist."""
+        """Whether the worker processes are running."""
         return self._process is not None
 
     def submit(self, kind: str, pred: str, gold: str) -> Ticket:
-        """Queue one comparison: ``answer``, ``prose`` or ``parsable`` (which looks at gold alone)."""
+        """Queue one comparison: ``answer``, ``prose`` or ``parsable`` (which uses only gold)."""
         ticket = Ticket(kind, pred[-MAX_TEXT:], gold[-MAX_TEXT:])
         with self._lock:
             if self._process is None or self._owner != os.getpid():
@@ -102,7 +102,7 @@ class WorkerPool:
 
     def _start(self) -> None:
         if self._owner != os.getpid():
-            # A copy made by fork: the workers and what is under way belong to the original.
+            # In a fork, the workers and pending comparisons belong to the original process.
             self._owner, self._pending = os.getpid(), {}
         paths = [path or str(Path.cwd()) for path in sys.path]
         command = "from misstep.verification.worker import main; main()"
@@ -114,14 +114,14 @@ class WorkerPool:
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
             bufsize=0,
-            start_new_session=True,  # Ctrl-C reaches the parent only, which then closes the pool
+            start_new_session=True,  # Ctrl-C reaches only the parent, which then closes the pool
         )
         deadline = time.monotonic() + _START_SECONDS
         line = self._read_line(deadline)
         if line is None:
             self._stop()
             raise MisstepError(
-                "the verifier's worker process did not start; its error stands above. "
+                "the verifier's worker process did not start; its error is above. "
                 "Is math-verify installed (pip install 'misstep[verification]')?"
             )
         self._heard = time.monotonic()
@@ -131,7 +131,7 @@ class WorkerPool:
         if process is None:
             return
         assert process.stdin is not None and process.stdout is not None
-        process.stdin.close()  # at which the dispatcher ends its workers and itself
+        process.stdin.close()  # then the dispatcher ends its workers and itself
         try:
             process.wait(_CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -154,8 +154,8 @@ class WorkerPool:
             self._restart()
 
     def _pump(self) -> None:
-        """Read what has been decided; start the processes anew if they are gone or silent."""
-        # The dispatcher bounds each comparison, so with work to do it cannot be silent for longer.
+        """Read decided comparisons; restart the processes if they have ended or are silent."""
+        # The dispatcher limits each comparison, so while it has work it cannot be silent for longer.
         line = self._read_line(self._heard + PATIENCE * self.timeout_seconds + _SLACK_SECONDS)
         if line is None:
             self._restart()
@@ -191,7 +191,8 @@ class WorkerPool:
         poll = select.poll()
         poll.register(pipe, select.POLLIN)
         while (end := self._received.find(b"\n")) < 0:
-            # In slices: Ctrl-C between Python's look for signals and the system call is seen after the call only.
+            # Wait in short slices: Ctrl-C between Python's signal check and the system call is noticed only after the
+            # call.
             while not poll.poll(1000 * _SLICE_SECONDS):
                 if time.monotonic() > deadline:
                     return None

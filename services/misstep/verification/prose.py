@@ -1,4 +1,4 @@
-"""The answer of a free text: what it states, or the number that it ends on."""
+"""The answer of a free text: the stated answer, or the number at its end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from misstep.verification.statement import (
 )
 
 TAIL_CHARS = 2000
-"""How much of the end of a free text is read."""
+"""The number of characters at the end of a free text that are read."""
 _STATEMENT = re.compile(
     r"\b(?:answer|correct (?:choice|option|letter)|right (?:choice|option))\b[*_\s]*(?:to\s+(?:the"
     r"|this)\s+[^.:=\n]{1,40}?\s*)?"
@@ -70,7 +70,7 @@ def from_tag(text: str) -> Extraction | None:
 
 
 def from_prose(text: str) -> Extraction:
-    """The closing statement of a free text: after "the answer is", in bold, or the number that it ends on."""
+    """The closing statement of a free text: after "the answer is", in bold, or the number at its end."""
     tail = text[-TAIL_CHARS:].rstrip()
     if not tail.isascii():
         tail = tail.translate(WIDE)
@@ -93,7 +93,7 @@ def from_prose(text: str) -> Extraction:
 
 
 def _chosen(closing: str) -> str:
-    """The option of which the last sentence says that it is the correct one; empty where there is none."""
+    """The option that the last sentence calls correct; empty if there is none."""
     sentence = _sentences(closing)[-1]
     found = _CHOSEN.match(sentence)
     if found is None or is_unsure(before_reason(sentence)) or RETRACTION.search(sentence):
@@ -102,7 +102,7 @@ def _chosen(closing: str) -> str:
 
 
 def stated_in(text: str) -> Extraction | None:
-    """What the end of a text states in so many words, None where it states nothing."""
+    """The answer that the end of a text states explicitly; None if there is none."""
     tail = text[-TAIL_CHARS:].rstrip()
     statements = list(_STATEMENT.finditer(tail))
     if not statements or SUPPOSED.search(tail[: statements[-1].start()]):
@@ -111,7 +111,7 @@ def stated_in(text: str) -> Extraction | None:
 
 
 def _from_closing(tail: str, closing: str) -> Extraction:
-    """The last paragraph of a text that does not say which is its answer."""
+    """The last paragraph of a text that does not state its answer."""
     numbers = numbers_in(closing)
     retracted = RETRACTION.search(closing) is not None
     bold = [match for match in BOLD.finditer(closing) if NUMBER_LINE.fullmatch(unwrap(match[1] or match[2]))]
@@ -136,7 +136,7 @@ def _from_closing(tail: str, closing: str) -> Extraction:
 
 
 def _from_bold(closing: str, bold: list[re.Match[str]], numbers: tuple[str, ...], tail: str) -> Extraction:
-    """The last number in bold, unless it is denied, or one of two that stand side by side."""
+    """The last number in bold, unless it is denied or one of two adjacent ones."""
     last, earlier = bold[-1], bold[:-1]
     answer = unwrap(last[1] or last[2])
     beside = [other for other in earlier if not re.search(r"[.!?]\s|\n", closing[other.end() : last.start()])]
@@ -158,12 +158,12 @@ def _sentences(paragraph: str) -> list[str]:
 
 
 def _last_sentence(paragraph: str) -> str:
-    """The last sentence that holds a number."""
+    """The last sentence with a number."""
     return next((sentence for sentence in reversed(_sentences(paragraph)) if NUMBER.search(sentence)), "")
 
 
 def _end_of_sentence(text: str) -> int:
-    """Where the first sentence ends; behind at least one character."""
+    """The end of the first sentence; it has at least one character."""
     position = 1
     while found := _SENTENCE_END.search(text, position):
         factorial = found[0] == "!" and _CONTINUED.match(text, found.end())
@@ -174,11 +174,11 @@ def _end_of_sentence(text: str) -> int:
 
 
 def _stated(tail: str, found: re.Match[str], closing: str) -> Extraction:
-    """Read what follows "the answer is", or the label "Answer:"."""
+    """Read the text after "the answer is", or after the label "Answer:"."""
     labelled = found[0].rstrip("*_ ").endswith(":")
     rest = tail[found.end() :].lstrip(" \t:")
     while rest.startswith("\n"):
-        rest = rest.lstrip()  # the answer stands on the next line
+        rest = rest.lstrip()  # the answer is on the next line
     if not unwrap(rest):
         return Extraction(None, "unfinished")
     opened = MATH.match(rest.lstrip("*_ "))
@@ -195,7 +195,7 @@ def _stated(tail: str, found: re.Match[str], closing: str) -> Extraction:
 
 
 def _last_number(sentence: str) -> str | None:
-    """The number that the last sentence of a free text ends on; None where it may be another of its numbers."""
+    """The number at the end of the last sentence of a free text; None if it may be another of its numbers."""
     text = unwrap(unformatted(sentence))
     numbers = list(NUMBER.finditer(text))
     if not numbers or RETRACTION.search(text):
@@ -222,7 +222,7 @@ _NO_UNITS = ("in", "a", "m", "s", "g", "h")
 
 
 def _with_measure(number: str, behind: str) -> str:
-    """The number with the known unit that follows, so that cents are no dollars."""
+    """The number with the known unit after it, so that cents are not taken for dollars."""
     found = _BEHIND.match(behind)
     words = found[0].strip() if found and not behind[:1].isalnum() else ""
     for count in range(min(len(words.split()), 4), 0, -1):

@@ -1,7 +1,7 @@
 r"""Read one number: integers, decimals, fractions, mixed and scientific notation, words, with a unit or several parts.
 
-Sizes are bounded before anything is computed, and parsing is one regular expression without nested repetition, so that
-text of any length and exponents of any size cost little.
+Sizes are limited before anything is computed, and parsing uses one regular expression without nested repetition, so
+text of any length and exponents of any size are cheap.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from misstep.verification.units import ratio, read_unit
 
 MAX_DIGITS = 1000
 MAX_BITS = 20_000
-"""A power whose value has more bits than this is left to the symbolic path."""
+"""A power with more bits than this is left to the symbolic comparison."""
 
 _INTEGER = (
     r"(?!0)\d{1,3}(?:,\d{3})+(?!\d)|(?!0)\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d{1,3}(?:[ ]\d{3})+(?!\d)"
@@ -55,7 +55,7 @@ _MAX_PARTS = 4
 
 
 def parse_exact(tidied: str) -> Exact | None:
-    """Read an answer (as ``normal.tidy`` writes it) as one number, or return None."""
+    """Read an answer (normalised by ``normal.tidy``) as one number, or return None."""
     if not tidied or len(tidied) > MAX_DIGITS + 200:
         return None
     if tidied[0] == "(" and tidied[-1] == ")" and "," not in tidied and tidied.count("(") == 1:
@@ -78,7 +78,7 @@ def parse_exact(tidied: str) -> Exact | None:
 
 
 def _with_rest(number: Exact, tidied: str, rest: str) -> Exact | None:
-    """Add what stands behind a number: a word such as "million", a percent sign, a unit, a second part."""
+    """Add what follows a number: a word such as "million", a percent sign, a unit, a second part."""
     if feet := _FEET_AND_INCHES.fullmatch(tidied):
         inches = int(feet[1]) * 12 + Fraction(feet[2])
         return Exact(inches, unit=read_unit(" inches"))
@@ -174,7 +174,7 @@ def _in_some_base(tidied: str) -> Exact | None:
 
 
 def _other_value(written: str) -> Fraction | None:
-    """What a numeral is where the other half of the world wrote it: 1.234 is 1234, and 1,234 is 1.234."""
+    """The value of a numeral with commas and points exchanged: 1.234 is 1234, and 1,234 is 1.234."""
     if _POINTS.fullmatch(written):
         return Fraction(written.replace(".", "").replace(" ", ""))
     if _COMMAS.fullmatch(written):
@@ -183,7 +183,7 @@ def _other_value(written: str) -> Fraction | None:
 
 
 def _value(match: re.Match[str]) -> tuple[Fraction, int | None, int | None] | None:
-    """The number of a match as (value, decimals, base); None where it is undefined or too large."""
+    """The number of a match as (value, decimals, base); None if it is undefined or too large."""
     if match.end() - match.start() > MAX_DIGITS:
         return None
     sign = -1 if match["sign"].count("-") == 1 else 1
@@ -227,7 +227,7 @@ def _fraction(sign: int, whole: str | None, over: str, under: str) -> tuple[Frac
 
 
 def _plain(numeral: str) -> Fraction:
-    """The value of a numeral with its separators; a European one has a comma behind its points."""
+    """The value of a numeral with separators; a European one has a comma after its points."""
     if "," in numeral and "." in numeral and numeral.rindex(",") > numeral.rindex("."):
         numeral = numeral.replace(".", "").replace(",", ".")
     text = re.sub(r"[,_' ]", "", numeral)
@@ -240,7 +240,7 @@ _CYCLE = re.compile(r"(\d*?)(?:(\d)\2{2,}|(\d{2,6})\3+)")
 
 
 def _continued(begun: str) -> Fraction | None:
-    """The value of ``0.1666...``, None where the digits do not show which of them come again."""
+    """The value of ``0.1666...``; None if the digits do not show which of them repeat."""
     whole, _, digits = begun.partition(".")
     cycle = _CYCLE.fullmatch(digits)
     if cycle is None:

@@ -1,13 +1,13 @@
-r"""Write out what math-verify's grammar reads otherwise than people do.
+r"""Rewrite notation that math-verify's grammar reads differently from people.
 
-Found by parsing random expressions whose value is known (``tests/verification/test_reading.py``), with
+The cases were found by parsing random expressions with known values (``tests/verification/test_reading.py``), with
 math-verify 0.9.0:
 
 - a number before a number in parentheses, before a binomial or before an improper fraction is added to it, as in a
   mixed number: ``2(3)``, ``(2)(3)``, ``3\binom{8}{1}`` and ``2\frac{3}{2}`` come out as 5, 5, 11 and 7/2;
 - a slash divides by the whole product that follows: ``4/3\pi`` is 4/(3 pi);
-- a function takes the product that follows its braces or its bare argument: ``\sin{x} \cdot 2`` is sin(2x);
-- its own removal of units takes the variable off ``3 t`` and the summand off ``a + b + c``.
+- a function takes the product after its braces or its bare argument: ``\sin{x} \cdot 2`` is sin(2x);
+- its own removal of units removes the variable from ``3 t`` and a summand from ``a + b + c``.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ _CIS = re.compile(r"\\text\s*\{\s*cis\s*\}\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+\s
 
 
 def spell_out(tidied: str) -> str:
-    """Return the answer (as ``normal.tidy`` writes it) in a form that math-verify reads as people do."""
+    """Return the answer (normalised by ``normal.tidy``) in a form that math-verify reads correctly."""
     return _spell_out(_SLASH[0].sub(_SLASH[1], tidied))
 
 
 def other_reading(tidied: str) -> str | None:
-    """Return the answer with each slash dividing by all that follows; None where that is no other reading.
+    """Return the answer with each slash dividing by everything after it; None if that is the same reading.
 
-    ``1/2x`` is x/2 by the rules, and not always to those who write it.
+    ``1/2x`` is x/2 by the rules, but not always for its author.
     """
     return _spell_out(tidied) if _SLASH[0].search(tidied) else None
 
@@ -61,7 +61,7 @@ def spell_complex(tidied: str) -> str:
 
 
 def _spell_out(text: str) -> str:
-    for _ in range(_MAX_NESTED_FUNCTIONS):  # from the outermost in
+    for _ in range(_MAX_NESTED_FUNCTIONS):  # from the outside inwards
         text = _BRACED_ARGUMENT.sub(r"\1(\2)", text)
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)

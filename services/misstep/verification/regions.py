@@ -1,6 +1,6 @@
-r"""Sets of real numbers, however written: intervals, unions, inequalities, ``\{x \mid 2<x<5\}``, ``\mathbb{R}``.
+r"""Sets of real numbers, in any notation: intervals, unions, inequalities, ``\{x \mid 2<x<5\}``, ``\mathbb{R}``.
 
-Only worker processes import this module: end points are parsed by math-verify.
+Only worker processes import this module: math-verify parses the end points.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A set of real numbers and the variable that it was written with, empty where there was none."""
+    """A set of real numbers and the variable of its notation, empty if there was none."""
 
     variable: str
     numbers: Set
 
 
 def read_region(tidied: str, parse: Parser) -> Region | None:
-    """Read an answer (as ``normal.tidy`` writes it) as a set of real numbers; None for anything else.
+    """Read an answer (normalised by ``normal.tidy``) as a set of real numbers; None for anything else.
 
-    A comma between inequalities joins them, or separates two branches where they have nothing in common.
+    A comma between inequalities means "and", or separates two branches if these have nothing in common.
     """
     reader = _Reader(parse)
     try:
@@ -108,7 +108,7 @@ class _Reader:
         if common is sympy.S.EmptySet:
             return Union(*sets)
         if len(sets) > 1 and any(common == one for one in sets) and not any(one is sympy.S.Reals for one in sets):
-            raise _NoRegion  # "x > 2, x > 5" says nothing clear
+            raise _NoRegion  # "x > 2, x > 5" is ambiguous
         return common
 
     def piece(self, text: str) -> Set:
@@ -163,7 +163,7 @@ class _Reader:
         return found[0] if len(found) == 1 else sympy.Intersection(*found)
 
     def distance(self, found: re.Match[str]) -> Set:
-        """The numbers whose distance from a point is bounded: ``|x - 1| < 3``."""
+        """The numbers with a bounded distance from a point: ``|x - 1| < 3``."""
         self.variables.add(found["variable"])
         size, sign = self.number(found["size"]), _plain_sign(found["sign"])
         center = -self.number(found["shift"].replace(" ", "")) if found["shift"] else sympy.Integer(0)
@@ -186,7 +186,7 @@ def _plain_sign(sign: str) -> str:
 
 
 def _ray(sign: str, end: Basic) -> Set:
-    """The numbers to which ``x sign end`` holds."""
+    """The numbers for which ``x sign end`` holds."""
     if sign == "=":
         return FiniteSet(end)
     if sign == "ne":
@@ -197,7 +197,7 @@ def _ray(sign: str, end: Basic) -> Set:
 
 
 def same_region(a: Set, b: Set) -> bool | None:
-    """Whether two sets hold the same numbers; None where their ends cannot be compared."""
+    """Whether two sets contain the same numbers; None if their ends cannot be compared."""
     if a == b:
         return True
     difference = sympy.SymmetricDifference(a, b)
@@ -217,7 +217,7 @@ def same_region(a: Set, b: Set) -> bool | None:
 
 
 def _ends(numbers: Set) -> list[tuple[Basic, bool]] | None:
-    """The ends of a union of intervals and points, in order, each with whether it is left out."""
+    """The ends of a union of intervals and points, in order, each with whether it is excluded."""
     parts = numbers.args if isinstance(numbers, Union) else (numbers,)
     found: list[tuple[Basic, Basic, bool, bool]] = []
     for part in parts:

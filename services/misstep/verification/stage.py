@@ -1,4 +1,4 @@
-"""The ``verify`` stage: a verdict for each sample, part by part."""
+"""The ``verify`` stage: gives each sample a verdict, part by part."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from misstep.terms.verdict import Judgement, Verdict
 from misstep.verification.verifier import AnswerFormat, Verifier
 
 CUT_OFF = Judgement(Verdict.UNPARSABLE, None, "cut-off")
-"""A response that the token limit ended never said its answer: it is neither a positive nor a negative."""
+"""A response that was cut off at the token limit has no answer: it is neither a positive nor a negative."""
 
 REPORT_EVERY = 512
 

@@ -1,8 +1,8 @@
-r"""Read the answer out of a sentence: "The answer is 5 times 12, which is 60." says 60, not 5.
+r"""Read the answer from a sentence: "The answer is 5 times 12, which is 60." says 60, not 5.
 
-A sentence states its answer where it is nothing but an answer (with a unit, a reason, a remark in brackets), or
-where it concludes ("so 72", "which equals 42", "= 7"). Anything else states none for sure: a bound, a denial, a sum
-not carried out, two answers for two people.
+A sentence states its answer if it is only an answer (with a unit, a reason, a remark in brackets), or if it concludes
+("so 72", "which equals 42", "= 7"). Anything else does not state one with certainty: a bound, a denial, a calculation
+without its result, two answers for two people.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from misstep.verification.units import read_unit
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a sentence states.
+    """The statement of a sentence.
 
     Attributes:
-        answer: None where no answer is stated for sure.
+        answer: None if no answer is stated with certainty.
         others: further readings of the same sentence.
     """
 
@@ -67,11 +67,11 @@ _MAX_SENTENCE = 400
 
 
 def read_statement(sentence: str, *, labelled: bool = False) -> Statement:
-    """Read what stands behind "the answer is", up to the end of the sentence.
+    """Read the text after "the answer is", up to the end of the sentence.
 
     Args:
         sentence: the rest of it.
-        labelled: whether a label stands before it ("Answer: The largest n is 34."), not a verb.
+        labelled: whether a label is before it ("Answer: The largest n is 34."), not a verb.
     """
     text = sentence.strip()[:_MAX_SENTENCE]
     others = numbers_in(text)
@@ -89,24 +89,24 @@ def read_statement(sentence: str, *, labelled: bool = False) -> Statement:
 
 
 def is_answer(text: str, *, words: bool = True) -> bool:
-    """Whether a short text is an answer by itself: a number, an option, mathematics, and with ``words`` a name."""
+    """Whether a short text is an answer by itself: a number, an option, mathematics, or, with ``words``, a name."""
     if _NAME.fullmatch(text) and not (_is_choice(text) or parse_exact(tidy(text))):
         return words and len(text.split()) == 1
     return MATH.fullmatch(text) is not None or whole_answer(text) is not None
 
 
 def is_unsure(text: str) -> bool:
-    """Whether a text bounds, denies, or reckons with a number rather than giving it."""
+    """Whether a text bounds, denies or calculates with a number instead of giving it."""
     return UNSURE.search(text) is not None
 
 
 def before_reason(text: str) -> str:
-    """What stands before a reason, without a denial of another answer."""
+    """The text before a reason, without a denial of another answer."""
     return DENIED.sub("", REASON.split(text, maxsplit=1)[0])
 
 
 def unformatted(text: str) -> str:
-    """The sentence without marks of bold type and of mathematics, so that a number in them reads as any other."""
+    """The sentence without marks of bold type and mathematics, so that numbers in them are read like others."""
     text = BOLD.sub(lambda mark: mark[1] or mark[2], text)
     return MATH.sub(lambda found: next(part for part in found.groups() if part), text)
 
@@ -117,7 +117,7 @@ def numbers_in(text: str) -> tuple[str, ...]:
 
 
 def _stated_math(content: str, rest: str, others: tuple[str, ...]) -> Statement:
-    """An answer in mathematics at the start of the sentence, which the rest of it must not take back."""
+    """An answer in mathematics at the start of the sentence; the rest must not retract it."""
     last = content if _is_several(content) else content.rsplit("=", 1)[-1].strip()
     concluded = _concluded(unformatted(rest)) if NUMBER.search(rest) else None
     if concluded is not None and concluded != last:
@@ -141,7 +141,7 @@ def _is_several(content: str) -> bool:
 
 
 def whole_answer(text: str) -> str | None:
-    """The text where it is an answer and no more; its filling words and its unit may be left out."""
+    """The text if it is only an answer; filler words and the unit may be removed."""
     text = unwrap(FILLER.sub("", text, count=1) if FILLER.match(text) else text)
     if not text or len(text) > 200:
         return None
@@ -169,7 +169,7 @@ def _is_choice(text: str) -> bool:
 
 
 def _number_with_unit(text: str, end: int, tidied: str) -> str | None:
-    """A number, what it counts, and nothing that reckons on."""
+    """A number and what it counts, without further calculation."""
     number, behind = text[:end], text[end:]
     if not behind.strip(" .*_"):
         return text
@@ -211,7 +211,7 @@ _SHORT_WORDS = frozenset(
 def _answer_with_reason(text: str) -> str | None:
     """The answer before a reason, a remark or a denial of another: ``18 because 30 - 12 = 18``, ``12, not 15``.
 
-    Empty where two answers are given, of which either may be meant.
+    Empty if two answers are given and either may be meant.
     """
     if which := _WHICH.search(text):
         head, told = whole_answer(text[: which.start()]), _concluded(text[which.start() :])
@@ -230,7 +230,7 @@ def _answer_with_reason(text: str) -> str | None:
 
 
 def _concluded(text: str) -> str | None:
-    """The answer behind the last word that concludes: "so", "which is", an equals sign."""
+    """The answer after the last word that concludes: "so", "which is", an equals sign."""
     if _is_several(text):
         return text if "=" in text and not re.search(r"[a-z]{3}", text) else None
     markers = list(CONCLUSION.finditer(text))
@@ -245,7 +245,7 @@ def _concluded(text: str) -> str | None:
 
 
 def _worked_out(text: str) -> str | None:
-    """The number before the sum that makes it: ``21 = 3 * 7``."""
+    """The number before its calculation: ``21 = 3 * 7``."""
     number, _, reckoning = text.partition("=")
     if parse_exact(tidy(number)) is None or "=" in reckoning or not _RECKONING.fullmatch(reckoning):
         return None
@@ -253,7 +253,7 @@ def _worked_out(text: str) -> str | None:
 
 
 def _clause(text: str) -> str | None:
-    """``that Ann has 40 stamps``: one number, of which the clause speaks."""
+    """``that Ann has 40 stamps``: one number that the clause is about."""
     found = THAT_CLAUSE.fullmatch(text)
     if found is None or UNSURE.search(text) or numbers_in(text[: found.start("rest")]):
         return None

@@ -1,7 +1,7 @@
-"""Equality by computer algebra: math-verify, with guards where it is known to be too generous or too strict.
+"""Equality by computer algebra: math-verify, with guards where it is known to be too lenient or too strict.
 
-Only the pool's worker processes import this module: parsing and comparing hostile expressions can take
-any time and memory, and nothing here limits either (math-verify's own time-outs are switched off).
+Only the pool's worker processes import this module: parsing and comparing hostile expressions can take any amount of
+time and memory, and nothing here limits them (math-verify's own timeouts are disabled).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from misstep.verification.regions import read_region, same_region
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 
 MAX_NESTING = 60
-"""Deeper brackets exhaust the parser's stack, and math-verify reports that as "not equal"."""
+"""Deeper nested brackets exhaust the parser's stack, which math-verify reports as "not equal"."""
 _LOGIC = re.compile(r"\\(?:forall|exists|implies|Rightarrow|iff|mod|pmod|equiv)(?![a-zA-Z])")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?|[a-zA-Z]|\([^()]*\))\s*\^\s*\\circ\s*")
 _SHORT_SCALE = re.compile(r"(-?\s?\d[\d.,]*)\s*([kKMB])")
@@ -39,12 +39,12 @@ _SCALES = {"k": 1000, "m": 10**6, "b": 10**9}
 _PARAMETERS = (set("klmn"), set("cCkK"))
 """Letters that people use for any integer, and for any constant."""
 _SPELLING = replace(LatexExtractionConfig().normalization_config, units=False, boxed="last")
-# LaTeX alone: its extraction of plain numbers would take the last one out of whatever cannot be parsed.
+# Only LaTeX: extraction of plain numbers would return the last number of any text that cannot be parsed.
 _BOXED = [LatexExtractionConfig(boxed_match_priority=0, normalization_config=_SPELLING)]
 
 
 def warm_up() -> None:
-    """Fill the parser's prediction tables: the first parse of each kind is some twenty times slower than the next."""
+    """Fill the parser's prediction tables: the first parse of each kind is about twenty times slower than the next."""
     for pred, gold in (
         ("(x+1)^2", "x^2+2x+1"),
         (r"\frac{\sqrt{3}}{3}", r"\frac{1}{\sqrt{3}}"),
@@ -57,7 +57,7 @@ def warm_up() -> None:
 
 
 def parsable(answer: str) -> bool:
-    """Say whether the answer is understood: it parses to an expression or to a set, or each part of it does."""
+    """Return whether the answer is understood: it, or each part of it, parses to an expression or a set."""
     return _is_parsable(read_answer(answer))
 
 
@@ -73,7 +73,7 @@ def _is_parsable(answer: Answer) -> bool:
 def compare(pred: str, gold: str) -> Outcome:
     """Compare two final answers; gold first wherever math-verify is asymmetric.
 
-    Raises whatever sympy raises: the worker reports that as ``unparsable``.
+    May raise any error of sympy, which the worker reports as ``unparsable``.
     """
     return _compare_answers(read_answer(pred), read_answer(gold))
 
@@ -88,7 +88,8 @@ def _compare_answers(pred: Answer, gold: Answer) -> Outcome:
 
 
 def _compare_regions(pred: Answer, gold: Answer) -> Outcome:
-    """Compare sets of numbers; what cannot be read as one is equal where math-verify says so, and never different."""
+    """Compare sets of numbers. An answer that cannot be read as one is equal if math-verify says so, and never
+    different."""
     a, b = read_region(pred.tidied, _parse), read_region(gold.tidied, _parse)
     if a is not None and b is not None:
         if a.variable and b.variable and a.variable != b.variable:
@@ -101,7 +102,7 @@ def _compare_regions(pred: Answer, gold: Answer) -> Outcome:
 
 
 def _compare_measured(pred: Answer, gold: Answer) -> Outcome:
-    r"""Take units off expressions: ``2\pi cm`` against ``2\pi`` or ``0.02\pi m``."""
+    r"""Remove units from expressions: ``2\pi cm`` against ``2\pi`` or ``0.02\pi m``."""
     (a, a_unit), (b, b_unit) = without_unit(pred.tidied), without_unit(gold.tidied)
     if a_unit is None and b_unit is None:
         return _compare_named(pred, gold)
@@ -117,7 +118,7 @@ def _compare_measured(pred: Answer, gold: Answer) -> Outcome:
 
 
 def _compare_named(pred: Answer, gold: Answer) -> Outcome:
-    """Take a name off (``z = 2-3i``) where the other side is a value without one."""
+    """Remove a name (``z = 2-3i``) if the other side is a value without a name."""
     sides = [side.body if side.variable else side.tidied for side in (pred, gold)]
     if (pred.variable != gold.variable) and not (pred.variable and gold.variable) and "=" not in "".join(sides):
         return _compare_whole(*sides)
@@ -135,9 +136,9 @@ def _differ_by_conversion(pred: str, gold: str) -> bool:
 
 
 def _compare_brackets(pred: Answer, gold: Answer) -> Outcome | None:
-    """Compare lists in unlike brackets: a point, an interval, a set or a vector; None where that is not the case.
+    """Compare lists in different brackets: a point, an interval, a set or a vector; None in other cases.
 
-    math-verify takes the point (1,2) for the set of 1 and 2.
+    math-verify reads the point (1,2) as the set of 1 and 2.
     """
     if pred.elements is None or gold.elements is None or order_of(pred, gold) is not None:
         return None
@@ -205,7 +206,7 @@ def _compare_whole(pred: str, gold: str) -> Outcome:
 def compare_prose(text: str, gold: str) -> Outcome:
     """Look for the gold in free text with math-verify's own extraction.
 
-    Where such text states its answer is a guess, so it can only confirm: the outcome is never ``wrong``.
+    The place of the answer in such text is a guess, so this can only confirm: the result is never ``wrong``.
     """
     gold_value = _parse(tidy(gold))
     if gold_value is None:
@@ -229,14 +230,14 @@ def _parse_latex(latex: str) -> Basic | MatrixBase | None:
 
 
 def _with_imaginary_unit(value: Basic | MatrixBase | None) -> Basic | MatrixBase | None:
-    """Put the imaginary unit for the letter i, unless it is the index of a sum or product."""
+    """Replace the letter i by the imaginary unit, unless it is the index of a sum or product."""
     if value is None or value.has(sympy.Sum, sympy.Product):
         return value
     return value.subs({symbol: sympy.I for symbol in value.free_symbols if str(symbol) == "i"})
 
 
 def _first_expression(parsed: list[object]) -> Basic | MatrixBase | None:
-    """math-verify returns the expression and its text, or only the text where parsing failed."""
+    """math-verify returns the expression and its text, or only the text if parsing failed."""
     value = next((item for item in parsed if isinstance(item, Basic | MatrixBase)), None)
     if value is None or (isinstance(value, Basic) and value.has(sympy.nan, sympy.zoo)):
         return None
@@ -269,7 +270,7 @@ def _verify(gold: Basic | MatrixBase, pred: Basic | MatrixBase) -> bool:
 def _explain_difference(
     pred: str, pred_value: Basic | MatrixBase, gold: str, gold_value: Basic | MatrixBase
 ) -> Outcome | None:
-    """Find what notation may explain a difference: rounding, a vector as a tuple, degrees, the reach of a slash."""
+    """Find notation that may explain a difference: rounding, a vector as a tuple, degrees, the scope of a slash."""
     for text, other in ((pred, gold_value), (gold, pred_value)):
         number = parse_exact(text)
         if number is not None and is_rounded(number, other):
@@ -295,7 +296,7 @@ def _explain_difference(
 
 
 def _in_thousands(text: str) -> Rational | None:
-    """What ``12k`` and ``1.2M`` are if their letter is no variable."""
+    """The values of ``12k`` and ``1.2M`` if the letter is not a variable."""
     found = _SHORT_SCALE.fullmatch(text)
     number = parse_exact(found[1]) if found else None
     if found is None or number is None:
@@ -305,7 +306,7 @@ def _in_thousands(text: str) -> Rational | None:
 
 
 def _differ_by_parameter(pred: Basic | MatrixBase, gold: Basic | MatrixBase) -> bool:
-    r"""Whether only the name of a parameter differs: ``2k\pi`` and ``2n\pi``, any integer each."""
+    r"""Whether only the name of a parameter differs: ``2k\pi`` and ``2n\pi``, each for any integer."""
     a, b = pred.free_symbols - gold.free_symbols, gold.free_symbols - pred.free_symbols
     if len(a) != 1 or len(b) != 1:
         return False

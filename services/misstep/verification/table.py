@@ -1,4 +1,4 @@
-"""Score any JSONL or Parquet file: the body of ``misstep verify``."""
+"""Judge the rows of a JSONL or Parquet file: the implementation of ``misstep verify``."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ def verify_file(
 ) -> Counter[Verdict]:
     """Judge each row of a file and write it with the columns ``verdict``, ``extracted`` and ``verifier``.
 
-    Rows are streamed, so the file may be larger than memory; all other columns are kept as they are. The output
-    appears under its name only when it is complete.
+    Rows are streamed, so the file may be larger than memory; all other columns stay unchanged. The output appears under
+    its name only once it is complete.
 
     Args:
-        path: JSONL or Parquet, told apart by the suffix.
-        response: name of the column with the responses, or a dotted path to one (``output.text``); of chat messages
-            the assistant's turn is judged, and a null is ``unparsable``.
+        path: JSONL or Parquet, by the suffix.
+        response: name of the column with the responses, or a dotted path to one (``output.text``); of chat messages the
+            assistant turn is judged; a null is ``unparsable``.
         gold: name of the column with the gold answers, or a dotted path to one (``reward_model.ground_truth``): bare
             answers, numbers, lists of one, or whole GSM8K or MATH solutions.
-        out: file to write, of the same kind; it must not exist yet.
+        out: the output file, of the same kind; it must not exist yet.
         answer_format: how the responses state their answer.
-        workers: symbolic comparisons at a time.
+        workers: number of concurrent symbolic comparisons.
 
     Returns:
         The number of rows of each verdict.
 
     Raises:
-        BadInput: for a file that is missing, malformed or of another kind, a column that is missing, already there
-            or not of text, and an output that exists or cannot be written.
+        BadInput: the file is missing, malformed or of another kind; a column is missing, exists already or is not text;
+            or the output exists or cannot be written.
     """
     path, out = Path(path), Path(out)
     _check_paths(path, out)
@@ -71,7 +71,7 @@ def verify_file(
             with job.writing():
                 unfinished.replace(out)
         finally:
-            with suppress(OSError):  # it must not hide the error that led here
+            with suppress(OSError):  # it must not hide the original error
                 unfinished.unlink(missing_ok=True)
     return job.counts
 
@@ -86,14 +86,14 @@ class _Job:
     counts: Counter[Verdict]
 
     def check_columns(self, row: Mapping[str, Any], where: str) -> None:
-        """Refuse a row that lacks a column, or has one of the name that is added."""
+        """Refuse a row that lacks a column, or already has a column with an added name."""
         for option, name in (("--response", self.response), ("--gold", self.gold)):
             if name not in row and find(row, name) is ABSENT:
                 there = ", ".join(paths(row))
                 raise BadInput(option, name, f"{where} has no such column; its columns are: {there}.")
         for name in ADDED:
             if name in row:
-                raise BadInput("FILE", name, f"{where} already has a column of the name that is added; rename it.")
+                raise BadInput("FILE", name, f"{where} already has a column with an added name; rename it.")
 
     def score_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str | None]]:
         """The added columns of each row of a batch."""
@@ -115,9 +115,9 @@ def _added(judgement: Judgement) -> dict[str, str | None]:
 
 
 def _as_text(option: str, column: str, value: object) -> str:
-    """A cell as text: golds may be numbers; null is an empty text, in which there is no answer."""
+    """A cell as text: golds may be numbers; null is an empty text, which has no answer."""
     if value is ABSENT:
-        raise BadInput(option, column, "A row has nothing there; name a column that every row has.")
+        raise BadInput(option, column, "It is empty in a row; name a column that every row has.")
     if value is None:
         return ""
     if isinstance(value, str):
@@ -126,9 +126,9 @@ def _as_text(option: str, column: str, value: object) -> str:
         try:
             return cell(value, column, "answer").text
         except CellError as error:
-            raise BadInput(option, column, f"It holds {error.seen}, which is no text. {error.fix}") from error
+            raise BadInput(option, column, f"It holds {error.seen}, which is not text. {error.fix}") from error
     if option == "--response" or isinstance(value, bytes):
-        raise BadInput(option, column, f"It holds {value!r:.60}, which is no text; name a column of single texts.")
+        raise BadInput(option, column, f"It holds {value!r:.60}, which is not text; name a column of single texts.")
     return str(value)
 
 
@@ -147,7 +147,7 @@ def _check_paths(path: Path, out: Path) -> None:
 
 def _check_absent(out: Path) -> None:
     if out.exists():
-        raise BadInput("--out", str(out), "It exists already; name another file or remove this one.")
+        raise BadInput("--out", str(out), "It already exists; name another file or remove this one.")
 
 
 @contextmanager
@@ -156,12 +156,12 @@ def _writing(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise BadInput("--out", str(out), f"Cannot write there: {reason}. Name a place that has room.") from error
+        raise BadInput("--out", str(out), f"Cannot write there: {reason}. Name a place with enough space.") from error
 
 
 @contextmanager
 def _sink(job: _Job, create: Callable[[], Any]) -> Iterator[Any]:
-    """Open and close what is written to; what closing still writes may fail like any writing."""
+    """Open and close the output; the final write on closing may fail like any write."""
     with job.writing():
         sink = create()
     try:
@@ -201,12 +201,12 @@ def _rows(job: _Job, source: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str,
 
 
 def _extended(line: bytes, added: dict[str, str | None]) -> bytes:
-    """The row's own text with more fields before its closing brace: whatever it holds stays as it is."""
+    """The row's own text with more fields before its closing brace, so that its contents stay unchanged."""
     more = json.dumps(added, ensure_ascii=False)
     try:
         data = more.encode()
     except UnicodeEncodeError:
-        data = json.dumps(added).encode()  # half a surrogate pair has no UTF-8, only an escape
+        data = json.dumps(added).encode()  # half a surrogate pair cannot be UTF-8, only an escape
     return line[:-1].rstrip() + b", " + data[1:] + b"\n"
 
 
@@ -217,7 +217,7 @@ def _scan_parquet(job: _Job, unfinished: Path) -> None:
     try:
         source = pq.ParquetFile(job.path, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
-        raise BadInput("FILE", str(job.path), f"It cannot be read as Parquet ({error}); check it.") from error
+        raise BadInput("FILE", str(job.path), f"It cannot be read as Parquet ({error}); check the file.") from error
     with source:
         schema = source.schema_arrow
         empty = {field.name: _empty(field.type) for field in schema}
@@ -240,11 +240,11 @@ def _batches(job: _Job, source: Any) -> Iterator[pa.RecordBatch]:
     try:
         yield from source.iter_batches(batch_size=_BATCH_ROWS)
     except (pa.ArrowException, OSError) as error:
-        raise BadInput("FILE", str(job.path), f"Its data cannot be read ({error}); write it again.") from error
+        raise BadInput("FILE", str(job.path), f"Its data cannot be read ({error}); write the file again.") from error
 
 
 def _empty(kind: pa.DataType) -> Any:
-    """The fields of a struct without their values, None for a column of another type."""
+    """The fields of a struct without values; None for a column of another type."""
     import pyarrow as pa
 
     return {field.name: _empty(field.type) for field in kind} if pa.types.is_struct(kind) else None

@@ -1,4 +1,4 @@
-"""The units that are known: their names, what they measure, and exact factors."""
+"""The known units: their names, dimensions, and exact factors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GALLON = 231 * _INCH**3
 
 _SPEED = _MILE / 3600
 _ROWS: tuple[tuple[str, str, Fraction | int], ...] = (
-    # Names in singular, base units with their powers, factor.
+    # Singular names, base units with their powers, factor.
     ("m meter metre", "m", 1),
     ("km kilometer kilometre", "m", 1000),
     ("dm decimeter decimetre", "m", Fraction(1, 10)),

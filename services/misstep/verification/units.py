@@ -1,7 +1,7 @@
 r"""Units of measurement: which words are units, what they measure, and how they convert.
 
 A unit is a product of powers of base units with an exact factor: ``km/h`` is ``m^1 s^-1`` with factor 5/18. Words that
-are no known unit (``12 apples``) are kept as words.
+are not a known unit (``12 apples``) are kept as words.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from misstep.verification.unit_table import UNITS, Dimensions
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What stands behind a number; in front of it, where it is a sign of currency.
+    """The unit after a number; for a currency sign, before it.
 
     Attributes:
-        dimensions: base units with their powers, sorted; empty for words that are no known unit.
-        factor: how many of the base units one of this unit is.
-        words: the nouns of what is no known unit, in singular.
-        letter: whether it is one bare letter, which may as well be a variable.
+        dimensions: base units with their powers, sorted; empty for words that are not a known unit.
+        factor: the value of this unit in base units.
+        words: the nouns of an unknown unit, in singular.
+        letter: whether it is one bare letter, which may also be a variable.
     """
 
     dimensions: Dimensions = ()
@@ -34,7 +34,7 @@ class Unit:
 
 _CASED = frozenset(name for name in UNITS if name != name.lower()) | {"m", "g", "s", "h", "l", "t"}
 _BARE_LETTERS = frozenset("mgshLJWVN")
-"""One letter behind a number and a space that is more likely a unit than a variable."""
+"""One letter after a number and a space that is more likely a unit than a variable."""
 _NOISE = frozenset(
     re.findall(
         r"\w+",
@@ -67,7 +67,7 @@ _MAX_CHARS = 80
 
 @lru_cache(maxsize=4096)
 def read_unit(behind: str) -> Unit | None:
-    r"""Read what stands behind a number (as ``normal.tidy`` writes it); None where it is no unit and no noun.
+    r"""Read the text after a number (normalised by ``normal.tidy``); None if it is neither a unit nor a noun.
 
     ``\text{ cm}^2``, `` km/h``, `` dollars per hour``, ``^\circ C``, `` apples left``.
     """
@@ -131,7 +131,7 @@ def _read(text: str, marked: bool) -> Unit | None:
             elif not powers:
                 unknown.append(outcome)
             else:
-                break  # "cups of flour", "dollars earned": what is measured, not how
+                break  # "cups of flour", "dollars earned": what is measured, not its unit
     if powers.get("degree") and len(powers) > 1:
         for scale in ("celsius", "fahrenheit"):
             if powers.pop(scale, 0):
@@ -144,7 +144,7 @@ def _read(text: str, marked: bool) -> Unit | None:
 
 
 def _word(word: str, powers: dict[str, int]) -> str | int | tuple[Dimensions, Fraction]:
-    """What a word is: a power, a known unit, a noun, ``noise``, the ``rest`` of a known unit, or ``stop``."""
+    """The kind of a word: a power, a known unit, a noun, ``noise``, the ``rest`` of a known unit, or ``stop``."""
     lowered = word.lower()
     if lowered in ("square", "sq", "squared"):
         return 2
@@ -192,7 +192,7 @@ def _multiply(powers: dict[str, int], factor: Fraction, unit: tuple[Dimensions, 
 
 
 def ratio(unit: Unit, other: Unit) -> Fraction | None:
-    """Return how many of the other unit one of this is; None where they do not convert."""
+    """Return the conversion factor to the other unit; None if they do not convert."""
     if unit.dimensions and unit.dimensions == other.dimensions:
         return unit.factor / other.factor
     if unit.words and set(unit.words) & set(other.words):
@@ -201,7 +201,7 @@ def ratio(unit: Unit, other: Unit) -> Fraction | None:
 
 
 def generic_clash(unit: Unit | None, other: Unit | None) -> bool:
-    """Whether "square units" stand against a unit that is no area, and the like."""
+    """Whether "square units" are compared with a unit that is not an area, and the like."""
     if unit is None or other is None or is_generic(unit) == is_generic(other):
         return False
     generic, known = (unit, other) if is_generic(unit) else (other, unit)
@@ -210,5 +210,5 @@ def generic_clash(unit: Unit | None, other: Unit | None) -> bool:
 
 
 def is_generic(unit: Unit | None) -> bool:
-    """Whether nothing, or only the word "units", stands behind a number."""
+    """Whether a number has no unit, or only the word "units"."""
     return unit is None or {name for name, _ in unit.dimensions} == {"unit"}

@@ -1,4 +1,4 @@
-"""The verifier: responses and golds in, judgements out, in the same order."""
+"""The verifier: judges responses against golds, in order."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from misstep.verification.pool import Ticket, WorkerPool
 __all__ = ["AnswerFormat", "Judgement", "Verdict", "Verifier"]
 
 _AHEAD = 1024
-"""Judgements that may wait for an earlier one."""
+"""The most judgements that may wait for an earlier one."""
 _AHEAD_PER_WORKER = 16
-"""Symbolic comparisons queued per worker, so that none is idle."""
+"""Symbolic comparisons queued per worker, so that no worker is idle."""
 _REMEMBERED = 4096
 _REMEMBERED_CHARS = 256
 
 
 @dataclass(slots=True)
 class _Undecided:
-    """A response whose comparison is with a worker."""
+    """A response whose comparison is running in a worker."""
 
     extraction: Extraction
     gold: Answer
@@ -38,14 +38,14 @@ class _Undecided:
 class Verifier:
     """Judge responses against gold answers.
 
-    A context manager: leaving it ends the worker processes. These start with the first comparison that needs
-    algebra, so numeric answers never pay for them. One object may be used from several threads.
+    A context manager: leaving it ends the worker processes. They start with the first comparison that needs algebra, so
+    numeric answers do not need them. One object may be used from several threads.
 
     Args:
         answer_format: how responses state their answer.
-        workers: symbolic comparisons at a time, each in a process of its own (some 100 MB).
-        timeout_seconds: wall time of one symbolic comparison, after which its verdict is ``timeout``; on a machine
-            so loaded that it had no quarter of that on a CPU, it is given more.
+        workers: number of concurrent symbolic comparisons, each in its own process (about 100 MB).
+        timeout_seconds: wall time of one symbolic comparison, after which its verdict is ``timeout``; it gets more on a
+            busy machine, if its CPU time is less than a quarter of that.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Verifier:
         self.close()
 
     def close(self) -> None:
-        """End the worker processes; a later call starts them anew."""
+        """End the worker processes; a later call starts them again."""
         self._remembered.clear()
         self._pool.close()
 
@@ -82,8 +82,8 @@ class Verifier:
     def judge(self, items: Iterable[tuple[str, str]]) -> Iterator[Judgement]:
         """Judge (response, gold) pairs; yields one judgement each, in order.
 
-        Takes from ``items`` only as far ahead as the workers need, so a stream of any length is judged in
-        bounded memory. A gold may be a bare answer or a whole GSM8K or MATH solution.
+        It reads ``items`` only as far ahead as the workers need, so a stream of any length needs bounded memory. A gold
+        may be a bare answer or a whole GSM8K or MATH solution.
         """
         waiting: deque[Judgement | _Undecided] = deque()
         undecided, most = 0, _AHEAD_PER_WORKER * self._pool.workers
@@ -103,7 +103,7 @@ class Verifier:
         return self._finish(self._begin(response, gold))
 
     def parse_gold(self, gold: str) -> str | None:
-        """Return the final answer of a gold if responses can be judged against it, else None."""
+        """Return the final answer in a gold if responses can be judged against it, else None."""
         answer = gold_answer(gold)
         if not answer or len(answer) > MAX_ANSWER_CHARS:
             return None
@@ -154,7 +154,7 @@ class Verifier:
         return self._settle(found, entry.gold, ticket.verdict, ticket.rule, entry.gold_boxes)
 
     def _settle(self, found: Extraction, gold: Answer, verdict: Verdict, rule: str, gold_boxes: str = "") -> Judgement:
-        """Turn a comparison into a judgement: not ``wrong`` while another reading of response or gold is right."""
+        """Convert a comparison to a judgement: not ``wrong`` if another reading of response or gold is right."""
         if verdict is not Verdict.CORRECT:
             for position, other in enumerate(found.others):
                 if len(other) > MAX_ANSWER_CHARS:

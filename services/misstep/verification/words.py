@@ -60,7 +60,7 @@ _NEGATIONS = frozenset({"not", "no", "never", "neither", "non", "cannot"})
 
 
 def read_words(body: str) -> tuple[str, ...] | None:
-    """Return the words of a plain text answer, as written. Bare letters count from four on: ``xy`` may be a product."""
+    """Return the words of a plain text answer, as written. Bare letters need at least four: ``xy`` may be a product."""
     text, marked = _TEXT.subn(r" \1 ", body)
     text = " ".join(_LETTER.sub(r"\1", text).split()).strip(" .!")
     letter = _LETTER.fullmatch(body.strip()) is not None
@@ -73,16 +73,16 @@ def read_words(body: str) -> tuple[str, ...] | None:
 
 
 def meaning(words: tuple[str, ...]) -> str:
-    """Return the set phrase that the words are, such as "no solution"; empty where they are none."""
+    """Return the fixed phrase that the words form, such as "no solution"; empty if they form none."""
     return _SAME.get(" ".join(words).lower(), "")
 
 
 def compare_words(pred: tuple[str, ...], gold: tuple[str, ...]) -> Match:
     """Compare two texts.
 
-    EQUAL without regard to capitals, articles and plurals; names joined by "and" in any order. DIFFERENT only where
-    both are of one known kind (days, colours, yes and no), are two single letters, or are two unlike names:
-    anything else may be two words for one thing.
+    EQUAL ignores capitals, articles and plurals, and the order of names joined by "and". DIFFERENT is returned only if
+    both are of one known kind (days, colours, yes and no), are two single letters, or are two different names: anything
+    else may be two words for one thing.
     """
     a, b = _folded(pred), _folded(gold)
     if "".join(a) == "".join(b) or [_singular(word) for word in a] == [_singular(word) for word in b]:
@@ -113,7 +113,7 @@ def _compare_single(pred: tuple[str, ...], gold: tuple[str, ...], a: str, b: str
 
 
 def _is_common(a: str, b: str) -> bool:
-    """Whether one of two capitalised words is a common one, which may mean the same as the other."""
+    """Whether one of two capitalised words is a common word, which may mean the same as the other."""
     common = {word for kind in _KINDS for word in kind} | {"None", "both", "all", "none", "infinite", "undefined"}
     return a in common or b in common or meaning((a,)) != "" or meaning((b,)) != ""
 
@@ -126,7 +126,7 @@ def _folded(words: tuple[str, ...]) -> list[str]:
 
 
 def _members(words: tuple[str, ...]) -> list[str]:
-    """The names of a list, in lower case; empty where a word shows a sentence."""
+    """The names of a list, in lower case; empty if a word shows that it is a sentence."""
     lowered = [word.lower() for word in words]
     if _NEGATIONS & set(lowered):
         return []

@@ -1,8 +1,8 @@
-"""The process behind the pool: a dispatcher that forks workers and kills those that overrun.
+"""The pool's process: a dispatcher that forks workers and kills those that exceed their limits.
 
-The dispatcher imports math-verify once and then stays single-threaded, so that forking it is safe and a fresh
-worker costs milliseconds. Requests come in on its standard input and answers leave on its standard output, one
-JSON document a line; the pool is its parent and the only one who speaks to it.
+The dispatcher imports math-verify once and then stays single-threaded, so forking it is safe and a new worker costs
+milliseconds. It reads requests from its standard input and writes answers to its standard output, one JSON document per
+line; only the pool, its parent, communicates with it.
 
 Nothing outlives the parent: the dispatcher ends when its input closes or its parent changes, a worker ends when
 its own pipe closes, and a busy worker whose dispatcher was killed is ended by a timer in the kernel.
@@ -26,14 +26,15 @@ from pathlib import Path
 from misstep.terms.verdict import Verdict
 
 ADDRESS_SPACE = 4 << 30
-"""The last resort, far above the resident limit that the dispatcher watches: sympy swallows a failed allocation,
-and the comparison would then read "not equal"."""
+"""The last resort, far above the resident limit that the dispatcher watches: sympy ignores a failed allocation, and the
+comparison would then return "not equal"."""
 WORN = 0.5
-"""A worker above this share of its memory limit is replaced after its task, so that no task pays for those before."""
+"""A worker above this share of its memory limit is replaced after its task, so that earlier tasks do not affect later
+ones."""
 STARVED = 0.25
 PATIENCE = 15
-"""A comparison whose time is up is not ended before it has had this share of it on a CPU, for up to so many times its
-time: on an overloaded machine an answer must not be lost for want of a turn."""
+"""A comparison whose time is up continues until it has had this share of it as CPU time, for at most this many times
+its limit: an overloaded machine must not cause a lost answer."""
 _PATROL_SECONDS = 0.05
 _IDLE_SECONDS = 1.0
 
@@ -58,12 +59,12 @@ def main() -> None:
     requests, answers = os.dup(0), os.dup(1)
     silent = os.open(os.devnull, os.O_RDWR)
     os.dup2(silent, 0)
-    os.dup2(silent, 1)  # whatever libraries print must not reach the protocol
-    # Imported before the first fork, so that every worker shares it.
+    os.dup2(silent, 1)  # output of libraries must not mix with the protocol
+    # Import it before the first fork, so that every worker shares it.
     from misstep.verification import symbolic
 
     symbolic.warm_up()
-    gc.freeze()  # or the workers' collectors would copy every page
+    gc.freeze()  # otherwise the workers' garbage collectors would copy every page
     _write(answers, {"ready": True})
     _Dispatcher(parent, limit, timeout, memory, requests, answers).run()
 
@@ -174,7 +175,7 @@ class _Dispatcher:
         answer_out, answer_in = os.pipe()
         pid = os.fork()
         if pid == 0:
-            # An inherited pipe end would keep a brother alive after the dispatcher has gone.
+            # An inherited pipe end would keep another worker alive after the dispatcher has ended.
             for pipe in (request_in, answer_out, self.requests, self.answers):
                 os.close(pipe)
             for brother in self.workers:
@@ -190,10 +191,10 @@ class _Dispatcher:
 
 def _cpu_seconds(pid: int) -> float:
     try:
-        # Fields 14 and 15, counted behind the command, which may hold spaces.
+        # Fields 14 and 15, counted after the command, which may contain spaces.
         user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     except OSError:
-        return math.inf  # no /proc here: nobody can say, so nobody counts as starved
+        return math.inf  # no /proc here: unknown, so no worker counts as starved
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
@@ -220,7 +221,7 @@ def _work(requests: int, answers: int, timeout: float) -> None:
             received += data
             if not received.endswith(b"\n"):
                 continue
-            # End this process even inside a C function, in case the dispatcher is no longer there to do so.
+            # End this process even inside a C function, in case the dispatcher has ended.
             signal.setitimer(signal.ITIMER_REAL, PATIENCE * timeout + 1.0)
             signal.setitimer(signal.ITIMER_PROF, timeout + 1.0)
             _write(answers, _answer(json.loads(received)))
@@ -242,7 +243,7 @@ def _answer(request: dict[str, str]) -> dict[str, object]:
         verdict, rule = judge(request["pred"], request["gold"])
         return answer | {"verdict": verdict, "rule": rule}
     except MemoryError:
-        os._exit(1)  # nothing can be trusted after this: the dispatcher reports it as a time-out
+        os._exit(1)  # nothing can be trusted after this: the dispatcher reports a timeout
     except Exception as error:  # noqa: BLE001 - the edge of a process, see below
-        # sympy raises almost anything for expressions that make no sense.
+        # sympy may raise almost any error for meaningless expressions.
         return answer | {"verdict": Verdict.UNPARSABLE, "rule": f"error-{type(error).__name__}"}
