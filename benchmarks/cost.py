@@ -77,10 +77,10 @@ def compare(costs: Mapping[str, StageCost], manifests: Mapping[str, Manifest]) -
         if cost.memory is not None and manifest.timings.peak_memory_mib is not None:
             memory[kind][0] = max(memory[kind][0], cost.memory.mib)
             memory[kind][1] = max(memory[kind][1], manifest.timings.peak_memory_mib)
-    for (kind, field), (predicted, measured) in sorted(tokens.items()):
-        yield Compared(kind, f"tokens {field}", predicted, measured)
-    for kind, (predicted, measured) in sorted(memory.items()):
-        yield Compared(kind, "peak MiB", predicted, measured)
+    for (kind, field), counts in sorted(tokens.items()):
+        yield Compared(kind, f"tokens {field}", *counts)
+    for kind, sizes in sorted(memory.items()):
+        yield Compared(kind, "peak MiB", *sizes)
 
 
 def _worked(summary: Mapping[str, Any]) -> bool:

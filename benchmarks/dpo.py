@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -45,7 +46,10 @@ from misstep.training.export import InitialModel
 from misstep.training.rows import PairRow
 from misstep.training.schedule import MicroBatches, make_schedule
 from misstep.training.trainers import DpoOnRows
-from training import BASE, BareDpo, rows_of_strides
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # Python puts only this file's folder there when it runs it
+
+from benchmarks.training import BASE, BareDpo, rows_of_strides
 
 SIDES = ("prompt_ids", "chosen_ids", "rejected_ids")
 VARIANTS = ("TRL", "TRL, precomputed", "ours, apart", "ours")

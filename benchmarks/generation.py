@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -94,8 +95,8 @@ def compare(options: argparse.Namespace, engine: TransformersEngine, samples: in
     print("         engine tok/s       generate tok/s     ratio")
     print("round    clock  processor   clock  processor   clock  processor")
     for round_ in range(options.rounds + 1):
-        ours = timed(lambda r=round_: with_engine(engine, prompts, samples, r))
-        theirs = timed(lambda r=round_: with_generate(model, tokenizer, prompts, samples, options, r))
+        ours = timed(partial(with_engine, engine, prompts, samples, round_))
+        theirs = timed(partial(with_generate, model, tokenizer, prompts, samples, options, round_))
         if round_:  # the first warms both up
             ratio = (ours[0] / theirs[0], ours[1] / theirs[1])
             ratios.append(ratio)

@@ -30,6 +30,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import pyarrow as pa
 import torch
 from datasets import Dataset
 from torch.nn import functional
@@ -117,7 +118,7 @@ def ours(make: Callable[[], Run], model: Path, folder: Path, options: argparse.N
     run, start = make(), InitialModel.load(model)
     spent: list[float] = []
 
-    class Timed(run.trainer):  # type: ignore[misc, name-defined]
+    class Timed(run.trainer):  # type: ignore[name-defined]
         def train(self, *args: Any, **kwargs: Any) -> None:
             spent.append(timed(lambda: super(Timed, self).train(*args, **kwargs)))
 
@@ -127,7 +128,8 @@ def ours(make: Callable[[], Run], model: Path, folder: Path, options: argparse.N
     with without:
         output = stage_run.train(Context(folder, options.threads), start, run)  # type: ignore[arg-type]
     whole = time.perf_counter() - began
-    return Measured(output.summary["steps"], spent[0], whole, output.tables["log"]["loss"][-1].as_py())
+    table: pa.Table = output.tables["log"]
+    return Measured(output.summary["steps"], spent[0], whole, table["loss"][-1].as_py())
 
 
 def bare(make: Callable[[], Run], model: Path, folder: Path) -> Measured:
@@ -155,7 +157,8 @@ def loop(make: Callable[[], Run], model: Path) -> Measured:
     """Train in a plain loop: one padded batch per step, fused AdamW, clipping, no schedule, no log."""
     run, policy = make(), InitialModel.load(model).model.train()
     rows, params = run.rows.rows, run.optimiser
-    pairs = isinstance(rows[0], PairRow)
+    pairs = [row for row in rows if isinstance(row, PairRow)]
+    singles = [row for row in rows if isinstance(row, SftRow)]
     lengths = [row.length for row in rows]
     optimizer = torch.optim.AdamW(policy.parameters(), params.learning_rate, fused=True)
     began = time.perf_counter()
@@ -163,7 +166,7 @@ def loop(make: Callable[[], Run], model: Path) -> Measured:
     if pairs:
         with torch.no_grad():
             for start in range(0, len(rows), 64):
-                reference[:, start : start + 64] = _sides(policy, rows[start : start + 64])
+                reference[:, start : start + 64] = _sides(policy, pairs[start : start + 64])
     losses: list[float] = []
 
     def train() -> None:
@@ -172,10 +175,10 @@ def loop(make: Callable[[], Run], model: Path) -> Measured:
             batches.set_epoch(epoch)
             for batch in batches:
                 if pairs:
-                    chosen, rejected = _sides(policy, [rows[i] for i in batch]) - reference[:, batch]
+                    chosen, rejected = _sides(policy, [pairs[i] for i in batch]) - reference[:, batch]
                     loss = -functional.logsigmoid(BETA * (chosen - rejected)).mean()
                 else:
-                    data = collate_sft([rows[i] for i in batch], 0)
+                    data = collate_sft([singles[i] for i in batch], 0)
                     labels = data.pop("labels")
                     logits = policy(**data, use_cache=False).logits[:, :-1]
                     loss = functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten())
@@ -255,11 +258,9 @@ def main() -> None:
     prompt = PromptParams(style="plain", template="{question}\n")
     dpo = DpoParams(optimiser=optimiser, beta=BETA, nll_weight=0.0, prompt=prompt, selection=None)
 
-    def make(
-        of: Sequence[SftRow] | Sequence[PairRow], trainer: type[Any], arguments: Callable[[Schedule, Path], Any]
-    ) -> Run:
+    def make(of: Rows[SftRow] | Rows[PairRow], trainer: type[Any], arguments: Callable[[Schedule, Path], Any]) -> Run:
         return Run(
-            rows=Rows(of),  # type: ignore[type-var]
+            rows=of,
             optimiser=optimiser,
             selection=None,
             questions=(),
@@ -273,8 +274,8 @@ def main() -> None:
         f"{statistics.mean(p.tokens for p in pairs):.0f}; batches of {options.batch}, {options.epochs} epochs, "
         f"{options.threads} thread(s)"
     )
-    compare("SFT", lambda: make(rows, SftOnRows, partial(sft_arguments, optimiser)), options)
-    compare("DPO", lambda: make(pairs, DpoOnRows, partial(dpo_arguments, dpo)), options)
+    compare("SFT", lambda: make(Rows(rows), SftOnRows, partial(sft_arguments, optimiser)), options)
+    compare("DPO", lambda: make(Rows(pairs), DpoOnRows, partial(dpo_arguments, dpo)), options)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ import time
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest import mock
 
 from misstep.artifacts.manifest import read_manifest
 from misstep.generation.seeds import sample_seed
@@ -127,8 +128,8 @@ def stage_side(options: argparse.Namespace) -> dict[str, float]:
     began = time.perf_counter()
     engine = open_engine(options.model, decoding_of(options), resources_of(options))
     start = time.perf_counter() - began
-    engine.close = lambda: None  # both stages use it
-    sample.open_engine = lambda *_: engine
+    mock.patch.object(engine, "close").start()  # both stages use it
+    mock.patch.object(sample, "open_engine", lambda *_: engine).start()
     more: dict[str, Any] = {
         "block_rows": options.block_rows,
         "externals": {"model": External(uri=str(options.model), digest="base")},

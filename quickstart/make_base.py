@@ -1,6 +1,6 @@
 """Make the quickstart's base model again and compare it with the committed one.
 
-Run from the repository's root: `X`.
+Run from the repository's root: `make quickstart-base`.
 It takes about six minutes on one core, and fails if the accuracies differ by more than those of two trainings with the
 same recipe.
 """
@@ -16,6 +16,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from misstep.problems.strides import generate
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # Python puts only this file's folder there when it runs it
+
 from quickstart.measure import accuracy
 from quickstart.pretraining import Recipe, pretrain
 from quickstart.tokenizer import build_tokenizer

@@ -12,7 +12,7 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -130,6 +130,7 @@ def compare(model: PreTrainedModel, allowed: str | None) -> Compared:
                 logprob += float(logits.log_softmax(-1)[token])
                 text.append(token)
             tokens += len(completion.token_ids)
+            assert completion.logprob is not None
             drift = max(drift, abs(logprob - completion.logprob))
     return Compared(_way_of(engine), tokens, wrong, drift)
 
@@ -156,7 +157,7 @@ def table_says(model_type: str, way: str | None) -> Iterator[None]:
 
 def table_text(seen: dict[str, Seen], not_built: dict[str, str]) -> str:
     """Return the module that the engine reads."""
-    parts = {
+    parts: dict[str, tuple[str, Mapping[str, str | int]]] = {
         "WAYS": ("By type: rows, cache, full, or refused.", {name: one.way for name, one in seen.items()}),
         "TOKENS": ("By type: tokens compared.", {name: one.tokens for name, one in seen.items() if one.tokens}),
         "NOTES": (

@@ -73,7 +73,7 @@ def _plain(schema: Any, defs: Mapping[str, Any]) -> Any:
     return {key: _plain(value, defs) for key, value in schema.items() if key not in ("title", "default")}
 
 
-DEFS: Mapping[str, object] = {
+DEFS: dict[str, Any] = {
     "affinity": strict({f"{name}Affinity": {"type": "object"} for name in ("node", "pod")} | {
         "podAntiAffinity": {"type": "object"},
     }),
@@ -136,12 +136,15 @@ class Value:
 
 def read_values(text: str) -> tuple[Value, ...]:
     """Read values.yaml with its comments. Raises ValueError if a key has none."""
-    return tuple(_values(yaml.compose(text, yaml.SafeLoader), text.splitlines(), ()))
+    mapping = yaml.compose(text, yaml.SafeLoader)
+    assert isinstance(mapping, yaml.MappingNode)
+    return tuple(_values(mapping, text.splitlines(), ()))
 
 
 def _values(mapping: yaml.MappingNode, lines: list[str], above: tuple[str, ...]) -> Iterator[Value]:
     for key, node in mapping.value:
-        comments, line = [], key.start_mark.line - 1
+        comments: list[str] = []
+        line = key.start_mark.line - 1
         while line >= 0 and lines[line].strip().startswith("#"):
             comments.insert(0, lines[line].strip().removeprefix("#").strip())
             line -= 1
@@ -177,7 +180,7 @@ def alerts() -> list[str]:
 
 
 def _schema(value: Value) -> dict[str, Any]:
-    about = {"description": value.about}
+    about: dict[str, Any] = {"description": value.about}
     if value.fields:
         names = [field.path[-1] for field in value.fields]
         return about | strict(dict(zip(names, map(_schema, value.fields), strict=True)), *names)

@@ -15,7 +15,6 @@ import tomllib
 from dataclasses import asdict
 from pathlib import Path
 
-import chart_values
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from pydantic import BaseModel
@@ -34,6 +33,10 @@ from misstep_operator.crd.definition import crd_yaml
 from misstep_operator.metrics import Metrics
 from misstep_operator.observed import ExperimentView, JobState, JobView, Observed, StoreView
 from misstep_operator.policy.admission import admission_yaml
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # Python puts only this file's folder there when it runs it
+
+from tools import chart_values
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- generated tables: make docs -->", "<!-- end of generated tables -->"

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from misstep.artifacts.digest import folder_digest
 from misstep.artifacts.model_cache import ModelCache
@@ -66,11 +67,11 @@ def using(root: Path, text: str, limit: int | None = None, *, hang: bool = False
             process.kill()
 
 
-def said(process: subprocess.Popen[str]) -> dict[str, object]:
+def said(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("{"):  # not a log line
-            answer: dict[str, object] = json.loads(line)
+            answer: dict[str, Any] = json.loads(line)
             if "event" not in answer:
                 return answer
     raise AssertionError("the process ended and said nothing")

@@ -11,6 +11,7 @@ import pytest
 
 from misstep.artifacts import digest as module
 from misstep.artifacts.digest import digest_path
+from misstep.artifacts.files import hash_file
 from misstep.errors import BadInput
 
 
@@ -86,7 +87,6 @@ def test_contents_and_names_matter(folder: Path, change: str) -> None:
 def test_nothing_is_hashed_twice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = digest_path(folder)
     hashed: list[Path] = []
-    hash_file = module.hash_file
     monkeypatch.setattr(module, "hash_file", lambda path: hashed.append(path) or hash_file(path))
     assert digest_path(folder) == first
     assert hashed == []

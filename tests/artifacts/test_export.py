@@ -106,5 +106,5 @@ def test_a_damaged_part_leaves_nothing_behind(store: Store, tmp_path: Path) -> N
     (tmp_path / "out").mkdir()
     for form in ("jsonl", "csv", "hf"):
         with pytest.raises(m.Damaged, match=part.path):
-            export(store, stage.key, None, form, tmp_path / "out" / "x")  # type: ignore[arg-type]
+            export(store, stage.key, None, form, tmp_path / "out" / "x")
         assert os.listdir(tmp_path / "out") == []  # noqa: PTH208 - hidden files count too

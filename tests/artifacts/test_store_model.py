@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -32,7 +34,7 @@ OPERATIONS = st.one_of(
 _numbers = itertools.count()
 
 
-def _same(operations: list[tuple], store: Store, local: Path) -> None:
+def _same(operations: list[tuple[Any, ...]], store: Store, local: Path) -> None:
     model: dict[str, bytes] = {}
     for name, path, *rest in operations:
         if name in ("put", "put_file"):
@@ -46,12 +48,12 @@ def _same(operations: list[tuple], store: Store, local: Path) -> None:
             if stored:
                 model[path] = data
         elif name == "get":
-            _same_or_missing(lambda path=path: store.get(path), model.get(path))
+            _same_or_missing(partial(store.get, path), model.get(path))
         elif name == "range":
             start, length = rest
-            expected = None if path not in model else model[path][start : start + length]
+            held = None if path not in model else model[path][start : start + length]
             if length:
-                _same_or_missing(lambda a=(path, start, length): store.get_range(*a), expected)
+                _same_or_missing(partial(store.get_range, path, start, length), held)
         elif name == "list":
             expected = sorted((p for p in model if p.startswith(path)), key=str.encode)
             assert [(e.path, e.size) for e in store.list(path)] == [(p, len(model[p])) for p in expected]
@@ -78,14 +80,14 @@ SETTINGS = settings(
 
 @SETTINGS
 @given(st.lists(OPERATIONS, max_size=20))
-def test_a_folder_behaves_as_a_dictionary(tmp_path: Path, operations: list[tuple]) -> None:
+def test_a_folder_behaves_as_a_dictionary(tmp_path: Path, operations: list[tuple[Any, ...]]) -> None:
     _same(operations, open_store(Storage(uri=f"file://{tmp_path}/{next(_numbers)}")), tmp_path / "local")
 
 
 @settings(SETTINGS, max_examples=12)
 @given(st.lists(OPERATIONS, max_size=20))
 def test_moto_behaves_as_a_dictionary(
-    tmp_path: Path, moto_endpoint: str, monkeypatch: pytest.MonkeyPatch, operations: list[tuple]
+    tmp_path: Path, moto_endpoint: str, monkeypatch: pytest.MonkeyPatch, operations: list[tuple[Any, ...]]
 ) -> None:
     servers.credentials(monkeypatch)
     _same(operations, open_store(servers.s3_storage(moto_endpoint, f"m{next(_numbers)}")), tmp_path / "local")
@@ -94,7 +96,7 @@ def test_moto_behaves_as_a_dictionary(
 @settings(SETTINGS, max_examples=12)
 @given(st.lists(OPERATIONS, max_size=20))
 def test_versitygw_behaves_as_a_dictionary(
-    tmp_path: Path, versitygw_endpoint: str, monkeypatch: pytest.MonkeyPatch, operations: list[tuple]
+    tmp_path: Path, versitygw_endpoint: str, monkeypatch: pytest.MonkeyPatch, operations: list[tuple[Any, ...]]
 ) -> None:
     servers.credentials(monkeypatch)
     _same(operations, open_store(servers.s3_storage(versitygw_endpoint, f"m{next(_numbers)}")), tmp_path / "local")

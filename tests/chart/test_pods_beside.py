@@ -78,7 +78,7 @@ def test_they_run_where_the_operator_may() -> None:
 
 def test_only_the_operators_own_test_has_its_environment_and_volumes() -> None:
     """Those of stages run in namespaces that need not have what the volumes name."""
-    operator = {
+    operator: dict[str, Any] = {
         "env": [{"name": "AWS_CA_BUNDLE", "value": "/ca/ca.pem"}],
         "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
         "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca"}],

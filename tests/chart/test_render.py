@@ -114,7 +114,9 @@ def test_replicas_are_replaced_and_drained_so_that_one_stays(replicas: int) -> N
 
 
 def test_an_affinity_of_ones_own_replaces_that_of_several_replicas() -> None:
-    own = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+    own: dict[str, Any] = {
+        "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}
+    }
     (deployment,) = [
         each for each in objects({"operator": {"replicas": 2, "affinity": own}}) if each["kind"] == "Deployment"
     ]

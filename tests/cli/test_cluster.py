@@ -13,7 +13,7 @@ import pytest
 from misstep.cli.app import main
 
 KEY = "sample-0123456789abcdef0123"
-STAGES = [
+STAGES: list[dict[str, Any]] = [
     {"name": "sft-d250-s0", "key": "sft-0123456789abcdef0123", "kind": "sft", "state": "done"},
     {"name": "sample-d250-s0", "key": KEY, "kind": "sample", "state": "running", "percent": 40},
 ]

@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,11 @@ def small(world: Operating, name: str, endpoint: str = "", **changes: Any) -> di
     uri = f"s3://{servers.BUCKET}/{name}"
     where = {"storage__uri": uri, "storage__endpoint": endpoint or world.endpoint}
     return world.experiment(name, **{**where, **SMALLER, **changes})
+
+
+def at_least(stages: int) -> Callable[[Mapping[str, Any]], bool]:
+    """Return a check that so many stages of a status are done."""
+    return lambda status: int(status.get("completed", 0)) >= stages
 
 
 class Undisturbed:

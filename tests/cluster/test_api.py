@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from aiohttp import web
+from aiohttp import ClientTimeout, web
 
 from cluster.life import kubectl
 from misstep.processes import free_port
@@ -138,8 +138,8 @@ def test_an_absent_api_server_is_distinguished_from_a_silent_one(
     """Liveness hangs on it: a restart would change nothing where there is no connection, and may where one is dead."""
     url = yaml.safe_load(control_plane.read_text())["clusters"][0]["cluster"]["server"]
     host, _, port = url.removeprefix("https://").partition(":")
-    monkeypatch.setattr(a, "_CALL", a.ClientTimeout(total=5.0, sock_read=1.0))
-    monkeypatch.setattr(a, "_LIST", a.ClientTimeout(total=5.0, sock_read=1.0))
+    monkeypatch.setattr(a, "_CALL", ClientTimeout(total=5.0, sock_read=1.0))
+    monkeypatch.setattr(a, "_LIST", ClientTimeout(total=5.0, sock_read=1.0))
 
     async def ask(kubeconfig: Path) -> None:
         async with connected(kubeconfig, monkeypatch) as api:

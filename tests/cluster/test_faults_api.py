@@ -17,7 +17,7 @@ from aiohttp import web
 from cluster import life
 from cluster.life import kubectl
 from cluster.places import ClusterError
-from tests.cluster.faults import Undisturbed, assert_nothing_left, assert_same, operator, small
+from tests.cluster.faults import Undisturbed, assert_nothing_left, assert_same, at_least, operator, small
 from tests.cluster.operating import LEASE, Operating
 from tests.cluster.proxies import BadLine, Middleman, running
 from tests.eventually import eventually
@@ -47,7 +47,7 @@ def test_the_api_server_is_restarted_and_restarted_again(ground: Operating, undi
     with operator(ground, MISSTEP_LEASE=LEASE) as pid:
         ground.apply(document)
         for stages, seconds in (1, 0.0), (2, 15.0), (4, 4.0):
-            ground.wait("api-restart", f"{stages} stages", lambda status, n=stages: status.get("completed", 0) >= n)
+            ground.wait("api-restart", f"{stages} stages", at_least(stages))
             with life.without(ground.kubeconfig.parents[1], "kube-apiserver", follow=True):
                 time.sleep(seconds)
             eventually(lambda: answers(ground.kubeconfig), 60)

@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.faults import Undisturbed, assert_nothing_left, assert_same, operator, processes_of, small, store_of
+from tests.cluster.faults import (
+    Undisturbed,
+    assert_nothing_left,
+    assert_same,
+    at_least,
+    operator,
+    processes_of,
+    small,
+    store_of,
+)
 from tests.cluster.operating import Operating
 from tests.cluster.world import stage_of
 from tests.eventually import eventually
@@ -64,7 +73,7 @@ def test_a_status_is_edited_by_hand_while_it_runs_and_after(ground: Operating, u
     with operator(ground):
         ground.apply(document)
         for done, change in (1, garbage), (2, emptied), (3, lambda _: {}):
-            ground.wait("by-hand", f"{done} stages", lambda status, n=done: status.get("completed", 0) >= n)
+            ground.wait("by-hand", f"{done} stages", at_least(done))
             write_status(ground, "by-hand", change)
         ground.wait_for_state("by-hand", "Succeeded")
         assert_same(ground, undisturbed, document)
@@ -96,7 +105,9 @@ def assert_jobs_are_those_of_one_run(world: Operating, name: str) -> None:
 @pytest.mark.faults(seconds=75)
 def test_it_is_edited_while_it_runs(ground: Operating, undisturbed: Undisturbed) -> None:
     """First beta, then what everything depends on: Jobs of what is no longer wanted end each time."""
-    dpo = {"arms": [{"name": "sft", "method": "sft"}, {"name": "dpo", "method": "dpo", "pairs": "random"}]}
+    dpo: dict[str, Any] = {
+        "arms": [{"name": "sft", "method": "sft"}, {"name": "dpo", "method": "dpo", "pairs": "random"}]
+    }
     first = small(ground, "edited", **dpo, problems__train__limit=48, training__dpo__beta="0.5")
     second = small(ground, "edited", **dpo, problems__train__limit=48)
     third = small(ground, "edited", **dpo)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -48,7 +49,7 @@ def test_processes_of_stages_are_killed(ground: Operating, undisturbed: Undistur
     with operator(ground):
         ground.apply(document)
         for stage in TRAINING, SAMPLING:
-            eventually(lambda stage=stage: bool(processes_of(ground, "pod-killed", stage)), 120)
+            eventually(partial(processes_of, ground, "pod-killed", stage), 120)
             processes_of(ground, "pod-killed", stage)[0].send_signal(signal.SIGKILL)
         ground.wait_for_state("pod-killed", "Succeeded")
         assert pods_by_stage(ground, "pod-killed", TRAINING) == 2

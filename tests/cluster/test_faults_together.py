@@ -31,7 +31,7 @@ OFTEN = {"env": [{"name": "MISSTEP_CHECKPOINT_SECONDS", "value": "0"}]}
 
 
 def over_two(world: Operating, name: str, **changes: Any) -> dict[str, Any]:
-    given = {"resources__sft": {"nodes": 2, "cpus": 1, "memory": "1Gi"}, "training__sft__epochs": 16}
+    given: dict[str, Any] = {"resources__sft": {"nodes": 2, "cpus": 1, "memory": "1Gi"}, "training__sft__epochs": 16}
     cluster = {"sft": OFTEN, **changes.pop("cluster", {})}
     return small(world, name, **given, cluster=cluster, **changes)
 

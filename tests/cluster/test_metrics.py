@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ def run(control_plane: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         world.environment["MISSTEP_STAGE_METRICS_PORT"] = "9090"
         port = world.ports[world.start_operator().pid]
         targets = {"files": [str(folder / "pods/targets/*.json")], "refresh_interval": "1s"}
-        scrape = [
+        scrape: list[dict[str, Any]] = [
             {
                 "job_name": "operator",
                 "honor_labels": True,

@@ -84,7 +84,8 @@ def test_samples_too_few_to_value_the_problem_cost_rollouts_of_it() -> None:
 def test_training_reads_every_row_once_an_epoch_and_of_pairs_the_common_beginning_once() -> None:
     changes = "assumptions: {questionTokens: 20, solutionTokens: 30}\ntraining: {sft: {epochs: 2, batchSize: 10}}"
     sft = work(cost_of(changes), "sft-d100-s0")
-    assert (sft.items, sft.trained) == (20, pytest.approx(100 * 2 * (20 + 30), rel=0.01))
+    assert sft.items == 20
+    assert sft.trained == pytest.approx(100 * 2 * (20 + 30), rel=0.01)
     dpo = work(cost_of("training: {dpo: {epochs: 3}}"), "dpo-random-d100-s0")
     assert dpo.scored == pytest.approx(dpo.trained / 3)
 

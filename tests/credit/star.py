@@ -20,9 +20,10 @@ from transformers import PreTrainedTokenizerFast
 
 from misstep.credit.selection import CreditProblem, Negative
 from misstep.credit.values import Counts
-from misstep.generation.engine import Completion, Request
+from misstep.generation.engine import Completion, FinishReason, Request, Usage
 from misstep.generation.text import decode
 from misstep.plan.params import CreditParams, DecodingParams
+from misstep.verification.extract import AnswerFormat
 from misstep.verification.verifier import Verifier
 
 PIECES = ["<end>", "\n", "#### ", *map(str, range(100))]
@@ -101,6 +102,8 @@ class StarEngine:
         self.context_length = 1024
         self.tokenizer = piece_tokenizer()
         self.end_ids = frozenset({END})
+        self.usage = Usage()
+        self.overlaps = False
         self._limit = max_new_tokens
         self._queue: list[Request] = []
         self._order = random.Random(order_seed) if order_seed is not None else None
@@ -128,7 +131,7 @@ class StarEngine:
             if drawn[-1] == END:
                 break
         ids = tuple(drawn[start:])
-        reason = "stop" if ids[-1] == END else "length"
+        reason: FinishReason = "stop" if ids[-1] == END else "length"
         return Completion(ids, text_of(ids), reason, 0.0)
 
 
@@ -161,4 +164,4 @@ def star_problem(
 
 def judge(items: Any) -> Any:
     """Judge with the real verifier; integers need no worker process."""
-    return Verifier("hash").judge(items)  # type: ignore[arg-type]
+    return Verifier(AnswerFormat.HASH).judge(items)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from misstep.credit.estimators import SEARCHES, Estimator
+from misstep.credit.estimators import SEARCHES, Estimator, EstimatorName
 from misstep.credit.values import first_pit
 
 NAMES = sorted(SEARCHES)
@@ -15,7 +15,7 @@ ANY_Q = st.lists(st.sampled_from([0.0, 0.0, 0.3, 1.0]), min_size=1, max_size=24)
 FALLING_Q = st.tuples(st.integers(1, 24), st.integers(0, 12)).map(lambda n: [0.5] * n[0] + [0.0] * (n[1] + 1))
 
 
-def search(name: str, q: list[float], order: random.Random | None = None) -> tuple[Estimator, list[int]]:
+def search(name: EstimatorName, q: list[float], order: random.Random | None = None) -> tuple[Estimator, list[int]]:
     """Let an estimator ask until it is done; return it and what it asked for."""
     estimator = Estimator(name, len(q) - 1)
     asked: list[int] = []
@@ -80,6 +80,7 @@ def test_bisection_scans_where_a_solved_prefix_follows_its_pit():
 @given(q=FALLING_Q)
 def test_sequential_stops_at_the_pit(q):
     estimator, asked = search("sequential", q)
+    assert estimator.pit is not None
     assert asked == list(range(min(estimator.pit, len(q) - 2) + 1))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import get_args
 
@@ -13,7 +14,7 @@ from rapidfuzz.distance import Levenshtein
 
 from misstep.credit.block import CreditedResponse
 from misstep.credit.controls import agreement, cut_counts
-from misstep.credit.layouts import Answer, ProblemAnswers, options, pair_up
+from misstep.credit.layouts import Answer, Pair, ProblemAnswers, options, pair_up
 from misstep.credit.scheduler import Scheduler
 from misstep.credit.steps import Steps
 from misstep.terms.layouts import CREDITED, FROM_CREDIT, ONE_STEP, Layout
@@ -41,6 +42,13 @@ def problem(**changes):
         "wrong": [sample(3, 30, 1, 31, 0), sample(4, 10, 1, 12, 0)],
     }
     return ProblemAnswers(**{**values, **changes})
+
+
+def offers(layout: Layout, source: ProblemAnswers, seed: int) -> Iterator[Iterable[Pair]]:
+    """The pairs that each wrong response can give, where every one gives some."""
+    for offered in options(layout, source, seed):
+        assert not isinstance(offered, str)
+        yield offered
 
 
 def credited_star():
@@ -91,6 +99,7 @@ def test_invariants_of_pairs(layout, seed):
             assert pair.rejected_ids == response
             assert pair.pit is None
         else:
+            assert pair.pit is not None
             negative = pits[pair.negative_sample]
             if layout != "placebo-cut":
                 assert pair.pit == (negative.true_pit if layout == "oracle-pit" else negative.pit)
@@ -178,11 +187,11 @@ def test_a_placebo_cuts_at_every_possible_step_alike():
 
 def test_a_placebo_never_prefers_what_begins_with_the_step_itself():
     source = problem(credited=[FOUR], solved=SOLVED)
-    (offered,) = options("placebo-cut", source, 0)
+    (offered,) = offers("placebo-cut", source, 0)
     chosen = {pair.pit: {p.chosen.token_ids for p in offered if p.pit == pair.pit} for pair in offered}
     assert chosen == {1: {(20, 1, 21, 0)}, 2: {(21, 0)}, 3: {(22, 0)}}
     repeated = {**SOLVED, str((10, 1)): rollouts((11, 1, 20, 0))}
-    (offered,) = options("placebo-cut", problem(credited=[FOUR], solved=repeated, correct=[]), 0)
+    (offered,) = offers("placebo-cut", problem(credited=[FOUR], solved=repeated, correct=[]), 0)
     assert {pair.pit for pair in offered} == {3}
     assert cut_counts(offered, [FOUR]) == {"cut_at_pit": 1, "no_other_cut": 1}
 
@@ -267,6 +276,7 @@ def test_no_chosen_side_begins_with_the_rejected_one(layout, source, per_problem
         negative = negatives[pair.negative_sample]
         prefix = pair.prompt_ids[len(source.prompt_ids) :]
         assert pair.chosen.token_ids[: len(pair.rejected_ids)] != pair.rejected_ids
+        assert pair.pit is not None
         assert (*prefix, *pair.rejected_ids) == negative.token_ids[: negative.steps.ends[pair.pit - 1]]
         known = source.solved.get(str(prefix), []) + (source.correct if not prefix else [])
         assert pair.chosen in known
@@ -313,7 +323,7 @@ def test_edit_distance_pairs_the_farthest_first_and_evenly(correct, wrong):
         correct=[sample(n, *ids) for n, ids in enumerate(correct)],
         wrong=[sample(100 + n, *ids) for n, ids in enumerate(wrong)],
     )
-    pairs = [next(iter(offered)) for offered in options("edit-distance", given_, 0)]
+    pairs = [next(iter(offered)) for offered in offers("edit-distance", given_, 0)]
     distances = [Levenshtein.distance(pair.chosen.token_ids, pair.rejected_ids) for pair in pairs]
     assert distances[0] == max(Levenshtein.distance(c, w) for c in correct for w in wrong)
     assert sorted(pair.negative_sample for pair in pairs) == [100 + n for n in range(len(wrong))]

@@ -16,6 +16,7 @@ from misstep.plan.kinds import StageKind
 from misstep.plan.params import CreditParams, PairsParams
 from misstep.problems.strides import oracle
 from misstep.terms.layouts import FROM_CREDIT, FROM_ORACLE, Layout
+from misstep.verification.extract import AnswerFormat
 from misstep.verification.verifier import Verifier
 from tests.credit.inputs import BASE, DECODING, World, answered
 
@@ -97,7 +98,7 @@ def test_full_scan_tables_hold_together(world, rows, scan):
             prefix = prefixes[name]
             assert prefix["token_ids"] == row["token_ids"][: ends[step]]
             assert q == best_of(prefix["rollouts"], prefix["correct"], 5)
-    verifier = Verifier("hash")
+    verifier = Verifier(AnswerFormat.HASH)
     for row in rollouts:
         before = prefixes[row["prefix_id"]]["token_ids"]
         assert len(before) + len(row["token_ids"]) <= DECODING.max_new_tokens
@@ -190,7 +191,7 @@ def test_pairs_hold_their_invariants(world, rows, inputs, scan, layout):
     assert len(pairs) > 15
     assert len({row["pair_id"] for row in pairs}) == len(pairs)
     assert max(Counter(row["problem_id"] for row in pairs).values()) <= 2
-    verifier = Verifier("hash")
+    verifier = Verifier(AnswerFormat.HASH)
     for row in pairs:
         name = row["problem_id"], row["negative_sample"]
         response = responses[name]
@@ -233,7 +234,7 @@ def test_oracle_pits_hold_the_true_first_error(world, rows, inputs, changes):
     key = world.run(StageKind.PAIRS, {**inputs, "credit": credit}, pairs_params("oracle-pit", per_problem=9))
     questions = {row["problem_id"]: row["question"] for row in rows[0]}
     negatives = {(row["problem_id"], row["sample"]): row for row in world.rows(credit, "negatives")}
-    agreed = Counter()
+    agreed: Counter[str] = Counter()
     true_steps = {}
     for name, row in negatives.items():
         # Steps of the quickstart's tokenizer end with lines, so each has whole lines.

@@ -185,7 +185,7 @@ def test_a_step_is_found_by_a_character():
     assert [step_at(["ab\n", "c", "de"], offset) for offset in range(8)] == [1, 1, 1, 2, 3, 3, 3, 3]
 
 
-class Pieces:
+class Pieces(TokenPieces):
     """Tokens that are given, the end token last; some hold a newline and what follows it."""
 
     def __init__(self, texts):

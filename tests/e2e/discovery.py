@@ -12,7 +12,8 @@ from typing import Any
 
 from tests.cluster.manifests import discovered_labels
 from tests.cluster.scraping import stage_relabelings
-from tests.e2e.installed import NAMESPACE, SYSTEM, Installed
+from tests.cluster.world import NAMESPACE
+from tests.e2e.installed import SYSTEM, Installed
 
 _SECONDS = 0.3
 

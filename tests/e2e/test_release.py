@@ -14,8 +14,8 @@ import pytest
 from cluster import built
 from misstep.store.description import Storage
 from tests.cluster.scraping import Prometheus, dashboard_queries
-from tests.cluster.world import STAGES, jobs_by_stage, results
-from tests.e2e.installed import AUTHORITY, NAMESPACE, RELEASE, STORE, Installed, image
+from tests.cluster.world import NAMESPACE, STAGES, jobs_by_stage, results
+from tests.e2e.installed import AUTHORITY, RELEASE, STORE, Installed, image
 
 pytestmark = [pytest.mark.cluster, pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(2400)]
 """Loading the images takes minutes, which count for the first test."""

@@ -31,7 +31,14 @@ def cell(arm: str, layout: str | None = None, worth: Worth = NINE, seeds: Sequen
     method = arm if arm in ("sft", "rft") else "dpo"
     figures = CellWorth(None, other.pop("difference", None), worth, worth)
     accuracy = {1: Estimate(other.pop("accuracy", 0.5), 0.4, 0.6)}
-    made = {"arm": arm, "method": method, "layout": layout, "size": 250, "seeds": tuple(seeds), "maj_at": {}}
+    made: dict[str, Any] = {
+        "arm": arm,
+        "method": method,
+        "layout": layout,
+        "size": 250,
+        "seeds": tuple(seeds),
+        "maj_at": {},
+    }
     return Cell.model_validate({**made, "pass_at": accuracy, "answers": ANSWERS, "worth": figures, **other})
 
 

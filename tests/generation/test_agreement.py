@@ -20,6 +20,7 @@ from misstep.generation import agreement, architectures, row_cache
 from misstep.generation.agreement import decoder_for
 from misstep.generation.decoders import CachedWhileShort, FullPassDecoder, OrdinaryDecoder, RowDecoder, full_pass
 from misstep.generation.engine import Request
+from misstep.generation.probe import Probe
 from misstep.generation.transformers_engine import TransformersEngine, load_engine
 from tests.generation.tiny import decoding, tiny, word_tokenizer
 
@@ -115,7 +116,7 @@ def test_a_window_that_is_wider_than_the_probe_is_looked_at(monkeypatch):
     assert model.config.sliding_window == 100
     attend = row_cache.row_attention
     blind = lambda *args, sliding_window=None, **rest: attend(*args, **rest)  # noqa: E731
-    monkeypatch.setitem(row_cache.AttentionInterface._global_mapping, row_cache.ATTENTION, blind)
+    monkeypatch.setitem(transformers.AttentionInterface._global_mapping, row_cache.ATTENTION, blind)
     assert isinstance(decoder_for(tiny_model("mistral", sliding_window=100), 2), OrdinaryDecoder)
 
 
@@ -136,15 +137,15 @@ def test_models_with_windows_run_by_rows_only_where_the_type_is_known(monkeypatc
     assert isinstance(decoder_for(tiny_model("mistral", sliding_window=None), 2), RowDecoder)
 
 
-def test_positions_that_change_with_the_length_are_cached_up_to_it():
+def test_positions_that_change_with_the_length_are_cached_up_to_it(monkeypatch):
     changes = VARIANTS["phi3"][-1]
     model = tiny_model("phi3", **changes)
     decoder = decoder_for(model, 2)
     assert isinstance(decoder, CachedWhileShort)
     limit = changes["original_max_position_embeddings"]
-    cached_steps = []
+    cached_steps: list[int] = []
     step = decoder._cached.step
-    decoder._cached.step = lambda tokens, at: (cached_steps.extend(at), step(tokens, at))[1]
+    monkeypatch.setattr(decoder._cached, "step", lambda tokens, at: (cached_steps.extend(at), step(tokens, at))[1])
     decoder.prefill(0, [[5, 6, 7]], 64)
     for at in range(2, limit + 3):
         decoder.step(np.array([7]), np.array([at]))
@@ -192,7 +193,7 @@ def test_a_model_that_needs_more_than_text_is_refused(monkeypatch):
 
 def test_images_tokens_are_no_part_of_the_probe():
     model = tiny_model("gemma3")
-    ids = agreement.Probe(model)._texts
+    ids = Probe(model)._texts
     assert not np.isin(ids, [0, 1, 2, model.config.image_token_index]).any()
     assert ids.max() < WORDS
     assert ids.shape[1] > WINDOW

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,7 @@ from tests.generation.tiny import WORDS, decoding, greedy, tiny, word_tokenizer
 OWN, MODULES, ORDINARY = "own", "modules", "ordinary"
 YARN = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 10000.0, "original_max_position_embeddings": 16}
 DYNAMIC = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
-MODELS = {
+MODELS: dict[str, tuple[str, dict[str, Any], str | None]] = {
     "llama": ("llama", {}, OWN),
     "llama, one key head": ("llama", {"num_key_value_heads": 1}, OWN),
     "llama, a key head a head": ("llama", {"num_key_value_heads": 4}, OWN),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import typing
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ FEW_SHOT = [name for name in PRESETS if name.endswith("few-shot")]
 
 
 def experiment(prompt: object, sampling: object | None = None):
-    spec = {
+    spec: dict[str, Any] = {
         "problems": {"train": {"format": "strides", "limit": 400}, "test": {"format": "strides", "limit": 10}},
         "policy": {"model": {"path": "base"}, "prompt": prompt},
         "sampling": sampling or {},
@@ -115,7 +116,7 @@ def trained_tokenizer(text):
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    options = {"vocab_size": 800, "special_tokens": ["<pad>", "<eos>"], "initial_alphabet": alphabet}
+    options: dict[str, Any] = {"vocab_size": 800, "special_tokens": ["<pad>", "<eos>"], "initial_alphabet": alphabet}
     core.train_from_iterator([text], trainers.BpeTrainer(show_progress=False, **options))
     return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<eos>")
 

@@ -21,7 +21,7 @@ from misstep.generation.transformers_engine import load_engine
 from misstep.plan import params as p
 from misstep.plan.frozen import External, FrozenStage, Resources, stage_key
 from misstep.plan.kinds import StageKind
-from misstep.problems.strides import generate
+from misstep.problems.strides import Split, generate
 from misstep.stages.registry import REGISTRY
 from misstep.stages.shell import run_stage
 from misstep.store.description import Storage
@@ -48,7 +48,8 @@ PROMPT = p.PromptParams(style="plain", template="{question}\n")
 def problems_table():
     """Training problems in an order that is not the subset's, one with a wrong solution, and one too long to ask."""
     rows = []
-    for split, count in (("test", 7), ("train", 12), ("validation", 2)):
+    counts: dict[Split, int] = {"test": 7, "train": 12, "validation": 2}
+    for split, count in counts.items():
         for number, problem in enumerate(generate(split, count, seed=0)):
             verdict = "wrong" if (split, number) == ("train", 3) else "correct"
             rows.append((f"{split}-{number}", split, problem.question, problem.solution, verdict))

@@ -6,6 +6,7 @@ import importlib.util
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -211,7 +212,7 @@ def test_limits_usage_and_prompts_that_cannot_be(words):
 @slow
 @needs_vllm
 def test_what_vllm_refuses_is_named(words, tmp_path):
-    cases = [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"engine_args": (("max_modl_len", "64"),)}, r"vllmArgs: max_modl_len\. vLLM's engine has no argument"),
         ({"engine_args": (("max_model_len", '"long"'),)}, r"vllmArgs: max_model_len = 'long'\. vLLM refuses it"),
         ({"engine_args": (("block_size", "-3"),)}, r"vllmArgs: block_size = -3\. vLLM refuses it"),

@@ -62,7 +62,7 @@ def tiny(kind: str = "llama", *, seed: int = 0, dtype: torch.dtype = torch.float
 
 
 def decoding(**changes: Any) -> DecodingParams:
-    settings = {
+    settings: dict[str, Any] = {
         "engine": "transformers",
         "dtype": "float32",
         "temperature": 1.0,

@@ -47,7 +47,8 @@ def shard(folder: Path, count: int = 3) -> list[Path]:
     """Split the weights into shards with an index."""
     tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
-    files, places = [], {}
+    files: list[Path] = []
+    places: dict[str, str] = {}
     for i in range(count):
         file = folder / f"model-{i + 1:05}-of-{count:05}.safetensors"
         part = dict(list(tensors.items())[i::count])

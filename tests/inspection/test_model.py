@@ -215,6 +215,7 @@ def test_the_stage_keeps_the_page_and_refuses_before_anything_is_trained(tmp_pat
     good = stage(CHAT)
     run_stage(good, 0)
     manifest = read_manifest(open_store(storage), good.key)
+    assert manifest is not None
     assert manifest.summary["model"]["text"]["end"] == "<|im_end|>"
     assert manifest.summary["model"]["folder"] == "unchecked"
     (folder / "chat_template.jinja").write_text(OPEN_THINK)

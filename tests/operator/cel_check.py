@@ -9,6 +9,7 @@ from typing import Any
 
 import celpy
 from celpy import celtypes
+from celpy.adapter import json_to_cel
 
 from misstep_operator.crd.cel import OR_EDITED
 
@@ -55,7 +56,7 @@ def rules(schema: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _holds(rule: str, value: Any) -> bool:
-    return bool(_program(rule).evaluate({"self": celpy.json_to_cel(value)}))
+    return bool(_program(rule).evaluate({"self": json_to_cel(value)}))
 
 
 @functools.cache
@@ -67,4 +68,5 @@ def _program(rule: str) -> celpy.Runner:
 
 def _is_sorted(values: celtypes.ListType) -> celtypes.BoolType:
     """Kubernetes' own addition to CEL."""
-    return celtypes.BoolType(all(first <= second for first, second in itertools.pairwise(values)))
+    pairs: Iterator[tuple[Any, Any]] = itertools.pairwise(values)
+    return celtypes.BoolType(all(first <= second for first, second in pairs))

@@ -76,7 +76,8 @@ def test_nothing_starts_before_its_generation_is_answered() -> None:
     """Where no status can be written, nobody counts attempts."""
     world = World()
     seen = world.observe()
-    assert decide(seen).jobs_to_create == decide(seen).jobs_to_delete == ()
+    decision = decide(seen)
+    assert (decision.jobs_to_create, decision.jobs_to_delete) == ((), ())
     assert world.make_pass().status is not None
     assert [start.stage.name for start in world.make_pass().jobs_to_create] == [FIRST]
 
@@ -170,7 +171,7 @@ def test_a_complete_job_without_a_result_counts_as_failed() -> None:
 def test_where_the_store_cannot_be_read_jobs_say_what_is_done() -> None:
     world = World(store_error="spec.storage: 403")
     world.step()
-    assert world.condition("StoreReadable") | {"message": ""} == {
+    assert {**world.condition("StoreReadable"), "message": ""} == {
         **world.condition("StoreReadable"),
         "status": "False",
         "message": "",

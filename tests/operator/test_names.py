@@ -15,8 +15,9 @@ from misstep_operator import observed as o
 from misstep_operator.api.parse import experiment_view, job_views
 from misstep_operator.jobs.job import make_job, make_service
 from misstep_operator.jobs.names import is_label_name, is_label_value
+from misstep_operator.planning.planning import find_externals, make_plan, parse
 from tests.operator.test_jobs import SETTINGS
-from tests.operator.test_planning import body, find_externals, make_plan, parse, planned
+from tests.operator.test_planning import body, planned
 
 LONG_ARM = "dpo-shared-prefix-beta-0-05-epochs-2"
 VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")

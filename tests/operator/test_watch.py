@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -23,7 +23,7 @@ def bookmark(version: int) -> Event:
 
 
 def follow(
-    monkeypatch: pytest.MonkeyPatch, *streams: list[Event | Exception], pauses: tuple[float, ...] = (0.0,)
+    monkeypatch: pytest.MonkeyPatch, *streams: Sequence[Event | Exception], pauses: tuple[float, ...] = (0.0,)
 ) -> tuple[list[str], list[str], list[str]]:
     """Return the versions that were asked for, the names that were seen, and the errors that were told of."""
     monkeypatch.setattr(watch, "PAUSES", pauses)

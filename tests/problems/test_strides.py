@@ -20,6 +20,7 @@ from misstep.problems.strides import (
     SPLITS,
     STATES,
     GeneratedProblem,
+    Split,
     StridesTask,
     Walk,
     draw_strides,
@@ -45,7 +46,7 @@ def problems(draw: st.DrawFn) -> GeneratedProblem:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(splits, st.integers(1, 400), seeds), min_size=2, max_size=6))
-def test_no_split_ever_holds_a_problem_of_another(wanted: list[tuple[str, int, int]]) -> None:
+def test_no_split_ever_holds_a_problem_of_another(wanted: list[tuple[Split, int, int]]) -> None:
     where: dict[str, set[str]] = {split: set() for split in SPLITS}
     for split, count, seed in wanted:
         questions = [p.question for p in generate(split, count, seed)]
@@ -100,7 +101,9 @@ def test_a_used_up_split_is_bad_input() -> None:
 @given(problems())
 def test_the_teacher_is_always_right(problem: GeneratedProblem) -> None:
     """Recomputed from the text, by other means than the generator's."""
-    start, listed = re.fullmatch(r"start (\d\d): (.*) \?", problem.question).groups()
+    matched = re.fullmatch(r"start (\d\d): (.*) \?", problem.question)
+    assert matched is not None
+    start, listed = matched.groups()
     walked = [line.split() for line in problem.solution.split("\n")[:-1]]
     assert [taken for *line, _ in walked for taken in line] == listed.split()
     assert {len(line) - 1 for line in walked} <= {1, 2, 3}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from syrupy.assertion import SnapshotAssertion
 
@@ -15,7 +16,7 @@ from tests.real_tokenizers.models import RealTokenizer
 
 QUESTION = "Ann has 2 apples and buys 3 more.  How many?"
 SOLUTION = "She buys 3, so $2 + 3 = \\boxed{5}$. That is <<2+3=5>>5 apples.\n\n  Two spaces first, 数学.\n#### 5"
-CHATS = {
+CHATS: dict[str, dict[str, Any]] = {
     "system and examples": {"system": "Be brief.", "examples": (("What is 1 + 1?", "1 + 1 = 2\n#### 2"),)},
     "no thinking": {"template_arguments": {"enable_thinking": False}},
 }

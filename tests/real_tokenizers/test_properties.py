@@ -158,7 +158,9 @@ def test_the_rejected_side_is_an_exact_slice(
         credited=[CreditedResponse("p", 1, tuple(response), steps, names, pit, None)],
         solved={name: [answer] for name in names[:pit]},  # more would refute the pit
     )
-    ((pair, *_),) = options(layout, problem, seed=0)  # type: ignore[arg-type]
+    (offered,) = options(layout, problem, seed=0)  # type: ignore[arg-type]
+    assert not isinstance(offered, str)
+    pair, *_ = offered
     whole = [*prompt, *response]
     assert pair.pit is not None and (pair.pit == pit or layout == "placebo-cut")
     end = len(prompt) + steps.ends[pair.pit - 1]

@@ -162,12 +162,13 @@ def test_a_stage_that_another_run_holds_is_waited_for(tmp_path: Path) -> None:
     left = plan.stage("left")
     locks = ShardLocks(left.storage)
     assert locks.acquire(left.key, 0)
-    released = []
+    released: list[str] = []
 
     def let_go(event: Event) -> None:
         if event.what == "stage-committed" and event.stage == "right":
             assert not committed(plan, "left")
-            released.append(locks.release(left.key, 0))
+            locks.release(left.key, 0)
+            released.append(left.key)
 
     heard.react = let_go
     assert execute(plan, tmp_path, heard).result is Result.DONE

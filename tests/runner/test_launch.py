@@ -166,7 +166,8 @@ def test_a_signal_inside_the_handler_of_another_takes_nothing_from_it(
         pid = os.posix_spawn("/bin/true", ["true"], {})
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         server.children[pid] = ident
-    real, inside = os.wait4, []
+    real = os.wait4
+    inside: list[int] = []
 
     def wait4(pid: int, options: int) -> tuple[int, int, object]:
         if when == "after":
@@ -176,7 +177,7 @@ def test_a_signal_inside_the_handler_of_another_takes_nothing_from_it(
             server.reap()
         return found if when == "after" else real(pid, options)
 
-    monkeypatch.setattr(forkserver.os, "wait4", wait4)
+    monkeypatch.setattr(os, "wait4", wait4)
     server.reap()
     assert sorted(json.loads(ours.recv(4096))["id"] for _ in range(3)) == [0, 1, 2]
     assert not server.children

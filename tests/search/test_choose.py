@@ -39,7 +39,7 @@ def test_the_best_mean_wins_and_the_first_of_equals(table: list[list[float]]) ->
 def test_the_order_of_seeds_changes_nothing(table: list[list[float]], chance: Any) -> None:
     order = list(range(len(table[0])))
     chance.shuffle(order)
-    settings = [{} for _ in table]
+    settings: list[dict[str, Any]] = [{} for _ in table]
     assert choose([[row[i] for i in order] for row in table], settings, {}) == choose(table, settings, {})
 
 

@@ -152,7 +152,7 @@ def plan_at(storage: Storage) -> Plan:
 
 def at(endpoint: str | None, uri: str = f"s3://{servers.BUCKET}/runs", **more: Any) -> Storage:
     """What an Experiment says of its store."""
-    return Storage(uri=uri, endpoint=endpoint, **({"region": "us-east-1", "path_style": True} | more))
+    return Storage(uri=uri, endpoint=endpoint, **{"region": "us-east-1", "path_style": True, **more})
 
 
 def entry(endpoint: str | None, uri: str = f"s3://{servers.BUCKET}", *namespaces: str, **more: Any) -> ListedStore:
@@ -160,7 +160,7 @@ def entry(endpoint: str | None, uri: str = f"s3://{servers.BUCKET}", *namespaces
         uri=uri,
         endpoint=endpoint,
         namespaces=namespaces or ("*",),
-        **({"region": "us-east-1", "path_style": True} | more),
+        **{"region": "us-east-1", "path_style": True, **more},
     )
 
 

@@ -123,7 +123,7 @@ def test_thousands_of_objects_next_to_heartbeats_are_not_read(monkeypatch: pytes
         store.put(f"{key}/progress/0.json", json.dumps(beat).encode())
         for number in range(1, 40):
             store.put(f"{key}/progress/{number}.json", json.dumps(beat | {"shard": number}).encode())
-        asked = []
+        asked: list[str] = []
         bounded = open_bounded(storage)(Budget())
         monkeypatch.setattr(bounded, "get", lambda path, get=bounded.get: asked.append(path) or get(path))
         assert [each.done for each in read_progress(bounded, key, 1)] == [1]

@@ -159,8 +159,8 @@ def test_a_pass_that_hangs_fails_the_health_and_shows_in_a_metric(monkeypatch: p
         await asyncio.sleep(0.01)
         assert operator.alive
         real = time.monotonic
-        monkeypatch.setattr(controller.time, "monotonic", lambda: real() + controller.MAX_RECONCILE_SECONDS)
-        operator.last_list = controller.time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: real() + controller.MAX_RECONCILE_SECONDS)
+        operator.last_list = time.monotonic()
         assert not operator.alive
         ages = {
             sample.labels["state"]: sample.value

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ import pytest
 from misstep.artifacts import manifest as m
 from misstep.artifacts import paths
 from misstep.artifacts.output import Output
+from misstep.artifacts.progress import ProgressWriter
 from misstep.errors import MisstepError
 from misstep.plan.kinds import StageKind
 from misstep.stages.block_writer import BlockWriter
+from misstep.stages.context import OneBlock
 from misstep.stages.shell import run_missing
 from misstep.store.base import Store
 from misstep.store.local import LocalStore
@@ -34,17 +37,19 @@ class Gated(LocalStore):
         return super().put_file(path, local, if_absent=if_absent)
 
 
-class Silent:
+class Silent(ProgressWriter):
     """Progress that nobody looks at."""
 
+    def __init__(self) -> None: ...
     def blocks(self, done: int, total: int) -> None: ...
 
 
-class Works:
+class Works(OneBlock):
     """Blocks of three samples; records its calls, and the contents of the store at each start."""
 
-    def __init__(self, store: Store, before: object = None) -> None:
-        self.store, self.before, self.seen = store, before, []
+    def __init__(self, store: Store, before: Callable[[int], None] | None = None) -> None:
+        self.store, self.before = store, before
+        self.seen: list[str] = []
 
     def expect(self, block: int | None) -> None:
         self.seen.append(f"expect {block}")

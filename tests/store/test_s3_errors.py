@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import botocore
 import pytest
@@ -45,7 +46,7 @@ def _http(answer: type[BaseHTTPRequestHandler], context: ssl.SSLContext | None =
     server.server_close()
 
 
-def _answers(status: int, body: bytes) -> type[BaseHTTPRequestHandler]:
+def _answers(status: int, body: bytes) -> Any:
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))

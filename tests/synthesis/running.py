@@ -73,9 +73,10 @@ def stage_of(made: Plan, kind: StageKind) -> FrozenStage:
 
 def run(made: Plan, *kinds: StageKind) -> Manifest:
     """Run stages of these kinds, by default those of a teacher, and return the last one's manifest."""
+    manifest = None
     for kind in kinds or (StageKind.PROBLEMS, StageKind.SYNTHESIZE, StageKind.CURATE):
         manifest = run_stage(stage_of(made, kind)).manifest
-        assert manifest is not None
+    assert manifest is not None
     return manifest
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tenacity import wait_exponential_jitter
 
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.kinds import StageKind
@@ -17,7 +18,7 @@ from tests.synthesis.server import FAULTS, GoodTeacher, Seen, TeacherServer, rub
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_backoff", client.wait_exponential_jitter(multiplier=0.02, max=0.1, jitter=0.02))
+    monkeypatch.setattr(client, "_backoff", wait_exponential_jitter(multiplier=0.02, max=0.1, jitter=0.02))
 
 
 def test_new_problems_with_voted_answers(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_no_text_breaks_the_readers(before: str, mark: str, after: str) -> None:
     text = before + mark + after
     question_in(text), verdict_in(text), without_thoughts(text)
     for style in ("hash", "boxed"):
-        solution = read_solution(text, style)  # type: ignore[arg-type]
+        solution = read_solution(text, style)
         assert solution is None or solution.answer
 
 

@@ -78,7 +78,7 @@ def test_an_image_without_torch_has_its_lock_its_description_and_its_program(
     service: str, program: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands: list[list[str]] = []
-    monkeypatch.setattr(images.subprocess, "run", lambda command, **_: commands.append(command))
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: commands.append(command))
     monkeypatch.setattr(images, "size_of", lambda *_: 0.0)
     images.build("buildah", service, {"VERSION": "1"}, {}, [])
     (command,) = commands

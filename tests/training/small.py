@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -109,7 +109,7 @@ def pair_examples(count: int, seed: int = 0) -> list[PairRow]:
 
 
 def optimiser(**changes: Any) -> OptimiserParams:
-    settings = {
+    settings: dict[str, Any] = {
         "learning_rate": 3e-3,
         "epochs": 3,
         "batch_size": 8,
@@ -215,17 +215,32 @@ class FolderContext:
     def manifest_summary(self, role: str) -> Mapping[str, Any]:
         return self.summaries.get(role, {})
 
+    def has(self, role: str) -> bool:
+        return role in self.models or any(role == held for held, _ in self.tables)
+
+    def rows_in(self, role: str, table: str) -> int:
+        return int(self.read(role, table).num_rows)
+
+    def parts_in(self, role: str, table: str) -> int:
+        return 1
+
     def read(self, role: str, table: str, columns: list[str] | None = None) -> pa.Table:
         found = self.tables[role, table]
         return found.select(columns) if columns else found
 
     def batches(
         self, role: str, table: str, columns: list[str] | None = None, part: int | None = None
-    ) -> Iterable[pa.RecordBatch]:
+    ) -> Iterator[pa.RecordBatch]:
         yield from self.read(role, table, columns).to_batches(max_chunksize=7)
 
     def model_folder(self, role: str = "model") -> Path:
         return self.models[role]
+
+    def external_path(self, role: str) -> Path:
+        return self.models[role]
+
+    def file(self, role: str, path: str) -> Path:
+        return self.models[role] / path
 
 
 def bytes_of(files: Mapping[str, Path]) -> dict[str, bytes]:
@@ -275,5 +290,10 @@ def context(folder: Path, run: Run) -> FolderContext:
     return FolderContext(folder, kind, run.optimiser)
 
 
+def table(output: Output, name: str) -> pa.Table:
+    """Return a table that a training brings whole."""
+    return output.tables[name]
+
+
 def losses(output: Output) -> list[float]:
-    return output.tables["log"]["loss"].to_pylist()
+    return table(output, "log")["loss"].to_pylist()

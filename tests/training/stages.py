@@ -120,7 +120,12 @@ def rft_params(positives: PositivesParams = POSITIVES, **changes: Any) -> RftPar
 
 
 def dpo_params(**changes: Any) -> DpoParams:
-    settings = {"optimiser": small.optimiser(epochs=6), "beta": 0.3, "nll_weight": 0.2, "prompt": PROMPT}
+    settings: dict[str, Any] = {
+        "optimiser": small.optimiser(epochs=6),
+        "beta": 0.3,
+        "nll_weight": 0.2,
+        "prompt": PROMPT,
+    }
     return DpoParams(**(settings | {"selection": None} | changes))
 
 
@@ -145,8 +150,8 @@ def main() -> None:
     context.checkpoints = StoredCheckpoints(store, f"{kind}-0", context.scratch)  # type: ignore[assignment]
     output = (dpo_stage if kind == "dpo" else sft_stage).open_work(context).run(0)
     result = {
-        "log": output.tables["log"].to_pylist(),
-        "selection": output.tables["selection"].to_pylist(),
+        "log": small.table(output, "log").to_pylist(),
+        "selection": small.table(output, "selection").to_pylist(),
         "summary": dict(output.summary),
         "files": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in output.files.items()},
     }

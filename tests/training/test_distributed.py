@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -55,7 +56,7 @@ def ranks_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
         return []
 
 
-def start_until_checkpoint(world: World, stage: FrozenStage, **environment: object) -> subprocess.Popen[bytes]:
+def start_until_checkpoint(world: World, stage: FrozenStage, **environment: Any) -> subprocess.Popen[bytes]:
     """Start a stage that writes checkpoints at every step, and return once there is one more than before."""
     before = set(world.checkpoints(stage))
     process = world.start(stage, MISSTEP_CHECKPOINT_SECONDS=0, **environment)
@@ -160,7 +161,7 @@ def test_dpo_by_two_nodes_is_dpo_by_one(world: World, dpo_alone: list[float]) ->
     notices, and both start again from what both stored."""
     stage = world.stage(DPO, Resources(nodes=2, zero_stage=2), pairs=PAIRS)
 
-    def start(**environment: object) -> list[subprocess.Popen[bytes]]:
+    def start(**environment: Any) -> list[subprocess.Popen[bytes]]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]

@@ -63,4 +63,4 @@ def test_a_run_of_one_step_changes_the_weights(base: Path, tmp_path: Path, make:
     # Adam's first step moves a weight by the learning rate, whatever its gradient.
     moved = torch.cat([(after[name] - before[name]).abs().flatten() for name in before])
     assert moved.max().item() == pytest.approx(params.learning_rate, rel=1e-3)
-    assert output.tables["log"]["learning_rate"].to_pylist() == [params.learning_rate]
+    assert small.table(output, "log")["learning_rate"].to_pylist() == [params.learning_rate]

@@ -27,16 +27,23 @@ class KilledError(Exception):
     """Stands for a SIGKILL, in this process."""
 
 
+class DyingProgress(small.SilentProgress):
+    """Kills the run at its first report of this step or a later one."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def update(self, done: int, total: int, unit: str, **detail: float | str) -> None:
+        if done >= self.step:
+            raise KilledError
+
+
 def finish(folder: Path, base: Path, run: Run, die_at: tuple[int, ...] = ()) -> tuple[Output, small.FolderContext]:
     """Run to the end, dying and restarting at these steps."""
     for step in die_at:
         context = small.context(folder, run)
-
-        def update(done: int, *rest: Any, at: int = step, **detail: Any) -> None:
-            if done >= at:
-                raise KilledError
-
-        context.progress.update = update  # type: ignore[method-assign]
+        context.progress = DyingProgress(step)
         with pytest.raises(KilledError):
             train(context, InitialModel.load(base), run)
     context = small.context(folder, run)
@@ -44,8 +51,8 @@ def finish(folder: Path, base: Path, run: Run, die_at: tuple[int, ...] = ()) -> 
 
 
 def same(one: Output, other: Output) -> None:
-    assert one.tables["log"].equals(other.tables["log"])
-    assert one.tables["selection"].equals(other.tables["selection"])
+    assert small.table(one, "log").equals(small.table(other, "log"))
+    assert small.table(one, "selection").equals(small.table(other, "selection"))
     assert small.bytes_of(one.files) == small.bytes_of(other.files)
     assert one.summary == other.summary
 
@@ -111,7 +118,7 @@ def test_rows_of_the_log_that_span_steps_survive_a_resume(base: Path, tmp_path: 
     monkeypatch.setattr("misstep.training.schedule._LOG_ROWS", 4)
     run = RUNS["sft"]
     whole, _ = finish(tmp_path / "whole", base, run())
-    assert 4 <= whole.tables["log"].num_rows < whole.summary["steps"]
+    assert 4 <= small.table(whole, "log").num_rows < whole.summary["steps"]
     for step in (3, 5, 6, 10):
         died, _ = finish(tmp_path / f"died-{step}", base, run(), die_at=(step,))
         same(whole, died)
@@ -137,7 +144,7 @@ def test_selection_changes_no_loss_and_leaves_random_numbers_alone(base: Path, t
     plain, _ = finish(tmp_path / "plain", base, small.sft_run(rows, params))
     chosen, _ = finish(tmp_path / "chosen", base, small.sft_run(rows, params, small.selection(), ask=16))
     assert small.losses(chosen) == small.losses(plain)
-    assert chosen.tables["selection"]["epoch"].to_pylist() == [1, 2, 3]
+    assert small.table(chosen, "selection")["epoch"].to_pylist() == [1, 2, 3]
 
 
 def test_the_best_weights_are_kept_and_the_earliest_of_equals(
@@ -154,7 +161,7 @@ def test_the_best_weights_are_kept_and_the_earliest_of_equals(
     monkeypatch.setattr(COUNT, count)
     params, asked = small.optimiser(epochs=5), small.selection(epochs=(1, 2, 3, 4))
     output, _ = finish(tmp_path, base, small.sft_run(small.sft_examples(30), params, asked, ask=10))
-    table = output.tables["selection"].to_pylist()
+    table = small.table(output, "selection").to_pylist()
     assert [(row["epoch"], row["correct"], row["chosen"]) for row in table] == [
         (1, 3, False),
         (2, 7, True),
@@ -193,7 +200,7 @@ def test_the_policy_is_kept_in_addition_to_the_best(
         "train_problems": 10,
         "train_correct": 3,
     }
-    table = output.tables["selection"].to_pylist()
+    table = small.table(output, "selection").to_pylist()
     assert [(row["epoch"], row["train_correct"], row["chosen"], row["policy"]) for row in table] == [
         (1, 3, False, True),
         (2, 6, False, False),
@@ -229,7 +236,7 @@ def test_patience_ends_a_run(base: Path, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(COUNT, lambda self, model, engine: (next(scores), 0))
     params, asked = small.optimiser(epochs=5), small.selection(epochs=(1, 2, 3, 4), patience=2)
     output, _ = finish(tmp_path, base, small.sft_run(small.sft_examples(30), params, asked, ask=10))
-    assert output.tables["selection"]["correct"].to_pylist() == [3, 2, 1]
+    assert small.table(output, "selection")["correct"].to_pylist() == [3, 2, 1]
     assert (output.summary["epochs"], output.summary["steps"], output.summary["best_epoch"]) == (3, 12, 1)
     assert output.summary["tokens"] == 3 * sum(row.tokens for row in small.sft_examples(30))
 
@@ -239,14 +246,14 @@ def test_a_real_policy_learns_and_is_seen_to(base: Path, tmp_path: Path):
     asked = small.selection(epochs=(1, 40))
     rows = small.sft_examples(60, seed=7)  # the questions are among them
     output, _ = finish(tmp_path, base, small.sft_run(rows, params, asked, ask=30))
-    first, last = output.tables["selection"]["correct"].to_pylist()
+    first, last = small.table(output, "selection")["correct"].to_pylist()
     assert first < 8 < 16 < last
     assert output.summary["best_epoch"] == 40
 
 
 def test_without_validation_problems_the_last_weights_are_kept_and_the_summary_says_so(base: Path, tmp_path: Path):
     output, _ = finish(tmp_path, base, small.sft_run(small.sft_examples(20), small.optimiser(), small.selection()))
-    assert output.tables["selection"].num_rows == 0
+    assert small.table(output, "selection").num_rows == 0
     assert output.summary["kept"] == "the last step's weights: there are no validation problems to choose by"
     assert (output.summary["best_epoch"], output.summary["validation_problems"]) == (None, 0)
 
@@ -256,7 +263,7 @@ def test_nothing_to_train_on_leaves_the_model_as_it_is(base: Path, tmp_path: Pat
     output, _ = finish(tmp_path, base, make([], small.optimiser()))
     assert (output.summary["trained"], output.summary["rows"], output.summary["steps"]) == (False, 0, 0)
     assert output.summary["reason"] in ("no pairs", "no correct teacher solutions")
-    assert output.tables["log"].num_rows == output.tables["selection"].num_rows == 0
+    assert small.table(output, "log").num_rows == small.table(output, "selection").num_rows == 0
     weights = load_file(base / "model.safetensors")
     written = load_file(output.files["model/model.safetensors"])
     assert weights.keys() == written.keys()
@@ -345,15 +352,17 @@ def small_files_only() -> Iterator[None]:
 def test_a_disk_that_is_full_is_named_whoever_writes(base: Path, tmp_path: Path):
     with pytest.raises(BadInput, match=r"MISSTEP_SCRATCH: .*full") as error:
         finish(tmp_path / "weights", base, RUNS["dpo"]())
+    assert error.value.__cause__ is not None
     assert type(error.value.__cause__.__cause__).__name__ == "SafetensorError"
     few = small.sft_run(small.sft_examples(30), small.optimiser(lora_rank=8))  # only the optimizer's file is too large
     with pytest.raises(BadInput, match=r"MISSTEP_SCRATCH: .*full") as error:
         finish(tmp_path / "optimizer", base, few)
+    assert error.value.__cause__ is not None
     assert type(error.value.__cause__.__cause__) is RuntimeError
 
 
 def test_a_scorer_counts_as_correct_only_what_ended_by_itself(base: Path, monkeypatch: pytest.MonkeyPatch):
-    from misstep.generation.engine import Completion
+    from misstep.generation.engine import Completion, FinishReason
     from misstep.training.selection import Question, Score, Scorer
 
     start = InitialModel.load(base)
@@ -369,7 +378,12 @@ def test_a_scorer_counts_as_correct_only_what_ended_by_itself(base: Path, monkey
 
         def results(self) -> Any:
             torch.rand(3), random.random(), np.random.rand()  # what an engine draws is its own
-            texts = {0: ("so #### 4", "stop"), 1: ("so #### 4", "length"), 2: ("so #### 5", "stop"), 3: ("so", "stop")}
+            texts: dict[int, tuple[str, FinishReason]] = {
+                0: ("so #### 4", "stop"),
+                1: ("so #### 4", "length"),
+                2: ("so #### 5", "stop"),
+                3: ("so", "stop"),
+            }
             for request in reversed(self.requests):
                 text, reason = texts[request.request_id]
                 yield request, (Completion((), text, reason, 0.0),)
@@ -380,10 +394,10 @@ def test_a_scorer_counts_as_correct_only_what_ended_by_itself(base: Path, monkey
     monkeypatch.setattr("misstep.generation.transformers_engine.TransformersEngine", Engine)
     asked = [Question(f"q{i}", [3], "4") for i in range(4)]
     scorer = Scorer(asked[:3], small.selection(), start.tokenizer, 8, 1, own=asked[3:])
-    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state(legacy=False)["state"]["key"].tolist()
     assert scorer.score(start.model, 2, 8) == Score(2, 8, 3, 1, 1, 0)
     scorer.close()
-    after = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    after = torch.get_rng_state(), random.getstate(), np.random.get_state(legacy=False)["state"]["key"].tolist()
     assert torch.equal(before[0], after[0])
     assert before[1:] == after[1:]
     assert start.model.training

@@ -17,7 +17,7 @@ sizes = st.sampled_from([(8, 8), (8, 2), (6, 3), (64, 64), (1, 1)])
 
 
 @given(lengths, sizes, st.integers(0, 5), st.integers(0, 3))
-def test_an_epoch_holds_every_row_once(row_lengths, size, seed, epoch):
+def test_an_epoch_holds_every_row_once(row_lengths, size: tuple[int, int], seed, epoch):
     batches = MicroBatches(row_lengths, *size, seed)
     batches.set_epoch(epoch)
     micro = list(batches)
@@ -77,7 +77,7 @@ def test_a_batch_that_ran_out_of_memory_is_not_tried_again(batch, processes):
 
 
 @given(lengths, sizes, st.integers(0, 5))
-def test_which_rows_share_a_step_depends_on_seed_and_epoch_alone(row_lengths, size, seed):
+def test_which_rows_share_a_step_depends_on_seed_and_epoch_alone(row_lengths, size: tuple[int, int], seed):
     def steps(of: list[int], epoch: int) -> list[set[int]]:
         whole = MicroBatches(of, size[0], size[0], seed)
         whole.set_epoch(epoch)

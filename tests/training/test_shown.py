@@ -94,11 +94,12 @@ def test_the_first_the_shortest_and_the_longest_are_chosen(lengths):
 
 
 def test_a_stage_keeps_three_rows_that_its_manifest_can_hold(base: Path, tmp_path: Path):
-    run = small.sft_run(small.sft_examples(20), small.optimiser(epochs=1))
+    examples = small.sft_examples(20)
+    run = small.sft_run(examples, small.optimiser(epochs=1))
     summary = train(small.context(tmp_path / "sft", run), InitialModel.load(base), run).summary
     assert merge([plain(summary)])["shown"] == json.loads(json.dumps(summary["shown"])) == summary["shown"]
     assert len(summary["shown"]) == 3
-    first = run.rows.rows[0].input_ids.tolist()
+    first = examples[0].input_ids.tolist()
     assert "".join(s["text"] for s in summary["shown"][0]["segments"]) == small.tokenizer().decode(first)
     assert all(row["segments"][1]["text"].endswith("<eos>") for row in summary["shown"])
     run = small.dpo_run(small.pair_examples(20), small.optimiser(epochs=1))

@@ -117,8 +117,8 @@ def test_stages_train_and_say_what_they_did(base: Path, tmp_path: Path):
     params = stages.dpo_params(selection=small.selection(epochs=(2,), problems=5))
     output = dpo_stage.open_work(stages.stage(tmp_path / "dpo", pi_sft, params)).run(0)
     assert (output.summary["rows"], output.summary["dropped"], output.summary["validation_problems"]) == (40, {}, 5)
-    assert output.tables["selection"]["epoch"].to_pylist() == [2, 6]
-    assert output.tables["log"]["rewards_accuracy"][-1].as_py() > 0.5
+    assert small.table(output, "selection")["epoch"].to_pylist() == [2, 6]
+    assert small.table(output, "log")["rewards_accuracy"][-1].as_py() > 0.5
 
 
 def test_no_pairs_end_in_the_policy_itself_and_say_so(base: Path, tmp_path: Path):
@@ -137,7 +137,7 @@ def test_no_positives_end_in_the_base_and_say_so(base: Path, tmp_path: Path):
     output = sft_stage.open_work(context).run(0)
     assert (output.summary["trained"], output.summary["reason"]) == (False, "no positives")
     assert output.summary["dropped"] == {"not-correct": 160}
-    assert output.tables["selection"].num_rows == 0
+    assert small.table(output, "selection").num_rows == 0
 
 
 def test_samples_without_verdicts_are_refused(base: Path, tmp_path: Path):

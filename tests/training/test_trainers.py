@@ -43,15 +43,16 @@ def bare_losses(
     groups = [{"params": matrices, "weight_decay": params.weight_decay}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=params.learning_rate)
     batches = MicroBatches(lengths, params.batch_size, params.batch_size, params.seed)
-    found = []
+    found: list[float] = []
     for epoch in range(params.epochs):
         batches.set_epoch(epoch)
         for batch in batches:
             loss = loss_of(model, reference, batch)
             optimizer.zero_grad()
             loss.backward()
-            for group in optimizer.param_groups if rates else ():
-                group["lr"] = rates[len(found)]
+            if rates is not None:
+                for group in optimizer.param_groups:
+                    group["lr"] = rates[len(found)]
             torch.nn.utils.clip_grad_norm_(model.parameters(), params.max_grad_norm)
             optimizer.step()
             found.append(loss.item())
@@ -100,7 +101,7 @@ def test_the_rate_that_is_logged_is_the_one_that_is_applied(base: Path, tmp_path
         return -torch.cat(logps).mean()
 
     output = train(small.context(tmp_path, run := small.sft_run(rows, params)), InitialModel.load(base), run)
-    assert output.tables["log"]["learning_rate"].to_pylist() == pytest.approx(rates)
+    assert small.table(output, "log")["learning_rate"].to_pylist() == pytest.approx(rates)
     expected = bare_losses(base, [r.length for r in rows], params, loss_of, rates)
     assert small.losses(output) == pytest.approx(expected, rel=2e-4)
 
@@ -130,7 +131,7 @@ def test_dpo_is_the_plain_loop(base: Path, tmp_path: Path, nll: float):
 def test_the_first_dpo_loss_is_ln_2(base: Path, tmp_path: Path):
     run = small.dpo_run(small.pair_examples(40), small.optimiser(epochs=1))
     output = train(small.context(tmp_path, run), InitialModel.load(base), run)
-    first = output.tables["log"].to_pylist()[0]
+    first = small.table(output, "log").to_pylist()[0]
     assert first["loss"] == pytest.approx(math.log(2), abs=1e-6)
     assert first["rewards_margin"] == pytest.approx(0, abs=1e-5)
 
