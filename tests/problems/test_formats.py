@@ -75,7 +75,7 @@ def test_jsonl_and_parquet_tables_are_the_same(tmp_path: Path) -> None:
         ('{"q": "x", "a": 1},\n{"q": "y", "a": 2}]', "remove the comma or bracket after it"),
         ("Some words, and more of them follow\n", "This is not JSON"),
         ("[1]", "must be a JSON object"),
-        ("[" * 100_000, "no JSON"),
+        ("[" * 100_000, "not JSON"),
     ],
 )
 def test_a_wrong_row_is_named(tmp_path: Path, content: str, said: str) -> None:

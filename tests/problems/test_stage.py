@@ -330,7 +330,7 @@ def test_what_data_say_does_not_reach_the_terminal_as_commands(tmp_path: Path) -
     assert "\ufffd[2J" in str(caught.value) and "\x1b" not in str(caught.value)
     with pytest.raises(BadInput) as caught:
         ingest(tmp_path, f"{{train: {{format: gsm8k, path: {write_names(tmp_path)}}}, sizes: [2]}}")
-    assert "columns there are: \ufffd[31mq" in str(caught.value)
+    assert "columns are: \ufffd[31mq" in str(caught.value)
 
 
 def write_names(folder: Path) -> Path:

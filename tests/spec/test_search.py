@@ -45,7 +45,7 @@ def experiment(lines: str) -> Experiment:
             "search: {sft: {epochs: [1, 2, 3, 4, 5, 6, 7, 8], batchSize: [1, 2, 3, 4, 5, 6, 7, 8], loraRank: [1, 2]}}",
             "the lists make 128 settings, and 64 are the most",
         ),
-        ("arms: [{name: a, method: sft}]\nsearch: {rft: {epochs: [1, 2]}}", "search.rft is given, and no arm has"),
+        ("arms: [{name: a, method: sft}]\nsearch: {rft: {epochs: [1, 2]}}", "search.rft is given, but no arm has"),
         (
             "arms:\n- {name: a, method: sft, sizes: [125]}\n- {name: b, method: rft, sizes: [250]}\nsearch: {}",
             "search.sizes is not given, and the arms have no common size",

@@ -48,8 +48,8 @@ def test_what_kubectl_reads_otherwise_is_refused_with_the_fix(text: str, fix: st
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: 1\nb: {c: 1, c: 2}", "line 2, column 11: the key 'c' stands twice"),
-        ("1: a\n1.0: b", "line 2, column 1: the key 1.0 stands twice"),
+        ("a: 1\nb: {c: 1, c: 2}", "line 2, column 11: the key 'c' is repeated"),
+        ("1: a\n1.0: b", "line 2, column 1: the key 1.0 is repeated"),
         ("a: &x {b: 1}\nc: {<<: *x}", "line 2, column 5: YAML 1.2 has no merge keys (<<): write the fields out"),
         ("a: [", "line 1, column 5: while parsing a flow node, expected the node content"),
         ("a: 1\n b: 2", "line 2, column 3: mapping values are not allowed here"),

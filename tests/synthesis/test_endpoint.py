@@ -86,7 +86,7 @@ def test_rubbish_in_the_text_is_stored_and_counted(tmp_path: Path) -> None:
     with serving(TeacherServer(odd)) as server:
         made = planned(experiment(tmp_path, endpoint(server.url), seeds(3)))
         manifest = run(made, StageKind.PROBLEMS, StageKind.SYNTHESIZE)
-        with pytest.raises(BadInput, match=r"not one usable problem .*no-problem: 3"):
+        with pytest.raises(BadInput, match=r"none of its drafts gave a usable problem .*no-problem: 3"):
             run(made, StageKind.CURATE)
     assert manifest.summary["rejected"] == {"no-problem": 3}
     assert rows_of(made, StageKind.SYNTHESIZE, "drafts", tmp_path)[0]["written"].startswith("?\ufffd<problem>")

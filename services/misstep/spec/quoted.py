@@ -1,4 +1,4 @@
-"""Numbers in quotes, as all with a fraction were written before 0.2: still read from a file, with a note."""
+"""Numbers in quotes, which numbers with a fraction needed before 0.2: still read from a file, with a note."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _MOST_NAMED = 3
 
 
 def quoted_numbers(document: Mapping[str, Any]) -> list[tuple[Place, float]]:
-    """Find the numbers that a valid Experiment's document has in quotes, and where."""
+    """Find the quoted numbers in a valid Experiment's document, and their positions."""
     return list(_found(Experiment, document, ()))
 
 
 def quoted_note(document: Mapping[str, Any]) -> str:
-    """Say which numbers should lose their quotes; empty where none has any."""
+    """Return a note on which numbers should lose their quotes; empty if there are none."""
     found = quoted_numbers(document)
     if not found:
         return ""

@@ -1,8 +1,8 @@
-"""YAML as people write Experiments: YAML 1.2, and nothing that kubectl reads as another value.
+"""The YAML of Experiments: YAML 1.2, without anything that kubectl reads as another value.
 
-kubectl turns a file into JSON by rules of YAML 1.1: ``yes`` is true, ``017`` is 15, ``1_000`` is 1000. To YAML 1.2 they
-are text, 17, and text. Such a word or number is refused where it stands without quotes, so that one file never means
-two things. So are merge keys (``<<``), which YAML 1.2 has not, and tags of types that JSON has not.
+kubectl converts a file to JSON by the rules of YAML 1.1: ``yes`` is true, ``017`` is 15, ``1_000`` is 1000. In YAML 1.2
+they are text, 17, and text. Such a word or number is refused without quotes, so that a file has only one meaning. Merge
+keys (``<<``), which YAML 1.2 lacks, and tags of types that JSON lacks are refused too.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ _ODD_NUMBER = re.compile(
     r"|[-+]?0([xX][0-9a-fA-F_]+|[oO][0-7_]+|[bB][01_]+)$"
     r"|(?=.*_)[-+]?([0-9_]+(\.[0-9_]*)?|\.[0-9_]+)([eE][-+]?[0-9_]+)?$"
 )
-"""Looked at after `_INT`: what only kubectl takes for a number, or takes for another one."""
+"""Checked after `_INT`: text that only kubectl reads as a number, or reads as another number."""
 
 
 def load_all(text: str) -> list[Any]:
     """Read all documents of a text.
 
     Raises:
-        YAMLError: no YAML, a key that stands twice, or what is refused here; `error_text` says what and where.
+        YAMLError: invalid YAML, a repeated key, or something refused here; `error_text` says what and where.
     """
     return list(_reader().load_all(text))
 
 
 def compose(text: str) -> Node | None:
-    """Return the nodes of the one document of a text, each with its place. Raises YAMLError."""
+    """Return the nodes of the only document of a text, each with its position. Raises YAMLError."""
     node: Node | None = _reader().compose(text)
     _place_empty_values(text, node, set())
     return node
 
 
 def _place_empty_values(text: str, node: Node | None, seen: set[int]) -> None:
-    """Put a value that is not written right behind its key's colon: the parser puts it where the next token is."""
+    """Position an absent value directly after its key's colon: the parser positions it at the next token."""
     if not isinstance(node, MappingNode | SequenceNode) or id(node) in seen:
         return
     seen.add(id(node))
@@ -68,7 +68,7 @@ def _place_empty_values(text: str, node: Node | None, seen: set[int]) -> None:
 
 
 def error_text(error: YAMLError) -> str:
-    """Say in one line what is wrong with a text and where: ``line 3, column 7: ...``."""
+    """Return one line that says what is wrong with a text and where: ``line 3, column 7: ...``."""
     if not isinstance(error, MarkedYAMLError):
         return " ".join(str(error).split())
     said = ", ".join(part for part in (error.context, error.problem) if part)
@@ -86,7 +86,7 @@ def _reader() -> YAML:
 
 
 class _Resolver(BaseResolver):
-    """What a text without quotes is: YAML 1.2's core schema, also where a document says ``%YAML 1.1``."""
+    """The type of text without quotes: YAML 1.2's core schema, even if a document says ``%YAML 1.1``."""
 
     def __init__(self, version: Any = None, loader: Any = None) -> None:
         super().__init__(loader)
@@ -111,11 +111,11 @@ for _name, _pattern, _first in (
 
 
 class _Constructor(BaseConstructor):
-    """Makes the values that JSON has."""
+    """Constructs only values that JSON has."""
 
     def check_mapping_key(self, node: Any, key_node: Any, mapping: Any, key: Any, value: Any) -> bool:
         if key in mapping:
-            raise DuplicateKeyError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+            raise DuplicateKeyError(None, None, f"the key {key!r} is repeated", key_node.start_mark)
         return True
 
 
