@@ -78,12 +78,12 @@ def test_an_end_of_a_turn_that_is_not_special_must_be_an_end_token():
     found = builder(CHATML, special=False, ends=[end])
     assert found.response_ids("ab")[-1] == end
     assert decode(plain, found.response_ids("ab")[:-1]) == "ab"
-    refused(CHATML, "'<|im_end|>", "no end token", "eos_token_id", special=False)
+    refused(CHATML, "'<|im_end|>", "not an end token", "eos_token_id", special=False)
 
 
 def test_text_behind_an_answer_that_is_no_end_token_is_refused():
     refused(
-        "{% for m in messages %}{{ m.role }}: {{ m.content }} END\n{% endfor %}assistant: ", "' END", "no end token"
+        "{% for m in messages %}{{ m.role }}: {{ m.content }} END\n{% endfor %}assistant: ", "' END", "not an end token"
     )
 
 
