@@ -55,7 +55,7 @@ def test_every_row_names_the_policy_that_it_is_about(report: Report) -> None:
 def test_without_rounds_no_table_has_a_column_for_them(report: Report) -> None:
     text = words(report(**SMALL).html)
     assert "starts from" not in text and "SFT’s policy" not in text
-    assert "the policy is what is sampled, credited and the start of DPO" in text
+    assert "the policy is the model that is sampled, credited, and from which DPO starts" in text
 
 
 def test_the_csv_and_the_terminal_name_the_start(report: Report) -> None:

@@ -163,7 +163,7 @@ def test_positions_that_change_with_the_length_are_cached_up_to_it(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_model_that_looks_at_later_tokens_is_refused(dtype):
-    with pytest.raises(BadInput, match=r"^spec\.policy\.model: .*bert.* depends on the tokens behind") as caught:
+    with pytest.raises(BadInput, match=r"^spec\.policy\.model: .*bert.* depend on later tokens") as caught:
         decoder_for(tiny("bert", is_decoder=False, dtype=dtype), 2)
     assert caught.value.exit_code == EXIT_BAD_INPUT
     assert "vllm" in str(caught.value)

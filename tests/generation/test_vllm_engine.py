@@ -218,7 +218,7 @@ def test_what_vllm_refuses_is_named(words, tmp_path):
         ({"engine_args": (("block_size", "-3"),)}, r"vllmArgs: block_size = -3\. vLLM refuses it"),
         ({"engine_args": (("block_size", "48"),)}, r"vllmArgs: block_size\. vLLM does not start with this: No common"),
         ({"engine_args": (("tensor_parallel_size", "2"),)}, r"tensor_parallel_size.*set spec\.resources\.sample\.gpus"),
-        ({"engine_args": (("enable_chunked_prefill", "true"),)}, r"enable_chunked_prefill.*cannot cut a prompt"),
+        ({"engine_args": (("enable_chunked_prefill", "true"),)}, r"enable_chunked_prefill.*cannot split a prompt"),
         ({"gpus": 3}, r"gpus.*: 3\. vLLM spreads the model's 4 attention heads evenly.*\(1, 2\)"),
         ({"gpus": 1}, r"gpus.*: 1\. The vLLM of this environment is built for processor cores"),
         ({"memory": 900}, r"memory.*: 900Mi.*give 1088Mi or more"),

@@ -96,5 +96,5 @@ def test_a_real_model_that_writes_rubbish_ends_the_stage_by_rule(tmp_path: Path)
     teacher = local(tmp_path, ", solutions: 2, maxNewTokens: 8")
     made = planned(experiment(tmp_path, teacher, seeds(55), "  resources: {default: {batchRows: 32}}"))
     run(made, StageKind.PROBLEMS)
-    with pytest.raises(BadInput, match="of its last 50 answers are of no use"):
+    with pytest.raises(BadInput, match="of its last 50 answers are unusable"):
         run(made, StageKind.SYNTHESIZE)

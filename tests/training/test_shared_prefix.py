@@ -270,7 +270,7 @@ def test_a_model_that_cannot_share_trains_as_trl_has_it_and_the_log_says_why(
     assert trainer._costs is None
     assert len(found) == 2
     assert [r.getMessage() for r in caplog.records] == [
-        "the two sides of each pair are run apart: its attention has dropout"
+        "the two sides of each pair are run separately: its attention has dropout"
     ]
 
 
