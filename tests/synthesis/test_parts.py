@@ -250,6 +250,7 @@ WORDS = st.lists(st.sampled_from(["a", "b", "c", "dd", "12", "Ärger"]), min_siz
 
 
 @given(st.lists(WORDS, max_size=20), st.integers(1, 100), st.integers(0, 8))
+@example([["a"] * 2, ["a"] * 8], 40, 0)  # exactly at the cutoff
 def test_near_duplicates_are_those_of_rouge_l(texts: list[list[str]], percent: int, known: int) -> None:
     similar = SimilarTexts(percent)
     similar.take([" ".join(words) for words in texts[:known]])

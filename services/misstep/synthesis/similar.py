@@ -12,6 +12,9 @@ from rapidfuzz.process import cdist
 
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
 _CHUNK = 128
+_ROUNDING = 1e-6
+"""rapidfuzz rounds, and misses some pairs that are exactly as similar as the cutoff. Similarities of texts of less than
+10,000 words differ by more than this from any other cutoff in percent."""
 _FIRST_CODE = 0x100
 _SURROGATES = range(0xD800, 0xE000)
 _MOST_CODES = 1_000_000
@@ -66,7 +69,7 @@ class SimilarTexts:
             texts,
             others,
             scorer=Indel.normalized_similarity,
-            score_cutoff=self._cutoff,
+            score_cutoff=self._cutoff - _ROUNDING,
             workers=self._threads,
             dtype=np.float32,
         )
