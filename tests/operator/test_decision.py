@@ -221,7 +221,7 @@ def test_a_suspension_is_no_failure() -> None:
         assert next(world.jobs[name].attempt for name in world.created if name in world.jobs) == 2
 
 
-@pytest.mark.parametrize("why", [BadInput("spec.x", 1, "Mend it."), PlanUnreadable("spoilt")])
+@pytest.mark.parametrize("why", [BadInput("spec.x", 1, "Fix it."), PlanUnreadable("damaged")])
 def test_a_suspension_ends_jobs_also_where_there_is_no_plan(why: MisstepError) -> None:
     world = World()
     world.step()
@@ -317,8 +317,8 @@ def test_a_finished_status_that_was_emptied_is_written_again_from_the_store() ->
     world = World()
     assert world.run_to_the_end() == "Succeeded"
     whole, jobs = world.status, len(world.created)
-    for spoilt in {}, {**whole, "stages": []}, {**whole, "conditions": []}:
-        world.status = spoilt
+    for damaged in {}, {**whole, "stages": []}, {**whole, "conditions": []}:
+        world.status = damaged
         assert not is_idle(world.observe().experiment)
         world.settle()
         assert world.status["state"] == "Succeeded"
@@ -346,7 +346,7 @@ KINDS = [
     "retry",
 ]
 EVENTS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 6)), max_size=40)
-SPOILT: list[dict[str, object]] = [
+DAMAGED: list[dict[str, object]] = [
     {},
     {"stages": 5},
     {"stages": [{"key": 3}, 7]},
@@ -372,7 +372,7 @@ def happen(world: World, event: str, which: int) -> None:
     elif event == "store":
         world.store_error = "" if world.store_error else "it is down"
     elif event == "spoil":
-        world.status = {**world.status, **SPOILT[which]}
+        world.status = {**world.status, **DAMAGED[which]}
     elif event == "retry":
         world.retry = str(which)
     elif event == "ended":

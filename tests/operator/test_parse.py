@@ -74,9 +74,9 @@ def test_what_is_not_ours_by_its_labels_is_left_out() -> None:
             "new",
         ),
         (
-            [ended(64, "spec.x: 1. Mend."), ended(143, "late", at="2027-01-01T00:00:00Z")],
+            [ended(64, "spec.x: 1. Fix it."), ended(143, "late", at="2027-01-01T00:00:00Z")],
             "PodFailurePolicy",
-            "spec.x: 1. Mend.",
+            "spec.x: 1. Fix it.",
         ),
     ],
 )

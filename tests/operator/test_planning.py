@@ -86,7 +86,7 @@ def test_what_a_cluster_cannot_run_is_refused_with_its_field(spec: dict[str, Any
 
 
 @pytest.mark.parametrize("data", [None, {}, {PLAN_FILE: "!"}, {PLAN_FILE: base64.b64encode(b"x").decode()}])
-def test_a_spoilt_configmap_says_what_to_do(data: dict[str, str] | None) -> None:
+def test_a_damaged_configmap_says_what_to_do(data: dict[str, str] | None) -> None:
     with pytest.raises(PlanUnreadable, match="delete its ConfigMap"):
         unpack(data)
 

@@ -39,7 +39,7 @@ def statuses() -> Iterator[tuple[str, dict[str, Any]]]:
     done = World()
     done.run_to_the_end()
     yield "succeeded", dict(done.status)
-    invalid = decide(replace(World().observe(), plan=BadInput("spec.x", 1, "Mend it."))).status
+    invalid = decide(replace(World().observe(), plan=BadInput("spec.x", 1, "Fix it."))).status
     assert invalid is not None
     yield "invalid", invalid
 

@@ -119,7 +119,7 @@ STORY = [
     event("shard-asked", 65, "b", 1, attempt=1),
     event("shard-started", 65, "b", 1, attempt=1, pid=3),
     event("shard-ended", 66, "b", 1, code=64, seconds=1, cpu_seconds=1),
-    event("stage-failed", 66, "b", 1, code=64, error="spec.x: 1. Mend it.", log="w/b.log", rerun="misstep stage b",
+    event("stage-failed", 66, "b", 1, code=64, error="spec.x: 1. Fix it.", log="w/b.log", rerun="misstep stage b",
           still_running=["c"]),
     event("run-ended", 66, outcome="failed", left=1, blocked=[]),
 ]  # fmt: skip
@@ -142,7 +142,7 @@ def test_plain_lines_tell_the_story() -> None:
         "  0:05 a: started (attempt 2)",
         "  1:05 a: done in 1 min 00 s: rows 1,234, share 0.25  2/3",
         "  1:05 b [shard 1]: started",
-        "b [shard 1]: failed (exit 64): spec.x: 1. Mend it.",
+        "b [shard 1]: failed (exit 64): spec.x: 1. Fix it.",
         "  log:         w/b.log",
         "  rerun alone: misstep stage b",
         "  still running: c (Ctrl-C stops them)",
@@ -202,7 +202,7 @@ def test_quiet_shows_failures_alone() -> None:
     display = FailureDisplay(Console(file=out, width=200))
     for one in STORY:
         display.on_event(one)
-    assert out.getvalue().startswith("b [shard 1]: failed (exit 64): spec.x: 1. Mend it.")
+    assert out.getvalue().startswith("b [shard 1]: failed (exit 64): spec.x: 1. Fix it.")
     assert out.getvalue().count("\n") == 4
 
 
@@ -227,8 +227,8 @@ def test_the_last_error_is_what_the_stage_left_else_its_log_s_last_line(tmp_path
     log.write_text("old failure\nTraceback\nValueError: new\n\n")
     assert last_error(said, log) == "ValueError: new"
     assert last_error(said, log, start=log.stat().st_size) == ""
-    said.write_text("spec.x: 1. Mend it.")
-    assert last_error(said, log) == "spec.x: 1. Mend it."
+    said.write_text("spec.x: 1. Fix it.")
+    assert last_error(said, log) == "spec.x: 1. Fix it."
 
 
 class FakeStore:
