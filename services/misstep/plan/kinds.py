@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Literal, get_args
 
 from misstep.plan import params as p
@@ -86,7 +87,7 @@ class Kind:
     """The memory of one shard, if `spec.resources` does not give it."""
 
 
-_TRAINING_IMPORTS = _MODEL + _DISTANCE + _TRAINER
+_training = partial(Kind, image="training", imports=_MODEL + _DISTANCE + _TRAINER, trains=True, memory_mib=MODEL_MIB)
 
 KINDS: dict[StageKind, Kind] = {
     StageKind.PROBLEMS: Kind(p.ProblemsParams, "misstep.problems.stage:open_work", "verification", version=2),
@@ -108,15 +109,7 @@ KINDS: dict[StageKind, Kind] = {
     StageKind.CURATE: Kind(
         p.CurateParams, "misstep.synthesis.curate:open_work", "verification", version=2, imports=_DISTANCE
     ),
-    StageKind.SFT: Kind(
-        p.SftParams,
-        "misstep.training.sft_stage:open_work",
-        "training",
-        version=2,
-        imports=_TRAINING_IMPORTS,
-        trains=True,
-        memory_mib=MODEL_MIB,
-    ),
+    StageKind.SFT: _training(p.SftParams, "misstep.training.sft_stage:open_work", version=2),
     StageKind.SAMPLE: Kind(
         p.SampleParams,
         "misstep.generation.sample:open_work",
@@ -129,15 +122,7 @@ KINDS: dict[StageKind, Kind] = {
     StageKind.VERIFY: Kind(
         p.VerifyParams, "misstep.verification.stage:open_work", "verification", version=2, shares_blocks=True
     ),
-    StageKind.RFT: Kind(
-        p.RftParams,
-        "misstep.training.sft_stage:open_work",
-        "training",
-        version=2,
-        imports=_TRAINING_IMPORTS,
-        trains=True,
-        memory_mib=MODEL_MIB,
-    ),
+    StageKind.RFT: _training(p.RftParams, "misstep.training.sft_stage:open_work", version=2),
     StageKind.CREDIT: Kind(
         p.CreditParams,
         "misstep.credit.stage:open_work",
@@ -148,15 +133,7 @@ KINDS: dict[StageKind, Kind] = {
         memory_mib=MODEL_MIB,
     ),
     StageKind.PAIRS: Kind(p.PairsParams, "misstep.credit.pairs_stage:open_work", "credit", imports=_DISTANCE),
-    StageKind.DPO: Kind(
-        p.DpoParams,
-        "misstep.training.dpo_stage:open_work",
-        "training",
-        version=2,
-        imports=_TRAINING_IMPORTS,
-        trains=True,
-        memory_mib=MODEL_MIB,
-    ),
+    StageKind.DPO: _training(p.DpoParams, "misstep.training.dpo_stage:open_work", version=2),
     StageKind.SCORE: Kind(p.ScoreParams, "misstep.evaluation.score_stage:open_work", "evaluation"),
     StageKind.REPORT: Kind(
         p.ReportParams, "misstep.evaluation.report_stage:open_work", "evaluation", version=3, imports=_FIGURES

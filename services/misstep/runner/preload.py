@@ -22,7 +22,7 @@ _SHELL = (
     "misstep.artifacts.writer",
     "misstep.verification.verifier",
 )
-_S3 = ("botocore.session", "misstep.store.s3")
+_S3 = ("misstep.store.s3",)
 _ORDER = (*_SHELL, *_S3, *IMPORT_ORDER)
 
 

@@ -85,7 +85,7 @@ class Graph:
         for node in nodes:
             missing = [name for name in node.needs if name not in seen]
             if missing or node.name in seen:
-                raise ValueError(f"stage {node.name} stands twice, or before its inputs {missing}")
+                raise ValueError(f"stage {node.name} appears twice, or before its inputs {missing}")
             seen[node.name] = node
         wanted = frozenset(seen if targets is None else targets)
         if wanted - seen.keys():

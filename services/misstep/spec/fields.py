@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -36,6 +37,11 @@ class SpecModel(BaseModel):
         strict=True,
         use_attribute_docstrings=True,
     )
+
+
+def dotted(place: Sequence[str | int]) -> str:
+    """Return the keys and list positions that lead to a field as people write them: ``spec.arms[0].name``."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).removeprefix(".")
 
 
 def _number(value: Any) -> float:

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from misstep.errors import BadInput
 from misstep.spec import yaml12
 from misstep.spec.experiment import Experiment
+from misstep.spec.fields import dotted
 from misstep.spec.quoted import quoted_note
 from misstep.text import did_you_mean
 
@@ -100,7 +101,7 @@ _FIXES = {
 
 
 def _explain(error: ErrorDetails) -> BadInput:
-    field = _dotted(error["loc"])
+    field = dotted(error["loc"])
     if error["type"] == "extra_forbidden":
         return BadInput(field, "no such field", _nearest(error["loc"]))
     if error["type"] == "missing":
@@ -112,13 +113,6 @@ def _explain(error: ErrorDetails) -> BadInput:
         return BadInput(field, error["input"], f"{message[:1].upper()}{message[1:]}.")
     fix = _FIXES.get(error["type"], f"{error['msg']}.")
     return BadInput(field, error["input"], fix)
-
-
-def _dotted(loc: tuple[int | str, ...]) -> str:
-    text = ""
-    for part in loc:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
 
 
 def _nearest(loc: tuple[int | str, ...]) -> str:

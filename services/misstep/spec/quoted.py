@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from misstep.spec.experiment import Experiment
 from misstep.spec.explain import fields_of, nested_model
-from misstep.spec.fields import is_quoted_number, number_text
+from misstep.spec.fields import dotted, is_quoted_number, number_text
 
 Place = tuple[str | int, ...]
 """Keys of mappings and positions in lists, from the top of the document."""
@@ -27,7 +27,7 @@ def quoted_note(document: Mapping[str, Any]) -> str:
     found = quoted_numbers(document)
     if not found:
         return ""
-    named = ", ".join(f"{_dotted(place)}: {number_text(number)}" for place, number in found[:_MOST_NAMED])
+    named = ", ".join(f"{dotted(place)}: {number_text(number)}" for place, number in found[:_MOST_NAMED])
     more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
     return (
         f"write numbers without quotes: {named}{more}. A cluster refuses them in quotes, and so will the next release"
@@ -50,7 +50,3 @@ def _found(model: type[BaseModel], values: Any, place: Place) -> Iterator[tuple[
 
 def _holds_numbers(annotation: Any) -> bool:
     return annotation is float or any(_holds_numbers(each) for each in typing.get_args(annotation))
-
-
-def _dotted(place: Place) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).removeprefix(".")

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from misstep.spec.fields import number_text
+from misstep.spec.yaml12 import FLOAT
 
 PLACES = {
     "model": ("policy", "model"),
@@ -83,7 +84,7 @@ def _float(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
 Dumper.add_representer(float, _float)
 Dumper.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),  # YAML 1.2 has numbers like 5e-7
+    FLOAT,  # YAML 1.2 has numbers like 5e-7
     list("-+.0123456789"),
 )
 

@@ -16,13 +16,14 @@ from ruamel.yaml.error import MarkedYAMLError, StreamMark, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.resolver import BaseResolver
 
-__all__ = ["MappingNode", "Node", "SequenceNode", "YAMLError", "compose", "error_text", "load_all"]
+__all__ = ["FLOAT", "MappingNode", "Node", "SequenceNode", "YAMLError", "compose", "error_text", "load_all"]
 
 _TAG = "tag:yaml.org,2002:"
 _AMBIGUOUS = "tag:misstep.dev,2026:ambiguous"
 _DEEPEST = 100
 _DIGITS = "0123456789"
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
+FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
+"""Any number in decimal, with or without a fraction and an exponent. `rewrite` writes by it too."""
 _SPECIAL_FLOAT = re.compile(r"([-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$")
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)$|0x[0-9a-fA-F]+$|0o[0-7]+$")
 _BOOL = re.compile(r"(true|True|TRUE|false|False|FALSE)$")
@@ -102,7 +103,7 @@ for _name, _pattern, _first in (
     (f"{_TAG}null", _NULL, ["~", "n", "N", ""]),
     (f"{_TAG}int", _INT, f"-+{_DIGITS}"),
     (_AMBIGUOUS, _ODD_NUMBER, f"-+{_DIGITS}"),
-    (f"{_TAG}float", _FLOAT, f"-+.{_DIGITS}"),
+    (f"{_TAG}float", FLOAT, f"-+.{_DIGITS}"),
     (f"{_TAG}float", _SPECIAL_FLOAT, "-+."),
     (_AMBIGUOUS, _WORD, "yYnNoO"),
     (_AMBIGUOUS, re.compile("<<$"), "<"),
@@ -136,7 +137,7 @@ def _scalar(_: _Constructor, node: Node) -> Any:
         return text.lower() == "true"
     if kind == "int" and _INT.match(text):
         return _whole(node, text)
-    if kind == "float" and (_FLOAT.match(text) or _SPECIAL_FLOAT.match(text)):
+    if kind == "float" and (FLOAT.match(text) or _SPECIAL_FLOAT.match(text)):
         return float(re.sub(r"\.(?=inf|nan)", "", text.lower()))
     _refuse(node, f"{text} is no {kind}")
 
