@@ -76,10 +76,26 @@ NEGATIVES = _schema(
     ("step_ends", _ids),  # L offsets, exclusive; step i is [ends[i-1], ends[i])
     ("step_texts", pa.list_(pa.string())),  # L; joined they are the text (plus the stop string that ended it, if any)
     ("prefix_ids", pa.list_(pa.string())),  # L+1: after 0, 1, ... L steps; the last is the whole response
-    ("q", pa.list_(pa.float64())),  # L+1 prover values, null where not estimated; the last is 0
+    ("q", pa.list_(pa.float64())),  # L+1 prover values, null where there is no unbiased estimate; the last is 0
     ("advantages", pa.list_(pa.float64())),  # L, null where either value is missing
+    ("alive", pa.list_(pa.float64())),  # L+1 probabilities that Q > 0 after 0, 1, ... L steps, null where not asked
+    ("certainty", pa.float64(), True),  # posterior probability of the pit, if the estimator has one
+    ("solved", pa.list_(pa.int32())),  # L: known successes from the prefixes of 0, 1, ... L-1 steps
+    ("failed", pa.list_(pa.int32())),  # L: known failures
     ("pit", pa.int32(), True),  # 1-based step, null where there is none
     ("reason", pa.string(), True),  # why there is no pit
+    ("true_pit", pa.int32(), True),  # the true first wrong step, where the task knows it
+)
+# One row per credited correct response. Its pit is a step that luck saved: no rollout from there succeeded, but it did.
+POSITIVES = NEGATIVES
+# One row per audited negative.
+AUDITS = _schema(
+    ("problem_id", pa.string()),
+    ("sample", pa.int32()),
+    ("pit", pa.int32(), True),  # credit's
+    ("scan_pit", pa.int32(), True),  # that of a full scan with fresh rollouts
+    ("rescan_pit", pa.int32(), True),  # that of another one; null where credit is itself a full scan
+    ("steps", pa.int32()),
 )
 ROLLOUTS = _schema(
     ("problem_id", pa.string()),
@@ -143,7 +159,14 @@ TABLES: dict[str, dict[str, pa.Schema]] = {
     "verify": {"verdicts": VERDICTS},
     "sft": {"log": TRAINING_LOG, "selection": SELECTION},
     "rft": {"log": TRAINING_LOG, "selection": SELECTION},
-    "credit": {"prefixes": PREFIXES, "negatives": NEGATIVES, "rollouts": ROLLOUTS},
+    "credit": {
+        "prefixes": PREFIXES,
+        "negatives": NEGATIVES,
+        "rollouts": ROLLOUTS,
+        "positives": POSITIVES,
+        "positive_rollouts": ROLLOUTS,
+        "audits": AUDITS,
+    },
     "pairs": {"pairs": PAIRS},
     "dpo": {"log": TRAINING_LOG, "selection": SELECTION},
     "score": {"outcomes": OUTCOMES},

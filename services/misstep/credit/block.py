@@ -44,7 +44,15 @@ class Prefix:
     counts: Counts | None = None
     rollouts: list[Rollout] = field(default_factory=list)
     wanted: int = 0
-    """How many negatives needed it."""
+    """How many times a negative needed it."""
+    unneeded: int = 0
+    """Rollouts that were drawn in advance, and that no negative needed."""
+
+    def counted(self) -> Counts:
+        """Count its rollouts so far."""
+        correct = sum(rollout.solved for rollout in self.rollouts)
+        wrong = sum(rollout.verdict is Verdict.WRONG for rollout in self.rollouts)
+        return Counts(len(self.rollouts), correct, len(self.rollouts) - correct - wrong)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +72,20 @@ class CreditedResponse:
     """Why there is no pit."""
     text: str = ""
     q: tuple[float | None, ...] = ()
-    """Values of the prefixes, from 0 to L steps; None where the estimator did not ask. Pairs are made without them."""
+    """Values of the prefixes, from 0 to L steps; None where there is no unbiased estimate. Pairs are made without
+    them."""
     advantages: tuple[float | None, ...] = ()
     """Of the steps 1 to L; None where a value is unknown."""
+    alive: tuple[float | None, ...] = ()
+    """For the prefixes of 0 to L steps, the probability that Q > 0: 0 or 1 where rollouts alone decided, None where
+    nothing was asked."""
+    certainty: float | None = None
+    """The posterior probability of the pit, for the estimator that has one."""
+    solved: tuple[int, ...] = ()
+    """For the prefixes of 0 to L-1 steps, how many known responses that the pit rests on succeeded from there: rollouts
+    and, for ``adaptive``, samples and rollouts that pass through."""
+    failed: tuple[int, ...] = ()
+    """How many failed."""
     true_pit: int | None = None
     """The true first wrong step, from 1, if an oracle was used and found one."""
 

@@ -160,7 +160,7 @@ def _at_pits(problem: ProblemAnswers, pairs_of: Callable[[CreditedResponse, int]
 
 def _usable_pits(problem: ProblemAnswers) -> Iterator[tuple[CreditedResponse, str | None]]:
     """Yield a problem's negatives, each with the reason why its pit gives no pair, if there is one."""
-    right = list(_correct_responses(problem))
+    right = [answer.token_ids for answer in _correct_responses(problem)]
     for response in problem.credited:
         if response.pit is None:
             yield response, response.reason
@@ -169,23 +169,39 @@ def _usable_pits(problem: ProblemAnswers) -> Iterator[tuple[CreditedResponse, st
         yield response, "refuted" if any(ids[: len(through)] == through for ids in right) else None
 
 
-def _correct_responses(problem: ProblemAnswers) -> Iterator[Ids]:
-    """Yield every response to the problem that is known to be correct: samples, and prefixes with their rollouts."""
-    yield from (answer.token_ids for answer in problem.correct)
+def _correct_responses(problem: ProblemAnswers) -> Iterator[Answer]:
+    """Yield every response to the problem that is known to be correct, whole: samples, and prefixes with their
+    rollouts."""
+    yield from problem.correct
     prefixes = {
-        name: response.token_ids[:end]
+        name: (response.token_ids[:end], "".join(response.steps.texts[:number]))
         for response in problem.credited
-        for name, end in zip(response.prefix_ids, (0, *response.steps.ends), strict=True)
+        for number, (name, end) in enumerate(zip(response.prefix_ids, (0, *response.steps.ends), strict=True))
     }
     for name, answers in (problem.solved or {}).items():
-        yield from (prefixes[name] + answer.token_ids for answer in answers)
+        ids, text = prefixes[name]
+        yield from (Answer(ids + answer.token_ids, text + answer.text, "rollout") for answer in answers)
+
+
+def _continuations(problem: ProblemAnswers, response: CreditedResponse, steps: int) -> list[Answer]:
+    """Return correct continuations of a response's first steps: its rollouts; where none succeeded, the rests of
+    correct responses that pass through, which are draws of the same policy from the same prefix."""
+    rollouts = [*(problem.solved or {}).get(response.prefix_ids[steps], ())]
+    if not steps:
+        return [*rollouts, *problem.correct]
+    if rollouts:
+        return rollouts
+    begin, text = response.token_ids[: response.steps.ends[steps - 1]], "".join(response.steps.texts[:steps])
+    return [
+        replace(answer, token_ids=answer.token_ids[len(begin) :], text=answer.text[len(text) :])
+        for answer in _correct_responses(problem)
+        if answer.token_ids[: len(begin)] == begin
+    ]
 
 
 def _cut(problem: ProblemAnswers, layout: Layout, response: CreditedResponse, step: int, seed: int) -> list[Pair]:
     """Pair correct answers that continue the prefix before a step with that step alone."""
-    answers = [*(problem.solved or {}).get(response.prefix_ids[step - 1], ())]
-    if step == 1:
-        answers += problem.correct
+    answers = _continuations(problem, response, step - 1)
     return _against(problem, layout, response, step - 1, step, answers, seed)
 
 

@@ -1,4 +1,4 @@
-"""Choose the wrong responses to credit, from samples and verdicts only, before any model is loaded."""
+"""Choose the responses to credit, from samples and verdicts only, before any model is loaded."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from misstep.credit.evidence import Known
 from misstep.credit.values import Counts
 from misstep.terms.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Negative:
-    """A wrong response that ended by itself; its ids include the end token (or stop string)."""
+class SampledResponse:
+    """A response that ended by itself; its ids include the end token (or stop string)."""
 
     sample: int
     token_ids: tuple[int, ...]
@@ -29,7 +30,11 @@ class CreditProblem:
     prompt_ids: tuple[int, ...]
     samples: Counts
     """The problem's samples as evidence of its success rate (`ProblemTally.other_samples`)."""
-    negatives: tuple[Negative, ...]
+    negatives: tuple[SampledResponse, ...]
+    positives: tuple[SampledResponse, ...] = ()
+    """Correct responses to credit too."""
+    known: tuple[tuple[int, Known], ...] = ()
+    """All samples by number, as evidence of the prefixes that they pass through."""
 
 
 @dataclass(slots=True)
@@ -39,6 +44,7 @@ class ProblemTally:
     verdicts: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     _first_with: dict[bytes, int] = field(default_factory=dict)
+    _first_correct: dict[bytes, int] = field(default_factory=dict)
 
     def add(self, sample: int, verdict: Verdict, finish_reason: str, digest: bytes, room: bool) -> None:
         """Take in one sample.
@@ -49,6 +55,8 @@ class ProblemTally:
         """
         finished = finish_reason == "stop"
         self.verdicts[verdict if finished else "cut_off"] += 1
+        if verdict is Verdict.CORRECT and finished and room:
+            self._first_correct[digest] = min(self._first_correct.get(digest, sample), sample)
         if verdict is not Verdict.WRONG or not finished:
             return
         if not room:
@@ -63,6 +71,10 @@ class ProblemTally:
         """Return the samples to credit: the first ``limit`` distinct wrong ones. Samples are drawn independently, so
         the first ones are as good as any others, and a larger limit only adds to the choice of a smaller one."""
         return sorted(self._first_with.values())[:limit]
+
+    def positives(self, limit: int) -> list[int]:
+        """Return the correct samples to credit: the first ``limit`` distinct ones."""
+        return sorted(self._first_correct.values())[:limit]
 
     def other_samples(self) -> Counts:
         """Return the evidence of Q_0 without rollouts: all samples of the problem except the negative in question.

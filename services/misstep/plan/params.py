@@ -295,12 +295,25 @@ class RftParams(SftParams):
 class CreditParams(Params):
     """Inputs: ``problems``, ``samples``, ``verdicts``, ``policy``."""
 
-    estimator: Literal["full-scan", "sequential", "bisection"]
+    estimator: Literal["adaptive", "full-scan", "sequential", "bisection"]
     rollouts: int
+    """Per prefix: exactly for ``full-scan``, at most for the others."""
+    target_error: float | None = None
+    """For ``adaptive``: a pit is searched until another step is the pit with at most this probability."""
+    budget: int | None = None
+    """For ``adaptive``: rollouts per negative, at most."""
+    budget_tokens: int | None = None
+    """For ``adaptive``: generated tokens per negative, at most."""
     best_of: int
     """K of the best-of-K prover; 1 is the policy itself."""
     negatives_per_problem: int
     max_negatives: int | None
+    positives_per_problem: int = 0
+    """Correct responses credited by full scans, at most."""
+    audit_percent: int = 0
+    """Share of the negatives that are also fully scanned with fresh rollouts."""
+    oracle: str | None = None
+    """The format of problems that know the true first error (``misstep.problems.oracles``)."""
     max_steps: int
     step_rule: StepRuleName
     answer_format: AnswerFormatName

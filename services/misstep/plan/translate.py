@@ -14,7 +14,7 @@ from misstep.spec.policy import Prompt
 from misstep.spec.problems import Source
 from misstep.spec.teacher import TeacherBudget
 from misstep.spec.training import DpoTraining, Optimisation, RftTraining, Selection, over
-from misstep.terms.layouts import FROM_ORACLE
+from misstep.terms.layouts import FROM_ORACLE, TASKS_WITH_ORACLE
 from misstep.terms.verdict import VERIFIER_VERSION
 
 M = TypeVar("M", bound=Optimisation)
@@ -210,12 +210,19 @@ class Translator:
 
     def credit(self, seed: int) -> p.CreditParams:
         credit = self.spec.credit
+        adaptive = credit.estimator == "adaptive"  # other estimators' keys do not depend on its settings
         return p.CreditParams(
             estimator=credit.estimator,
             rollouts=credit.rollouts,
+            target_error=credit.target_error if adaptive else None,
+            budget=credit.budget if adaptive else None,
+            budget_tokens=credit.budget_tokens if adaptive else None,
             best_of=credit.best_of,
             negatives_per_problem=credit.negatives_per_problem,
             max_negatives=credit.max_negatives,
+            positives_per_problem=credit.positives_per_problem,
+            audit_percent=credit.audit_percent,
+            oracle=self.spec.problems.train.format if self.spec.problems.train.format in TASKS_WITH_ORACLE else None,
             max_steps=credit.max_steps,
             step_rule=credit.step_rule,
             answer_format=self.spec.verification.answer_format,

@@ -5,25 +5,38 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from misstep.spec.fields import Count, SpecModel
+from misstep.spec.fields import Count, Number, Percent, SpecModel
 
 
 class Credit(SpecModel):
     """Find the faulty step of a wrong solution by Monte-Carlo rollouts from its prefixes."""
 
-    estimator: Literal["full-scan", "sequential", "bisection"] = "sequential"
-    """`full-scan` credits every prefix. `sequential` stops at the pit: it finds the same pit with about half the
-    rollouts. `bisection` searches for the pit, which saves rollouts where solutions have many steps."""
+    estimator: Literal["adaptive", "full-scan", "sequential", "bisection"] = "adaptive"
+    """`adaptive` draws single rollouts where they tell most about the pit, until it is known well enough. `full-scan`
+    rolls out every prefix and gives values of all steps. `sequential` stops at the pit and ends each prefix at its first
+    success: it finds the full scan's pit with about half its tokens or less. `bisection` halves the search range."""
     rollouts: Count = 8
-    """Rollouts per prefix; at least `bestOf`."""
+    """Rollouts per prefix: exactly for `full-scan`, at most for the others; at least `bestOf`."""
+    target_error: Number = Field(default=0.2, gt=0, lt=1)
+    """For `adaptive`: search until the pit is another step with at most this probability."""
+    budget: Count | None = None
+    """For `adaptive`: rollouts per wrong solution, at most."""
+    budget_tokens: Count | None = None
+    """For `adaptive`: generated tokens per wrong solution; no rollout begins after these."""
     best_of: Count = 5
     """K of the best-of-K prover whose success rate is the value of a prefix."""
     negatives_per_problem: Count = 8
     """Wrong solutions credited per problem, at most."""
     max_negatives: Count | None = None
     """Wrong solutions credited in all, at most."""
+    positives_per_problem: int = Field(default=0, ge=0, le=10_000_000)
+    """Correct solutions credited per problem, at most, each by a full scan: which of their steps did luck save? Costs
+    several times as much as a wrong one."""
+    audit_percent: Percent = 3
+    """Share of the credited wrong solutions that are also fully scanned, twice and with fresh rollouts. The report shows
+    how often the pits agree, and what credit cost against the scan. 0 turns it off."""
     max_steps: Count = 20
     """Most steps that a solution is split into; further steps are merged."""
     step_rule: Literal["lines", "sentences"] = "lines"

@@ -1,0 +1,109 @@
+"""Choose which rollouts to draw next for the wrong responses of one problem.
+
+The search goes in rounds. In each round every response whose pit is not certain enough names the draws that lower the
+uncertainty of its pit most for their tokens (`misstep.credit.posterior`); draws that several responses name from one
+prefix are drawn once. Then all results of the round are taken in. A round depends on nothing but the results of the
+rounds before, so batches, shards, restarts and the order of arrival change nothing.
+
+To keep the engine busy a response may name several draws in one round: those that it would name one after another if
+each draw came out as is most likely, as long as all of them probably do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from misstep.credit.evidence import Evidence, Known
+from misstep.credit.posterior import PitPosterior
+
+LOOK_AHEAD = 0.7
+"""Draws are named in advance while it is at least this likely that all of the round are needed."""
+DRAW_TOKENS = 2
+"""Cost of starting a rollout, in generated tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """When a response is done.
+
+    ``error``: the probability that its pit is another step, at most. ``rollouts``: per prefix, at most. ``budget``:
+    rollouts, at most, ``tokens``: their generated tokens, at most; None for no limit.
+    """
+
+    error: float
+    rollouts: int
+    budget: int | None = None
+    tokens: int | None = None
+
+
+@dataclass(slots=True)
+class Response:
+    """One wrong response whose pit is searched. ``drawn[i]`` rollouts were drawn from its first i steps, for any
+    response of the problem that shares them."""
+
+    evidence: Evidence
+    posterior: PitPosterior
+    drawn: list[int] = field(default_factory=list)
+    spent: int = 0
+    """Rollouts that this response named."""
+    spent_tokens: int = 0
+    done: bool = False
+
+    def __post_init__(self) -> None:
+        self.drawn = [0] * len(self.evidence.ends)
+
+    def learn(self, known: Sequence[Known]) -> None:
+        """Take in responses to the problem."""
+        self.posterior.add(self.evidence.add(known))
+
+    def certain(self, target: Target, posterior: PitPosterior, alive: int) -> bool:
+        """Return whether the pit is known well enough: with the target's certainty, and a success is known from the
+        steps before it, from which a pair can be made."""
+        return posterior.certainty >= 1 - target.error and alive >= posterior.pit - 1
+
+
+def choose(response: Response, target: Target) -> list[int]:
+    """Return the prefixes to draw from in the next round, one entry for each draw; none if the response is done."""
+    posterior, alive = response.posterior, response.evidence.deepest_success
+    drawn, wanted = response.drawn.copy(), list[int]()
+    likely = 1.0
+    while not response.certain(target, posterior, alive):
+        if not _affordable(response, target, len(wanted)):
+            break
+        prefix = _most_useful(response, posterior, alive, drawn, target)
+        if prefix is None:
+            break
+        wanted.append(prefix)
+        drawn[prefix] += 1
+        success = posterior.success(prefix)
+        likely *= max(success, 1 - success)
+        if likely < LOOK_AHEAD:
+            break
+        solved = success >= 0.5
+        posterior = posterior.copy()
+        posterior.add([(prefix, solved)])
+        alive = max(alive, prefix) if solved else alive
+    return wanted
+
+
+def _affordable(response: Response, target: Target, more: int) -> bool:
+    within = target.budget is None or response.spent + more < target.budget
+    return within and (target.tokens is None or response.spent_tokens < target.tokens)
+
+
+def _most_useful(
+    response: Response, posterior: PitPosterior, alive: int, drawn: Sequence[int], target: Target
+) -> int | None:
+    """Return the prefix whose next draw tells most for its tokens; None if every prefix has all its rollouts.
+
+    If the pit is certain, but no success is known from the steps before it, this prefix is drawn from.
+    """
+    free = [prefix for prefix in range(1, posterior.steps) if drawn[prefix] < target.rollouts]
+    if posterior.certainty >= 1 - target.error and posterior.pit - 1 > alive:
+        return posterior.pit - 1 if posterior.pit - 1 in free else None
+    if not free:
+        return None
+    gains, ends = posterior.information(), response.evidence.ends
+    left: Callable[[int], int] = lambda prefix: ends[-1] - ends[prefix - 1] + DRAW_TOKENS  # noqa: E731
+    return max(free, key=lambda prefix: (gains[prefix] / left(prefix), -prefix))
