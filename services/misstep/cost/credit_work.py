@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from misstep.cost.amounts import Work, prompt_tokens
 from misstep.cost.draws import correct_counts, distinct, expected, spread
 from misstep.cost.expectations import Expectations
 from misstep.plan import params as p
+
+_DRAWS_TO_SUCCESS = 2.0
+"""Draws until the first success from a prefix before the pit, where half of them succeed."""
 
 
 def wrong_solutions(samples: p.SampleParams, limit: int, means: Expectations, *, unsolved: bool = False) -> float:
@@ -33,55 +37,101 @@ def credited(samples: p.SampleParams, credit: p.CreditParams, limit: int, means:
 
 
 def credit_work(samples: p.SampleParams, credit: p.CreditParams, means: Expectations) -> Work:
-    """Count prefixes, rollouts and their tokens.
+    """Count rollouts and their tokens: those of the negatives, of the audit's scans, and of the positives.
 
-    A wrong solution of T steps and L tokens, with steps of equal length, has L (1 - i/T) tokens left after i steps.
-    ``full-scan`` rolls out i = 1 .. T-1; ``sequential`` i = 1 .. min(t, T-1) with its pit at step t; ``bisection``
-    log2(T) + 1 prefixes, half way on average. The bare problem's value comes from the samples where these, less the
-    wrong one in question, are at least ``best_of``; else it is rolled out too, once per problem.
+    A solution of T steps and L tokens, with steps of equal length, has L (1 - i/T) tokens left after i steps.
+    ``full-scan`` draws all rollouts of i = 1 .. T-1; ``sequential`` walks i = 1 .. min(t, T-1) with its pit at step t,
+    and needs about two draws for the first success before the pit; ``bisection`` asks log2(T) + 1 prefixes, half way on
+    average; ``adaptive`` draws about 2 + log2(T) rollouts, most of them next to the pit (`benchmarks/credit.py`). The
+    bare problem's value comes from the samples where these, less the wrong one in question, are at least ``best_of``;
+    else it is rolled out too, once per problem.
     """
     assert samples.subset is not None
     steps = min(means.steps, credit.max_steps)
     response = min(means.response_tokens, credit.decoding.max_new_tokens)
-    depth, prefixes = _prefixes(credit.estimator, steps, means.pit)
-    if 0 < means.shared_prefix < 1:  # the first steps are the shared ones: the prefixes left to roll out are longer
-        depth = max(depth, (depth - means.shared_prefix / steps) / (1 - means.shared_prefix))
     negatives = credited(samples, credit, credit.negatives_per_problem, means)
-    rolled = negatives * prefixes * (1 - means.shared_prefix)
     bare = _bare_problems(samples, credit, means)
-    tokens = rolled * response * (1 - depth) * means.rollout + bare * response
+    scans = 1 if credit.estimator == "full-scan" else 2
+    parts = [
+        (negatives, _draws(credit.estimator, steps, means.pit, credit.rollouts)),
+        (negatives * credit.audit_percent / 100 * scans, _draws("full-scan", steps, means.pit, credit.rollouts)),
+        (_positives(samples, credit, means), _draws("full-scan", steps, means.pit, credit.rollouts)),
+    ]
+    rollouts = tokens = read = 0.0
     prompt = prompt_tokens(samples.prompt, means)
-    most_negatives = samples.subset.size * min(credit.negatives_per_problem, samples.samples)
-    most_negatives = min(most_negatives, credit.max_negatives or most_negatives)
-    most = most_negatives * _most_prefixes(credit) * credit.rollouts
-    most += (samples.subset.size if bare else 0) * credit.rollouts
+    for responses, needed in parts:
+        depth = needed.depth
+        if 0 < means.shared_prefix < 1:  # the first steps are the shared ones: the prefixes left are longer
+            depth = max(depth, (depth - means.shared_prefix / steps) / (1 - means.shared_prefix))
+        drawn = responses * needed.rollouts * (1 - means.shared_prefix)
+        rollouts += drawn
+        tokens += drawn * response * (1 - depth) * means.rollout
+        read += responses * needed.requests * (1 - means.shared_prefix) * (prompt + response * depth)
+    if credit.estimator == "adaptive":
+        read += negatives * (prompt + response)  # for the log-probabilities of the steps
+    most = _most_rollouts(samples, credit, scans, bare=bool(bare))
     return Work(
         "rollouts",
-        (rolled + bare) * credit.rollouts,
+        rollouts + bare * credit.rollouts,
         most,
-        generated=tokens * credit.rollouts,
+        generated=tokens + bare * response * credit.rollouts,
         most_generated=most * credit.decoding.max_new_tokens,
-        read=rolled * (prompt + response * depth) + bare * prompt,
+        read=read + bare * prompt,
     )
 
 
-def _prefixes(estimator: str, steps: float, pit: float) -> tuple[float, float]:
-    """Return the mean depth, as a share of the steps, and the number of the prefixes that are rolled out for one wrong
-    solution."""
+@dataclass(frozen=True)
+class _Draws:
+    """What one solution needs: rollouts, requests to the engine (each reads its prefix), and the mean depth of the
+    prefixes as a share of the steps."""
+
+    rollouts: float
+    requests: float
+    depth: float
+
+
+def _draws(estimator: str, steps: float, pit: float, rollouts: int) -> _Draws:
     if steps <= 1:
-        return 0.0, 0.0
+        return _Draws(0, 0, 0)
     if estimator == "full-scan":
-        return 0.5, steps - 1
+        return _Draws((steps - 1) * rollouts, steps - 1, 0.5)
+    to_success = min(_DRAWS_TO_SUCCESS, rollouts)
     if estimator == "sequential":
         last = min(max(pit * steps, 1.0), steps - 1)
-        return (last + 1) / (2 * steps), last
-    return 0.5, min(math.log2(steps) + 1, steps - 1)
+        drawn = (last - 1) * to_success + rollouts
+        return _Draws(drawn, drawn, (last + 1) / (2 * steps))
+    if estimator == "bisection":
+        asked = min(math.log2(steps) + 1, steps - 1)
+        drawn = asked * (to_success + rollouts) / 2
+        return _Draws(drawn, drawn, 0.5)
+    drawn = min(2 + math.log2(steps), (steps - 1) * rollouts)
+    return _Draws(drawn, drawn, pit)
 
 
-def _most_prefixes(credit: p.CreditParams) -> int:
-    """Return the most prefixes that one wrong solution can need, without the bare problem. Every search may need all of
-    them: bisection too, where its assumption is wrong."""
-    return credit.max_steps - 1
+def _positives(samples: p.SampleParams, credit: p.CreditParams, means: Expectations) -> float:
+    """Return how many distinct correct solutions are credited."""
+    assert samples.subset is not None
+    if not credit.positives_per_problem:
+        return 0.0
+    chances = correct_counts(means.correct, spread(means.correct, means.solved, samples.samples), samples.samples)
+    limit = credit.positives_per_problem
+
+    def taken(correct: int, _wrong: int) -> float:
+        return min(limit, distinct(correct, means.repeated_correct))
+
+    return samples.subset.size * expected(chances, 0.0, taken)
+
+
+def _most_rollouts(samples: p.SampleParams, credit: p.CreditParams, scans: int, *, bare: bool) -> int:
+    """Return the most rollouts that may be needed. Every search may need all prefixes of a solution: bisection too,
+    where its assumption is wrong."""
+    assert samples.subset is not None
+    problems, each = samples.subset.size, samples.samples
+    negatives = problems * min(credit.negatives_per_problem, each)
+    negatives = min(negatives, credit.max_negatives or negatives)
+    scanned = negatives * scans if credit.audit_percent else 0
+    positives = problems * min(credit.positives_per_problem, each)
+    return ((negatives + scanned + positives) * (credit.max_steps - 1) + (problems if bare else 0)) * credit.rollouts
 
 
 def _bare_problems(samples: p.SampleParams, credit: p.CreditParams, means: Expectations) -> float:

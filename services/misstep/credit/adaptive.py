@@ -11,12 +11,15 @@ each draw came out as is most likely, as long as all of them probably do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import mul
 
 from misstep.credit.evidence import Evidence, Known
-from misstep.credit.posterior import PitPosterior
+from misstep.credit.posterior import PitPosterior, StepScores
 
+LEAST_GAIN = 0.01
+"""In nats: a response is done when no draw is expected to tell more about its pit."""
 LOOK_AHEAD = 0.7
 """Draws are named in advance while it is at least this likely that all of the round are needed."""
 DRAW_TOKENS = 2
@@ -43,15 +46,20 @@ class Response:
     response of the problem that shares them."""
 
     evidence: Evidence
-    posterior: PitPosterior
-    drawn: list[int] = field(default_factory=list)
+    scores: StepScores
+    posterior: PitPosterior = field(init=False)
+    drawn: list[int] = field(init=False)
     spent: int = 0
     """Rollouts that this response named."""
     spent_tokens: int = 0
     done: bool = False
+    _landing: list[list[float]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.drawn = [0] * len(self.evidence.ends)
+        steps = len(self.evidence.ends)
+        self.posterior = PitPosterior(self.scores.prior(sharpness=0), self.scores.rate)
+        self.drawn = [0] * steps
+        self._landing = [self.scores.landing(prefix) for prefix in range(steps)]
 
     def learn(self, known: Sequence[Known]) -> None:
         """Take in responses to the problem."""
@@ -61,6 +69,18 @@ class Response:
         """Return whether the pit is known well enough: with the target's certainty, and a success is known from the
         steps before it, from which a pair can be made."""
         return posterior.certainty >= 1 - target.error and alive >= posterior.pit - 1
+
+    def gains(self, posterior: PitPosterior) -> list[float]:
+        """Return how much one draw from each prefix is expected to tell, in nats: it may repeat some of the steps that
+        follow, and tells something of the prefix where it leaves."""
+        at = posterior.information()
+        return [sum(map(mul, self._landing[prefix], at)) for prefix in range(len(at))]
+
+    def likeliest(self, prefix: int, posterior: PitPosterior) -> tuple[int, float]:
+        """Return where a draw from a prefix most likely leaves the response, and its chance of success there."""
+        landing = self._landing[prefix]
+        place = max(range(prefix, len(landing)), key=landing.__getitem__)
+        return place, posterior.success(place)
 
 
 def choose(response: Response, target: Target) -> list[int]:
@@ -76,14 +96,14 @@ def choose(response: Response, target: Target) -> list[int]:
             break
         wanted.append(prefix)
         drawn[prefix] += 1
-        success = posterior.success(prefix)
+        place, success = response.likeliest(prefix, posterior)
         likely *= max(success, 1 - success)
         if likely < LOOK_AHEAD:
             break
         solved = success >= 0.5
         posterior = posterior.copy()
-        posterior.add([(prefix, solved)])
-        alive = max(alive, prefix) if solved else alive
+        posterior.add([(place, solved)])
+        alive = max(alive, place) if solved else alive
     return wanted
 
 
@@ -95,7 +115,8 @@ def _affordable(response: Response, target: Target, more: int) -> bool:
 def _most_useful(
     response: Response, posterior: PitPosterior, alive: int, drawn: Sequence[int], target: Target
 ) -> int | None:
-    """Return the prefix whose next draw tells most for its tokens; None if every prefix has all its rollouts.
+    """Return the prefix whose next draw tells most for its tokens; None if every prefix has all its rollouts, or no
+    draw tells anything.
 
     If the pit is certain, but no success is known from the steps before it, this prefix is drawn from.
     """
@@ -104,6 +125,10 @@ def _most_useful(
         return posterior.pit - 1 if posterior.pit - 1 in free else None
     if not free:
         return None
-    gains, ends = posterior.information(), response.evidence.ends
-    left: Callable[[int], int] = lambda prefix: ends[-1] - ends[prefix - 1] + DRAW_TOKENS  # noqa: E731
-    return max(free, key=lambda prefix: (gains[prefix] / left(prefix), -prefix))
+    gains, ends = response.gains(posterior), response.evidence.ends
+
+    def worth(prefix: int) -> tuple[float, int]:
+        return gains[prefix] / (ends[-1] - ends[prefix - 1] + DRAW_TOKENS), -prefix
+
+    best = max(free, key=worth)
+    return best if gains[best] >= LEAST_GAIN else None

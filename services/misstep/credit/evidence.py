@@ -42,8 +42,8 @@ def shared_steps(token_ids: Ids, ends: Sequence[int], other: Ids) -> int:
 class Evidence:
     """What is known of the prefixes of one wrong response of L steps.
 
-    ``solved[i]`` and ``failed[i]`` count the responses that share exactly the first i steps, for i = 0 .. L-1. A
-    response that repeats all steps is the same wrong response: it is counted at L-1, from which it was drawn too.
+    ``solved[i]`` and ``failed[i]`` count the responses that share exactly the first i steps, for i = 0 .. L-1. One that
+    repeats all steps is the same wrong response: it says nothing new.
     """
 
     token_ids: Ids
@@ -56,13 +56,15 @@ class Evidence:
         self.failed = [0] * len(self.ends)
 
     def add(self, known: Iterable[Known]) -> list[tuple[int, bool]]:
-        """Take in responses; return for each the number of steps that it shares, and whether it succeeded."""
+        """Take in responses; return, for each that says something, how many steps it shares and whether it
+        succeeded."""
         places = []
         for response in known:
-            place = min(shared_steps(self.token_ids, self.ends, response.token_ids), len(self.ends) - 1)
-            counts = self.solved if response.solved else self.failed
-            counts[place] += 1
-            places.append((place, response.solved))
+            place = shared_steps(self.token_ids, self.ends, response.token_ids)
+            if place < len(self.ends):
+                counts = self.solved if response.solved else self.failed
+                counts[place] += 1
+                places.append((place, response.solved))
         return places
 
     @property

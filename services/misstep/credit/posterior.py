@@ -2,12 +2,13 @@
 
 The model of a response with L steps, given that the policy can solve the problem:
 
-- The pit t is one of the steps 1 .. L. A step that surprised the policy is more often the pit (`surprise_prior`); how
-  much more often is fitted on the run (`fit_sharpness`).
-- From a prefix before the pit (i < t) the policy succeeds with a rate q_i ~ Beta(a, b). The mean is that of the
-  problem's own success rate, which its samples estimate (`SolvedRates`).
-- From the pit on (i >= t) it succeeds with a rate q_i ~ Beta(a', b') close to zero: lucky recoveries.
-- Rates of different prefixes are independent, and so are draws from one prefix (`misstep.credit.evidence`).
+- The pit t is one of the steps 1 .. L. A step that surprised the policy is more often the pit; how much more often is
+  fitted on the run (`fit_sharpness`). A step that the policy nearly always takes cannot be one, because Q hardly
+  changes there (`StepScores`).
+- A continuation that leaves the response before the pit, after i < t steps, succeeds with a rate r_i ~ Beta(a, b). The
+  mean is the problem's own success rate, which its samples estimate (`SolvedRates`).
+- One that leaves it later (i >= t) succeeds with a rate r_i ~ Beta(a', b') close to zero: a lucky recovery.
+- Rates of different prefixes are independent, and so are draws (`misstep.credit.evidence`).
 
 The Beta-binomial likelihood of s successes and f failures is B(a+s, b+f) / B(a, b), whatever rule decided when to stop
 drawing, so draws may be chosen one by one. Assumptions that are not exact: rates of one problem's prefixes are alike,
@@ -29,6 +30,8 @@ RECOVERY = (0.05, 5.0)
 """a' and b' of the rate from the pit on: of 100 rollouts about one recovers."""
 LEAST_SURPRISE = 0.05
 """In nats, added to the surprise of every step: one that the policy was sure of can still be the pit."""
+LEAST_FALL = 1e-3
+"""The probability of not taking a step is at least this: log-probabilities of 0 are rounded."""
 ANY_STEP = 0.02
 """The share of pits that are any step alike, whatever its surprise."""
 SHARPNESS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
@@ -61,24 +64,58 @@ class SolvedRates:
         return (self.a + samples.correct) / (self.a + self.b + samples.rollouts)
 
 
-def surprise_prior(logprobs: Sequence[float], sharpness: float) -> list[float]:
-    """Return the prior of the pit at each step.
+@dataclass(frozen=True, slots=True)
+class StepScores:
+    """What the log-probabilities of one response's steps say before anything is drawn.
 
     Args:
-        logprobs: of each step under the policy, in nats; their negatives are the steps' surprise.
-        sharpness: the power of surprise to which the prior is proportional, but for the share `ANY_STEP`.
+        logprobs: of each step under the policy, in nats.
+        rate: the mean success rate of a continuation that leaves the response before the pit.
+        rollouts: how many draws a full scan would make from a prefix.
     """
-    weights = [(LEAST_SURPRISE + max(0.0, -logprob)) ** sharpness for logprob in logprobs]
-    total, each = math.fsum(weights), ANY_STEP / len(weights)
-    return [(1 - ANY_STEP) * weight / total + each for weight in weights]
+
+    logprobs: Sequence[float]
+    rate: float
+    rollouts: int
+
+    def prior(self, sharpness: float) -> list[float]:
+        """Return the prior of the pit at each step.
+
+        It is proportional to the step's surprise (the negative of its log-probability) to the power ``sharpness``, but
+        for the share `ANY_STEP`, which is alike for all; and to the chance that a full scan would see the prefix before
+        the step alive if the step is the pit. That is 1 - (1 - Q)^rollouts with Q = (1 - p) rate: only continuations
+        that do not take the step, of probability p, can succeed.
+        """
+        surprise = [(LEAST_SURPRISE + max(0.0, -logprob)) ** sharpness for logprob in self.logprobs]
+        total, each = math.fsum(surprise), ANY_STEP / len(surprise)
+        weights = [
+            ((1 - ANY_STEP) * weight / total + each) * self._visible(logprob)
+            for weight, logprob in zip(surprise, self.logprobs, strict=True)
+        ]
+        whole = math.fsum(weights)
+        return [weight / whole for weight in weights]
+
+    def _visible(self, logprob: float) -> float:
+        fall = -math.expm1(min(logprob, -LEAST_FALL)) * self.rate
+        return 1.0 - (1.0 - fall) ** self.rollouts
+
+    def landing(self, prefix: int) -> list[float]:
+        """Return, for a draw from a prefix, the chance that it leaves the response after 0, 1, ... L-1 steps. They do
+        not sum to 1: a draw may also repeat the response to its end."""
+        chances, left = [0.0] * prefix, 1.0
+        for logprob in self.logprobs[prefix:]:
+            repeat = math.exp(min(0.0, logprob))
+            chances.append(left * (1 - repeat))
+            left *= repeat
+        return chances
 
 
-def fit_sharpness(found: Iterable[tuple[Sequence[float], Sequence[float]]]) -> float:
+def fit_sharpness(found: Iterable[tuple[StepScores, Sequence[float]]]) -> float:
     """Return the sharpness of `SHARPNESS` under which the rollouts of some responses are likeliest.
 
     Args:
-        found: of each response, the log-probabilities of its steps, and the log-likelihood of its draws for a pit at
-            each step (`PitPosterior.likelihoods`).
+        found: of each response, its scores and the log-likelihood of its draws for a pit at each step
+            (`PitPosterior.likelihoods`).
 
     The likelihood is that of the draws, summed over where the pit may be, so it needs no pit to be known (empirical
     Bayes). A normal distribution around 1 with a standard deviation of 1 stands in where there are few responses.
@@ -86,7 +123,7 @@ def fit_sharpness(found: Iterable[tuple[Sequence[float], Sequence[float]]]) -> f
     responses = list(found)
 
     def score(sharpness: float) -> float:
-        fits = (_marginal(surprise_prior(logprobs, sharpness), draws) for logprobs, draws in responses)
+        fits = (_marginal(scores.prior(sharpness), draws) for scores, draws in responses)
         return math.fsum(fits) - (sharpness - 1) ** 2 / 2
 
     return max(SHARPNESS, key=lambda sharpness: (score(sharpness), -sharpness))
@@ -102,7 +139,7 @@ class PitPosterior:
 
     Args:
         prior: L probabilities, one for each step.
-        rate: the mean success rate of a prefix before the pit.
+        rate: the mean success rate of a continuation that leaves the response before the pit.
     """
 
     def __init__(self, prior: Sequence[float], rate: float) -> None:
@@ -151,7 +188,7 @@ class PitPosterior:
         self.weights = [weight / whole for weight in weights]
 
     def _chances(self, prefix: int) -> tuple[float, float]:
-        """Return the chance that the next draw from a prefix succeeds if it is before the pit, and if it is not."""
+        """Return the chance that the next draw that leaves after a prefix succeeds, before the pit and from it on."""
         solved, drawn = self._solved[prefix], self._solved[prefix] + self._failed[prefix]
         (a, b), (c, d) = self._before, RECOVERY
         return (a + solved) / (a + b + drawn), (c + solved) / (c + d + drawn)
@@ -176,16 +213,16 @@ class PitPosterior:
         return chances
 
     def success(self, prefix: int) -> float:
-        """Return the chance that the next draw from a prefix succeeds."""
+        """Return the chance that the next draw that leaves after a prefix succeeds."""
         before, after = self._chances(prefix)
         dead = math.fsum(self.weights[:prefix])
         return (1 - dead) * before + dead * after
 
     def information(self) -> list[float]:
-        """Return how much one draw from each prefix is expected to lower the posterior's entropy, in nats; 0 for the
-        bare problem.
+        """Return how much a draw that leaves the response after each prefix is expected to lower the posterior's
+        entropy, in nats; 0 for the bare problem.
 
-        A draw from prefix i scales the weights of the steps up to i by one factor and the others by another, so sums of
+        A draw after i steps scales the weights of the steps up to i by one factor and the others by another, so sums of
         w and w log w on either side of i are enough.
         """
         entropies = [weight * math.log(weight) if weight > 0 else 0.0 for weight in self.weights]

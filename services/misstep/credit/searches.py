@@ -14,8 +14,8 @@ from typing import Protocol
 from misstep.credit.adaptive import Response, Target, choose
 from misstep.credit.block import NEVER_SOLVED, CreditedResponse, Prefix, prefix_id
 from misstep.credit.estimators import Estimator, OrderName
-from misstep.credit.evidence import Evidence, Known
-from misstep.credit.posterior import PitPosterior, SolvedRates, surprise_prior
+from misstep.credit.evidence import Evidence, Known, shared_steps
+from misstep.credit.posterior import SolvedRates, StepScores
 from misstep.credit.selection import CreditProblem, SampledResponse
 from misstep.credit.steps import Steps
 from misstep.credit.values import Counts, advantages, best_of
@@ -224,8 +224,6 @@ class _Adaptive:
     steps: Steps
     prefixes: list[Prefix]
     response: Response
-    logprobs: Sequence[float]
-    """Of its steps."""
     named: list[int] = field(default_factory=list)
     """The prefixes of its draws in the current round, in its order."""
 
@@ -271,10 +269,10 @@ class AdaptiveSearch:
         prefixes = prefixes_of(self._problem, negative, steps, self.prefixes)
         if self._solved is not None:
             prefixes[0].counts = self._problem.samples
-        posterior = PitPosterior(surprise_prior(logprobs, sharpness=0), self._rate)
-        response = Response(Evidence(negative.token_ids, steps.ends), posterior)
+        scores = StepScores(logprobs, self._rate, self._target.rollouts)
+        response = Response(Evidence(negative.token_ids, steps.ends), scores)
         response.learn([known for sample, known in self._problem.known if sample != negative.sample])
-        return _Adaptive(negative, steps, prefixes, response, logprobs)
+        return _Adaptive(negative, steps, prefixes, response)
 
     def start(self) -> list[Draw]:
         if self._solved is not None:
@@ -282,16 +280,16 @@ class AdaptiveSearch:
         bare = next(prefix for prefix in self.prefixes.values() if not prefix.token_ids)
         return self._ask({bare.prefix_id: self._target.rollouts})
 
-    def draws(self) -> Iterator[tuple[Sequence[float], Sequence[float]]]:
+    def draws(self) -> Iterator[tuple[StepScores, Sequence[float]]]:
         """Yield, for each response, what `fit_sharpness` needs."""
         for one in self._responses:
-            yield one.logprobs, one.response.posterior.likelihoods()
+            yield one.response.scores, one.response.posterior.likelihoods()
 
     def sharpen(self, sharpness: float) -> list[Draw]:
         """Go on with the run's prior; return the next draws."""
         self._sharpened = True
         for one in self._responses:
-            one.response.posterior.expect(surprise_prior(one.logprobs, sharpness))
+            one.response.posterior.expect(one.response.scores.prior(sharpness))
             one.response.done = False
         return self.start() if self._solved is None else self._round()
 
@@ -356,8 +354,11 @@ class AdaptiveSearch:
                 needed.add((prefix.prefix_id, number))
                 rollout = prefix.rollouts[number]
                 one.response.spent_tokens += len(rollout.token_ids)
-                posterior.add([(step, rollout.solved)])
-                alive = max(alive, step) if rollout.solved else alive
+                known = Known(prefix.token_ids + rollout.token_ids, rollout.solved)
+                place = shared_steps(one.negative.token_ids, one.steps.ends, known.token_ids)
+                if place < len(one.steps.ends):
+                    posterior.add([(place, known.solved)])
+                    alive = max(alive, place) if known.solved else alive
             one.named = []
         for name, before in self._before.items():
             prefix = self.prefixes[name]

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from misstep.evaluation import wording as w
 from misstep.evaluation.conclusion import headline_size
+from misstep.evaluation.credit_words import credit_words
 from misstep.evaluation.curve_plot import curve_picture
 from misstep.evaluation.efficiency import MIN_PROBLEMS, MIN_SIZES, needed_ratio
 from misstep.evaluation.examples import Example, QByStep
@@ -110,6 +111,7 @@ def _tables(results: Results) -> dict[str, Any]:
         "any_policy": any(p.training.policy_epoch is not None for p in points),
         "points": points,
         "pair_points": [p for p in points if p.pairs is not None],
+        "credit_words": credit_words(results),
         "control_words": [words for arm in arms if (words := _control_words(arm, points))],
         "splits": [s for s in ("train", "validation", "test") if _has_split(results.problems, s)],
         "overlap_words": _overlap_words(results.problems),

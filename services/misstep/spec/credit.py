@@ -19,7 +19,7 @@ class Credit(SpecModel):
     success: it finds the full scan's pit with about half its tokens or less. `bisection` halves the search range."""
     rollouts: Count = 8
     """Rollouts per prefix: exactly for `full-scan`, at most for the others; at least `bestOf`."""
-    target_error: Number = Field(default=0.2, gt=0, lt=1)
+    target_error: Number = Field(default=0.1, gt=0, lt=1)
     """For `adaptive`: search until the pit is another step with at most this probability."""
     budget: Count | None = None
     """For `adaptive`: rollouts per wrong solution, at most."""
