@@ -23,7 +23,8 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -39,6 +40,7 @@ from misstep.credit.posterior import SolvedRates
 from misstep.credit.scheduler import Scheduler
 from misstep.credit.tables import credit_counts
 from misstep.generation.engine import Engine
+from misstep.generation.scoring import Text
 from misstep.generation.transformers_engine import TransformersEngine
 from misstep.plan.params import CreditParams, DecodingParams
 from misstep.problems.strides import oracle
@@ -46,6 +48,10 @@ from misstep.verification.extract import AnswerFormat
 from misstep.verification.verifier import Verifier
 
 Pits = dict[tuple[str, int], int | None]
+ABLATIONS = ("without log-probabilities", "without samples", "gold answers as prior")
+"""What `--ablations` adds, each at the target error of 0.1: no log-probabilities of steps; no samples as evidence; the
+fall of the gold answer's log-probability over a step in place of the step's own log-probability (as in arXiv 2602.01034
+and 2603.17815)."""
 STRATEGIES: tuple[tuple[EstimatorName, float | None], ...] = (
     ("full-scan", None),
     ("sequential", None),
@@ -90,6 +96,7 @@ def measure(
     strategy: tuple[EstimatorName, float | None],
     seed: int,
     reference: Pits | None,
+    name: str | None = None,
 ) -> tuple[Measured, Pits]:
     """Credit all problems once; ``reference`` is the full scan's pits, None for the full scan itself."""
     estimator, error = strategy
@@ -123,7 +130,7 @@ def measure(
     certainties = [negative.certainty for negative in block.negatives if negative.certainty is not None]
     each = len(block.negatives)
     measured = Measured(
-        strategy=estimator if error is None else f"{estimator} {error:g}",
+        strategy=name or (estimator if error is None else f"{estimator} {error:g}"),
         seed=seed,
         negatives=each,
         steps_each=counts["steps"] / each,
@@ -140,6 +147,46 @@ def measure(
         refuted_false=sum(not true[name] for name in refuted),
     )
     return measured, pits
+
+
+class Flat:
+    """The policy, whose log-probabilities say that every step was a toss-up."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def logprobs(self, texts: Sequence[Text]) -> list[list[float]]:
+        """Return the same for each token."""
+        return [[-1.0] * len(response) for _, response in texts]
+
+
+class GoldFalls(Flat):
+    """The policy, whose log-probability of a step is how far the step lowers that of the gold answer."""
+
+    def __init__(self, engine: Engine, answers: Answers) -> None:
+        super().__init__(engine)
+        self._gold = {problem.prompt_ids: problem.gold for problem in answers.problems}
+        newline = engine.tokenizer("\n", add_special_tokens=False)["input_ids"]
+        self._newline = newline[-1]
+
+    def logprobs(self, texts: Sequence[Text]) -> list[list[float]]:
+        """Return the fall at the last token of each line, and zero for the others."""
+        found = []
+        for prompt, response in texts:
+            ids = tuple(response)
+            ends = [at + 1 for at, token in enumerate(ids[:-1]) if token == self._newline]
+            gold = self._engine.tokenizer(f"#### {self._gold[tuple(prompt)]}", add_special_tokens=False)["input_ids"]
+            asked = [((*prompt, *ids[:end]), gold) for end in (0, *ends)]
+            scores = [each[-1] for each in self._engine.logprobs(asked)]
+            values = [0.0] * len(ids)
+            for end, before, after in zip(ends, scores, scores[1:], strict=False):
+                values[end - 1] = min(0.0, after - before)
+            values[-1] = -1.0
+            found.append(values)
+        return found
 
 
 def refuted_pits(block: CreditedBlock, answers: Answers) -> list[tuple[str, int]]:
@@ -170,13 +217,13 @@ def decoding_of(options: argparse.Namespace) -> DecodingParams:
 def print_runs(runs: list[Measured]) -> None:
     """Print one row for each run."""
     first = runs[0]
-    print("strategy        seeds   rollouts  unneeded        tokens         cpu s    wall s", end="")
+    print("strategy                   seeds   rollouts  unneeded        tokens         cpu s    wall s", end="")
     print("   = scan's   true error   expected   pits   refuted (no true error)")
     for run in runs:
         seeds = "scan's" if run.seed == first.seed else "others"
         expected = "-" if run.expected is None else f"{run.expected:.1%}"
         print(
-            f"{run.strategy:14}  {seeds}  {run.rollouts_each:8.2f} {run.unneeded:9.1%}"
+            f"{run.strategy:25}  {seeds}  {run.rollouts_each:8.2f} {run.unneeded:9.1%}"
             f" {run.tokens_each:8.1f} {run.tokens_each / first.tokens_each:5.2f}"
             f" {run.cpu_seconds:7.1f} {run.cpu_seconds / first.cpu_seconds:5.2f} {run.wall_seconds:9.1f}"
             f" {run.agreement:10.1%} {run.oracle:12.1%} {expected:>10} {run.pits:6}"
@@ -204,6 +251,13 @@ def by_length() -> None:
         print(f"{name:10}  " + "".join(f"{mean:7.2f}" for mean in means))
 
 
+def _ablated(name: str, engine: Engine, answers: Answers) -> tuple[Engine, Answers]:
+    if name == "without samples":
+        return engine, replace(answers, problems=[replace(problem, known=()) for problem in answers.problems])
+    changed: Any = GoldFalls(engine, answers) if name == "gold answers as prior" else Flat(engine)
+    return changed, answers
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -219,6 +273,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=512, help="decoded at once")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ablations", action="store_true", help="also leave out each kind of evidence")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -245,6 +300,10 @@ def main() -> None:
             for strategy in STRATEGIES:
                 run, pits = measure(options, engine, verifier, answers, strategy, seed, reference)
                 reference = reference or pits
+                runs.append(run)
+            for name in ABLATIONS if options.ablations else ():
+                changed, given = _ablated(name, engine, answers)
+                run, _ = measure(options, changed, verifier, given, ("adaptive", 0.1), seed, reference, name)
                 runs.append(run)
     tokens = [len(negative.token_ids) for problem in answers.problems for negative in problem.negatives]
     print(f"{len(tokens)} negatives of {len(answers.problems)} solved problems (of {options.problems})")

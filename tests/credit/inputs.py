@@ -13,7 +13,6 @@ from misstep.artifacts.reader import Reader
 from misstep.artifacts.records import TABLES
 from misstep.generation.engine import Request
 from misstep.generation.seeds import sample_seed
-from misstep.generation.transformers_engine import load_engine
 from misstep.plan import params as p
 from misstep.plan.frozen import External, FrozenStage, Resources, stage_key
 from misstep.plan.kinds import StageKind
@@ -150,6 +149,8 @@ def answered(problems: int, samples: int) -> tuple[Rows, Rows, Rows]:
         }
         for number, problem in enumerate(generate("train", problems, seed=0))
     ]
+    from misstep.generation.transformers_engine import load_engine  # torch: not for those who bring their own answers
+
     engine = load_engine(BASE, DECODING, batch_rows=128, threads=1)
     for row in made:
         name = row["problem_id"]

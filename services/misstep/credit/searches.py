@@ -290,7 +290,6 @@ class AdaptiveSearch:
         self._sharpened = True
         for one in self._responses:
             one.response.posterior.expect(one.response.scores.prior(sharpness))
-            one.response.done = False
         return self.start() if self._solved is None else self._round()
 
     def _ask(self, counts: dict[str, int]) -> list[Draw]:
@@ -306,8 +305,6 @@ class AdaptiveSearch:
             return []
         counts: dict[str, int] = {}
         for one in self._responses:
-            if one.response.done:
-                continue
             one.named = choose(one.response, self._target)
             one.response.done = not one.named
             one.response.spent += len(one.named)
@@ -333,8 +330,6 @@ class AdaptiveSearch:
                 self._solved = rolled.counts.correct > 0
         self._mark_needed()
         for one in self._responses:
-            if one.response.done:
-                continue
             one.response.learn(fresh)
             one.response.drawn = [len(prefix.rollouts) for prefix in one.prefixes]
         return self._round()
@@ -372,10 +367,11 @@ class AdaptiveSearch:
 
     @property
     def most(self) -> int:
-        searching = [one for one in self._responses if not (one.response.done and self._sharpened)]
-        open_ids = {prefix.prefix_id for one in searching for prefix in one.prefixes[1:]}
         drawn = sum(len(prefix.rollouts) for prefix in self.prefixes.values())
-        return drawn + sum(self._target.rollouts - len(self.prefixes[name].rollouts) for name in open_ids)
+        if self.done and self._sharpened:
+            return drawn
+        inner = [prefix for prefix in self.prefixes.values() if prefix.token_ids]
+        return drawn + sum(self._target.rollouts - len(prefix.rollouts) for prefix in inner)
 
     def results(self) -> Iterator[CreditedResponse]:
         for one in self._responses:
