@@ -6,7 +6,7 @@ what the tokens decode to. A beginning-of-text token that the tokenizer adds by 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from misstep.generation.text import encode
@@ -36,6 +36,19 @@ def stepwise_row(prompt: str, steps: Sequence[str], pit: int | None) -> dict[str
     kept = list(steps if pit is None else steps[:pit])
     labels = [number != pit for number in range(1, len(kept) + 1)]
     return {"prompt": prompt, "completions": [step.removesuffix(SEPARATOR) for step in kept], "labels": labels}
+
+
+def refuted(token_ids: Sequence[int], end: int, right: Iterable[Sequence[int]]) -> bool:
+    """Return whether a right response begins with a wrong one's tokens through its pit: the pit is none then, because a
+    right answer follows it.
+
+    Args:
+        token_ids: of the wrong response.
+        end: where the pit ends.
+        right: token ids of right responses to the problem.
+    """
+    through = list(token_ids[:end])
+    return any(list(ids[:end]) == through for ids in right)
 
 
 class PromptText:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from misstep.credit.block import NEVER_SOLVED
-from misstep.credit.trl_rows import PromptText, preference_row, stepwise_row
+from misstep.credit.trl_rows import PromptText, preference_row, refuted, stepwise_row
 from misstep.standalone.choosing import CREDITED, RIGHT, Choice
 from misstep.standalone.labels import Labelled
 from misstep.standalone.rows import Given, GivenFile
-from misstep.terms.verdict import Judgement
+from misstep.terms.verdict import Judgement, Verdict
 
 if TYPE_CHECKING:
     from misstep.standalone.encoding import Encoded
@@ -99,16 +99,22 @@ class Results:
     def stepwise_rows(self, text: PromptText) -> Iterator[Row]:
         """Yield TRL's rows of the wrong responses that have a pit, and of the distinct right ones."""
         seen = set()
+        rights: dict[str, list[tuple[int, ...]]] = {name: [] for name in self.read.problems}
+        for key, encoded in self.choice.encoded.items():
+            if encoded.problem is None and self.judged[key].verdict is Verdict.CORRECT:
+                rights[key[0]].append(encoded.token_ids)
         for key, _ in self._each():
-            encoded, found = self.choice.encoded.get(key), self.credited.get(key)
-            if encoded is None or encoded.problem is not None:
+            cut, found = self.choice.encoded.get(key), self.credited.get(key)
+            if cut is None or cut.problem is not None:
                 continue
-            right = self.judged[key].verdict.value == "correct"
+            right = self.judged[key].verdict is Verdict.CORRECT
             pit = None if right or found is None else found["pit"]
-            again = (key[0], encoded.token_ids) in seen
-            seen.add((key[0], encoded.token_ids))
+            if pit is not None and refuted(cut.token_ids, cut.steps.ends[pit - 1], rights[key[0]]):
+                continue
+            again = (key[0], cut.token_ids) in seen
+            seen.add((key[0], cut.token_ids))
             if not again and (right or pit is not None):
-                yield stepwise_row(text.of(self.choice.prompts[key[0]]), encoded.steps.texts, pit)
+                yield stepwise_row(text.of(self.choice.prompts[key[0]]), cut.steps.texts, pit)
 
     def _each(self) -> Iterator[tuple[Key, Given]]:
         for name, problem in self.read.problems.items():

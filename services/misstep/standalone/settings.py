@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Settings:
     block: int = 32
     """Problems in a block."""
     pairs_per_problem: int = 8
-    resources: Resources = Resources()
+    resources: Resources = field(default_factory=Resources)
 
     def description(self, model_digest: str, prompt: PromptParams) -> dict[str, Any]:
         """Return what decides the result, as JSON.
