@@ -36,9 +36,7 @@ def credit(
         Path | None,
         typer.Option(metavar="DIR", help="Folder to write. A second run with the same settings goes on in it."),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print counts and cost, write nothing, and stop.", rich_help_panel=_RUN)
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print counts and cost, write nothing, and stop.")] = False,
     question: Annotated[Column, _column("--question", "The problem.", "question, problem, prompt, ...")] = None,
     gold: Annotated[
         Column, _column("--gold", "The gold answer, or a gold solution.", "gold, ..., answer, solution")

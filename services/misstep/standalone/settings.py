@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from misstep.artifacts.files import hash_file
+from misstep.artifacts.digest import digest_path
 from misstep.errors import BadInput
 from misstep.plan.frozen import Resources
 from misstep.plan.params import CreditParams, PromptParams
@@ -47,7 +46,7 @@ class Settings:
         """
         return {
             "format": FORMAT,
-            "file": digest_of(self.file),
+            "file": digest_path(self.file, "FILE"),
             "model": model_digest,
             "columns": self.columns.asked,
             "join": self.join,
@@ -58,16 +57,6 @@ class Settings:
             "pairs_per_problem": self.pairs_per_problem,
             "verifier": VERIFIER_VERSION,
         }
-
-
-def digest_of(path: Path) -> str:
-    """Return the digest of a file, or of the names and contents of a folder's files."""
-    if path.is_file():
-        return f"sha256:{hash_file(path)}"
-    digest = hashlib.sha256()
-    for file in sorted(file for file in path.rglob("*") if file.is_file()):
-        digest.update(f"{file.relative_to(path)}\x1f{hash_file(file)}\n".encode())
-    return f"sha256:{digest.hexdigest()}"
 
 
 def check(settings: Settings) -> Settings:
