@@ -61,7 +61,7 @@ class CreditFolder:
 
     def _foreign(self) -> Iterator[Path]:
         """Yield what a run of this command that has just begun would not have written."""
-        return (found for found in self.path.iterdir() if not found.name.startswith("."))
+        return (found for found in self.path.iterdir() if not found.name.startswith(".") and found.name != SETTINGS)
 
     def verdicts(self) -> list[Judgement] | None:
         """Return the verdicts of an earlier run."""
@@ -152,9 +152,14 @@ class CreditFolder:
 
     def _first(self, unfinished: Path, target: Path) -> None:
         """Give a file its name if nothing has it yet."""
-        with suppress(FileExistsError):
+        try:
             os.link(unfinished, target)
-        unfinished.unlink()
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            if not target.exists():
+                unfinished.replace(target)
+        unfinished.unlink(missing_ok=True)
 
     def _replace(self, target: Path, fill: Any) -> None:
         unfinished = self._unfinished()
