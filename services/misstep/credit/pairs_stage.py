@@ -83,7 +83,7 @@ class _Pairs:
         elif self._oracle:
             summary["agreement"] = {name: control[name] for name in AGREEMENT}
         summary["dropped"] = {reason: count for reason, count in sorted(dropped.items()) if count}
-        return Output(tables={"pairs": _table(pairs)}, summary=summary)
+        return Output(tables={"pairs": pairs_table(pairs)}, summary=summary)
 
     def close(self) -> None:
         """Release nothing: the stage holds no resources."""
@@ -167,7 +167,8 @@ def _counts(pairs: Sequence[Pair]) -> dict[str, Any]:
     }
 
 
-def _table(pairs: Sequence[Pair]) -> pa.Table:
+def pairs_table(pairs: Sequence[Pair]) -> pa.Table:
+    """Return the table ``pairs``."""
     import pyarrow as pa
 
     rows = [

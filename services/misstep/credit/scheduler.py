@@ -138,7 +138,10 @@ class Scheduler:
 
     def _searches(self, block: OpenBlock) -> Iterable[Search]:
         params, how = self._params, block.how
-        steps = [[self._cutter.cut(each.token_ids) for each in how.responses(problem)] for problem in block.problems]
+        steps = [
+            [each.steps or self._cutter.cut(each.token_ids) for each in how.responses(problem)]
+            for problem in block.problems
+        ]
         if how.estimator != "adaptive":
             for problem, cuts in zip(block.problems, steps, strict=True):
                 yield OrderedSearch(how.estimator, problem, cuts, params.rollouts, params.best_of, how.correct)

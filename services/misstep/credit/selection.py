@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from misstep.credit.evidence import Known
+from misstep.credit.steps import Steps
 from misstep.credit.values import Counts
 from misstep.terms.verdict import Verdict
 
@@ -19,6 +20,8 @@ class SampledResponse:
     sample: int
     token_ids: tuple[int, ...]
     text: str
+    steps: Steps | None = None
+    """Its steps, where they are given; None cuts it by the rule."""
 
 
 @dataclass(frozen=True, slots=True)
