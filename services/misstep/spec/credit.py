@@ -15,8 +15,9 @@ class Credit(SpecModel):
 
     estimator: Literal["adaptive", "full-scan", "sequential", "bisection"] = "adaptive"
     """`adaptive` draws single rollouts where they tell most about the pit, until it is known well enough. `full-scan`
-    rolls out every prefix and gives values of all steps. `sequential` stops at the pit and ends each prefix at its first
-    success: it finds the full scan's pit with about half its tokens or less. `bisection` halves the search range."""
+    rolls out every prefix and gives values of all steps. `sequential` stops at the pit and ends each prefix at its
+    first success: it finds the full scan's pit with about half its tokens or less. `bisection` halves the search
+    range."""
     rollouts: Count = 8
     """Rollouts per prefix: exactly for `full-scan`, at most for the others; at least `bestOf`."""
     target_error: Number = Field(default=0.1, gt=0, lt=1)
@@ -35,8 +36,8 @@ class Credit(SpecModel):
     """Correct solutions credited per problem, at most, each by a full scan: which of their steps did luck save? Costs
     several times as much as a wrong one."""
     audit_percent: Percent = 3
-    """Share of the credited wrong solutions that are also fully scanned, twice and with fresh rollouts. The report shows
-    how often the pits agree, and what credit cost against the scan. 0 turns it off."""
+    """Share of the credited wrong solutions that are also fully scanned, twice and with fresh rollouts. The report
+    shows how often the pits agree, and what credit cost against the scan. 0 turns it off."""
     max_steps: Count = 20
     """Most steps that a solution is split into; further steps are merged."""
     step_rule: Literal["lines", "sentences"] = "lines"
