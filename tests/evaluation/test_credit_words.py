@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from misstep.evaluation.credit_words import VALUE_OR_JUDGEMENT
 from misstep.evaluation.scores import wilson
@@ -70,3 +71,16 @@ def test_a_task_without_credited_positives_has_no_f1(report: Report) -> None:
     assert found is not None
     assert (found.right, found.right_accuracy, found.f1) == (0, None, None)
     assert "F1" not in words(made.html)
+
+
+@pytest.mark.parametrize("audited", [20, 60, 300])
+def test_the_intervals_of_shares_hold_the_truth_as_often_as_they_say(audited: int) -> None:
+    """Exact coverage of the 95% interval, as the mean over true shares from 0.6 to 0.98."""
+    intervals = [wilson(count / audited, audited) for count in range(audited + 1)]
+    coverage = []
+    for percent in range(60, 99):
+        truth = percent / 100
+        chances = stats.binom.pmf(range(audited + 1), audited, truth)
+        holds = (low <= truth <= high for low, high in intervals)
+        coverage.append(sum(chance for chance, held in zip(chances, holds, strict=True) if held))
+    assert sum(coverage) / len(coverage) == pytest.approx(0.95, abs=0.02)
