@@ -39,7 +39,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["artifacts"], ["verify"], ["credit"]], ids=lambda c: c[0] if c else "all"
+    "command",
+    [[], ["run"], ["artifacts"], ["verify"], ["credit"], ["audit", "credit"]],
+    ids=lambda c: c[0] if c else "all",
 )
 def test_help_teaches(run: Run, command: list[str], snapshot: SnapshotAssertion) -> None:
     code, out, _ = run(*command, "--help")

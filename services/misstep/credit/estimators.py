@@ -41,6 +41,7 @@ class Estimator:
             raise ValueError("a response has at least one step")
         self.steps = steps
         self.done = False
+        self._correct = correct
         self.pit: int | None = None
         """1-based; None while searching, if the prover never solved the bare problem, and for a correct response
         without a fall to zero."""
@@ -60,7 +61,7 @@ class Estimator:
         self.alive[prefix] = alive
         if self._missing:
             return ()
-        if not self.alive[0]:
+        if not self.alive[0] and not self._correct:
             self.done = True
             return ()
         return self._advance()

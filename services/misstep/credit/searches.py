@@ -200,7 +200,7 @@ class OrderedSearch:
                 solved=tuple(count.correct for count in counts),
                 failed=tuple(count.rollouts - count.correct for count in counts),
                 pit=estimator.pit,
-                reason=None if estimator.alive[0] else NEVER_SOLVED,
+                reason=None if estimator.alive[0] or self._correct else NEVER_SOLVED,
             )
 
     def _q(self, node: _Node) -> float | None:

@@ -79,16 +79,17 @@ class ProblemTally:
         """Return the correct samples to credit: the first ``limit`` distinct ones."""
         return sorted(self._first_correct.values())[:limit]
 
-    def other_samples(self) -> Counts:
-        """Return the evidence of Q_0 without rollouts: all samples of the problem except the negative in question.
+    def other_samples(self, correct: bool = False) -> Counts:
+        """Return the evidence of Q_0 without rollouts: all samples of the problem except the response in question.
 
-        A negative was picked because it is wrong, so the mean of all samples would be biased downwards. Given that one
-        sample is wrong, the others are still independent draws, and their mean is an unbiased estimate of the success
-        rate. Which of the wrong ones is left out does not change the counts, so all negatives of a problem share them.
+        A negative was picked because it is wrong, so the mean of all samples would be biased downwards; a positive
+        (``correct``) biases it upwards. Given the verdict of one sample, the others are still independent draws, and
+        their mean is an unbiased estimate of the success rate. Which sample is left out does not change the counts, so
+        all negatives of a problem share them, and all positives share theirs.
         """
-        total = self.verdicts.total()
-        correct, wrong = self.verdicts[Verdict.CORRECT], self.verdicts[Verdict.WRONG]
-        return Counts(max(0, total - 1), correct, total - correct - wrong)
+        total, right = self.verdicts.total(), self.verdicts[Verdict.CORRECT]
+        unknown = total - right - self.verdicts[Verdict.WRONG]
+        return Counts(max(0, total - 1), right - correct if right else 0, unknown)
 
 
 def spread(counts: Mapping[str, int], limit: int | None, seed: int) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from misstep.artifacts.output import Output
@@ -127,12 +127,16 @@ class _Credit:
         """Queue the first rollouts of a block's negatives, of its positives, and of the audit's scans."""
         problems = list(self._problems(block))
         wrong = [problem for problem in problems if problem.negatives]
-        right = [problem for problem in problems if problem.positives]
+        right = [self._without_itself(problem) for problem in problems if problem.positives]
         passes = [scheduler.begin(wrong), scheduler.begin(right, Pass("full-scan", "positives", correct=True))]
         chosen = to_audit(wrong, self._params.audit_percent, self._params.seed)
         if chosen:
             passes += [scheduler.begin(chosen, scan) for scan in scans_for(self._params.estimator)]
         return _Begun(passes)
+
+    def _without_itself(self, problem: CreditProblem) -> CreditProblem:
+        """Return a problem for credit of its positives: the one in question is no evidence of its own success."""
+        return replace(problem, samples=self._tallies[problem.problem_id].other_samples(correct=True))
 
     def _when_idle(self, scheduler: Scheduler, block: int) -> Callable[[], None] | None:
         """Return what begins the upcoming block with the last rollouts of this one, if the engine may do that."""
