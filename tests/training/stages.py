@@ -99,6 +99,7 @@ def pairs(count: int = 40) -> pa.Table:
             "rejected_complete": False,
             "chosen_text": "",
             "rejected_text": "",
+            "weight": 0.25 + index % 4,
         }
         for index, row in enumerate(small.pair_examples(count))
     ]

@@ -11,7 +11,7 @@ import numpy as np
 from misstep.errors import MisstepError
 from misstep.terms.verdict import Verdict
 from misstep.training.positives import Sample, select_positives
-from misstep.training.rows import Ids
+from misstep.training.rows import Ids, PairRow
 from misstep.training.selection import Question
 
 if TYPE_CHECKING:
@@ -90,11 +90,13 @@ def _verified_samples(ctx: StageContext, ends: Collection[int], builder: PromptB
             yield Sample(problem, sample, array("i", prompt), array("i", ids), reason, verdict)
 
 
-def pair_ids(ctx: StageContext) -> Iterator[tuple[Ids, Ids, Ids]]:
-    """Stream the token ids of prompt, chosen side and rejected side of each pair."""
+def stored_pairs(ctx: StageContext) -> Iterator[PairRow]:
+    """Stream the pairs of the input ``pairs``."""
     names = ["prompt_ids", "chosen_ids", "rejected_ids"]
-    for batch in ctx.batches("pairs", "pairs", names):
-        yield from zip(*(id_lists(batch.column(name)) for name in names), strict=True)
+    for batch in ctx.batches("pairs", "pairs", [*names, "weight"]):
+        weights = batch.column("weight").to_pylist()
+        sides = (id_lists(batch.column(name)) for name in names)
+        yield from (PairRow(*row) for row in zip(*sides, weights, strict=True))
 
 
 def id_lists(column: Any) -> list[Ids]:
