@@ -112,7 +112,7 @@ PAIRS = _schema(
     ("pair_id", pa.string()),
     ("problem_id", pa.string()),
     ("layout", pa.string()),
-    ("negative_sample", pa.int32()),
+    ("negative_sample", pa.int32()),  # the sample of the rejected side; of lucky-step a correct one
     ("pit", pa.int32(), True),  # the blamed step, from 1: credit's pit, or the cut of placebo-cut and oracle-pit
     ("prompt_ids", _ids),
     ("chosen_ids", _ids),

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from misstep.terms.layouts import Layout
 from misstep.terms.methods import Method
+from misstep.terms.pairing import ChosenBy, PairWeight
 
 
 class Params(BaseModel):
@@ -274,14 +275,17 @@ class SftParams(Params):
 class PositivesParams(Params):
     """Which correct self-generated solutions RFT trains on."""
 
+    later = frozenset({"filter"})
     per_problem: int
     min_distance_percent: int
     """A solution is kept only if its normalised edit distance to every kept one is above this."""
     with_teacher: bool
+    filter: Literal["none", "advantage"] = "none"
+    """``advantage``: without those in which credit found a step that luck saved."""
 
 
 class RftParams(SftParams):
-    """Inputs: ``problems``, ``samples``, ``verdicts``; external ``model``."""
+    """Inputs: ``problems``, ``samples``, ``verdicts``, and ``credit`` where it filters; external ``model``."""
 
     positives: PositivesParams
 
@@ -317,15 +321,21 @@ class CreditParams(Params):
 
 
 class PairsParams(Params):
-    """Inputs: ``problems``, ``samples``, ``verdicts`` and, for layouts that use credit, ``credit``."""
+    """Inputs: ``problems``, ``samples``, ``verdicts``, ``policy`` and, for layouts that use credit, ``credit``."""
 
-    later = frozenset({"oracle"})
+    later = frozenset({"oracle", "per_negative", "chosen", "weight", "decoding"})
     layout: Layout
     per_problem: int
     max_pairs: int | None
     seed: int
     oracle: str | None = None
     """For ``oracle-pit``: the format of the problems, which names their oracle (``misstep.problems.oracles``)."""
+    per_negative: int = 1
+    """Pairs of one wrong response, at most."""
+    chosen: ChosenBy = "random"
+    weight: PairWeight = "none"
+    decoding: DecodingParams | None = None
+    """The engine that scores chosen sides; None where they are not chosen by their likelihood."""
 
 
 class DpoParams(Params):

@@ -231,8 +231,9 @@ class DpoOnRows(_OnRows, SharesPrefixes, DPOTrainer):  # type: ignore[misc]
         return self._weighted(outputs.log_probs, inputs, weights.to(loss.device)) if self._unequal else loss
 
     def _weighted(self, log_probs: torch.Tensor, inputs: Batch, weights: torch.Tensor) -> torch.Tensor:
-        """Return the micro-batch's loss. With w the pairs' weights, l their losses, n their chosen tokens and m the sums
-        of these tokens' negative log-likelihoods: sum(w l) / sum(w), and sum(w m) / sum(w n) for the log-likelihood.
+        """Return the micro-batch's loss. With w the pairs' weights, l their losses, n their chosen tokens and m the
+        sums of these tokens' negative log-likelihoods: sum(w l) / sum(w), and sum(w m) / sum(w n) for the
+        log-likelihood.
 
         Args:
             log_probs: (2 x pairs, width - 1), zero for tokens that are not judged, chosen sides first.
@@ -292,8 +293,8 @@ class DpoOnRows(_OnRows, SharesPrefixes, DPOTrainer):  # type: ignore[misc]
 
         def collate(items: Sequence[tuple[PairRow, torch.Tensor, torch.Tensor]]) -> Batch:
             rows, chosen, rejected = zip(*(items or stand_in), strict=True)
-            own = [row.weight / most for row, _, _ in items]
-            counts = [sum(own), sum(weight * len(row.chosen_ids) for weight, (row, _, _) in zip(own, items, strict=True))]
+            own = [(row.weight / most, len(row.chosen_ids)) for row, _, _ in items]
+            counts = [sum(weight for weight, _ in own), sum(weight * tokens for weight, tokens in own)]
             reference = {"ref_chosen_logps": torch.stack(chosen), "ref_rejected_logps": torch.stack(rejected)}
             weights = torch.tensor([row.weight / most for row in rows])
             counted = {"counts": torch.tensor(counts, dtype=torch.float64), "weights": weights}
