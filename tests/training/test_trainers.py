@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
@@ -182,6 +182,36 @@ def test_equal_weights_give_the_bytes_of_no_weights(base: Path, tmp_path: Path, 
         return small.losses(output), small.bytes_of(output.files)
 
     assert trained(weight) == trained(1.0)
+
+
+def test_weights_keep_the_auxiliary_loss_of_experts(tmp_path: Path):
+    torch.manual_seed(0)
+    config = MixtralConfig(
+        vocab_size=len(small.VOCABULARY),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=64,
+        num_local_experts=4,
+        output_router_logits=True,
+        router_aux_loss_coef=0.5,
+        bos_token_id=None,
+        eos_token_id=small.END,
+        pad_token_id=0,
+    )
+    experts = tmp_path / "experts"
+    MixtralForCausalLM(config).save_pretrained(experts)
+    small.tokenizer().save_pretrained(experts)
+    rows = small.pair_examples(8)
+    almost = with_weights(rows, [1.0, 1.0 + 1e-9, *[1.0] * 6])
+    found = []
+    for name, each in (("equal", rows), ("almost", almost)):
+        run = small.dpo_run(each, small.optimiser(epochs=2))
+        found.append(small.losses(train(small.context(tmp_path / name, run), InitialModel.load(experts), run)))
+    assert found[0][0] > math.log(2) + 0.1
+    assert found[1] == pytest.approx(found[0], rel=1e-5)
 
 
 @pytest.mark.parametrize("nll", [0.0, 0.5])

@@ -61,7 +61,7 @@ def dpo_work(
         rejected = 1.0
     else:
         each = credit.positives_per_problem if pairs.layout == LUCKY else credit.negatives_per_problem
-        limit = min(pairs.per_problem, each * pairs.per_negative)
+        limit = min(pairs.per_problem, each)
         if pairs.layout == LUCKY:
             count = LUCKY_SHARE * size * min(limit, means.correct * samples.samples)
         else:
@@ -69,7 +69,7 @@ def dpo_work(
             most = min(most, (credit.max_negatives or math.inf) * pairs.per_negative)
         step = 1 / means.steps
         rejected = step if pairs.layout in ONE_STEP else max(means.pit, step)
-        most = min(most, size * limit)
+        most = min(most, size * each * pairs.per_negative)
     count = min(count, pairs.max_pairs or math.inf)
     tokens = prompt_tokens(params.prompt, means) + means.response_tokens * (1 + rejected)
     work = _training(params.optimiser, count, int(most), tokens, params.selection, params.prompt, means, sides=2)

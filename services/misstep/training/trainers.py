@@ -228,7 +228,10 @@ class DpoOnRows(_OnRows, SharesPrefixes, DPOTrainer):  # type: ignore[misc]
     def _compute_loss(self, model: Any, inputs: Any, return_outputs: bool) -> Any:
         loss = super()._compute_loss(model, inputs, return_outputs)
         weights, outputs, self._kept.outputs = self._weights.popleft(), self._kept.outputs, None
-        return self._weighted(outputs.log_probs, inputs, weights.to(loss.device)) if self._unequal else loss
+        if not self._unequal:
+            return loss
+        loss = self._weighted(outputs.log_probs, inputs, weights.to(loss.device))
+        return loss + self.router_aux_loss_coef * outputs.aux_loss if self.aux_loss_enabled else loss
 
     def _weighted(self, log_probs: torch.Tensor, inputs: Batch, weights: torch.Tensor) -> torch.Tensor:
         """Return the micro-batch's loss. With w the pairs' weights, l their losses, n their chosen tokens and m the
