@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from misstep.credit.chosen import Likelihoods, difference, rank_of
-from misstep.credit.layouts import Pair, candidates, pair_up
+from misstep.credit.layouts import ProblemPairs, candidates, pair_up
 from misstep.terms.layouts import FIXED_CHOICE, FROM_CREDIT, Layout
 from misstep.terms.pairing import BY_LIKELIHOOD, ChosenBy
 from tests.credit.test_layouts import credited, credited_problems, credited_star, problem, rollouts, sample
@@ -22,7 +22,7 @@ SIDES = rollouts((12, 9, 0), (21, 9, 9, 9, 0), (22, 0), (12, 2, 30, 31, 32, 33, 
 SOURCE = problem(credited=[NEGATIVE], solved={str((10, 1)): SIDES})
 
 
-class ByFirstToken:
+class BySize:
     """An engine whose tokens are the likelier, the smaller they are."""
 
     def __init__(self):
@@ -34,7 +34,7 @@ class ByFirstToken:
 
 
 def chosen_by(rule: ChosenBy, source=SOURCE, layout: Layout = "shared-prefix", seed: int = 0, per_negative: int = 1):
-    likelihoods = Likelihoods(ByFirstToken())
+    likelihoods = Likelihoods(BySize().logprobs)
     likelihoods.learn(candidates(layout, source, seed))
     return pair_up(layout, source, 9, seed, per_negative, rank_of(rule, likelihoods))
 
@@ -75,8 +75,8 @@ def test_a_cut_off_side_is_compared_with_as_many_tokens_of_the_other():
 
 
 def test_likelihoods_are_means_and_each_side_is_read_once():
-    engine = ByFirstToken()
-    likelihoods = Likelihoods(engine)
+    engine = BySize()
+    likelihoods = Likelihoods(engine.logprobs)
     pairs = [*candidates("shared-prefix", SOURCE, 0)]
     likelihoods.learn(pairs)
     likelihoods.learn(pairs)
@@ -180,29 +180,28 @@ def test_the_fall_at_the_pit_is_what_credit_knows_of_it(found, fall):
     assert replace(NEGATIVE, pit=None, **found).fall is None
 
 
-def lucky(correct=(), solved=None, pit: int | None = 2) -> list[Pair] | Counter[str]:
+def lucky(correct=(), solved=None, pit: int | None = 2) -> ProblemPairs:
     positive = credited(1, (10, 1, 12, 1, 13, 0), (2, 4, 6), pit)
     own = sample(1, *positive.token_ids)
     source = problem(correct=[own, *correct], wrong=[], credited=[positive], solved=solved or {})
-    found = pair_up("lucky-step", source, 9, 0)
-    return found.pairs or found.dropped
+    return pair_up("lucky-step", source, 9, 0)
 
 
 def test_a_lucky_step_is_rejected_and_the_response_itself_is_not_chosen():
-    pairs = lucky(solved={str((10, 1)): rollouts((21, 0), (22, 0))})
-    assert [(pair.rejected_ids, pair.rejected_complete, pair.pit) for pair in pairs] == [((12, 1), False, 2)]
-    assert pairs[0].prompt_ids == (70, 71, 10, 1)
-    assert pairs[0].chosen.token_ids in {(21, 0), (22, 0)}
-    assert pairs[0].negative_sample == 1
-    first = lucky([sample(2, 20, 1, 21, 0)], pit=1)
-    assert [(pair.rejected_ids, pair.chosen.sample) for pair in first] == [((10, 1), 2)]
+    (pair,) = lucky(solved={str((10, 1)): rollouts((21, 0), (22, 0))}).pairs
+    assert (pair.rejected_ids, pair.rejected_complete, pair.pit) == ((12, 1), False, 2)
+    assert pair.prompt_ids == (70, 71, 10, 1)
+    assert pair.chosen.token_ids in {(21, 0), (22, 0)}
+    assert pair.negative_sample == 1
+    (first,) = lucky([sample(2, 20, 1, 21, 0)], pit=1).pairs
+    assert (first.rejected_ids, first.chosen.sample) == ((10, 1), 2)
 
 
 def test_a_lucky_step_that_succeeds_again_is_refuted():
-    assert lucky([sample(2, 10, 1, 12, 1, 14, 0)], {str((10, 1)): rollouts((21, 0))}) == {"refuted": 1}
-    assert lucky(solved={str((10, 1)): rollouts((21, 0), (12, 1, 14, 0))}) == {"refuted": 1}
+    assert lucky([sample(2, 10, 1, 12, 1, 14, 0)], {str((10, 1)): rollouts((21, 0))}).dropped == {"refuted": 1}
+    assert lucky(solved={str((10, 1)): rollouts((21, 0), (12, 1, 14, 0))}).dropped == {"refuted": 1}
 
 
 def test_a_correct_response_without_such_a_step_gives_no_pair():
-    assert lucky(solved={str((10, 1)): rollouts((21, 0))}, pit=None) == {"no-pit": 1}
-    assert lucky() == {"no-correct-answer": 1}
+    assert lucky(solved={str((10, 1)): rollouts((21, 0))}, pit=None).dropped == {"no-pit": 1}
+    assert lucky().dropped == {"no-correct-answer": 1}

@@ -72,7 +72,7 @@ def test_what_both_sides_of_a_pair_begin_with_counts_once(chosen, rejected, toke
 def test_pairs_are_taken_as_they_are():
     prompt, truncated, whole = int32(3, 4), int32(5), int32(6, END)
     sides = [(whole, truncated), (truncated, int32()), (whole, int32(*[7] * 9))]
-    found = pair_rows([PairRow(prompt, *both, 0.5) for both in sides], 8)
+    found = pair_rows([PairRow(prompt, *both, weight=0.5) for both in sides], 8)
     (row,) = found.rows
     assert (row.prompt_ids is prompt, row.chosen_ids is whole, row.rejected_ids is truncated) == (True, True, True)
     assert (row.length, row.tokens, row.weight) == (4, 5, 0.5)

@@ -19,6 +19,7 @@ from misstep.errors import BadInput, MisstepError
 from misstep.generation.fingerprint import fingerprint
 from misstep.plan.params import SubsetParams
 from misstep.training import dpo_stage, sft_stage
+from misstep.training.rows import PairRow
 from misstep.training.run import Run
 from tests.training import small, stages
 
@@ -122,7 +123,7 @@ def test_pairs_are_trained_on_as_the_table_has_them(base: Path, tmp_path: Path, 
     assert [{n: getattr(row, n).tolist() for n in names} for row in run.rows.rows] == [
         {n: row[n] for n in names} for row in table
     ]
-    assert [row.weight for row in run.rows.rows] == [row["weight"] for row in table]
+    assert [row.weight for row in run.rows.rows if isinstance(row, PairRow)] == [row["weight"] for row in table]
     assert (run.selection, run.questions) == (None, ())
 
 

@@ -13,9 +13,10 @@ from misstep.terms.pairing import ChosenBy
 
 if TYPE_CHECKING:
     from misstep.credit.layouts import Ids, Pair
-    from misstep.generation.engine import Engine
 
 Rank = Callable[["Pair"], float]
+Logprobs = Callable[[Sequence[tuple["Ids", "Ids"]]], list[list[float]]]
+"""Returns the log-probability of each token of responses to prompts (`misstep.generation.engine`)."""
 
 
 def rank_of(chosen: ChosenBy, likelihoods: Likelihoods | None = None) -> Rank | None:
@@ -58,15 +59,15 @@ class Likelihoods:
     """Mean log-probabilities of the tokens of chosen sides under a policy. Not their sum: that would mostly say how
     long a side is."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, logprobs: Logprobs) -> None:
+        self._logprobs = logprobs
         self._known: dict[tuple[Ids, Ids], float] = {}
 
     def learn(self, pairs: Iterable[Pair]) -> None:
         """Score the chosen sides that are not known yet."""
         texts = dict.fromkeys((pair.prompt_ids, pair.chosen.token_ids) for pair in pairs)
         new: Sequence[tuple[Ids, Ids]] = [text for text in texts if text not in self._known]
-        scored = self._engine.logprobs(new) if new else []
+        scored = self._logprobs(new) if new else []
         self._known |= {text: sum(tokens) / max(1, len(tokens)) for text, tokens in zip(new, scored, strict=True)}
 
     def of(self, pair: Pair) -> float:

@@ -158,7 +158,7 @@ class _Pairs:
             folder, decoding = self._ctx.model_folder("policy"), self._params.decoding
             self._engine = open_engine(folder, decoding, self._ctx.stage.resources)
             check_tokenizer(self._engine.tokenizer, "samples", self._ctx.manifest_summary("samples"))
-            self._likelihoods = Likelihoods(self._engine)
+            self._likelihoods = Likelihoods(self._engine.logprobs)
         if self._likelihoods is not None:
             self._likelihoods.learn(pairs)
 

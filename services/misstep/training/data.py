@@ -112,7 +112,8 @@ def stored_pairs(ctx: StageContext) -> Iterator[PairRow]:
     for batch in ctx.batches("pairs", "pairs", [*names, "weight"]):
         weights = batch.column("weight").to_pylist()
         sides = (id_lists(batch.column(name)) for name in names)
-        yield from (PairRow(*row) for row in zip(*sides, weights, strict=True))
+        for prompt, chosen, rejected, weight in zip(*sides, weights, strict=True):
+            yield PairRow(prompt, chosen, rejected, weight=weight)
 
 
 def id_lists(column: Any) -> list[Ids]:

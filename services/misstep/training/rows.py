@@ -52,7 +52,7 @@ class PairRow:
     prompt_ids: Ids
     chosen_ids: Ids
     rejected_ids: Ids
-    weight: float = 1.0
+    weight: float = field(default=1.0, kw_only=True)
     """How much it counts in the loss, against the other pairs: a pair of weight 2 counts like two pairs of weight 1."""
 
     @property
