@@ -56,6 +56,34 @@ def work(cost: PlanCost, name: str) -> Work:
     return cost.stages[name].work
 
 
+def test_further_pairs_count_at_most_and_are_not_expected() -> None:
+    one, two = (
+        work(
+            cost_of(f"credit: {{negativesPerProblem: 2}}\npairs: {{perNegative: {each}}}\n" + ALL_ALIKE),
+            "dpo-step-d100-s0",
+        )
+        for each in (1, 2)
+    )
+    assert two.trained == one.trained and two.most_trained > one.most_trained
+
+
+def test_lucky_steps_are_fewer_than_the_correct_solutions_that_are_credited() -> None:
+    arms = "arms: [{name: sft, method: sft}, {name: lucky, method: dpo, pairs: lucky-step}]\n"
+    one, two = (
+        work(cost_of(arms + f"credit: {{positivesPerProblem: {most}}}\n" + ALL_ALIKE, 1000), "lucky-d1000-s0")
+        for most in (1, 2)
+    )
+    assert 0 < one.trained < two.trained and one.trained < one.most_trained < two.most_trained
+
+
+def test_pairs_by_likelihood_need_the_memory_of_a_model() -> None:
+    plain, scored = (
+        cost_of(f"pairs: {{chosen: {rule}}}").stages["pairs-dpo-step-d100-s0"].memory
+        for rule in ("random", "likeliest")
+    )
+    assert plain is not None and scored is not None and scored.mib > 2 * plain.mib
+
+
 def test_a_full_scan_costs_what_its_formula_says() -> None:
     changes = "credit: {estimator: full-scan, rollouts: 5, negativesPerProblem: 1, auditPercent: 0}\n" + ALL_ALIKE
     found = work(cost_of(changes), "credit-d100-s0")

@@ -342,6 +342,7 @@ class World:
                     "rejected_complete": point.layout in ("random", "edit-distance"),
                     "chosen_text": "\n".join(lines[start:]) + self.hostile,
                     "rejected_text": row["text"],
+                    "weight": 1.0,
                 }
             )
         reasons = {"never-solved": len(negatives) - len(pits), "no-continuation": len(pits) - len(usable)}

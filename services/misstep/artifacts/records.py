@@ -6,6 +6,8 @@ that no text is tokenised twice. Offsets are token offsets unless a name says ot
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 
 _ids = pa.list_(pa.int32())
@@ -110,7 +112,7 @@ PAIRS = _schema(
     ("pair_id", pa.string()),
     ("problem_id", pa.string()),
     ("layout", pa.string()),
-    ("negative_sample", pa.int32()),
+    ("negative_sample", pa.int32()),  # the sample of the rejected side; of lucky-step a correct one
     ("pit", pa.int32(), True),  # the blamed step, from 1: credit's pit, or the cut of placebo-cut and oracle-pit
     ("prompt_ids", _ids),
     ("chosen_ids", _ids),
@@ -119,6 +121,7 @@ PAIRS = _schema(
     ("rejected_complete", pa.bool_()),  # False: a truncated side, which no end token may follow
     ("chosen_text", pa.string()),
     ("rejected_text", pa.string()),
+    ("weight", pa.float64()),  # how much it counts in the loss, against the other pairs; above zero
 )
 TRAINING_LOG = _schema(
     ("step", pa.int32()),
@@ -175,3 +178,7 @@ TABLES: dict[str, dict[str, pa.Schema]] = {
 """Stage kind -> table -> schema. Models (``sft``, ``rft``, ``dpo``) also hold the files ``model/*``, and ``sft`` those
 of the policy, ``policy/*``, if it is another checkpoint; ``report`` holds ``report.html``, ``results.json`` and
 ``results.csv``, ``inspect`` holds ``page.txt``."""
+
+LATER_COLUMNS: dict[tuple[str, str], dict[str, Any]] = {("pairs", "pairs"): {"weight": 1.0}}
+"""(stage kind, table) -> the last columns of the schema that tables of earlier releases lack, with the value that their
+rows have. Finished work stays readable without them."""

@@ -57,8 +57,8 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class CreditedResponse:
-    """A wrong response of L steps, with what credit found out about it. The credit stage writes it to the ``negatives``
-    table, from which the pairs stage reads it."""
+    """A response of L steps, with what credit found out about it: a wrong one, or a correct one. The credit stage
+    writes it to the table ``negatives`` or ``positives``, from which the pairs stage reads it."""
 
     problem_id: str
     sample: int
@@ -88,6 +88,24 @@ class CreditedResponse:
     """How many failed."""
     true_pit: int | None = None
     """The true first wrong step, from 1, if an oracle was used and found one."""
+
+    @property
+    def fall(self) -> float | None:
+        """How far the chance of success falls at the pit, above zero; None where there is no pit.
+
+        The pit's posterior probability, if the estimator has one. Else the fall of Q, |A|, where it was estimated, and
+        the fall of ``alive`` where it was not.
+        """
+        if self.pit is None:
+            return None
+        if self.certainty is not None:
+            return self.certainty
+        for values in (self.q, self.alive):
+            if values:
+                before, after = values[self.pit - 1 : self.pit + 1]
+                if before is not None and after is not None:
+                    return before - after
+        return None
 
 
 @dataclass(frozen=True, slots=True)

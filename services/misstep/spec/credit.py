@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from misstep.spec.fields import Count, Number, Percent, SpecModel
+from misstep.terms.pairing import ChosenBy, PairWeight
 
 
 class Credit(SpecModel):
@@ -54,9 +55,23 @@ class Credit(SpecModel):
 
 
 class Pairs(SpecModel):
-    """How many preference pairs are built."""
+    """Which preference pairs are built, and how much each counts. An arm may replace single fields in its `pairing`."""
 
     per_problem: Count = 8
     """Pairs of one problem, at most."""
+    per_negative: Count = 1
+    """Pairs of one wrong solution, at most, each with another chosen side. Every wrong solution gets its first pair
+    before one gets its second. More than 1 is for problems that have few wrong solutions."""
     max_pairs: Count | None = None
     """Pairs in all, at most."""
+    chosen: ChosenBy = "random"
+    """Which chosen side a wrong solution gets, if there are several. `random`: what the policy does when it succeeds.
+    `shortest` teaches brevity, `longest` the opposite. `nearest`: the least edit distance to the rejected side over
+    tokens, so that the two sides differ in little but the error; `farthest`: the largest. A side that is cut off is
+    compared with as many tokens of the chosen one. `likeliest` changes the policy least, `unlikeliest` teaches it what
+    it rarely does: by the mean log-probability of the side's tokens. These two load the policy (`resources.pairs`).
+    The layout `edit-distance` has a rule of its own."""
+    weight: PairWeight = "none"
+    """`advantage`: a pair counts in DPO's loss by how far the chance of success falls at the pit. With `full-scan` this
+    is the fall of Q, |A|; with `adaptive` the probability that the step is the pit, so that doubtful pits count less.
+    Pairs of layouts that use no pit all count alike. `none`: all pairs count alike."""

@@ -11,7 +11,7 @@ import numpy as np
 from misstep.errors import MisstepError
 from misstep.terms.verdict import Verdict
 from misstep.training.positives import Sample, select_positives
-from misstep.training.rows import Ids
+from misstep.training.rows import Ids, PairRow
 from misstep.training.selection import Question
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def own_examples(
     Raises:
         MisstepError: a sample has no verdict.
     """
-    samples = _verified_samples(ctx, ends, builder)
+    lucky = lucky_samples(ctx) if params.filter == "advantage" else frozenset()
+    samples = _verified_samples(ctx, ends, builder, lucky)
     positives = select_positives(samples, params.per_problem, params.min_distance_percent)
     given = {(tuple(prompt), tuple(response)) for prompt, response in teacher}
     examples = [
@@ -67,7 +68,21 @@ def as_questions(problems: pa.Table, limit: int, builder: PromptBuilder) -> list
     return [Question(i, builder.prompt_ids(question), gold) for i, question, gold in zip(*columns, strict=True)]
 
 
-def _verified_samples(ctx: StageContext, ends: Collection[int], builder: PromptBuilder) -> Iterator[Sample]:
+def lucky_samples(ctx: StageContext) -> frozenset[tuple[str, bytes]]:
+    """Return the problems and token ids of the samples in which the input ``credit`` found a step that luck saved.
+    Credit takes one of several equal samples, so numbers of samples would miss the others."""
+    found: set[tuple[str, bytes]] = set()
+    for batch in ctx.batches("credit", "positives", ["problem_id", "token_ids", "pit"]):
+        columns = (batch.column(name).to_pylist() for name in ("problem_id", "pit"))
+        for problem, pit, ids in zip(*columns, id_lists(batch.column("token_ids")), strict=True):
+            if pit is not None:
+                found.add((problem, ids.tobytes()))
+    return frozenset(found)
+
+
+def _verified_samples(
+    ctx: StageContext, ends: Collection[int], builder: PromptBuilder, lucky: Collection[tuple[str, bytes]]
+) -> Iterator[Sample]:
     """Stream the policy's samples with their verdicts.
 
     The response of a sample that ended with a stop string is its text with an end token.
@@ -87,14 +102,18 @@ def _verified_samples(ctx: StageContext, ends: Collection[int], builder: PromptB
                 raise MisstepError(f"sample {sample} of problem {problem!r} has no verdict: the inputs do not match")
             by_stop_string = verdict is Verdict.CORRECT and reason == "stop" and int(response[-1]) not in ends
             ids = builder.continuation_ids(text) if by_stop_string else response
-            yield Sample(problem, sample, array("i", prompt), array("i", ids), reason, verdict)
+            saved = bool(lucky) and (problem, response.tobytes()) in lucky
+            yield Sample(problem, sample, array("i", prompt), array("i", ids), reason, verdict, saved)
 
 
-def pair_ids(ctx: StageContext) -> Iterator[tuple[Ids, Ids, Ids]]:
-    """Stream the token ids of prompt, chosen side and rejected side of each pair."""
+def stored_pairs(ctx: StageContext) -> Iterator[PairRow]:
+    """Stream the pairs of the input ``pairs``."""
     names = ["prompt_ids", "chosen_ids", "rejected_ids"]
-    for batch in ctx.batches("pairs", "pairs", names):
-        yield from zip(*(id_lists(batch.column(name)) for name in names), strict=True)
+    for batch in ctx.batches("pairs", "pairs", [*names, "weight"]):
+        weights = batch.column("weight").to_pylist()
+        sides = (id_lists(batch.column(name)) for name in names)
+        for prompt, chosen, rejected, weight in zip(*sides, weights, strict=True):
+            yield PairRow(prompt, chosen, rejected, weight=weight)
 
 
 def id_lists(column: Any) -> list[Ids]:
