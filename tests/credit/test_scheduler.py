@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from misstep.credit.block import NEVER_SOLVED, CreditedBlock
-from misstep.credit.scheduler import Scheduler
+from misstep.credit.passes import Pass
+from misstep.credit.scheduler import OpenBlock, Scheduler
+from misstep.credit.selection import SampledResponse
 from misstep.credit.values import Counts, best_of
 from misstep.terms.verdict import Verdict
-from tests.credit.star import NEWLINE, Star, StarEngine, credit_params, judge, star_problem
+from tests.credit.star import NEWLINE, Star, StarEngine, credit_params, judge, star_problem, text_of
 
 STARS = [
     Star(odds=(0.4, 0.3, 0.3), length=4),
@@ -232,3 +235,57 @@ def test_blocks_run_one_after_the_other_on_one_scheduler():
     together, _ = credit([lost_walks(0), lost_walks(1)], STARS)
     assert both[0].negatives + both[1].negatives == together.negatives
     assert scheduler.credit([]) == CreditedBlock([], [])
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_block_may_begin_while_the_one_before_it_runs(estimator):
+    """Results are those of blocks one after the other, and the upcoming block begins once the first one leaves rows of
+    the engine free."""
+    blocks = [[star_problem(number, SLIPPERY, all_walks(SLIPPERY)[:6])] for number in (0, 1)]
+    params = credit_params(estimator=estimator, rollouts=6)
+    alone = [Scheduler(params, StarEngine([SLIPPERY] * 2), judge).credit(block) for block in blocks]
+    scheduler = Scheduler(params, StarEngine([SLIPPERY] * 2, order_seed=1), judge)
+    opened: list[OpenBlock] = []
+
+    def begin() -> None:
+        if not opened:
+            opened.append(scheduler.begin(blocks[1]))
+
+    (first,) = scheduler.finish([scheduler.begin(blocks[0])], begin)
+    assert len(opened) == 1
+    (second,) = scheduler.finish(opened)
+    assert [first, second] == alone
+
+
+def test_an_audit_and_positives_run_beside_the_negatives():
+    """Passes of one block share the engine, and none changes another's rollouts."""
+    star = SLIPPERY
+    right = star.walk(*[0] * star.length)
+    problem = replace(
+        star_problem(0, star, all_walks(star)[:4]), positives=(SampledResponse(20, right, text_of(right)),)
+    )
+    params = credit_params(rollouts=6, estimator="sequential")
+    passes = [Pass("sequential"), Pass("full-scan", "positives", correct=True), Pass("full-scan", "audit 1")]
+
+    def run(chosen: list[Pass]) -> list[CreditedBlock]:
+        scheduler = Scheduler(params, StarEngine([star], order_seed=2), judge)
+        return scheduler.finish([scheduler.begin([problem], how) for how in chosen])
+
+    together = run(passes)
+    assert together == [run([how])[0] for how in passes]
+    negatives, positives, audit = together
+    assert [found.sample for found in positives.negatives] == [20]
+    assert positives.negatives[0].q[-1] == 1
+    rollouts = [{rollout for _, _, rollout in block.rollouts()} for block in (negatives, audit)]
+    assert rollouts[0] != rollouts[1]
+
+
+def test_a_dropped_block_asks_for_nothing_more():
+    engine = StarEngine([SLIPPERY] * 2)
+    scheduler = Scheduler(credit_params(estimator="sequential", rollouts=6), engine, judge)
+    dropped = scheduler.begin([star_problem(0, SLIPPERY, all_walks(SLIPPERY))])
+    asked = len(engine.requests)
+    dropped.dropped = True
+    (block,) = scheduler.finish([scheduler.begin([star_problem(1, SLIPPERY, all_walks(SLIPPERY))])])
+    assert block.negatives
+    assert sum(request.prompt_ids[0] == 0 for request in engine.requests) == asked

@@ -49,6 +49,8 @@ class OpenBlock:
     """Rollouts drawn."""
     most: int = 0
     """Rollouts drawn, and all that may still be needed."""
+    dropped: bool = False
+    """Nobody will finish it: what the engine still draws for it is ignored."""
 
 
 class Scheduler:
@@ -178,6 +180,8 @@ class Scheduler:
     def _receive(self, request: Request, completions: Sequence[Completion]) -> None:
         """Judge new rollouts of a prefix, and continue its search."""
         block, place, prefix = self._asked.pop(request.request_id)
+        if block.dropped:
+            return
         search = block.searches[place]
         rollouts = self._judge.rollouts(prefix, completions)
         telemetry.ROLLOUTS.inc(len(rollouts))

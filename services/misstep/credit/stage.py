@@ -92,6 +92,7 @@ class _Credit:
     def run(self, block: int) -> Output:
         from misstep.credit.block import CreditedBlock
 
+        self._drop_all_but(block)
         ids = self._block_ids(block)
         scheduler = self._open_scheduler() if any(self._chosen[i] or self._right[i] for i in ids) else None
         before = scheduler.usage if scheduler else Usage()
@@ -133,6 +134,12 @@ class _Credit:
         if chosen:
             passes += [scheduler.begin(chosen, scan) for scan in scans_for(self._params.estimator)]
         return _Begun(passes)
+
+    def _drop_all_but(self, block: int) -> None:
+        """Stop the blocks that began here, and that another process has finished meanwhile."""
+        for other in [number for number in self._open if number not in (block, self._upcoming)]:
+            for begun in self._open.pop(other).passes:
+                begun.dropped = True
 
     def _without_itself(self, problem: CreditProblem) -> CreditProblem:
         """Return a problem for credit of its positives: the one in question is no evidence of its own success."""
