@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from misstep.artifacts.output import Output
@@ -46,13 +46,6 @@ def open_work(ctx: StageContext) -> Work:
     return _Credit(ctx)
 
 
-@dataclass(slots=True)
-class _Begun:
-    """A block whose rollouts have begun: its negatives, its positives, then the audit's scans."""
-
-    passes: list[OpenBlock]
-
-
 class _Credit:
     """A block is a fixed number of problems of the samples, in order. The model is loaded only if there is a
     negative."""
@@ -66,7 +59,7 @@ class _Credit:
                 "spec.credit.rollouts",
                 params.rollouts,
                 f"Best-of-{params.best_of} needs at least {params.best_of} rollouts per prefix; "
-                "raise rollouts or lower best_of.",
+                "raise rollouts or lower bestOf.",
             )
         columns = ["sample", "prompt_ids", "token_ids", "text", "finish_reason"]
         self._samples = RowsByProblem(ctx, "samples", "samples", columns)
@@ -78,7 +71,8 @@ class _Credit:
         self._scheduler: Scheduler | None = None
         self._to_close: list[Any] = []
         self._upcoming: int | None = None
-        self._open: dict[int, _Begun] = {}
+        self._open: dict[int, list[OpenBlock]] = {}
+        """Blocks whose rollouts have begun: for each its passes, as `_begin` returns them."""
         self._oracle = ORACLES[params.oracle] if params.oracle else None
         self._questions = questions(ctx) if self._oracle else {}
 
@@ -96,11 +90,10 @@ class _Credit:
         ids = self._block_ids(block)
         scheduler = self._open_scheduler() if any(self._chosen[i] or self._right[i] for i in ids) else None
         before = scheduler.usage if scheduler else Usage()
-        work = (self._open.pop(block, None) or self._begin(scheduler, block)) if scheduler else None
-        if scheduler and work:
-            negatives, positives, *scans = scheduler.finish(work.passes, self._when_idle(scheduler, block))
-        else:
-            negatives, positives, scans = CreditedBlock([], []), CreditedBlock([], []), []
+        negatives, positives, scans = CreditedBlock([], []), CreditedBlock([], []), list[CreditedBlock]()
+        if scheduler:
+            passes = self._open.pop(block, None) or self._begin(scheduler, block)
+            negatives, positives, *scans = scheduler.finish(passes, self._when_idle(scheduler, block))
         audits = audited(negatives, scans) if scans else []
         errors = self._true_pits(negatives)
         skipped = sum((self._tallies[i].skipped for i in ids), Counter[str]())
@@ -124,8 +117,9 @@ class _Credit:
             tables |= audit_table(audits)
         return Output(tables=tables, summary=summary)
 
-    def _begin(self, scheduler: Scheduler, block: int) -> _Begun:
-        """Queue the first rollouts of a block's negatives, of its positives, and of the audit's scans."""
+    def _begin(self, scheduler: Scheduler, block: int) -> list[OpenBlock]:
+        """Queue the first rollouts of a block's negatives, of its positives, and of the audit's scans; return these
+        passes in this order."""
         problems = list(self._problems(block))
         wrong = [problem for problem in problems if problem.negatives]
         right = [self._without_itself(problem) for problem in problems if problem.positives]
@@ -133,12 +127,12 @@ class _Credit:
         chosen = to_audit(wrong, self._params.audit_percent, self._params.seed)
         if chosen:
             passes += [scheduler.begin(chosen, scan) for scan in scans_for(self._params.estimator)]
-        return _Begun(passes)
+        return passes
 
     def _drop_all_but(self, block: int) -> None:
         """Stop the blocks that began here, and that another process has finished meanwhile."""
         for other in [number for number in self._open if number not in (block, self._upcoming)]:
-            for begun in self._open.pop(other).passes:
+            for begun in self._open.pop(other):
                 begun.dropped = True
 
     def _without_itself(self, problem: CreditProblem) -> CreditProblem:
