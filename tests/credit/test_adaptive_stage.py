@@ -159,7 +159,7 @@ def test_a_larger_share_audits_the_same_and_more():
     problems = [star_problem(n, star, [star.walk(1, 1, 1), star.walk(2, 2, 2)]) for n in range(200)]
     chosen = {}
     for percent in (0, 5, 50, 100):
-        audits = to_audit(problems, percent, seed=4)
+        audits = to_audit(problems, adaptive(audit_percent=percent, seed=4))
         chosen[percent] = {(problem.problem_id, n.sample) for problem in audits for n in problem.negatives}
     assert chosen[0] == set() < chosen[5] < chosen[50] < chosen[100]
     assert len(chosen[100]) == 400

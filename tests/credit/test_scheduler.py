@@ -9,10 +9,13 @@ from itertools import pairwise
 
 import pytest
 
+from misstep.credit.adaptive import Response, Target
 from misstep.credit.block import NEVER_SOLVED, CreditedBlock
+from misstep.credit.evidence import Evidence, Known
 from misstep.credit.passes import Pass
-from misstep.credit.scheduler import OpenBlock, Scheduler
-from misstep.credit.selection import SampledResponse
+from misstep.credit.posterior import StepScores
+from misstep.credit.scheduler import PILOT, OpenBlock, Scheduler, pilot_of
+from misstep.credit.selection import CreditProblem, SampledResponse
 from misstep.credit.values import Counts, best_of
 from misstep.terms.verdict import Verdict
 from tests.credit.star import NEWLINE, Star, StarEngine, credit_params, judge, star_problem, text_of
@@ -289,3 +292,91 @@ def test_a_dropped_block_asks_for_nothing_more():
     (block,) = scheduler.finish([scheduler.begin([star_problem(1, SLIPPERY, all_walks(SLIPPERY))])])
     assert block.negatives
     assert sum(request.prompt_ids[0] == 0 for request in engine.requests) == asked
+
+
+def bare(number: int, star: Star, samples: Counts) -> CreditProblem:
+    return star_problem(number, star, [star.walk(1, *[1] * (star.length - 1))], samples)
+
+
+def test_the_bare_problems_rollouts_say_how_often_the_policy_solves_it():
+    """Without samples the rate of each problem comes from its own rollouts, not from a guess."""
+    stars = [Star(odds=(0.1, 0.9), length=4), Star(odds=(0.9, 0.1), length=4)]
+    scheduler = Scheduler(credit_params(estimator="adaptive", rollouts=40), StarEngine(stars), judge)
+    opened = scheduler.begin([bare(number, star, Counts()) for number, star in enumerate(stars)])
+    scheduler.finish([opened])
+    rates = [scores.rate for search in opened.searches for scores, _ in search.draws()]
+    assert rates[0] < 0.3
+    assert rates[1] > 0.7
+
+
+def test_a_problem_with_a_correct_sample_needs_no_rollouts_of_its_bare_prompt():
+    star = STARS[0]
+    block, engine = credit([bare(0, star, Counts(3, 2, 0))], [star], estimator="adaptive")
+    assert all(len(request.prompt_ids) > 1 for request in engine.requests)
+    assert block.negatives[0].pit == 1
+    assert block.negatives[0].q[0] is None  # three samples are too few for best-of-5
+
+
+def test_problems_that_were_never_solved_are_no_pilot():
+    star = STARS[0]
+    problems = [bare(number, star, Counts(15, number % 2, 0)) for number in range(200)]
+    pilot = pilot_of(problems, 5)
+    assert len(pilot) == PILOT
+    assert all(problems[place].samples.correct for place in pilot)
+    assert pilot_of([bare(0, star, Counts(15, 0, 0))], 5) == []
+    unsolved = [bare(number, star, Counts(15, 0, 0)) for number in range(3)]
+    block, engine = credit(unsolved, [star] * 3, estimator="adaptive")
+    assert engine.requests == []
+    assert [negative.reason for negative in block.negatives] == [NEVER_SOLVED] * 3
+
+
+@pytest.mark.parametrize("value", [-math.inf, math.nan])
+def test_a_token_that_the_model_rules_out_is_an_unlikely_one(value):
+    """Another writer's response may hold one."""
+
+    class Ruled(StarEngine):
+        def logprobs(self, texts):
+            return [[value, *values[1:]] for values in super().logprobs(texts)]
+
+    star = STARS[0]
+    problem = star_problem(0, star, [star.walk(1, 1, 1, 1)])
+    block, _ = credit([problem], [star], engine=Ruled([star]), estimator="adaptive")
+    assert block.negatives[0].pit == 1
+    assert 0.9 < block.negatives[0].certainty <= 1
+
+
+def test_a_response_of_one_step_has_its_pit_there_and_costs_nothing():
+    star = Star(odds=(0.5, 0.5), length=3)
+    walk = star.walk(1, 1, 1)
+    problem = star_problem(0, star, [walk])
+    block, engine = credit([problem], [star], estimator="adaptive", max_steps=1)
+    assert engine.requests == []
+    assert block.negatives[0].pit == 1
+    assert block.negatives[0].certainty == 1
+
+
+@pytest.mark.parametrize("tokens", [1, 30, 200])
+def test_no_rollout_is_named_once_the_budget_of_tokens_is_spent(tokens):
+    def ends(budget):
+        problem = star_problem(0, SLIPPERY, all_walks(SLIPPERY)[:1])
+        return credit(
+            [problem], [SLIPPERY], rollouts=20, estimator="adaptive", budget_tokens=budget, target_error=0.001
+        )
+
+    block, engine = ends(tokens)
+    drawn = [len(rollout.token_ids) for _, _, rollout in block.rollouts()]
+    assert len(drawn) == sum(len(request.seeds) for request in engine.requests)
+    longest = 2 * SLIPPERY.length + 3
+    assert sum(drawn) < tokens + 2 * longest
+
+
+def test_a_pit_that_a_correct_response_passes_through_is_not_certain():
+    evidence = Evidence((1, 2, 3), (1, 2, 3))
+    response = Response(evidence, StepScores([-9.0, -0.01, -0.01], 0.5, 8))
+    response.learn([Known((1, 9), True)])
+    response.posterior.expect([0.999, 0.0005, 0.0005])
+    target = Target(0.1, 8)
+    assert response.posterior.pit == 1
+    assert response.posterior.certainty > 0.9
+    assert not response.certain(target, response.posterior, evidence.deepest_success)
+    assert response.certain(target, response.posterior, 0)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from misstep.cost.amounts import Work, prompt_tokens
 from misstep.cost.draws import correct_counts, distinct, expected, spread
 from misstep.cost.expectations import Expectations
+from misstep.credit.work import expected_draws
 from misstep.plan import params as p
-
-_DRAWS_TO_SUCCESS = 2.0
-"""Draws until the first success from a prefix before the pit, where half of them succeed."""
 
 
 def wrong_solutions(samples: p.SampleParams, limit: int, means: Expectations, *, unsolved: bool = False) -> float:
@@ -39,12 +36,9 @@ def credited(samples: p.SampleParams, credit: p.CreditParams, limit: int, means:
 def credit_work(samples: p.SampleParams, credit: p.CreditParams, means: Expectations) -> Work:
     """Count rollouts and their tokens: those of the negatives, of the audit's scans, and of the positives.
 
-    A solution of T steps and L tokens, with steps of equal length, has L (1 - i/T) tokens left after i steps.
-    ``full-scan`` draws all rollouts of i = 1 .. T-1; ``sequential`` walks i = 1 .. min(t, T-1) with its pit at step t,
-    and needs about two draws for the first success before the pit; ``bisection`` asks log2(T) + 1 prefixes, half way on
-    average; ``adaptive`` draws about 2 + log2(T) rollouts, most of them next to the pit (`benchmarks/credit.py`). The
-    bare problem's value comes from the samples where these, less the wrong one in question, are at least ``best_of``;
-    else it is rolled out too, once per problem.
+    A solution of T steps and L tokens, with steps of equal length, has L (1 - i/T) tokens left after i steps
+    (`misstep.credit.work`). The bare problem's value comes from the samples where these, less the one in question, are
+    at least ``best_of``; else each of these parts rolls it out, once per problem.
     """
     assert samples.subset is not None
     steps = min(means.steps, credit.max_steps)
@@ -53,9 +47,12 @@ def credit_work(samples: p.SampleParams, credit: p.CreditParams, means: Expectat
     bare = _bare_problems(samples, credit, means)
     scans = 1 if credit.estimator == "full-scan" else 2
     parts = [
-        (negatives, _draws(credit.estimator, steps, means.pit, credit.rollouts)),
-        (negatives * credit.audit_percent / 100 * scans, _draws("full-scan", steps, means.pit, credit.rollouts)),
-        (_positives(samples, credit, means), _draws("full-scan", steps, means.pit, credit.rollouts)),
+        (negatives, expected_draws(credit.estimator, steps, means.pit, credit.rollouts)),
+        (
+            negatives * credit.audit_percent / 100 * scans,
+            expected_draws("full-scan", steps, means.pit, credit.rollouts),
+        ),
+        (_positives(samples, credit, means), expected_draws("full-scan", steps, means.pit, credit.rollouts)),
     ]
     rollouts = tokens = read = 0.0
     prompt = prompt_tokens(samples.prompt, means)
@@ -78,34 +75,6 @@ def credit_work(samples: p.SampleParams, credit: p.CreditParams, means: Expectat
         most_generated=most * credit.decoding.max_new_tokens,
         read=read + bare * prompt,
     )
-
-
-@dataclass(frozen=True)
-class _Draws:
-    """What one solution needs: rollouts, requests to the engine (each reads its prefix), and the mean depth of the
-    prefixes as a share of the steps."""
-
-    rollouts: float
-    requests: float
-    depth: float
-
-
-def _draws(estimator: str, steps: float, pit: float, rollouts: int) -> _Draws:
-    if steps <= 1:
-        return _Draws(0, 0, 0)
-    if estimator == "full-scan":
-        return _Draws((steps - 1) * rollouts, steps - 1, 0.5)
-    to_success = min(_DRAWS_TO_SUCCESS, rollouts)
-    if estimator == "sequential":
-        last = min(max(pit * steps, 1.0), steps - 1)
-        drawn = (last - 1) * to_success + rollouts
-        return _Draws(drawn, drawn, (last + 1) / (2 * steps))
-    if estimator == "bisection":
-        asked = min(math.log2(steps) + 1, steps - 1)
-        drawn = asked * (to_success + rollouts) / 2
-        return _Draws(drawn, drawn, 0.5)
-    drawn = min(2 + math.log2(steps), (steps - 1) * rollouts)
-    return _Draws(drawn, drawn, pit)
 
 
 def _positives(samples: p.SampleParams, credit: p.CreditParams, means: Expectations) -> float:
@@ -131,7 +100,8 @@ def _most_rollouts(samples: p.SampleParams, credit: p.CreditParams, scans: int, 
     negatives = min(negatives, credit.max_negatives or negatives)
     scanned = negatives * scans if credit.audit_percent else 0
     positives = problems * min(credit.positives_per_problem, each)
-    return ((negatives + scanned + positives) * (credit.max_steps - 1) + (problems if bare else 0)) * credit.rollouts
+    passes = 1 + (scans if scanned else 0) + bool(positives)
+    return ((negatives + scanned + positives) * (credit.max_steps - 1) + problems * passes * bare) * credit.rollouts
 
 
 def _bare_problems(samples: p.SampleParams, credit: p.CreditParams, means: Expectations) -> float:

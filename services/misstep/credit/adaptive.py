@@ -30,8 +30,9 @@ DRAW_TOKENS = 2
 class Target:
     """When a response is done.
 
-    ``error``: the probability that its pit is another step, at most. ``rollouts``: per prefix, at most. ``budget``:
-    rollouts, at most, ``tokens``: their generated tokens, at most; None for no limit.
+    ``error``: the probability that its pit is another step, at most. ``rollouts``: per prefix, at most. ``budget``: the
+    rollouts that the response names, at most. ``tokens``: none is named once those named before have generated so many
+    tokens. None is no limit.
     """
 
     error: float
@@ -65,10 +66,20 @@ class Response:
         """Take in responses to the problem."""
         self.posterior.add(self.evidence.add(known))
 
+    def relearn(self, sharpness: float) -> None:
+        """Make the posterior again from the counts of the evidence."""
+        self.posterior.expect(self.scores.prior(sharpness))
+        for prefix, (solved, failed) in enumerate(zip(self.evidence.solved, self.evidence.failed, strict=True)):
+            self.posterior.add([(prefix, True)] * solved + [(prefix, False)] * failed)
+
     def certain(self, target: Target, posterior: PitPosterior, alive: int) -> bool:
         """Return whether the pit is known well enough: with the target's certainty, and a success is known from the
-        steps before it, from which a pair can be made."""
-        return posterior.certainty >= 1 - target.error and alive >= posterior.pit - 1
+        steps before it, from which a pair can be made, but none from the pit on, which would refute it.
+
+        Args:
+            alive: the steps of the longest prefix from which a success is known.
+        """
+        return posterior.certainty >= 1 - target.error and alive == posterior.pit - 1
 
     def gains(self, posterior: PitPosterior) -> list[float]:
         """Return how much one draw from each prefix is expected to tell, in nats: it may repeat some of the steps that
@@ -89,7 +100,7 @@ def choose(response: Response, target: Target) -> list[int]:
     drawn, wanted = response.drawn.copy(), list[int]()
     likely = 1.0
     while not response.certain(target, posterior, alive):
-        if not _affordable(response, target, len(wanted)):
+        if not _affordable(response, target, wanted):
             break
         prefix = _most_useful(response, posterior, alive, drawn, target)
         if prefix is None:
@@ -107,9 +118,12 @@ def choose(response: Response, target: Target) -> list[int]:
     return wanted
 
 
-def _affordable(response: Response, target: Target, more: int) -> bool:
-    within = target.budget is None or response.spent + more < target.budget
-    return within and (target.tokens is None or response.spent_tokens < target.tokens)
+def _affordable(response: Response, target: Target, wanted: Sequence[int]) -> bool:
+    """Return whether one more draw fits the budget, if those of this round are as long as the response's own rest."""
+    ends = response.evidence.ends
+    tokens = response.spent_tokens + sum(ends[-1] - ends[prefix - 1] for prefix in wanted)
+    within = target.budget is None or response.spent + len(wanted) < target.budget
+    return within and (target.tokens is None or tokens < target.tokens)
 
 
 def _most_useful(

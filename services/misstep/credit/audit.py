@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from misstep.credit.block import CreditedBlock
 from misstep.credit.passes import Pass
 from misstep.credit.selection import CreditProblem
+from misstep.plan.params import CreditParams
 
 SCANS = (Pass("full-scan", "audit 1"), Pass("full-scan", "audit 2"))
 
@@ -25,6 +26,7 @@ class Audited:
     problem_id: str
     sample: int
     pit: int | None
+    """Credit's."""
     scan_pit: int | None
     rescan_pit: int | None
     steps: int
@@ -35,14 +37,15 @@ def scans_for(estimator: str) -> Sequence[Pass]:
     return SCANS[:1] if estimator == "full-scan" else SCANS
 
 
-def to_audit(problems: Sequence[CreditProblem], percent: int, seed: int) -> list[CreditProblem]:
-    """Return the problems with those of their negatives that are audited: about this share, chosen by a hash of each,
-    so that a larger share only adds."""
+def to_audit(problems: Sequence[CreditProblem], params: CreditParams) -> list[CreditProblem]:
+    """Return the problems with those of their negatives that are audited: about ``audit_percent``, chosen by a hash of
+    each, so that a larger share only adds. Problems that no sample of many solved have no pits, and are left out."""
     chosen = []
     for problem in problems:
-        negatives = tuple(n for n in problem.negatives if _place(problem.problem_id, n.sample, seed) < percent)
-        if negatives and problem.samples.correct:
-            chosen.append(replace(problem, negatives=negatives, positives=()))
+        if problem.samples.correct or problem.samples.rollouts < params.best_of:
+            places = ((n, _place(problem.problem_id, n.sample, params.seed)) for n in problem.negatives)
+            negatives = tuple(negative for negative, place in places if place < params.audit_percent)
+            chosen += [replace(problem, negatives=negatives, positives=())] if negatives else []
     return chosen
 
 
@@ -53,11 +56,12 @@ def _place(problem_id: str, sample: int, seed: int) -> float:
 
 
 def audited(credited: CreditedBlock, scans: Sequence[CreditedBlock]) -> list[Audited]:
-    """Join credit's pits with those of the scans, in the order of the first scan."""
+    """Join credit's pits with those of the scans, in the order of the first scan. A negative of which credit found no
+    pit, because its problem was never solved, is left out."""
     pits = {(found.problem_id, found.sample): found.pit for found in credited.negatives}
     first, second = scans[0], scans[1] if len(scans) > 1 else None
     again = [found.pit for found in second.negatives] if second else [None] * len(first.negatives)
-    return [
+    rows = (
         Audited(
             problem_id=found.problem_id,
             sample=found.sample,
@@ -67,7 +71,8 @@ def audited(credited: CreditedBlock, scans: Sequence[CreditedBlock]) -> list[Aud
             steps=len(found.steps.ends),
         )
         for found, rescan in zip(first.negatives, again, strict=True)
-    ]
+    )
+    return [row for row in rows if row.pit is not None]
 
 
 def audit_counts(rows: Sequence[Audited], scans: Sequence[CreditedBlock]) -> dict[str, int]:

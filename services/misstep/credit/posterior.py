@@ -40,7 +40,7 @@ SHARPNESS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 
 @dataclass(frozen=True, slots=True)
 class SolvedRates:
-    """The distribution of problems' success rates, Beta(a, b), fitted on the run's samples by moments."""
+    """The distribution of success rates over the problems that have negatives, Beta(a, b), fitted by moments."""
 
     a: float = 1.0
     b: float = 1.0
@@ -60,7 +60,7 @@ class SolvedRates:
         return cls(mean * total, (1 - mean) * total)
 
     def of(self, samples: Counts) -> float:
-        """Return the mean success rate of a problem, given its samples."""
+        """Return the mean success rate of a problem, given its samples and rollouts."""
         return (self.a + samples.correct) / (self.a + self.b + samples.rollouts)
 
 

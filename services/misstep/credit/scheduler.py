@@ -14,12 +14,14 @@ from itertools import accumulate, chain
 
 from misstep import telemetry
 from misstep.credit.adaptive import Target
+from misstep.credit.adaptive_search import AdaptiveSearch
 from misstep.credit.block import CreditedBlock, Prefix
+from misstep.credit.ordered_search import OrderedSearch
 from misstep.credit.passes import Pass
 from misstep.credit.pieces import TokenPieces
 from misstep.credit.posterior import SolvedRates, fit_sharpness
 from misstep.credit.rollouts import Judge, RolloutJudge
-from misstep.credit.searches import AdaptiveSearch, Draw, OrderedSearch, Search
+from misstep.credit.searches import Draw, Search, solved_problem
 from misstep.credit.selection import CreditProblem
 from misstep.credit.steps import StepCutter, Steps
 from misstep.generation.engine import Completion, Engine, Request, Usage
@@ -28,6 +30,8 @@ from misstep.plan.params import CreditParams
 
 PILOT = 32
 """Negatives of a block that are searched without the help of log-probabilities, to see how much these say."""
+LEAST_LOGPROB = -100.0
+"""Of a step, in nats."""
 OnProgress = Callable[[int, int], None]
 """Called after each prefix with the rollouts done, and the most that the block may need in all."""
 
@@ -42,7 +46,9 @@ class OpenBlock:
     running: set[int] = field(default_factory=set)
     """Places in ``searches`` of those that wait for rollouts."""
     pilot: list[int] = field(default_factory=list)
-    """Places of the searches that run first, until the prior of the others is fitted on them; empty once it is."""
+    """Places of the searches that run first: the prior of all is fitted on them."""
+    waiting: bool = False
+    """Whether the others wait for the prior."""
     in_flight: int = 0
     """Rollouts that the engine still has to draw."""
     done: int = 0
@@ -104,7 +110,8 @@ class Scheduler:
         block.most = sum(search.most for search in block.searches)
         first: Sequence[int] = range(len(block.searches))
         if block.how.estimator == "adaptive":
-            first = block.pilot = pilot_of(problems)
+            block.waiting = True
+            first = block.pilot = pilot_of(problems, self._params.best_of)
         for place in first:
             self._draw(block, place, block.searches[place].start())
         self._go_on(block)
@@ -112,10 +119,10 @@ class Scheduler:
 
     def _go_on(self, block: OpenBlock) -> None:
         """Once the pilot is done, fit the prior on it and start all searches with that."""
-        if block.pilot and not block.running:
+        if block.waiting and not block.running:
             found = [search for search in block.searches if isinstance(search, AdaptiveSearch)]
             sharpness = fit_sharpness(chain.from_iterable(found[place].draws() for place in block.pilot))
-            block.pilot = []
+            block.waiting = False
             for place, search in enumerate(found):
                 before = search.most
                 self._draw(block, place, search.sharpen(sharpness))
@@ -198,10 +205,13 @@ class Scheduler:
             self._on_progress(sum(b.done for b in self._finishing), sum(b.most for b in self._finishing))
 
 
-def pilot_of(problems: Sequence[CreditProblem]) -> list[int]:
+def pilot_of(problems: Sequence[CreditProblem], best_of: int) -> list[int]:
     """Return the places of the problems whose negatives are searched first: `PILOT` negatives or a few more, chosen by
-    a hash of the problems."""
-    order = sorted(range(len(problems)), key=lambda place: _order(problems[place]))
+    a hash of the problems. Problems that the policy never solved teach nothing."""
+    solvable = [
+        place for place, problem in enumerate(problems) if solved_problem(problem.samples, best_of) is not False
+    ]
+    order = sorted(solvable, key=lambda place: _order(problems[place]))
     counts = accumulate(len(problems[place].negatives) for place in order)
     return [place for place, upto in zip(order, counts, strict=True) if upto - len(problems[place].negatives) < PILOT]
 
@@ -219,6 +229,8 @@ def _credited(block: OpenBlock) -> CreditedBlock:
 
 
 def _by_step(logprobs: Sequence[float], steps: Steps) -> list[float]:
-    """Sum the tokens' log-probabilities over each step."""
+    """Sum the tokens' log-probabilities over each step. A model may rule a token out that another writer used: a step
+    is never less likely than `LEAST_LOGPROB`, and neither is one whose value is not a number."""
     begins = (0, *steps.ends[:-1])
-    return [sum(logprobs[begin:end]) for begin, end in zip(begins, steps.ends, strict=True)]
+    sums = (sum(logprobs[begin:end]) for begin, end in zip(begins, steps.ends, strict=True))
+    return [value if value >= LEAST_LOGPROB else LEAST_LOGPROB for value in sums]

@@ -32,10 +32,13 @@ class CreditProblem:
     gold: str
     prompt_ids: tuple[int, ...]
     samples: Counts
-    """The problem's samples as evidence of its success rate (`ProblemTally.other_samples`)."""
+    """The problem's samples, less a wrong one, as evidence of its success rate for each of its negatives
+    (`ProblemTally.other_samples`)."""
     negatives: tuple[SampledResponse, ...]
     positives: tuple[SampledResponse, ...] = ()
     """Correct responses to credit too."""
+    samples_for_positives: Counts = field(default_factory=Counts)
+    """The problem's samples, less a correct one: a positive is no evidence of its own success."""
     known: tuple[tuple[int, Known], ...] = ()
     """All samples by number, as evidence of the prefixes that they pass through."""
 
@@ -89,7 +92,8 @@ class ProblemTally:
         """
         total, right = self.verdicts.total(), self.verdicts[Verdict.CORRECT]
         unknown = total - right - self.verdicts[Verdict.WRONG]
-        return Counts(max(0, total - 1), right - correct if right else 0, unknown)
+        left = max(0, total - 1)
+        return Counts(left, min(left, max(0, right - correct)), unknown)
 
 
 def spread(counts: Mapping[str, int], limit: int | None, seed: int) -> dict[str, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from misstep.artifacts.output import Output
@@ -122,9 +121,9 @@ class _Credit:
         passes in this order."""
         problems = list(self._problems(block))
         wrong = [problem for problem in problems if problem.negatives]
-        right = [self._without_itself(problem) for problem in problems if problem.positives]
+        right = [problem for problem in problems if problem.positives]
         passes = [scheduler.begin(wrong), scheduler.begin(right, Pass("full-scan", "positives", correct=True))]
-        chosen = to_audit(wrong, self._params.audit_percent, self._params.seed)
+        chosen = to_audit(wrong, self._params)
         if chosen:
             passes += [scheduler.begin(chosen, scan) for scan in scans_for(self._params.estimator)]
         return passes
@@ -134,10 +133,6 @@ class _Credit:
         for other in [number for number in self._open if number not in (block, self._upcoming)]:
             for begun in self._open.pop(other):
                 begun.dropped = True
-
-    def _without_itself(self, problem: CreditProblem) -> CreditProblem:
-        """Return a problem for credit of its positives: the one in question is no evidence of its own success."""
-        return replace(problem, samples=self._tallies[problem.problem_id].other_samples(correct=True))
 
     def _when_idle(self, scheduler: Scheduler, block: int) -> Callable[[], None] | None:
         """Return what begins the upcoming block with the last rollouts of this one, if the engine may do that."""
@@ -219,6 +214,7 @@ class _Credit:
                 samples=self._tallies[problem].other_samples(),
                 negatives=_responses(by_sample, self._chosen[problem]),
                 positives=_responses(by_sample, self._right[problem]),
+                samples_for_positives=self._tallies[problem].other_samples(correct=True),
                 known=tuple(
                     (row["sample"], Known(tuple(row["token_ids"]), self._solved(problem, row))) for row in rows
                 ),
@@ -248,7 +244,7 @@ class _Credit:
             def report(done: int, most: int) -> None:
                 self._ctx.progress.update(done, most, "rollouts")
 
-            rates = SolvedRates.fitted(tally.other_samples() for tally in self._tallies.values())
+            rates = SolvedRates.fitted(self._tallies[i].other_samples() for i, chosen in self._chosen.items() if chosen)
             self._scheduler = Scheduler(self._params, engine, verifier.judge, report, rates)
         return self._scheduler
 

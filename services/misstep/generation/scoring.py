@@ -16,7 +16,8 @@ Text = tuple[Sequence[int], Sequence[int]]
 _TOKENS = 2048
 """Tokens in one pass: limits its activations."""
 _LOGITS = 32 * 1024 * 1024
-"""Logits in one pass: 128 MiB in float32."""
+"""Logits in one pass of several texts, and those that are turned into log-probabilities at once: 128 MiB in float32.
+The logits of one long text may be more, in the model's own dtype."""
 
 
 def token_logprobs(model: PreTrainedModel, texts: Sequence[Text]) -> list[list[float]]:
@@ -24,7 +25,12 @@ def token_logprobs(model: PreTrainedModel, texts: Sequence[Text]) -> list[list[f
 
     Texts of similar length are read together. Shorter ones are padded on the right, which no token before the padding
     can see. The shape of a batch changes how sums are rounded, by about 1e-6.
+
+    Raises:
+        ValueError: a prompt is empty, so that nothing stands before the first token of its response.
     """
+    if not all(prompt for prompt, _ in texts):
+        raise ValueError("a prompt has no tokens")
     found: list[list[float]] = [[] for _ in texts]
     for part in _parts(model, texts):
         for at, values in zip(part, _score(model, [texts[at] for at in part]), strict=True):
@@ -55,9 +61,15 @@ def _score(model: PreTrainedModel, texts: Sequence[Text]) -> list[list[float]]:
         row[: len(prompt) + len(response)] = (*prompt, *response)
     with torch.inference_mode():
         tokens = torch.from_numpy(ids).to(model.device)
-        logits = model(input_ids=tokens, use_cache=False).logits[:, :-1].float()
-        chosen = logits.gather(-1, tokens[:, 1:, None])[..., 0] - logits.logsumexp(-1)
+        logits = model(input_ids=tokens, use_cache=False).logits[:, :-1]
+        columns = max(1, _LOGITS // (len(texts) * logits.shape[-1]))
+        parts = zip(logits.split(columns, dim=1), tokens[:, 1:].split(columns, dim=1), strict=True)
+        chosen = torch.cat([_chosen(scores.float(), given) for scores, given in parts], dim=1)
     return [
         row[len(prompt) - 1 : len(prompt) + len(response) - 1]
         for row, (prompt, response) in zip(chosen.tolist(), texts, strict=True)
     ]
+
+
+def _chosen(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    return logits.gather(-1, tokens[..., None])[..., 0] - logits.logsumexp(-1)

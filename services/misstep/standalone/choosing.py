@@ -165,6 +165,7 @@ class Chooser:
             gold=problem.gold,
             prompt_ids=choice.prompts[name],
             samples=choice.tallies[name].other_samples() if self.own else Counts(),
+            samples_for_positives=choice.tallies[name].other_samples(correct=True) if self.own else Counts(),
             negatives=responses(chosen),
             positives=responses(right),
             known=tuple(known),

@@ -8,15 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from misstep.credit.block import prefix_id
-from misstep.credit.selection import CreditProblem
+from misstep.credit.estimators import EstimatorName
+from misstep.credit.selection import CreditProblem, SampledResponse
+from misstep.credit.work import share_of_scan
 from misstep.plan.params import CreditParams
 from misstep.standalone.choosing import CREDITED, REASONS, Choice
 from misstep.standalone.rows import GivenFile
 from misstep.terms.verdict import Judgement, Verdict
-
-SHARE_OF_SCAN = {"full-scan": 1.0, "sequential": 0.5, "bisection": 0.5, "adaptive": 0.3}
-"""Rollouts that each estimator usually draws, as a share of those of a full scan: a rough guess. Where problems are
-hard, more prefixes need all their rollouts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +95,19 @@ def cost_of(problems: Sequence[CreditProblem], credit: CreditParams) -> Cost:
     limit = credit.decoding.max_new_tokens
     for problem in problems:
         bare = problem.samples.rollouts < credit.best_of
-        for responses, share in (
-            (problem.negatives, SHARE_OF_SCAN[credit.estimator]),
-            (problem.positives, SHARE_OF_SCAN["full-scan"]),
-        ):
-            lengths: dict[str, tuple[int, int]] = {}
+        estimators: list[tuple[Sequence[SampledResponse], EstimatorName]] = [
+            (problem.negatives, credit.estimator),
+            (problem.positives, "full-scan"),
+        ]
+        for responses, estimator in estimators:
+            lengths: dict[str, tuple[int, int, float]] = {}
             for response in responses:
                 assert response.steps is not None
+                share = share_of_scan(estimator, len(response.steps.ends), credit.rollouts)
                 for end in (0, *response.steps.ends[:-1]) if bare else response.steps.ends[:-1]:
                     name = prefix_id(problem.problem_id, response.token_ids[:end])
-                    lengths.setdefault(name, (end, len(response.token_ids) - end))
-            for end, left in lengths.values():
+                    lengths.setdefault(name, (end, len(response.token_ids) - end, share))
+            for end, left, share in lengths.values():
                 rollouts = credit.rollouts
                 part = share if end else 1.0  # the bare problem always gets all its rollouts
                 expected += part * rollouts

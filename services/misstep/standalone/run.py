@@ -211,7 +211,7 @@ def _scheduler(settings: Settings, model: Path, choice: Choice, on_progress: OnP
 
     rates = SolvedRates()
     if settings.own:
-        rates = SolvedRates.fitted(tally.other_samples() for tally in choice.tallies.values())
+        rates = SolvedRates.fitted(problem.samples for problem in choice.problems if problem.negatives)
     with _verifier(settings) as verifier:
         engine = open_engine(model, settings.credit.decoding, settings.resources)
         try:
