@@ -128,7 +128,7 @@ def credit(
             rich_help_panel=_CREDIT,
             help="For adaptive: search until the pit is another step with at most this probability.",
         ),
-    ] = 0.1,
+    ] = 0.2,
     budget: Annotated[
         int | None, typer.Option(min=1, help="For adaptive: rollouts per response, at most.", rich_help_panel=_CREDIT)
     ] = None,

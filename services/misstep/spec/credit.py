@@ -21,7 +21,7 @@ class Credit(SpecModel):
     range."""
     rollouts: Count = 8
     """Rollouts per prefix: exactly for `full-scan`, at most for the others; at least `bestOf`."""
-    target_error: Number = Field(default=0.1, gt=0, lt=1)
+    target_error: Number = Field(default=0.2, gt=0, lt=1)
     """For `adaptive`: search until the pit is another step with at most this probability."""
     budget: Count | None = None
     """For `adaptive`: rollouts per wrong solution, at most."""
@@ -37,8 +37,9 @@ class Credit(SpecModel):
     """Correct solutions credited per problem, at most, each by a full scan: which of their steps did luck save? Costs
     several times as much as a wrong one."""
     audit_percent: Percent = 3
-    """Share of the credited wrong solutions that are also fully scanned, twice and with fresh rollouts. The report
-    shows how often the pits agree, and what credit cost against the scan. 0 turns it off."""
+    """Share of the credited wrong solutions that are also fully scanned with fresh rollouts, twice (once where the
+    estimator is `full-scan`). The report shows how often the pits agree, and what credit cost against the scan. 0
+    turns it off."""
     max_steps: Count = 20
     """Most steps that a solution is split into; further steps are merged."""
     step_rule: Literal["lines", "sentences"] = "lines"
