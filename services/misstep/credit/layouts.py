@@ -46,7 +46,6 @@ brevity. `misstep.credit.chosen` has the other rules.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -55,6 +54,7 @@ from typing import Literal
 from misstep.credit.block import CreditedResponse
 from misstep.credit.chosen import Rank, at_each_step, in_order
 from misstep.credit.refuted import refuted
+from misstep.terms.keyed import keyed_hash
 from misstep.terms.layouts import LUCKY, PLACEBO, Layout
 
 Ids = tuple[int, ...]
@@ -154,7 +154,7 @@ def _placebo_cut(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
     def cuts(response: CreditedResponse, _pit: int) -> list[Pair]:
         steps = sorted(
             range(1, len(response.steps.ends) + 1),
-            key=lambda step: _place(seed, problem.problem_id, response.sample, f"cut {step}"),
+            key=lambda step: keyed_hash(seed, problem.problem_id, response.sample, f"cut {step}"),
         )
         possible = [pairs for step in steps if (pairs := _cut(problem, PLACEBO, response, step, seed))]
         return [replace(pair, cuts=len(possible)) for pairs in possible for pair in pairs]
@@ -318,13 +318,7 @@ def _whole_pair(problem: ProblemAnswers, layout: Layout, wrong: Answer, correct:
 def _drawn(answers: Sequence[Answer], seed: int, problem_id: str, sample: int) -> list[Answer]:
     """Order the distinct answers at random, by a hash of their purpose."""
     distinct = {answer.token_ids: answer for answer in reversed(answers)}.values()
-    return sorted(distinct, key=lambda answer: _place(seed, problem_id, sample, answer.token_ids))
-
-
-def _place(seed: int, problem_id: str, sample: int, what: object) -> bytes:
-    """Return a sort key for a random order that depends only on the item and the wrong response."""
-    name = f"{seed}\x1f{problem_id}\x1f{sample}\x1f{what}"
-    return hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return sorted(distinct, key=lambda answer: keyed_hash(seed, problem_id, sample, answer.token_ids))
 
 
 _LAYOUTS: dict[Layout, Callable[[ProblemAnswers, int], Iterator[Options]]] = {
