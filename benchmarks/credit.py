@@ -37,6 +37,7 @@ from benchmarks.wrong_answers import TASKS, Answers, Task, answer, open_policy
 from misstep.credit.block import CreditedBlock
 from misstep.credit.estimators import Estimator, EstimatorName, OrderName
 from misstep.credit.posterior import SolvedRates
+from misstep.credit.refuted import refuted
 from misstep.credit.scheduler import Scheduler
 from misstep.credit.tables import credit_counts
 from misstep.generation.engine import Engine
@@ -83,7 +84,7 @@ class Measured:
     expected: float | None
     pits: int
     refuted: int
-    """Pits that a correct response passes through (see `misstep.credit.layouts`)."""
+    """Pits that a correct response passes through (see `misstep.credit.refuted`)."""
     refuted_false: int
     """Refuted pits that are not the true first error."""
 
@@ -126,7 +127,7 @@ def measure(
         for (name, pit), negative in zip(pits.items(), block.negatives, strict=True)
         if pit
     }
-    refuted = [name for name in refuted_pits(block, answers) if name in true]
+    passed = [name for name in refuted_pits(block, answers) if name in true]
     certainties = [negative.certainty for negative in block.negatives if negative.certainty is not None]
     each = len(block.negatives)
     measured = Measured(
@@ -143,8 +144,8 @@ def measure(
         oracle=sum(true.values()) / max(1, len(true)),
         expected=sum(certainties) / len(certainties) if certainties else None,
         pits=counts["pits"],
-        refuted=len(refuted),
-        refuted_false=sum(not true[name] for name in refuted),
+        refuted=len(passed),
+        refuted_false=sum(not true[name] for name in passed),
     )
     return measured, pits
 
@@ -191,16 +192,21 @@ class GoldFalls(Flat):
 
 def refuted_pits(block: CreditedBlock, answers: Answers) -> list[tuple[str, int]]:
     """Return the negatives whose steps through the pit are the beginning of a known correct response."""
-    known = {name: list(responses) for name, responses in answers.correct.items()}
+    rollouts: dict[str, list[tuple[int, ...]]] = {}
     for prefix, _, rollout in block.rollouts():
         if rollout.solved:
-            known[prefix.problem.problem_id].append(prefix.token_ids + rollout.token_ids)
-    refuted = []
-    for found in block.negatives:
-        through = found.token_ids[: found.steps.ends[found.pit - 1]] if found.pit else ()
-        if through and any(ids[: len(through)] == through for ids in known[found.problem_id]):
-            refuted.append((found.problem_id, found.sample))
-    return refuted
+            rollouts.setdefault(prefix.problem.problem_id, []).append(prefix.token_ids + rollout.token_ids)
+    return [
+        (found.problem_id, found.sample)
+        for found in block.negatives
+        if found.pit
+        and refuted(
+            found.token_ids,
+            found.steps.ends[found.pit - 1],
+            answers.correct[found.problem_id],
+            rollouts.get(found.problem_id, ()),
+        )
+    ]
 
 
 def decoding_of(options: argparse.Namespace) -> DecodingParams:

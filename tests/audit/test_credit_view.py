@@ -5,9 +5,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from misstep.audit.credit_view import Continuation, Known, placed, solution, value
-from misstep.credit.evidence import Evidence
-from misstep.credit.evidence import Known as Counted
+from misstep.audit.credit_view import MOST_SHOWN, Continuation, KnownResponse, placed, solution, value
+from misstep.credit.evidence import Evidence, Known
 
 
 def row(**changes: Any) -> dict[str, Any]:
@@ -34,9 +33,9 @@ def continued(text: str, verdict: str = "wrong", cut_off: bool = False, sample: 
     return Continuation(text, verdict, cut_off, begun=0, sample=sample)
 
 
-def known(ids: tuple[int, ...], verdict: str = "wrong", prefix: str | None = None, number: int = -1) -> Known:
+def known(ids: tuple[int, ...], verdict: str = "wrong", prefix: str | None = None, number: int = -1) -> KnownResponse:
     text = "".join(chr(96 + i) for i in ids)
-    return Known(continued(text, verdict, sample=prefix is None), prefix, ids, number)
+    return KnownResponse(continued(text, verdict, sample=prefix is None), prefix, ids, number)
 
 
 def test_a_value_is_q_or_else_the_probability_that_it_is_above_zero() -> None:
@@ -55,7 +54,7 @@ def test_a_solution_shows_what_its_pit_rests_on() -> None:
     assert view.before is not None and view.at is not None
     assert (view.before.steps, view.at.steps) == (1, 2)
     assert [one.text for one in view.before.shown] == ["ci", "i"]  # what succeeded stands first
-    assert (view.before.known_solved, view.before.known_failed, view.before.as_counted) == (1, 1, False)
+    assert (view.before.solved, view.before.failed, view.before.known) == (2, 0, 2)
     assert [one.text for one in view.at.shown] == ["h"]
 
 
@@ -77,11 +76,16 @@ def test_searches_in_a_fixed_order_count_only_rollouts_of_the_prefix_itself() ->
     assert {place: len(there) for place, there in found.items()} == {0: 2, 1: 1}
 
 
-def test_a_solution_is_no_continuation_of_itself_unless_it_is_correct() -> None:
+def test_a_solution_is_no_continuation_of_itself() -> None:
     itself = known((1, 2, 3, 4, 5, 6), "correct", number=4)
     assert placed(row(), [itself], by_path=True) == {}
-    there = placed(row(), [itself], by_path=False, with_itself=True)
-    assert [one.itself for one in there[0]] == [True]
+    assert placed(row(), [itself], by_path=False) == {}
+
+
+def test_only_so_many_continuations_are_shown() -> None:
+    place = solution(row(), ("", ""), [known((1, 2, 9))] * (MOST_SHOWN + 3), True, False).before
+    assert place is not None
+    assert (len(place.shown), place.known) == (MOST_SHOWN, MOST_SHOWN + 3)
 
 
 def test_a_response_that_was_cut_off_is_no_success() -> None:
@@ -99,7 +103,7 @@ def test_places_are_those_of_the_search(
     inner = sorted(data.draw(st.sets(st.integers(1, len(ids)), max_size=4)) | {len(ids)})
     texts = ["".join(chr(96 + i) for i in ids[a:b]) for a, b in zip([0, *inner], inner, strict=False)]
     evidence = Evidence(ids, tuple(inner))
-    evidence.add([Counted(other, solved) for other, solved in others])
+    evidence.add([Known(other, solved) for other, solved in others])
     one = row(
         token_ids=list(ids), step_ends=inner, step_texts=texts, prefix_ids=[str(n) for n in range(len(inner) + 1)]
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from misstep.audit.credit_read import CreditStage, Wanted, read_credit
-from misstep.audit.credit_view import MOST_SHOWN
+from misstep.audit.credit_view import MOST_SHOWN, Place
 from misstep.audit.only import Only
 from misstep.audit.verdicts_read import read_verdicts
 from misstep.cli.app import main
@@ -55,21 +55,25 @@ def test_the_sample_is_spread_over_the_stages_and_the_same_each_time(finished: F
         assert stage.seen == stage.summary["negatives"]
 
 
-def test_the_counts_of_an_adaptive_search_are_among_the_known_continuations(finished: Finished) -> None:
+def as_counted(place: Place) -> bool:
+    """Whether the page knows just what the search counted."""
+    solved = sum(one.solved for one in place.shown)
+    return place.known == place.solved + place.failed and solved == min(place.solved, MOST_SHOWN)
+
+
+def test_the_counts_of_an_adaptive_search_are_those_of_the_known_continuations(finished: Finished) -> None:
     stage = credit(finished, Wanted(1000), "credit-d14-s0")[0]
     places = [place for one in stage.wrong for place in (one.before, one.at) if place]
     assert len(places) > 20
-    assert any(place.as_counted for place in places)
     for place in places:
-        assert place.known_solved >= place.solved
-        assert place.known_failed >= place.failed
+        assert as_counted(place)
         assert len(place.shown) == min(place.known, MOST_SHOWN)
         assert [one.solved for one in place.shown] == sorted((one.solved for one in place.shown), reverse=True)
     with_pit = [one for one in stage.wrong if one.pit]
     assert with_pit and all(one.certainty is not None for one in with_pit)
     assert stage.wrong[: len(with_pit)] == tuple(with_pit)
     # A known success stands before the pit, unless the search gave up before it found one.
-    assert sum(one.before is not None and one.before.known_solved > 0 for one in with_pit) > 0.8 * len(with_pit)
+    assert sum(one.before is not None and one.before.solved > 0 for one in with_pit) > 0.8 * len(with_pit)
 
 
 def test_the_counts_of_a_full_scan_are_its_rollouts(finished: Finished) -> None:
@@ -77,11 +81,10 @@ def test_the_counts_of_a_full_scan_are_its_rollouts(finished: Finished) -> None:
     for one in stage.wrong:
         assert one.certainty is None
         for place in (one.before, one.at):
-            if place and place.steps:
-                assert place.as_counted
-                assert place.known == PARAMS.rollouts
+            assert place is None or as_counted(place)
+            assert place is None or not place.steps or place.known == PARAMS.rollouts
         if one.at:
-            assert one.at.known_solved == 0
+            assert one.at.solved == 0
         if one.pit:
             assert one.steps[one.pit - 1].value.kind == "q"
 
@@ -106,8 +109,28 @@ def test_correct_solutions_show_the_step_that_luck_saved(finished: Finished) -> 
     assert len(adaptive.lucky) == adaptive.summary["positives"]["lucky"] > 0
     for one in adaptive.lucky:
         assert one.correct and one.pit and one.at and one.before
-        assert one.at.known_solved == 0 < one.before.known_solved
+        assert as_counted(one.at) and as_counted(one.before)
+        assert one.at.solved == 0 < one.before.solved
     assert not any(stage.lucky for stage in credit(finished, Wanted(1000, Only.PIT)))
+
+
+def test_audited_solutions_show_the_pits_of_the_scans(run: Run, finished: Finished) -> None:
+    every = credit(finished, Wanted(1000))
+    assert [stage.estimator for stage in every] == ["adaptive", "full-scan"]
+    for stage in every:
+        checked = [one for one in stage.wrong if one.scans]
+        assert 0 < len(checked) == stage.summary["audit"]["negatives"] < len(stage.wrong)
+        assert {len(one.scans) for one in checked} == {2 if stage.estimator == "adaptive" else 1}
+        assert sum(one.scans[0] == one.pit for one in checked) == stage.summary["audit"]["same_pit"]
+        assert not any(one.scans for one in stage.lucky)
+    counts = every[0].summary["audit"]
+    assert run("audit", "credit", "small", "--count", 1000)[0] == 0
+    html = (finished.folder / ".misstep" / "small" / "audit-credit.html").read_text()
+    assert f"Audit: {counts['negatives']} wrong solutions were also fully scanned, with fresh rollouts." in html
+    assert f"The scan found the same pit in {counts['same_pit']} of {counts['negatives']}." in html
+    assert html.count("A second scan found that of the first in") == 1
+    assert html.count("full scans of the audit:") == counts["negatives"]
+    assert html.count("full scan of the audit:") == every[1].summary["audit"]["negatives"]
 
 
 def test_only_and_problem_choose(finished: Finished) -> None:

@@ -22,6 +22,7 @@ PARAMS = CreditParams(
     negatives_per_problem=3,
     max_negatives=None,
     positives_per_problem=8,
+    audit_percent=40,
     target_error=0.1,
     oracle="strides",
     max_steps=20,

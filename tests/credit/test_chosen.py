@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from misstep.credit.chosen import Likelihoods, difference, rank_of
-from misstep.credit.layouts import ProblemPairs, candidates, pair_up
+from misstep.credit.layouts import ProblemPairs, options, pair_up, undecided
 from misstep.terms.layouts import FIXED_CHOICE, FROM_CREDIT, Layout
 from misstep.terms.pairing import BY_LIKELIHOOD, ChosenBy
 from tests.credit.test_layouts import credited, credited_problems, credited_star, problem, rollouts, sample
@@ -20,6 +20,9 @@ NEGATIVE = credited(4, (10, 1, 12, 1, 13, 0), (2, 4, 6), 2)
 SIDES = rollouts((12, 9, 0), (21, 9, 9, 9, 0), (22, 0), (12, 2, 30, 31, 32, 33, 0))
 """Correct rollouts after the first step; the rejected step is (12, 1)."""
 SOURCE = problem(credited=[NEGATIVE], solved={str((10, 1)): SIDES})
+
+
+RULES = st.sampled_from([rule for rule in get_args(ChosenBy) if rule not in BY_LIKELIHOOD])
 
 
 class BySize:
@@ -35,7 +38,7 @@ class BySize:
 
 def chosen_by(rule: ChosenBy, source=SOURCE, layout: Layout = "shared-prefix", seed: int = 0, per_negative: int = 1):
     likelihoods = Likelihoods(BySize().logprobs)
-    likelihoods.learn(candidates(layout, source, seed))
+    likelihoods.learn(undecided(layout, source, seed))
     return pair_up(layout, source, 9, seed, per_negative, rank_of(rule, likelihoods))
 
 
@@ -68,7 +71,7 @@ def test_a_random_side_is_what_it_was_before_there_were_rules():
 
 def test_a_cut_off_side_is_compared_with_as_many_tokens_of_the_other():
     whole = chosen_by("random").pairs[0]
-    assert {difference(pair) for pair in candidates("shared-prefix", SOURCE, 0)} == {1, 2}
+    assert {difference(pair) for pair in undecided("shared-prefix", SOURCE, 0)} == {1, 2}
     (complete,) = pair_up("random", problem(correct=[sample(1, 3, 4, 5, 6)], wrong=[sample(2, 3, 9)]), 9, 0).pairs
     assert complete.rejected_complete and not whole.rejected_complete
     assert difference(complete) == 3
@@ -77,11 +80,34 @@ def test_a_cut_off_side_is_compared_with_as_many_tokens_of_the_other():
 def test_likelihoods_are_means_and_each_side_is_read_once():
     engine = BySize()
     likelihoods = Likelihoods(engine.logprobs)
-    pairs = [*candidates("shared-prefix", SOURCE, 0)]
+    pairs = [*undecided("shared-prefix", SOURCE, 0)]
     likelihoods.learn(pairs)
     likelihoods.learn(pairs)
     assert sorted(engine.read) == sorted((pair.prompt_ids, pair.chosen.token_ids) for pair in pairs)
     assert all(likelihoods.of(pair) == -sum(pair.chosen.token_ids) / len(pair.chosen.token_ids) for pair in pairs)
+
+
+def test_only_sides_among_which_there_is_a_choice_are_read_and_older_ones_are_forgotten():
+    engine = BySize()
+    likelihoods = Likelihoods(engine.logprobs)
+    single = problem(credited=[NEGATIVE], solved={str((10, 1)): SIDES[:1]})
+    likelihoods.learn(undecided("shared-prefix", single, 0))
+    assert engine.read == []
+    assert len(pair_up("shared-prefix", single, 9, 0, rank=rank_of("likeliest", likelihoods)).pairs) == 1
+    for _ in range(2):
+        likelihoods.learn(undecided("shared-prefix", SOURCE, 0))
+        likelihoods.learn([])
+    assert len(engine.read) == 2 * len(SIDES)
+
+
+@settings(max_examples=200, deadline=None)
+@given(credited_problems(), st.integers(1, 4), st.integers(0, 99), st.integers(1, 3), RULES)
+@pytest.mark.parametrize("layout", FROM_CREDIT)
+def test_no_rule_changes_how_many_pairs_a_response_gives(layout, source, per_problem, seed, most, rule):
+    plain, ranked = (pair_up(layout, source, per_problem, seed, most, rank) for rank in (None, rank_of(rule)))
+    assert plain.dropped == ranked.dropped
+    counts = [Counter(pair.negative_sample for pair in found.pairs) for found in (plain, ranked)]
+    assert counts[0] == counts[1]
 
 
 def test_further_pairs_of_a_negative_have_other_chosen_sides():
@@ -106,9 +132,6 @@ def test_edit_distance_goes_on_with_the_farthest_of_the_others():
     assert [pair.chosen.sample for pair in pairs] == [3, 2]
 
 
-RULES = st.sampled_from([rule for rule in get_args(ChosenBy) if rule not in BY_LIKELIHOOD])
-
-
 @settings(max_examples=200, deadline=None)
 @given(credited_problems(), st.integers(1, 6), st.integers(0, 99), st.integers(1, 4), RULES)
 @pytest.mark.parametrize("layout", FROM_CREDIT)
@@ -130,7 +153,8 @@ def test_more_pairs_of_a_negative_only_add(layout, source, per_problem, seed, pe
 def test_the_first_pair_is_the_first_by_the_rule(layout, source, seed, rule):
     rank = rank_of(rule)
     made = pair_up(layout, source, 99, seed, 1, rank).pairs
-    possible = [*candidates(layout, source, seed)]
+    offered = [pairs for pairs in options(layout, source, seed) if not isinstance(pairs, str)]
+    possible = [pair for pairs in offered for pair in pairs]
     taken: set[object] = set()
     for pair in made:
         others = [

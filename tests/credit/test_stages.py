@@ -366,6 +366,16 @@ def test_a_choice_by_likelihood_and_its_limit_ignore_blocks(world, inputs, scan)
     assert len(world.rows(keys[0], "pairs")) == 12
 
 
+def test_without_a_choice_the_policy_is_not_loaded(world, inputs, scan, monkeypatch):
+    from misstep.generation import engines
+
+    monkeypatch.setattr(engines, "open_engine", lambda *_: pytest.fail("the model is loaded"))
+    monkeypatch.setattr("misstep.credit.layouts.at_each_step", lambda pairs: [[pair] for pair in pairs])
+    monkeypatch.setattr("misstep.credit.chosen.at_each_step", lambda pairs: [[pair] for pair in pairs])
+    params = pairs_params("shared-prefix", chosen="likeliest", decoding=DECODING, max_pairs=5)
+    assert len(world.rows(world.run(StageKind.PAIRS, {**inputs, "credit": scan}, params, model=True), "pairs")) == 5
+
+
 def test_samples_of_another_tokenizer_are_not_scored(world, rows, inputs, scan):
     few = [row for row in rows[1] if row["problem_id"] < "p012"]
     marked = world.commit(StageKind.SAMPLE, "samples", few, 64, {TOKENIZER: "0123456789abcdef"})

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
 
 from misstep.artifacts.output import Output
 from misstep.credit.trl_export import export_trl
-from misstep.credit.trl_rows import PromptText, refuted, stepwise_row
+from misstep.credit.trl_rows import PromptText, TrlRows, step_labels, stepwise_row
 from misstep.errors import BadInput
 from misstep.generation.text import encode
 from misstep.generation.tokenizers import load_tokenizer
@@ -163,14 +166,63 @@ def test_a_beginning_of_text_that_the_tokenizer_adds_is_not_written():
 
 
 def test_rows_end_at_the_pit_and_lose_one_newline_a_step():
-    assert stepwise_row("p\n", ["a\n", "b\n\n", "c"], 2) == {
+    assert stepwise_row("p\n", ["a\n", "b\n\n", "c"], [True, False, None]) == {
         "prompt": "p\n",
         "completions": ["a", "b\n"],
         "labels": [True, False],
     }
-    assert stepwise_row("p", ["a\n", "b"], None)["labels"] == [True, True]
+    assert stepwise_row("p", ["a\n", "b"], [True, True])["completions"] == ["a", "b"]
 
 
-def test_a_pit_that_a_right_response_passes_through_is_refuted():
-    assert refuted((1, 2, 3), 2, [(9,), (1, 2, 7)])
-    assert not refuted((1, 2, 3), 2, [(1, 3, 7), (1,)])
+@given(st.integers(1, 6), st.data(), st.booleans(), st.booleans())
+def test_labels_of_steps_end_at_the_pit(steps, data, correct, refuted):
+    pit = data.draw(st.none() | st.integers(1, steps))
+    labels = step_labels(steps, pit, correct, refuted)
+    if pit is None or refuted:
+        assert labels == ([True] * steps if correct else None)
+        return
+    assert labels is not None and len(labels) == steps
+    assert labels[:pit] == [True] * (pit - 1) + [False]
+    assert set(labels[pit:]) <= {None}
+    row = stepwise_row("p", [f"{n}\n" for n in range(steps)], labels)
+    assert row["labels"] == labels[:pit]
+    assert row["completions"] == [str(n) for n in range(pit)]
+
+
+def test_texts_end_before_a_stop_string_and_its_tokens_are_compared():
+    tokenizer = byte_level()
+    made = TrlRows(tokenizer, {tokenizer.eos_token_id}, ["\n\nQ"])
+    prompt, step = encode(tokenizer, "Q:\n"), encode(tokenizer, "a b")
+    row, same = made.stepwise(prompt, [*step, tokenizer.eos_token_id], ["a b\n\nQ"], [True])
+    assert (row["completions"], same) == (["a b"], True)
+    pair = {"prompt_ids": prompt, "chosen_ids": step, "chosen_text": "a b", "rejected_text": "c\n\nQ"}
+    row, same = made.preference(pair)
+    assert (row, same) == ({"prompt": "Q:\n", "chosen": "a b", "rejected": "c"}, True)
+
+
+def test_a_correct_solution_ends_at_the_step_that_luck_saved(tmp_path, monkeypatch):
+    """Others of this task pass through all such steps, so that none is left unless they are not asked."""
+    world = World(tmp_path)
+    store = open_store(world.storage)
+    params = credit_params(rollouts=1, best_of=1, positives_per_problem=8)
+    credit = world.run(StageKind.CREDIT, world.commit_all(*answered(36, 8)), params)
+    saved = [
+        "".join(r["step_texts"][: r["pit"]]).removesuffix("\n") for r in world.rows(credit, "positives") if r["pit"]
+    ]
+    assert saved
+    wrong = {tuple(row["step_texts"][: row["pit"]]) for row in world.rows(credit, "negatives") if row["pit"]}
+
+    def ends(name):
+        export_trl(store, credit, "trl-stepwise", tmp_path / name, BASE)
+        rows = lines(tmp_path / name)
+        assert all(row["labels"].index(False) == len(row["labels"]) - 1 for row in rows if False in row["labels"])
+        return Counter("\n".join(row["completions"]) for row in rows if False in row["labels"])
+
+    with monkeypatch.context() as patch:
+        patch.setattr("misstep.credit.trl_export.refuted", lambda *_: False)
+        every = ends("all.jsonl")
+    assert every >= Counter(saved)
+    assert set(every) == {"".join(steps).removesuffix("\n") for steps in wrong} | set(saved)
+    asked = ends("asked.jsonl")
+    assert asked <= every
+    assert len(asked) < len(every)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from misstep.evaluation.credit_words import VALUE_OR_JUDGEMENT
 from misstep.evaluation.scores import wilson
+from misstep.terms.first_error import VALUE_OR_JUDGEMENT
 from tests.evaluation.conftest import Made
 from tests.evaluation.test_report import SMALL, words
 

@@ -81,6 +81,22 @@ def test_every_row_of_the_file_is_in_the_responses(whole: Path) -> None:
             assert len(row["q"]) == len(row["steps"]) + 1 == len(row["alive"])
 
 
+def test_rows_for_trl_have_the_labels_of_the_responses(whole: Path) -> None:
+    made = [json.loads(line) for line in (whole / "trl-stepwise.jsonl").read_text().splitlines()]
+    expected: dict[tuple[str, str], tuple[list[str], list[bool]]] = {}
+    for row in responses(whole):
+        if row["labels"] is not None:
+            known = [
+                (step, label) for step, label in zip(row["steps"], row["labels"], strict=True) if label is not None
+            ]
+            steps, labels = [step.removesuffix("\n") for step, _ in known], [label for _, label in known]
+            expected.setdefault((row["problem_id"], row["text"]), (steps, labels))
+        correct, blamed = row["verdict"] == "correct", row["pit"] is not None
+        assert (row["labels"] is not None) == (correct or blamed) or row["status"] != "credited"
+    assert [(row["completions"], row["labels"]) for row in made] == list(expected.values())
+    assert {len(set(row["labels"])) for row in made} == {1, 2}
+
+
 def test_a_second_run_says_that_all_is_done_and_changes_nothing(
     whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,7 +191,7 @@ def test_labels_are_compared_and_given_steps_are_kept(tmp_path: Path, capsys: py
                         "--positives-per-problem", 1, "--max-steps", 1)  # fmt: skip
     assert code == 0
     found = json.loads((out / "summary.json").read_text())["labels"]
-    assert found["wrong"] + found["right"] + found["left_out"] == 96
+    assert found["wrong"] + found["correct"] + found["left_out"] == 96
     assert found["exact"] > found["before"] + found["after"]
     assert "A pit is a value under a policy" in said
     assert f"F1 {found['f1']:.1f}%" in said

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from misstep.credit.steps import Steps
-from misstep.credit.trl_rows import stepwise_row
 from misstep.credit.values import Counts
 from misstep.errors import BadInput
 from misstep.plan.params import CreditParams, DecodingParams
@@ -17,12 +16,12 @@ from misstep.standalone.choosing import CREDITED, REASONS, Chooser
 from misstep.standalone.columns import Columns
 from misstep.standalone.encoding import Encoded
 from misstep.standalone.judging import GOLD_UNREADABLE
-from misstep.standalone.labels import Labelled, compare, harmonic_mean
+from misstep.standalone.labels import Labelled, compare
 from misstep.standalone.planning import cost_of
-from misstep.standalone.results import step_labels
 from misstep.standalone.rows import Given, GivenFile, GivenProblem
 from misstep.standalone.run import Shard, parse_shard
 from misstep.standalone.settings import difference
+from misstep.terms.first_error import harmonic_mean
 from misstep.terms.verdict import Judgement, Verdict
 
 VERDICTS = st.sampled_from(
@@ -133,7 +132,7 @@ def test_labels_are_compared_as_processbench_does():
     ]  # fmt: skip
     found = compare(rows)
     assert found["accuracy_wrong"] == 25
-    assert found["accuracy_right"] == 50
+    assert found["accuracy_correct"] == 50
     assert found["f1"] == pytest.approx(2 * 25 * 50 / 75)
     names = ("exact", "before", "after", "no_pit", "never_solved", "left_out")
     assert [found[name] for name in names] == [1, 1, 1, 1, 1, 1]
@@ -143,9 +142,9 @@ def test_labels_are_compared_as_processbench_does():
 @given(st.lists(st.builds(Labelled, st.none() | st.integers(1, 4), st.none() | st.integers(1, 4), st.booleans())))
 def test_accuracies_are_within_bounds_and_every_row_is_counted(rows):
     found = compare(rows)
-    assert found["wrong"] + found["right"] + found["left_out"] == len(rows)
+    assert found["wrong"] + found["correct"] + found["left_out"] == len(rows)
     assert found["exact"] + found["before"] + found["after"] + found["no_pit"] == found["wrong"]
-    for name in ("accuracy_wrong", "accuracy_right", "f1"):
+    for name in ("accuracy_wrong", "accuracy_correct", "f1"):
         assert found[name] is None or 0 <= found[name] <= 100
 
 
@@ -153,19 +152,6 @@ def test_a_harmonic_mean():
     assert harmonic_mean(0, 0) == 0
     assert harmonic_mean(None, 5) is None
     assert harmonic_mean(50, 50) == 50
-
-
-@given(st.integers(1, 6), st.data())
-def test_labels_of_steps_end_at_the_pit(steps, data):
-    pit = data.draw(st.none() | st.integers(1, steps))
-    labels = step_labels(steps, pit, None)
-    assert labels is not None
-    assert len(labels) == steps
-    assert labels.count(False) == (pit is not None)
-    row = stepwise_row("p", [f"{n}\n" for n in range(steps)], pit)
-    assert row["labels"] == [label for label in labels if label is not None]
-    assert "\n".join(row["completions"]) + "\n" == "".join(f"{n}\n" for n in range(len(row["labels"])))
-    assert step_labels(steps, None, "never-solved") is None
 
 
 @given(st.integers(1, 9), st.integers(0, 40))

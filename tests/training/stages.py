@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from misstep.artifacts.checkpoints import StoredCheckpoints
-from misstep.artifacts.records import NEGATIVES, PAIRS, PROBLEMS, SAMPLES, VERDICTS
+from misstep.artifacts.records import NEGATIVES, PAIRS, PROBLEMS, ROLLOUTS, SAMPLES, VERDICTS
 from misstep.plan.kinds import StageKind
 from misstep.plan.params import (
     DpoParams,
@@ -131,6 +131,23 @@ def positives(drawn: pa.Table, lucky: Collection[tuple[str, int]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=NEGATIVES)
 
 
+def rollouts(*drawn: tuple[str, str, list[int], str]) -> pa.Table:
+    """Rollouts of credited correct solutions: problem, prefix, tokens, verdict."""
+    rows = [
+        {
+            "problem_id": problem,
+            "prefix_id": prefix,
+            "rollout": number,
+            "token_ids": ids,
+            "text": "",
+            "verdict": verdict,
+            "finish_reason": "stop",
+        }
+        for number, (problem, prefix, ids, verdict) in enumerate(drawn)
+    ]
+    return pa.Table.from_pylist(rows, schema=ROLLOUTS)
+
+
 def sft_params(**changes: Any) -> SftParams:
     settings = {
         "subset": SubsetParams(size=32, seed=0),
@@ -159,9 +176,10 @@ def stage(folder: Path, model: Path, params: Params, **tables: pa.Table) -> smal
     """Make the context of a stage; tables replace those of the same name above."""
     of = problems()
     drawn, judged = samples(of)
-    held = {"problems": of, "samples": drawn, "verdicts": judged, "pairs": pairs()} | tables
+    held = {"problems": of, "samples": drawn, "verdicts": judged, "pairs": pairs(), "positive_rollouts": rollouts()}
+    held |= tables
     kind = {SftParams: StageKind.SFT, RftParams: StageKind.RFT, DpoParams: StageKind.DPO}[type(params)]
-    named = {("credit" if name == "positives" else name, name): table for name, table in held.items()}
+    named = {("credit" if name.startswith("positive") else name, name): table for name, table in held.items()}
     return small.FolderContext(folder, kind, params, named, {"model": model, "policy": model})
 
 

@@ -102,6 +102,37 @@ def test_rft_leaves_out_every_sample_that_is_equal_to_a_lucky_one(
     assert run.counts["dropped"]["lucky"] == 2
 
 
+def test_rft_keeps_what_another_correct_response_shows_was_no_luck(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    drawn, _ = stages.samples(stages.problems())
+    rows = drawn.to_pylist()
+    ids = {(row["problem_id"], row["sample"]): row["token_ids"] for row in rows}
+    for row in rows:
+        if (row["problem_id"], row["sample"]) == ("p003", 0):
+            row["token_ids"] = [*ids["p003", 1][:2], *row["token_ids"]]
+    twins = type(drawn).from_pylist(rows, schema=drawn.schema)
+    lucky = [("p000", 0), ("p000", 1), ("p001", 1), ("p003", 1)]
+    rollouts = stages.rollouts(
+        ("p000", "a", [*ids["p000", 0][:2], 9, 1], "correct"),  # goes through the step
+        ("p000", "a", [*ids["p000", 1][:2], 9, 1], "wrong"),
+        ("p001", "a", ids["p001", 0], "correct"),  # goes elsewhere
+    )
+    context = stages.stage(
+        tmp_path,
+        base,
+        stages.rft_params(FILTERED),
+        samples=twins,
+        positives=stages.positives(drawn, lucky),
+        positive_rollouts=rollouts,
+    )
+    run = rows_of(monkeypatch, context)
+    assert run.counts["dropped"]["lucky"] == 2
+    kept = Counter(tuple(row.input_ids) for row in run.rows.rows)  # type: ignore[union-attr]
+    prompts = {row["problem_id"]: row["prompt_ids"] for row in rows}
+    assert [(*prompts[p], *ids[p, n]) in kept for p, n in lucky] == [True, False, False, True]
+
+
 def test_a_sample_that_a_stop_string_ended_gets_an_end_token(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
+
+from misstep.terms.keyed import keyed_hash
 
 Group = TypeVar("Group")
 
@@ -51,7 +52,7 @@ class Sampler(Generic[Group]):
     def offer(self, group: Group, stage: str, problem_id: str, sample: int) -> None:
         """Take in one solution."""
         self._seen[group] += 1
-        place = -_hash(stage, problem_id, sample)
+        place = -int.from_bytes(keyed_hash(stage, problem_id, sample), "big")
         kept = self._kept.setdefault(group, [])
         if len(kept) < self._count:
             heapq.heappush(kept, (place, Name(stage, problem_id, sample)))
@@ -80,8 +81,3 @@ def shares(sizes: Mapping[Group, int], count: int) -> dict[Group, int]:
         given[group] = min(sizes[group], -(-left // (len(order) - number)))
         left -= given[group]
     return given
-
-
-def _hash(stage: str, problem_id: str, sample: int) -> int:
-    name = f"{stage}\x1f{problem_id}\x1f{sample}".encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from misstep.audit.choose import Chosen, Name, Sampler
-from misstep.audit.credit_view import Continuation, Known, Solution, solution
+from misstep.audit.credit_view import Continuation, KnownResponse, Solution, solution
 from misstep.audit.only import Only
 from misstep.audit.tables import Tables
 from misstep.plan.frozen import FrozenStage
@@ -37,7 +37,7 @@ class CreditStage:
     target_error: float | None
     summary: Mapping[str, Any]
     seen: int
-    """Wrong solutions that are meant."""
+    """Wrong solutions that are wanted."""
     wrong: tuple[Solution, ...]
     lucky: tuple[Solution, ...]
     """Correct solutions with a step that luck saved."""
@@ -50,7 +50,8 @@ def read_credit(tables: Tables, stages: Sequence[FrozenStage], wanted: Wanted) -
         _offer_wrong(tables, stage, wanted, wrong)
         if wanted.only is None and tables.has(stage.key, "positives"):
             _offer_lucky(tables, stage, wanted, lucky)
-    return [_stage(tables, stage, wrong.chosen(), lucky.chosen()) for stage in stages]
+    chosen, saved = wrong.chosen(), lucky.chosen()
+    return [_stage(tables, stage, chosen, saved) for stage in stages]
 
 
 def _offer_wrong(tables: Tables, stage: FrozenStage, wanted: Wanted, to: Sampler[str]) -> None:
@@ -103,20 +104,40 @@ def _solutions(
     names = ["problem_id", "sample", "token_ids", "step_ends", "step_texts", "prefix_ids", "q", "alive"]
     names += ["certainty", "solved", "failed", "pit", "reason", "true_pit"]
     rows = list(tables.rows(stage.key, table, names, problems, stage.name))
+    scans = _scans(tables, stage, problems) if table == "negatives" else {}
     known = _samples(tables, stage, problems)
     for row in tables.rows(stage.key, rollouts, _ROLLOUT, problems, stage.name):
         known[row["problem_id"]].append(_rollout(row))
     if by_path:
         _complete(known, rows)
     views = [
-        solution(row, questions[row["problem_id"]], known[row["problem_id"]], by_path, table == "positives")
+        solution(
+            row,
+            questions[row["problem_id"]],
+            known[row["problem_id"]],
+            by_path,
+            table == "positives",
+            scans.get((row["problem_id"], row["sample"]), ()),
+        )
         for row in rows
         if Name(stage.key, row["problem_id"], row["sample"]) in chosen
     ]
     return tuple(sorted(views, key=lambda view: (view.pit is None, view.problem_id, view.sample)))
 
 
-def _samples(tables: Tables, stage: FrozenStage, problems: Collection[str]) -> dict[str, list[Known]]:
+def _scans(
+    tables: Tables, stage: FrozenStage, problems: Collection[str]
+) -> dict[tuple[str, int], tuple[int | None, ...]]:
+    """Return the pits of the audit's scans, by problem and sample. Where credit is itself a full scan, it is one of the
+    two, and the audit has the other."""
+    if not tables.has(stage.key, "audits"):
+        return {}
+    columns = ["scan_pit"] if stage.params["estimator"] == "full-scan" else ["scan_pit", "rescan_pit"]
+    rows = tables.rows(stage.key, "audits", ["problem_id", "sample", *columns], problems, stage.name)
+    return {(row["problem_id"], row["sample"]): tuple(row[column] for column in columns) for row in rows}
+
+
+def _samples(tables: Tables, stage: FrozenStage, problems: Collection[str]) -> dict[str, list[KnownResponse]]:
     """Return the samples of some problems as known continuations of the bare problem."""
     judged = tables.rows(
         stage.inputs["verdicts"], "verdicts", ["problem_id", "sample", "verdict"], problems, "verdicts of samples"
@@ -126,7 +147,7 @@ def _samples(tables: Tables, stage: FrozenStage, problems: Collection[str]) -> d
     found = tables.by_problem(stage.inputs["samples"], "samples", names, problems, "samples")
     return {
         problem: [
-            Known(
+            KnownResponse(
                 Continuation(
                     text=row["text"],
                     verdict=verdicts.get((problem, row["sample"]), "unparsable"),
@@ -144,9 +165,9 @@ def _samples(tables: Tables, stage: FrozenStage, problems: Collection[str]) -> d
     }
 
 
-def _rollout(row: Mapping[str, Any]) -> Known:
+def _rollout(row: Mapping[str, Any]) -> KnownResponse:
     """Return a rollout as a known continuation, without its prefix."""
-    return Known(
+    return KnownResponse(
         Continuation(
             text=row["text"],
             verdict=row["verdict"],
@@ -160,7 +181,7 @@ def _rollout(row: Mapping[str, Any]) -> Known:
     )
 
 
-def _complete(known: Mapping[str, list[Known]], rows: Sequence[Mapping[str, Any]]) -> None:
+def _complete(known: Mapping[str, list[KnownResponse]], rows: Sequence[Mapping[str, Any]]) -> None:
     """Put the prefixes before the rollouts: each is a prefix of one of the problem's credited solutions."""
     prefixes: dict[str, tuple[int, tuple[int, ...], str]] = {}
     for row in rows:

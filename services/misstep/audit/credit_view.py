@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from misstep.credit.evidence import Evidence
-from misstep.credit.evidence import Known as Outcome
+from misstep.credit.evidence import Evidence, Known
 
 Row = Mapping[str, Any]
 MOST_SHOWN = 20
@@ -36,8 +35,6 @@ class Continuation:
     """It was drawn after so many whole steps, a sample of the problem after none; None where its place says it."""
     sample: bool
     """It is a sample of the problem, and not a rollout."""
-    itself: bool = False
-    """It is the solution itself."""
 
     @property
     def solved(self) -> bool:
@@ -46,7 +43,7 @@ class Continuation:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownResponse:
     """A continuation, and what places it among the steps of a solution."""
 
     continuation: Continuation
@@ -61,26 +58,16 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A prefix that decided: what the search counted there, and the continuations that are known."""
+    """A prefix that decided, and the known continuations that the search counted there."""
 
     steps: int
     """Whole steps in the prefix."""
     solved: int
     failed: int
     shown: tuple[Continuation, ...]
-    known_solved: int
-    known_failed: int
-    """How many continuations are known now; at most `MOST_SHOWN` of them are shown."""
-
-    @property
-    def known(self) -> int:
-        """How many continuations are known now."""
-        return self.known_solved + self.known_failed
-
-    @property
-    def as_counted(self) -> bool:
-        """Return whether those known now are as many as the search counted."""
-        return (self.solved, self.failed) == (self.known_solved, self.known_failed)
+    """At most `MOST_SHOWN`."""
+    known: int
+    """How many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +100,22 @@ class Solution:
     true_pit: int | None
     certainty: float | None
     reason: str | None
+    scans: tuple[int | None, ...]
+    """The pits that full scans with fresh rollouts found; none where it was not audited."""
     before: Place | None
     """The prefix before the pit; without a pit the bare problem."""
     at: Place | None
     """The prefix that ends with the pit; None where that is the whole solution."""
 
 
-def solution(row: Row, question: tuple[str, str], known: Sequence[Known], by_path: bool, correct: bool) -> Solution:
+def solution(
+    row: Row,
+    question: tuple[str, str],
+    known: Sequence[KnownResponse],
+    by_path: bool,
+    correct: bool,
+    scans: tuple[int | None, ...] = (),
+) -> Solution:
     """Make the view of a row of ``negatives`` or ``positives``.
 
     Args:
@@ -127,10 +123,11 @@ def solution(row: Row, question: tuple[str, str], known: Sequence[Known], by_pat
         known: all known continuations of the problem.
         by_path: place each one at the longest prefix that it passes through, as the adaptive search does; otherwise at
             the prefix from which it was drawn.
-        correct: whether the solution is right.
+        correct: whether the solution is correct.
+        scans: the pits of the audit's scans.
     """
     pit, steps = row["pit"], len(row["step_texts"])
-    places = placed(row, known, by_path, correct)
+    places = placed(row, known, by_path)
     before = 0 if pit is None else pit - 1
     return Solution(
         problem_id=row["problem_id"],
@@ -154,6 +151,7 @@ def solution(row: Row, question: tuple[str, str], known: Sequence[Known], by_pat
         true_pit=row["true_pit"],
         certainty=row["certainty"],
         reason=row["reason"],
+        scans=scans,
         before=_place(row, before, places.get(before, ())),
         at=None if pit is None or pit >= steps else _place(row, pit, places.get(pit, ())),
     )
@@ -166,22 +164,17 @@ def value(q: float | None, alive: float | None) -> Value:
     return Value(None, "unknown") if alive is None else Value(alive, "alive")
 
 
-def placed(row: Row, known: Iterable[Known], by_path: bool, with_itself: bool = False) -> dict[int, list[Continuation]]:
+def placed(row: Row, known: Iterable[KnownResponse], by_path: bool) -> dict[int, list[Continuation]]:
     """Return the continuations of a solution's prefixes, by whole steps in the prefix. What says nothing of any is left
-    out.
-
-    Args:
-        with_itself: whether the solution counts among them: a correct one shows that its problem can be solved.
-    """
+    out, and so is the solution itself."""
     steps = {name: number for number, name in enumerate(row["prefix_ids"][:-1])}
     ids, ends = tuple(row["token_ids"]), tuple(row["step_ends"])
     found: dict[int, list[Continuation]] = {}
     for one in known:
-        itself = one.prefix_id is None and one.number == row["sample"]
-        if itself and not with_itself:
+        if one.prefix_id is None and one.number == row["sample"]:
             continue
         if by_path:
-            counted = Evidence(ids, ends).add([Outcome(one.token_ids, one.continuation.solved)])
+            counted = Evidence(ids, ends).add([Known(one.token_ids, one.continuation.solved)])
             if not counted:
                 continue
             place = counted[0][0]
@@ -192,7 +185,7 @@ def placed(row: Row, known: Iterable[Known], by_path: bool, with_itself: bool = 
             text = one.continuation.text
         else:
             continue
-        found.setdefault(place, []).append(replace(one.continuation, text=text, itself=itself))
+        found.setdefault(place, []).append(replace(one.continuation, text=text))
     return found
 
 
@@ -201,8 +194,7 @@ def _place(row: Row, steps: int, known: Sequence[Continuation]) -> Place | None:
     if counts is None:
         return None
     ordered = sorted(known, key=lambda one: not one.solved)
-    solved = sum(one.solved for one in known)
-    return Place(steps, *counts, tuple(ordered[:MOST_SHOWN]), solved, len(known) - solved)
+    return Place(steps, *counts, tuple(ordered[:MOST_SHOWN]), len(known))
 
 
 def _counts(row: Row, number: int) -> tuple[int, int] | None:

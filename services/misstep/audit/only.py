@@ -14,7 +14,7 @@ class Only(StrEnum):
     DIFFERS = "differs"
 
     def wants(self, pit: int | None, true_pit: int | None, certainty: float | None, target_error: float | None) -> bool:
-        """Return whether a solution is meant.
+        """Return whether a solution is wanted.
 
         Args:
             pit: the blamed step, from 1.
@@ -36,7 +36,7 @@ class Only(StrEnum):
 
     @property
     def words(self) -> str:
-        """Name those that are meant."""
+        """Name those that are wanted."""
         return _WORDS[self]
 
 

@@ -44,6 +44,8 @@ def credit_page(experiment: str, stages: Sequence[CreditStage], wanted: Wanted, 
         unfinished=some_of(unfinished),
         stages=stages,
         stage_facts=_stage_facts,
+        audit=_audit,
+        scans=_scans,
         value_bar=value_bar,
         tint=_tint,
         after=_after,
@@ -103,6 +105,25 @@ def _stage_facts(stage: CreditStage) -> list[str]:
     if known:
         facts.append(f"the pit is the true first error in {errors.get('exact', 0):,} of {known:,}")
     return facts
+
+
+def _audit(stage: CreditStage) -> str:
+    """Say how many wrong solutions were also fully scanned, and how often the pits agree; empty where none was."""
+    found: Mapping[str, int] = stage.summary.get("audit") or {}
+    checked = found.get("negatives", 0)
+    if not checked:
+        return ""
+    was = "was" if checked == 1 else "were"
+    words = f"Audit: {w.counted(checked, 'wrong solution')} {was} also fully scanned, with fresh rollouts."
+    words += f" The scan found the same pit in {found['same_pit']:,} of {checked:,}."
+    if stage.estimator != "full-scan":
+        words += f" A second scan found that of the first in {found['scans_same_pit']:,}."
+    return words
+
+
+def _scans(pits: Sequence[int | None]) -> str:
+    """Say which pits the scans of one solution found."""
+    return ", ".join("no pit" if pit is None else f"step {pit}" for pit in pits)
 
 
 def _tint(value: Value) -> str:

@@ -199,7 +199,7 @@ def credit(
 ) -> None:
     """Find the step at which each wrong response of a file went wrong, by rollouts of a model.
 
-    The file may hold responses of any writer. Each is judged first: wrong ones are credited, right ones are evidence.
+    The file may hold responses of any writer. Each is judged first: wrong ones are credited, correct ones are evidence.
     The folder gets steps, pits and values of all responses, preference pairs, rows for TRL, and summary.json.
 
     [dim]misstep credit answers.jsonl --model models/my-model --dry-run[/dim]

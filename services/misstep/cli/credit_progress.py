@@ -55,13 +55,13 @@ class Progress:
             f"{credit.get('pairs', 0):,} pairs"
         )
         if positives := credit.get("positives", {}).get("responses"):
-            self.say(f"{positives:,} right responses credited: {credit['positives']['lucky']:,} with a lucky step")
+            self.say(f"{positives:,} correct responses credited: {credit['positives']['lucky']:,} with a lucky step")
         if labels := summary.get("labels"):
-            shown = {name: _percent(labels[name]) for name in ("accuracy_wrong", "accuracy_right", "f1")}
+            shown = {name: _percent(labels[name]) for name in ("accuracy_wrong", "accuracy_correct", "f1")}
             self.say(
                 f"against the labels: {shown['accuracy_wrong']} on {labels['wrong']:,} wrong, "
-                f"{shown['accuracy_right']} on {labels['right']:,} right, F1 {shown['f1']}; {labels['left_out']:,} "
-                "left out"
+                f"{shown['accuracy_correct']} on {labels['correct']:,} correct, F1 {shown['f1']}; "
+                f"{labels['left_out']:,} left out"
             )
             self.say(labels["meaning"])
         self.say(f"written to {out}")

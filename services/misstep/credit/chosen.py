@@ -23,7 +23,8 @@ def rank_of(chosen: ChosenBy, likelihoods: Likelihoods | None = None) -> Rank | 
     """Return the rule of a name; None for ``random``, which keeps the order of the draw.
 
     Args:
-        likelihoods: for ``likeliest`` and ``unlikeliest``; it must have learned of every pair that is ranked.
+        likelihoods: for ``likeliest`` and ``unlikeliest``; it must have learned the pairs that are ranked
+            (`misstep.credit.layouts.undecided`).
     """
     if chosen == "random":
         return None
@@ -49,10 +50,17 @@ def difference(pair: Pair) -> float:
 
 
 def in_order(pairs: Iterable[Pair], rank: Rank | None) -> list[Pair]:
-    """Order the pairs of one response; the order of the steps at which they blame it stays."""
+    """Order the pairs of one response; the order of the steps at which they blame it stays. A pair that is the only one
+    of its step is not ranked."""
     if rank is None:
         return list(pairs)
-    return [pair for _, alike in groupby(pairs, key=lambda pair: pair.pit) for pair in sorted(alike, key=rank)]
+    steps = at_each_step(pairs)
+    return [pair for alike in steps for pair in (sorted(alike, key=rank) if len(alike) > 1 else alike)]
+
+
+def at_each_step(pairs: Iterable[Pair]) -> list[list[Pair]]:
+    """Return the pairs of one response, step by step at which they blame it."""
+    return [list(alike) for _, alike in groupby(pairs, key=lambda pair: pair.pit)]
 
 
 class Likelihoods:
@@ -64,11 +72,13 @@ class Likelihoods:
         self._known: dict[tuple[Ids, Ids], float] = {}
 
     def learn(self, pairs: Iterable[Pair]) -> None:
-        """Score the chosen sides that are not known yet."""
+        """Score the chosen sides that are not known yet, and forget those of other pairs."""
         texts = dict.fromkeys((pair.prompt_ids, pair.chosen.token_ids) for pair in pairs)
-        new: Sequence[tuple[Ids, Ids]] = [text for text in texts if text not in self._known]
+        known = {text: self._known[text] for text in texts if text in self._known}
+        new: Sequence[tuple[Ids, Ids]] = [text for text in texts if text not in known]
         scored = self._logprobs(new) if new else []
-        self._known |= {text: sum(tokens) / max(1, len(tokens)) for text, tokens in zip(new, scored, strict=True)}
+        known |= {text: sum(tokens) / max(1, len(tokens)) for text, tokens in zip(new, scored, strict=True)}
+        self._known = known
 
     def of(self, pair: Pair) -> float:
         """Return that of a pair's chosen side, in nats a token."""

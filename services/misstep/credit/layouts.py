@@ -23,7 +23,7 @@ baselines compare whole responses.
 A pit is refuted, and gives no pair, if a known correct response begins with the wrong one's tokens through the pit: a
 success was possible after it, and the rollouts missed it by chance. Of 903 pits that a full scan finds on the
 quickstart's task, 61 are refuted in this way, and 50 of these are not the first error. The step of a correct response
-is refuted by another one in the same way; that response itself does not count, because it was picked for its success.
+is refuted by another one in the same way (`misstep.credit.refuted`).
 
 A cut at a step is possible if a known correct answer continues the prefix before the step and does not begin with the
 step's own tokens: rollouts often repeat a right step, and a chosen side must not contain the rejected one. At a pit
@@ -46,14 +46,15 @@ brevity. `misstep.credit.chosen` has the other rules.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from misstep.credit.block import CreditedResponse
-from misstep.credit.chosen import Rank, in_order
+from misstep.credit.chosen import Rank, at_each_step, in_order
+from misstep.credit.refuted import refuted
+from misstep.terms.keyed import keyed_hash
 from misstep.terms.layouts import LUCKY, PLACEBO, Layout
 
 Ids = tuple[int, ...]
@@ -83,6 +84,22 @@ class ProblemAnswers:
     """Credited wrong samples; for ``lucky-step`` correct ones."""
     solved: Mapping[str, Sequence[Answer]] | None = None
     """Correct rollouts by the prefix that they continue."""
+
+
+def distinct(answers: Iterable[Answer]) -> list[Answer]:
+    """Return the first of equal answers, in order."""
+    found: dict[Ids, Answer] = {}
+    for answer in answers:
+        found.setdefault(answer.token_ids, answer)
+    return list(found.values())
+
+
+def by_prefix(rollouts: Iterable[tuple[str, Sequence[int], str]]) -> dict[str, list[Answer]]:
+    """Return correct rollouts, given as prefix id, tokens and text, by the prefix that they continue."""
+    solved: dict[str, list[Answer]] = {}
+    for name, ids, text in rollouts:
+        solved.setdefault(name, []).append(Answer(tuple(ids), text, "rollout"))
+    return solved
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +154,7 @@ def _placebo_cut(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
     def cuts(response: CreditedResponse, _pit: int) -> list[Pair]:
         steps = sorted(
             range(1, len(response.steps.ends) + 1),
-            key=lambda step: _place(seed, problem.problem_id, response.sample, f"cut {step}"),
+            key=lambda step: keyed_hash(seed, problem.problem_id, response.sample, f"cut {step}"),
         )
         possible = [pairs for step in steps if (pairs := _cut(problem, PLACEBO, response, step, seed))]
         return [replace(pair, cuts=len(possible)) for pairs in possible for pair in pairs]
@@ -174,20 +191,18 @@ def _at_pits(problem: ProblemAnswers, pairs_of: Callable[[CreditedResponse, int]
 
 def _usable_pits(problem: ProblemAnswers) -> Iterator[tuple[CreditedResponse, str | None]]:
     """Yield a problem's credited responses, each with the reason why its pit gives no pair, if there is one."""
-    right = [(answer.sample, answer.token_ids) for answer in _correct_responses(problem)]
+    samples = [answer.token_ids for answer in problem.correct]
+    rollouts = [answer.token_ids for answer in _whole_rollouts(problem)]
     for response in problem.credited:
         if response.pit is None:
             yield response, response.reason
             continue
-        through = response.token_ids[: response.steps.ends[response.pit - 1]]
-        others = (ids for sample, ids in right if sample != response.sample)
-        yield response, "refuted" if any(ids[: len(through)] == through for ids in others) else None
+        end = response.steps.ends[response.pit - 1]
+        yield response, "refuted" if refuted(response.token_ids, end, samples, rollouts) else None
 
 
-def _correct_responses(problem: ProblemAnswers) -> Iterator[Answer]:
-    """Yield every response to the problem that is known to be correct, whole: samples, and prefixes with their
-    rollouts."""
-    yield from problem.correct
+def _whole_rollouts(problem: ProblemAnswers) -> Iterator[Answer]:
+    """Yield every correct rollout, with the prefix that it continues."""
     prefixes = {
         name: (response.token_ids[:end], "".join(response.steps.texts[:number]))
         for response in problem.credited
@@ -209,7 +224,7 @@ def _continuations(problem: ProblemAnswers, response: CreditedResponse, steps: i
     begin, text = response.token_ids[: response.steps.ends[steps - 1]], "".join(response.steps.texts[:steps])
     return [
         replace(answer, token_ids=answer.token_ids[len(begin) :], text=answer.text[len(text) :])
-        for answer in _correct_responses(problem)
+        for answer in (*problem.correct, *_whole_rollouts(problem))
         if answer.token_ids[: len(begin)] == begin
     ]
 
@@ -303,13 +318,7 @@ def _whole_pair(problem: ProblemAnswers, layout: Layout, wrong: Answer, correct:
 def _drawn(answers: Sequence[Answer], seed: int, problem_id: str, sample: int) -> list[Answer]:
     """Order the distinct answers at random, by a hash of their purpose."""
     distinct = {answer.token_ids: answer for answer in reversed(answers)}.values()
-    return sorted(distinct, key=lambda answer: _place(seed, problem_id, sample, answer.token_ids))
-
-
-def _place(seed: int, problem_id: str, sample: int, what: object) -> bytes:
-    """Return a sort key for a random order that depends only on the item and the wrong response."""
-    name = f"{seed}\x1f{problem_id}\x1f{sample}\x1f{what}"
-    return hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return sorted(distinct, key=lambda answer: keyed_hash(seed, problem_id, sample, answer.token_ids))
 
 
 _LAYOUTS: dict[Layout, Callable[[ProblemAnswers, int], Iterator[Options]]] = {
@@ -333,12 +342,11 @@ class ProblemPairs:
     dropped: Counter[str] = field(default_factory=Counter)
 
 
-def candidates(layout: Layout, problem: ProblemAnswers, seed: int) -> Iterator[Pair]:
-    """Yield every pair that `pair_up` may rank."""
-    for each in (layout, "shared-prefix") if layout == PLACEBO else (layout,):
-        for offered in options(each, problem, seed):
-            if not isinstance(offered, str):
-                yield from offered
+def undecided(layout: Layout, problem: ProblemAnswers, seed: int) -> Iterator[Pair]:
+    """Yield the pairs that `pair_up` ranks: those of wrong responses that have several to choose from."""
+    for offered in options(layout, problem, seed):
+        if not isinstance(offered, str):
+            yield from (pair for alike in at_each_step(offered) if len(alike) > 1 for pair in alike)
 
 
 def pair_up(
@@ -354,7 +362,9 @@ def pair_up(
     Args:
         per_problem: pairs in all, at most.
         per_negative: pairs of one wrong response, at most. More only add to the pairs of fewer.
-        rank: which of a response's pairs comes first; None keeps the order of the draw.
+        rank: which of a response's pairs comes first; None keeps the order of the draw. It changes no numbers: two
+            responses that can give the same pair blame the same step after the same prefix, and so can give the same
+            pairs there.
 
     Reasons for a wrong response without a pair: ``never-solved`` (no pit), ``no-pit`` (a correct one without),
     ``refuted`` (a correct response begins with the rejected prefix), ``no-true-error`` (the oracle finds none),
@@ -365,7 +375,8 @@ def pair_up(
     offers = [*options(layout, problem, seed)]
     most = [per_negative] * len(offers)
     if layout == PLACEBO:
-        shared = _outcomes([*options("shared-prefix", problem, seed)], most, per_problem, rank)
+        # Only their numbers count, and these do not depend on the rank.
+        shared = _outcomes([*options("shared-prefix", problem, seed)], most, per_problem, None)
         offers = [why if isinstance(why, str) else offered for why, offered in zip(shared, offers, strict=True)]
         most = [len(pairs) for pairs in shared]
     outcomes = _outcomes(offers, most, per_problem, rank)

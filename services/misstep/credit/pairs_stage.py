@@ -13,9 +13,19 @@ import numpy as np
 from misstep.artifacts.output import Output
 from misstep.artifacts.records import PAIRS
 from misstep.credit.block import CreditedResponse
-from misstep.credit.chosen import Likelihoods, rank_of
+from misstep.credit.chosen import Likelihoods, Rank, rank_of
 from misstep.credit.controls import AGREEMENT, CUTS, agreement, cut_counts
-from misstep.credit.layouts import Answer, Pair, ProblemAnswers, ProblemPairs, candidates, pair_up
+from misstep.credit.layouts import (
+    Answer,
+    Ids,
+    Pair,
+    ProblemAnswers,
+    ProblemPairs,
+    by_prefix,
+    distinct,
+    pair_up,
+    undecided,
+)
 from misstep.credit.rows import Row, RowsByProblem, Verdicts, questions
 from misstep.credit.selection import spread
 from misstep.credit.steps import Steps, step_at
@@ -41,7 +51,7 @@ def open_work(ctx: StageContext) -> Work:
 
 class _Pairs:
     """A block is a fixed number of problems of the samples, in order. The policy is loaded only to score sides, and
-    only if there are some to choose from."""
+    only for a wrong response that has several to choose from."""
 
     def __init__(self, ctx: StageContext) -> None:
         assert isinstance(ctx.params, PairsParams)
@@ -55,7 +65,7 @@ class _Pairs:
         self._oracle = ORACLES[self._params.oracle] if self._params.oracle else None
         self._questions = questions(ctx) if self._oracle else {}
         self._engine: Engine | None = None
-        self._likelihoods: Likelihoods | None = None
+        self._likelihoods = Likelihoods(self._logprobs)
         if self._params.layout in FROM_CREDIT:
             lucky = self._params.layout == LUCKY
             columns = ["sample", "token_ids", "step_ends", "step_texts", "prefix_ids", "pit", "reason"]
@@ -112,55 +122,61 @@ class _Pairs:
 
     def _grant(self) -> dict[str, int] | None:
         """Distribute ``max_pairs`` over the problems; None if there is no limit. This needs the number of pairs of each
-        problem, so all pairs are built once to be counted."""
+        problem, so all pairs are built once to be counted. Which pairs a rule would take is left open: no rule changes
+        their number."""
         if self._params.max_pairs is None:
             return None
         counts = {
-            problem.problem_id: len(found.pairs)
+            answers.problem_id: len(self._pair_up(answers, None).pairs)
             for block in range(self.blocks())
-            for problem, found in self._found(block)
+            for answers in self._problems(block)
         }
         return spread(counts, self._params.max_pairs, self._params.seed)
 
     def _found(self, block: int) -> Iterator[tuple[ProblemAnswers, ProblemPairs]]:
+        params, problems = self._params, self._problems(block)
+        if params.decoding is not None:
+            self._likelihoods.learn(pair for each in problems for pair in undecided(params.layout, each, params.seed))
+        rank = rank_of(params.chosen, self._likelihoods)
+        for answers in problems:
+            found = self._pair_up(answers, rank)
+            if self._weighed:
+                found.pairs = _weighed(found.pairs, answers.credited)
+            yield answers, found
+
+    def _problems(self, block: int) -> list[ProblemAnswers]:
         size = self._ctx.stage.block_rows
         ids = self._samples.problems[block * size : (block + 1) * size]
         credited = self._credits.of(ids) if self._credits else {}
         rollouts = self._rollouts.of(ids) if self._rollouts else {}
-        problems = [
+        return [
             ProblemAnswers(
                 problem_id=problem,
                 prompt_ids=tuple(samples[0]["prompt_ids"]),
                 correct=_answers(problem, samples, self._verdicts, Verdict.CORRECT),
                 wrong=_answers(problem, samples, self._verdicts, Verdict.WRONG),
                 credited=[self._credited(row) for row in credited.get(problem, ())],
-                solved=_by_prefix(rollouts.get(problem, ())),
+                solved=by_prefix(
+                    (row["prefix_id"], row["token_ids"], row["text"]) for row in rollouts.get(problem, ())
+                ),
             )
             for problem, samples in self._samples.of(ids).items()
         ]
-        params = self._params
-        if params.decoding is not None:
-            self._score(problems)
-        rank = rank_of(params.chosen, self._likelihoods)
-        for answers in problems:
-            found = pair_up(params.layout, answers, params.per_problem, params.seed, params.per_negative, rank)
-            if self._weighed:
-                found.pairs = _weighed(found.pairs, answers.credited)
-            yield answers, found
 
-    def _score(self, problems: Sequence[ProblemAnswers]) -> None:
-        """Score every side that may be chosen for these problems, all at once."""
-        assert self._params.decoding is not None
-        pairs = [pair for each in problems for pair in candidates(self._params.layout, each, self._params.seed)]
-        if pairs and self._likelihoods is None:
+    def _pair_up(self, answers: ProblemAnswers, rank: Rank | None) -> ProblemPairs:
+        params = self._params
+        return pair_up(params.layout, answers, params.per_problem, params.seed, params.per_negative, rank)
+
+    def _logprobs(self, texts: Sequence[tuple[Ids, Ids]]) -> list[list[float]]:
+        """Score texts under the policy, which is loaded the first time."""
+        if self._engine is None:
             from misstep.generation.engines import open_engine
 
+            assert self._params.decoding is not None
             folder, decoding = self._ctx.model_folder("policy"), self._params.decoding
             self._engine = open_engine(folder, decoding, self._ctx.stage.resources)
             check_tokenizer(self._engine.tokenizer, "samples", self._ctx.manifest_summary("samples"))
-            self._likelihoods = Likelihoods(self._engine.logprobs)
-        if self._likelihoods is not None:
-            self._likelihoods.learn(pairs)
+        return self._engine.logprobs(texts)
 
     def _credited(self, row: Row) -> CreditedResponse:
         return CreditedResponse(
@@ -186,12 +202,11 @@ class _Pairs:
 
 def _answers(problem: str, samples: Sequence[Row], verdicts: Verdicts, verdict: Verdict) -> list[Answer]:
     """Return the distinct samples with one verdict that ended by themselves, in order."""
-    distinct: dict[tuple[int, ...], Answer] = {}
-    for row in sorted(samples, key=lambda row: int(row["sample"])):
-        if verdicts.of(problem, row["sample"]) is verdict and row["finish_reason"] == "stop":
-            ids = tuple(row["token_ids"])
-            distinct.setdefault(ids, Answer(ids, row["text"], "sample", row["sample"]))
-    return list(distinct.values())
+    return distinct(
+        Answer(tuple(row["token_ids"]), row["text"], "sample", row["sample"])
+        for row in sorted(samples, key=lambda row: int(row["sample"]))
+        if verdicts.of(problem, row["sample"]) is verdict and row["finish_reason"] == "stop"
+    )
 
 
 def _weighed(pairs: Sequence[Pair], credited: Sequence[CreditedResponse]) -> list[Pair]:
@@ -202,14 +217,6 @@ def _weighed(pairs: Sequence[Pair], credited: Sequence[CreditedResponse]) -> lis
     if not all(weights):
         raise MisstepError("a pair has no weight: credit did not say how far the chance of success falls at its pit")
     return [replace(pair, weight=weight) for pair, weight in zip(pairs, weights, strict=True) if weight]
-
-
-def _by_prefix(rows: Sequence[Row]) -> dict[str, list[Answer]]:
-    solved: dict[str, list[Answer]] = {}
-    for row in rows:
-        answer = Answer(tuple(row["token_ids"]), row["text"], "rollout")
-        solved.setdefault(row["prefix_id"], []).append(answer)
-    return solved
 
 
 def _counts(pairs: Sequence[Pair]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,13 +16,13 @@ from misstep.artifacts.export import appears_when_done, reader_of
 from misstep.artifacts.files import fetch
 from misstep.artifacts.manifest import NotCommittedError, read_manifest
 from misstep.credit.pieces import TokenPieces
+from misstep.credit.refuted import refuted, whole_rollouts
 from misstep.credit.steps import StepCutter
-from misstep.credit.trl_rows import PromptText, preference_row, refuted, stepwise_row
+from misstep.credit.trl_rows import TrlRows, step_labels
 from misstep.errors import BadInput
 from misstep.generation.ends import end_ids
 from misstep.generation.fingerprint import check_tokenizer
 from misstep.generation.loading import load_generation_config
-from misstep.generation.stops import before_stop
 from misstep.generation.tokenizers import load_tokenizer
 from misstep.plan.kinds import StageKind
 from misstep.store.base import Store
@@ -41,7 +41,8 @@ def export_trl(store: Store, key: str, form: Form, out: Path, tokenizer: Path | 
     """Write rows that TRL reads, as JSON lines.
 
     ``trl-preference`` is made from an artifact of pairs. ``trl-stepwise`` is made from one of credit: a row for each
-    wrong response that has a pit that no right sample refutes, up to the pit, and one for each distinct right sample.
+    wrong response that has a pit that no correct response refutes, up to the pit, and one for each distinct correct
+    sample, up to its lucky step if credit found one that no other refutes.
 
     Args:
         out: the file; it must not exist yet.
@@ -110,46 +111,55 @@ class _Source:
         check_tokenizer(self._tokenizer, "samples", samples.summary)
         self._stop = tuple(samples.params.get("decoding", {}).get("stop", ()))
         self._ends = end_ids(self._tokenizer, load_generation_config(folder))
-        self._text = PromptText(self._tokenizer)
+        self._made = TrlRows(self._tokenizer, self._ends, self._stop)
 
     def pairs(self) -> Iterator[tuple[dict[str, Any], bool]]:
         """Yield a row for each pair, and whether TRL's tokens of prompt and chosen side are those of the pair."""
         for row in self._rows(self._key, "pairs"):
-            prompt = self._text.of(row["prompt_ids"])
-            same = self._text.same(row["prompt_ids"], prompt, self._body(row["chosen_ids"]), row["chosen_text"])
-            yield preference_row(prompt, row["chosen_text"], before_stop(row["rejected_text"], self._stop)), same
+            yield self._made.preference(row)
 
     def steps(self) -> Iterator[tuple[dict[str, Any], bool]]:
-        """Yield a row for each wrong response with a pit and each distinct right sample, and whether TRL's tokens of
+        """Yield a row for each wrong response with a pit and each distinct correct sample, and whether TRL's tokens of
         prompt and response are those of the response."""
         prompts: dict[str, list[int]] = {}
-        right = self._right()
-        right_ids: dict[str, dict[tuple[int, ...], None]] = {}
+        verdicts = self._correct()
+        correct: dict[str, dict[tuple[int, ...], None]] = {}
         for row in self._rows(self._manifest.inputs["samples"], "samples"):
             prompts.setdefault(row["problem_id"], row["prompt_ids"])
-            if row["finish_reason"] == "stop" and (row["problem_id"], row["sample"]) in right:
-                right_ids.setdefault(row["problem_id"], {}).setdefault(tuple(row["token_ids"]))
-        for row in self._rows(self._key, "negatives"):
-            end = row["step_ends"][row["pit"] - 1] if row["pit"] is not None else None
-            if end is not None and not refuted(row["token_ids"], end, right_ids.get(row["problem_id"], ())):
-                yield self._row(prompts[row["problem_id"]], row["token_ids"], row["step_texts"], row["pit"])
+            if row["finish_reason"] == "stop" and (row["problem_id"], row["sample"]) in verdicts:
+                correct.setdefault(row["problem_id"], {}).setdefault(tuple(row["token_ids"]))
+        for row in self._pits("negatives", "rollouts", correct):
+            labels = step_labels(len(row["step_texts"]), row["pit"], correct=False)
+            assert labels is not None
+            yield self._made.stepwise(prompts[row["problem_id"]], row["token_ids"], row["step_texts"], labels)
+        lucky = {
+            (row["problem_id"], tuple(row["token_ids"])): row["pit"]
+            for row in self._pits("positives", "positive_rollouts", correct)
+        }
         params = self._manifest.params
         pieces = TokenPieces(self._tokenizer, self._ends)
         cutter = StepCutter(pieces, params["step_rule"], params["max_steps"], self._stop)
-        for problem, found in right_ids.items():
+        for problem, found in correct.items():
             for ids in found:
-                yield self._row(prompts[problem], ids, cutter.cut(ids).texts, None)
+                steps = cutter.cut(ids).texts
+                labels = step_labels(len(steps), lucky.get((problem, ids)), correct=True)
+                assert labels is not None
+                yield self._made.stepwise(prompts[problem], ids, steps, labels)
 
-    def _row(self, prompt_ids: Any, token_ids: Any, steps: Any, pit: int | None) -> tuple[dict[str, Any], bool]:
-        prompt = self._text.of(prompt_ids)
-        texts = [before_stop(step, self._stop) for step in steps]
-        same = self._text.same(prompt_ids, prompt, self._body(token_ids), "".join(texts))
-        return stepwise_row(prompt, texts, pit), same
+    def _pits(
+        self, table: str, rollouts: str, correct: Mapping[str, Collection[tuple[int, ...]]]
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a table that have a pit that no correct response refutes."""
+        blamed = {row["problem_id"] for row in self._rows(self._key, table) if row["pit"] is not None}
+        credited = (row for row in self._rows(self._key, table) if row["problem_id"] in blamed)
+        drawn = whole_rollouts(credited, self._rows(self._key, rollouts))
+        for row in self._rows(self._key, table):
+            if row["pit"] is not None:
+                problem, end = row["problem_id"], row["step_ends"][row["pit"] - 1]
+                if not refuted(row["token_ids"], end, correct.get(problem, ()), drawn.get(problem, ())):
+                    yield row
 
-    def _body(self, token_ids: Any) -> list[int]:
-        return [*token_ids[:-1]] if token_ids and token_ids[-1] in self._ends else [*token_ids]
-
-    def _right(self) -> set[tuple[str, int]]:
+    def _correct(self) -> set[tuple[str, int]]:
         verdicts = self._rows(self._manifest.inputs["verdicts"], "verdicts")
         return {(row["problem_id"], row["sample"]) for row in verdicts if row["verdict"] == Verdict.CORRECT.value}
 

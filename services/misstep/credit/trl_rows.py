@@ -6,9 +6,10 @@ what the tokens decode to. A beginning-of-text token that the tokenizer adds by 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from misstep.generation.stops import before_stop
 from misstep.generation.text import encode
 
 SEPARATOR = "\n"
@@ -20,35 +21,37 @@ def preference_row(prompt: str, chosen: str, rejected: str) -> dict[str, Any]:
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
-def stepwise_row(prompt: str, steps: Sequence[str], pit: int | None) -> dict[str, Any]:
-    """Return a row with ``prompt``, ``completions`` and ``labels``.
+def step_labels(steps: int, pit: int | None, correct: bool, refuted: bool = False) -> list[bool | None] | None:
+    """Label the steps of a response as Math-Shepherd does: does a correct answer follow?
 
-    The steps before the pit are True: the policy still found a right answer after each. The pit is False, and the row
-    ends with it, because credit does not say of later steps whether they are right in themselves. Without a pit all are
-    True: this is a right response, which shows by itself that a right answer follows each of its steps.
+    True before the pit: the policy still found a correct answer after each. False at the pit. None behind it: credit
+    does not say of later steps whether they are right in themselves. A correct response without a pit is True
+    throughout, because it shows by itself that a correct answer follows each of its steps. A lucky step of a correct
+    response counts as its pit: that response itself does not count, because it was picked for its success.
+
+    Args:
+        pit: from 1.
+        refuted: whether another correct response passes through the pit (`misstep.credit.refuted`), so that it is none.
+
+    Returns:
+        One label a step; None where nothing is known of a wrong response.
+    """
+    if pit is not None and not refuted:
+        return [*([True] * (pit - 1)), False, *([None] * (steps - pit))]
+    return [True] * steps if correct else None
+
+
+def stepwise_row(prompt: str, steps: Sequence[str], labels: Sequence[bool | None]) -> dict[str, Any]:
+    """Return a row with ``prompt``, ``completions`` and ``labels``, of the steps that have a label.
 
     Each completion loses one newline at its end: the trainer adds that as its separator.
-
-    Args:
-        steps: the texts of all steps.
-        pit: from 1.
     """
-    kept = list(steps if pit is None else steps[:pit])
-    labels = [number != pit for number in range(1, len(kept) + 1)]
-    return {"prompt": prompt, "completions": [step.removesuffix(SEPARATOR) for step in kept], "labels": labels}
-
-
-def refuted(token_ids: Sequence[int], end: int, right: Iterable[Sequence[int]]) -> bool:
-    """Return whether a right response begins with a wrong one's tokens through its pit: the pit is none then, because a
-    right answer follows it.
-
-    Args:
-        token_ids: of the wrong response.
-        end: where the pit ends.
-        right: token ids of right responses to the problem.
-    """
-    through = list(token_ids[:end])
-    return any(list(ids[:end]) == through for ids in right)
+    known = [(step, label) for step, label in zip(steps, labels, strict=True) if label is not None]
+    return {
+        "prompt": prompt,
+        "completions": [step.removesuffix(SEPARATOR) for step, _ in known],
+        "labels": [label for _, label in known],
+    }
 
 
 class PromptText:
@@ -80,3 +83,37 @@ class PromptText:
         """
         added = [] if self._added is None or list(prompt_ids[:1]) != [self._added] else [self._added]
         return added + encode(self._tokenizer, text + more) == [*prompt_ids, *more_ids]
+
+
+class TrlRows:
+    """Makes rows of both kinds. A row comes with whether TRL's tokens of its text are those that were sampled.
+
+    Args:
+        tokenizer: the Hugging Face tokenizer that made the ids.
+        ends: the tokens at which sampling stops.
+        stop: the stop strings; a text ends before the first one.
+    """
+
+    def __init__(self, tokenizer: Any, ends: Collection[int], stop: Sequence[str] = ()) -> None:
+        self._text, self._ends, self._stop = PromptText(tokenizer), ends, tuple(stop)
+
+    def preference(self, pair: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+        """Return the row of a pair, a row of the table ``pairs``, and whether prompt and chosen side keep their
+        tokens."""
+        prompt = self._text.of(pair["prompt_ids"])
+        chosen, rejected = (before_stop(pair[f"{side}_text"], self._stop) for side in ("chosen", "rejected"))
+        same = self._text.same(pair["prompt_ids"], prompt, self._body(pair["chosen_ids"]), chosen)
+        return preference_row(prompt, chosen, rejected), same
+
+    def stepwise(
+        self, prompt_ids: Sequence[int], token_ids: Sequence[int], steps: Sequence[str], labels: Sequence[bool | None]
+    ) -> tuple[dict[str, Any], bool]:
+        """Return the row of a response, and whether prompt and response keep their tokens."""
+        prompt = self._text.of(prompt_ids)
+        texts = [before_stop(step, self._stop) for step in steps]
+        same = self._text.same(prompt_ids, prompt, self._body(token_ids), "".join(texts))
+        return stepwise_row(prompt, texts, labels), same
+
+    def _body(self, token_ids: Sequence[int]) -> list[int]:
+        ids = list(token_ids)
+        return ids[:-1] if ids and ids[-1] in self._ends else ids

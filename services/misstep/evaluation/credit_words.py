@@ -8,11 +8,7 @@ from misstep.evaluation import wording as w
 from misstep.evaluation.estimates import Estimate
 from misstep.evaluation.results import Credit, Results
 from misstep.evaluation.scores import wilson
-
-VALUE_OR_JUDGEMENT = (
-    "A pit is a value: from there this policy no longer finds the answer. A first error is a judgement: the step is "
-    "wrong. A policy may recover from an error, or be lost before one, so the two need not agree."
-)
+from misstep.terms.first_error import VALUE_OR_JUDGEMENT, harmonic_mean
 
 
 def credit_words(results: Results) -> list[str]:
@@ -68,8 +64,8 @@ def _true_errors(credit: Sequence[Credit]) -> Iterator[str]:
             f" Of {w.counted(sum(count for _, count in checked), 'correct solution')}, {w.percent(right.value)} "
             f"({w.percent_range(right)}) have no step that credit blames."
         )
-        if wrong.value + right.value > 0:
-            f1 = 2 * wrong.value * right.value / (wrong.value + right.value)
+        f1 = harmonic_mean(wrong.value, right.value)
+        if f1:
             words += f" F1, the harmonic mean of both as in ProcessBench: {w.percent(f1)}."
     yield f"{words} {VALUE_OR_JUDGEMENT}"
 

@@ -28,6 +28,7 @@ from misstep.evaluation.scores import VERDICTS, wilson
 from misstep.evaluation.student import Floats
 from misstep.plan.params import GridPoint
 from misstep.stages.context import StageContext
+from misstep.terms.first_error import harmonic_mean
 
 
 @dataclass(frozen=True)
@@ -215,14 +216,13 @@ def _true_errors(summary: Summary) -> TrueErrors | None:
     right = positives["responses"]
     on_wrong = _of(places["exact"], wrong)
     on_right = _of(right - positives["lucky"], right) if right else None
-    both = on_wrong.value + on_right.value if on_right else 0.0
     return TrueErrors(
         wrong=wrong,
         places=dict(places),
         wrong_accuracy=on_wrong,
         right=right,
         right_accuracy=on_right,
-        f1=2 * on_wrong.value * on_right.value / both if on_right and both else None,
+        f1=harmonic_mean(on_wrong.value, on_right.value if on_right else None),
     )
 
 

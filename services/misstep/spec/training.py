@@ -101,8 +101,8 @@ class RftTraining(Optimisation):
     """Train on the teacher's solutions too."""
     filter: Literal["none", "advantage"] = "none"
     """`advantage` leaves out correct solutions with a step that luck saved: after it no rollout of the policy
-    succeeded, so to imitate it teaches a mistake. Needs `credit.positivesPerProblem`; solutions that were not credited
-    stay."""
+    succeeded, so to imitate it teaches a mistake. Needs `credit.positivesPerProblem`. Solutions that were not credited
+    stay, and so do those with a step that another correct response passes through."""
 
 
 class DpoTraining(Optimisation):

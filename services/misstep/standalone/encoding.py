@@ -52,6 +52,7 @@ class Encoder:
 
     def __init__(self, builder: PromptBuilder, ends: frozenset[int], context: int, credit: CreditParams) -> None:
         self._builder, self._context = builder, context
+        self.ends = ends
         self._most = credit.decoding.max_new_tokens
         stop = credit.decoding.stop
         self._cutter = StepCutter(TokenPieces(builder.tokenizer, ends), credit.step_rule, credit.max_steps, stop)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from misstep.terms.verdict import Judgement, Verdict
@@ -18,24 +17,16 @@ GOLD_UNREADABLE = "gold-unreadable"
 """The rule of the verifier for a response to a problem whose gold answer it cannot read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """Judgements in the order of the problems and their responses."""
-
-    judgements: list[Judgement]
-
-    def by_response(self, read: GivenFile) -> dict[tuple[str, int], Judgement]:
-        """Return the judgements by problem and sample."""
-        names = (
-            (problem.problem_id, given.sample) for problem in read.problems.values() for given in problem.responses
-        )
-        return dict(zip(names, self.judgements, strict=True))
+def by_response(read: GivenFile, judgements: Sequence[Judgement]) -> dict[tuple[str, int], Judgement]:
+    """Return judgements by problem and sample; they are in the order of the problems and their responses."""
+    names = ((problem.problem_id, given.sample) for problem in read.problems.values() for given in problem.responses)
+    return dict(zip(names, judgements, strict=True))
 
 
 def judge_file(
     read: GivenFile, verifier: Verifier, folder: CreditFolder | None, report: Callable[[int, int], None]
-) -> Judged:
-    """Judge a file's responses, or read the verdicts of an earlier run.
+) -> list[Judgement]:
+    """Judge a file's responses, in the order of the problems, or read the verdicts of an earlier run.
 
     Args:
         folder: where verdicts are kept; None keeps none.
@@ -43,13 +34,13 @@ def judge_file(
     """
     kept = folder.verdicts() if folder is not None else None
     if kept is not None and len(kept) == read.responses:
-        return Judged(kept)
+        return kept
     found: list[Judgement] = []
     for judgement in _judgements(read, verifier):
         found.append(judgement)
         if len(found) % REPORT_EVERY == 0:
             report(len(found), read.responses)
-    return Judged(folder.keep_verdicts(found) if folder is not None else found)
+    return folder.keep_verdicts(found) if folder is not None else found
 
 
 def _judgements(read: GivenFile, verifier: Verifier) -> Iterator[Judgement]:

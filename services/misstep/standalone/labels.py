@@ -1,9 +1,4 @@
-"""Compare pits with labels of the first wrong step. Pure.
-
-A pit is a value under a policy: the step after which it does not reach the right answer any more. A label is a
-judgement of correctness: the first step that is wrong. A model may recover from a wrong step, and may be lost after a
-right one. So the two need not agree, also where both are exact.
-"""
+"""Compare pits with labels of the first wrong step. Pure."""
 
 from __future__ import annotations
 
@@ -11,19 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-MEANING = (
-    "A pit is a value under a policy: the step after which this model does not reach the right answer any more. A "
-    "label is a judgement of correctness. They need not agree."
-)
+from misstep.terms.first_error import VALUE_OR_JUDGEMENT, harmonic_mean
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
     """One response with a label.
 
-    ``first_error``: the step of the label, from 1; None where all steps are right. ``predicted``: the pit, from 1; None
-    for no pit. ``known``: whether credit says anything: the response was credited, or is right. ``solved``: whether the
-    model solves the problem at all; where it does not, there is no pit.
+    ``first_error``: the step of the label, from 1; None where no step is wrong. ``predicted``: the pit, from 1; None
+    for no pit. ``known``: whether credit says anything: the response was credited, or is correct. ``solved``: whether
+    the model solves the problem at all; where it does not, there is no pit.
     """
 
     first_error: int | None
@@ -35,17 +27,17 @@ class Labelled:
 def compare(rows: Iterable[Labelled]) -> dict[str, Any]:
     """Return ProcessBench's measures: the accuracy on responses with a wrong step, on those without, and their F1.
 
-    On a response with a wrong step, the pit must be exactly that step. On one without, there must be no pit. A right
+    On a response with a wrong step, the pit must be exactly that step. On one without, there must be no pit. A correct
     response that was not credited counts as one without a pit. Responses that credit says nothing of are left out and
     counted (``left_out``). Accuracies are in percent; None where there is no such response.
     """
     kept = list(rows)
     wrong = [row for row in kept if row.known and row.first_error is not None]
-    right = [row for row in kept if row.known and row.first_error is None]
+    correct = [row for row in kept if row.known and row.first_error is None]
     exact = sum(row.predicted == row.first_error for row in wrong)
-    clean = sum(row.predicted is None for row in right)
+    clean = sum(row.predicted is None for row in correct)
     found = [(row.predicted, row.first_error) for row in wrong if row.predicted is not None]
-    on_wrong, on_right = _percent(exact, len(wrong)), _percent(clean, len(right))
+    on_wrong, on_correct = _percent(exact, len(wrong)), _percent(clean, len(correct))
     return {
         "wrong": len(wrong),
         "exact": exact,
@@ -53,21 +45,14 @@ def compare(rows: Iterable[Labelled]) -> dict[str, Any]:
         "after": sum(pit > error for pit, error in found if error is not None),
         "no_pit": len(wrong) - len(found),
         "never_solved": sum(not row.solved for row in wrong),
-        "right": len(right),
-        "right_without_pit": clean,
+        "correct": len(correct),
+        "correct_without_pit": clean,
         "left_out": sum(not row.known for row in kept),
         "accuracy_wrong": on_wrong,
-        "accuracy_right": on_right,
-        "f1": harmonic_mean(on_wrong, on_right),
-        "meaning": MEANING,
+        "accuracy_correct": on_correct,
+        "f1": harmonic_mean(on_wrong, on_correct),
+        "meaning": VALUE_OR_JUDGEMENT,
     }
-
-
-def harmonic_mean(one: float | None, other: float | None) -> float | None:
-    """Return the harmonic mean of two percentages; None where one is missing, 0 where both are 0."""
-    if one is None or other is None:
-        return None
-    return 2 * one * other / (one + other) if one + other else 0.0
 
 
 def _percent(part: int, whole: int) -> float | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from misstep.credit.block import NEVER_SOLVED
-from misstep.credit.trl_rows import PromptText, preference_row, refuted, stepwise_row
+from misstep.credit.refuted import Ids, refuted
+from misstep.credit.trl_rows import TrlRows, step_labels
 from misstep.standalone.choosing import CREDITED, RIGHT, Choice
 from misstep.standalone.labels import Labelled
 from misstep.standalone.rows import Given, GivenFile
@@ -28,7 +30,7 @@ RESPONSES = pa.schema(
         pa.field("status", pa.string(), nullable=False),  # credited, or why not
         pa.field("text", pa.string(), nullable=False),
         pa.field("steps", pa.list_(pa.string())),  # L texts, which join to the response's
-        pa.field("labels", pa.list_(pa.bool_())),  # L: True before the pit, False at it, null behind it
+        pa.field("labels", pa.list_(pa.bool_())),  # L: True before the pit, False at it, null behind it (`step_labels`)
         pa.field("pit", pa.int32()),  # from 1; null where there is none
         pa.field("reason", pa.string()),  # why there is no pit
         pa.field("certainty", pa.float64()),
@@ -43,7 +45,7 @@ Row = dict[str, Any]
 Key = tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Results:
     """Everything that is known of a file when all blocks are finished."""
 
@@ -52,6 +54,10 @@ class Results:
     choice: Choice
     credited: Mapping[Key, Row]
     """The rows of the tables ``negatives`` and ``positives``."""
+    rollouts: Mapping[str, Sequence[Ids]]
+    """The correct rollouts of the wrong responses, by problem (`misstep.credit.refuted.whole_rollouts`)."""
+    correct_rollouts: Mapping[str, Sequence[Ids]]
+    """Those of the correct ones."""
 
     def responses(self) -> Iterator[Row]:
         """Yield one row for each response of the file, in its order of problems."""
@@ -68,12 +74,11 @@ class Results:
                 "status": self.choice.status[key],
                 "text": given.text,
                 "steps": steps,
-                "labels": None,
+                "labels": self._labels(key),
                 "first_error": first_error(given, encoded),
             }
             if found is not None:
                 row |= {name: found[name] for name in ("pit", "reason", "certainty", "q", "alive", "solved", "failed")}
-                row["labels"] = step_labels(len(found["step_texts"]), found["pit"], found["reason"])
             yield row
 
     def labelled(self) -> Iterator[Labelled]:
@@ -91,30 +96,48 @@ class Results:
                 solved=found is None or found["reason"] != NEVER_SOLVED,
             )
 
-    def preference_rows(self, pairs: pa.Table | None, text: PromptText) -> Iterator[Row]:
-        """Yield TRL's rows of the pairs."""
-        for pair in pairs.to_pylist() if pairs is not None else ():
-            yield preference_row(text.of(pair["prompt_ids"]), pair["chosen_text"], pair["rejected_text"])
+    def preference_rows(self, pairs: Sequence[Row], made: TrlRows) -> Iterator[tuple[Row, bool]]:
+        """Yield TRL's rows of the pairs, each with whether TRL keeps its tokens."""
+        for pair in pairs:
+            yield made.preference(pair)
 
-    def stepwise_rows(self, text: PromptText) -> Iterator[Row]:
-        """Yield TRL's rows of the wrong responses that have a pit, and of the distinct right ones."""
+    def stepwise_rows(self, made: TrlRows) -> Iterator[tuple[Row, bool]]:
+        """Yield TRL's rows of the distinct responses that have labels, each with whether TRL keeps its tokens."""
         seen = set()
-        rights: dict[str, list[tuple[int, ...]]] = {name: [] for name in self.read.problems}
+        for key, _ in self._each():
+            labels, encoded = self._labels(key), self.choice.encoded.get(key)
+            if labels is None or encoded is None or (key[0], encoded.token_ids) in seen:
+                continue
+            seen.add((key[0], encoded.token_ids))
+            yield made.stepwise(self.choice.prompts[key[0]], encoded.token_ids, encoded.steps.texts, labels)
+
+    def _labels(self, key: Key) -> list[bool | None] | None:
+        """Return the labels of a response's steps; None where nothing is known of them. Of equal responses credit takes
+        one; all have its labels."""
+        encoded = self.choice.encoded.get(key)
+        if encoded is None or encoded.problem is not None:
+            return None
+        found = self._by_tokens.get((key[0], encoded.token_ids))
+        correct = self.judged[key].verdict is Verdict.CORRECT
+        pit: int | None = None if found is None else found["pit"]
+        passed = False
+        if pit is not None:
+            rollouts = (self.correct_rollouts if correct else self.rollouts).get(key[0], ())
+            passed = refuted(encoded.token_ids, encoded.steps.ends[pit - 1], self._correct[key[0]], rollouts)
+        return step_labels(len(encoded.steps.texts), pit, correct, passed)
+
+    @cached_property
+    def _by_tokens(self) -> Mapping[tuple[str, tuple[int, ...]], Row]:
+        return {(name, tuple(row["token_ids"])): row for (name, _), row in self.credited.items()}
+
+    @cached_property
+    def _correct(self) -> Mapping[str, list[Ids]]:
+        """Token ids of each problem's correct responses."""
+        correct: dict[str, list[Ids]] = {name: [] for name in self.read.problems}
         for key, encoded in self.choice.encoded.items():
             if encoded.problem is None and self.judged[key].verdict is Verdict.CORRECT:
-                rights[key[0]].append(encoded.token_ids)
-        for key, _ in self._each():
-            cut, found = self.choice.encoded.get(key), self.credited.get(key)
-            if cut is None or cut.problem is not None:
-                continue
-            right = self.judged[key].verdict is Verdict.CORRECT
-            pit = None if right or found is None else found["pit"]
-            if pit is not None and refuted(cut.token_ids, cut.steps.ends[pit - 1], rights[key[0]]):
-                continue
-            again = (key[0], cut.token_ids) in seen
-            seen.add((key[0], cut.token_ids))
-            if not again and (right or pit is not None):
-                yield stepwise_row(text.of(self.choice.prompts[key[0]]), cut.steps.texts, pit)
+                correct[key[0]].append(encoded.token_ids)
+        return correct
 
     def _each(self) -> Iterator[tuple[Key, Given]]:
         for name, problem in self.read.problems.items():
@@ -123,17 +146,7 @@ class Results:
 
 
 def first_error(given: Given, encoded: Encoded | None) -> int | None:
-    """Return the step that holds a label's given step, from 1; None where all steps are right."""
+    """Return the step that holds a label's given step, from 1; None where no step is wrong."""
     if given.label is None or given.label < 0 or encoded is None or encoded.given is None:
         return None
     return encoded.given[given.label]
-
-
-def step_labels(steps: int, pit: int | None, reason: str | None) -> list[bool | None] | None:
-    """Return whether each step is before the pit (True), is the pit (False) or is behind it (None: not known); None for
-    all where the problem was never solved."""
-    if reason is not None:
-        return None
-    if pit is None:
-        return [True] * steps
-    return [*([True] * (pit - 1)), False, *([None] * (steps - pit))]

@@ -14,11 +14,11 @@ from misstep.artifacts.summary import merge
 from misstep.credit.posterior import SolvedRates
 from misstep.errors import BadInput
 from misstep.inspection.skeleton import fetch_skeleton
-from misstep.standalone.blocks import credit_block
+from misstep.standalone.blocks import FilePairs, credit_block
 from misstep.standalone.choosing import Choice, Chooser
 from misstep.standalone.encoding import Encoder, open_encoder
 from misstep.standalone.folder import CreditFolder
-from misstep.standalone.judging import judge_file
+from misstep.standalone.judging import by_response, judge_file
 from misstep.standalone.labels import compare
 from misstep.standalone.planning import FilePlan, plan_file
 from misstep.standalone.rows import GivenFile, read_file
@@ -103,11 +103,12 @@ def credit_file(
     if done := len(folder.done(blocks)):
         report(f"{done:,} of {blocks:,} blocks are finished already")
     if todo:
+        per_problem, seed = settings.pairs_per_problem, settings.credit.seed
+        made = FilePairs(prepared.choice, prepared.judged, per_problem, seed)
         with _scheduler(settings, model, prepared.choice, on_progress) as scheduler:
             for number in todo:
                 problems = prepared.choice.problems[number * settings.block : (number + 1) * settings.block]
-                per_problem, seed = settings.pairs_per_problem, settings.credit.seed
-                tables, counts = credit_block(scheduler, problems, prepared.choice, prepared.judged, per_problem, seed)
+                tables, counts = credit_block(scheduler, problems, made)
                 folder.keep_block(number, tables, counts)
                 on_progress("blocks", len(folder.done(blocks)), blocks)
     left = blocks - len(folder.done(blocks))
@@ -124,10 +125,10 @@ def _prepare(
     if folder is not None:
         folder.open(settings.description(digest_path(model), prompt))
     with _verifier(settings) as verifier:
-        judged = judge_file(read, verifier, folder, lambda done, most: on_progress("judged", done, most))
-    verdicts = judged.by_response(read)
+        judgements = judge_file(read, verifier, folder, lambda done, most: on_progress("judged", done, most))
+    verdicts = by_response(read, judgements)
     choice = Chooser(settings.credit, settings.own, encoder.prompt, encoder.response).choose(read, verdicts)
-    plan = plan_file(read, judged.judgements, choice, settings.credit, settings.block)
+    plan = plan_file(read, judgements, choice, settings.credit, settings.block)
     return _Prepared(read, verdicts, choice, plan, encoder), prompt.model_dump(mode="json")
 
 
@@ -146,28 +147,34 @@ def _finish(
     """Write the results from all blocks."""
     import pyarrow as pa
 
-    from misstep.credit.trl_rows import PromptText
+    from misstep.credit.refuted import whole_rollouts
+    from misstep.credit.trl_rows import TrlRows
     from misstep.standalone.results import RESPONSES, Results
 
     blocks = prepared.plan.blocks
     tables = {name: folder.table(name, blocks) for name in _TABLES}
-    credited = {
-        (row["problem_id"], row["sample"]): row
-        for table in (tables["negatives"], tables["positives"])
-        for row in (table.to_pylist() if table is not None else ())
-    }
-    results = Results(prepared.read, prepared.judged, prepared.choice, credited)
+    rows = {name: table.to_pylist() if table is not None else [] for name, table in tables.items()}
+    results = Results(
+        read=prepared.read,
+        judged=prepared.judged,
+        choice=prepared.choice,
+        credited={(row["problem_id"], row["sample"]): row for row in (*rows["negatives"], *rows["positives"])},
+        rollouts=whole_rollouts(rows["negatives"], rows["rollouts"]),
+        correct_rollouts=whole_rollouts(rows["positives"], rows["positive_rollouts"]),
+    )
     responses = pa.Table.from_pylist(list(results.responses()), schema=RESPONSES)
     folder.write("responses", responses)
     for name, found in tables.items():
         if found is not None:
             folder.write(name, found)
-    pairs, text = tables["pairs"], PromptText(prepared.encoder.tokenizer)
-    folder.write_jsonl("trl-preference", results.preference_rows(pairs, text))
-    folder.write_jsonl("trl-stepwise", results.stepwise_rows(text))
+    made = TrlRows(prepared.encoder.tokenizer, prepared.encoder.ends, settings.credit.decoding.stop)
+    otherwise = {
+        "pairs_tokenised_otherwise": _write_trl(folder, "trl-preference", results.preference_rows(rows["pairs"], made)),
+        "steps_tokenised_otherwise": _write_trl(folder, "trl-stepwise", results.stepwise_rows(made)),
+    }
     if jsonl:
         folder.write_jsonl("responses", responses.to_pylist())
-        folder.write_jsonl("pairs", pairs.to_pylist() if pairs is not None else ())
+        folder.write_jsonl("pairs", rows["pairs"])
     summary: dict[str, Any] = {
         "file": str(settings.file),
         "model": settings.model,
@@ -177,7 +184,7 @@ def _finish(
         "own": settings.own,
         "plan": prepared.plan.as_json(),
         "credit": merge(folder.summaries(blocks)),
-        "trl": {"pairs_tokenised_otherwise": _otherwise(pairs, text)},
+        "trl": otherwise,
         "differences": prepared.choice.differences,
     }
     if settings.columns.labels is not None:
@@ -190,13 +197,18 @@ def _finish(
 _TABLES = ("negatives", "positives", "prefixes", "rollouts", "positive_rollouts", "pairs")
 
 
-def _otherwise(pairs: Any, text: Any) -> int:
-    """Count pairs of which TRL will make other tokens than those that were sampled."""
-    rows = pairs.to_pylist() if pairs is not None else ()
-    return sum(
-        not text.same(row["prompt_ids"], text.of(row["prompt_ids"]), row["chosen_ids"][:-1], row["chosen_text"])
-        for row in rows
-    )
+def _write_trl(folder: CreditFolder, name: str, rows: Iterator[tuple[dict[str, Any], bool]]) -> int:
+    """Write rows for TRL; return of how many TRL will make other tokens than those of the file or the rollouts."""
+    otherwise = 0
+
+    def counted() -> Iterator[dict[str, Any]]:
+        nonlocal otherwise
+        for row, same in rows:
+            otherwise += not same
+            yield row
+
+    folder.write_jsonl(name, counted())
+    return otherwise
 
 
 def _verifier(settings: Settings) -> Verifier:

@@ -190,6 +190,7 @@ class DpoOnRows(_OnRows, SharesPrefixes, DPOTrainer):  # type: ignore[misc]
         names = ("prompt_ids", "chosen_ids", "rejected_ids")
         columns = {name: [getattr(row, name) for row in rows] for name in names}
         super().__init__(train_dataset=Dataset.from_dict(columns), **kwargs)
+        assert self.args.loss_type[0] == "sigmoid", "the loss that `_weighted` computes with the first weight"
         self._weights_of_losses: list[float] = list(self.args.loss_weights)
         self._unequal = len({row.weight for row in rows}) > 1
         self._shares: deque[tuple[float, float]] = deque()
@@ -226,6 +227,8 @@ class DpoOnRows(_OnRows, SharesPrefixes, DPOTrainer):  # type: ignore[misc]
         return self._kept
 
     def _compute_loss(self, model: Any, inputs: Any, return_outputs: bool) -> Any:
+        """Return the micro-batch's loss. Where weights differ, TRL's own is computed only for its forward pass and its
+        log lines, and is not used."""
         loss = super()._compute_loss(model, inputs, return_outputs)
         weights, outputs, self._kept.outputs = self._weights.popleft(), self._kept.outputs, None
         if not self._unequal:
