@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from misstep.artifacts.records import AUDITS, NEGATIVES, POSITIVES, PREFIXES, ROLLOUTS
 from misstep.credit.audit import Audited
 from misstep.credit.block import CreditedBlock, CreditedResponse
+from misstep.credit.refuted import Ids, refuted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -147,13 +148,34 @@ def _inner(credited: CreditedResponse) -> tuple[str, ...]:
 
 
 def positive_counts(block: CreditedBlock) -> dict[str, int]:
-    """Count what credit of correct responses cost and found: those with a step that luck saved are ``lucky``."""
-    rollouts = [rollout for _, _, rollout in block.rollouts()]
+    """Count what credit of correct responses cost and found: those with a step that luck saved are ``lucky``, unless
+    another correct response refutes the step (`misstep.credit.refuted`)."""
+    samples = {
+        prefix.problem.problem_id: [known.token_ids for _, known in prefix.problem.known if known.solved]
+        for prefix in block.prefixes
+    }
+    rollouts: dict[str, list[Ids]] = {}
+    drawn = tokens = 0
+    for prefix, _, rollout in block.rollouts():
+        drawn += 1
+        tokens += len(rollout.token_ids)
+        if rollout.solved:
+            rollouts.setdefault(prefix.problem.problem_id, []).append(prefix.token_ids + rollout.token_ids)
+
+    def lucky(credited: CreditedResponse) -> bool:
+        problem = credited.problem_id
+        return credited.pit is not None and not refuted(
+            credited.token_ids,
+            credited.steps.ends[credited.pit - 1],
+            samples.get(problem, ()),
+            rollouts.get(problem, ()),
+        )
+
     return {
         "responses": len(block.negatives),
-        "lucky": sum(credited.pit is not None for credited in block.negatives),
-        "rollouts": len(rollouts),
-        "generated_tokens": sum(len(rollout.token_ids) for rollout in rollouts),
+        "lucky": sum(map(lucky, block.negatives)),
+        "rollouts": drawn,
+        "generated_tokens": tokens,
     }
 
 
