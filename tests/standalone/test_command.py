@@ -144,7 +144,7 @@ def test_a_dry_run_writes_nothing_and_loads_no_weights(
     monkeypatch.setattr("misstep.generation.engines.open_engine", lambda *_: pytest.fail("the model is loaded"))
     code, said, _ = run(capsys, EXAMPLE, *COMMON, "--dry-run")
     assert code == 0
-    assert "96 rows, 24 problems, 96 responses: 20 right, 76 wrong, 0 unreadable" in said
+    assert "96 rows, 24 problems, 96 responses: 20 correct, 76 wrong, 0 unreadable" in said
     assert "responses to credit" in said
     assert "rollouts and" in said
     assert not list(tmp_path.iterdir())

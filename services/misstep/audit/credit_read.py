@@ -10,6 +10,7 @@ from misstep.audit.choose import Chosen, Name, Sampler
 from misstep.audit.credit_view import Continuation, KnownResponse, Solution, solution
 from misstep.audit.only import Only
 from misstep.audit.tables import Tables
+from misstep.credit.refuted import refuted, whole_rollouts
 from misstep.plan.frozen import FrozenStage
 
 CORRECT_SHARE = 5
@@ -66,10 +67,26 @@ def _offer_wrong(tables: Tables, stage: FrozenStage, wanted: Wanted, to: Sampler
 
 
 def _offer_lucky(tables: Tables, stage: FrozenStage, wanted: Wanted, to: Sampler[str]) -> None:
-    for rows in tables.columns(stage.key, "positives", ["problem_id", "sample", "pit"], stage.name):
-        for problem, sample, pit in rows:
-            if pit is not None and (not wanted.problems or problem in wanted.problems):
-                to.offer(stage.key, stage.key, problem, sample)
+    """Offer the correct solutions with a lucky step that no other correct response refutes."""
+    saved = {
+        problem
+        for rows in tables.columns(stage.key, "positives", ["problem_id", "pit"], stage.name)
+        for problem, pit in rows
+        if pit is not None and (not wanted.problems or problem in wanted.problems)
+    }
+    if not saved:
+        return
+    names = ["problem_id", "sample", "token_ids", "step_ends", "prefix_ids", "pit"]
+    credited = list(tables.rows(stage.key, "positives", names, saved, stage.name))
+    names = ["problem_id", "prefix_id", "token_ids", "verdict", "finish_reason"]
+    drawn = whole_rollouts(credited, tables.rows(stage.key, "positive_rollouts", names, saved, stage.name))
+    samples = _samples(tables, stage, saved)
+    for row in credited:
+        problem, pit = row["problem_id"], row["pit"]
+        if pit is not None:
+            correct = (one.token_ids for one in samples[problem] if one.continuation.solved)
+            if not refuted(row["token_ids"], row["step_ends"][pit - 1], correct, drawn.get(problem, ())):
+                to.offer(stage.key, stage.key, problem, row["sample"])
 
 
 def _stage(tables: Tables, stage: FrozenStage, wrong: Chosen[str], lucky: Chosen[str]) -> CreditStage:

@@ -18,7 +18,7 @@ from misstep.standalone.judging import GOLD_UNREADABLE
 from misstep.standalone.rows import GivenFile, GivenProblem
 from misstep.terms.verdict import Judgement, Verdict
 
-CREDITED, RIGHT = "credited", "right"
+CREDITED, CORRECT = "credited", "correct"
 UNREADABLE, TIMEOUT, REPEATED, OVER, OVER_ALL = (
     "unreadable",
     "timeout",
@@ -29,7 +29,7 @@ UNREADABLE, TIMEOUT, REPEATED, OVER, OVER_ALL = (
 
 REASONS = {
     CREDITED: "credited",
-    RIGHT: "right: evidence, not credited",
+    CORRECT: "correct: evidence, not credited",
     UNREADABLE: "no answer that the verifier can read, or one that it cannot tell from the gold answer",
     GOLD_UNREADABLE: "the gold answer cannot be read",
     TIMEOUT: "the comparison with the gold answer took too long",
@@ -72,7 +72,8 @@ class Chooser:
     """Chooses by the settings of credit.
 
     ``own``: the responses are the model's own samples. Then all of them are evidence, as in an Experiment. Those of
-    another writer are no draws of the model: only the right ones are evidence, of the prefixes that they pass through.
+    another writer are no draws of the model: only the correct ones are evidence, of the prefixes that they pass
+    through.
     """
 
     credit: CreditParams
@@ -93,10 +94,10 @@ class Chooser:
         for problem in read.problems.values():
             name = problem.problem_id
             chosen = each[name][: granted.get(name, 0)]
-            right = choice.tallies[name].positives(self.credit.positives_per_problem)
-            self._mark(problem, choice, each[name], chosen, right)
-            if chosen or right:
-                choice.problems.append(self._problem(problem, choice, judged, chosen, right))
+            correct = choice.tallies[name].positives(self.credit.positives_per_problem)
+            self._mark(problem, choice, each[name], chosen, correct)
+            if chosen or correct:
+                choice.problems.append(self._problem(problem, choice, judged, chosen, correct))
         return choice
 
     def _take(self, problem: GivenProblem, judged: Mapping[tuple[str, int], Judgement], choice: Choice) -> None:
@@ -121,17 +122,17 @@ class Chooser:
                 if found.difference:
                     _note(choice, f"{given.where}: {found.difference}")
             elif judgement.verdict is Verdict.CORRECT:
-                choice.status[key] = RIGHT
+                choice.status[key] = CORRECT
             tally.add(given.sample, judgement.verdict, "stop", _digest(found, given.text), room=not found.problem)
 
     def _mark(
-        self, problem: GivenProblem, choice: Choice, within: list[int], chosen: list[int], right: list[int]
+        self, problem: GivenProblem, choice: Choice, within: list[int], chosen: list[int], correct: list[int]
     ) -> None:
         """Give every response that is not marked yet its status."""
         name, seen = problem.problem_id, set[tuple[int, ...]]()
         for given in problem.responses:
             key = (name, given.sample)
-            if given.sample in chosen or given.sample in right:
+            if given.sample in chosen or given.sample in correct:
                 choice.status[key] = CREDITED
             elif key not in choice.status:
                 again = choice.encoded[key].token_ids in seen
@@ -145,7 +146,7 @@ class Chooser:
         choice: Choice,
         judged: Mapping[tuple[str, int], Judgement],
         chosen: list[int],
-        right: list[int],
+        correct: list[int],
     ) -> CreditProblem:
         name = problem.problem_id
 
@@ -167,7 +168,7 @@ class Chooser:
             samples=choice.tallies[name].other_samples() if self.own else Counts(),
             samples_for_positives=choice.tallies[name].other_samples(correct=True) if self.own else Counts(),
             negatives=responses(chosen),
-            positives=responses(right),
+            positives=responses(correct),
             known=tuple(known),
         )
 

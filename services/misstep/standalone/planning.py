@@ -49,10 +49,10 @@ class FilePlan:
 
     def lines(self) -> list[str]:
         """Return it as lines for a person."""
-        right, wrong = self.verdicts.get(Verdict.CORRECT, 0), self.verdicts.get(Verdict.WRONG, 0)
+        correct, wrong = self.verdicts.get(Verdict.CORRECT, 0), self.verdicts.get(Verdict.WRONG, 0)
         lines = [
-            f"{self.rows:,} rows, {self.problems:,} problems, {self.responses:,} responses: {right:,} right, "
-            f"{wrong:,} wrong, {self.responses - right - wrong:,} unreadable",
+            f"{self.rows:,} rows, {self.problems:,} problems, {self.responses:,} responses: {correct:,} correct, "
+            f"{wrong:,} wrong, {self.responses - correct - wrong:,} unreadable",
             f"{self.credited:,} responses to credit, with {self.steps:,} steps, in {self.blocks:,} "
             f"{'block' if self.blocks == 1 else 'blocks'}",
         ]
@@ -88,7 +88,7 @@ def cost_of(problems: Sequence[CreditProblem], credit: CreditParams) -> Cost:
     """Count what crediting problems costs.
 
     A rollout is expected to be as long as what its response has after the prefix. Prefixes that responses share are
-    counted once. Right responses are scanned in full.
+    counted once. Correct responses are scanned in full.
     """
     expected = tokens = 0.0
     most = most_tokens = 0

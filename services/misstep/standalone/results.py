@@ -12,7 +12,7 @@ import pyarrow as pa
 from misstep.credit.block import NEVER_SOLVED
 from misstep.credit.refuted import Ids, refuted
 from misstep.credit.trl_rows import TrlRows, step_labels
-from misstep.standalone.choosing import CREDITED, RIGHT, Choice
+from misstep.standalone.choosing import CORRECT, CREDITED, Choice
 from misstep.standalone.labels import Labelled
 from misstep.standalone.rows import Given, GivenFile
 from misstep.terms.verdict import Judgement, Verdict
@@ -92,7 +92,7 @@ class Results:
             yield Labelled(
                 first_error=first_error(given, encoded) if cut else given.label + 1 if given.label >= 0 else None,
                 predicted=found["pit"] if found is not None else None,
-                known=status in (CREDITED, RIGHT),
+                known=status in (CREDITED, CORRECT),
                 solved=found is None or found["reason"] != NEVER_SOLVED,
             )
 
