@@ -316,7 +316,7 @@ def test_a_teacher_puts_two_stages_before_all_others() -> None:
 def test_a_teacher_keeps_the_keys_of_experiments_without_one() -> None:
     made = plan(experiment(ARMS), MODEL)
     assert made.stages[0].key == "problems-43a6553b9d48a1ae8b50"
-    assert made.report.key == "report-01383b42519bd2b51e6f"
+    assert made.report.key == "report-7cb1b836afb3e52da7eb"
     assert "seeds" not in made.stages[0].params
     assert plan(experiment(ARMS + "teacher: {kind: dataset}"), MODEL).report.key == made.report.key
 
