@@ -35,6 +35,7 @@ class Recipe:
     learning_rate: float = 3e-3
     blurts: float = 0.72  # share of solutions that do every operation in one line
     strides: tuple[float, ...] = (0.6, 0.4)  # weights of one and two operations per line in the others
+    lengths: tuple[int, int] = (1, MAX_LENGTH)  # operations of a problem
     repeats: float = 0.05  # share of repeat-sequence rows among the problems, so that copying stays sharp
 
 
@@ -78,7 +79,7 @@ def _repeats(rng: random.Random, tokenizer: PreTrainedTokenizerFast) -> Iterator
 
 
 def _problems(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, repeats: Iterator[Row]) -> Iterator[Row]:
-    task = StridesTask(lengths=(1, MAX_LENGTH))
+    task = StridesTask(lengths=recipe.lengths)
     for walk, rng in task.draws("pretrain", recipe.seed):
         if rng.random() < recipe.repeats:
             yield next(repeats)

@@ -16,7 +16,7 @@ from misstep.artifacts import manifest as m
 from misstep.artifacts.manifest import Damaged
 from misstep.artifacts.output import Output
 from misstep.artifacts.reader import Reader
-from misstep.artifacts.records import NEGATIVES, SAMPLES, TABLES, TRAINING_LOG
+from misstep.artifacts.records import LATER_COLUMNS, NEGATIVES, SAMPLES, TABLES, TRAINING_LOG
 from misstep.artifacts.rowgroups import row_groups
 from misstep.artifacts.writer import write_block, write_table
 from misstep.errors import MisstepError
@@ -52,6 +52,28 @@ def test_every_declared_table_makes_the_round(local: Store, tmp_path: Path, kind
     reader = Reader(local, tmp_path / "r")
     assert reader.table(stage.key, table).equals(rows)
     assert reader.table(stage.key, table).schema.equals(schema)
+
+
+@pytest.mark.parametrize(("kind", "table"), LATER_COLUMNS)
+def test_tables_from_before_a_column_are_read_with_its_value(
+    local: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, table: str
+) -> None:
+    schema, later = TABLES[kind][table], LATER_COLUMNS[kind, table]
+    before = pa.schema([field for field in schema if field.name not in later])
+    assert schema.names == [*before.names, *later]
+    rows = pa.Table.from_pylist([_row(before, empty=False)] * 3, schema=before)
+    stage = frozen(StageKind(kind), {"x": 1})
+    with monkeypatch.context() as patched:
+        patched.setitem(TABLES[kind], table, before)
+        finish_block(local, stage, 0, 1, Output(tables={table: rows}), tmp_path)
+        m.commit(local, stage, 1)
+    reader = Reader(local, tmp_path / "r")
+    whole = reader.table(stage.key, table)
+    assert whole.schema.equals(schema) and whole.select(before.names).equals(rows)
+    for name, value in later.items():
+        assert whole[name].to_pylist() == reader.table(stage.key, table, [name])[name].to_pylist() == [value] * 3
+    first = before.names[0]
+    assert reader.table(stage.key, table, [first])[first].equals(rows[first])
 
 
 def test_reading_by_parts_and_columns(store: Store, tmp_path: Path) -> None:

@@ -38,7 +38,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return call
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["artifacts"], ["verify"]], ids=lambda c: c[0] if c else "all")
+@pytest.mark.parametrize(
+    "command",
+    [[], ["run"], ["artifacts"], ["verify"], ["credit"], ["audit", "credit"]],
+    ids=lambda c: c[0] if c else "all",
+)
 def test_help_teaches(run: Run, command: list[str], snapshot: SnapshotAssertion) -> None:
     code, out, _ = run(*command, "--help")
     assert code == 0

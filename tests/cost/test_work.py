@@ -56,23 +56,71 @@ def work(cost: PlanCost, name: str) -> Work:
     return cost.stages[name].work
 
 
+def test_further_pairs_count_at_most_and_are_not_expected() -> None:
+    one, two = (
+        work(
+            cost_of(f"credit: {{negativesPerProblem: 2}}\npairs: {{perNegative: {each}}}\n" + ALL_ALIKE),
+            "dpo-step-d100-s0",
+        )
+        for each in (1, 2)
+    )
+    assert two.trained == one.trained and two.most_trained > one.most_trained
+
+
+def test_lucky_steps_are_fewer_than_the_correct_solutions_that_are_credited() -> None:
+    arms = "arms: [{name: sft, method: sft}, {name: lucky, method: dpo, pairs: lucky-step}]\n"
+    one, two = (
+        work(cost_of(arms + f"credit: {{positivesPerProblem: {most}}}\n" + ALL_ALIKE, 1000), "lucky-d1000-s0")
+        for most in (1, 2)
+    )
+    assert 0 < one.trained < two.trained and one.trained < one.most_trained < two.most_trained
+
+
+def test_pairs_by_likelihood_need_the_memory_of_a_model() -> None:
+    plain, scored = (
+        cost_of(f"pairs: {{chosen: {rule}}}").stages["pairs-dpo-step-d100-s0"].memory
+        for rule in ("random", "likeliest")
+    )
+    assert plain is not None and scored is not None and scored.mib > 2 * plain.mib
+
+
 def test_a_full_scan_costs_what_its_formula_says() -> None:
-    changes = "credit: {estimator: full-scan, rollouts: 5, negativesPerProblem: 1}\n" + ALL_ALIKE
+    changes = "credit: {estimator: full-scan, rollouts: 5, negativesPerProblem: 1, auditPercent: 0}\n" + ALL_ALIKE
     found = work(cost_of(changes), "credit-d100-s0")
     # Every problem gives one wrong solution: T - 1 = 3 prefixes, 5 rollouts each; K L (T - 1) / 2 tokens.
     assert found.items == pytest.approx(100 * 3 * 5, rel=0.01)
     assert found.generated == pytest.approx(100 * 5 * 40 * 3 / 2, rel=0.01)
 
 
-def test_stopping_at_the_pit_costs_less_and_bisection_pays_for_many_steps() -> None:
+def test_an_audit_costs_its_share_of_two_scans() -> None:
+    def rollouts(percent: int) -> float:
+        credit = f"credit: {{estimator: adaptive, rollouts: 5, auditPercent: {percent}}}\n"
+        found = work(cost_of(credit + ALL_ALIKE), "credit-d100-s0")
+        assert found.items is not None
+        return found.items
+
+    negatives = (rollouts(10) - rollouts(0)) / (0.1 * 2 * 3 * 5)
+    assert rollouts(20) - rollouts(0) == pytest.approx(0.2 * 2 * 3 * 5 * negatives)
+
+
+def test_positives_cost_full_scans() -> None:
+    none = work(cost_of("credit: {rollouts: 5}\n" + ALL_ALIKE), "credit-d100-s0")
+    some = work(cost_of("credit: {rollouts: 5, positivesPerProblem: 1}\n" + ALL_ALIKE), "credit-d100-s0")
+    assert none.items is not None
+    assert some.items is not None
+    assert some.items - none.items == pytest.approx(100 * 3 * 5, rel=0.05)
+
+
+def test_stopping_at_the_pit_costs_less_and_choosing_rollouts_least() -> None:
     def rollouts(estimator: str, steps: int) -> float:
         changes = ALL_ALIKE.replace("steps: 4", f"steps: {steps}")
         found = work(cost_of(f"credit: {{estimator: {estimator}}}\n" + changes), "credit-d100-s0")
         assert found.items is not None
         return found.items
 
-    assert rollouts("sequential", 4) < rollouts("full-scan", 4)
-    assert rollouts("bisection", 16) < rollouts("sequential", 16) < rollouts("full-scan", 16)
+    for steps in (4, 16):
+        assert rollouts("adaptive", steps) < rollouts("sequential", steps) < rollouts("full-scan", steps)
+    assert rollouts("bisection", 16) < rollouts("full-scan", 16)
 
 
 def test_samples_too_few_to_value_the_problem_cost_rollouts_of_it() -> None:

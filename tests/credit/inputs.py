@@ -13,7 +13,6 @@ from misstep.artifacts.reader import Reader
 from misstep.artifacts.records import TABLES
 from misstep.generation.engine import Request
 from misstep.generation.seeds import sample_seed
-from misstep.generation.transformers_engine import load_engine
 from misstep.plan import params as p
 from misstep.plan.frozen import External, FrozenStage, Resources, stage_key
 from misstep.plan.kinds import StageKind
@@ -99,12 +98,19 @@ class World:
             "verdicts": self.commit(StageKind.VERIFY, "verdicts", verdicts, part_rows + 7),
         }
 
-    def run(self, kind: StageKind, inputs: dict[str, str], params: p.Params, block_rows: int = 16) -> str:
+    def run(
+        self, kind: StageKind, inputs: dict[str, str], params: p.Params, block_rows: int = 16, model: bool = False
+    ) -> str:
         """Run a stage with its real code; return its key. The model is the external one, unless it is among the
-        inputs."""
+        inputs.
+
+        Args:
+            model: whether a stage of pairs gets it.
+        """
         self._count += 1
-        without = kind in {StageKind.PAIRS, StageKind.VERIFY} or "model" in inputs or "policy" in inputs
-        outside = {} if without else {"policy" if kind is StageKind.CREDIT else "model": self._model}
+        without = kind is StageKind.VERIFY or (kind is StageKind.PAIRS and not model)
+        role = "policy" if kind in {StageKind.CREDIT, StageKind.PAIRS} else "model"
+        outside = {} if without or "model" in inputs or "policy" in inputs else {role: self._model}
         outside["count"] = External(uri="nowhere", digest=str(self._count))
         key = stage_key(kind, params.model_dump(mode="json"), inputs, outside)
         stage = FrozenStage(
@@ -150,6 +156,8 @@ def answered(problems: int, samples: int) -> tuple[Rows, Rows, Rows]:
         }
         for number, problem in enumerate(generate("train", problems, seed=0))
     ]
+    from misstep.generation.transformers_engine import load_engine  # torch: not for those who bring their own answers
+
     engine = load_engine(BASE, DECODING, batch_rows=128, threads=1)
     for row in made:
         name = row["problem_id"]

@@ -9,6 +9,7 @@ back.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from misstep.credit.selection import CreditProblem, Negative
+from misstep.credit.selection import CreditProblem, SampledResponse
 from misstep.credit.values import Counts
 from misstep.generation.engine import Completion, FinishReason, Request, Usage
 from misstep.generation.text import decode
@@ -104,6 +105,7 @@ class StarEngine:
         self.end_ids = frozenset({END})
         self.usage = Usage()
         self.overlaps = False
+        self.batch_rows = 64
         self._limit = max_new_tokens
         self._queue: list[Request] = []
         self._order = random.Random(order_seed) if order_seed is not None else None
@@ -117,6 +119,14 @@ class StarEngine:
             at = self._order.randrange(len(self._queue)) if self._order else 0
             request = self._queue.pop(at)
             yield request, tuple(self._draw(request, seed) for seed in request.seeds)
+
+    def logprobs(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
+        return [self._scored(self.stars[prompt[0]], response) for prompt, response in texts]
+
+    @staticmethod
+    def _scored(star: Star, ids: Sequence[int]) -> list[float]:
+        odds = (star.following(ids[:place]).get(token, 0.0) for place, token in enumerate(ids))
+        return [math.log(max(each, 1e-9)) for each in odds]
 
     def close(self) -> None:
         self._queue.clear()
@@ -139,6 +149,7 @@ def credit_params(**changes: Any) -> CreditParams:
     values: dict[str, Any] = {
         "estimator": "full-scan",
         "rollouts": 40,
+        "target_error": 0.02,
         "best_of": 5,
         "negatives_per_problem": 8,
         "max_negatives": None,
@@ -158,7 +169,7 @@ def star_problem(
     number: int, star: Star, walks: Sequence[tuple[int, ...]], samples: Counts = MANY_SAMPLES
 ) -> CreditProblem:
     """Return a problem of the star's with these walks as its negatives."""
-    negatives = tuple(Negative(n, ids, text_of(ids)) for n, ids in enumerate(walks))
+    negatives = tuple(SampledResponse(n, ids, text_of(ids)) for n, ids in enumerate(walks))
     return CreditProblem(f"star-{number}", star.gold, (number,), samples, negatives)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ast import literal_eval
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -136,8 +137,15 @@ def test_a_later_pit_takes_rollouts_from_before_it_only():
     assert found.pairs[0].chosen == rollout
     assert found.pairs[0].rejected_ids == (12, 1)
     assert not found.pairs[0].rejected_complete
-    elsewhere = problem(credited=[negative], solved={})
-    assert pair_up("shared-prefix", elsewhere, 4, 0).dropped == {"no-correct-answer": 1}
+
+
+def test_without_rollouts_the_rest_of_a_correct_response_that_passes_through_is_chosen():
+    negative = credited(4, (10, 1, 12, 1, 13, 0), (2, 4, 6), 2)
+    found = pair_up("shared-prefix", problem(credited=[negative], solved={}), 4, 0)
+    assert [pair.chosen.token_ids for pair in found.pairs] == [(11, 0)]
+    assert found.pairs[0].chosen.sample == 1
+    none = problem(correct=[], credited=[negative], solved={})
+    assert pair_up("shared-prefix", none, 4, 0).dropped == {"no-correct-answer": 1}
 
 
 @pytest.mark.parametrize("layout", [*CREDITED, "placebo-cut"])
@@ -278,8 +286,11 @@ def test_no_chosen_side_begins_with_the_rejected_one(layout, source, per_problem
         assert pair.chosen.token_ids[: len(pair.rejected_ids)] != pair.rejected_ids
         assert pair.pit is not None
         assert (*prefix, *pair.rejected_ids) == negative.token_ids[: negative.steps.ends[pair.pit - 1]]
-        known = source.solved.get(str(prefix), []) + (source.correct if not prefix else [])
-        assert pair.chosen in known
+        whole = [a.token_ids for a in source.correct]
+        whole += [literal_eval(name) + a.token_ids for name, answers in source.solved.items() for a in answers]
+        passing = [ids[len(prefix) :] for ids in whole if ids[: len(prefix)] == prefix]
+        rollouts = source.solved.get(str(prefix), [])
+        assert pair.chosen in rollouts or (pair.chosen.token_ids in passing and (not prefix or not rollouts))
 
 
 @settings(max_examples=300, deadline=None)

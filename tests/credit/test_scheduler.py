@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
+from misstep.credit.adaptive import Response, Target
+from misstep.credit.adaptive_search import AdaptiveSearch
 from misstep.credit.block import NEVER_SOLVED, CreditedBlock
-from misstep.credit.scheduler import Scheduler
+from misstep.credit.evidence import Evidence, Known
+from misstep.credit.passes import Pass
+from misstep.credit.posterior import StepScores
+from misstep.credit.scheduler import PILOT, OpenBlock, Scheduler, pilot_of
+from misstep.credit.selection import CreditProblem, SampledResponse
 from misstep.credit.values import Counts, best_of
 from misstep.terms.verdict import Verdict
-from tests.credit.star import NEWLINE, Star, StarEngine, credit_params, judge, star_problem
+from tests.credit.star import NEWLINE, Star, StarEngine, credit_params, judge, star_problem, text_of
 
 STARS = [
     Star(odds=(0.4, 0.3, 0.3), length=4),
@@ -18,7 +27,8 @@ STARS = [
     Star(odds=(0.6, 0.2, 0.2), length=3),
 ]
 SLIPPERY = Star(odds=(0.5, 0.25, 0.25), length=4, slip=0.15)
-ESTIMATORS = ["full-scan", "sequential", "bisection"]
+ORDERED = ["full-scan", "sequential", "bisection"]
+ESTIMATORS = [*ORDERED, "adaptive"]
 
 
 def credit(problems, stars, order_seed=None, progress=None, engine=None, **changes):
@@ -52,9 +62,14 @@ def test_the_pit_of_a_walk_that_slips_is_where_it_slips(estimator, turn):
     block, _ = credit([star_problem(0, star, [walk])], STARS, estimator=estimator)
     negative = block.negatives[0]
     assert negative.pit == turn
-    assert negative.q[turn] == 0
-    assert negative.q[turn - 1] == (best_of(16, 5, 5) if turn == 1 else 1.0)
-    assert negative.advantages[turn - 1] == -negative.q[turn - 1]
+    assert negative.alive[turn] <= 0.02
+    assert negative.alive[turn - 1] >= 0.98
+    if estimator == "full-scan":
+        assert negative.q[turn] == 0
+        assert negative.q[turn - 1] == (best_of(16, 5, 5) if turn == 1 else 1.0)
+        assert negative.advantages[turn - 1] == -negative.q[turn - 1]
+    else:
+        assert negative.q == (best_of(16, 5, 5), *[None] * star.length, 0.0)
 
 
 def test_values_agree_with_the_exact_ones():
@@ -97,17 +112,21 @@ def test_estimators_and_orders_share_every_rollout(estimator, order_seed):
     block, _ = credit([problem], [SLIPPERY], order_seed, rollouts=6, estimator=estimator)
     reference = {prefix.prefix_id: prefix.rollouts for prefix in scan.prefixes}
     assert len(block.prefixes) <= len(scan.prefixes)
-    assert all(prefix.rollouts == reference[prefix.prefix_id] for prefix in block.prefixes)
+    for prefix in block.prefixes:
+        drawn = len(prefix.rollouts)
+        assert prefix.rollouts == reference[prefix.prefix_id][:drawn]
+        assert not prefix.token_ids or drawn == 6 or any(rollout.solved for rollout in prefix.rollouts)
     for ours, full in zip(block.negatives, scan.negatives, strict=True):
-        assert all(q is None or q == whole for q, whole in zip(ours.q, full.q, strict=True))
         if estimator == "sequential":
             assert ours.pit == full.pit
-        assert ours.q[ours.pit] == 0 < ours.q[ours.pit - 1]
+        assert ours.alive[ours.pit] == 0 < ours.alive[ours.pit - 1]
+        assert all(alive is None or alive == (q > 0) for alive, q in zip(ours.alive, full.q, strict=True))
 
 
-def test_the_order_of_results_changes_nothing():
+@pytest.mark.parametrize("estimator", ["sequential", "bisection", "adaptive"])
+def test_the_order_of_results_changes_nothing(estimator):
     problem = star_problem(0, SLIPPERY, all_walks(SLIPPERY))
-    blocks = [credit([problem], [SLIPPERY], seed, rollouts=6, estimator="bisection")[0] for seed in (None, 1, 2)]
+    blocks = [credit([problem], [SLIPPERY], seed, rollouts=6, estimator=estimator)[0] for seed in (None, 1, 2)]
     assert blocks[0] == blocks[1] == blocks[2]
 
 
@@ -172,6 +191,7 @@ def test_a_problem_never_solved_costs_no_rollout(estimator):
     negative = block.negatives[0]
     assert (negative.pit, negative.reason) == (None, NEVER_SOLVED)
     assert negative.q == (0.0, *[None] * STARS[0].length, 0.0)
+    assert negative.alive == (0.0, *[None] * STARS[0].length, 0.0)
     assert negative.advantages == (None,) * (STARS[0].length + 1)
 
 
@@ -205,7 +225,8 @@ def test_progress_never_passes_what_is_expected(estimator):
     _, engine = credit(
         [problem], [SLIPPERY], 5, lambda done, most: seen.append((done, most)), rollouts=6, estimator=estimator
     )
-    assert [done for done, _ in seen] == [6 * (n + 1) for n in range(len(engine.requests))]
+    sizes = [after - before for (before, _), (after, _) in pairwise([(0, 0), *seen])]
+    assert Counter(sizes) == Counter(len(request.seeds) for request in engine.requests)
     assert all(done <= most for done, most in seen)
     assert [most for _, most in seen] == sorted((most for _, most in seen), reverse=True)
     assert seen[-1][0] == seen[-1][1]
@@ -218,3 +239,146 @@ def test_blocks_run_one_after_the_other_on_one_scheduler():
     together, _ = credit([lost_walks(0), lost_walks(1)], STARS)
     assert both[0].negatives + both[1].negatives == together.negatives
     assert scheduler.credit([]) == CreditedBlock([], [])
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_block_may_begin_while_the_one_before_it_runs(estimator):
+    """Results are those of blocks one after the other, and the upcoming block begins once the first one leaves rows of
+    the engine free."""
+    blocks = [[star_problem(number, SLIPPERY, all_walks(SLIPPERY)[:6])] for number in (0, 1)]
+    params = credit_params(estimator=estimator, rollouts=6)
+    alone = [Scheduler(params, StarEngine([SLIPPERY] * 2), judge).credit(block) for block in blocks]
+    scheduler = Scheduler(params, StarEngine([SLIPPERY] * 2, order_seed=1), judge)
+    opened: list[OpenBlock] = []
+
+    def begin() -> None:
+        if not opened:
+            opened.append(scheduler.begin(blocks[1]))
+
+    (first,) = scheduler.finish([scheduler.begin(blocks[0])], begin)
+    assert len(opened) == 1
+    (second,) = scheduler.finish(opened)
+    assert [first, second] == alone
+
+
+def test_an_audit_and_positives_run_beside_the_negatives():
+    """Passes of one block share the engine, and none changes another's rollouts."""
+    star = SLIPPERY
+    right = star.walk(*[0] * star.length)
+    problem = replace(
+        star_problem(0, star, all_walks(star)[:4]), positives=(SampledResponse(20, right, text_of(right)),)
+    )
+    params = credit_params(rollouts=6, estimator="sequential")
+    passes = [Pass("sequential"), Pass("full-scan", "positives", correct=True), Pass("full-scan", "audit 1")]
+
+    def run(chosen: list[Pass]) -> list[CreditedBlock]:
+        scheduler = Scheduler(params, StarEngine([star], order_seed=2), judge)
+        return scheduler.finish([scheduler.begin([problem], how) for how in chosen])
+
+    together = run(passes)
+    assert together == [run([how])[0] for how in passes]
+    negatives, positives, audit = together
+    assert [found.sample for found in positives.negatives] == [20]
+    assert positives.negatives[0].q[-1] == 1
+    rollouts = [{rollout for _, _, rollout in block.rollouts()} for block in (negatives, audit)]
+    assert rollouts[0] != rollouts[1]
+
+
+def test_a_dropped_block_asks_for_nothing_more():
+    engine = StarEngine([SLIPPERY] * 2)
+    scheduler = Scheduler(credit_params(estimator="sequential", rollouts=6), engine, judge)
+    dropped = scheduler.begin([star_problem(0, SLIPPERY, all_walks(SLIPPERY))])
+    asked = len(engine.requests)
+    dropped.dropped = True
+    (block,) = scheduler.finish([scheduler.begin([star_problem(1, SLIPPERY, all_walks(SLIPPERY))])])
+    assert block.negatives
+    assert sum(request.prompt_ids[0] == 0 for request in engine.requests) == asked
+
+
+def bare(number: int, star: Star, samples: Counts) -> CreditProblem:
+    return star_problem(number, star, [star.walk(1, *[1] * (star.length - 1))], samples)
+
+
+def test_the_bare_problems_rollouts_say_how_often_the_policy_solves_it():
+    """Without samples the rate of each problem comes from its own rollouts, not from a guess."""
+    stars = [Star(odds=(0.1, 0.9), length=4), Star(odds=(0.9, 0.1), length=4)]
+    scheduler = Scheduler(credit_params(estimator="adaptive", rollouts=40), StarEngine(stars), judge)
+    opened = scheduler.begin([bare(number, star, Counts()) for number, star in enumerate(stars)])
+    scheduler.finish([opened])
+    searches = [search for search in opened.searches if isinstance(search, AdaptiveSearch)]
+    rates = [scores.rate for search in searches for scores, _ in search.draws()]
+    assert rates[0] < 0.3
+    assert rates[1] > 0.7
+
+
+def test_a_problem_with_a_correct_sample_needs_no_rollouts_of_its_bare_prompt():
+    star = STARS[0]
+    block, engine = credit([bare(0, star, Counts(3, 2, 0))], [star], estimator="adaptive")
+    assert all(len(request.prompt_ids) > 1 for request in engine.requests)
+    assert block.negatives[0].pit == 1
+    assert block.negatives[0].q[0] is None  # three samples are too few for best-of-5
+
+
+def test_problems_that_were_never_solved_are_no_pilot():
+    star = STARS[0]
+    problems = [bare(number, star, Counts(15, number % 2, 0)) for number in range(200)]
+    pilot = pilot_of(problems, 5)
+    assert len(pilot) == PILOT
+    assert all(problems[place].samples.correct for place in pilot)
+    assert pilot_of([bare(0, star, Counts(15, 0, 0))], 5) == []
+    unsolved = [bare(number, star, Counts(15, 0, 0)) for number in range(3)]
+    block, engine = credit(unsolved, [star] * 3, estimator="adaptive")
+    assert engine.requests == []
+    assert [negative.reason for negative in block.negatives] == [NEVER_SOLVED] * 3
+
+
+@pytest.mark.parametrize("value", [-math.inf, math.nan])
+def test_a_token_that_the_model_rules_out_is_an_unlikely_one(value):
+    """Another writer's response may hold one."""
+
+    class Ruled(StarEngine):
+        def logprobs(self, texts):
+            return [[value, *values[1:]] for values in super().logprobs(texts)]
+
+    star = STARS[0]
+    problem = star_problem(0, star, [star.walk(1, 1, 1, 1)])
+    block, _ = credit([problem], [star], engine=Ruled([star]), estimator="adaptive")
+    assert block.negatives[0].pit == 1
+    assert 0.9 < block.negatives[0].certainty <= 1
+
+
+def test_a_response_of_one_step_has_its_pit_there_and_costs_nothing():
+    star = Star(odds=(0.5, 0.5), length=3)
+    walk = star.walk(1, 1, 1)
+    problem = star_problem(0, star, [walk])
+    block, engine = credit([problem], [star], estimator="adaptive", max_steps=1)
+    assert engine.requests == []
+    assert block.negatives[0].pit == 1
+    assert block.negatives[0].certainty == 1
+
+
+@pytest.mark.parametrize("tokens", [1, 30, 200])
+def test_no_rollout_is_named_once_the_budget_of_tokens_is_spent(tokens):
+    def ends(budget):
+        problem = star_problem(0, SLIPPERY, all_walks(SLIPPERY)[:1])
+        return credit(
+            [problem], [SLIPPERY], rollouts=20, estimator="adaptive", budget_tokens=budget, target_error=0.001
+        )
+
+    block, engine = ends(tokens)
+    drawn = [len(rollout.token_ids) for _, _, rollout in block.rollouts()]
+    assert len(drawn) == sum(len(request.seeds) for request in engine.requests)
+    longest = 2 * SLIPPERY.length + 3
+    assert sum(drawn) < tokens + 2 * longest
+
+
+def test_a_pit_that_a_correct_response_passes_through_is_not_certain():
+    evidence = Evidence((1, 2, 3), (1, 2, 3))
+    response = Response(evidence, StepScores([-9.0, -0.01, -0.01], 0.5, 8))
+    response.learn([Known((1, 9), True)])
+    response.posterior.expect([0.999, 0.0005, 0.0005])
+    target = Target(0.1, 8)
+    assert response.posterior.pit == 1
+    assert response.posterior.certainty > 0.9
+    assert not response.certain(target, response.posterior, evidence.deepest_success)
+    assert response.certain(target, response.posterior, 0)

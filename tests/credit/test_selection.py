@@ -50,6 +50,17 @@ def test_the_negative_itself_is_no_evidence_of_its_problem():
     assert ProblemTally().other_samples() == Counts(0, 0, 0)
 
 
+def test_a_positive_itself_is_no_evidence_of_its_problem_either():
+    found = tally(("correct", "stop", "a"), ("correct", "stop", "b"), ("correct", "stop", "a"), ("wrong", "stop", "c"))
+    assert found.other_samples(correct=True) == Counts(3, 2, 0)
+    assert found.positives(8) == [0, 1]
+    assert found.positives(1) == [0]
+    assert ProblemTally().other_samples(correct=True) == Counts(0, 0, 0)
+    only = tally(*[("correct", "stop", name) for name in "abcdef"])
+    assert only.other_samples(correct=True) == Counts(5, 5, 0)
+    assert only.other_samples() == Counts(5, 5, 0)  # it has no negatives: never more successes than samples
+
+
 def test_leaving_the_negative_out_has_no_bias():
     """Over all outcomes of 4 samples, weighted by their odds and by each wrong sample in them, the mean is
     p."""

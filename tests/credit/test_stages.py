@@ -12,15 +12,17 @@ from misstep.credit.values import best_of, first_pit
 from misstep.errors import BadInput, MisstepError
 from misstep.generation.fingerprint import TOKENIZER, fingerprint
 from misstep.generation.tokenizers import load_tokenizer
+from misstep.generation.transformers_engine import load_engine
 from misstep.plan.kinds import StageKind
 from misstep.plan.params import CreditParams, PairsParams
 from misstep.problems.strides import oracle
-from misstep.terms.layouts import FROM_CREDIT, FROM_ORACLE, Layout
+from misstep.terms.layouts import FROM_CREDIT, FROM_ORACLE, LUCKY, Layout
 from misstep.verification.extract import AnswerFormat
 from misstep.verification.verifier import Verifier
 from tests.credit.inputs import BASE, DECODING, World, answered
 
-LAYOUTS = list(get_args(Layout))
+LAYOUTS = [layout for layout in get_args(Layout) if layout != LUCKY]
+"""The layouts of wrong responses."""
 
 
 def credit_params(**changes):
@@ -65,6 +67,29 @@ def inputs(world, rows):
 @pytest.fixture(scope="module")
 def scan(world, inputs):
     return world.run(StageKind.CREDIT, inputs, credit_params())
+
+
+@pytest.fixture(scope="module")
+def adaptive(world, inputs):
+    return world.run(StageKind.CREDIT, inputs, credit_params(estimator="adaptive", target_error=0.2))
+
+
+@pytest.fixture(scope="module")
+def saved(world, rows):
+    """Inputs in which luck saved one wrong response of each problem: its verdict is correct. This task's own correct
+    responses have no wrong step."""
+    problems, samples, verdicts = rows
+    first = {row["problem_id"]: row["sample"] for row in reversed(verdicts) if row["verdict"] == "wrong"}
+    lucky = [
+        {**row, "verdict": "correct"} if first.get(row["problem_id"]) == row["sample"] else row for row in verdicts
+    ]
+    return world.commit_all(problems, samples, lucky)
+
+
+@pytest.fixture(scope="module")
+def right(world, saved):
+    """Credit of correct responses too."""
+    return world.run(StageKind.CREDIT, saved, credit_params(estimator="sequential", positives_per_problem=8))
 
 
 def test_full_scan_tables_hold_together(world, rows, scan):
@@ -257,6 +282,120 @@ def test_oracle_pits_hold_the_true_first_error(world, rows, inputs, changes):
     # Beside those that nothing correct leads on from, only refused ones are missing: repeats of pairs and of steps.
     way_on = [name for name in missing if negatives[name]["prefix_ids"][true_steps[name] - 1] in solved]
     assert len(way_on) <= 0.1 * len(negatives)
+
+
+def test_lucky_steps_are_rejected_for_what_led_on(world, rows, saved, right):
+    """The response itself succeeded; a correct rollout from before the step does not begin with it."""
+    key = world.run(StageKind.PAIRS, {**saved, "credit": right}, pairs_params(LUCKY, weight="advantage"))
+    pairs, summary = world.rows(key, "pairs"), world.summary(key)
+    positives = {(row["problem_id"], row["sample"]): row for row in world.rows(right, "positives")}
+    rollouts = {(row["prefix_id"], tuple(row["token_ids"])): row for row in world.rows(right, "positive_rollouts")}
+    prompts = {row["problem_id"]: row["prompt_ids"] for row in rows[1]}
+    lucky = [name for name, row in positives.items() if row["pit"] is not None]
+    assert len(lucky) == world.summary(right)["positives"]["lucky"] > 10
+    assert {(row["problem_id"], row["negative_sample"]) for row in pairs} <= set(lucky)
+    assert len(pairs) > 10
+    for row in pairs:
+        positive = positives[row["problem_id"], row["negative_sample"]]
+        ends, pit = [0, *positive["step_ends"]], positive["pit"]
+        assert row["pit"] == pit
+        assert row["prompt_ids"] == prompts[row["problem_id"]] + positive["token_ids"][: ends[pit - 1]]
+        assert row["rejected_ids"] == positive["token_ids"][ends[pit - 1] : ends[pit]]
+        assert not row["rejected_complete"]
+        assert row["chosen_ids"][: len(row["rejected_ids"])] != row["rejected_ids"]
+        if row["chosen_source"] == "rollout":
+            chosen = rollouts[positive["prefix_ids"][pit - 1], tuple(row["chosen_ids"])]
+            assert (chosen["verdict"], chosen["finish_reason"]) == ("correct", "stop")
+        assert row["weight"] == pytest.approx(positive["q"][pit - 1] - positive["q"][pit])
+    assert summary["candidates"] == len(positives) == len(pairs) + sum(summary["dropped"].values())
+    assert summary["dropped"]["no-pit"] == len(positives) - len(lucky)
+
+
+def test_without_credit_of_correct_responses_there_are_no_lucky_steps(world, inputs, scan):
+    key = world.run(StageKind.PAIRS, {**inputs, "credit": scan}, pairs_params(LUCKY))
+    assert world.rows(key, "pairs") == [] and world.summary(key)["candidates"] == 0
+
+
+@pytest.mark.parametrize("layout", ["shared-prefix", "whole-response", "placebo-cut"])
+def test_pairs_are_weighed_by_the_fall_at_the_pit(world, inputs, scan, adaptive, layout):
+    for credit in (scan, adaptive):
+        given = {**inputs, "credit": credit}
+        plain = world.run(StageKind.PAIRS, given, pairs_params(layout))
+        key = world.run(StageKind.PAIRS, given, pairs_params(layout, weight="advantage"))
+        pairs = world.rows(key, "pairs")
+        assert {row["weight"] for row in world.rows(plain, "pairs")} == {1.0}
+        assert [{**row, "weight": 1.0} for row in pairs] == world.rows(plain, "pairs")
+        negatives = {(row["problem_id"], row["sample"]): row for row in world.rows(credit, "negatives")}
+        for row in pairs:
+            negative = negatives[row["problem_id"], row["negative_sample"]]
+            pit = negative["pit"]
+            fall = negative["certainty"] if credit == adaptive else -negative["advantages"][pit - 1]
+            assert row["weight"] == pytest.approx(fall) and 0 < row["weight"] <= 1
+            if credit == adaptive:
+                assert fall == pytest.approx(negative["alive"][pit - 1] - negative["alive"][pit])
+        assert len({row["weight"] for row in pairs}) > 1
+        assert world.summary(key)["weight_millionths"] == sum(round(1e6 * row["weight"]) for row in pairs)
+
+
+def test_sides_are_chosen_by_the_policys_own_log_probabilities(world, inputs, scan):
+    given = {**inputs, "credit": scan}
+    found = {}
+    for rule in ("likeliest", "unlikeliest", "random"):
+        decoding = None if rule == "random" else DECODING
+        params = pairs_params("shared-prefix", chosen=rule, decoding=decoding, per_problem=9)
+        key = world.run(StageKind.PAIRS, given, params, model=rule != "random")
+        found[rule] = {(row["problem_id"], row["negative_sample"]): row for row in world.rows(key, "pairs")}
+        assert world.summary(key).get("chosen") == (None if rule == "random" else rule)
+    engine = load_engine(BASE, DECODING, batch_rows=64, threads=1)
+    common = [*found["likeliest"].keys() & found["unlikeliest"].keys() & found["random"].keys()]
+    assert len(common) > 15
+    sides = [(found[rule][name]["prompt_ids"], found[rule][name]["chosen_ids"]) for rule in found for name in common]
+    scores = [sum(tokens) / len(tokens) for tokens in engine.logprobs(sides)]
+    likeliest, unlikeliest, drawn = (scores[n * len(common) : (n + 1) * len(common)] for n in range(3))
+    # Where several negatives share a pit, a later one gets what the earlier ones left.
+    assert sum(a + 1e-4 >= b for a, b in zip(likeliest, drawn, strict=True)) >= 0.9 * len(common)
+    assert sum(a <= b + 1e-4 for a, b in zip(unlikeliest, drawn, strict=True)) >= 0.9 * len(common)
+    assert sum(likeliest) > sum(drawn) > sum(unlikeliest)
+
+
+def test_a_choice_by_likelihood_and_its_limit_ignore_blocks(world, inputs, scan):
+    params = pairs_params("shared-prefix", chosen="likeliest", decoding=DECODING, per_negative=2, max_pairs=12)
+    given = {**inputs, "credit": scan}
+    keys = [world.run(StageKind.PAIRS, given, params, rows, model=True) for rows in (5, 36)]
+    assert world.rows(keys[0], "pairs") == world.rows(keys[1], "pairs")
+    assert len(world.rows(keys[0], "pairs")) == 12
+
+
+def test_without_a_choice_the_policy_is_not_loaded(world, inputs, scan, monkeypatch):
+    from misstep.generation import engines
+
+    monkeypatch.setattr(engines, "open_engine", lambda *_: pytest.fail("the model is loaded"))
+    monkeypatch.setattr("misstep.credit.layouts.at_each_step", lambda pairs: [[pair] for pair in pairs])
+    monkeypatch.setattr("misstep.credit.chosen.at_each_step", lambda pairs: [[pair] for pair in pairs])
+    params = pairs_params("shared-prefix", chosen="likeliest", decoding=DECODING, max_pairs=5)
+    assert len(world.rows(world.run(StageKind.PAIRS, {**inputs, "credit": scan}, params, model=True), "pairs")) == 5
+
+
+def test_samples_of_another_tokenizer_are_not_scored(world, rows, inputs, scan):
+    few = [row for row in rows[1] if row["problem_id"] < "p012"]
+    marked = world.commit(StageKind.SAMPLE, "samples", few, 64, {TOKENIZER: "0123456789abcdef"})
+    params = pairs_params("shared-prefix", chosen="likeliest", decoding=DECODING)
+    with pytest.raises(BadInput, match="tokenizer"):
+        world.run(StageKind.PAIRS, {**inputs, "samples": marked, "credit": scan}, params, model=True)
+
+
+@pytest.mark.parametrize("layout", ["shared-prefix", "random"])
+def test_several_pairs_of_a_wrong_solution_add_to_one(world, inputs, scan, layout):
+    given = {**inputs, "credit": scan}
+    one, two = (
+        world.run(StageKind.PAIRS, given, pairs_params(layout, per_problem=9, chosen="shortest", per_negative=each))
+        for each in (1, 2)
+    )
+    before, after = ({row["pair_id"]: row for row in world.rows(key, "pairs")} for key in (one, two))
+    assert before.items() <= after.items() and len(after) > len(before)
+    each = Counter((row["problem_id"], row["negative_sample"]) for row in after.values())
+    assert max(each.values()) == 2
+    assert world.summary(one)["dropped"] == world.summary(two)["dropped"]
 
 
 @pytest.mark.parametrize("layout", ["shared-prefix", "random"])

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -218,3 +218,36 @@ def test_the_first_wrong_step_is_the_one_that_cannot_be_made_right(rule, data, s
 
     assert hopeful(before)
     assert step == len(steps.texts) or not hopeful(through)
+
+
+@pytest.mark.parametrize("name", sorted(TOKENIZERS))
+@settings(deadline=None)
+@given(given_steps=st.lists(TEXT, min_size=1, max_size=6))
+def test_given_steps_partition_the_ids_and_each_is_in_one_step(name, given_steps):
+    tokenizer = TOKENIZERS[name]()
+    ids = encode(tokenizer, "".join(given_steps))
+    offsets = list(accumulate(map(len, given_steps)))
+    cutter = StepCutter(TokenPieces(tokenizer), "lines", 1)
+    steps, numbers = cutter.cut_at(ids, offsets)
+    assert all(begin < end for begin, end in pairwise([0, *steps.ends]))
+    assert steps.ends[-1] == len(ids)
+    assert "".join(steps.texts) == TokenPieces(tokenizer).decode(ids)
+    assert len(numbers) == len(given_steps)
+    assert list(numbers) == sorted(numbers)
+    assert set(numbers) <= set(range(1, len(steps.ends) + 1))
+    survives = TokenPieces(tokenizer).decode(ids) == "".join(given_steps)
+    if name == "atoms" and all(given_steps) and survives and set("".join(given_steps)) <= set("ab3 .,"):
+        assert steps.texts == tuple(given_steps)  # a token a character: no cut moves
+
+
+def test_a_given_cut_inside_a_token_moves_to_its_end():
+    tokenizer = byte_level()
+    text = "She has 3 apples."
+    ids = encode(tokenizer, text)
+    pieces = TokenPieces(tokenizer).of(ids)
+    inside = next(sum(map(len, pieces[:n])) + 1 for n, piece in enumerate(pieces) if len(piece) > 1)
+    steps, numbers = StepCutter(TokenPieces(tokenizer), "lines", 9).cut_at(ids, [inside, inside, len(text)])
+    assert len(steps.texts) == 2
+    assert steps.texts[0] == text[: len(steps.texts[0])]
+    assert len(steps.texts[0]) > inside
+    assert numbers == (1, 1, 2)

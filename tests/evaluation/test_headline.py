@@ -170,6 +170,9 @@ def test_pairs_cut_at_random_stand_in_where_there_are_no_random_ones() -> None:
 def test_the_arm_is_chosen_by_its_kind_and_place_not_by_its_accuracy() -> None:
     better = cell("dpo-later", "shared-prefix", accuracy=0.9)
     whole = cell("dpo-whole", "whole-response", accuracy=0.9)
+    lucky = cell("dpo-lucky", "lucky-step", accuracy=0.9)
+    assert "in which luck saved a step (dpo-lucky), " in headline(results([SFT, lucky]))
+    assert "dpo-random" in headline(results([SFT, lucky, RANDOM])), "the first of a kind that others know"
     oracle = cell("dpo-oracle", "oracle-pit", accuracy=0.9)
     second_round = cell("dpo-again", "shared-prefix", accuracy=0.9, from_arm="dpo-step")
     for others in ([second_round, oracle, whole], [whole, oracle]):

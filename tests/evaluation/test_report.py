@@ -20,9 +20,9 @@ from rich.console import Console
 import misstep
 from misstep.cli.report import show_report
 from misstep.errors import BadInput, MisstepError
-from misstep.evaluation.page import clean
 from misstep.evaluation.results import read_results
 from misstep.evaluation.results_table import summary_rows
+from misstep.evaluation.safe_page import clean
 from misstep.stages.shell import run_stage
 from tests.evaluation.conftest import Made, make_report
 from tests.evaluation.world import ARMS, CONTROLS, World

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from misstep.evaluation import wording as w
 from misstep.evaluation.estimates import Estimate, Worth
-from misstep.terms.layouts import OPPONENTS
+from misstep.terms.layouts import OPPONENTS, Layout
+
+
+def test_every_layout_has_its_words() -> None:
+    assert {layout for method, layout in w.METHODS if method == "dpo"} == set(get_args(Layout))
 
 
 def test_every_layout_without_credit_has_its_words() -> None:

@@ -69,6 +69,8 @@ class World:
     test_problems: int = 600
     samples: int = 4
     negatives: int = 300
+    credit_summary: dict[str, Any] = field(default_factory=dict)
+    """More fields of the credit stages' summaries."""
     solved: float = 1.0
     """Factor on every model's chance to be right; 0: nothing is ever solved."""
     hostile: str = ""
@@ -265,6 +267,7 @@ class World:
             "pit_step": dict(sorted(Counter(f"{pit:02d}" for pit, _ in pits).items())),
             "pit_percent": dict(sorted(Counter(f"{-(-10 * p // n) * 10:03d}" for p, n in pits).items())),
             "not_chosen": {"repeated": 11} if rows else {},
+            **(self.credit_summary if rows else {}),
         }
         table = pa.Table.from_pylist(rows, schema=records.NEGATIVES)
         self._negatives[size, seed, start] = rows
@@ -301,6 +304,10 @@ class World:
             "prefix_ids": [f"p{i}" for i in range(len(q))],
             "q": q,
             "advantages": [b - a for a, b in pairwise(q)],
+            "alive": [float(value > 0) for value in q],
+            "certainty": None,
+            "solved": [round(5 * value) for value in q[:-1]],
+            "failed": [5 - round(5 * value) for value in q[:-1]],
             "pit": pit,
             "reason": None if pit else "never-solved",
         }
@@ -335,6 +342,7 @@ class World:
                     "rejected_complete": point.layout in ("random", "edit-distance"),
                     "chosen_text": "\n".join(lines[start:]) + self.hostile,
                     "rejected_text": row["text"],
+                    "weight": 1.0,
                 }
             )
         reasons = {"never-solved": len(negatives) - len(pits), "no-continuation": len(pits) - len(usable)}

@@ -103,6 +103,28 @@ def test_greedy_tokens_are_those_of_the_transformers_engine(words):
 
 @slow
 @needs_vllm
+@needs_vllm
+@slow
+def test_log_probabilities_of_given_tokens_are_those_of_the_transformers_engine(words):
+    rng = np.random.default_rng(4)
+    texts = [
+        (rng.integers(4, WORDS, size=size).tolist(), rng.integers(4, WORDS, size=length).tolist())
+        for size, length in ((1, 5), (3, 1), (20, 30), (7, 0), (200, 56))  # the last one fills the context
+    ]
+    with opened(words, "transformers") as engine:
+        right = engine.logprobs(texts)
+    with opened(words) as engine:
+        request = Request("meanwhile", [5, 6, 7], [1, 2])
+        alone = run(engine, [request])
+        engine.submit(request)
+        found = engine.logprobs(texts)
+        assert {request.request_id: completions for request, completions in engine.results()} == alone
+    for ours, values, (_, response) in zip(found, right, texts, strict=True):
+        assert len(ours) == len(values) == len(response)
+        assert ours[:55] == pytest.approx(values[:55], abs=1e-3)
+    assert found[4][55] == 0  # vLLM must leave room for one more token
+
+
 def test_samples_come_as_often_as_from_the_transformers_engine():
     """A G-test of homogeneity over whole responses, by prompt: 6 prompts, 1,500 samples of each from either engine.
 

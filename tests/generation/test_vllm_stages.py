@@ -6,6 +6,7 @@ import importlib.util
 
 import pytest
 
+from misstep.generation.vllm_engine import VllmEngine
 from misstep.plan import params as p
 from misstep.plan.kinds import StageKind
 from tests.credit.inputs import DECODING, PROMPT, World, answered
@@ -63,3 +64,16 @@ def test_credit_finds_the_same_pits_at_temperature_0_and_says_what_it_cached(wor
     shared = world.summary(found["transformers"])  # one prefill a prefix and all but its last token shared, or nearly
     most = 4 * (shared["prompt_tokens"] - shared["prefixes"])
     assert 0.9 * most < shared["cached_prefill_tokens"] <= most
+
+
+def test_adaptive_credit_is_the_same_whether_blocks_overlap_or_not(world, inputs, monkeypatch):
+    """Blocks of eight problems: with overlap, vLLM draws for two blocks and reads the next one's steps meanwhile."""
+    params = credit_params(decoding=VLLM, estimator="adaptive", target_error=0.1, audit_percent=20, oracle="strides")
+    together = world.run(StageKind.CREDIT, inputs, params, block_rows=8)
+    monkeypatch.setattr(VllmEngine, "overlaps", False)
+    apart = world.run(StageKind.CREDIT, inputs, params, block_rows=8)
+    for table in ("negatives", "rollouts", "audits"):
+        assert world.rows(together, table) == world.rows(apart, table)
+    summary = world.summary(together)
+    assert summary["rollouts"] > 50
+    assert summary["true_errors"]["exact"] > 0.7 * summary["pits"]

@@ -128,6 +128,38 @@ GOOD = [
         "true first errors of problems that a teacher solves",
         {**_STRIDES, "teacher.newProblemsPerSeed": 0, "arms.2.pairs": "oracle-pit"},
     ),
+    Case(
+        "everything about pairs",
+        {
+            "credit": {"estimator": "full-scan", "positivesPerProblem": 2},
+            "pairs": {"perNegative": 2, "chosen": "nearest", "weight": "advantage"},
+            "training.rft.filter": "advantage",
+            "arms": [
+                {"name": "sft", "method": "sft"},
+                {"name": "rft", "method": "rft"},
+                {"name": "step", "method": "dpo", "pairs": "shared-prefix", "pairing": {"chosen": "likeliest"}},
+                {"name": "lucky", "method": "dpo", "pairs": "lucky-step", "pairing": {"weight": "none"}},
+                {"name": "far", "method": "dpo", "pairs": "edit-distance", "pairing": {"perNegative": 3}},
+            ],
+        },
+    ),
+    Case(
+        "weights that no arm uses",
+        {
+            "credit.estimator": "sequential",
+            "pairs": {"weight": "advantage"},
+            "arms.2": {"name": "d", "method": "dpo", "pairs": "random"},
+        },
+    ),
+    Case(
+        "lucky steps by the size of their fall, whatever the estimator",
+        {
+            "credit": {"estimator": "bisection", "positivesPerProblem": 1},
+            "arms.2.pairs": "lucky-step",
+            "arms.2.pairing": {"weight": "advantage"},
+        },
+    ),
+    Case("a filter that no arm uses", {"training.rft.filter": "advantage", "arms.1.rft": {"filter": "none"}}),
     Case("the test split of the training problems' source", {"problems.test": None}),
     Case("another split of it", {"problems.test": {**_ON_HUB, "split": "dev"}}),
     Case("the first problems of the training split as the test", {"problems.test": {**_ON_HUB, "limit": 100}}),
@@ -292,6 +324,46 @@ BAD = [
         {**_STRIDES, "arms.2.pairs": "oracle-pit"},
         "not known for problems that a teacher writes; set teacher.newProblemsPerSeed to 0",
     ),
+    Case("pairing without pairs", {"arms.1.pairing": {"perNegative": 2}}, "pairing belongs to method dpo"),
+    Case(
+        "two rules for the chosen side",
+        {"arms.2.pairs": "edit-distance", "arms.2.pairing": {"chosen": "shortest"}},
+        "pairing.chosen: pairs edit-distance say themselves which side is chosen",
+    ),
+    Case(
+        "weights without a pit",
+        {"arms.2.pairs": "random", "arms.2.pairing": {"weight": "advantage"}},
+        "pairing.weight: advantage belongs to pairs of a pit",
+    ),
+    *(
+        Case(
+            f"weights after {estimator}{where}",
+            {"credit.estimator": estimator, field: {"weight": "advantage"}},
+            "take adaptive or full-scan",
+        )
+        for estimator, where, field in (
+            ("sequential", "", "pairs"),
+            ("bisection", " of an arm", "arms.2.pairing"),
+        )
+    ),
+    Case(
+        "weights of arms by default",
+        {"credit.estimator": "sequential", "pairs": {"weight": "advantage"}, "arms": None},
+        "take adaptive or full-scan",
+    ),
+    Case("lucky steps without credit", {"arms.2.pairs": "lucky-step"}, "set credit.positivesPerProblem"),
+    Case(
+        "a filter without credit",
+        {"training.rft.filter": "advantage"},
+        "training.rft.filter: advantage needs credit of correct solutions: set credit.positivesPerProblem",
+        "training.rft.filter: advantage (arm rft) needs credit of correct solutions: set credit.positivesPerProblem",
+    ),
+    Case(
+        "an arm's filter without credit",
+        {"arms.1.rft": {"filter": "advantage"}},
+        "set credit.positivesPerProblem, or filter to none",
+    ),
+    Case("a filter of arms by default", {"training.rft.filter": "advantage", "arms": None}, "or filter to none"),
     Case("SFT from an arm", {"arms.0.from": "dpo"}, "from belongs to methods rft and dpo"),
     Case("from no arm", {"arms.1.from": "dop"}, "from that names no arm", "arm rft has from: dop, which is not an arm"),
     Case("from itself", {"arms.2.from": "dpo"}, "arms start from one another in a circle"),

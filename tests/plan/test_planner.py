@@ -122,6 +122,83 @@ def test_controls_share_the_credit_of_the_method_and_change_no_key() -> None:
     assert all("oracle" not in given[name].params for name in ("random", "step", "placebo"))
 
 
+PAIRING = ("per_negative", "chosen", "weight", "decoding")
+
+
+def test_settings_of_pairs_rerun_pairs_and_what_follows_and_nothing_else() -> None:
+    before = plan(experiment(ARMS), MODEL)
+    assert all(name not in s.params for s in before.stages if s.kind is StageKind.PAIRS for name in PAIRING)
+    written = "pairs: {perNegative: 1, chosen: random, weight: none, perProblem: 8}\ntraining: {rft: {filter: none}}"
+    assert keys(plan(experiment(ARMS + written), MODEL)) == keys(before), "what is written as by default changes no key"
+    for change in ("perNegative: 2", "chosen: shortest", "chosen: likeliest"):
+        after = plan(experiment(ARMS + f"pairs: {{{change}}}"), MODEL)
+        changed = {s.kind for s in after.stages if s.key not in keys(before)}
+        assert {StageKind.PAIRS, StageKind.DPO} < changed and StageKind.CREDIT not in changed
+        assert not keys(before, StageKind.PAIRS) & keys(after)
+    # No pit, nothing to weigh.
+    after = plan(experiment(ARMS + "pairs: {weight: advantage}"), MODEL)
+    assert after.stage("pairs-random-d125-s0").key == before.stage("pairs-random-d125-s0").key
+    assert after.stage("pairs-step-d125-s0").params["weight"] == "advantage"
+
+
+def test_an_arm_replaces_single_fields_of_pairs() -> None:
+    arms = ARMS.replace("pairs: shared-prefix}", "pairs: shared-prefix, pairing: {chosen: shortest, perNegative: 2}}")
+    made = plan(experiment(arms + "pairs: {perProblem: 3, weight: advantage}"), MODEL)
+    step, whole = (made.stage(f"pairs-{name}-d125-s0").params for name in ("step", "whole"))
+    assert (step["chosen"], step["per_negative"], step["per_problem"], step["weight"]) == (
+        "shortest",
+        2,
+        3,
+        "advantage",
+    )
+    assert (whole.get("chosen"), whole.get("per_negative"), whole["per_problem"]) == (None, None, 3)
+
+
+def test_a_rule_of_a_layout_is_not_replaced_by_the_common_one() -> None:
+    arms = ARMS + "- {name: far, method: dpo, pairs: edit-distance}\n"
+    before = plan(experiment(arms), MODEL).stage("pairs-far-d125-s0")
+    assert plan(experiment(arms + "pairs: {chosen: shortest}"), MODEL).stage("pairs-far-d125-s0").key == before.key
+
+
+def test_pairs_by_likelihood_get_a_models_resources() -> None:
+    given = "\nresources: {default: {gpus: 2, shards: 3}}"
+    plain = plan(experiment(ARMS + given.strip()), MODEL).stage("pairs-step-d125-s0")
+    stage = plan(experiment(ARMS + "pairs: {chosen: likeliest}" + given), MODEL).stage("pairs-step-d125-s0")
+    assert (plain.resources.gpus, plain.resources.memory_mib, plain.shards) == (0, 1024, 1)
+    assert (stage.resources.gpus, stage.resources.memory_mib, stage.shards) == (2, 2048, 1)
+    assert stage.params["decoding"]["engine"] == "transformers" and "policy" in stage.inputs
+    cost = plan_cost(plan(experiment(ARMS + "pairs: {chosen: likeliest}"), MODEL), None)
+    assert cost.stages["pairs-step-d125-s0"].memory is None, "a model whose shape is not known"
+
+
+CREDIT_RIGHT = "credit: {positivesPerProblem: 2}\n"
+
+
+def test_a_filter_makes_rft_wait_for_credit() -> None:
+    before = plan(experiment(ARMS + CREDIT_RIGHT), MODEL)
+    after = plan(experiment(ARMS + CREDIT_RIGHT + "training: {rft: {filter: advantage}}"), MODEL)
+    assert "credit" not in before.stage("rft-d125-s0").inputs
+    stage = after.stage("rft-d125-s0")
+    assert stage.inputs["credit"] == after.stage("credit-d125-s0").key
+    assert keys(before, StageKind.CREDIT, StageKind.PAIRS, StageKind.DPO) <= keys(after)
+    assert not keys(before, StageKind.RFT) & keys(after)
+    alone = plan(
+        experiment(
+            "arms: [{name: sft, method: sft}, {name: rft, method: rft, rft: {filter: advantage}}]\n" + CREDIT_RIGHT
+        ),
+        MODEL,
+    )
+    assert kinds(alone)[StageKind.CREDIT] == 2
+
+
+def test_lucky_steps_share_the_credit_of_the_method() -> None:
+    lucky = "- {name: lucky, method: dpo, pairs: lucky-step}\n"
+    before, after = plan(experiment(ARMS + CREDIT_RIGHT), MODEL), plan(experiment(ARMS + lucky + CREDIT_RIGHT), MODEL)
+    assert keys(before) - keys(after) == {before.report.key}
+    assert kinds(after)[StageKind.CREDIT] == kinds(before)[StageKind.CREDIT]
+    assert after.stage("pairs-lucky-d125-s0").inputs["credit"] == after.stage("credit-d125-s0").key
+
+
 def test_an_arm_changes_single_fields_of_its_method() -> None:
     arms = ARMS.replace("pairs: shared-prefix}", "pairs: shared-prefix, dpo: {beta: 0.5}}")
     made = plan(experiment(arms + "training: {dpo: {learningRate: 3e-6}}"), MODEL)
@@ -239,7 +316,7 @@ def test_a_teacher_puts_two_stages_before_all_others() -> None:
 def test_a_teacher_keeps_the_keys_of_experiments_without_one() -> None:
     made = plan(experiment(ARMS), MODEL)
     assert made.stages[0].key == "problems-43a6553b9d48a1ae8b50"
-    assert made.report.key == "report-f62a23fcad9a37c25751"
+    assert made.report.key == "report-7cb1b836afb3e52da7eb"
     assert "seeds" not in made.stages[0].params
     assert plan(experiment(ARMS + "teacher: {kind: dataset}"), MODEL).report.key == made.report.key
 

@@ -71,30 +71,35 @@ def theirs(server: Server) -> Storage:
     return Storage(uri="s3://bucket/prefix", endpoint=server.url, region="us-east-1", path_style=True)
 
 
+COMMANDS = pytest.mark.parametrize("command", ["report", "audit credit", "audit verdicts"])
+
+
+@COMMANDS
 @pytest.mark.parametrize("other", [None, *ENDPOINTS])
 def test_a_plan_sends_the_callers_keys_to_its_own_server(
-    kubectl: Kubectl, run: Run, server: Server, monkeypatch: pytest.MonkeyPatch, other: str | None
+    kubectl: Kubectl, run: Run, server: Server, monkeypatch: pytest.MonkeyPatch, other: str | None, command: str
 ) -> None:
     if other is not None:
         monkeypatch.setenv(other, "https://s3.example.com")
     plant(kubectl, theirs(server))
-    code, _, err = run("report", "small")
+    code, _, err = run(*command.split(), "small")
     assert code == 64
     assert err.startswith(f"error: endpoint of the plan: {server.url}. ")
     assert "requests that your keys sign would be sent there" in err
-    assert f"misstep report small --namespace research --endpoint {server.url}." in err
+    assert f"misstep {command} small --namespace research --endpoint {server.url}." in err
     assert ("yours is https://s3.example.com" in err) is (other is not None)
     assert server.asked == []
 
 
+@COMMANDS
 @pytest.mark.parametrize("how", ["option", *ENDPOINTS])
 def test_a_server_that_the_caller_names_is_asked(
-    kubectl: Kubectl, run: Run, server: Server, monkeypatch: pytest.MonkeyPatch, how: str
+    kubectl: Kubectl, run: Run, server: Server, monkeypatch: pytest.MonkeyPatch, how: str, command: str
 ) -> None:
     plant(kubectl, theirs(server))
     if how != "option":
         monkeypatch.setenv(how, f"{server.url}/")
-    _, _, err = run("report", "small", *(["--endpoint", server.url] if how == "option" else []))
+    _, _, err = run(*command.split(), "small", *(["--endpoint", server.url] if how == "option" else []))
     assert "would be sent there" not in err
     assert server.asked and "AKIAVICTIM" in server.asked[0]
 

@@ -94,6 +94,24 @@ def test_every_example_is_valid(path: Path) -> None:
             "arm b has pairs oracle-pit, which need the true first error of a solution: known for "
             "problems.train.format strides, not for gsm8k; take placebo-cut, or leave the arm out",
         ),
+        (
+            "arms: [{name: a, method: sft}, {name: b, method: dpo, pairs: lucky-step}]",
+            "arm b has pairs lucky-step, which need credit of correct solutions: set credit.positivesPerProblem",
+        ),
+        (
+            "arms: [{name: a, method: sft}, {name: b, method: rft, rft: {filter: advantage}}]",
+            "training.rft.filter: advantage (arm b) needs credit of correct solutions: set credit.positivesPerProblem",
+        ),
+        (
+            "credit: {estimator: sequential}\npairs: {weight: advantage}",
+            "pairs.weight: advantage (arm dpo-step) needs to know how far the chance of success falls, which "
+            "credit.estimator sequential does not say: take adaptive or full-scan",
+        ),
+        (
+            "arms: [{name: a, method: sft}, {name: b, method: dpo, pairs: random, pairing: {weight: advantage}}]",
+            "pairing.weight: advantage belongs to pairs of a pit (shared-prefix, whole-response, placebo-cut, ",
+        ),
+        ("pairs: {chosen: longer}", "spec.pairs.chosen: longer"),
         ("evaluation: {temperature: 0}", "set samples to 1"),
         ("evaluation: {passAt: [1, 8]}", "pass@8 needs"),
         ("seeds: [1, 1]", "seeds must be different"),

@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from misstep.artifacts.checkpoints import StoredCheckpoints
-from misstep.artifacts.records import PAIRS, PROBLEMS, SAMPLES, VERDICTS
+from misstep.artifacts.records import NEGATIVES, PAIRS, PROBLEMS, ROLLOUTS, SAMPLES, VERDICTS
 from misstep.plan.kinds import StageKind
 from misstep.plan.params import (
     DpoParams,
@@ -99,10 +100,52 @@ def pairs(count: int = 40) -> pa.Table:
             "rejected_complete": False,
             "chosen_text": "",
             "rejected_text": "",
+            "weight": 0.25 + index % 4,
         }
         for index, row in enumerate(small.pair_examples(count))
     ]
     return pa.Table.from_pylist(rows, schema=PAIRS)
+
+
+def positives(drawn: pa.Table, lucky: Collection[tuple[str, int]]) -> pa.Table:
+    """Credit of the first two samples of each problem, which are correct; some have a step that luck saved."""
+    rows = [
+        {
+            "problem_id": row["problem_id"],
+            "sample": row["sample"],
+            "token_ids": row["token_ids"],
+            "text": row["text"],
+            "step_ends": [2, len(row["token_ids"])],
+            "step_texts": ["", ""],
+            "prefix_ids": ["a", "b", "c"],
+            "q": [1.0, 0.0, 1.0],
+            "advantages": [-1.0, 1.0],
+            "alive": [1.0, 0.0, 1.0],
+            "solved": [5, 0],
+            "failed": [0, 5],
+            "pit": 1 if (row["problem_id"], row["sample"]) in lucky else None,
+        }
+        for row in drawn.to_pylist()
+        if row["sample"] < 2
+    ]
+    return pa.Table.from_pylist(rows, schema=NEGATIVES)
+
+
+def rollouts(*drawn: tuple[str, str, list[int], str]) -> pa.Table:
+    """Rollouts of credited correct solutions: problem, prefix, tokens, verdict."""
+    rows = [
+        {
+            "problem_id": problem,
+            "prefix_id": prefix,
+            "rollout": number,
+            "token_ids": ids,
+            "text": "",
+            "verdict": verdict,
+            "finish_reason": "stop",
+        }
+        for number, (problem, prefix, ids, verdict) in enumerate(drawn)
+    ]
+    return pa.Table.from_pylist(rows, schema=ROLLOUTS)
 
 
 def sft_params(**changes: Any) -> SftParams:
@@ -133,9 +176,10 @@ def stage(folder: Path, model: Path, params: Params, **tables: pa.Table) -> smal
     """Make the context of a stage; tables replace those of the same name above."""
     of = problems()
     drawn, judged = samples(of)
-    held = {"problems": of, "samples": drawn, "verdicts": judged, "pairs": pairs()} | tables
+    held = {"problems": of, "samples": drawn, "verdicts": judged, "pairs": pairs(), "positive_rollouts": rollouts()}
+    held |= tables
     kind = {SftParams: StageKind.SFT, RftParams: StageKind.RFT, DpoParams: StageKind.DPO}[type(params)]
-    named = {(name, name): table for name, table in held.items()}
+    named = {("credit" if name.startswith("positive") else name, name): table for name, table in held.items()}
     return small.FolderContext(folder, kind, params, named, {"model": model, "policy": model})
 
 

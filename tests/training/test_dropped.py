@@ -11,7 +11,7 @@ from misstep.errors import BadInput
 from misstep.plan.params import SubsetParams
 from misstep.training import dpo_stage, sft_stage
 from misstep.training.dropped import Limit, check_dropped, refuse_no_rows
-from misstep.training.rows import Rows, pair_rows, sft_rows
+from misstep.training.rows import PairRow, Rows, pair_rows, sft_rows
 from tests.training import small, stages
 from tests.training.test_rows import END, int32
 
@@ -35,7 +35,7 @@ def test_a_few_dropped_rows_are_logged_and_many_are_a_warning(caplog: pytest.Log
 
 
 def test_rows_that_are_all_too_long_are_refused_with_the_field_that_helps():
-    for rows in (sft_rows([LONG], {END}, 3), pair_rows([(int32(3, 4), int32(5, 6, END), int32(6))], 3)):
+    for rows in (sft_rows([LONG], {END}, 3), pair_rows([PairRow(int32(3, 4), int32(5, 6, END), int32(6))], 3)):
         with pytest.raises(BadInput, match=r"maxLength \(spec.training\): no training row is left of 1\.") as error:
             check_dropped(rows, Limit(max_length=3, context=64))
         assert error.value.exit_code == 64

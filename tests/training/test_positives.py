@@ -20,6 +20,7 @@ samples = st.lists(
         token_ids=st.lists(st.integers(0, 3), min_size=1, max_size=6).map(lambda ids: array("i", ids)),
         finish_reason=st.sampled_from(["stop", "stop", "length"]),
         verdict=st.sampled_from([Verdict.CORRECT, *Verdict]),
+        lucky=st.sampled_from([False, False, True]),
     ),
     max_size=40,
     unique_by=lambda s: (s.problem_id, s.sample),
@@ -30,7 +31,7 @@ percents = st.integers(0, 90)
 @given(samples, st.integers(1, 4), percents)
 def test_only_distinct_complete_correct_samples_are_kept(given_samples, most, percent):
     found = select_positives(given_samples, most, percent)
-    assert all(s.verdict == "correct" and s.finish_reason == "stop" for s in found.kept)
+    assert all(s.verdict == "correct" and s.finish_reason == "stop" and not s.lucky for s in found.kept)
     for one, other in combinations(found.kept, 2):
         if one.problem_id == other.problem_id:
             distance = Levenshtein.distance(one.token_ids, other.token_ids)
@@ -45,7 +46,7 @@ def test_nothing_is_lost_uncounted_and_the_set_is_maximal(given_samples, most, p
     found = select_positives(given_samples, most, percent)
     assert len(found.kept) + sum(found.dropped.values()) == len(given_samples)
     for sample in given_samples:
-        if sample.verdict != "correct" or sample.finish_reason != "stop" or sample in found.kept:
+        if sample.verdict != "correct" or sample.finish_reason != "stop" or sample.lucky or sample in found.kept:
             continue
         of_problem = [s for s in found.kept if s.problem_id == sample.problem_id]
         alike = any(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from misstep.training.rows import IGNORED, pair_rows, sft_rows
+from misstep.training.rows import IGNORED, PairRow, pair_rows, sft_rows
 
 END, OTHER_END = 1, 2
 words = st.lists(st.integers(3, 9), max_size=6)
@@ -15,6 +15,10 @@ words = st.lists(st.integers(3, 9), max_size=6)
 
 def int32(*values: int) -> np.ndarray:
     return np.array(values, dtype=np.int32)
+
+
+def pair(prompt, chosen, rejected):
+    return PairRow(int32(*prompt), int32(*chosen), int32(*rejected))
 
 
 def test_the_loss_is_on_the_response_alone():
@@ -47,7 +51,7 @@ def test_any_of_the_models_end_tokens_ends_a_response():
 def test_the_longest_row_is_known_though_it_was_dropped():
     found = sft_rows([([3, 4, 5], [6, END]), ([3], [END])], {END}, 3)
     assert (found.longest, found.dropped_rows) == (5, 1)
-    pairs = pair_rows([(int32(3, 4), int32(5, END), int32(6)), (int32(3), int32(4), int32(5))], 3)
+    pairs = pair_rows([pair((3, 4), (5, END), (6,)), pair((3,), (4,), (5,))], 3)
     assert (pairs.longest, pairs.dropped_rows) == (4, 1)
 
 
@@ -61,14 +65,15 @@ def test_no_rows_at_all_are_no_error():
     [((5, 6), (7, 6), 2 + 4), ((5, 6, 7), (5, 8), 2 + 1 + 3), ((5, 6), (5, 6, 7, 8), 2 + 4), ((5, 6), (5, 6), 2 + 2)],
 )
 def test_what_both_sides_of_a_pair_begin_with_counts_once(chosen, rejected, tokens):
-    (row,) = pair_rows([(int32(3, 4), int32(*chosen), int32(*rejected))], 8).rows
+    (row,) = pair_rows([pair((3, 4), chosen, rejected)], 8).rows
     assert row.tokens == tokens
 
 
 def test_pairs_are_taken_as_they_are():
     prompt, truncated, whole = int32(3, 4), int32(5), int32(6, END)
-    found = pair_rows([(prompt, whole, truncated), (prompt, truncated, int32()), (prompt, whole, int32(*[7] * 9))], 8)
+    sides = [(whole, truncated), (truncated, int32()), (whole, int32(*[7] * 9))]
+    found = pair_rows([PairRow(prompt, *both, weight=0.5) for both in sides], 8)
     (row,) = found.rows
     assert (row.prompt_ids is prompt, row.chosen_ids is whole, row.rejected_ids is truncated) == (True, True, True)
-    assert (row.length, row.tokens) == (4, 5)
+    assert (row.length, row.tokens, row.weight) == (4, 5, 0.5)
     assert found.dropped == {"empty-side": 1, "too-long": 1}

@@ -19,6 +19,7 @@ from misstep.errors import BadInput, MisstepError
 from misstep.generation.fingerprint import fingerprint
 from misstep.plan.params import SubsetParams
 from misstep.training import dpo_stage, sft_stage
+from misstep.training.rows import PairRow
 from misstep.training.run import Run
 from tests.training import small, stages
 
@@ -63,6 +64,75 @@ def test_rft_learns_own_solutions_and_the_teachers(base: Path, tmp_path: Path, m
     assert run.counts["dropped"] == {"cut-off": 40, "not-correct": 40, "over-per-problem": 40}
 
 
+FILTERED = stages.POSITIVES.model_copy(update={"with_teacher": False, "per_problem": 4, "filter": "advantage"})
+
+
+def test_rft_leaves_out_what_luck_saved(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    drawn, _ = stages.samples(stages.problems())
+    all_of = FILTERED.model_copy(update={"filter": "none"})
+    everything = rows_of(monkeypatch, stages.stage(tmp_path, base, stages.rft_params(all_of)))
+    lucky = [("p000", 0), ("p000", 1), ("p003", 1)]
+    credit = stages.positives(drawn, lucky)
+    run = rows_of(monkeypatch, stages.stage(tmp_path, base, stages.rft_params(FILTERED), positives=credit))
+    assert run.counts["dropped"] == {**everything.counts["dropped"], "lucky": 3}
+    missing = texts(everything) - texts(run)
+    rows = {(row["problem_id"], row["sample"]): row for row in drawn.to_pylist()}
+    assert missing == Counter(
+        " ".join(small.VOCABULARY[i] for i in [*rows[name]["prompt_ids"], *rows[name]["token_ids"]]) for name in lucky
+    )
+    nothing = rows_of(
+        monkeypatch, stages.stage(tmp_path, base, stages.rft_params(FILTERED), positives=stages.positives(drawn, []))
+    )
+    assert (texts(nothing), nothing.counts) == (texts(everything), everything.counts)
+
+
+def test_rft_leaves_out_every_sample_that_is_equal_to_a_lucky_one(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    drawn, _ = stages.samples(stages.problems())
+    rows = drawn.to_pylist()
+    same = next(row for row in rows if (row["problem_id"], row["sample"]) == ("p003", 1))
+    for row in rows:
+        if (row["problem_id"], row["sample"]) == ("p003", 0):
+            row["token_ids"] = same["token_ids"]
+    twice = type(drawn).from_pylist(rows, schema=drawn.schema)
+    credit = stages.positives(twice.filter([row["sample"] == 1 for row in rows]), [("p003", 1)])
+    params = stages.rft_params(FILTERED)
+    run = rows_of(monkeypatch, stages.stage(tmp_path, base, params, samples=twice, positives=credit))
+    assert run.counts["dropped"]["lucky"] == 2
+
+
+def test_rft_keeps_what_another_correct_response_shows_was_no_luck(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    drawn, _ = stages.samples(stages.problems())
+    rows = drawn.to_pylist()
+    ids = {(row["problem_id"], row["sample"]): row["token_ids"] for row in rows}
+    for row in rows:
+        if (row["problem_id"], row["sample"]) == ("p003", 0):
+            row["token_ids"] = [*ids["p003", 1][:2], *row["token_ids"]]
+    twins = type(drawn).from_pylist(rows, schema=drawn.schema)
+    lucky = [("p000", 0), ("p000", 1), ("p001", 1), ("p003", 1)]
+    rollouts = stages.rollouts(
+        ("p000", "a", [*ids["p000", 0][:2], 9, 1], "correct"),  # goes through the step
+        ("p000", "a", [*ids["p000", 1][:2], 9, 1], "wrong"),
+        ("p001", "a", ids["p001", 0], "correct"),  # goes elsewhere
+    )
+    context = stages.stage(
+        tmp_path,
+        base,
+        stages.rft_params(FILTERED),
+        samples=twins,
+        positives=stages.positives(drawn, lucky),
+        positive_rollouts=rollouts,
+    )
+    run = rows_of(monkeypatch, context)
+    assert run.counts["dropped"]["lucky"] == 2
+    kept = Counter(tuple(row.input_ids) for row in run.rows.rows)  # type: ignore[union-attr]
+    prompts = {row["problem_id"]: row["prompt_ids"] for row in rows}
+    assert [(*prompts[p], *ids[p, n]) in kept for p, n in lucky] == [True, False, False, True]
+
+
 def test_a_sample_that_a_stop_string_ended_gets_an_end_token(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -84,6 +154,7 @@ def test_pairs_are_trained_on_as_the_table_has_them(base: Path, tmp_path: Path, 
     assert [{n: getattr(row, n).tolist() for n in names} for row in run.rows.rows] == [
         {n: row[n] for n in names} for row in table
     ]
+    assert [row.weight for row in run.rows.rows if isinstance(row, PairRow)] == [row["weight"] for row in table]
     assert (run.selection, run.questions) == (None, ())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
@@ -106,26 +107,120 @@ def test_the_rate_that_is_logged_is_the_one_that_is_applied(base: Path, tmp_path
     assert small.losses(output) == pytest.approx(expected, rel=2e-4)
 
 
+def weighted_loss(
+    rows: Sequence[PairRow], model: LlamaForCausalLM, reference: LlamaForCausalLM, nll: float
+) -> torch.Tensor:
+    """The loss by its formula, pair by pair: sum(w l) / sum(w), and sum(w m) / sum(w n) for the chosen tokens."""
+    losses, chosen = [], []
+    for row in rows:
+        chosen.append(response_logps(model, row.prompt_ids, row.chosen_ids))
+        margin = chosen[-1].sum() - response_logps(model, row.prompt_ids, row.rejected_ids).sum()
+        with torch.no_grad():
+            of_chosen = response_logps(reference, row.prompt_ids, row.chosen_ids).sum()
+            of_rejected = response_logps(reference, row.prompt_ids, row.rejected_ids).sum()
+        losses.append(-functional.logsigmoid(0.3 * (margin - (of_chosen - of_rejected))))
+    whole = sum(row.weight for row in rows)
+    tokens = sum(row.weight * len(row.chosen_ids) for row in rows)
+    loss = torch.stack([row.weight * each for row, each in zip(rows, losses, strict=True)]).sum() / whole
+    likelihood = torch.stack([row.weight * each.sum() for row, each in zip(rows, chosen, strict=True)]).sum() / tokens
+    return loss - nll * likelihood
+
+
+def with_weights(rows: Sequence[PairRow], weights: Sequence[float]) -> list[PairRow]:
+    return [replace(row, weight=weight) for row, weight in zip(rows, weights, strict=True)]
+
+
+UNEQUAL = [0.05, 1.0, 0.4, 2.5, 0.9, 0.1, 1.7]
+"""Weights of pairs, repeated over the rows."""
+
+
+@pytest.mark.parametrize("micro", [8, 3, 1], ids=lambda n: f"micro{n}")
+@pytest.mark.parametrize("weights", [[1.0], UNEQUAL], ids=["equal", "unequal"])
 @pytest.mark.parametrize("nll", [0.0, 0.5])
-def test_dpo_is_the_plain_loop(base: Path, tmp_path: Path, nll: float):
-    rows = small.pair_examples(20)
-    params = small.optimiser(**STEADY)
+def test_dpo_is_the_plain_loop(base: Path, tmp_path: Path, nll: float, weights: list[float], micro: int):
+    rows = with_weights(small.pair_examples(20), [weights[n % len(weights)] for n in range(20)])
+    params = small.optimiser(**STEADY, batch_size=micro if micro == 3 else 8, micro_batch_size=micro)
 
     def loss_of(model: LlamaForCausalLM, reference: LlamaForCausalLM, batch: list[int]) -> torch.Tensor:
-        margins, chosen = [], []
-        for row in (rows[i] for i in batch):
-            chosen.append(response_logps(model, row.prompt_ids, row.chosen_ids))
-            margin = chosen[-1].sum() - response_logps(model, row.prompt_ids, row.rejected_ids).sum()
-            with torch.no_grad():
-                of_chosen = response_logps(reference, row.prompt_ids, row.chosen_ids).sum()
-                of_rejected = response_logps(reference, row.prompt_ids, row.rejected_ids).sum()
-            margins.append(margin - (of_chosen - of_rejected))
-        loss = -functional.logsigmoid(0.3 * torch.stack(margins)).mean()
-        return loss - nll * torch.cat(chosen).mean()
+        return weighted_loss([rows[i] for i in batch], model, reference, nll)
 
     output = train(small.context(tmp_path, run := small.dpo_run(rows, params, nll)), InitialModel.load(base), run)
     expected = bare_losses(base, [r.length for r in rows], params, loss_of)
     assert small.losses(output) == pytest.approx(expected, rel=2e-4)
+
+
+def first_gradient(base: Path, folder: Path, rows: list[PairRow], nll: float, micro: int) -> dict[str, torch.Tensor]:
+    """Train one step on all rows, and return the gradient of the starting weights, before it is clipped."""
+    run = small.dpo_run(rows, small.optimiser(epochs=1, batch_size=len(rows), micro_batch_size=micro), nll)
+    start = InitialModel.load(base)
+    found: dict[str, torch.Tensor] = {}
+    for name, weight in start.model.named_parameters():
+        weight.register_post_accumulate_grad_hook(lambda w, name=name: found.update({name: w.grad.clone()}))
+    train(small.context(folder, run), start, run)
+    return found
+
+
+@pytest.mark.parametrize("micro", [12, 4])
+@pytest.mark.parametrize("nll", [0.0, 0.5])
+def test_the_gradient_is_that_of_the_weighted_loss(base: Path, tmp_path: Path, nll: float, micro: int):
+    rows = with_weights(small.pair_examples(12), [*UNEQUAL, *UNEQUAL[:5]])
+    model, reference = (LlamaForCausalLM.from_pretrained(base, dtype=torch.float32) for _ in range(2))
+    weighted_loss(rows, model, reference, nll).backward()
+    found = first_gradient(base, tmp_path, rows, nll, micro)
+    for name, weight in model.named_parameters():
+        torch.testing.assert_close(found[name], weight.grad, rtol=1e-3, atol=2e-6, msg=name)
+    equal = first_gradient(base, tmp_path / "equal", with_weights(rows, [1.0] * 12), nll, micro)
+    assert any(not torch.allclose(equal[name], found[name], rtol=0.05) for name in found)
+
+
+@pytest.mark.parametrize("weight", [0.1, 3.0])
+def test_equal_weights_give_the_bytes_of_no_weights(base: Path, tmp_path: Path, weight: float):
+    def trained(each: float) -> tuple[list[float], dict[str, bytes]]:
+        rows = with_weights(small.pair_examples(20), [each] * 20)
+        run = small.dpo_run(rows, small.optimiser(micro_batch_size=2), nll_weight=0.2)
+        output = train(small.context(tmp_path / f"{each}", run), InitialModel.load(base), run)
+        return small.losses(output), small.bytes_of(output.files)
+
+    assert trained(weight) == trained(1.0)
+
+
+def test_weights_keep_the_auxiliary_loss_of_experts(tmp_path: Path):
+    torch.manual_seed(0)
+    config = MixtralConfig(
+        vocab_size=len(small.VOCABULARY),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=64,
+        num_local_experts=4,
+        output_router_logits=True,
+        router_aux_loss_coef=0.5,
+        bos_token_id=None,
+        eos_token_id=small.END,
+        pad_token_id=0,
+    )
+    experts = tmp_path / "experts"
+    MixtralForCausalLM(config).save_pretrained(experts)
+    small.tokenizer().save_pretrained(experts)
+    rows = small.pair_examples(8)
+    almost = with_weights(rows, [1.0, 1.0 + 1e-9, *[1.0] * 6])
+    found = []
+    for name, each in (("equal", rows), ("almost", almost)):
+        run = small.dpo_run(each, small.optimiser(epochs=2))
+        found.append(small.losses(train(small.context(tmp_path / name, run), InitialModel.load(experts), run)))
+    assert found[0][0] > math.log(2) + 0.1
+    assert found[1] == pytest.approx(found[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("nll", [0.0, 0.5])
+def test_a_pair_of_weight_2_counts_like_two_pairs(base: Path, tmp_path: Path, nll: float):
+    rows = small.pair_examples(6)
+    heavy = first_gradient(base, tmp_path / "heavy", with_weights(rows, [2.0, *[1.0] * 5]), nll, 2)
+    twice = first_gradient(base, tmp_path / "twice", [rows[0], *rows], nll, 7)
+    for name, gradient in twice.items():
+        torch.testing.assert_close(heavy[name], gradient, rtol=1e-3, atol=2e-6, msg=name)
 
 
 def test_the_first_dpo_loss_is_ln_2(base: Path, tmp_path: Path):

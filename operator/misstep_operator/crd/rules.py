@@ -23,8 +23,9 @@ from misstep.spec import (
     training,
     volumes,
 )
+from misstep.terms.layouts import FIXED_CHOICE, WEIGHED
 from misstep.terms.methods import METHODS
-from misstep_operator.crd.cel import Rule, get, text
+from misstep_operator.crd.cel import Rule, get, has, text
 from misstep_operator.crd.spec_rules import SPEC
 
 
@@ -144,6 +145,17 @@ EVALUATION = [
 
 ARM = [
     Rule("has(self.pairs) == (self.method == 'dpo')", "pairs belongs to method dpo, and dpo needs it"),
+    Rule("!has(self.pairing) || self.method == 'dpo'", arms.ONLY_DPO_HAS_PAIRING),
+    Rule(
+        f"!({has('self.pairing.chosen')}) || !has(self.pairs) || "
+        f"!(self.pairs in [{', '.join(map(text, FIXED_CHOICE))}])",
+        arms.FIXED_CHOSEN,
+    ),
+    Rule(
+        f"{get('self.pairing.weight', text('none'))} != 'advantage' || !has(self.pairs) || "
+        f"self.pairs in [{', '.join(map(text, WEIGHED))}]",
+        arms.NOTHING_TO_WEIGH,
+    ),
     Rule("!has(self.from) || self.method != 'sft'", arms.SFT_HAS_NO_FROM),
     *(
         Rule(f"self.method == '{method}' || !has(self.{method})", f"settings {method} belong to method {method}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from misstep.problems.oracles import ORACLES
 from misstep.spec.training import Training
-from misstep.terms.layouts import FROM_ORACLE
+from misstep.terms.layouts import FROM_ORACLE, LUCKY, WEIGHED
 from misstep.terms.methods import METHODS
+from misstep.terms.pairing import WITHOUT_SIZES
 from misstep_operator.crd.cel import Rule, get, has, text
 
 
@@ -61,6 +62,9 @@ _ASKS_ORACLE = " || ".join(
     f"(has(self.arms) && self.arms.exists(arm, has(arm.pairs) && arm.pairs == {text(layout)}))"
     for layout in FROM_ORACLE
 )
+_POSITIVES = f"{get('self.credit.positivesPerProblem', 0)} > 0"
+_FILTER = get("self.training.rft.filter", text("none"))
+_WEIGHT = get("self.pairs.weight", text("none"))
 
 SPEC = [
     Rule(
@@ -98,6 +102,24 @@ SPEC = [
         f"!({_ASKS_ORACLE}) || !({_WRITES}) || {_NEW} == 0",
         "an arm has pairs that need the true first error of a solution: it is not known for problems that a teacher "
         "writes; set teacher.newProblemsPerSeed to 0, or leave the arm out",
+    ),
+    Rule(
+        f"{_POSITIVES} || !has(self.arms) || !self.arms.exists(arm, has(arm.pairs) && arm.pairs == {text(LUCKY)})",
+        f"an arm has pairs {LUCKY}, which need credit of correct solutions: set credit.positivesPerProblem",
+    ),
+    Rule(
+        f"{_POSITIVES} || (has(self.arms) ? !self.arms.exists(arm, arm.method == 'rft' && "
+        f"{get('arm.rft.filter', _FILTER)} == 'advantage') : {_FILTER} != 'advantage')",
+        "training.rft.filter: advantage needs credit of correct solutions: set credit.positivesPerProblem, or filter "
+        "to none",
+    ),
+    Rule(
+        f"!({get('self.credit.estimator', text('adaptive'))} in [{', '.join(map(text, WITHOUT_SIZES))}]) || "
+        "(has(self.arms) ? !self.arms.exists(arm, has(arm.pairs) && "
+        f"arm.pairs in [{', '.join(text(layout) for layout in WEIGHED if layout != LUCKY)}] && "
+        f"{get('arm.pairing.weight', _WEIGHT)} == 'advantage') : {_WEIGHT} != 'advantage')",
+        "pairs.weight: advantage needs to know how far the chance of success falls, which credit.estimator "
+        f"{' and '.join(WITHOUT_SIZES)} do not say: take adaptive or full-scan",
     ),
     Rule(
         "!has(self.seeds) || self.seeds.all(one, one >= 0 && self.seeds.exists_one(other, other == one))",

@@ -38,7 +38,7 @@ def export(store: Store, key: str, table: str | None, format: Format, out: Path)
     if manifest is None:
         raise NotCommittedError(key)
     tables = _tables(manifest, table, several=format == "hf") if format in ("jsonl", "csv", "hf") else []
-    with _appears_when_done(out) as partial, _reader(store) as reader:
+    with appears_when_done(out) as partial, reader_of(store) as reader:
         if format == "jsonl":
             _write_jsonl(reader, key, tables[0], partial)
         elif format == "csv":
@@ -63,7 +63,8 @@ def _tables(manifest: Manifest, table: str | None, several: bool) -> list[str]:
 
 
 @contextmanager
-def _appears_when_done(out: Path) -> Iterator[Path]:
+def appears_when_done(out: Path) -> Iterator[Path]:
+    """Give a path to write to, and move it to ``out`` once the block ends without an error. Raises BadInput."""
     if out.exists():
         raise BadInput("--out", str(out), "It exists already: name something new.")
     with disk_errors("--out", str(out)):
@@ -75,7 +76,8 @@ def _appears_when_done(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _reader(store: Store) -> Iterator[Reader]:
+def reader_of(store: Store) -> Iterator[Reader]:
+    """Open a reader with a folder of its own."""
     from misstep.artifacts.reader import Reader
 
     with tempfile.TemporaryDirectory(prefix="misstep-export-") as folder:

@@ -6,6 +6,7 @@ import shutil
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ from misstep.artifacts.digest import folder_digest
 from misstep.artifacts.files import fetch, problem_of, stored_problem
 from misstep.artifacts.manifest import Damaged, Manifest, NotCommittedError, Part, read_manifest
 from misstep.artifacts.model_cache import ModelCache
-from misstep.artifacts.records import TABLES
+from misstep.artifacts.records import LATER_COLUMNS, TABLES
 from misstep.errors import MisstepError
 from misstep.store.base import Store
 from misstep.store.inside import inside
@@ -76,11 +77,16 @@ class Reader:
         empty = True
         for one in parts if part is None else parts[part : part + 1]:
             with pq.ParquetFile(self._local(key, one), pre_buffer=False) as file:
-                if not file.schema_arrow.equals(self.schema(key, table)):
+                missing = self._missing(key, table, file.schema_arrow)
+                if missing is None:
                     raise Damaged(f"{key}/{one.path}", "its columns are not those of the table")
+                held = [name for name in schema.names if name not in missing]
                 for group in range(file.num_row_groups):
-                    for batch in file.iter_batches(batch_rows, [group], schema.names, use_threads=False):
-                        yield batch.select(schema.names)
+                    # A file that is asked for no column gives no rows either, so it is asked for one more.
+                    for batch in file.iter_batches(
+                        batch_rows, [group], held or file.schema_arrow.names[:1], use_threads=False
+                    ):
+                        yield _filled(batch, schema, missing)
                         empty = False
         if empty:
             yield from schema.empty_table().to_batches() or [pa.RecordBatch.from_pylist([], schema)]
@@ -119,6 +125,15 @@ class Reader:
         if unknown:
             raise MisstepError(f"table {table} has no columns {unknown}")
         return schema if columns is None else pa.schema([schema.field(name) for name in columns])
+
+    def _missing(self, key: str, table: str, found: pa.Schema) -> dict[str, Any] | None:
+        """Return the later columns that a file lacks, with their values; None if its columns are not the table's."""
+        whole = self.schema(key, table)
+        if found.equals(whole):
+            return {}
+        later = LATER_COLUMNS.get((self.manifest(key).kind.value, table), {})
+        before = pa.schema([field for field in whole if field.name not in later])
+        return later if later and found.equals(before) else None
 
     def _cached_folder(self, key: str, parts: Mapping[str, Part]) -> Path | None:
         """Return it from the node's cache; None if there is no room, and for a store on this machine, whose files are
@@ -171,3 +186,14 @@ class Reader:
             oldest = evictable.pop(0)
             oldest.unlink(missing_ok=True)  # a reader that still has it open keeps its bytes
             del self._cached[oldest]
+
+
+def _filled(batch: pa.RecordBatch, schema: pa.Schema, missing: Mapping[str, Any]) -> pa.RecordBatch:
+    """Return a batch's columns in the order of the schema, with those that it lacks."""
+    columns = [
+        pa.repeat(pa.scalar(missing[field.name], field.type), batch.num_rows)
+        if field.name in missing
+        else batch.column(field.name)
+        for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

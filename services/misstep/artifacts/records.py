@@ -6,6 +6,8 @@ that no text is tokenised twice. Offsets are token offsets unless a name says ot
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 
 _ids = pa.list_(pa.int32())
@@ -76,10 +78,26 @@ NEGATIVES = _schema(
     ("step_ends", _ids),  # L offsets, exclusive; step i is [ends[i-1], ends[i])
     ("step_texts", pa.list_(pa.string())),  # L; joined they are the text (plus the stop string that ended it, if any)
     ("prefix_ids", pa.list_(pa.string())),  # L+1: after 0, 1, ... L steps; the last is the whole response
-    ("q", pa.list_(pa.float64())),  # L+1 prover values, null where not estimated; the last is 0
+    ("q", pa.list_(pa.float64())),  # L+1 prover values, null where there is no unbiased estimate; the last is 0
     ("advantages", pa.list_(pa.float64())),  # L, null where either value is missing
+    ("alive", pa.list_(pa.float64())),  # L+1 probabilities that Q > 0 after 0, 1, ... L steps, null where not asked
+    ("certainty", pa.float64(), True),  # posterior probability of the pit, if the estimator has one
+    ("solved", pa.list_(pa.int32())),  # L: known successes from the prefixes of 0, 1, ... L-1 steps
+    ("failed", pa.list_(pa.int32())),  # L: known failures
     ("pit", pa.int32(), True),  # 1-based step, null where there is none
     ("reason", pa.string(), True),  # why there is no pit
+    ("true_pit", pa.int32(), True),  # the true first wrong step, where the task knows it
+)
+# One row per credited correct response. Its pit is a step that luck saved: no rollout from there succeeded, but it did.
+POSITIVES = NEGATIVES
+# One row per audited negative.
+AUDITS = _schema(
+    ("problem_id", pa.string()),
+    ("sample", pa.int32()),
+    ("pit", pa.int32(), True),  # credit's
+    ("scan_pit", pa.int32(), True),  # that of a full scan with fresh rollouts
+    ("rescan_pit", pa.int32(), True),  # that of another one; null where credit is itself a full scan
+    ("steps", pa.int32()),
 )
 ROLLOUTS = _schema(
     ("problem_id", pa.string()),
@@ -94,7 +112,7 @@ PAIRS = _schema(
     ("pair_id", pa.string()),
     ("problem_id", pa.string()),
     ("layout", pa.string()),
-    ("negative_sample", pa.int32()),
+    ("negative_sample", pa.int32()),  # the sample of the rejected side; of lucky-step a correct one
     ("pit", pa.int32(), True),  # the blamed step, from 1: credit's pit, or the cut of placebo-cut and oracle-pit
     ("prompt_ids", _ids),
     ("chosen_ids", _ids),
@@ -103,6 +121,7 @@ PAIRS = _schema(
     ("rejected_complete", pa.bool_()),  # False: a truncated side, which no end token may follow
     ("chosen_text", pa.string()),
     ("rejected_text", pa.string()),
+    ("weight", pa.float64()),  # how much it counts in the loss, against the other pairs; above zero
 )
 TRAINING_LOG = _schema(
     ("step", pa.int32()),
@@ -143,7 +162,14 @@ TABLES: dict[str, dict[str, pa.Schema]] = {
     "verify": {"verdicts": VERDICTS},
     "sft": {"log": TRAINING_LOG, "selection": SELECTION},
     "rft": {"log": TRAINING_LOG, "selection": SELECTION},
-    "credit": {"prefixes": PREFIXES, "negatives": NEGATIVES, "rollouts": ROLLOUTS},
+    "credit": {
+        "prefixes": PREFIXES,
+        "negatives": NEGATIVES,
+        "rollouts": ROLLOUTS,
+        "positives": POSITIVES,
+        "positive_rollouts": ROLLOUTS,
+        "audits": AUDITS,
+    },
     "pairs": {"pairs": PAIRS},
     "dpo": {"log": TRAINING_LOG, "selection": SELECTION},
     "score": {"outcomes": OUTCOMES},
@@ -152,3 +178,7 @@ TABLES: dict[str, dict[str, pa.Schema]] = {
 """Stage kind -> table -> schema. Models (``sft``, ``rft``, ``dpo``) also hold the files ``model/*``, and ``sft`` those
 of the policy, ``policy/*``, if it is another checkpoint; ``report`` holds ``report.html``, ``results.json`` and
 ``results.csv``, ``inspect`` holds ``page.txt``."""
+
+LATER_COLUMNS: dict[tuple[str, str], dict[str, Any]] = {("pairs", "pairs"): {"weight": 1.0}}
+"""(stage kind, table) -> the last columns of the schema that tables of earlier releases lack, with the value that their
+rows have. Finished work stays readable without them."""

@@ -176,11 +176,20 @@ def export(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="jsonl, csv, hf (folder for Hugging Face datasets), model (its folder) or files (all files).",
+            help="jsonl, csv, hf (folder for Hugging Face datasets), model (its folder), files (all files), "
+            "trl-preference (of pairs) or trl-stepwise (of credit), as JSON lines.",
         ),
     ] = "jsonl",
     table: Annotated[
         str | None, typer.Option(metavar="TABLE", help="Table to export, where there are several.")
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="For trl-preference and trl-stepwise: folder of the policy's tokenizer.",
+            show_default="the policy in the store",
+        ),
     ] = None,
     storage: StoreUriOption = DEFAULT_STORE,
     endpoint: EndpointOption = None,
@@ -191,11 +200,20 @@ def export(
     """Export an artifact's table, model or files for other programs.
 
     [dim]misstep artifacts export pairs-9a1 --format hf --out my-pairs[/dim]
+
+    [dim]misstep artifacts export pairs-9a1 --format trl-preference --out pairs.jsonl[/dim]
     """
     from misstep.artifacts.export import export as write
     from misstep.artifacts.inspect import find_key
 
     store = _open(storage, endpoint, region, path_style, ca_bundle)
+    if form in ("trl-preference", "trl-stepwise"):
+        from misstep.credit.trl_export import export_trl
+
+        rows, otherwise = export_trl(store, find_key(store, key), form, out, tokenizer)  # type: ignore[arg-type]
+        print(f"{rows:,} rows; of {otherwise:,} TRL's tokens will differ from those that were sampled")
+        print(f"written to {out}")
+        return
     write(store, find_key(store, key), table, form, out)  # type: ignore[arg-type]  # it names the choices itself
     print(f"written to {out}")
 

@@ -1,5 +1,5 @@
-"""What ``status``, ``logs`` and ``report`` read of an Experiment in a cluster, by kubectl with its current context, and
-of its store, with the caller's own keys.
+"""What ``status``, ``logs``, ``report`` and ``audit`` read of an Experiment in a cluster, by kubectl with its current
+context, and of its store, with the caller's own keys.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ def find_run(which: str, work: Path | None) -> tuple[Workdir, Plan]:
     start = f"`misstep run {which if name != which else 'FILE'}` starts it."
     if known and name == which:
         start = "Name one of them, or the YAML."
-    cluster = "`misstep status`, `logs` and `report` read from a cluster with --namespace NAMESPACE."
+    cluster = "`misstep status`, `logs`, `report` and `audit` read from a cluster with --namespace NAMESPACE."
     raise BadInput("experiment", name, f"It has not run here: {workdir.root} has no plan. {here} {start} {cluster}")
 
 

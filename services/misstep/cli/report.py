@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from misstep.cli.cluster import InCluster, options_for_fields, own_storage
-from misstep.cli.experiments import find_run, workdir_for
+from misstep.cli.opened import open_experiment
 from misstep.cli.options import CaBundleOption, EndpointOption, NamespaceOption, WhichArgument, WorkOption
 from misstep.errors import BadInput
 
@@ -53,27 +50,13 @@ def report(
     from misstep.artifacts.manifest import read_manifest
     from misstep.cli.terminal import console
     from misstep.plan.kinds import StageKind
-    from misstep.store.open import open_store
 
-    if namespace is not None:
-        there = InCluster.find(namespace, which)
-        plan = there.plan()
-        workdir = workdir_for(there.name, work)  # the plan may not name the folder: it is a tenant's ConfigMap
-        again = f"misstep report {shlex.quote(there.name)} --namespace {shlex.quote(namespace)}"
-        storage = own_storage(plan.storage, endpoint, ca_bundle, again)
-    else:
-        for option, value in (("--endpoint", endpoint), ("--ca-bundle", ca_bundle)):
-            if value is not None:
-                raise BadInput(
-                    option, value, "Use it with --namespace: the plan of an experiment that ran here names its store."
-                )
-        workdir, plan = find_run(which, work)
-        storage = plan.storage
+    opened = open_experiment("misstep report", which, work, namespace, endpoint, ca_bundle)
+    workdir, plan = opened.workdir, opened.plan
     if plan.report.kind is not StageKind.REPORT:
         _show_search(workdir, plan.experiment)
         return
-    with nullcontext() if namespace is None else options_for_fields():
-        store = open_store(storage, patient=False)
+    with opened.store() as store:
         if read_manifest(store, plan.report.key) is None:
             fix = "It has no report yet: `misstep status` shows what is missing."
             raise BadInput("experiment", plan.experiment, fix)

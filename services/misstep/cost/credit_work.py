@@ -7,6 +7,7 @@ import math
 from misstep.cost.amounts import Work, prompt_tokens
 from misstep.cost.draws import correct_counts, distinct, expected, spread
 from misstep.cost.expectations import Expectations
+from misstep.credit.work import expected_draws
 from misstep.plan import params as p
 
 
@@ -33,55 +34,74 @@ def credited(samples: p.SampleParams, credit: p.CreditParams, limit: int, means:
 
 
 def credit_work(samples: p.SampleParams, credit: p.CreditParams, means: Expectations) -> Work:
-    """Count prefixes, rollouts and their tokens.
+    """Count rollouts and their tokens: those of the negatives, of the audit's scans, and of the positives.
 
-    A wrong solution of T steps and L tokens, with steps of equal length, has L (1 - i/T) tokens left after i steps.
-    ``full-scan`` rolls out i = 1 .. T-1; ``sequential`` i = 1 .. min(t, T-1) with its pit at step t; ``bisection``
-    log2(T) + 1 prefixes, half way on average. The bare problem's value comes from the samples where these, less the
-    wrong one in question, are at least ``best_of``; else it is rolled out too, once per problem.
+    A solution of T steps and L tokens, with steps of equal length, has L (1 - i/T) tokens left after i steps
+    (`misstep.credit.work`). The bare problem's value comes from the samples where these, less the one in question, are
+    at least ``best_of``; else each of these parts rolls it out, once per problem.
     """
     assert samples.subset is not None
     steps = min(means.steps, credit.max_steps)
     response = min(means.response_tokens, credit.decoding.max_new_tokens)
-    depth, prefixes = _prefixes(credit.estimator, steps, means.pit)
-    if 0 < means.shared_prefix < 1:  # the first steps are the shared ones: the prefixes left to roll out are longer
-        depth = max(depth, (depth - means.shared_prefix / steps) / (1 - means.shared_prefix))
     negatives = credited(samples, credit, credit.negatives_per_problem, means)
-    rolled = negatives * prefixes * (1 - means.shared_prefix)
     bare = _bare_problems(samples, credit, means)
-    tokens = rolled * response * (1 - depth) * means.rollout + bare * response
+    scans = 1 if credit.estimator == "full-scan" else 2
+    parts = [
+        (negatives, expected_draws(credit.estimator, steps, means.pit, credit.rollouts)),
+        (
+            negatives * credit.audit_percent / 100 * scans,
+            expected_draws("full-scan", steps, means.pit, credit.rollouts),
+        ),
+        (_positives(samples, credit, means), expected_draws("full-scan", steps, means.pit, credit.rollouts)),
+    ]
+    rollouts = tokens = read = 0.0
     prompt = prompt_tokens(samples.prompt, means)
-    most_negatives = samples.subset.size * min(credit.negatives_per_problem, samples.samples)
-    most_negatives = min(most_negatives, credit.max_negatives or most_negatives)
-    most = most_negatives * _most_prefixes(credit) * credit.rollouts
-    most += (samples.subset.size if bare else 0) * credit.rollouts
+    for responses, needed in parts:
+        depth = needed.depth
+        if 0 < means.shared_prefix < 1:  # the first steps are the shared ones: the prefixes left are longer
+            depth = max(depth, (depth - means.shared_prefix / steps) / (1 - means.shared_prefix))
+        drawn = responses * needed.rollouts * (1 - means.shared_prefix)
+        rollouts += drawn
+        tokens += drawn * response * (1 - depth) * means.rollout
+        read += responses * needed.requests * (1 - means.shared_prefix) * (prompt + response * depth)
+    if credit.estimator == "adaptive":
+        read += negatives * (prompt + response)  # for the log-probabilities of the steps
+    most = _most_rollouts(samples, credit, scans, bare=bool(bare))
     return Work(
         "rollouts",
-        (rolled + bare) * credit.rollouts,
+        rollouts + bare * credit.rollouts,
         most,
-        generated=tokens * credit.rollouts,
+        generated=tokens + bare * response * credit.rollouts,
         most_generated=most * credit.decoding.max_new_tokens,
-        read=rolled * (prompt + response * depth) + bare * prompt,
+        read=read + bare * prompt,
     )
 
 
-def _prefixes(estimator: str, steps: float, pit: float) -> tuple[float, float]:
-    """Return the mean depth, as a share of the steps, and the number of the prefixes that are rolled out for one wrong
-    solution."""
-    if steps <= 1:
-        return 0.0, 0.0
-    if estimator == "full-scan":
-        return 0.5, steps - 1
-    if estimator == "sequential":
-        last = min(max(pit * steps, 1.0), steps - 1)
-        return (last + 1) / (2 * steps), last
-    return 0.5, min(math.log2(steps) + 1, steps - 1)
+def _positives(samples: p.SampleParams, credit: p.CreditParams, means: Expectations) -> float:
+    """Return how many distinct correct solutions are credited."""
+    assert samples.subset is not None
+    if not credit.positives_per_problem:
+        return 0.0
+    chances = correct_counts(means.correct, spread(means.correct, means.solved, samples.samples), samples.samples)
+    limit = credit.positives_per_problem
+
+    def taken(correct: int, _wrong: int) -> float:
+        return min(limit, distinct(correct, means.repeated_correct))
+
+    return samples.subset.size * expected(chances, 0.0, taken)
 
 
-def _most_prefixes(credit: p.CreditParams) -> int:
-    """Return the most prefixes that one wrong solution can need, without the bare problem. Every search may need all of
-    them: bisection too, where its assumption is wrong."""
-    return credit.max_steps - 1
+def _most_rollouts(samples: p.SampleParams, credit: p.CreditParams, scans: int, *, bare: bool) -> int:
+    """Return the most rollouts that may be needed. Every search may need all prefixes of a solution: bisection too,
+    where its assumption is wrong."""
+    assert samples.subset is not None
+    problems, each = samples.subset.size, samples.samples
+    negatives = problems * min(credit.negatives_per_problem, each)
+    negatives = min(negatives, credit.max_negatives or negatives)
+    scanned = negatives * scans if credit.audit_percent else 0
+    positives = problems * min(credit.positives_per_problem, each)
+    passes = 1 + (scans if scanned else 0) + bool(positives)
+    return ((negatives + scanned + positives) * (credit.max_steps - 1) + problems * passes * bare) * credit.rollouts
 
 
 def _bare_problems(samples: p.SampleParams, credit: p.CreditParams, means: Expectations) -> float:

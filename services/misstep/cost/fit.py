@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from misstep.cost.memory import Memory
-from misstep.cost.stage import GENERATING, PlanCost, StageCost
+from misstep.cost.stage import PlanCost, StageCost, decoding_of
 from misstep.errors import BadInput
 from misstep.plan import params as p
 from misstep.plan.frozen import FrozenStage, Resources
@@ -45,8 +45,8 @@ def room_mib(stage: FrozenStage) -> float:
 
 
 def _uses_vllm(stage: FrozenStage) -> bool:
-    params = stage.typed_params()
-    return isinstance(params, GENERATING) and params.decoding.engine == "vllm"
+    decoding = decoding_of(stage.typed_params())
+    return decoding is not None and decoding.engine == "vllm"
 
 
 def _refuse_uneven_heads(stage: FrozenStage, heads: int, model: str) -> None:

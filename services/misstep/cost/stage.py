@@ -17,8 +17,14 @@ from misstep.plan.kinds import StageKind
 from misstep.plan.planner import Plan
 from misstep.spec.assumptions import Assumptions
 
-GENERATING = p.SampleParams | p.CreditParams | p.SynthesizeParams
-"""Kinds of stage that have an inference engine, or may have one."""
+_WITH_ENGINE = p.SampleParams | p.CreditParams | p.SynthesizeParams | p.PairsParams
+
+
+def decoding_of(params: p.Params) -> p.DecodingParams | None:
+    """Return the settings of a stage's inference engine; None where it has none."""
+    return params.decoding if isinstance(params, _WITH_ENGINE) else None
+
+
 _LONGEST = 1.5
 """The longest row of a batch, as a multiple of the mean row."""
 
@@ -69,11 +75,13 @@ class Coster:
             return StageCost(stage, work, None, memory, memory)
         runs_a_model = isinstance(params, p.SampleParams | p.CreditParams | p.SftParams | p.DpoParams)
         runs_a_model |= isinstance(params, p.SynthesizeParams) and params.endpoint_model is None
+        runs_a_model |= isinstance(params, p.PairsParams) and params.decoding is not None
         if not runs_a_model:
             return StageCost(stage, work, None, other_memory(), other_memory())
         if model is None:
             return StageCost(stage, work, None, None, None)
-        engine = params.decoding.engine if isinstance(params, GENERATING) else "transformers"
+        decoding = decoding_of(params)
+        engine = decoding.engine if decoding else "transformers"
         on_gpu = stage.resources.gpus > 0
         hours = device_hours(work, model.parameters, engine, on_gpu, self.assumptions)
         return StageCost(stage, work, hours, self.memory(stage), self.memory(stage, at_most=True))
@@ -86,9 +94,10 @@ class Coster:
         """
         model, params = self.model_of(stage), stage.typed_params()
         assert model is not None
-        if isinstance(params, GENERATING):
+        decoding = decoding_of(params)
+        if decoding is not None:
             # Credit continues prefixes of responses: together they are no longer than a sample.
-            return generation_memory(model, params.decoding, stage.resources, self.prompt * _LONGEST)
+            return generation_memory(model, decoding, stage.resources, self.prompt * _LONGEST)
         assert isinstance(params, p.SftParams | p.DpoParams)
         return training_memory(
             model,

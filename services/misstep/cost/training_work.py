@@ -9,7 +9,11 @@ from misstep.cost.credit_work import credited, wrong_solutions
 from misstep.cost.draws import correct_counts, distinct, expected, spread
 from misstep.cost.expectations import Expectations
 from misstep.plan import params as p
-from misstep.terms.layouts import ONE_STEP
+from misstep.terms.layouts import LUCKY, ONE_STEP
+
+LUCKY_SHARE = 0.1
+"""Share of credited correct solutions that give a pair of ``lucky-step``: a guess. Of 44 of the quickstart's task, in
+which a wrong step is never made good, it was none."""
 
 
 def sft_work(params: p.SftParams, means: Expectations) -> Work:
@@ -46,20 +50,26 @@ def dpo_work(
 
     Mean tokens of a pair, with R tokens a response, P a prompt, T steps, pit t: whole solutions P + 2R;
     ``whole-response`` P + R + R t/T; ``shared-prefix`` and its controls P + R + R/T (a correct solution from the prefix
-    on, and one step against it). A common prefix that whole solutions have by chance is not known, and not subtracted.
+    on, and one step against it). Further pairs of one wrong solution (``per_negative``) count at most, but are not
+    expected. A common prefix that whole solutions have by chance is not known, and not subtracted.
     """
     assert samples.subset is not None
     size = samples.subset.size
-    most = min(size * min(pairs.per_problem, samples.samples), pairs.max_pairs or math.inf)
+    most = min(size * min(pairs.per_problem, samples.samples * pairs.per_negative), pairs.max_pairs or math.inf)
     if credit is None:
         count = size * wrong_solutions(samples, pairs.per_problem, means)
         rejected = 1.0
     else:
-        limit = min(pairs.per_problem, credit.negatives_per_problem)
-        count = credited(samples, credit, limit, means) * means.pairs
+        each = credit.positives_per_problem if pairs.layout == LUCKY else credit.negatives_per_problem
+        limit = min(pairs.per_problem, each)
+        if pairs.layout == LUCKY:
+            count = LUCKY_SHARE * size * min(limit, means.correct * samples.samples)
+        else:
+            count = credited(samples, credit, limit, means) * means.pairs
+            most = min(most, (credit.max_negatives or math.inf) * pairs.per_negative)
         step = 1 / means.steps
         rejected = step if pairs.layout in ONE_STEP else max(means.pit, step)
-        most = min(most, size * limit, credit.max_negatives or math.inf)
+        most = min(most, size * each * pairs.per_negative)
     count = min(count, pairs.max_pairs or math.inf)
     tokens = prompt_tokens(params.prompt, means) + means.response_tokens * (1 + rejected)
     work = _training(params.optimiser, count, int(most), tokens, params.selection, params.prompt, means, sides=2)

@@ -44,13 +44,21 @@ class Prefix:
     counts: Counts | None = None
     rollouts: list[Rollout] = field(default_factory=list)
     wanted: int = 0
-    """How many negatives needed it."""
+    """How many times a negative needed it."""
+    unneeded: int = 0
+    """Rollouts that were drawn in advance, and that no negative needed."""
+
+    def counted(self) -> Counts:
+        """Count its rollouts so far."""
+        correct = sum(rollout.solved for rollout in self.rollouts)
+        wrong = sum(rollout.verdict is Verdict.WRONG for rollout in self.rollouts)
+        return Counts(len(self.rollouts), correct, len(self.rollouts) - correct - wrong)
 
 
 @dataclass(frozen=True, slots=True)
 class CreditedResponse:
-    """A wrong response of L steps, with what credit found out about it. The credit stage writes it to the ``negatives``
-    table, from which the pairs stage reads it."""
+    """A response of L steps, with what credit found out about it: a wrong one, or a correct one. The credit stage
+    writes it to the table ``negatives`` or ``positives``, from which the pairs stage reads it."""
 
     problem_id: str
     sample: int
@@ -64,11 +72,40 @@ class CreditedResponse:
     """Why there is no pit."""
     text: str = ""
     q: tuple[float | None, ...] = ()
-    """Values of the prefixes, from 0 to L steps; None where the estimator did not ask. Pairs are made without them."""
+    """Values of the prefixes, from 0 to L steps; None where there is no unbiased estimate. Pairs are made without
+    them."""
     advantages: tuple[float | None, ...] = ()
     """Of the steps 1 to L; None where a value is unknown."""
+    alive: tuple[float | None, ...] = ()
+    """For the prefixes of 0 to L steps, the probability that Q > 0: 0 or 1 where rollouts alone decided, None where
+    nothing was asked."""
+    certainty: float | None = None
+    """The posterior probability of the pit, for the estimator that has one."""
+    solved: tuple[int, ...] = ()
+    """For the prefixes of 0 to L-1 steps, how many known responses that the pit rests on succeeded from there: rollouts
+    and, for ``adaptive``, samples and rollouts that pass through."""
+    failed: tuple[int, ...] = ()
+    """How many failed."""
     true_pit: int | None = None
     """The true first wrong step, from 1, if an oracle was used and found one."""
+
+    @property
+    def fall(self) -> float | None:
+        """How far the chance of success falls at the pit, above zero; None where there is no pit.
+
+        The pit's posterior probability, if the estimator has one. Else the fall of Q, |A|, where it was estimated, and
+        the fall of ``alive`` where it was not.
+        """
+        if self.pit is None:
+            return None
+        if self.certainty is not None:
+            return self.certainty
+        for values in (self.q, self.alive):
+            if values:
+                before, after = values[self.pit - 1 : self.pit + 1]
+                if before is not None and after is not None:
+                    return before - after
+        return None
 
 
 @dataclass(frozen=True, slots=True)

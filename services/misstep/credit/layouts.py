@@ -12,6 +12,9 @@ baselines compare whole responses.
     As ``shared-prefix``, for the same negatives, but at a step drawn at random in place of the pit.
 ``oracle-pit``
     As ``shared-prefix``, but at the true first wrong step, for every credited negative, with a pit or without.
+``lucky-step``
+    From a correct response with a step that luck saved: no rollout from after it succeeded, though the response did.
+    Prompt: problem and the steps before. Chosen: a correct rollout from there. Rejected: that step alone.
 ``random``
     Prompt: problem. Chosen: a correct sample. Rejected: a wrong one, drawn at random.
 ``edit-distance``
@@ -19,7 +22,8 @@ baselines compare whole responses.
 
 A pit is refuted, and gives no pair, if a known correct response begins with the wrong one's tokens through the pit: a
 success was possible after it, and the rollouts missed it by chance. Of 903 pits that a full scan finds on the
-quickstart's task, 61 are refuted in this way, and 50 of these are not the first error.
+quickstart's task, 61 are refuted in this way, and 50 of these are not the first error. The step of a correct response
+is refuted by another one in the same way (`misstep.credit.refuted`).
 
 A cut at a step is possible if a known correct answer continues the prefix before the step and does not begin with the
 step's own tokens: rollouts often repeat a right step, and a chosen side must not contain the rejected one. At a pit
@@ -35,20 +39,23 @@ before it.
 
 All sides are exact token slices of what the policy sampled, and no text is tokenised. Chosen sides are complete
 correct responses of the policy itself, never the teacher's: a pit implies that the policy solved the problem, so there
-always is one, and the theorem requires both sides to be sampled from the policy. Among several, one is drawn at random:
-a random correct rollout is what the policy does when it succeeds, while the shortest one would teach brevity.
+always is one, and the theorem requires both sides to be sampled from the policy. Among several, one is drawn at random
+by default: a random correct rollout is what the policy does when it succeeds, while the shortest one would teach
+brevity. `misstep.credit.chosen` has the other rules.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from misstep.credit.block import CreditedResponse
-from misstep.terms.layouts import PLACEBO, Layout
+from misstep.credit.chosen import Rank, at_each_step, in_order
+from misstep.credit.refuted import refuted
+from misstep.terms.keyed import keyed_hash
+from misstep.terms.layouts import LUCKY, PLACEBO, Layout
 
 Ids = tuple[int, ...]
 
@@ -74,8 +81,25 @@ class ProblemAnswers:
     wrong: Sequence[Answer]
     """Wrong samples that ended by themselves."""
     credited: Sequence[CreditedResponse] = ()
+    """Credited wrong samples; for ``lucky-step`` correct ones."""
     solved: Mapping[str, Sequence[Answer]] | None = None
     """Correct rollouts by the prefix that they continue."""
+
+
+def distinct(answers: Iterable[Answer]) -> list[Answer]:
+    """Return the first of equal answers, in order."""
+    found: dict[Ids, Answer] = {}
+    for answer in answers:
+        found.setdefault(answer.token_ids, answer)
+    return list(found.values())
+
+
+def by_prefix(rollouts: Iterable[tuple[str, Sequence[int], str]]) -> dict[str, list[Answer]]:
+    """Return correct rollouts, given as prefix id, tokens and text, by the prefix that they continue."""
+    solved: dict[str, list[Answer]] = {}
+    for name, ids, text in rollouts:
+        solved.setdefault(name, []).append(Answer(tuple(ids), text, "rollout"))
+    return solved
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +109,7 @@ class Pair:
     problem_id: str
     layout: Layout
     negative_sample: int
+    """The sample that the rejected side is of."""
     pit: int | None
     """The blamed step, from 1: credit's pit, or the step at which a control cuts."""
     prompt_ids: Ids
@@ -95,6 +120,8 @@ class Pair:
     """Whether the rejected side includes the response's end. A truncated one must never get an end token."""
     cuts: int = 1
     """Steps of the wrong response at which the layout could have cut."""
+    weight: float = 1.0
+    """How much it counts in the loss, against the other pairs."""
 
     @property
     def identity(self) -> tuple[Ids, Ids, Ids]:
@@ -105,7 +132,7 @@ class Pair:
 _NONE_CORRECT = "no-correct-answer"
 
 Options = Iterable[Pair] | str
-"""The pairs that one wrong response can give, in order of preference (one is taken); or why it gives none."""
+"""The pairs that one wrong response can give, in the order of the draw; or why it gives none."""
 
 
 def options(layout: Layout, problem: ProblemAnswers, seed: int) -> Iterator[Options]:
@@ -117,13 +144,17 @@ def _shared_prefix(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
     return _at_pits(problem, lambda response, pit: _cut(problem, "shared-prefix", response, pit, seed))
 
 
+def _lucky_step(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
+    return _at_pits(problem, lambda response, pit: _cut(problem, LUCKY, response, pit, seed))
+
+
 def _placebo_cut(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
     """Offer the pairs of every possible cut, in the order in which the cuts were drawn."""
 
     def cuts(response: CreditedResponse, _pit: int) -> list[Pair]:
         steps = sorted(
             range(1, len(response.steps.ends) + 1),
-            key=lambda step: _place(seed, problem.problem_id, response.sample, f"cut {step}"),
+            key=lambda step: keyed_hash(seed, problem.problem_id, response.sample, f"cut {step}"),
         )
         possible = [pairs for step in steps if (pairs := _cut(problem, PLACEBO, response, step, seed))]
         return [replace(pair, cuts=len(possible)) for pairs in possible for pair in pairs]
@@ -159,33 +190,48 @@ def _at_pits(problem: ProblemAnswers, pairs_of: Callable[[CreditedResponse, int]
 
 
 def _usable_pits(problem: ProblemAnswers) -> Iterator[tuple[CreditedResponse, str | None]]:
-    """Yield a problem's negatives, each with the reason why its pit gives no pair, if there is one."""
-    right = list(_correct_responses(problem))
+    """Yield a problem's credited responses, each with the reason why its pit gives no pair, if there is one."""
+    samples = [answer.token_ids for answer in problem.correct]
+    rollouts = [answer.token_ids for answer in _whole_rollouts(problem)]
     for response in problem.credited:
         if response.pit is None:
             yield response, response.reason
             continue
-        through = response.token_ids[: response.steps.ends[response.pit - 1]]
-        yield response, "refuted" if any(ids[: len(through)] == through for ids in right) else None
+        end = response.steps.ends[response.pit - 1]
+        yield response, "refuted" if refuted(response.token_ids, end, samples, rollouts) else None
 
 
-def _correct_responses(problem: ProblemAnswers) -> Iterator[Ids]:
-    """Yield every response to the problem that is known to be correct: samples, and prefixes with their rollouts."""
-    yield from (answer.token_ids for answer in problem.correct)
+def _whole_rollouts(problem: ProblemAnswers) -> Iterator[Answer]:
+    """Yield every correct rollout, with the prefix that it continues."""
     prefixes = {
-        name: response.token_ids[:end]
+        name: (response.token_ids[:end], "".join(response.steps.texts[:number]))
         for response in problem.credited
-        for name, end in zip(response.prefix_ids, (0, *response.steps.ends), strict=True)
+        for number, (name, end) in enumerate(zip(response.prefix_ids, (0, *response.steps.ends), strict=True))
     }
     for name, answers in (problem.solved or {}).items():
-        yield from (prefixes[name] + answer.token_ids for answer in answers)
+        ids, text = prefixes[name]
+        yield from (Answer(ids + answer.token_ids, text + answer.text, "rollout") for answer in answers)
+
+
+def _continuations(problem: ProblemAnswers, response: CreditedResponse, steps: int) -> list[Answer]:
+    """Return correct continuations of a response's first steps: its rollouts; where none succeeded, the rests of
+    correct responses that pass through, which are draws of the same policy from the same prefix."""
+    rollouts = [*(problem.solved or {}).get(response.prefix_ids[steps], ())]
+    if not steps:
+        return [*rollouts, *problem.correct]
+    if rollouts:
+        return rollouts
+    begin, text = response.token_ids[: response.steps.ends[steps - 1]], "".join(response.steps.texts[:steps])
+    return [
+        replace(answer, token_ids=answer.token_ids[len(begin) :], text=answer.text[len(text) :])
+        for answer in (*problem.correct, *_whole_rollouts(problem))
+        if answer.token_ids[: len(begin)] == begin
+    ]
 
 
 def _cut(problem: ProblemAnswers, layout: Layout, response: CreditedResponse, step: int, seed: int) -> list[Pair]:
     """Pair correct answers that continue the prefix before a step with that step alone."""
-    answers = [*(problem.solved or {}).get(response.prefix_ids[step - 1], ())]
-    if step == 1:
-        answers += problem.correct
+    answers = _continuations(problem, response, step - 1)
     return _against(problem, layout, response, step - 1, step, answers, seed)
 
 
@@ -231,7 +277,7 @@ def _random(problem: ProblemAnswers, seed: int) -> Iterator[Options]:
 def _edit_distance(problem: ProblemAnswers, _seed: int) -> Iterator[Options]:
     """Match wrong with correct samples by Levenshtein distance over tokens, the largest first. Correct samples are used
     evenly: no sample is used twice before all were used once, so that one outlier is not the chosen side of every
-    pair."""
+    pair. After its match, a wrong sample's other correct ones follow, the farthest first."""
     from rapidfuzz.distance import Levenshtein
 
     if not problem.correct:
@@ -249,7 +295,10 @@ def _edit_distance(problem: ProblemAnswers, _seed: int) -> Iterator[Options]:
             if w in open_wrong and c in open_correct:
                 open_wrong.remove(w)
                 open_correct.remove(c)
-                yield [_whole_pair(problem, "edit-distance", problem.wrong[w], problem.correct[c])]
+                others = [other for *_, of, other in ranked if of == w and other != c]
+                yield [
+                    _whole_pair(problem, "edit-distance", problem.wrong[w], problem.correct[n]) for n in (c, *others)
+                ]
 
 
 def _whole_pair(problem: ProblemAnswers, layout: Layout, wrong: Answer, correct: Answer) -> Pair:
@@ -269,13 +318,7 @@ def _whole_pair(problem: ProblemAnswers, layout: Layout, wrong: Answer, correct:
 def _drawn(answers: Sequence[Answer], seed: int, problem_id: str, sample: int) -> list[Answer]:
     """Order the distinct answers at random, by a hash of their purpose."""
     distinct = {answer.token_ids: answer for answer in reversed(answers)}.values()
-    return sorted(distinct, key=lambda answer: _place(seed, problem_id, sample, answer.token_ids))
-
-
-def _place(seed: int, problem_id: str, sample: int, what: object) -> bytes:
-    """Return a sort key for a random order that depends only on the item and the wrong response."""
-    name = f"{seed}\x1f{problem_id}\x1f{sample}\x1f{what}"
-    return hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return sorted(distinct, key=lambda answer: keyed_hash(seed, problem_id, sample, answer.token_ids))
 
 
 _LAYOUTS: dict[Layout, Callable[[ProblemAnswers, int], Iterator[Options]]] = {
@@ -283,6 +326,7 @@ _LAYOUTS: dict[Layout, Callable[[ProblemAnswers, int], Iterator[Options]]] = {
     "whole-response": _whole_response,
     PLACEBO: _placebo_cut,
     "oracle-pit": _oracle_pit,
+    LUCKY: _lucky_step,
     "random": _random,
     "edit-distance": _edit_distance,
 }
@@ -290,49 +334,75 @@ _LAYOUTS: dict[Layout, Callable[[ProblemAnswers, int], Iterator[Options]]] = {
 
 @dataclass(slots=True)
 class ProblemPairs:
-    """A problem's pairs, and why its other wrong responses (of ``candidates`` in all) gave none."""
+    """A problem's pairs, and why its other wrong responses (of ``candidates`` in all) gave none. First the first pair
+    of each response, then the second ones, and so on."""
 
     candidates: int = 0
     pairs: list[Pair] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
 
 
-def pair_up(layout: Layout, problem: ProblemAnswers, per_problem: int, seed: int) -> ProblemPairs:
+def undecided(layout: Layout, problem: ProblemAnswers, seed: int) -> Iterator[Pair]:
+    """Yield the pairs that `pair_up` ranks: those of wrong responses that have several to choose from."""
+    for offered in options(layout, problem, seed):
+        if not isinstance(offered, str):
+            yield from (pair for alike in at_each_step(offered) if len(alike) > 1 for pair in alike)
+
+
+def pair_up(
+    layout: Layout,
+    problem: ProblemAnswers,
+    per_problem: int,
+    seed: int,
+    per_negative: int = 1,
+    rank: Rank | None = None,
+) -> ProblemPairs:
     """Build a problem's pairs.
 
-    Reasons for a wrong response without a pair: ``never-solved`` (no pit), ``refuted`` (a correct response begins with
-    the rejected prefix), ``no-true-error`` (the oracle finds none), ``no-correct-answer``, ``duplicate`` (every pair
-    that it can give is taken), and ``over-per-problem``. A wrong response that gives no pair with ``shared-prefix``
-    gives none with ``placebo-cut``, for the same reason.
+    Args:
+        per_problem: pairs in all, at most.
+        per_negative: pairs of one wrong response, at most. More only add to the pairs of fewer.
+        rank: which of a response's pairs comes first; None keeps the order of the draw. It changes no numbers: two
+            responses that can give the same pair blame the same step after the same prefix, and so can give the same
+            pairs there.
+
+    Reasons for a wrong response without a pair: ``never-solved`` (no pit), ``no-pit`` (a correct one without),
+    ``refuted`` (a correct response begins with the rejected prefix), ``no-true-error`` (the oracle finds none),
+    ``no-correct-answer``, ``duplicate`` (every pair that it can give is taken), and ``over-per-problem``. A wrong
+    response that gives no pair with ``shared-prefix`` gives none with ``placebo-cut``, for the same reason, and none
+    gives more.
     """
-    offers: Iterable[Options] = options(layout, problem, seed)
+    offers = [*options(layout, problem, seed)]
+    most = [per_negative] * len(offers)
     if layout == PLACEBO:
-        paired = _outcomes(options("shared-prefix", problem, seed), per_problem)
-        offers = [why if isinstance(why, str) else offered for why, offered in zip(paired, offers, strict=True)]
-    found = ProblemPairs()
-    for outcome in _outcomes(offers, per_problem):
-        found.candidates += 1
-        if isinstance(outcome, str):
-            found.dropped[outcome] += 1
-        else:
-            found.pairs.append(outcome)
+        # Only their numbers count, and these do not depend on the rank.
+        shared = _outcomes([*options("shared-prefix", problem, seed)], most, per_problem, None)
+        offers = [why if isinstance(why, str) else offered for why, offered in zip(shared, offers, strict=True)]
+        most = [len(pairs) for pairs in shared]
+    outcomes = _outcomes(offers, most, per_problem, rank)
+    found = ProblemPairs(candidates=len(outcomes))
+    found.dropped.update(why for why in outcomes if isinstance(why, str))
+    made = [pairs for pairs in outcomes if not isinstance(pairs, str)]
+    found.pairs = [pairs[turn] for turn in range(per_negative) for pairs in made if turn < len(pairs)]
     return found
 
 
-def _outcomes(offers: Iterable[Options], per_problem: int) -> list[Pair | str]:
-    """Return the pair of each wrong response, or the reason why it has none."""
-    outcomes: list[Pair | str] = []
+def _outcomes(
+    offers: Sequence[Options], most: Sequence[int], per_problem: int, rank: Rank | None
+) -> list[list[Pair] | str]:
+    """Return the pairs of each wrong response, at most so many, or the reason why it has none. All get their first
+    pair before one gets its second."""
+    outcomes: list[list[Pair] | str] = [offered if isinstance(offered, str) else [] for offered in offers]
+    left = [iter(() if isinstance(offered, str) else in_order(offered, rank)) for offered in offers]
     taken: set[object] = set()
-    for offered in offers:
-        if isinstance(offered, str):
-            outcomes.append(offered)
-            continue
-        pair = next((pair for pair in offered if pair.identity not in taken), None)
-        if pair is None:
-            outcomes.append("duplicate")
-        elif len(taken) == per_problem:
-            outcomes.append("over-per-problem")
-        else:
-            taken.add(pair.identity)
-            outcomes.append(pair)
+    for turn in range(max(most, default=0)):
+        for number, found in enumerate(outcomes):
+            if isinstance(found, str) or turn >= most[number]:
+                continue
+            pair = next((pair for pair in left[number] if pair.identity not in taken), None)
+            if pair is not None and len(taken) < per_problem:
+                taken.add(pair.identity)
+                found.append(pair)
+            elif not found:
+                outcomes[number] = "duplicate" if pair is None else "over-per-problem"
     return outcomes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,29 +13,45 @@ import numpy as np
 from misstep.artifacts.output import Output
 from misstep.artifacts.records import PAIRS
 from misstep.credit.block import CreditedResponse
+from misstep.credit.chosen import Likelihoods, Rank, rank_of
 from misstep.credit.controls import AGREEMENT, CUTS, agreement, cut_counts
-from misstep.credit.layouts import Answer, Pair, ProblemAnswers, ProblemPairs, pair_up
+from misstep.credit.layouts import (
+    Answer,
+    Ids,
+    Pair,
+    ProblemAnswers,
+    ProblemPairs,
+    by_prefix,
+    distinct,
+    pair_up,
+    undecided,
+)
 from misstep.credit.rows import Row, RowsByProblem, Verdicts, questions
 from misstep.credit.selection import spread
 from misstep.credit.steps import Steps, step_at
-from misstep.generation.fingerprint import passed_on
+from misstep.errors import MisstepError
+from misstep.generation.fingerprint import check_tokenizer, passed_on
 from misstep.plan.params import PairsParams
 from misstep.problems.oracles import ORACLES
 from misstep.stages.context import StageContext, Work
-from misstep.terms.layouts import FROM_CREDIT, PLACEBO
+from misstep.terms.layouts import FROM_CREDIT, LUCKY, PLACEBO
 from misstep.terms.verdict import Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from misstep.generation.engine import Engine
+
 
 def open_work(ctx: StageContext) -> Work:
-    """Open the pairs stage (inputs ``problems``, ``samples``, ``verdicts``; ``credit`` for the layouts that use it)."""
+    """Open the pairs stage (inputs ``problems``, ``samples``, ``verdicts``; ``credit`` for the layouts that use it;
+    ``policy`` where sides are chosen by likelihood)."""
     return _Pairs(ctx)
 
 
 class _Pairs:
-    """A block is a fixed number of problems of the samples, in order."""
+    """A block is a fixed number of problems of the samples, in order. The policy is loaded only to score sides, and
+    only for a wrong response that has several to choose from."""
 
     def __init__(self, ctx: StageContext) -> None:
         assert isinstance(ctx.params, PairsParams)
@@ -43,18 +60,27 @@ class _Pairs:
         columns = ["sample", "prompt_ids", "token_ids", "text", "finish_reason"]
         self._samples = RowsByProblem(ctx, "samples", "samples", columns)
         self._verdicts = Verdicts(ctx)
-        self._negatives: RowsByProblem | None = None
+        self._credits: RowsByProblem | None = None
         self._rollouts: RowsByProblem | None = None
         self._oracle = ORACLES[self._params.oracle] if self._params.oracle else None
         self._questions = questions(ctx) if self._oracle else {}
+        self._engine: Engine | None = None
+        self._likelihoods = Likelihoods(self._logprobs)
         if self._params.layout in FROM_CREDIT:
+            lucky = self._params.layout == LUCKY
             columns = ["sample", "token_ids", "step_ends", "step_texts", "prefix_ids", "pit", "reason"]
+            columns += ["q", "alive", "certainty"] if self._weighed else []
             columns += ["text"] if self._oracle else []
-            self._negatives = RowsByProblem(ctx, "credit", "negatives", columns)
+            self._credits = RowsByProblem(ctx, "credit", "positives" if lucky else "negatives", columns)
             columns = ["prefix_id", "token_ids", "text"]
             solved = {"verdict": Verdict.CORRECT.value, "finish_reason": "stop"}
-            self._rollouts = RowsByProblem(ctx, "credit", "rollouts", columns, only=solved)
+            table = "positive_rollouts" if lucky else "rollouts"
+            self._rollouts = RowsByProblem(ctx, "credit", table, columns, only=solved)
         self._granted = self._grant()
+
+    @property
+    def _weighed(self) -> bool:
+        return self._params.weight == "advantage"
 
     def blocks(self) -> int:
         return max(1, -(-len(self._samples.problems) // self._ctx.stage.block_rows))
@@ -78,43 +104,79 @@ class _Pairs:
         self._ctx.progress.update(block + 1, self.blocks(), "blocks")
         summary = {"layout": self._params.layout, "candidates": candidates, **_counts(pairs)}
         summary |= passed_on(self._ctx.manifest_summary("samples"))
+        if self._params.chosen != "random":
+            summary["chosen"] = self._params.chosen
+        if self._weighed:
+            summary["weight_millionths"] = sum(round(1e6 * pair.weight) for pair in pairs)
         if placebo:
             summary |= {name: control[name] for name in CUTS}
         elif self._oracle:
             summary["agreement"] = {name: control[name] for name in AGREEMENT}
         summary["dropped"] = {reason: count for reason, count in sorted(dropped.items()) if count}
-        return Output(tables={"pairs": _table(pairs)}, summary=summary)
+        return Output(tables={"pairs": pairs_table(pairs)}, summary=summary)
 
     def close(self) -> None:
-        """Release nothing: the stage holds no resources."""
+        """Release the model, if it was loaded."""
+        if self._engine is not None:
+            self._engine.close()
 
     def _grant(self) -> dict[str, int] | None:
         """Distribute ``max_pairs`` over the problems; None if there is no limit. This needs the number of pairs of each
-        problem, so all pairs are built once to be counted."""
+        problem, so all pairs are built once to be counted. Which pairs a rule would take is left open: no rule changes
+        their number."""
         if self._params.max_pairs is None:
             return None
         counts = {
-            problem.problem_id: len(found.pairs)
+            answers.problem_id: len(self._pair_up(answers, None).pairs)
             for block in range(self.blocks())
-            for problem, found in self._found(block)
+            for answers in self._problems(block)
         }
         return spread(counts, self._params.max_pairs, self._params.seed)
 
     def _found(self, block: int) -> Iterator[tuple[ProblemAnswers, ProblemPairs]]:
+        params, problems = self._params, self._problems(block)
+        if params.decoding is not None:
+            self._likelihoods.learn(pair for each in problems for pair in undecided(params.layout, each, params.seed))
+        rank = rank_of(params.chosen, self._likelihoods)
+        for answers in problems:
+            found = self._pair_up(answers, rank)
+            if self._weighed:
+                found.pairs = _weighed(found.pairs, answers.credited)
+            yield answers, found
+
+    def _problems(self, block: int) -> list[ProblemAnswers]:
         size = self._ctx.stage.block_rows
         ids = self._samples.problems[block * size : (block + 1) * size]
-        negatives = self._negatives.of(ids) if self._negatives else {}
+        credited = self._credits.of(ids) if self._credits else {}
         rollouts = self._rollouts.of(ids) if self._rollouts else {}
-        for problem, samples in self._samples.of(ids).items():
-            answers = ProblemAnswers(
+        return [
+            ProblemAnswers(
                 problem_id=problem,
                 prompt_ids=tuple(samples[0]["prompt_ids"]),
                 correct=_answers(problem, samples, self._verdicts, Verdict.CORRECT),
                 wrong=_answers(problem, samples, self._verdicts, Verdict.WRONG),
-                credited=[self._credited(row) for row in negatives.get(problem, ())],
-                solved=_by_prefix(rollouts.get(problem, ())),
+                credited=[self._credited(row) for row in credited.get(problem, ())],
+                solved=by_prefix(
+                    (row["prefix_id"], row["token_ids"], row["text"]) for row in rollouts.get(problem, ())
+                ),
             )
-            yield answers, pair_up(self._params.layout, answers, self._params.per_problem, self._params.seed)
+            for problem, samples in self._samples.of(ids).items()
+        ]
+
+    def _pair_up(self, answers: ProblemAnswers, rank: Rank | None) -> ProblemPairs:
+        params = self._params
+        return pair_up(params.layout, answers, params.per_problem, params.seed, params.per_negative, rank)
+
+    def _logprobs(self, texts: Sequence[tuple[Ids, Ids]]) -> list[list[float]]:
+        """Score texts under the policy, which is loaded the first time."""
+        if self._engine is None:
+            from misstep.generation.engines import open_engine
+
+            assert self._params.decoding is not None
+            folder, decoding = self._ctx.model_folder("policy"), self._params.decoding
+            self._engine = open_engine(folder, decoding, self._ctx.stage.resources)
+            check_tokenizer(self._engine.tokenizer, "samples", self._ctx.manifest_summary("samples"))
+        return self._engine.logprobs(texts)
 
     def _credited(self, row: Row) -> CreditedResponse:
         return CreditedResponse(
@@ -126,6 +188,9 @@ class _Pairs:
             pit=row["pit"],
             reason=row["reason"],
             true_pit=self._true_pit(row),
+            q=tuple(row.get("q", ())),
+            alive=tuple(row.get("alive", ())),
+            certainty=row.get("certainty"),
         )
 
     def _true_pit(self, row: Row) -> int | None:
@@ -137,20 +202,21 @@ class _Pairs:
 
 def _answers(problem: str, samples: Sequence[Row], verdicts: Verdicts, verdict: Verdict) -> list[Answer]:
     """Return the distinct samples with one verdict that ended by themselves, in order."""
-    distinct: dict[tuple[int, ...], Answer] = {}
-    for row in sorted(samples, key=lambda row: int(row["sample"])):
-        if verdicts.of(problem, row["sample"]) is verdict and row["finish_reason"] == "stop":
-            ids = tuple(row["token_ids"])
-            distinct.setdefault(ids, Answer(ids, row["text"], "sample", row["sample"]))
-    return list(distinct.values())
+    return distinct(
+        Answer(tuple(row["token_ids"]), row["text"], "sample", row["sample"])
+        for row in sorted(samples, key=lambda row: int(row["sample"]))
+        if verdicts.of(problem, row["sample"]) is verdict and row["finish_reason"] == "stop"
+    )
 
 
-def _by_prefix(rows: Sequence[Row]) -> dict[str, list[Answer]]:
-    solved: dict[str, list[Answer]] = {}
-    for row in rows:
-        answer = Answer(tuple(row["token_ids"]), row["text"], "rollout")
-        solved.setdefault(row["prefix_id"], []).append(answer)
-    return solved
+def _weighed(pairs: Sequence[Pair], credited: Sequence[CreditedResponse]) -> list[Pair]:
+    """Weigh each pair by the fall at its response's pit, also where it blames another step: so a placebo has the
+    weights of the pairs that it stands against."""
+    falls = {response.sample: response.fall for response in credited}
+    weights = [falls[pair.negative_sample] for pair in pairs]
+    if not all(weights):
+        raise MisstepError("a pair has no weight: credit did not say how far the chance of success falls at its pit")
+    return [replace(pair, weight=weight) for pair, weight in zip(pairs, weights, strict=True) if weight]
 
 
 def _counts(pairs: Sequence[Pair]) -> dict[str, Any]:
@@ -167,7 +233,8 @@ def _counts(pairs: Sequence[Pair]) -> dict[str, Any]:
     }
 
 
-def _table(pairs: Sequence[Pair]) -> pa.Table:
+def pairs_table(pairs: Sequence[Pair]) -> pa.Table:
+    """Return the table ``pairs``."""
     import pyarrow as pa
 
     rows = [
@@ -184,6 +251,7 @@ def _table(pairs: Sequence[Pair]) -> pa.Table:
             "rejected_complete": pair.rejected_complete,
             "chosen_text": pair.chosen.text,
             "rejected_text": pair.rejected_text,
+            "weight": pair.weight,
         }
         for pair in pairs
     ]

@@ -1,4 +1,4 @@
-"""Choose the wrong responses to credit, from samples and verdicts only, before any model is loaded."""
+"""Choose the responses to credit, from samples and verdicts only, before any model is loaded."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from misstep.credit.evidence import Known
+from misstep.credit.steps import Steps
 from misstep.credit.values import Counts
 from misstep.terms.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Negative:
-    """A wrong response that ended by itself; its ids include the end token (or stop string)."""
+class SampledResponse:
+    """A response that ended by itself; its ids include the end token (or stop string)."""
 
     sample: int
     token_ids: tuple[int, ...]
     text: str
+    steps: Steps | None = None
+    """Its steps, where they are given; None cuts it by the rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +32,15 @@ class CreditProblem:
     gold: str
     prompt_ids: tuple[int, ...]
     samples: Counts
-    """The problem's samples as evidence of its success rate (`ProblemTally.other_samples`)."""
-    negatives: tuple[Negative, ...]
+    """The problem's samples, less a wrong one, as evidence of its success rate for each of its negatives
+    (`ProblemTally.other_samples`)."""
+    negatives: tuple[SampledResponse, ...]
+    positives: tuple[SampledResponse, ...] = ()
+    """Correct responses to credit too."""
+    samples_for_positives: Counts = field(default_factory=Counts)
+    """The problem's samples, less a correct one: a positive is no evidence of its own success."""
+    known: tuple[tuple[int, Known], ...] = ()
+    """All samples by number, as evidence of the prefixes that they pass through."""
 
 
 @dataclass(slots=True)
@@ -39,6 +50,7 @@ class ProblemTally:
     verdicts: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     _first_with: dict[bytes, int] = field(default_factory=dict)
+    _first_correct: dict[bytes, int] = field(default_factory=dict)
 
     def add(self, sample: int, verdict: Verdict, finish_reason: str, digest: bytes, room: bool) -> None:
         """Take in one sample.
@@ -49,6 +61,8 @@ class ProblemTally:
         """
         finished = finish_reason == "stop"
         self.verdicts[verdict if finished else "cut_off"] += 1
+        if verdict is Verdict.CORRECT and finished and room:
+            self._first_correct[digest] = min(self._first_correct.get(digest, sample), sample)
         if verdict is not Verdict.WRONG or not finished:
             return
         if not room:
@@ -64,16 +78,22 @@ class ProblemTally:
         the first ones are as good as any others, and a larger limit only adds to the choice of a smaller one."""
         return sorted(self._first_with.values())[:limit]
 
-    def other_samples(self) -> Counts:
-        """Return the evidence of Q_0 without rollouts: all samples of the problem except the negative in question.
+    def positives(self, limit: int) -> list[int]:
+        """Return the correct samples to credit: the first ``limit`` distinct ones."""
+        return sorted(self._first_correct.values())[:limit]
 
-        A negative was picked because it is wrong, so the mean of all samples would be biased downwards. Given that one
-        sample is wrong, the others are still independent draws, and their mean is an unbiased estimate of the success
-        rate. Which of the wrong ones is left out does not change the counts, so all negatives of a problem share them.
+    def other_samples(self, correct: bool = False) -> Counts:
+        """Return the evidence of Q_0 without rollouts: all samples of the problem except the response in question.
+
+        A negative was picked because it is wrong, so the mean of all samples would be biased downwards; a positive
+        (``correct``) biases it upwards. Given the verdict of one sample, the others are still independent draws, and
+        their mean is an unbiased estimate of the success rate. Which sample is left out does not change the counts, so
+        all negatives of a problem share them, and all positives share theirs.
         """
-        total = self.verdicts.total()
-        correct, wrong = self.verdicts[Verdict.CORRECT], self.verdicts[Verdict.WRONG]
-        return Counts(max(0, total - 1), correct, total - correct - wrong)
+        total, right = self.verdicts.total(), self.verdicts[Verdict.CORRECT]
+        unknown = total - right - self.verdicts[Verdict.WRONG]
+        left = max(0, total - 1)
+        return Counts(left, min(left, max(0, right - correct)), unknown)
 
 
 def spread(counts: Mapping[str, int], limit: int | None, seed: int) -> dict[str, int]:

@@ -10,7 +10,7 @@ prefix of what the policy sampled, and nothing is tokenised twice. Rules:
     last piece, which usually has the answer, stays separate.
 
 Both rules give at most ``max_steps`` steps: while there are more, the two neighbours with the smallest total length are
-merged.
+merged. Text that comes with its own steps is cut at these instead (`StepCutter.cut_at`).
 """
 
 from __future__ import annotations
@@ -82,6 +82,28 @@ class StepCutter:
         ends = _at_most([*(bisect_left(offsets, cut) + 1 for cut in cuts), len(pieces)], self._max_steps)
         texts = ("".join(pieces[begin:end]) for begin, end in pairwise([0, *ends]))
         return Steps(tuple(ends), tuple(texts))
+
+    def cut_at(self, token_ids: Sequence[int], offsets: Sequence[int]) -> tuple[Steps, tuple[int, ...]]:
+        """Cut a response at given places of its text, whatever the rule and ``max_steps``.
+
+        A cut inside a token moves to the token's end. Given steps that end with the same token are one step.
+
+        Args:
+            token_ids: of the response, its end token included.
+            offsets: where the given steps end, in characters of the decoded text, not falling.
+
+        Returns:
+            The steps; and for each given step the number of the step that it is in, from 1.
+        """
+        pieces = self._pieces.of(token_ids)
+        if not pieces or not offsets:
+            return Steps((), ()), ()
+        after = list(accumulate(map(len, pieces)))
+        moved = [min(bisect_left(after, cut) + 1, len(pieces)) if cut > 0 else 0 for cut in offsets[:-1]]
+        moved.append(len(pieces))
+        ends = sorted(set(moved) - {0})
+        texts = ("".join(pieces[begin:end]) for begin, end in pairwise([0, *ends]))
+        return Steps(tuple(ends), tuple(texts)), tuple(bisect_left(ends, end) + 1 for end in moved)
 
 
 def _drop_blank(text: str, cuts: Sequence[int]) -> list[int]:

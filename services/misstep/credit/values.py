@@ -22,6 +22,10 @@ class Counts:
     correct: int = 0
     unknown: int = 0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.correct <= self.rollouts:
+            raise ValueError(f"{self.correct} of {self.rollouts} rollouts cannot be correct")
+
     def __add__(self, other: Counts) -> Counts:
         return Counts(self.rollouts + other.rollouts, self.correct + other.correct, self.unknown + other.unknown)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from misstep.plan.params import OptimiserParams, Params
 
 T = TypeVar("T")
+Addend = TypeVar("Addend", int, float)
 
 _COLLECTIVE_TIMEOUT = timedelta(minutes=60)
 """Longer than the timeout of the watchdog of `misstep.distributed.launch`, because only that says which rank is at
@@ -164,12 +165,12 @@ def barrier() -> None:
         dist.barrier()
 
 
-def total(*counts: int) -> tuple[int, ...]:
-    """Add up each count over all ranks."""
+def total(*counts: Addend) -> tuple[Addend, ...]:
+    """Add up each count, or weight, over all ranks; every rank gets the same sums."""
     if _world.processes == 1:
         return counts
     gathered = gather(counts)
-    return tuple(map(sum, zip(*gathered, strict=True)))
+    return tuple(sum(column) for column in zip(*gathered, strict=True))
 
 
 def gather(value: T) -> list[T]:

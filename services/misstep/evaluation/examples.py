@@ -15,7 +15,8 @@ from misstep.terms.layouts import CREDITED
 
 @dataclass(frozen=True)
 class StepView:
-    """One step of a wrong solution, with the prover's value after it (None if it was not estimated)."""
+    """One step of a wrong solution, with the prover's value after it, or else the probability that this is above zero
+    (None if neither is known)."""
 
     text: str
     q: float | None
@@ -48,9 +49,12 @@ class QByStep:
     sums: dict[tuple[int, int], float] = field(default_factory=dict)
     counts: dict[tuple[int, int], int] = field(default_factory=dict)
     """(pit, whole steps in the prefix) -> values."""
+    has_inner: bool = False
+    """Whether any value is of a prefix between the bare problem and the whole solution."""
 
     def add(self, pit: int, values: Sequence[float | None]) -> None:
         """Add one wrong solution: Q after 0, 1, ... L steps."""
+        self.has_inner = self.has_inner or any(value is not None for value in values[1:-1])
         for step, value in enumerate(values):
             if value is not None:
                 self.sums[pit, step] = self.sums.get((pit, step), 0.0) + value
@@ -135,10 +139,11 @@ def _example(
     pairs: list[tuple[str, str]],
     questions: dict[str, tuple[str, str]],
 ) -> Example:
-    columns = ["problem_id", "sample", "step_texts", "q", "pit", "reason"]
+    columns = ["problem_id", "sample", "step_texts", "q", "alive", "pit", "reason"]
     row = _find(ctx, candidate.role, "negatives", columns, candidate, "sample")
     assert row is not None  # the candidate came from this table
     question, gold = questions[candidate.problem_id]
+    values = [alive if q is None else q for q, alive in zip(row["q"], row["alive"], strict=True)]
     layout, chosen = None, None
     for name, role in pairs:
         pair = _find(ctx, role, "pairs", ["problem_id", "negative_sample", "chosen_text"], candidate, "negative_sample")
@@ -153,7 +158,7 @@ def _example(
         from_arm=point.from_arm,
         q_start=row["q"][0] if row["q"] else None,
         steps=tuple(
-            StepView(text, row["q"][number], number == row["pit"]) for number, text in enumerate(row["step_texts"], 1)
+            StepView(text, values[number], number == row["pit"]) for number, text in enumerate(row["step_texts"], 1)
         ),
         reason=row["reason"],
         layout=layout,

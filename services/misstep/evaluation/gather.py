@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from misstep.artifacts.output import Summary
 from misstep.errors import MisstepError
 from misstep.evaluation.estimates import Estimate
 from misstep.evaluation.results import (
     Answers,
+    Audit,
     Credit,
     PairYield,
     PolicyScores,
@@ -20,11 +22,13 @@ from misstep.evaluation.results import (
     Sampled,
     Teacher,
     Training,
+    TrueErrors,
 )
 from misstep.evaluation.scores import VERDICTS, wilson
 from misstep.evaluation.student import Floats
 from misstep.plan.params import GridPoint
 from misstep.stages.context import StageContext
+from misstep.terms.first_error import harmonic_mean
 
 
 @dataclass(frozen=True)
@@ -169,8 +173,61 @@ def _credit(ctx: StageContext, role: str, point: GridPoint) -> Credit:
             )
         },
         # Credit artifacts of earlier versions lack these counts.
-        **{name: summary.get(name, 0) for name in ("prefill_tokens", "cached_prefill_tokens")},
+        **{name: summary.get(name, 0) for name in ("prefill_tokens", "cached_prefill_tokens", "rollouts_unneeded")},
+        expected_false=_expected_false(summary),
+        audit=_audit(summary),
+        true_errors=_true_errors(summary),
+        positives=summary.get("positives", {}).get("responses", 0),
+        lucky=summary.get("positives", {}).get("lucky", 0),
     )
+
+
+def _expected_false(summary: Summary) -> float | None:
+    if summary["estimator"] != "adaptive" or not summary["pits"]:
+        return None
+    expected: float = summary["doubt_millionths"] / 1e6
+    return expected / int(summary["pits"])
+
+
+def _audit(summary: Summary) -> Audit | None:
+    """Compare the pits, and credit's tokens with what a scan of all prefixes of all negatives would cost: the mean cost
+    of an audited prefix times their number."""
+    found = summary.get("audit", {})
+    negatives = found.get("negatives", 0)
+    if not negatives:
+        return None
+    scan = (
+        found["scan_tokens"] / found["scan_prefixes"] * summary["scannable_prefixes"] if found["scan_prefixes"] else 0
+    )
+    return Audit(
+        negatives=negatives,
+        agreement=_of(found["same_pit"], negatives),
+        scans_agreement=_of(found["scans_same_pit"], negatives),
+        cost=summary["generated_tokens"] / scan if scan else None,
+    )
+
+
+def _true_errors(summary: Summary) -> TrueErrors | None:
+    places = summary.get("true_errors", {})
+    wrong = sum(places.values())
+    if not wrong:
+        return None
+    positives = summary["positives"]
+    right = positives["responses"]
+    on_wrong = _of(places["exact"], wrong)
+    on_right = _of(right - positives["lucky"], right) if right else None
+    return TrueErrors(
+        wrong=wrong,
+        places=dict(places),
+        wrong_accuracy=on_wrong,
+        right=right,
+        right_accuracy=on_right,
+        f1=harmonic_mean(on_wrong.value, on_right.value if on_right else None),
+    )
+
+
+def _of(count: int, total: int) -> Estimate:
+    return Estimate(count / total, *wilson(count / total, total))
 
 
 def _pairs(ctx: StageContext, role: str) -> PairYield:
@@ -219,8 +276,7 @@ def _share(row: Mapping[str, Any], split: str) -> Estimate | None:
     problems = row[f"{split}problems"]
     if not problems:
         return None
-    share = row[f"{split}correct"] / problems
-    return Estimate(share, *wilson(share, problems))
+    return _of(row[f"{split}correct"], problems)
 
 
 def _problems(ctx: StageContext) -> Problems:

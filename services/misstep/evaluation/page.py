@@ -7,39 +7,34 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from misstep.evaluation import wording as w
 from misstep.evaluation.conclusion import headline_size
+from misstep.evaluation.credit_words import credit_words
 from misstep.evaluation.curve_plot import curve_picture
 from misstep.evaluation.efficiency import MIN_PROBLEMS, MIN_SIZES, needed_ratio
 from misstep.evaluation.examples import Example, QByStep
 from misstep.evaluation.pit_plots import pit_picture, q_picture
 from misstep.evaluation.results import Answers, Point, Problems, Results, Teacher
+from misstep.evaluation.safe_page import environment, style, value_bar
 from misstep.evaluation.scores import VERDICTS
 from misstep.evaluation.shown import Shown
 from misstep.evaluation.style import arm_styles, css_colour
 from misstep.evaluation.worth_plot import worth_picture
 from misstep.plan.params import FEW_STEPS
-from misstep.printable import printable
 
-LONGEST_TEXT = 4000
-"""The most characters of a question or a step that the page shows."""
 _LONG_TABLE = 30
 """A table with more rows is collapsed."""
 
 
 def render(results: Results, q: QByStep, examples: Sequence[Example], shown: Sequence[Shown]) -> str:
     """Return the page. Equal arguments give equal bytes: no date, no randomness, no set order."""
-    here = files("misstep.evaluation")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    environment.filters |= {"clean": clean, "times": lambda text: text.replace("x", "×")}
-    template = environment.from_string(here.joinpath("report.html.j2").read_text("utf-8"))
+    templates = environment()
+    templates.filters["times"] = lambda text: text.replace("x", "×")
+    template = templates.from_string(files("misstep.evaluation").joinpath("report.html.j2").read_text("utf-8"))
     return template.render(
-        css=here.joinpath("report.css").read_text("utf-8"),
+        css=style(),
         r=results,
         w=w,
         long_table=_LONG_TABLE,
@@ -50,18 +45,11 @@ def render(results: Results, q: QByStep, examples: Sequence[Example], shown: Seq
         min_problems=MIN_PROBLEMS,
         min_sizes=MIN_SIZES,
         verdicts=_verdict_bar,
-        qbar=_q_bar,
+        qbar=value_bar,
         per=lambda total, count: w.number(total / count) if count else w.NONE,
         **_pictures(results, q),
         **_tables(results),
     )
-
-
-def clean(text: object) -> str:
-    """Make text printable: control and direction marks become a visible character, and very long text is cut."""
-    shown = printable(text)
-    more = len(shown) - LONGEST_TEXT
-    return shown if more <= 0 else f"{shown[:LONGEST_TEXT]} … ({more:,} more characters)"
 
 
 def _pictures(results: Results, q: QByStep) -> dict[str, Any]:
@@ -110,6 +98,7 @@ def _tables(results: Results) -> dict[str, Any]:
         "any_policy": any(p.training.policy_epoch is not None for p in points),
         "points": points,
         "pair_points": [p for p in points if p.pairs is not None],
+        "credit_words": credit_words(results),
         "control_words": [words for arm in arms if (words := _control_words(arm, points))],
         "splits": [s for s in ("train", "validation", "test") if _has_split(results.problems, s)],
         "overlap_words": _overlap_words(results.problems),
@@ -198,11 +187,3 @@ def _verdict_bar(answers: Answers) -> Markup:
         if count
     )
     return Markup('<span class="bar" role="img" title="{0}" aria-label="{0}">{1}</span>').format(title, parts)
-
-
-def _q_bar(value: float | None) -> Markup:
-    if value is None:
-        return Markup('<span class="track"></span><span class="value">{}</span>').format(w.NONE)
-    return Markup('<span class="track"><i style="width: {:.0f}%"></i></span><span class="value">{:.2f}</span>').format(
-        100 * value, value
-    )

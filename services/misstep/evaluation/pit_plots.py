@@ -27,8 +27,9 @@ def pit_picture(results: Results) -> Picture | None:
 
 
 def q_picture(q: QByStep) -> Picture | None:
-    """Draw mean Q by step for wrong solutions with the pit at the same step; None if there are no pits."""
-    if not q.counts:
+    """Draw mean Q by step for wrong solutions with the pit at the same step; None if Q was not estimated between a
+    solution's ends."""
+    if not q.has_inner:
         return None
     return picture("q", "Mean Q after each step, by the step of the pit", lambda _: _heat(q), both=False)
 

@@ -86,6 +86,36 @@ class PairYield(_Record):
     ``pit_is_oracle``, ``pit_before_oracle``, ``pit_after_oracle``, ``no_pit``, ``no_true_error``."""
 
 
+class Audit(_Record):
+    """Credit's pits beside those of full scans with fresh rollouts, over the audited wrong solutions."""
+
+    negatives: int
+    agreement: Estimate
+    """The share whose pit is that of a full scan."""
+    scans_agreement: Estimate
+    """The share whose pits are the same in two full scans."""
+    cost: float | None
+    """Credit's generated tokens as a share of what a full scan of all its negatives would cost; None if nothing was
+    rolled out."""
+
+
+class TrueErrors(_Record):
+    """Credit's steps beside the true first errors, which the task knows."""
+
+    wrong: int
+    """Wrong solutions of which the true first error is known."""
+    places: dict[str, int]
+    """``exact``, ``before``, ``after``, ``no_pit``: position of the pit relative to the true first error."""
+    wrong_accuracy: Estimate
+    """The share of wrong solutions whose pit is the true first error."""
+    right: int
+    """Correct solutions that were credited."""
+    right_accuracy: Estimate | None
+    """The share of correct solutions of which credit blames no step; None if none were credited."""
+    f1: float | None
+    """Harmonic mean of both (ProcessBench, arXiv 2412.06559)."""
+
+
 class Credit(_Record):
     """Cost and results of credit, for the policy of one size and seed."""
 
@@ -117,6 +147,16 @@ class Credit(_Record):
     """Prompt tokens of all rollouts, counted once per rollout; 0 if the stage did not report them."""
     cached_prefill_tokens: int = 0
     """Those among them that were cached by the engine."""
+    rollouts_unneeded: int = 0
+    """Rollouts that were drawn in advance and not needed."""
+    expected_false: float | None = None
+    """The share of pits that the estimator's own posterior expects to be another step; None without a posterior."""
+    audit: Audit | None = None
+    true_errors: TrueErrors | None = None
+    positives: int = 0
+    """Correct solutions that were credited."""
+    lucky: int = 0
+    """Those among them with a step that luck saved."""
 
 
 class PolicyScores(_Record):

@@ -86,6 +86,20 @@ class Engine(Protocol):
         """Whether to queue a block's requests before the last ones of the previous block are finished. False if a
         sample's last bits would then depend on where a run was interrupted."""
 
+    @property
+    def batch_rows(self) -> int:
+        """Samples decoded at once."""
+
+    def logprobs(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
+        """Return the log-probability of given tokens, without sampling.
+
+        Args:
+            texts: prompts, each with the token ids of a response to it.
+
+        Returns:
+            For each response one number for each of its tokens: in nats, at temperature 1.
+        """
+
     def submit(self, request: Request) -> None:
         """Queue a request. Raises BadInput if the prompt leaves no room in the context."""
 

@@ -165,6 +165,13 @@ def _behind(tokenizer: Any, before: str, text: str) -> list[int]:
     return encode(tokenizer, text)
 
 
+def usual_prompt(tokenizer: Any) -> PromptParams:
+    """Return the usual prompt of a model: its chat template if it has one, else the question and a newline."""
+    if tokenizer.chat_template:
+        return PromptParams(style="chat", template=QUESTION)
+    return PromptParams(style="plain", template=f"{QUESTION}\n")
+
+
 def check_taught_end(builder: PromptBuilder, ends: Collection[int]) -> None:
     """Refuse a prompt whose training responses end with a token at which sampling does not stop.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from misstep.errors import BadInput
 from misstep.plan.params import SubsetParams
+from misstep.terms.keyed import keyed_hash
 from misstep.terms.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 
 def sample_seed(seed: int, *parts: str | int) -> int:
     """Derive a sample's own 64-bit seed from the stage's seed and the sample's identity (problem, index, ...)."""
-    text = "\x1f".join([str(seed), *map(str, parts)])
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+    return int.from_bytes(keyed_hash(seed, *parts), "big")
 
 
 def permutation(problem_ids: Iterable[str], seed: int) -> list[str]:

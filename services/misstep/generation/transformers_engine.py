@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ from misstep.generation.engine import Completion, Request, Usage, token_limit
 from misstep.generation.loading import check_end_token, context_length_of, load_model
 from misstep.generation.row_cache import Ints
 from misstep.generation.rows import Job, Rows
+from misstep.generation.scoring import token_logprobs
 from misstep.generation.stops import StopStrings, end_table
 from misstep.generation.text import decode_continuation
 
@@ -100,6 +101,15 @@ class TransformersEngine:
     def overlaps(self) -> bool:
         """False: the same requests in the same order give the same bits, also after a restart between two blocks."""
         return False
+
+    @property
+    def batch_rows(self) -> int:
+        return self._batch_rows
+
+    def logprobs(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
+        """Read the texts in batches of similar length, without a cache."""
+        with evaluating(self._model):
+            return token_logprobs(self._model, texts)
 
     def submit(self, request: Request) -> None:
         """Queue a request.

@@ -8,7 +8,7 @@ beginning, share their prefill through vLLM's prefix cache.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +78,7 @@ class VllmEngine:
         self._engine = open_vllm(model_folder, decoding, resources)
         config = self._engine.model_config
         self._decoding = decoding
+        self._batch_rows = resources.batch_rows
         self._context = int(config.max_model_len)
         self._vocabulary = int(config.get_vocab_size())
         ends = end_ids(self._tokenizer, load_generation_config(model_folder))
@@ -108,6 +109,42 @@ class VllmEngine:
     def overlaps(self) -> bool:
         """True: which samples share a batch depends on the machine's speed anyway."""
         return True
+
+    @property
+    def batch_rows(self) -> int:
+        return self._batch_rows
+
+    def logprobs(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
+        """Let vLLM read each text as a prompt and report its tokens' log-probabilities. Samples that are queued go on
+        meanwhile."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        reading = SamplingParams(
+            temperature=0, max_tokens=1, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
+        )
+        reads: dict[str, int] = {}
+        for at, (prompt, response) in enumerate(texts):
+            # vLLM generates a token after what it reads, and must have room for it.
+            whole = [*prompt, *response][: self._context - 1]
+            if len(whole) > len(prompt):
+                name = str(self._submitted)
+                self._submitted += 1
+                reads[name] = at
+                (rendered,) = self._engine.renderer.render_cmpl([{"prompt_token_ids": whole}])
+                self._engine.add_request(name, rendered, reading)
+        found: list[list[float]] = [[0.0] * len(response) for _, response in texts]
+        while reads:
+            for output in self._engine.step():
+                if output.request_id in reads:
+                    at = reads.pop(output.request_id)
+                    begin = len(texts[at][0])
+                    given = zip(output.prompt_logprobs[begin:], output.prompt_token_ids[begin:], strict=True)
+                    values = [scored[token].logprob for scored, token in given]
+                    found[at][: len(values)] = values
+                else:
+                    self._take(output)
+        return found
 
     def submit(self, request: Request) -> None:
         """Queue a request.

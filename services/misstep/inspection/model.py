@@ -76,7 +76,7 @@ def _inspect(
     from misstep.generation.chat import ChatTemplate
     from misstep.generation.ends import end_ids
     from misstep.generation.loading import check_end_token, load_config, load_generation_config
-    from misstep.generation.prompts import PromptBuilder, check_taught_end
+    from misstep.generation.prompts import PromptBuilder, check_taught_end, usual_prompt
     from misstep.generation.tokenizers import read_tokenizer
     from misstep.inspection.weights import check_weights
     from misstep.inspection.writing import rehearse_writing
@@ -94,7 +94,7 @@ def _inspect(
     text, counts = None, {}
     builder = None
     if prompt is None and guess_prompt:
-        prompt = _usual_prompt(tokenizer)
+        prompt = usual_prompt(tokenizer)
     if prompt is None:
         if not tokenizer.chat_template:
             fix = "A teacher follows instructions: use a model made for chat."
@@ -146,15 +146,6 @@ def _inspect(
         unusual=tuple(unusual),
         survival=counts,
     )
-
-
-def _usual_prompt(tokenizer: Any) -> PromptParams:
-    """Return the usual prompt of a model: its chat template if it has one."""
-    from misstep.plan.params import PromptParams
-
-    if tokenizer.chat_template:
-        return PromptParams(style="chat", template="{question}")
-    return PromptParams(style="plain", template="{question}\n")
 
 
 def _check_ids(tokenizer: Any, ends: frozenset[int], embeddings: int, model_field: str) -> None:

@@ -127,7 +127,7 @@ KINDS: dict[StageKind, Kind] = {
         p.CreditParams,
         "misstep.credit.stage:open_work",
         "credit",
-        version=2,
+        version=3,
         imports=_MODEL + _CREDIT,
         generates=True,
         memory_mib=MODEL_MIB,

@@ -7,18 +7,27 @@ from is not here (their digests are in ``FrozenStage.externals``).
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from misstep.terms.layouts import Layout
 from misstep.terms.methods import Method
+from misstep.terms.pairing import ChosenBy, PairWeight
 
 
 class Params(BaseModel):
     """Base of all parameters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    later: ClassVar[frozenset[str]] = frozenset()
+    """The parameters that were added after a release. Their default stands for what was done before there were any, and
+    where they have it they are left out of the key: finished work keeps its key."""
+
+    @model_serializer(mode="wrap")
+    def _as_before_later_parameters(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        kept = {name for name in self.later if getattr(self, name) == type(self).model_fields[name].default}
+        return {name: value for name, value in dump(self).items() if name not in kept}
 
 
 AnswerFormatName = Literal["auto", "hash", "boxed"]
@@ -28,6 +37,7 @@ StepRuleName = Literal["lines", "sentences"]
 class SourceParams(Params):
     """One source of problems; a file source's bytes enter the key by digest, under the role ``source_<split>``."""
 
+    later = frozenset({"skip"})
     format: Literal["gsm8k", "math", "table", "strides"]
     columns: dict[str, str] = Field(default_factory=dict)
     """Which column holds ``question``, ``answer``, ``solution``, ``id``, if it differs from the format's name."""
@@ -42,15 +52,11 @@ class SourceParams(Params):
     """Skip this many of the first rows; ``limit`` still counts them. A search skips the test problems of a file that
     holds those and others."""
 
-    @model_serializer(mode="wrap")
-    def _as_before_there_was_skip(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without ``skip`` where it is 0: keys of finished work stay as they are."""
-        return {name: value for name, value in dump(self).items() if name != "skip" or value}
-
 
 class ProblemsParams(Params):
     """Inputs: none. Externals: ``source_train``, ``source_test``, ``source_validation`` where they are files."""
 
+    later = frozenset({"seeds", "validation_needed"})
     train: SourceParams
     test: SourceParams | None
     """None: in a search, which sees no test problems."""
@@ -67,13 +73,6 @@ class ProblemsParams(Params):
     """The training problems are seeds for a teacher, so they need no solutions of their own."""
     validation_needed: int = 0
     """In a search: the fewest validation problems; fewer are refused before anything is trained."""
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without ``seeds`` where it is False, and ``validation_needed`` where it is 0: keys of finished work stay as
-        they are."""
-        newer = ("seeds", "validation_needed")
-        return {name: value for name, value in dump(self).items() if name not in newer or value}
 
 
 TOKENIZATION = "file-first/1"
@@ -183,6 +182,7 @@ class SubsetParams(Params):
 class SampleParams(Params):
     """Inputs: ``problems``; ``policy``, or ``model`` for a model that is tested (or external ``model``)."""
 
+    later = frozenset({"skip"})
     split: Literal["train", "validation", "test"]
     """``validation``: in a search."""
     subset: SubsetParams | None
@@ -195,11 +195,6 @@ class SampleParams(Params):
     seed: int
     prompt: PromptParams
     decoding: DecodingParams
-
-    @model_serializer(mode="wrap")
-    def _as_before_there_was_skip(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without ``skip`` where it is 0: keys of finished work stay as they are."""
-        return {name: value for name, value in dump(self).items() if name != "skip" or value}
 
 
 class VerifyParams(Params):
@@ -280,14 +275,17 @@ class SftParams(Params):
 class PositivesParams(Params):
     """Which correct self-generated solutions RFT trains on."""
 
+    later = frozenset({"filter"})
     per_problem: int
     min_distance_percent: int
     """A solution is kept only if its normalised edit distance to every kept one is above this."""
     with_teacher: bool
+    filter: Literal["none", "advantage"] = "none"
+    """``advantage``: without those in which credit found a step that luck saved."""
 
 
 class RftParams(SftParams):
-    """Inputs: ``problems``, ``samples``, ``verdicts``; external ``model``."""
+    """Inputs: ``problems``, ``samples``, ``verdicts``, and ``credit`` where it filters; external ``model``."""
 
     positives: PositivesParams
 
@@ -295,12 +293,25 @@ class RftParams(SftParams):
 class CreditParams(Params):
     """Inputs: ``problems``, ``samples``, ``verdicts``, ``policy``."""
 
-    estimator: Literal["full-scan", "sequential", "bisection"]
+    estimator: Literal["adaptive", "full-scan", "sequential", "bisection"]
     rollouts: int
+    """Per prefix: exactly for ``full-scan``, at most for the others."""
+    target_error: float | None = None
+    """For ``adaptive``: a pit is searched until another step is the pit with at most this probability."""
+    budget: int | None = None
+    """For ``adaptive``: rollouts per negative, at most."""
+    budget_tokens: int | None = None
+    """For ``adaptive``: generated tokens per negative, at most."""
     best_of: int
     """K of the best-of-K prover; 1 is the policy itself."""
     negatives_per_problem: int
     max_negatives: int | None
+    positives_per_problem: int = 0
+    """Correct responses credited by full scans, at most."""
+    audit_percent: int = 0
+    """Share of the negatives that are also fully scanned with fresh rollouts."""
+    oracle: str | None = None
+    """The format of problems that know the true first error (``misstep.problems.oracles``)."""
     max_steps: int
     step_rule: StepRuleName
     answer_format: AnswerFormatName
@@ -310,19 +321,21 @@ class CreditParams(Params):
 
 
 class PairsParams(Params):
-    """Inputs: ``problems``, ``samples``, ``verdicts`` and, for layouts that use credit, ``credit``."""
+    """Inputs: ``problems``, ``samples``, ``verdicts``, ``policy`` and, for layouts that use credit, ``credit``."""
 
+    later = frozenset({"oracle", "per_negative", "chosen", "weight", "decoding"})
     layout: Layout
     per_problem: int
     max_pairs: int | None
     seed: int
     oracle: str | None = None
     """For ``oracle-pit``: the format of the problems, which names their oracle (``misstep.problems.oracles``)."""
-
-    @model_serializer(mode="wrap")
-    def _as_before_there_were_oracles(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without ``oracle`` where there is none: keys of finished work stay as they are."""
-        return {name: value for name, value in dump(self).items() if name != "oracle" or value}
+    per_negative: int = 1
+    """Pairs of one wrong response, at most."""
+    chosen: ChosenBy = "random"
+    weight: PairWeight = "none"
+    decoding: DecodingParams | None = None
+    """The engine that scores chosen sides; None where they are not chosen by their likelihood."""
 
 
 class DpoParams(Params):

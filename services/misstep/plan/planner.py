@@ -149,7 +149,7 @@ class _Builder:
                 fix = "Two stages would have this name: rename the arm whose name begins like a kind of stage."
                 raise BadInput("spec.arms", name, fix)
             self._names.add(name)
-            given = given_resources(self.spec, kind)
+            given = given_resources(self.spec, kind, params)
             self.stages[key] = FrozenStage(
                 kind=kind,
                 name=name,
@@ -230,6 +230,8 @@ class _Builder:
         if arm.method == "rft":
             params = self.translate.rft(arm, size, seed)
             inputs = {"problems": self.problems, **found}
+            if params.positives.filter == "advantage":
+                inputs["credit"] = self.credit(start, size, seed)
             found["model"] = self.add(StageKind.RFT, name, params, inputs, self._base_model, (self.inspected,))
         else:
             if arm.pairs in FROM_CREDIT:

@@ -10,14 +10,16 @@ from misstep.plan.judging import Judging
 from misstep.plan.presets import PRESETS
 from misstep.spec.arms import Arm
 from misstep.spec.experiment import ExperimentSpec
+from misstep.spec.fields import SpecModel
 from misstep.spec.policy import Prompt
 from misstep.spec.problems import Source
 from misstep.spec.teacher import TeacherBudget
 from misstep.spec.training import DpoTraining, Optimisation, RftTraining, Selection, over
-from misstep.terms.layouts import FROM_ORACLE
+from misstep.terms.layouts import FIXED_CHOICE, FROM_ORACLE, TASKS_WITH_ORACLE, WEIGHED
+from misstep.terms.pairing import BY_LIKELIHOOD
 from misstep.terms.verdict import VERIFIER_VERSION
 
-M = TypeVar("M", bound=Optimisation)
+M = TypeVar("M", bound=SpecModel)
 
 
 class Translator:
@@ -184,6 +186,7 @@ class Translator:
                 per_problem=training.per_problem,
                 min_distance_percent=training.min_distance_percent,
                 with_teacher=training.with_teacher,
+                filter=training.filter,
             ),
         )
 
@@ -210,12 +213,19 @@ class Translator:
 
     def credit(self, seed: int) -> p.CreditParams:
         credit = self.spec.credit
+        adaptive = credit.estimator == "adaptive"  # other estimators' keys do not depend on its settings
         return p.CreditParams(
             estimator=credit.estimator,
             rollouts=credit.rollouts,
+            target_error=credit.target_error if adaptive else None,
+            budget=credit.budget if adaptive else None,
+            budget_tokens=credit.budget_tokens if adaptive else None,
             best_of=credit.best_of,
             negatives_per_problem=credit.negatives_per_problem,
             max_negatives=credit.max_negatives,
+            positives_per_problem=credit.positives_per_problem,
+            audit_percent=credit.audit_percent,
+            oracle=self.spec.problems.train.format if self.spec.problems.train.format in TASKS_WITH_ORACLE else None,
             max_steps=credit.max_steps,
             step_rule=credit.step_rule,
             answer_format=self.spec.verification.answer_format,
@@ -226,12 +236,18 @@ class Translator:
 
     def pairs(self, arm: Arm, seed: int) -> p.PairsParams:
         assert arm.pairs is not None  # the spec validates this
+        pairing = _merged(self.spec.pairs, arm.pairing)
+        chosen = "random" if arm.pairs in FIXED_CHOICE else pairing.chosen
         return p.PairsParams(
             layout=arm.pairs,
-            per_problem=self.spec.pairs.per_problem,
-            max_pairs=self.spec.pairs.max_pairs,
+            per_problem=pairing.per_problem,
+            max_pairs=pairing.max_pairs,
             seed=seed,
             oracle=self.spec.problems.train.format if arm.pairs in FROM_ORACLE else None,
+            per_negative=pairing.per_negative,
+            chosen=chosen,
+            weight=pairing.weight if arm.pairs in WEIGHED else "none",
+            decoding=self.decoding if chosen in BY_LIKELIHOOD else None,
         )
 
     def score(self) -> p.ScoreParams:

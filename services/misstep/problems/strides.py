@@ -37,17 +37,19 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 STATES = range(10, 39)
 OPERATIONS = "abcdef"
 MAX_LENGTH = 6
-ATOMS: tuple[str, ...] = (
-    "start ",
-    ": ",
-    "?",
-    "\n",
-    "#### ",
-    *(str(position) for position in range(1, MAX_LENGTH + 1)),
-    *(f"{name} " for name in OPERATIONS),
-    *(str(state) for state in STATES),
-)
-"""Every atom of questions and solutions; a whole-atom tokenizer needs no others."""
+MOST_POSITIONS = 9
+
+
+def atoms(positions: int) -> tuple[str, ...]:
+    """Return every atom of questions and solutions of up to so many operations (at most `MOST_POSITIONS`, so that a
+    position has one digit)."""
+    numbers = (str(position) for position in range(1, positions + 1))
+    names = (f"{name} " for name in OPERATIONS)
+    return ("start ", ": ", "?", "\n", "#### ", *numbers, *names, *(str(state) for state in STATES))
+
+
+ATOMS = atoms(MAX_LENGTH)
+"""Every atom of the quickstart's questions and solutions; a whole-atom tokenizer needs no others."""
 
 _TASK_SEED = "strides/1"
 _ZIPF = 1.3
@@ -158,6 +160,10 @@ class StridesTask:
         length = low + _below(rng, high - low + 1)
         start = STATES[_below(rng, len(STATES))]
         return Walk(start, tuple(_choose(rng, _WEIGHTS) for _ in range(length)))
+
+
+LONG = StridesTask(lengths=(8, 9), teacher=(0.9, 0.1))
+"""Longer problems, of which a solution has about eight lines."""
 
 
 def generate(split: Split, count: int, seed: int) -> Iterator[GeneratedProblem]:

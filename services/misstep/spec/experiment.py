@@ -18,8 +18,9 @@ from misstep.spec.search import Search
 from misstep.spec.teacher import Teacher
 from misstep.spec.training import Optimisation, Training, over
 from misstep.store.description import Storage
-from misstep.terms.layouts import FROM_ORACLE, TASKS_WITH_ORACLE
+from misstep.terms.layouts import FROM_ORACLE, LUCKY, TASKS_WITH_ORACLE, WEIGHED
 from misstep.terms.methods import METHODS
+from misstep.terms.pairing import WITHOUT_SIZES
 
 API_VERSION = "misstep.dev/v1alpha1"
 KIND = "Experiment"
@@ -131,6 +132,7 @@ class ExperimentSpec(SpecModel):
                 raise ValueError(f"arm {arm.name} has sizes that problems.sizes lacks: {unknown}")
             if arm.pairs in FROM_ORACLE:
                 self._oracle_known(arm)
+            self._credit_suffices(arm)
         if self.search is not None:
             self._search_fits(self.search)
         return self
@@ -146,6 +148,28 @@ class ExperimentSpec(SpecModel):
             raise ValueError(
                 f"arm {arm.name} has pairs {arm.pairs}, which need the true first error of a solution: it is not known "
                 "for problems that a teacher writes; set teacher.newProblemsPerSeed to 0, or leave the arm out"
+            )
+
+    def _credit_suffices(self, arm: Arm) -> None:
+        """Check that credit finds out what an arm's pairs or its filter need."""
+        if arm.pairs == LUCKY and not self.credit.positives_per_problem:
+            raise ValueError(
+                f"arm {arm.name} has pairs {LUCKY}, which need credit of correct solutions: set "
+                "credit.positivesPerProblem"
+            )
+        if arm.method == "rft" and not self.credit.positives_per_problem:
+            rft = self.training.rft if arm.rft is None else over(self.training.rft, arm.rft)
+            if rft.filter == "advantage":
+                raise ValueError(
+                    f"training.rft.filter: advantage (arm {arm.name}) needs credit of correct solutions: set "
+                    "credit.positivesPerProblem, or filter to none"
+                )
+        pairing = self.pairs if arm.pairing is None else over(self.pairs, arm.pairing)
+        weighed = arm.pairs in WEIGHED and arm.pairs != LUCKY and pairing.weight == "advantage"
+        if weighed and self.credit.estimator in WITHOUT_SIZES:
+            raise ValueError(
+                f"pairs.weight: advantage (arm {arm.name}) needs to know how far the chance of success falls, which "
+                f"credit.estimator {self.credit.estimator} does not say: take adaptive or full-scan"
             )
 
     def _search_fits(self, search: Search) -> None:

@@ -99,6 +99,10 @@ class RftTraining(Optimisation):
     """Keep a solution only if its normalised edit distance to every kept one is above this."""
     with_teacher: bool = True
     """Train on the teacher's solutions too."""
+    filter: Literal["none", "advantage"] = "none"
+    """`advantage` leaves out correct solutions with a step that luck saved: after it no rollout of the policy
+    succeeded, so to imitate it teaches a mistake. Needs `credit.positivesPerProblem`. Solutions that were not credited
+    stay, and so do those with a step that another correct response passes through."""
 
 
 class DpoTraining(Optimisation):
@@ -125,7 +129,7 @@ class Training(SpecModel):
     dpo: DpoTraining = DpoTraining()
 
 
-T = TypeVar("T", bound=Optimisation)
+T = TypeVar("T", bound=SpecModel)
 
 
 def over(base: T, own: T) -> T:

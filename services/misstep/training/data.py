@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from misstep.errors import MisstepError
+from misstep.credit.refuted import refuted, whole_rollouts
+from misstep.credit.rows import RowsByProblem, Verdicts
 from misstep.terms.verdict import Verdict
 from misstep.training.positives import Sample, select_positives
-from misstep.training.rows import Ids
+from misstep.training.rows import Ids, PairRow
 from misstep.training.selection import Question
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def own_examples(
     Raises:
         MisstepError: a sample has no verdict.
     """
-    samples = _verified_samples(ctx, ends, builder)
+    verdicts = Verdicts(ctx)
+    lucky = lucky_samples(ctx, verdicts) if params.filter == "advantage" else frozenset()
+    samples = _verified_samples(ctx, ends, builder, verdicts, lucky)
     positives = select_positives(samples, params.per_problem, params.min_distance_percent)
     given = {(tuple(prompt), tuple(response)) for prompt, response in teacher}
     examples = [
@@ -67,34 +70,71 @@ def as_questions(problems: pa.Table, limit: int, builder: PromptBuilder) -> list
     return [Question(i, builder.prompt_ids(question), gold) for i, question, gold in zip(*columns, strict=True)]
 
 
-def _verified_samples(ctx: StageContext, ends: Collection[int], builder: PromptBuilder) -> Iterator[Sample]:
+def lucky_samples(ctx: StageContext, verdicts: Verdicts) -> frozenset[tuple[str, bytes]]:
+    """Return the problems and token ids of the samples in which the input ``credit`` found a step that luck saved, and
+    no other correct response refutes that (`misstep.credit.refuted`).
+
+    Credit takes one of several equal samples, so numbers of samples would miss the others."""
+    credited = RowsByProblem(ctx, "credit", "positives", ["token_ids", "step_ends", "prefix_ids", "pit"])
+    columns = ["prefix_id", "token_ids", "verdict", "finish_reason"]
+    rollouts = RowsByProblem(ctx, "credit", "positive_rollouts", columns)
+    samples = RowsByProblem(ctx, "samples", "samples", ["sample", "token_ids"], only={"finish_reason": "stop"})
+    found: set[tuple[str, bytes]] = set()
+    names = credited.problems
+    for start in range(0, len(names), _PROBLEMS):
+        rows = {name: held for name, held in credited.of(names[start : start + _PROBLEMS]).items() if _pits(held)}
+        drawn = whole_rollouts(
+            (row for held in rows.values() for row in held),
+            (row for held in rollouts.of(rows).values() for row in held),
+        )
+        for problem, held in samples.of(rows).items():
+            correct = [row["token_ids"] for row in held if verdicts.of(problem, row["sample"]) is Verdict.CORRECT]
+            for row in _pits(rows[problem]):
+                end = row["step_ends"][row["pit"] - 1]
+                if not refuted(row["token_ids"], end, correct, drawn.get(problem, ())):
+                    found.add((problem, np.asarray(row["token_ids"], dtype=np.int32).tobytes()))
+    return frozenset(found)
+
+
+_PROBLEMS = 256
+"""Problems whose rollouts are held at once."""
+
+
+def _pits(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if row["pit"] is not None]
+
+
+def _verified_samples(
+    ctx: StageContext,
+    ends: Collection[int],
+    builder: PromptBuilder,
+    verdicts: Verdicts,
+    lucky: Collection[tuple[str, bytes]],
+) -> Iterator[Sample]:
     """Stream the policy's samples with their verdicts.
 
     The response of a sample that ended with a stop string is its text with an end token.
     """
-    verdicts: dict[tuple[str, int], Verdict] = {}
-    for batch in ctx.batches("verdicts", "verdicts", ["problem_id", "sample", "verdict"]):
-        columns = (batch.column(name).to_pylist() for name in ("problem_id", "sample", "verdict"))
-        for problem, sample, verdict in zip(*columns, strict=True):
-            verdicts[problem, sample] = Verdict(verdict)
     names = ["problem_id", "sample", "finish_reason", "text", "prompt_ids", "token_ids"]
     for batch in ctx.batches("samples", "samples", names):
         columns = (batch.column(name).to_pylist() for name in names[:4])
         prompts, responses = id_lists(batch.column("prompt_ids")), id_lists(batch.column("token_ids"))
         for problem, sample, reason, text, prompt, response in zip(*columns, prompts, responses, strict=True):
-            verdict = verdicts.get((problem, sample))
-            if verdict is None:
-                raise MisstepError(f"sample {sample} of problem {problem!r} has no verdict: the inputs do not match")
+            verdict = verdicts.of(problem, sample)
             by_stop_string = verdict is Verdict.CORRECT and reason == "stop" and int(response[-1]) not in ends
             ids = builder.continuation_ids(text) if by_stop_string else response
-            yield Sample(problem, sample, array("i", prompt), array("i", ids), reason, verdict)
+            saved = bool(lucky) and (problem, response.tobytes()) in lucky
+            yield Sample(problem, sample, array("i", prompt), array("i", ids), reason, verdict, saved)
 
 
-def pair_ids(ctx: StageContext) -> Iterator[tuple[Ids, Ids, Ids]]:
-    """Stream the token ids of prompt, chosen side and rejected side of each pair."""
+def stored_pairs(ctx: StageContext) -> Iterator[PairRow]:
+    """Stream the pairs of the input ``pairs``."""
     names = ["prompt_ids", "chosen_ids", "rejected_ids"]
-    for batch in ctx.batches("pairs", "pairs", names):
-        yield from zip(*(id_lists(batch.column(name)) for name in names), strict=True)
+    for batch in ctx.batches("pairs", "pairs", [*names, "weight"]):
+        weights = batch.column("weight").to_pylist()
+        sides = (id_lists(batch.column(name)) for name in names)
+        for prompt, chosen, rejected, weight in zip(*sides, weights, strict=True):
+            yield PairRow(prompt, chosen, rejected, weight=weight)
 
 
 def id_lists(column: Any) -> list[Ids]:

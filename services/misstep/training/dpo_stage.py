@@ -31,7 +31,7 @@ class _Dpo(TrainingWork):
 
     def prepare(self, start: InitialModel) -> Run:
         from misstep.training.arguments import dpo_arguments
-        from misstep.training.data import pair_ids
+        from misstep.training.data import stored_pairs
         from misstep.training.dropped import check_dropped
         from misstep.training.rows import pair_rows
         from misstep.training.run import Run
@@ -40,7 +40,7 @@ class _Dpo(TrainingWork):
         params = self._params
         self.check_made_with(start, "pairs")
         limit = limit_of(start, params.optimiser)
-        rows = pair_rows(pair_ids(self._ctx), limit.tokens)
+        rows = pair_rows(stored_pairs(self._ctx), limit.tokens)
         check_dropped(rows, limit)
         return Run(
             rows=rows,

@@ -21,6 +21,8 @@ class Sample:
     token_ids: Sequence[int]
     finish_reason: str
     verdict: Verdict
+    lucky: bool = False
+    """Whether credit found a step that luck saved, and such samples are left out."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ def select_positives(samples: Iterable[Sample], per_problem: int, min_distance_p
             dropped["not-correct"] += 1
         elif sample.finish_reason != "stop":
             dropped["cut-off"] += 1
+        elif sample.lucky:
+            dropped["lucky"] += 1
         else:
             positives[sample.problem_id].append(sample)
     kept: list[Sample] = []

@@ -52,6 +52,8 @@ class PairRow:
     prompt_ids: Ids
     chosen_ids: Ids
     rejected_ids: Ids
+    weight: float = field(default=1.0, kw_only=True)
+    """How much it counts in the loss, against the other pairs: a pair of weight 2 counts like two pairs of weight 1."""
 
     @property
     def length(self) -> int:
@@ -110,8 +112,8 @@ def sft_rows(
     return Rows(rows, dict(dropped), longest)
 
 
-def pair_rows(pairs: Iterable[tuple[Ids, Ids, Ids]], max_tokens: int) -> Rows[PairRow]:
-    """Build rows from (prompt, chosen, rejected) token ids, unchanged.
+def pair_rows(pairs: Iterable[PairRow], max_tokens: int) -> Rows[PairRow]:
+    """Keep the pairs that can be trained on, unchanged.
 
     A pair with a side of more than ``max_tokens`` tokens, prompt included, is dropped as ``too-long``, one with an
     empty side as ``empty-side``.
@@ -119,10 +121,9 @@ def pair_rows(pairs: Iterable[tuple[Ids, Ids, Ids]], max_tokens: int) -> Rows[Pa
     rows: list[PairRow] = []
     dropped: Counter[str] = Counter()
     longest = 0
-    for prompt, chosen, rejected in pairs:
-        row = PairRow(prompt, chosen, rejected)
+    for row in pairs:
         longest = max(longest, row.length)
-        if not len(chosen) or not len(rejected):
+        if not len(row.chosen_ids) or not len(row.rejected_ids):
             dropped["empty-side"] += 1
         elif row.length > max_tokens:
             dropped["too-long"] += 1

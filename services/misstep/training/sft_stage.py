@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def open_work(ctx: StageContext) -> Work:
     """Open an ``sft`` stage (input ``problems``; external ``model``) or an ``rft`` stage (also ``samples`` and
-    ``verdicts``): one block."""
+    ``verdicts``, and ``credit`` where it filters): one block."""
     return _Sft(ctx)
 
 

@@ -1,9 +1,10 @@
 """TRL's trainers on rows of token ids: training uses exactly the tokens of the rows.
 
-Four parts of TRL are overridden. The preparation of data: it tokenises text and appends an end token to both sides of a
+Five parts of TRL are overridden. The preparation of data: it tokenises text and appends an end token to both sides of a
 pair, which on a truncated side would teach the model to stop there. The data loader: batches must depend on a seed and
 the epoch only, so that a resumed run continues with the same ones. The cache of reference log-probabilities: they must
-go into the checkpoints, not into files in a temporary folder. The learning rates: TRL's first one is zero.
+go into the checkpoints, not into files in a temporary folder. The learning rates: TRL's first one is zero. DPO's loss,
+where pairs have weights.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy.typing as npt
 import torch
 from accelerate.data_loader import prepare_data_loader
 from datasets import Dataset
+from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from trl import DPOTrainer, SFTTrainer
@@ -154,13 +156,31 @@ class SftOnRows(_OnRows, SFTTrainer):  # type: ignore[misc]
         return self._loader(self._rows, [row.length for row in self._rows], collate)
 
 
+class _Kept:
+    """A forward pass whose last outputs stay at hand."""
+
+    outputs: Any = None
+
+    def __init__(self, forward: Callable[..., Any]) -> None:
+        self._forward = forward
+
+    def __call__(self, **kwargs: Any) -> Any:
+        self.outputs = self._forward(**kwargs)
+        return self.outputs
+
+
 class DpoOnRows(_OnRows, SharesPrefixes, DPOTrainer):  # type: ignore[misc]
-    """Direct preference optimisation against the starting weights.
+    """Direct preference optimisation against the starting weights, with a weight for each pair.
+
+    TRL has no such weights. Where those of the rows differ, the loss is computed here, from the outputs of TRL's own
+    forward pass (`_weighted`); where they are equal, it is TRL's.
 
     The reference's log-probabilities are computed once, before the first step, with the starting weights. ``reference``
     holds them, and a resumed run gets them back, so no second model is in memory. The common prefix of a pair is run
     once, see `misstep.training.shared_prefix`.
     """
+
+    _kept: _Kept
 
     def __init__(
         self, rows: Sequence[PairRow], optimiser: OptimiserParams, reference: Reference | None = None, **kwargs: Any
@@ -170,9 +190,14 @@ class DpoOnRows(_OnRows, SharesPrefixes, DPOTrainer):  # type: ignore[misc]
         names = ("prompt_ids", "chosen_ids", "rejected_ids")
         columns = {name: [getattr(row, name) for row in rows] for name in names}
         super().__init__(train_dataset=Dataset.from_dict(columns), **kwargs)
+        assert self.args.loss_type[0] == "sigmoid", "the loss that `_weighted` computes with the first weight"
         self._weights_of_losses: list[float] = list(self.args.loss_weights)
+        self._unequal = len({row.weight for row in rows}) > 1
         self._shares: deque[tuple[float, float]] = deque()
-        """For each remaining micro-batch of the step, its share of the step's pairs and of the chosen tokens."""
+        """For each remaining micro-batch of the step, its share of the step's pairs and of the chosen tokens, both by
+        weight."""
+        self._weights: deque[torch.Tensor] = deque()
+        """For each remaining micro-batch of the step, the weights of its pairs."""
         self._in_empty_batch = False
         if world().processes > 1:
             self.accelerator.gather = self._gather_rows
@@ -181,20 +206,53 @@ class DpoOnRows(_OnRows, SharesPrefixes, DPOTrainer):  # type: ignore[misc]
         """Fetch a step's micro-batches, and compute their shares of the step's pairs and chosen tokens."""
         batches, items = super().get_batch_samples(*args, **kwargs)
         counts = [batch.pop("counts").tolist() for batch in batches]
+        self._weights.extend(batch.pop("weights") for batch in batches)
         pairs, tokens = total(*(sum(column) for column in zip(*counts, strict=True)))
         self._shares.extend((own_pairs / pairs, own_tokens / tokens) for own_pairs, own_tokens in counts)
         return batches, items
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Run the passes of one micro-batch. A step's loss is the mean over its pairs (for the log-likelihood: over its
-        chosen tokens), even if micro-batches and ranks have different numbers of them: TRL takes the mean of each
-        micro-batch, and the trainer the mean of these."""
+        """Run the passes of one micro-batch. A step's loss is the weighted mean over its pairs (for the log-likelihood:
+        over its chosen tokens), even if micro-batches and ranks have different numbers of them: TRL takes the mean of
+        each micro-batch, and the trainer the mean of these."""
         means = world().processes * self.current_gradient_accumulation_steps
         pairs, tokens = self._shares.popleft()
         shares = (pairs * means, tokens * means)[: len(self._weights_of_losses)]
         self.loss_weights = [share * weight for share, weight in zip(shares, self._weights_of_losses, strict=True)]
         self._in_empty_batch = pairs == 0
         return super().training_step(*args, **kwargs)
+
+    def _forward_of(self, model: Any) -> Any:
+        self._kept = _Kept(super()._forward_of(model))
+        return self._kept
+
+    def _compute_loss(self, model: Any, inputs: Any, return_outputs: bool) -> Any:
+        """Return the micro-batch's loss. Where weights differ, TRL's own is computed only for its forward pass and its
+        log lines, and is not used."""
+        loss = super()._compute_loss(model, inputs, return_outputs)
+        weights, outputs, self._kept.outputs = self._weights.popleft(), self._kept.outputs, None
+        if not self._unequal:
+            return loss
+        loss = self._weighted(outputs.log_probs, inputs, weights.to(loss.device))
+        return loss + self.router_aux_loss_coef * outputs.aux_loss if self.aux_loss_enabled else loss
+
+    def _weighted(self, log_probs: torch.Tensor, inputs: Batch, weights: torch.Tensor) -> torch.Tensor:
+        """Return the micro-batch's loss. With w the pairs' weights, l their losses, n their chosen tokens and m the
+        sums of these tokens' negative log-likelihoods: sum(w l) / sum(w), and sum(w m) / sum(w n) for the
+        log-likelihood.
+
+        Args:
+            log_probs: (2 x pairs, width - 1), zero for tokens that are not judged, chosen sides first.
+            weights: one a pair.
+        """
+        chosen, rejected = log_probs.sum(1).chunk(2)
+        margin = (chosen - inputs["ref_chosen_logps"]) - (rejected - inputs["ref_rejected_logps"])
+        preference = -functional.logsigmoid(self.beta * margin)
+        loss: torch.Tensor = self.loss_weights[0] * (weights * preference).sum() / weights.sum()
+        if len(self.loss_weights) > 1:
+            tokens = inputs["completion_mask"].chunk(2)[0].sum(1)
+            loss = loss - self.loss_weights[1] * (weights * chosen).sum() / (weights * tokens).sum()
+        return loss
 
     def _gather_rows(self, values: torch.Tensor) -> torch.Tensor:
         """Replace accelerate's ``gather``, which needs the same number of rows from every rank."""
@@ -237,11 +295,15 @@ class DpoOnRows(_OnRows, SharesPrefixes, DPOTrainer):  # type: ignore[misc]
         pad = self._tokenizer.pad_token_id
         items = list(zip(self._rows, *self.reference, strict=True))
         stand_in = items[:1]
+        most = max(row.weight for row in self._rows)  # equal weights become 1, which rounds nothing
 
         def collate(items: Sequence[tuple[PairRow, torch.Tensor, torch.Tensor]]) -> Batch:
             rows, chosen, rejected = zip(*(items or stand_in), strict=True)
-            counts = [len(items), sum(len(row.chosen_ids) for row, _, _ in items)]
+            own = [(row.weight / most, len(row.chosen_ids)) for row, _, _ in items]
+            counts = [sum(weight for weight, _ in own), sum(weight * tokens for weight, tokens in own)]
             reference = {"ref_chosen_logps": torch.stack(chosen), "ref_rejected_logps": torch.stack(rejected)}
-            return collate_pairs(rows, pad) | reference | {"counts": torch.tensor(counts)}
+            weights = torch.tensor([row.weight / most for row in rows])
+            counted = {"counts": torch.tensor(counts, dtype=torch.float64), "weights": weights}
+            return collate_pairs(rows, pad) | reference | counted
 
         return self._loader(items, [row.length for row in self._rows], collate)

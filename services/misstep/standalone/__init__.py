@@ -1,0 +1,1 @@
+"""Credit by itself: any file of problems and responses, credited with any model, without an Experiment."""
