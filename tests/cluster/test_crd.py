@@ -98,4 +98,5 @@ def test_an_unknown_field_is_named(run: Kubectl) -> None:
 
 def test_fields_are_explained(run: Kubectl) -> None:
     said = run("explain", "experiment.spec.credit.rollouts").stdout
-    assert "Rollouts per prefix; at least `bestOf`." in " ".join(said.split())
+    text = "Rollouts per prefix: exactly for `full-scan`, at most for the others; at least `bestOf`."
+    assert text in " ".join(said.split())
