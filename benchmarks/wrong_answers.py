@@ -27,13 +27,14 @@ from misstep.credit.selection import CreditProblem, ProblemTally, SampledRespons
 from misstep.generation.engine import Engine, Request
 from misstep.generation.loading import load_model
 from misstep.generation.seeds import sample_seed
-from misstep.problems.strides import LONG, MOST_POSITIONS, GeneratedProblem, StridesTask
+from misstep.problems.strides import MOST_POSITIONS, GeneratedProblem, StridesTask
 from misstep.terms.verdict import Verdict
 from misstep.verification.verifier import Verifier
 
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / "examples" / "quickstart-base"
 LONG_BASE = ROOT / "build" / "long-strides-base"
+_LONG = StridesTask(lengths=(8, 9), teacher=(0.9, 0.1))
 _LONG_RECIPE = Recipe(steps=1200, blurts=0.1, strides=(0.8, 0.2), lengths=(4, MOST_POSITIONS))
 
 
@@ -50,7 +51,7 @@ class Task:
 
 TASKS = {
     "strides": Task("strides", StridesTask(), BASE, epochs=8, max_new_tokens=48),
-    "long-strides": Task("long-strides", LONG, LONG_BASE, epochs=2, max_new_tokens=72),
+    "long-strides": Task("long-strides", _LONG, LONG_BASE, epochs=2, max_new_tokens=72),
 }
 
 

@@ -109,7 +109,7 @@ def test_correct_solutions_show_the_step_that_luck_saved(finished: Finished, mon
     adaptive, scan = credit(finished, Wanted(1000))
     assert scan.lucky == ()
     assert len(adaptive.lucky) == adaptive.summary["positives"]["lucky"] == 0
-    monkeypatch.setattr("misstep.audit.credit_read.refuted", lambda *_: False)
+    monkeypatch.setattr("misstep.audit.credit_read.row_refuted", lambda *_: False)
     adaptive = credit(finished, Wanted(1000))[0]
     assert adaptive.lucky
     assert "saved by luck" in credit_page("small", [adaptive], Wanted(1000))

@@ -10,7 +10,7 @@ from misstep.audit.choose import Chosen, Name, Sampler
 from misstep.audit.credit_view import Continuation, KnownResponse, Solution, solution
 from misstep.audit.only import Only
 from misstep.audit.tables import Tables
-from misstep.credit.refuted import refuted, whole_rollouts
+from misstep.credit.refuted import row_refuted, whole_rollouts
 from misstep.plan.frozen import FrozenStage
 
 CORRECT_SHARE = 5
@@ -82,10 +82,10 @@ def _offer_lucky(tables: Tables, stage: FrozenStage, wanted: Wanted, to: Sampler
     drawn = whole_rollouts(credited, tables.rows(stage.key, "positive_rollouts", names, saved, stage.name))
     samples = _samples(tables, stage, saved)
     for row in credited:
-        problem, pit = row["problem_id"], row["pit"]
-        if pit is not None:
+        problem = row["problem_id"]
+        if row["pit"] is not None:
             correct = (one.token_ids for one in samples[problem] if one.continuation.solved)
-            if not refuted(row["token_ids"], row["step_ends"][pit - 1], correct, drawn.get(problem, ())):
+            if not row_refuted(row, correct, drawn):
                 to.offer(stage.key, stage.key, problem, row["sample"])
 
 

@@ -10,10 +10,10 @@ from misstep.credit.adaptive import Response, Target, choose
 from misstep.credit.block import NEVER_SOLVED, CreditedResponse, Prefix, Rollout
 from misstep.credit.evidence import Evidence, Known, shared_steps
 from misstep.credit.posterior import SolvedRates, StepScores
-from misstep.credit.searches import Draw, names_of, prefixes_of, solved_problem
+from misstep.credit.searches import Draw, credited_response, prefixes_of, solved_problem
 from misstep.credit.selection import CreditProblem, SampledResponse
 from misstep.credit.steps import Steps
-from misstep.credit.values import Counts, advantages, best_of
+from misstep.credit.values import Counts, best_of
 
 
 @dataclass(slots=True)
@@ -200,19 +200,16 @@ class AdaptiveSearch:
             q = (self._q0(bare), *(None for _ in one.prefixes[1:]), 0.0)
             found = bool(self._solved)
             alive = (1.0, *posterior.alive()[1:]) if found else (0.0, *(None for _ in one.prefixes[1:]), 0.0)
-            yield CreditedResponse(
-                problem_id=self._problem.problem_id,
-                sample=one.negative.sample,
-                token_ids=one.negative.token_ids,
-                text=one.negative.text,
-                steps=one.steps,
-                prefix_ids=names_of(self._problem, one.negative, one.prefixes),
+            yield credited_response(
+                self._problem,
+                one.negative,
+                one.steps,
+                one.prefixes,
                 q=q,
-                advantages=tuple(advantages(q)),
                 alive=alive,
                 certainty=posterior.certainty if found else None,
-                solved=tuple(response.evidence.solved),
-                failed=tuple(response.evidence.failed),
+                solved=response.evidence.solved,
+                failed=response.evidence.failed,
                 pit=posterior.pit if found else None,
                 reason=None if found else NEVER_SOLVED,
             )

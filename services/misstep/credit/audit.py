@@ -6,7 +6,6 @@ truth beyond the scans' agreement with each other: the audit measures both.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +13,7 @@ from misstep.credit.block import CreditedBlock
 from misstep.credit.passes import Pass
 from misstep.credit.selection import CreditProblem
 from misstep.plan.params import CreditParams
+from misstep.terms.keyed import keyed_hash
 
 SCANS = (Pass("full-scan", "audit 1"), Pass("full-scan", "audit 2"))
 
@@ -51,8 +51,7 @@ def to_audit(problems: Sequence[CreditProblem], params: CreditParams) -> list[Cr
 
 def _place(problem_id: str, sample: int, seed: int) -> float:
     """Return a number from 0 to below 100."""
-    digest = hashlib.blake2b(f"audit\x1f{seed}\x1f{problem_id}\x1f{sample}".encode(), digest_size=8).digest()
-    return 100 * int.from_bytes(digest, "big") / 2**64
+    return 100 * int.from_bytes(keyed_hash("audit", seed, problem_id, sample), "big") / 2**64
 
 
 def audited(credited: CreditedBlock, scans: Sequence[CreditedBlock]) -> list[Audited]:

@@ -4,13 +4,23 @@ error."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from misstep.credit.block import CreditedResponse
 from misstep.credit.layouts import Pair
+from misstep.credit.steps import step_at
+from misstep.problems.oracles import Oracle
+from misstep.terms.first_error import Place, place_of
 
 CUTS = ("cut_at_pit", "no_other_cut")
-AGREEMENT = ("pit_is_oracle", "pit_before_oracle", "pit_after_oracle", "no_pit", "no_true_error")
+_NAMES: dict[Place, str] = {
+    "exact": "pit_is_oracle",
+    "before": "pit_before_oracle",
+    "after": "pit_after_oracle",
+    "no_pit": "no_pit",
+}
+_NO_ERROR = "no_true_error"
+AGREEMENT = (*_NAMES.values(), _NO_ERROR)
 
 
 def cut_counts(pairs: Iterable[Pair], credited: Iterable[CreditedResponse]) -> Counter[str]:
@@ -27,11 +37,14 @@ def agreement(credited: Iterable[CreditedResponse]) -> Counter[str]:
 
 
 def _place(negative: CreditedResponse) -> str:
-    pit, true = negative.pit, negative.true_pit
-    if true is None:
-        return "no_true_error"
-    if pit is None:
-        return "no_pit"
-    if pit == true:
-        return "pit_is_oracle"
-    return "pit_before_oracle" if pit < true else "pit_after_oracle"
+    return _NO_ERROR if negative.true_pit is None else _NAMES[place_of(negative.pit, negative.true_pit)]
+
+
+def true_pit(oracle: Oracle, question: str, response: str, steps: Sequence[str]) -> int | None:
+    """Return the true first wrong step of a response, from 1; None if the oracle finds nothing wrong.
+
+    Args:
+        steps: the texts of the response's steps.
+    """
+    offset = oracle(question, response)
+    return None if offset is None else step_at(steps, offset)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from misstep.credit.block import NEVER_SOLVED, CreditedResponse, Prefix
 from misstep.credit.estimators import Estimator, OrderName
-from misstep.credit.searches import Draw, names_of, prefixes_of, solved_problem
+from misstep.credit.searches import Draw, credited_response, prefixes_of, solved_problem
 from misstep.credit.selection import CreditProblem, SampledResponse
 from misstep.credit.steps import Steps
-from misstep.credit.values import advantages, best_of
+from misstep.credit.values import best_of
 
 
 @dataclass(slots=True)
@@ -22,6 +22,8 @@ class _Node:
     alive: bool | None = None
     """Whether Q > 0; None until it is known."""
     waiting: list[tuple[_Ordered, int]] = field(default_factory=list)
+    begun: bool = False
+    """Whether rollouts of it were named."""
     searches: int = 0
     """Responses still searching that have this prefix."""
 
@@ -62,7 +64,6 @@ class OrderedSearch:
         self._samples = problem.samples_for_positives if correct else problem.samples
         self.prefixes: dict[str, Prefix] = {}
         self._nodes: dict[str, _Node] = {}
-        self._drawing: set[str] = set()
         responses = problem.positives if correct else problem.negatives
         self._responses = [self._open(response, cut) for response, cut in zip(responses, steps, strict=True)]
 
@@ -90,8 +91,8 @@ class OrderedSearch:
                 queue.extend(response.estimator.observe(step, node.alive))
                 continue
             node.waiting.append((response, step))
-            if len(node.waiting) == 1 and node.prefix.prefix_id not in self._drawing:
-                self._drawing.add(node.prefix.prefix_id)
+            if not node.begun:
+                node.begun = True
                 yield self._draw(node.prefix)
         if response.estimator.done:
             for node in response.nodes:
@@ -133,22 +134,19 @@ class OrderedSearch:
 
     def results(self) -> Iterator[CreditedResponse]:
         for response in self._responses:
-            estimator, steps = response.estimator, response.steps
+            estimator = response.estimator
             alive = tuple(estimator.alive.get(step) for step in range(estimator.steps + 1))
             q = (*(self._q(node) for node in response.nodes), float(self._correct))
             counts = [node.prefix.counts or node.prefix.counted() for node in response.nodes]
-            yield CreditedResponse(
-                problem_id=self._problem.problem_id,
-                sample=response.negative.sample,
-                token_ids=response.negative.token_ids,
-                text=response.negative.text,
-                steps=steps,
-                prefix_ids=names_of(self._problem, response.negative, [node.prefix for node in response.nodes]),
+            yield credited_response(
+                self._problem,
+                response.negative,
+                response.steps,
+                [node.prefix for node in response.nodes],
                 q=q,
-                advantages=tuple(advantages(q)),
                 alive=tuple(None if known is None else float(known) for known in alive),
-                solved=tuple(count.correct for count in counts),
-                failed=tuple(count.rollouts - count.correct for count in counts),
+                solved=[count.correct for count in counts],
+                failed=[count.rollouts - count.correct for count in counts],
                 pit=estimator.pit,
                 reason=None if estimator.alive[0] or self._correct else NEVER_SOLVED,
             )

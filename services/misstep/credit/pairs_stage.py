@@ -14,7 +14,7 @@ from misstep.artifacts.output import Output
 from misstep.artifacts.records import PAIRS
 from misstep.credit.block import CreditedResponse
 from misstep.credit.chosen import Likelihoods, Rank, rank_of
-from misstep.credit.controls import AGREEMENT, CUTS, agreement, cut_counts
+from misstep.credit.controls import AGREEMENT, CUTS, agreement, cut_counts, true_pit
 from misstep.credit.layouts import (
     Answer,
     Ids,
@@ -28,7 +28,7 @@ from misstep.credit.layouts import (
 )
 from misstep.credit.rows import Row, RowsByProblem, Verdicts, questions
 from misstep.credit.selection import spread
-from misstep.credit.steps import Steps, step_at
+from misstep.credit.steps import Steps
 from misstep.errors import MisstepError
 from misstep.generation.fingerprint import check_tokenizer, passed_on
 from misstep.plan.params import PairsParams
@@ -196,8 +196,7 @@ class _Pairs:
     def _true_pit(self, row: Row) -> int | None:
         if self._oracle is None:
             return None
-        offset = self._oracle(self._questions[row["problem_id"]], row["text"])
-        return None if offset is None else step_at(row["step_texts"], offset)
+        return true_pit(self._oracle, self._questions[row["problem_id"]], row["text"], row["step_texts"])
 
 
 def _answers(problem: str, samples: Sequence[Row], verdicts: Verdicts, verdict: Verdict) -> list[Answer]:

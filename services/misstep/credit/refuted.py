@@ -34,6 +34,17 @@ def refuted(token_ids: Ids, end: int, samples: Iterable[Ids], rollouts: Iterable
     return any(tuple(ids[:end]) == through for ids in rollouts)
 
 
+def row_refuted(row: Mapping[str, Any], samples: Iterable[Ids], rollouts: Mapping[str, Sequence[Ids]]) -> bool:
+    """Return whether the pit of a row of ``negatives`` or ``positives``, which has one, is refuted.
+
+    Args:
+        samples: token ids of the correct samples of its problem.
+        rollouts: token ids of correct rollouts by problem (`whole_rollouts`).
+    """
+    end = row["step_ends"][row["pit"] - 1]
+    return refuted(row["token_ids"], end, samples, rollouts.get(row["problem_id"], ()))
+
+
 def whole_rollouts(
     credited: Iterable[Mapping[str, Any]], rollouts: Iterable[Mapping[str, Any]]
 ) -> dict[str, list[Ids]]:

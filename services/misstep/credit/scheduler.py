@@ -7,7 +7,6 @@ while the engine still works on others, and a block may begin before the one bef
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain
@@ -27,6 +26,7 @@ from misstep.credit.steps import StepCutter, Steps
 from misstep.generation.engine import Completion, Engine, Request, Usage
 from misstep.generation.seeds import sample_seed
 from misstep.plan.params import CreditParams
+from misstep.terms.keyed import keyed_hash
 
 PILOT = 32
 """Negatives of a block that are searched without the help of log-probabilities, to see how much these say."""
@@ -211,13 +211,9 @@ def pilot_of(problems: Sequence[CreditProblem], best_of: int) -> list[int]:
     solvable = [
         place for place, problem in enumerate(problems) if solved_problem(problem.samples, best_of) is not False
     ]
-    order = sorted(solvable, key=lambda place: _order(problems[place]))
+    order = sorted(solvable, key=lambda place: keyed_hash("pilot", problems[place].problem_id))
     counts = accumulate(len(problems[place].negatives) for place in order)
     return [place for place, upto in zip(order, counts, strict=True) if upto - len(problems[place].negatives) < PILOT]
-
-
-def _order(problem: CreditProblem) -> bytes:
-    return hashlib.blake2b(f"pilot\x1f{problem.problem_id}".encode(), digest_size=8).digest()
 
 
 def _credited(block: OpenBlock) -> CreditedBlock:

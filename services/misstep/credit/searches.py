@@ -12,7 +12,7 @@ from typing import Protocol
 from misstep.credit.block import CreditedResponse, Prefix, prefix_id
 from misstep.credit.selection import CreditProblem, SampledResponse
 from misstep.credit.steps import Steps
-from misstep.credit.values import Counts
+from misstep.credit.values import Counts, advantages
 
 Draw = tuple[Prefix, int]
 """A prefix, and how many more rollouts of it to draw."""
@@ -59,7 +59,39 @@ def solved_problem(samples: Counts, enough: int) -> bool | None:
     return samples.correct > 0 if samples.rollouts >= enough else None
 
 
-def names_of(problem: CreditProblem, negative: SampledResponse, prefixes: Sequence[Prefix]) -> tuple[str, ...]:
-    """Return the ids of a response's prefixes, the whole response included."""
-    whole = prefix_id(problem.problem_id, negative.token_ids)
-    return (*(prefix.prefix_id for prefix in prefixes), whole)
+def credited_response(
+    problem: CreditProblem,
+    response: SampledResponse,
+    steps: Steps,
+    prefixes: Sequence[Prefix],
+    *,
+    q: tuple[float | None, ...],
+    alive: tuple[float | None, ...],
+    solved: Sequence[int],
+    failed: Sequence[int],
+    pit: int | None,
+    reason: str | None,
+    certainty: float | None = None,
+) -> CreditedResponse:
+    """Return what a search found out about a response, with the fields of `CreditedResponse`.
+
+    Args:
+        prefixes: of the response, after 0, 1, ... L-1 steps.
+    """
+    whole = prefix_id(problem.problem_id, response.token_ids)
+    return CreditedResponse(
+        problem_id=problem.problem_id,
+        sample=response.sample,
+        token_ids=response.token_ids,
+        text=response.text,
+        steps=steps,
+        prefix_ids=(*(prefix.prefix_id for prefix in prefixes), whole),
+        q=q,
+        advantages=tuple(advantages(q)),
+        alive=alive,
+        certainty=certainty,
+        solved=tuple(solved),
+        failed=tuple(failed),
+        pit=pit,
+        reason=reason,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from misstep.credit.evidence import Known
 from misstep.credit.steps import Steps
 from misstep.credit.values import Counts
+from misstep.terms.keyed import keyed_hash
 from misstep.terms.verdict import Verdict
 
 
@@ -110,9 +110,7 @@ def spread(counts: Mapping[str, int], limit: int | None, seed: int) -> dict[str,
     """
     if limit is None or sum(counts.values()) <= limit:
         return {problem: count for problem, count in counts.items() if count}
-    turns = sorted((turn, _place(problem, seed), problem) for problem, count in counts.items() for turn in range(count))
+    turns = sorted(
+        (turn, keyed_hash(seed, problem), problem) for problem, count in counts.items() for turn in range(count)
+    )
     return dict(Counter(problem for _, _, problem in turns[: max(0, limit)]))
-
-
-def _place(problem: str, seed: int) -> bytes:
-    return hashlib.blake2b(f"{seed}\x1f{problem}".encode(), digest_size=8).digest()

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from misstep.artifacts.output import Output
 from misstep.credit.audit import audit_counts, audited, scans_for, to_audit
+from misstep.credit.controls import true_pit
 from misstep.credit.evidence import Known
 from misstep.credit.passes import Pass
 from misstep.credit.rows import Row, RowsByProblem, Verdicts, gold_answers, questions
 from misstep.credit.selection import CreditProblem, ProblemTally, SampledResponse, spread
-from misstep.credit.steps import step_at
 from misstep.credit.tables import (
     audit_table,
     credit_counts,
@@ -150,10 +150,9 @@ class _Credit:
         """Return the true first wrong step of each negative, if the task knows it."""
         if self._oracle is None:
             return [None] * len(credited.negatives)
-        offsets = [self._oracle(self._questions[found.problem_id], found.text) for found in credited.negatives]
         return [
-            None if offset is None else step_at(found.steps.texts, offset)
-            for found, offset in zip(credited.negatives, offsets, strict=True)
+            true_pit(self._oracle, self._questions[found.problem_id], found.text, found.steps.texts)
+            for found in credited.negatives
         ]
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from misstep.artifacts.records import AUDITS, NEGATIVES, POSITIVES, PREFIXES, RO
 from misstep.credit.audit import Audited
 from misstep.credit.block import CreditedBlock, CreditedResponse
 from misstep.credit.refuted import Ids, refuted
+from misstep.terms.first_error import PLACES, place_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -182,17 +183,9 @@ def positive_counts(block: CreditedBlock) -> dict[str, int]:
 def error_counts(block: CreditedBlock, true_pits: Sequence[int | None]) -> dict[str, int]:
     """Count how the pits compare with the true first errors: ``exact``, ``before``, ``after``, and ``no_pit`` for those
     of which no pit was found. Negatives of which no true error is known are left out."""
-    places = {"exact": 0, "before": 0, "after": 0, "no_pit": 0}
-    for credited, true in zip(block.negatives, true_pits, strict=True):
-        if true is not None:
-            places[_place(credited.pit, true)] += 1
-    return places
-
-
-def _place(pit: int | None, true: int) -> str:
-    if pit is None:
-        return "no_pit"
-    return "exact" if pit == true else "before" if pit < true else "after"
+    known = zip((credited.pit for credited in block.negatives), true_pits, strict=True)
+    places = Counter(place_of(pit, true) for pit, true in known if true is not None)
+    return {place: places[place] for place in PLACES}
 
 
 def _counted(names: Any) -> dict[str, int]:

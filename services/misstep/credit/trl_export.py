@@ -16,7 +16,7 @@ from misstep.artifacts.export import appears_when_done, reader_of
 from misstep.artifacts.files import fetch
 from misstep.artifacts.manifest import NotCommittedError, read_manifest
 from misstep.credit.pieces import TokenPieces
-from misstep.credit.refuted import refuted, whole_rollouts
+from misstep.credit.refuted import row_refuted, whole_rollouts
 from misstep.credit.steps import StepCutter
 from misstep.credit.trl_rows import TrlRows, step_labels
 from misstep.errors import BadInput
@@ -154,10 +154,8 @@ class _Source:
         credited = (row for row in self._rows(self._key, table) if row["problem_id"] in blamed)
         drawn = whole_rollouts(credited, self._rows(self._key, rollouts))
         for row in self._rows(self._key, table):
-            if row["pit"] is not None:
-                problem, end = row["problem_id"], row["step_ends"][row["pit"] - 1]
-                if not refuted(row["token_ids"], end, correct.get(problem, ()), drawn.get(problem, ())):
-                    yield row
+            if row["pit"] is not None and not row_refuted(row, correct.get(row["problem_id"], ()), drawn):
+                yield row
 
     def _correct(self) -> set[tuple[str, int]]:
         verdicts = self._rows(self._manifest.inputs["verdicts"], "verdicts")

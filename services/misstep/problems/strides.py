@@ -162,10 +162,6 @@ class StridesTask:
         return Walk(start, tuple(_choose(rng, _WEIGHTS) for _ in range(length)))
 
 
-LONG = StridesTask(lengths=(8, 9), teacher=(0.9, 0.1))
-"""Longer problems, of which a solution has about eight lines."""
-
-
 def generate(split: Split, count: int, seed: int) -> Iterator[GeneratedProblem]:
     """Yield the first ``count`` distinct problems of a split of the quickstart's task."""
     return StridesTask().generate(split, count, seed)

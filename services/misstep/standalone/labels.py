@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from misstep.terms.first_error import VALUE_OR_JUDGEMENT, harmonic_mean
+from misstep.terms.first_error import PLACES, VALUE_OR_JUDGEMENT, harmonic_mean, place_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +35,12 @@ def compare(rows: Iterable[Labelled]) -> dict[str, Any]:
     kept = list(rows)
     wrong = [row for row in kept if row.known and row.first_error is not None]
     correct = [row for row in kept if row.known and row.first_error is None]
-    exact = sum(row.predicted == row.first_error for row in wrong)
+    places = Counter(place_of(row.predicted, row.first_error) for row in wrong if row.first_error is not None)
     clean = sum(row.predicted is None for row in correct)
-    found = [(row.predicted, row.first_error) for row in wrong if row.predicted is not None]
-    on_wrong, on_correct = _percent(exact, len(wrong)), _percent(clean, len(correct))
+    on_wrong, on_correct = _percent(places["exact"], len(wrong)), _percent(clean, len(correct))
     return {
         "wrong": len(wrong),
-        "exact": exact,
-        "before": sum(pit < error for pit, error in found if error is not None),
-        "after": sum(pit > error for pit, error in found if error is not None),
-        "no_pit": len(wrong) - len(found),
+        **{place: places[place] for place in PLACES},
         "never_solved": sum(not row.solved for row in wrong),
         "correct": len(correct),
         "correct_without_pit": clean,

@@ -96,11 +96,6 @@ class Results:
                 solved=found is None or found["reason"] != NEVER_SOLVED,
             )
 
-    def preference_rows(self, pairs: Sequence[Row], made: TrlRows) -> Iterator[tuple[Row, bool]]:
-        """Yield TRL's rows of the pairs, each with whether TRL keeps its tokens."""
-        for pair in pairs:
-            yield made.preference(pair)
-
     def stepwise_rows(self, made: TrlRows) -> Iterator[tuple[Row, bool]]:
         """Yield TRL's rows of the distinct responses that have labels, each with whether TRL keeps its tokens."""
         seen = set()

@@ -169,7 +169,7 @@ def _finish(
             folder.write(name, found)
     made = TrlRows(prepared.encoder.tokenizer, prepared.encoder.ends, settings.credit.decoding.stop)
     otherwise = {
-        "pairs_tokenised_otherwise": _write_trl(folder, "trl-preference", results.preference_rows(rows["pairs"], made)),
+        "pairs_tokenised_otherwise": _write_trl(folder, "trl-preference", map(made.preference, rows["pairs"])),
         "steps_tokenised_otherwise": _write_trl(folder, "trl-stepwise", results.stepwise_rows(made)),
     }
     if jsonl:

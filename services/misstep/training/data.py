@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from misstep.credit.refuted import refuted, whole_rollouts
+from misstep.credit.refuted import row_refuted, whole_rollouts
 from misstep.credit.rows import RowsByProblem, Verdicts
 from misstep.terms.verdict import Verdict
 from misstep.training.positives import Sample, select_positives
@@ -90,8 +90,7 @@ def lucky_samples(ctx: StageContext, verdicts: Verdicts) -> frozenset[tuple[str,
         for problem, held in samples.of(rows).items():
             correct = [row["token_ids"] for row in held if verdicts.of(problem, row["sample"]) is Verdict.CORRECT]
             for row in _pits(rows[problem]):
-                end = row["step_ends"][row["pit"] - 1]
-                if not refuted(row["token_ids"], end, correct, drawn.get(problem, ())):
+                if not row_refuted(row, correct, drawn):
                     found.add((problem, np.asarray(row["token_ids"], dtype=np.int32).tobytes()))
     return frozenset(found)
 
