@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from misstep.credit.chosen import Likelihoods, difference, rank_of
-from misstep.credit.layouts import ProblemPairs, options, pair_up, undecided
+from misstep.credit.layouts import options
+from misstep.credit.pair_up import ProblemPairs, pair_up, undecided
 from misstep.terms.layouts import FIXED_CHOICE, FROM_CREDIT, Layout
 from misstep.terms.pairing import BY_LIKELIHOOD, ChosenBy
 from tests.credit.test_layouts import credited, credited_problems, credited_star, problem, rollouts, sample

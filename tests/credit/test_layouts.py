@@ -15,7 +15,8 @@ from rapidfuzz.distance import Levenshtein
 
 from misstep.credit.block import CreditedResponse
 from misstep.credit.controls import agreement, cut_counts
-from misstep.credit.layouts import Answer, Pair, ProblemAnswers, options, pair_up
+from misstep.credit.layouts import Answer, Pair, ProblemAnswers, options
+from misstep.credit.pair_up import pair_up
 from misstep.credit.scheduler import Scheduler
 from misstep.credit.steps import Steps
 from misstep.terms.layouts import CREDITED, FROM_CREDIT, ONE_STEP, Layout

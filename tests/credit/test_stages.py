@@ -370,7 +370,7 @@ def test_without_a_choice_the_policy_is_not_loaded(world, inputs, scan, monkeypa
     from misstep.generation import engines
 
     monkeypatch.setattr(engines, "open_engine", lambda *_: pytest.fail("the model is loaded"))
-    monkeypatch.setattr("misstep.credit.layouts.at_each_step", lambda pairs: [[pair] for pair in pairs])
+    monkeypatch.setattr("misstep.credit.pair_up.at_each_step", lambda pairs: [[pair] for pair in pairs])
     monkeypatch.setattr("misstep.credit.chosen.at_each_step", lambda pairs: [[pair] for pair in pairs])
     params = pairs_params("shared-prefix", chosen="likeliest", decoding=DECODING, max_pairs=5)
     assert len(world.rows(world.run(StageKind.PAIRS, {**inputs, "credit": scan}, params, model=True), "pairs")) == 5

@@ -24,7 +24,7 @@ def rank_of(chosen: ChosenBy, likelihoods: Likelihoods | None = None) -> Rank | 
 
     Args:
         likelihoods: for ``likeliest`` and ``unlikeliest``; it must have learned the pairs that are ranked
-            (`misstep.credit.layouts.undecided`).
+            (`misstep.credit.pair_up.undecided`).
     """
     if chosen == "random":
         return None

@@ -20,12 +20,10 @@ from misstep.credit.layouts import (
     Ids,
     Pair,
     ProblemAnswers,
-    ProblemPairs,
     by_prefix,
     distinct,
-    pair_up,
-    undecided,
 )
+from misstep.credit.pair_up import ProblemPairs, pair_up, undecided
 from misstep.credit.rows import Row, RowsByProblem, Verdicts, questions
 from misstep.credit.selection import spread
 from misstep.credit.steps import Steps

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from misstep.credit.layouts import Answer, Pair, ProblemAnswers, by_prefix, distinct, pair_up
+from misstep.credit.layouts import Answer, Pair, ProblemAnswers, by_prefix, distinct
+from misstep.credit.pair_up import pair_up
 from misstep.credit.pairs_stage import pairs_table
 from misstep.credit.passes import Pass
 from misstep.credit.tables import credit_counts, credit_tables, positive_counts, positive_tables
