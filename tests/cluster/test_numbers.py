@@ -4,6 +4,7 @@ key depends on the way."""
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -72,8 +73,9 @@ FIELDS = [field for field in number_fields(experiment_schema()) if field[0][:1] 
 
 
 def in_bounds(schema: Mapping[str, Any], number: float) -> bool:
-    least, most = schema["minimum"], schema.get("maximum", number)
-    return (number > least if schema.get("exclusiveMinimum") else number >= least) and number <= most
+    least, most = schema["minimum"], schema.get("maximum", math.inf)
+    above = number > least if schema.get("exclusiveMinimum") else number >= least
+    return above and (number < most if schema.get("exclusiveMaximum") else number <= most)
 
 
 def with_number(name: str, number: float, written: Any) -> dict[str, Any]:
