@@ -328,7 +328,7 @@ BAD = [
     Case(
         "two rules for the chosen side",
         {"arms.2.pairs": "edit-distance", "arms.2.pairing": {"chosen": "shortest"}},
-        "pairing.chosen: pairs edit-distance say themselves which side is chosen",
+        "pairing.chosen: pairs edit-distance, teacher say themselves which side is chosen",
     ),
     Case(
         "weights without a pit",

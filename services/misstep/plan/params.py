@@ -323,7 +323,7 @@ class CreditParams(Params):
 class PairsParams(Params):
     """Inputs: ``problems``, ``samples``, ``verdicts``, ``policy`` and, for layouts that use credit, ``credit``."""
 
-    later = frozenset({"oracle", "per_negative", "chosen", "weight", "decoding"})
+    later = frozenset({"oracle", "per_negative", "chosen", "weight", "decoding", "prompt"})
     layout: Layout
     per_problem: int
     max_pairs: int | None
@@ -336,6 +336,8 @@ class PairsParams(Params):
     weight: PairWeight = "none"
     decoding: DecodingParams | None = None
     """The engine that scores chosen sides; None where they are not chosen by their likelihood."""
+    prompt: PromptParams | None = None
+    """For ``teacher``: how the policy is asked, which says how a solution is tokenised."""
 
 
 class DpoParams(Params):
