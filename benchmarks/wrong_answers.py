@@ -27,7 +27,8 @@ from misstep.credit.selection import CreditProblem, ProblemTally, SampledRespons
 from misstep.generation.engine import Engine, Request
 from misstep.generation.loading import load_model
 from misstep.generation.seeds import sample_seed
-from misstep.problems.strides import MOST_POSITIONS, GeneratedProblem, StridesTask
+from misstep.problems.drawing import GeneratedProblem
+from misstep.problems.strides import MOST_POSITIONS, StridesTask
 from misstep.terms.verdict import Verdict
 from misstep.verification.verifier import Verifier
 

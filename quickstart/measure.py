@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from misstep.problems.strides import GeneratedProblem
+from misstep.problems.drawing import GeneratedProblem
 
 _BATCH = 250
 _MAX_NEW_TOKENS = 40  # six operations in six lines and the answer, with its end token, take 27

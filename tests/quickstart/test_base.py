@@ -14,7 +14,8 @@ from quickstart.pretraining import new_model
 from quickstart.tokenizer import build_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from misstep.problems.strides import ATOMS, GeneratedProblem, generate, oracle
+from misstep.problems.drawing import GeneratedProblem
+from misstep.problems.strides import ATOMS, generate, oracle
 
 
 @pytest.fixture(scope="module")
