@@ -16,7 +16,6 @@ from misstep.spec.problems import Source
 from misstep.spec.teacher import TeacherBudget
 from misstep.spec.training import DpoTraining, Optimisation, RftTraining, Selection, over
 from misstep.terms.formats import GENERATED
-from misstep.terms.layouts import FIXED_CHOICE, FROM_ORACLE, TASKS_WITH_ORACLE, WEIGHED
 from misstep.terms.layouts import FIXED_CHOICE, FROM_ORACLE, TASKS_WITH_ORACLE, TEACHER, WEIGHED
 from misstep.terms.pairing import BY_LIKELIHOOD
 from misstep.terms.verdict import VERIFIER_VERSION

@@ -15,5 +15,6 @@ with another, for any numbers and seeds, and fewer problems are a prefix of more
 
 GENERATORS: dict[str, Generate] = {
     "strides": strides.generate,
+    "long-strides": strides.generate_long,
 }
 """Format -> its generator, for each of `misstep.terms.formats.GENERATED`."""

@@ -152,9 +152,18 @@ class StridesTask:
         return Walk(start, tuple(choose(rng, _WEIGHTS) for _ in range(length)))
 
 
+LONG = StridesTask(lengths=(8, MOST_POSITIONS), teacher=(0.5, 0.35, 0.15))
+"""``long-strides``: longer problems, and a teacher who skips less, so that a solution has about twice as many lines."""
+
+
 def generate(split: Split, count: int, seed: int) -> Iterator[GeneratedProblem]:
     """Yield the first ``count`` distinct problems of a split of the quickstart's task."""
     return StridesTask().generate(split, count, seed)
+
+
+def generate_long(split: Split, count: int, seed: int) -> Iterator[GeneratedProblem]:
+    """Yield the first ``count`` distinct problems of a split of ``long-strides``."""
+    return LONG.generate(split, count, seed)
 
 
 def split_of(question: str) -> Split:

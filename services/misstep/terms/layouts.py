@@ -35,5 +35,5 @@ ONE_STEP: tuple[Layout, ...] = ("shared-prefix", *CONTROLS, LUCKY)
 """Their rejected side is one step."""
 FROM_ORACLE: tuple[Layout, ...] = ("oracle-pit",)
 """These need a task that knows the first error of a response (`misstep.problems.oracles`)."""
-TASKS_WITH_ORACLE = ("strides",)
+TASKS_WITH_ORACLE = ("strides", "long-strides")
 """Formats of problems whose task knows that (`misstep.problems.oracles` has the functions)."""
