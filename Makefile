@@ -69,7 +69,7 @@ check: $(READY) ## lint, spelling, types, layers, whether generated files are cu
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/codespell . .github/*
-	@$(BIN)/mypy services/misstep operator/misstep_operator cluster tests benchmarks tools quickstart
+	@$(BIN)/mypy services/misstep operator/misstep_operator cluster tests benchmarks tools quickstart study
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python tools/generate.py --check
 	@$(BIN)/mkdocs build --quiet --strict

@@ -20,8 +20,8 @@ COUNTS = (50, 100, 200, 400)
 PAIRS = 200
 """Pairs of every arm whose number is not what is varied."""
 BETA, RATE, EPOCH, ROLLOUTS = 0.3, 3e-4, 4, 5
-"""What an Experiment has unless it varies it: DPO's beta and learning rate, the epoch of fine-tuning whose checkpoint is
-the policy, and rollouts of a prefix."""
+"""What an Experiment has unless it varies it: DPO's beta and learning rate, the epoch of fine-tuning whose checkpoint
+is the policy, and rollouts of a prefix."""
 BETAS = (0.03, 0.1, 1.0)
 RATES = (1e-4, 1e-3)
 EPOCHS = (8, 16, 32)
@@ -114,6 +114,8 @@ def _choices() -> Design:
     arms = [
         RFT,
         {"name": "rft-filtered", "method": "rft", "rft": {"filter": "advantage"}},
+        pair_arm("random"),
+        pair_arm("shared-prefix"),
         pair_arm("lucky-step"),
         pair_arm("edit-distance"),
         pair_arm("shared-prefix", name="weighted", weight="advantage"),

@@ -2,8 +2,9 @@
 """Write the generated pages, or check that they are current.
 
 python tools/generate.py           write docs/{architectures,experiment}.md, the tables in docs/{artifacts,cost,
-                                   operations,running}.md, the CustomResourceDefinition, and the chart's
-                                   admission rules, schema and README
+                                   operations,running}.md, the CustomResourceDefinition, the chart's admission
+                                   rules, schema and README, the study's Experiments, and its tables and pictures
+                                   (from study/figures.json)
 python tools/generate.py --check   exit 1, naming the file, where one differs; also checks locks/ against pyproject
 """
 
@@ -36,6 +37,8 @@ from misstep_operator.policy.admission import admission_yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # Python puts only this file's folder there when it runs it
 
+from study.pages import pages as study_pages
+
 from tools import chart_values
 
 ROOT = Path(__file__).parents[1]
@@ -58,6 +61,7 @@ def main(argv: list[str]) -> int:
         ROOT / "charts/misstep/files/admission.yaml": admission_yaml(),
         chart: between_marks(chart.read_text(), chart_tables()),
         chart_values.CHART / "values.schema.json": chart_values.schema_text(),
+        **study_pages(),
     }
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if "--check" in argv:

@@ -64,6 +64,21 @@ DEFAULTS: dict[str, Expectations] = {
         pairs=0.92,
         epochs=0.9,
     ),
+    # Measured on study/experiments/long-pairs-200.yaml, as above.
+    "long-strides": Expectations(
+        question_tokens=22,
+        solution_tokens=31,
+        response_tokens=32,
+        steps=6.5,
+        correct=0.2,
+        wrong=0.78,
+        solved=0.9,
+        repeated_correct=0.3,
+        repeated_wrong=0.05,
+        shared_prefix=0.1,
+        rollout=0.9,
+        pairs=0.9,
+    ),
     # A table can hold anything: counted as GSM8K.
     "table": Expectations(60, 95, 110, 4.6, correct=0.6, wrong=0.39, solved=0.9),
 }

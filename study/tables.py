@@ -1,0 +1,164 @@
+"""The study's tables, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from misstep.evaluation.estimates import Estimate
+from study.design import (
+    BETA,
+    BETAS,
+    COUNTS,
+    EPOCH,
+    EPOCHS,
+    LAYOUTS,
+    LONG,
+    OTHER_ROLLOUTS,
+    PAIRS,
+    RATE,
+    RATES,
+    ROLLOUTS,
+    SHORT,
+    Task,
+    written,
+)
+from study.figures import Arm, Figures
+
+NONE = "–"
+
+
+def tables(found: Figures) -> dict[str, str]:
+    """Return every table by name."""
+    made = {}
+    for task in (SHORT, LONG):
+        made[f"{task.prefix}pairs"] = _by_pairs(found, task)
+        made[f"{task.prefix}against"] = _against(found, task)
+        made[f"{task.prefix}strength"] = _strength(found, task)
+        made[f"{task.prefix}gradients"] = _gradients(found, task)
+        made[f"{task.prefix}credit"] = _credit(found, task)
+    return made | {"epochs": _epochs(found), "choices": _choices(found), "rounds": _rounds(found)}
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def accuracy(arm: Arm | None) -> str:
+    """Write an accuracy with half its interval."""
+    return (
+        NONE if arm is None else f"{100 * arm.accuracy.value:.1f} ± {50 * (arm.accuracy.high - arm.accuracy.low):.1f}"
+    )
+
+
+def points(value: Estimate | None) -> str:
+    """Write a difference in points with its interval; in bold if that excludes zero."""
+    if value is None:
+        return NONE
+    text = f"{100 * value.value:+.1f} ({100 * value.low:+.1f} to {100 * value.high:+.1f})".replace("-", "−")
+    return f"**{text}**" if value.low > 0 or value.high < 0 else text
+
+
+def _arm(found: Figures, name: str, arm: str) -> Arm | None:
+    return found.arms.get(name, {}).get(arm)
+
+
+def _by_pairs(found: Figures, task: Task) -> str:
+    rows = []
+    for layout in LAYOUTS:
+        arms = [_arm(found, f"{task.prefix}pairs-{count}", layout) for count in COUNTS]
+        last = arms[-1]
+        tokens = f"{last.tokens / last.rows / 4:.0f}" if last else NONE
+        rows.append([f"`{layout}`", *map(accuracy, arms), tokens])
+    return table(["pairs", *(str(count) for count in COUNTS), "tokens a pair"], rows)
+
+
+def _against(found: Figures, task: Task) -> str:
+    others = [("shared-prefix", "random"), ("shared-prefix", "placebo-cut"), ("whole-response", "random")]
+    others += [("oracle-pit", "shared-prefix"), ("random", "teacher")]
+    rows = []
+    for one, other in others:
+        arms = [_arm(found, f"{task.prefix}pairs-{count}", one) for count in COUNTS]
+        rows.append([f"`{one}` less `{other}`", *(points(arm.against.get(other) if arm else None) for arm in arms)])
+    return table(["difference in points", *(f"{count} pairs" for count in COUNTS)], rows)
+
+
+def _strength(found: Figures, task: Task) -> str:
+    settings = [(f"beta {b:g}", f"beta-{written(b)}", b, RATE) for b in BETAS]
+    settings += [(f"rate {r:g}", f"rate-{written(r)}", BETA, r) for r in RATES]
+    settings.append((f"beta {BETA:g}, rate {RATE:g}", f"pairs-{PAIRS}", BETA, RATE))
+    kinds = ("random", "teacher", "shared-prefix", "oracle-pit")
+    rows = []
+    for label, name, _, _ in settings:
+        arms = [_arm(found, task.prefix + name, kind) for kind in kinds]
+        step = arms[2]
+        rows.append([label, *map(accuracy, arms), points(step.against.get("random") if step else None)])
+    return table(["setting", *(f"`{kind}`" for kind in kinds), "`shared-prefix` less `random`"], rows)
+
+
+def _epochs(found: Figures) -> str:
+    kinds = ("sft", "rft", "random", "teacher", "shared-prefix", "oracle-pit")
+    rows = []
+    for epoch in (EPOCH, *EPOCHS):
+        name = f"pairs-{PAIRS}" if epoch == EPOCH else f"epoch-{epoch}"
+        arms = [_arm(found, name, kind) for kind in kinds]
+        if epoch == EPOCH:
+            arms[1] = _arm(found, "choices", "rft")
+        step = arms[4]
+        pairs = f"{step.rows:.0f}" if step else NONE
+        rows.append([str(epoch), pairs, *map(accuracy, arms[1:]), points(step.against.get("random") if step else None)])
+    head = ["epochs of the policy", "credited pairs", *(f"`{kind}`" for kind in kinds[1:])]
+    return table([*head, "`shared-prefix` less `random`"], rows)
+
+
+def _credit(found: Figures, task: Task) -> str:
+    names = [(f"{ROLLOUTS} rollouts", f"pairs-{PAIRS}", f"pairs-{COUNTS[0]}")]
+    names += [(f"{n} rollouts", f"rollouts-{n}", f"rollouts-{n}") for n in OTHER_ROLLOUTS]
+    names += [("adaptive", "adaptive", "adaptive")]
+    names.sort(key=lambda one: int(one[0].split()[0]) if one[0][0].isdigit() else 99)
+    rows = []
+    for label, name, credited in names:
+        arms = [_arm(found, task.prefix + name, kind) for kind in ("shared-prefix", "whole-response")]
+        credit = found.credit.get(task.prefix + credited) or found.credit.get(task.prefix + name)
+        if credit is None or arms[0] is None:
+            continue
+        cost = f"{credit.tokens / credit.negatives:.1f}"
+        differences = [points(arm.against.get("usual") if arm else None) for arm in arms]
+        rows.append([label, cost, f"{100 * credit.true_pits:.1f}%", *map(accuracy, arms), *differences])
+    head = ["credit", "tokens a wrong solution", "true pits", "`shared-prefix`", "`whole-response`"]
+    return table([*head, "`shared-prefix`, less 5 rollouts", "`whole-response`, less 5 rollouts"], rows)
+
+
+def _gradients(found: Figures, task: Task) -> str:
+    rows = []
+    for kind, seeds in found.gradients.get(task.format, {}).items():
+
+        def mean(name: str, seeds: Sequence[dict[str, float]] = seeds) -> float:
+            return sum(seed[name] for seed in seeds) / len(seeds)
+
+        cosines = [f"{mean(f'cosine_{count}'):.2f}" for count in COUNTS]
+        spread = [seed["alignment"] for seed in seeds]
+        aligned = f"{mean('alignment'):.2f} ({min(spread):.2f} to {max(spread):.2f})"
+        rows.append([f"`{kind}`", aligned, f"{mean('noise'):.0f}", *cosines])
+    return table(["pairs", "alignment (seeds)", "noise", *(f"cosine of {count}" for count in COUNTS)], rows)
+
+
+def _choices(found: Figures) -> str:
+    rows = []
+    for name, arm in found.arms.get("choices", {}).items():
+        base = "rft" if name.startswith("rft") else "random" if name.startswith(("random", "edit")) else "shared-prefix"
+        against = arm.against.get(base)
+        if name != "sft":
+            rows.append([f"`{name}`", f"{arm.rows:.0f}", accuracy(arm), points(against) if name != base else NONE])
+    return table(["arm", "rows", "accuracy", "less the arm without the rule"], rows)
+
+
+def _rounds(found: Figures) -> str:
+    arms = found.arms.get("rounds", {})
+    rows = []
+    for kind, label in (("step", "shared-prefix"), ("random", "random"), ("rft", "rft")):
+        made = [arms.get(f"{kind}-{n}") for n in (1, 2, 3)]
+        gains = [points(made[n].against.get(f"{kind}-{n}") if made[n] else None) for n in (1, 2)]  # type: ignore[union-attr]
+        rows.append([f"`{label}`", *map(accuracy, made), *gains])
+    return table(["pairs", "round 1", "round 2", "round 3", "second less first", "third less second"], rows)
