@@ -70,7 +70,10 @@ def _arm(finished: Finished, arm: str, outcomes: dict[str, Outcomes], usual: dic
     trained = [finished.summary(point) for point in points]
     rows = fmean(each["rows"] for each in trained)
     tokens = fmean(each["tokens"] for each in trained)
-    return Arm(estimate(mine), tuple(mine.mean(axis=1).tolist()), against, rows, tokens)
+    pairs = [finished.summary(f"pairs-{point}") for point in points if finished.has(f"pairs-{point}")]
+    cuts = [(each["cut_at_pit"], each["pairs"]) for each in pairs if "cut_at_pit" in each]
+    at_pit = sum(at for at, _ in cuts) / sum(of for _, of in cuts) if cuts else None
+    return Arm(estimate(mine), tuple(mine.mean(axis=1).tolist()), against, rows, tokens, at_pit)
 
 
 def _credit(finished: Finished) -> Credit | None:

@@ -16,16 +16,17 @@ Arm = dict[str, Any]
 Spec = dict[str, Any]
 
 LAYOUTS = ("random", "teacher", "placebo-cut", "whole-response", "shared-prefix", "oracle-pit")
-COUNTS = (50, 100, 200, 400)
 PAIRS = 200
 """Pairs of every arm whose number is not what is varied."""
 BETA, RATE, EPOCH, ROLLOUTS = 0.3, 3e-4, 4, 5
 """What an Experiment has unless it varies it: DPO's beta and learning rate, the epoch of fine-tuning whose checkpoint
 is the policy, and rollouts of a prefix."""
-BETAS = (0.03, 0.1, 1.0)
-RATES = (1e-4, 1e-3)
-EPOCHS = (8, 16, 32)
-OTHER_ROLLOUTS = (1, 2, 10, 20)
+SCORED = (4, 8, 16, 32)
+"""The epochs of fine-tuning whose checkpoints are scored."""
+
+
+DRAWN = (25, 50, 100, 200, 400)
+"""Numbers of pairs for which `study/gradients.py` says how well they point."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,34 @@ class Task:
 
     Args:
         prefix: before the names of its Experiments.
+        counts: of pairs.
+        betas, rates, epochs, rollouts: what is tried beside the usual setting.
     """
 
     format: str
     model: str
     max_new_tokens: int
-    prefix: str = ""
+    prefix: str
+    counts: tuple[int, ...]
+    betas: tuple[float, ...] = ()
+    rates: tuple[float, ...] = ()
+    epochs: tuple[int, ...] = ()
+    rollouts: tuple[int, ...] = ()
 
 
-SHORT = Task("strides", "../../examples/quickstart-base", 48)
-LONG = Task("long-strides", "../long-strides-base", 72, "long-")
+SHORT = Task(
+    "strides",
+    "../../examples/quickstart-base",
+    48,
+    "",
+    counts=(50, PAIRS, 400),
+    betas=(0.1, 1.0),
+    rates=(1e-4, 1e-3),
+    epochs=(16, 32),
+    rollouts=(1, 20),
+)
+LONG = Task("long-strides", "../long-strides-base", 72, "long-", counts=(50, PAIRS), betas=(0.1,), rollouts=(1, 20))
+"""The second task confirms what matters most."""
 
 
 @dataclass(frozen=True)
@@ -67,37 +86,36 @@ class Design:
 
 def designs() -> list[Design]:
     """Return every Experiment of the study."""
-    short = [*_common(SHORT), *_strengths(SHORT), *_epochs(SHORT, EPOCHS), *_credits(SHORT, OTHER_ROLLOUTS)]
-    long = [*_common(LONG), *_strengths(LONG), *_epochs(LONG, EPOCHS[-1:]), *_credits(LONG, (1, 20))]
+    short, long = ([*_counts(of), *_strengths(of), *_epochs(of), *_credits(of)] for of in (SHORT, LONG))
     return [*short, _choices(), _rounds(), *long]
 
 
-def _common(task: Task) -> Iterator[Design]:
-    for count in COUNTS:
+def _counts(task: Task) -> Iterator[Design]:
+    for count in task.counts:
         arms = [pair_arm(layout, count) for layout in LAYOUTS]
         yield _design(task, f"pairs-{count}", f"What is {count} pairs of each kind worth?", arms)
 
 
 def _strengths(task: Task) -> Iterator[Design]:
-    arms = [pair_arm(layout) for layout in ("random", "teacher", "shared-prefix", "oracle-pit")]
-    for beta in BETAS:
+    arms = [pair_arm(layout) for layout in ("random", "teacher", "shared-prefix")]
+    for beta in task.betas:
         question = f"How does each kind of pair bear beta {beta:g}, in place of {BETA:g}?"
         yield _design(task, f"beta-{written(beta)}", question, arms, {"training": {"dpo": {"beta": beta}}})
-    for rate in RATES:
+    for rate in task.rates:
         question = f"How does each kind of pair bear learning rate {rate:g}, in place of {RATE:g}?"
         yield _design(task, f"rate-{written(rate)}", question, arms, {"training": {"dpo": {"learningRate": rate}}})
 
 
-def _epochs(task: Task, epochs: Sequence[int]) -> Iterator[Design]:
-    arms = [RFT, *(pair_arm(layout) for layout in ("random", "teacher", "shared-prefix", "oracle-pit"))]
-    for epoch in epochs:
+def _epochs(task: Task) -> Iterator[Design]:
+    arms = [RFT, *(pair_arm(layout) for layout in ("random", "shared-prefix"))]
+    for epoch in task.epochs:
         question = f"What if the policy is fine-tuned for {epoch} epochs, in place of {EPOCH}?"
         yield _design(task, f"epoch-{epoch}", question, arms, {"training": {"sft": {"policy": {"epoch": epoch}}}})
 
 
-def _credits(task: Task, rollouts: Sequence[int]) -> Iterator[Design]:
-    arms = [pair_arm("shared-prefix"), pair_arm("whole-response")]
-    for number in rollouts:
+def _credits(task: Task) -> Iterator[Design]:
+    arms = [pair_arm("shared-prefix")]
+    for number in task.rollouts:
         question = f"What if a prefix has {number} rollouts, in place of {ROLLOUTS}?"
         credit = {"rollouts": number, "bestOf": min(number, ROLLOUTS)}
         yield _design(task, f"rollouts-{number}", question, arms, {"credit": credit})
@@ -109,15 +127,13 @@ RFT: Arm = {"name": "rft", "method": "rft"}
 
 
 def _choices() -> Design:
-    rules = [("shared-prefix", rule) for rule in ("nearest", "shortest", "likeliest")]
-    rules += [("random", rule) for rule in ("nearest", "likeliest")]
+    rules = [("shared-prefix", "nearest"), ("shared-prefix", "likeliest"), ("random", "nearest")]
     arms = [
         RFT,
         {"name": "rft-filtered", "method": "rft", "rft": {"filter": "advantage"}},
         pair_arm("random"),
         pair_arm("shared-prefix"),
         pair_arm("lucky-step"),
-        pair_arm("edit-distance"),
         pair_arm("shared-prefix", name="weighted", weight="advantage"),
         *(pair_arm(layout, name=f"{layout}-{rule}", chosen=rule) for layout, rule in rules),
     ]
@@ -170,7 +186,7 @@ def _design(task: Task, name: str, question: str, arms: Sequence[Arm], changes: 
                 "batchSize": 64,
                 "schedule": "constant",
                 "weightDecay": 0.1,
-                "selection": {"epochs": [EPOCH, *EPOCHS], "problems": 500},
+                "selection": {"epochs": list(SCORED), "problems": 500},
                 "policy": {"epoch": EPOCH},
             },
             "rft": {

@@ -31,6 +31,8 @@ class Arm:
     """Training rows, which are pairs for DPO; mean over seeds."""
     tokens: float = 0.0
     """Tokens trained on in all epochs; mean over seeds."""
+    at_pit: float | None = None
+    """For ``placebo-cut``: the share of its cuts that fall on the pit; over all seeds."""
 
 
 @dataclass(frozen=True)

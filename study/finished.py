@@ -57,6 +57,10 @@ class Finished:
         (size,) = self.experiment.spec.problems.sizes
         return [f"{arm}-d{size}-s{seed}" for seed in self.experiment.spec.seeds]
 
+    def has(self, stage: str) -> bool:
+        """Return whether there is such a stage."""
+        return any(one.name == stage for one in self.plan.stages)
+
     def key(self, stage: str) -> str:
         """Return the key of a stage."""
         return self.plan.stage(stage).key

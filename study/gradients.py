@@ -2,7 +2,7 @@
 
     python study/gradients.py [--store URI] [--tasks strides] [--seeds 0 1]
 
-Adds to `study/figures.json`. Needs the Experiments `pairs-400` and `long-pairs-400` in the store (`study/collect.py`).
+Adds to `study/figures.json`. Needs the Experiments `pairs-200` and `long-pairs-200` in the store (`study/collect.py`).
 
 At the reference policy, the gradient of DPO's loss on a pair is a constant times that of log p(chosen) less that of
 log p(rejected). For each kind of pair this script takes those gradients one by one, and the gradient of the log-odds of
@@ -44,7 +44,7 @@ from misstep.terms.verdict import Verdict
 from misstep.verification.extract import AnswerFormat
 from misstep.verification.verifier import Verifier
 from study import figures
-from study.design import COUNTS, LAYOUTS, LONG, SHORT, Task
+from study.design import DRAWN, LAYOUTS, LONG, PAIRS, SHORT, Task
 from study.finished import STORE, Finished
 
 TASKS = {task.format: task for task in (SHORT, LONG)}
@@ -66,7 +66,7 @@ def main() -> int:
     found = figures.read()
     gradients = dict(found.gradients)
     for name in options.tasks:
-        finished = Finished(f"{TASKS[name].prefix}pairs-{COUNTS[-1]}", options.store)
+        finished = Finished(f"{TASKS[name].prefix}pairs-{PAIRS}", options.store)
         measured = [measure(finished, TASKS[name], seed) for seed in options.seeds]
         gradients[name] = {kind: [of[kind] for of in measured] for kind in measured[0]}
         figures.write(replace(found, gradients=gradients))
@@ -111,7 +111,7 @@ def _figures(pulls: Gradient, problems: Sequence[str], direction: Gradient, leng
         "alignment": along / math.sqrt(max(signal, 1e-12)),
         "noise": noise / max(signal, 1e-12),
     }
-    return made | {f"cosine_{n}": along / math.sqrt(max(signal, 0.0) + noise / n) for n in COUNTS}
+    return made | {f"cosine_{n}": along / math.sqrt(max(signal, 0.0) + noise / n) for n in DRAWN}
 
 
 def pull(model: Any, prompt: Sequence[int], chosen: Sequence[int], rejected: Sequence[int]) -> Gradient:

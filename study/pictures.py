@@ -14,23 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from misstep.evaluation.estimates import Estimate
-from study.design import (
-    BETA,
-    BETAS,
-    COUNTS,
-    EPOCH,
-    EPOCHS,
-    LAYOUTS,
-    LONG,
-    OTHER_ROLLOUTS,
-    PAIRS,
-    RATE,
-    RATES,
-    ROLLOUTS,
-    SHORT,
-    Task,
-    written,
-)
+from study.design import BETA, DRAWN, EPOCH, LAYOUTS, LONG, PAIRS, RATE, ROLLOUTS, SHORT, Task, written
 from study.figures import Figures
 
 _STYLE = {
@@ -119,15 +103,15 @@ def _sft(found: Figures, task: Task) -> tuple[float, str] | None:
 
 
 def _pairs(found: Figures, task: Task) -> Panel:
-    places = {float(n): f"{task.prefix}pairs-{n}" for n in COUNTS}
+    places = {float(n): f"{task.prefix}pairs-{n}" for n in task.counts}
     lines = [_line(found, layout, places) for layout in LAYOUTS]
-    return Panel(_TITLES[task.format], "pairs", COUNTS, lines, _sft(found, task))
+    return Panel(_TITLES[task.format], "pairs", task.counts, lines, _sft(found, task))
 
 
 def _tokens(found: Figures, task: Task) -> Panel:
     lines = []
     for layout in LAYOUTS:
-        arms = [found.arms.get(f"{task.prefix}pairs-{n}", {}).get(layout) for n in COUNTS]
+        arms = [found.arms.get(f"{task.prefix}pairs-{n}", {}).get(layout) for n in task.counts]
         lines.append(Line(layout, {arm.tokens: arm.accuracy for arm in arms if arm}))
     ticks = [5_000, 10_000, 20_000, 50_000, 100_000, 200_000]
     return Panel(_TITLES[task.format], "tokens trained on", ticks, lines, _sft(found, task))
@@ -135,20 +119,22 @@ def _tokens(found: Figures, task: Task) -> Panel:
 
 def _strength(found: Figures, task: Task) -> list[Panel]:
     usual = f"{task.prefix}pairs-{PAIRS}"
-    betas = {beta: f"{task.prefix}beta-{written(beta)}" for beta in BETAS} | {BETA: usual}
-    rates = {rate: f"{task.prefix}rate-{written(rate)}" for rate in RATES} | {RATE: usual}
-    kinds = ("random", "teacher", "shared-prefix", "oracle-pit")
+    betas = {beta: f"{task.prefix}beta-{written(beta)}" for beta in task.betas} | {BETA: usual}
+    rates = {rate: f"{task.prefix}rate-{written(rate)}" for rate in task.rates} | {RATE: usual}
+    kinds = ("random", "teacher", "shared-prefix")
     made = []
     for name, places in (("beta", betas), ("learning rate", rates)):
         ticks = sorted(places)
+        if len(ticks) == 1:
+            continue
         lines = [_line(found, kind, {x: places[x] for x in ticks}) for kind in kinds]
         made.append(Panel(_TITLES[task.format], name, ticks, lines, _sft(found, task)))
     return made
 
 
 def _epochs(found: Figures) -> Panel:
-    places = {float(EPOCH): f"pairs-{PAIRS}"} | {float(epoch): f"epoch-{epoch}" for epoch in EPOCHS}
-    kinds = ("rft", "random", "teacher", "shared-prefix", "oracle-pit")
+    places = {float(EPOCH): f"pairs-{PAIRS}"} | {float(epoch): f"epoch-{epoch}" for epoch in SHORT.epochs}
+    kinds = ("rft", "random", "shared-prefix")
     lines = [_line(found, kind, places) for kind in kinds]
     if (rft := _accuracy(found, "choices", "rft")) is not None:
         lines[0] = Line("rft", {float(EPOCH): rft} | dict(lines[0].points))
@@ -156,8 +142,10 @@ def _epochs(found: Figures) -> Panel:
 
 
 def _credit(found: Figures) -> Panel:
-    places = {float(ROLLOUTS): f"pairs-{PAIRS}"} | {float(n): f"rollouts-{n}" for n in OTHER_ROLLOUTS}
-    lines = [_line(found, kind, {x: places[x] for x in sorted(places)}) for kind in ("shared-prefix", "whole-response")]
+    places = {float(ROLLOUTS): f"pairs-{PAIRS}"} | {float(n): f"rollouts-{n}" for n in SHORT.rollouts}
+    lines = [_line(found, "shared-prefix", {x: places[x] for x in sorted(places)})]
+    if (value := _accuracy(found, "adaptive", "shared-prefix")) is not None:
+        lines.append(Line("step", {1.5: value}, "shared-prefix, adaptive"))
     oracle = _accuracy(found, f"pairs-{PAIRS}", "oracle-pit")
     level = (oracle.value, "true first errors") if oracle else None
     return Panel(_TITLES[SHORT.format], "rollouts of a prefix", sorted(places), lines, level)
@@ -177,12 +165,12 @@ def _gradients(found: Figures, task: Task) -> Panel:
     lines = []
     for kind, seeds in of.items():
         points = {}
-        for n in COUNTS:
+        for n in DRAWN:
             values = [seed[f"cosine_{n}"] for seed in seeds]
             points[float(n)] = Estimate(sum(values) / len(values), min(values), max(values))
         lines.append(Line(kind, points))
     y = "cosine with the direction of success"
-    return Panel(_TITLES[task.format], "pairs", COUNTS, lines, y=y, percent=False)
+    return Panel(_TITLES[task.format], "pairs", DRAWN, lines, y=y, percent=False)
 
 
 def _panels(panels: Sequence[Panel]) -> str:

@@ -5,23 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from misstep.evaluation.estimates import Estimate
-from study.design import (
-    BETA,
-    BETAS,
-    COUNTS,
-    EPOCH,
-    EPOCHS,
-    LAYOUTS,
-    LONG,
-    OTHER_ROLLOUTS,
-    PAIRS,
-    RATE,
-    RATES,
-    ROLLOUTS,
-    SHORT,
-    Task,
-    written,
-)
+from study.design import BETA, EPOCH, LAYOUTS, LONG, PAIRS, RATE, ROLLOUTS, SHORT, Task, written
 from study.figures import Arm, Figures
 
 NONE = "–"
@@ -67,30 +51,30 @@ def _arm(found: Figures, name: str, arm: str) -> Arm | None:
 def _by_pairs(found: Figures, task: Task) -> str:
     rows = []
     for layout in LAYOUTS:
-        arms = [_arm(found, f"{task.prefix}pairs-{count}", layout) for count in COUNTS]
+        arms = [_arm(found, f"{task.prefix}pairs-{count}", layout) for count in task.counts]
         last = arms[-1]
         tokens = f"{last.tokens / last.rows / 4:.0f}" if last else NONE
         rows.append([f"`{layout}`", *map(accuracy, arms), tokens])
-    return table(["pairs", *(str(count) for count in COUNTS), "tokens a pair"], rows)
+    return table(["pairs", *(str(count) for count in task.counts), "tokens a pair"], rows)
 
 
 def _against(found: Figures, task: Task) -> str:
     others = [("shared-prefix", "random"), ("shared-prefix", "placebo-cut"), ("whole-response", "random")]
-    others += [("oracle-pit", "shared-prefix"), ("random", "teacher")]
+    others += [("placebo-cut", "random"), ("oracle-pit", "shared-prefix"), ("random", "teacher")]
     rows = []
     for one, other in others:
-        arms = [_arm(found, f"{task.prefix}pairs-{count}", one) for count in COUNTS]
+        arms = [_arm(found, f"{task.prefix}pairs-{count}", one) for count in task.counts]
         rows.append([f"`{one}` less `{other}`", *(points(arm.against.get(other) if arm else None) for arm in arms)])
-    return table(["difference in points", *(f"{count} pairs" for count in COUNTS)], rows)
+    return table(["difference in points", *(f"{count} pairs" for count in task.counts)], rows)
 
 
 def _strength(found: Figures, task: Task) -> str:
-    settings = [(f"beta {b:g}", f"beta-{written(b)}", b, RATE) for b in BETAS]
-    settings += [(f"rate {r:g}", f"rate-{written(r)}", BETA, r) for r in RATES]
-    settings.append((f"beta {BETA:g}, rate {RATE:g}", f"pairs-{PAIRS}", BETA, RATE))
-    kinds = ("random", "teacher", "shared-prefix", "oracle-pit")
+    settings = [(f"beta {b:g}", f"beta-{written(b)}") for b in task.betas]
+    settings += [(f"rate {r:g}", f"rate-{written(r)}") for r in task.rates]
+    settings.append((f"beta {BETA:g}, rate {RATE:g}", f"pairs-{PAIRS}"))
+    kinds = ("random", "teacher", "shared-prefix")
     rows = []
-    for label, name, _, _ in settings:
+    for label, name in settings:
         arms = [_arm(found, task.prefix + name, kind) for kind in kinds]
         step = arms[2]
         rows.append([label, *map(accuracy, arms), points(step.against.get("random") if step else None)])
@@ -98,36 +82,31 @@ def _strength(found: Figures, task: Task) -> str:
 
 
 def _epochs(found: Figures) -> str:
-    kinds = ("sft", "rft", "random", "teacher", "shared-prefix", "oracle-pit")
+    kinds = ("rft", "random", "shared-prefix")
     rows = []
-    for epoch in (EPOCH, *EPOCHS):
+    for epoch in (EPOCH, *SHORT.epochs):
         name = f"pairs-{PAIRS}" if epoch == EPOCH else f"epoch-{epoch}"
         arms = [_arm(found, name, kind) for kind in kinds]
         if epoch == EPOCH:
-            arms[1] = _arm(found, "choices", "rft")
-        step = arms[4]
+            arms[0] = _arm(found, "choices", "rft")
+        step = arms[2]
         pairs = f"{step.rows:.0f}" if step else NONE
-        rows.append([str(epoch), pairs, *map(accuracy, arms[1:]), points(step.against.get("random") if step else None)])
-    head = ["epochs of the policy", "credited pairs", *(f"`{kind}`" for kind in kinds[1:])]
+        rows.append([str(epoch), pairs, *map(accuracy, arms), points(step.against.get("random") if step else None)])
+    head = ["epochs of the policy", "credited pairs", *(f"`{kind}`" for kind in kinds)]
     return table([*head, "`shared-prefix` less `random`"], rows)
 
 
 def _credit(found: Figures, task: Task) -> str:
-    names = [(f"{ROLLOUTS} rollouts", f"pairs-{PAIRS}", f"pairs-{COUNTS[0]}")]
-    names += [(f"{n} rollouts", f"rollouts-{n}", f"rollouts-{n}") for n in OTHER_ROLLOUTS]
-    names += [("adaptive", "adaptive", "adaptive")]
-    names.sort(key=lambda one: int(one[0].split()[0]) if one[0][0].isdigit() else 99)
+    usual = (f"{ROLLOUTS} rollouts", f"pairs-{PAIRS}")
+    named = sorted([(ROLLOUTS, usual), *((n, (f"{n} rollouts", f"rollouts-{n}")) for n in task.rollouts)])
     rows = []
-    for label, name, credited in names:
-        arms = [_arm(found, task.prefix + name, kind) for kind in ("shared-prefix", "whole-response")]
-        credit = found.credit.get(task.prefix + credited) or found.credit.get(task.prefix + name)
-        if credit is None or arms[0] is None:
-            continue
-        cost = f"{credit.tokens / credit.negatives:.1f}"
-        differences = [points(arm.against.get("usual") if arm else None) for arm in arms]
-        rows.append([label, cost, f"{100 * credit.true_pits:.1f}%", *map(accuracy, arms), *differences])
-    head = ["credit", "tokens a wrong solution", "true pits", "`shared-prefix`", "`whole-response`"]
-    return table([*head, "`shared-prefix`, less 5 rollouts", "`whole-response`, less 5 rollouts"], rows)
+    for label, name in [*(each for _, each in named), ("adaptive", "adaptive")]:
+        arm, credit = _arm(found, task.prefix + name, "shared-prefix"), found.credit.get(task.prefix + name)
+        if credit is not None and arm is not None:
+            cost, true = f"{credit.tokens / credit.negatives:.1f}", f"{100 * credit.true_pits:.1f}%"
+            rows.append([label, cost, true, accuracy(arm), points(arm.against.get("usual"))])
+    head = ["credit", "tokens a wrong solution", "true pits", "accuracy of `shared-prefix`"]
+    return table([*head, f"less {ROLLOUTS} rollouts"], rows)
 
 
 def _gradients(found: Figures, task: Task) -> str:
@@ -137,17 +116,17 @@ def _gradients(found: Figures, task: Task) -> str:
         def mean(name: str, seeds: Sequence[dict[str, float]] = seeds) -> float:
             return sum(seed[name] for seed in seeds) / len(seeds)
 
-        cosines = [f"{mean(f'cosine_{count}'):.2f}" for count in COUNTS]
+        cosines = [f"{mean(f'cosine_{count}'):.2f}" for count in task.counts]
         spread = [seed["alignment"] for seed in seeds]
         aligned = f"{mean('alignment'):.2f} ({min(spread):.2f} to {max(spread):.2f})"
         rows.append([f"`{kind}`", aligned, f"{mean('noise'):.0f}", *cosines])
-    return table(["pairs", "alignment (seeds)", "noise", *(f"cosine of {count}" for count in COUNTS)], rows)
+    return table(["pairs", "alignment (seeds)", "noise", *(f"cosine of {count}" for count in task.counts)], rows)
 
 
 def _choices(found: Figures) -> str:
     rows = []
     for name, arm in found.arms.get("choices", {}).items():
-        base = "rft" if name.startswith("rft") else "random" if name.startswith(("random", "edit")) else "shared-prefix"
+        base = next((kind for kind in ("rft", "random") if name.startswith(kind)), "shared-prefix")
         against = arm.against.get(base)
         if name != "sft":
             rows.append([f"`{name}`", f"{arm.rows:.0f}", accuracy(arm), points(against) if name != base else NONE])
