@@ -1,8 +1,9 @@
 """Policies of the two generated tasks, and the wrong answers that they give: what benchmarks of credit start from.
 
 ``strides`` is the quickstart's task: the committed base, fine-tuned a little on the teacher's solutions (the base
-itself writes few steps). ``long-strides`` has about eight steps: a base of the same size is pre-trained first, in a few
-minutes, and kept in ``build/``.
+itself writes few steps). ``long-strides`` is the format of that name with a teacher who skips one operation in ten, so
+that a solution has about eight steps: a base of the same size is pre-trained first, in a few minutes, and kept in
+``build/``.
 """
 
 from __future__ import annotations

@@ -38,10 +38,13 @@ _COLOURS = {
     "oracle-pit": ("#009e73", "D"),
     "rft": ("#e69f00", "^"),
     "step": ("#0072b2", "o"),
+    "adaptive": ("#d55e00", "D"),
 }
 """Colours of Okabe and Ito's palette, which colour-blind readers can tell apart, and a marker for each line."""
 _WIDTH, _HEIGHT = 4.4, 3.4
-_TITLES = {SHORT.format: "strides (3.8 steps)", LONG.format: "long-strides"}
+_BESIDE = 0.015
+"""Lines stand beside one another by this share of x, so that their intervals can be told apart."""
+_TITLES = {SHORT.format: "strides", LONG.format: "long-strides"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def pictures(found: Figures) -> dict[str, str]:
         "tokens": _panels([_tokens(found, task) for task in (SHORT, LONG)]),
         "strength": _panels([panel for task in (SHORT, LONG) for panel in _strength(found, task)]),
         "epochs": _panels([_epochs(found)]),
-        "credit": _panels([_credit(found)]),
+        "credit": _panels([_credit(found, task) for task in (SHORT, LONG)]),
         "rounds": _panels([_rounds(found)]),
         "choices": _choices(found),
         "gradients": _panels([_gradients(found, task) for task in (SHORT, LONG)]),
@@ -141,14 +144,16 @@ def _epochs(found: Figures) -> Panel:
     return Panel(_TITLES[SHORT.format], "epochs of the policy", sorted(places), lines)
 
 
-def _credit(found: Figures) -> Panel:
-    places = {float(ROLLOUTS): f"pairs-{PAIRS}"} | {float(n): f"rollouts-{n}" for n in SHORT.rollouts}
-    lines = [_line(found, "shared-prefix", {x: places[x] for x in sorted(places)})]
-    if (value := _accuracy(found, "adaptive", "shared-prefix")) is not None:
-        lines.append(Line("step", {1.5: value}, "shared-prefix, adaptive"))
-    oracle = _accuracy(found, f"pairs-{PAIRS}", "oracle-pit")
+def _credit(found: Figures, task: Task) -> Panel:
+    places = {float(ROLLOUTS): f"{task.prefix}pairs-{PAIRS}"}
+    places |= {float(n): f"{task.prefix}rollouts-{n}" for n in task.rollouts}
+    ticks = sorted(places)
+    lines = [_line(found, "shared-prefix", {x: places[x] for x in ticks})]
+    if (value := _accuracy(found, f"{task.prefix}adaptive", "shared-prefix")) is not None:
+        lines.append(Line("adaptive", {2.0: value}))
+    oracle = _accuracy(found, f"{task.prefix}pairs-{PAIRS}", "oracle-pit")
     level = (oracle.value, "true first errors") if oracle else None
-    return Panel(_TITLES[SHORT.format], "rollouts of a prefix", sorted(places), lines, level)
+    return Panel(_TITLES[task.format], "rollouts of a prefix (adaptive: as needed)", ticks, lines, level)
 
 
 def _rounds(found: Figures) -> Panel:
@@ -185,6 +190,8 @@ def _panels(panels: Sequence[Panel]) -> str:
         axes = figure.subplots(rows, columns, squeeze=False)
         for panel, one in zip(panels, axes.flat, strict=False):
             _draw(one, panel)
+        for unused in axes.flat[len(panels) :]:
+            unused.set_visible(False)
         handles: dict[str, Any] = {}
         for one in axes.flat[: len(panels)]:
             handles |= {label: handle for handle, label in zip(*one.get_legend_handles_labels(), strict=True)}
@@ -195,9 +202,10 @@ def _panels(panels: Sequence[Panel]) -> str:
 
 def _draw(axes: Any, panel: Panel) -> None:
     axes.set_xscale("log")
-    for line in panel.lines:
+    for number, line in enumerate(panel.lines):
         colour, marker = _COLOURS[line.name]
-        x, values = list(line.points), list(line.points.values())
+        beside = 1 + _BESIDE * (number - (len(panel.lines) - 1) / 2)
+        x, values = [place * beside for place in line.points], list(line.points.values())
         if not x:
             continue
         y = [one.value for one in values]

@@ -60,7 +60,8 @@ def _by_pairs(found: Figures, task: Task) -> str:
 
 def _against(found: Figures, task: Task) -> str:
     others = [("shared-prefix", "random"), ("shared-prefix", "placebo-cut"), ("whole-response", "random")]
-    others += [("placebo-cut", "random"), ("oracle-pit", "shared-prefix"), ("random", "teacher")]
+    others += [("placebo-cut", "random"), ("oracle-pit", "placebo-cut"), ("oracle-pit", "shared-prefix")]
+    others += [("random", "teacher"), ("teacher", "sft")]
     rows = []
     for one, other in others:
         arms = [_arm(found, f"{task.prefix}pairs-{count}", one) for count in task.counts]
@@ -98,7 +99,7 @@ def _epochs(found: Figures) -> str:
 
 def _credit(found: Figures, task: Task) -> str:
     usual = (f"{ROLLOUTS} rollouts", f"pairs-{PAIRS}")
-    named = sorted([(ROLLOUTS, usual), *((n, (f"{n} rollouts", f"rollouts-{n}")) for n in task.rollouts)])
+    named = sorted([(ROLLOUTS, usual), *((n, (f"{n} rollout{'s' * (n > 1)}", f"rollouts-{n}")) for n in task.rollouts)])
     rows = []
     for label, name in [*(each for _, each in named), ("adaptive", "adaptive")]:
         arm, credit = _arm(found, task.prefix + name, "shared-prefix"), found.credit.get(task.prefix + name)

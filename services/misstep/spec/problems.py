@@ -66,7 +66,7 @@ class Source(SpecModel):
 
     format: Format
     """`gsm8k` and `math` read files in the official form; `table` reads any JSONL or Parquet file with named columns;
-    `strides` generates the quickstart's task. docs/datasets.md has the fields for common data sets."""
+    `strides` generates the quickstart's task, `long-strides` longer problems of that kind. docs/datasets.md has the fields for common data sets."""
     name: Name | None = None
     """What `--data NAME=DIR` calls this source; the format by default."""
     path: str | None = None
