@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help setup vllm vllm-gpu gpu-check demo test test-fast coverage check format locks docs docs-site images e2e-images e2e faults sweeps \
+.PHONY: help setup vllm vllm-gpu gpu-check gpu-wheels demo test test-fast coverage check format locks docs docs-site images e2e-images e2e faults sweeps \
   quickstart-base smollm2 versitygw cluster cluster-build cluster-down control-plane clean
 
 help: ## list the targets
@@ -46,8 +46,15 @@ $(VLLM_GPU): $(READY) locks/vllm-gpu.txt
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --require-hashes -r locks/vllm-gpu.txt
 	@touch $@
 
-gpu-check: $(VLLM_GPU) ## check on this machine all that needs a GPU, the 1.5B example included (40 minutes; DATA=, MODEL=: docs/limits.md)
-	@$(BIN)/python tools/gpu_check.py $(if $(DATA),--data gsm8k=$(DATA)) $(if $(MODEL),--model qwen=$(MODEL))
+WHEELS ?= .cache/gpu-wheels
+
+gpu-check: $(if $(GPU_PYTHON),,$(VLLM_GPU)) ## check on this machine all that needs a GPU (50 minutes; DATA=, MODEL=, GPU_PYTHON=, WHEELS=, OPTIONS=: docs/gpu-check.md)
+	@$(if $(GPU_PYTHON),$(GPU_PYTHON) tools/gpu_check/at_hand.py --wheels $(WHEELS),$(BIN)/python -m tools.gpu_check) \
+	  $(if $(DATA),--data gsm8k=$(DATA)) $(if $(MODEL),--model qwen=$(MODEL)) $(OPTIONS)
+
+gpu-wheels: $(READY) ## make a folder of wheels for `make gpu-check GPU_PYTHON=` where no registry is reached (WHEELS=, PYTHON_VERSION=, HAVE=, LIMIT_MB=)
+	@$(BIN)/python tools/gpu_wheels.py $(WHEELS) $(if $(PYTHON_VERSION),--python $(PYTHON_VERSION)) \
+	  $(if $(HAVE),--have-file $(HAVE)) $(if $(LIMIT_MB),--limit-mb $(LIMIT_MB))
 
 demo: $(READY) ## run examples/quickstart.yaml end to end and print what came out
 	@$(BIN)/misstep run examples/quickstart.yaml

@@ -79,6 +79,14 @@ def with_generate(
     return tokens
 
 
+def now() -> float:
+    """Return the process's CPU seconds; on a GPU the clock's, once all that was started there has ended."""
+    if not torch.cuda.is_available():
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def timed(work: Callable[[], int]) -> tuple[float, float]:
     """Return tokens per second of wall time, and per second of CPU time."""
     clock, processor = time.perf_counter(), time.process_time()

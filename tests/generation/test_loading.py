@@ -6,11 +6,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
 
 from misstep.errors import EXIT_BAD_INPUT, BadInput
 from misstep.generation.engine import Request
+from misstep.generation.engines import open_engine
 from misstep.generation.loading import context_length_of
 from misstep.generation.transformers_engine import load_engine
+from misstep.plan.frozen import Resources
 from tests.generation.tiny import decoding, tiny, word_tokenizer
 
 
@@ -41,6 +44,23 @@ def test_a_whole_folder_loads_in_the_wanted_type(folder, dtype):
     engine.submit(Request(0, [5, 6], [1, 2, 3]))
     ((_, completions),) = engine.results()
     assert len(completions) == 3
+
+
+def test_with_gpus_the_model_runs_on_one(folder, monkeypatch):
+    moved = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(PreTrainedModel, "to", lambda model, where: moved.append(where) or model)
+    open_engine(folder, decoding(), Resources(gpus=1, batch_rows=2))
+    assert moved == ["cuda"]
+    moved.clear()
+    open_engine(folder, decoding(), Resources(batch_rows=2))
+    assert not moved
+
+
+def test_gpus_that_torch_does_not_find_are_refused(folder, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BadInput, match="finds no GPU here"):
+        open_engine(folder, decoding(), Resources(gpus=1, batch_rows=2))
 
 
 def test_no_folder(tmp_path):

@@ -20,7 +20,7 @@ from tests.training import small
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.sweep(keep=2),
+    pytest.mark.sweep(keep=1),
     pytest.mark.parametrize("real", DISTINCT, indirect=True, scope="session"),
 ]
 EPOCHS = 14

@@ -24,7 +24,8 @@ from tests.runner import entries
 from tests.runner.processes import told_of
 from tests.runner.small import NAME, YAML, command, misstep
 
-KILLS = 20
+KILLS = 5
+"""Of each seed of the sweep."""
 
 
 @pytest.fixture(scope="module")
@@ -134,10 +135,12 @@ def test_an_isolated_stage_makes_the_same_artifact(finished: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_random_moments_ends_with_the_same_report(finished: Path, tmp_path: Path) -> None:
-    """SIGKILL to the runner alone, at 20 moments: nothing is left running, nothing committed is done again, and what
+@pytest.mark.sweep(keep=1)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_run_killed_at_random_moments_ends_with_the_same_report(finished: Path, tmp_path: Path, seed: int) -> None:
+    """SIGKILL to the runner alone, at random moments: nothing is left running, nothing committed is done again, and what
     comes out in the end is byte for byte the undisturbed run's."""
-    chance = random.Random(5)
+    chance = random.Random(seed)
     kills = 0
     committed: dict[str, int] = {}
     while kills < KILLS:

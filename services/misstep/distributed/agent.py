@@ -87,6 +87,8 @@ def _launch(given: dict[str, Any]) -> None:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     command = given["command"]
+    # torch before 2.13 has no such setting and gives ranks 30 seconds to end.
+    end = {"shutdown_timeout": 5} if "shutdown_timeout" in LaunchConfig.__dataclass_fields__ else {}
     config = LaunchConfig(
         min_nodes=given["nodes"],
         max_nodes=given["nodes"],
@@ -98,7 +100,7 @@ def _launch(given: dict[str, Any]) -> None:
         max_restarts=0,  # whoever started the stage restarts it, and it resumes from its last checkpoint
         monitor_interval=0.5,
         logs_specs=DefaultLogsSpecs(log_dir=str(Path(given["report"]).parent / "torchelastic")),
-        shutdown_timeout=5,
+        **end,
     )
     elastic_launch(config, command[0])(*command[1:])
 

@@ -23,4 +23,6 @@ def open_engine(model_folder: Path, decoding: DecodingParams, resources: Resourc
         return VllmEngine(model_folder, decoding, resources)
     from misstep.generation.transformers_engine import load_engine
 
-    return load_engine(model_folder, decoding, batch_rows=resources.batch_rows, threads=resources.cpus)
+    return load_engine(
+        model_folder, decoding, batch_rows=resources.batch_rows, threads=resources.cpus, gpus=resources.gpus
+    )

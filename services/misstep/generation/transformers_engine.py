@@ -23,6 +23,7 @@ import numpy.typing as npt
 import torch
 
 from misstep import telemetry
+from misstep.errors import BadInput
 from misstep.generation.agreement import decoder_for
 from misstep.generation.decoders import Decoder
 from misstep.generation.draw import choose, uniforms
@@ -234,20 +235,26 @@ class TransformersEngine:
 
 
 def load_engine(
-    model_folder: Path, decoding: DecodingParams, *, batch_rows: int, threads: int | None = None
+    model_folder: Path, decoding: DecodingParams, *, batch_rows: int, threads: int | None = None, gpus: int = 0
 ) -> TransformersEngine:
     """Load a Hugging Face model folder into an engine.
 
     Args:
         threads: torch's threads, for the whole process; None does not change them.
+        gpus: with any, the model runs on the first one that the process sees.
 
     Raises:
-        BadInput: the folder has no model that loads completely, no tokenizer, or a tokenizer without an end token; or
-            the dtype is not supported.
+        BadInput: the folder has no model that loads completely, no tokenizer, or a tokenizer without an end token; the
+            dtype is not supported; or torch finds no GPU.
     """
+    if gpus and not torch.cuda.is_available():
+        fix = f"torch {torch.__version__} finds no GPU here: use 0, or a torch built for this machine's driver."
+        raise BadInput("spec.resources.sample.gpus (or credit.gpus)", gpus, fix)
     if threads is not None:
         torch.set_num_threads(threads)
     model, tokenizer = load_model(model_folder, decoding.dtype)
+    if gpus:
+        model.to("cuda")
     return TransformersEngine(model, tokenizer, decoding, batch_rows=batch_rows)
 
 
