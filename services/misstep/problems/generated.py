@@ -7,6 +7,7 @@ from typing import Literal
 
 from misstep.problems import strides
 from misstep.problems.drawing import GeneratedProblem
+from misstep.problems.words import generator as words
 
 ReadSplit = Literal["train", "validation", "test"]
 Generate = Callable[[ReadSplit, int, int], Iterator[GeneratedProblem]]
@@ -16,5 +17,6 @@ with another, for any numbers and seeds, and fewer problems are a prefix of more
 GENERATORS: dict[str, Generate] = {
     "strides": strides.generate,
     "long-strides": strides.generate_long,
+    "words": words.generate,
 }
 """Format -> its generator, for each of `misstep.terms.formats.GENERATED`."""

@@ -66,7 +66,8 @@ class Source(SpecModel):
 
     format: Format
     """`gsm8k` and `math` read files in the official form; `table` reads any JSONL or Parquet file with named columns;
-    `strides` generates the quickstart's task, `long-strides` longer problems of that kind. docs/datasets.md has the fields for common data sets."""
+    `strides` generates the quickstart's task, `long-strides` longer problems of that kind, and `words` word problems in
+    English. docs/datasets.md has the fields for common data sets."""
     name: Name | None = None
     """What `--data NAME=DIR` calls this source; the format by default."""
     path: str | None = None
@@ -89,7 +90,7 @@ class Source(SpecModel):
     limit: Count | None = None
     """Read only this many rows from the start. For generated problems it is required: their number."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
-    """For generated problems (`strides`): the seed."""
+    """For generated problems (`strides`, `words`): the seed."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Source:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 FileFormat = Literal["gsm8k", "math", "table"]
-GeneratedFormat = Literal["strides", "long-strides"]
+GeneratedFormat = Literal["strides", "long-strides", "words"]
 Format = Literal[FileFormat, GeneratedFormat]
 """How the problems of a source are written, or which generator writes them."""
 
