@@ -11,7 +11,7 @@ import typer
 
 from misstep import __version__
 from misstep.cli import artifacts, audit, credit, models, plans, report, run, status, tools, tune, upload
-from misstep.errors import EXIT_FAILED, MisstepError
+from misstep.errors import EXIT_BAD_INPUT, EXIT_FAILED, MisstepError
 from misstep.printable import printable
 from misstep.unpickling import read_weights_only
 
@@ -70,9 +70,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
-        what = f"unexpected {type(error).__name__}: {error}. This is a defect of Misstep"
-        return _fail(f"{what}; run the command again with {DEBUG}=1 to see the traceback.", EXIT_FAILED)
+        return _unexpected(error)
     return 0
+
+
+def _unexpected(error: Exception) -> int:
+    """Say in one line what has gone wrong, and return the exit code."""
+    if isinstance(error, ModuleNotFoundError):
+        from misstep.plan.extras import NotInstalled, extra_with
+
+        name = error.name or ""
+        extra = extra_with(name)
+        if extra is not None:  # commands check that before they start; this is for what they have forgotten
+            return _fail(str(NotInstalled("misstep", [name], extra)), EXIT_BAD_INPUT)
+    what = f"unexpected {type(error).__name__}: {error}. This is a defect of Misstep"
+    return _fail(f"{what}; run the command again with {DEBUG}=1 to see the traceback.", EXIT_FAILED)
 
 
 def _fail(text: str, code: int) -> int:

@@ -18,7 +18,7 @@ from misstep.cli.options import (
     WorkOption,
 )
 from misstep.cli.report import show_report
-from misstep.cli.running import RunOutput, carry_out, check_secrets, exit_unless_done
+from misstep.cli.running import RunOutput, carry_out, check_installed, check_secrets, exit_unless_done
 from misstep.errors import BadInput
 from misstep.text import did_you_mean
 
@@ -82,6 +82,7 @@ def run(
     refuse_misfits(cost)
     graph = _graph(plan, only)
     store = store_of(plan)
+    check_installed("misstep run", plan, store, graph)
     store.check(write=True)
     out = console()
     for note in check_models(plan, experiment, store):
