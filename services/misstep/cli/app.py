@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from misstep import __version__
-from misstep.cli import artifacts, audit, credit, models, plans, report, run, status, tools, tune, upload
+from misstep.cli import artifacts, audit, credit, init, models, plans, report, run, status, tools, tune, upload
 from misstep.errors import EXIT_BAD_INPUT, EXIT_FAILED, MisstepError
 from misstep.printable import printable
 from misstep.unpickling import read_weights_only
@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Start with: [bold]misstep run examples/quickstart.yaml[/bold]",
+    epilog="Start with: [bold]misstep init quickstart[/bold]",
 )
 
 
@@ -44,6 +44,7 @@ def misstep(
 
 run.add_to(app)
 tune.add_to(app)
+init.add_to(app)
 plans.add_to(app)
 models.add_to(app)
 upload.add_to(app)

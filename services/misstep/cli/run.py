@@ -67,7 +67,7 @@ def run(
     Stages run as processes, as many at once as cores and memory allow.
     Ctrl-C stops the run. Run the same command again to continue it.
 
-    [dim]misstep run examples/quickstart.yaml[/dim]
+    [dim]misstep run quickstart.yaml[/dim]
 
     [dim]misstep run examples/gsm8k-smollm2.yaml --data gsm8k=DIR --model smollm2=DIR[/dim]
     """
