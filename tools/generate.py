@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Write the generated pages, or check that they are current.
 
-python tools/generate.py           write docs/{architectures,experiment}.md, the tables in docs/{artifacts,cost,
-                                   operations,running}.md, the CustomResourceDefinition, the chart's admission
-                                   rules, schema and README, the study's Experiments, and its tables and pictures
-                                   (from study/figures.json)
+python tools/generate.py           write docs/{architectures,experiment}.md, the JSON Schema of an Experiment, the
+                                   tables in docs/{artifacts,cost,operations,running}.md, the
+                                   CustomResourceDefinition, the chart's admission rules, schema and README, the
+                                   study's Experiments, and its tables and pictures (from study/figures.json)
 python tools/generate.py --check   exit 1, naming the file, where one differs; also checks locks/ against pyproject
 """
 
@@ -30,6 +30,8 @@ from misstep.generation import architectures
 from misstep.plan.presets import PRESETS
 from misstep.spec.experiment import Experiment
 from misstep.spec.explain import default_text, fields_of, nested_model, type_name
+from misstep.spec.schema import FILE as SCHEMA_FILE
+from misstep.spec.schema import schema_text
 from misstep_operator.crd.definition import crd_yaml
 from misstep_operator.metrics import Metrics
 from misstep_operator.observed import ExperimentView, JobState, JobView, Observed, StoreView
@@ -52,6 +54,7 @@ def main(argv: list[str]) -> int:
     chart = chart_values.CHART / "README.md"
     pages = {
         ROOT / "docs/experiment.md": experiment_page(),
+        ROOT / f"docs/{SCHEMA_FILE}": schema_text(),
         ROOT / "docs/architectures.md": architectures_page(),
         artifacts: between_marks(artifacts.read_text(), schema_tables()),
         cost: between_marks(cost.read_text(), cost_tables()),

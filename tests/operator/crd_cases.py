@@ -316,8 +316,8 @@ BAD = [
     Case(
         "true first errors of other problems",
         {"teacher": None, "arms.2.pairs": "oracle-pit"},
-        "known for problems.train.format strides only",
-        "known for problems.train.format strides, not for gsm8k",
+        "known for problems.train.format strides, long-strides only",
+        "known for problems.train.format strides, long-strides, not for gsm8k",
     ),
     Case(
         "true first errors of a teacher's problems",
