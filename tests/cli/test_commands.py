@@ -12,30 +12,13 @@ from syrupy.assertion import SnapshotAssertion
 from misstep.artifacts.manifest import commit
 from misstep.artifacts.model_cache import ModelCache
 from misstep.artifacts.output import Output
-from misstep.cli.app import main
 from misstep.plan.kinds import StageKind
 from misstep.store.description import Storage
 from misstep.store.open import open_store
 from tests.artifacts.making import finish_block, frozen
+from tests.cli.running import Run
 
-Run = Callable[..., tuple[int, str, str]]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart.yaml"
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in an empty folder; (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "110")
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("TERM", "dumb")
-
-    def call(*argv: object) -> tuple[int, str, str]:
-        code = main([str(arg) for arg in argv])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.mark.parametrize(
@@ -156,6 +139,25 @@ def test_a_defect_of_ours_is_one_line_unless_debugging(run: Run, monkeypatch: py
     monkeypatch.setenv("MISSTEP_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         run("explain", "spec")
+
+
+def test_a_library_of_an_extra_that_turns_out_to_be_missing_is_no_defect(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> Callable[..., None]:
+        def fail(*_: object, **__: object) -> None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+        return fail
+
+    monkeypatch.setattr("misstep.spec.explain.explain", missing("pyarrow.parquet"))
+    code, _, err = run("explain")
+    assert code == 64
+    assert 'not installed: pyarrow.parquet. Install what it needs: pip install "misstep[records]".' in err
+    monkeypatch.setattr("misstep.spec.explain.explain", missing("misstep.mistake"))
+    code, _, err = run("explain")
+    assert code == 1
+    assert "This is a defect of Misstep" in err
 
 
 def test_plan_shows_every_stage_in_each_form(run: Run) -> None:

@@ -73,6 +73,7 @@ def credited_star():
         wrong=[Answer(n.token_ids, n.text, "sample", n.sample) for n in source.negatives],
         credited=found,
         solved=solved,
+        taught=Answer(right[1], text_of(right[1]), "teacher"),
     )
 
 
@@ -97,7 +98,7 @@ def test_invariants_of_pairs(layout, seed):
         assert whole[-1] == END
         assert pair.chosen.token_ids[: len(pair.rejected_ids)] != pair.rejected_ids
         assert pair.rejected_complete == (prefix + pair.rejected_ids == response) == (pair.rejected_ids[-1] == END)
-        if layout in ("random", "edit-distance"):
+        if layout in ("random", "edit-distance", "teacher"):
             assert pair.rejected_ids == response
             assert pair.pit is None
         else:
@@ -306,6 +307,14 @@ def test_a_placebo_takes_the_wrong_solutions_of_the_shared_prefix(source, per_pr
     assert placebo.dropped == shared.dropped + Counter(duplicate=len(missing))
     if len(source.credited) == 1:
         assert not missing
+
+
+def test_the_teachers_solution_stands_against_every_wrong_one_also_where_the_policy_never_solved_it():
+    taught = Answer((50, 51, 0), text_of([50, 51, 0]), "teacher")
+    found = pair_up("teacher", problem(correct=[], taught=taught), 4, 0, per_negative=3)
+    assert [(pair.chosen, pair.negative_sample) for pair in found.pairs] == [(taught, 3), (taught, 4)]
+    assert pair_up("teacher", problem(taught=taught), 1, 0).dropped == {"over-per-problem": 1}
+    assert pair_up("teacher", problem(), 4, 0).dropped == {"no-teacher-solution": 2}
 
 
 @pytest.mark.parametrize("layout", ["random", "edit-distance"])

@@ -16,10 +16,10 @@ from misstep.generation.transformers_engine import load_engine
 from misstep.plan.kinds import StageKind
 from misstep.plan.params import CreditParams, PairsParams
 from misstep.problems.strides import oracle
-from misstep.terms.layouts import FROM_CREDIT, FROM_ORACLE, LUCKY, Layout
+from misstep.terms.layouts import FROM_CREDIT, FROM_ORACLE, LUCKY, TEACHER, Layout
 from misstep.verification.extract import AnswerFormat
 from misstep.verification.verifier import Verifier
-from tests.credit.inputs import BASE, DECODING, World, answered
+from tests.credit.inputs import BASE, DECODING, PROMPT, World, answered
 
 LAYOUTS = [layout for layout in get_args(Layout) if layout != LUCKY]
 """The layouts of wrong responses."""
@@ -46,6 +46,8 @@ def pairs_params(layout, **changes):
     values = {"layout": layout, "per_problem": 2, "max_pairs": None, "seed": 1}
     if layout in FROM_ORACLE:
         values["oracle"] = "strides"
+    if layout == TEACHER:
+        values["prompt"] = PROMPT
     return PairsParams(**{**values, **changes})
 
 
@@ -208,7 +210,8 @@ def test_pairs_hold_their_invariants(world, rows, inputs, scan, layout):
     problems, samples, verdicts = rows
     credited = layout in FROM_CREDIT
     inputs = {**inputs, "credit": scan} if credited else inputs
-    key = world.run(StageKind.PAIRS, inputs, pairs_params(layout))
+    model = layout == TEACHER
+    key = world.run(StageKind.PAIRS, inputs, pairs_params(layout), model=model)
     pairs, summary = world.rows(key, "pairs"), world.summary(key)
     golds = {row["problem_id"]: row["gold"] for row in problems}
     responses = {(row["problem_id"], row["sample"]): row for row in samples}
@@ -232,7 +235,9 @@ def test_pairs_hold_their_invariants(world, rows, inputs, scan, layout):
         before = response["text"][: response["text"].index(row["rejected_text"])] if shared else ""
         assert verifier.judge_one(before + row["chosen_text"], golds[row["problem_id"]]).verdict == "correct"
     assert summary["pairs"] == len(pairs) == summary["candidates"] - sum(summary["dropped"].values())
-    assert world.part_hashes(world.run(StageKind.PAIRS, inputs, pairs_params(layout))) == world.part_hashes(key)
+    assert (set(summary["chosen_source"]) == {"teacher"}) == (layout == TEACHER)
+    again = world.run(StageKind.PAIRS, inputs, pairs_params(layout), model=model)
+    assert world.part_hashes(again) == world.part_hashes(key)
 
 
 def test_a_placebo_is_made_of_the_wrong_solutions_of_the_shared_prefix(world, inputs, scan):
@@ -425,7 +430,7 @@ def test_no_negatives_is_a_result_that_says_so(world, rows):
     assert summary["negatives"] == summary["rollouts"] == 0
     assert world.rows(key, "negatives") == world.rows(key, "prefixes") == world.rows(key, "rollouts") == []
     for layout in LAYOUTS:
-        pairs = world.run(StageKind.PAIRS, {**inputs, "credit": key}, pairs_params(layout))
+        pairs = world.run(StageKind.PAIRS, {**inputs, "credit": key}, pairs_params(layout), model=layout == TEACHER)
         assert world.rows(pairs, "pairs") == []
         assert world.summary(pairs)["pairs"] == world.summary(pairs)["candidates"] == 0
 
@@ -438,7 +443,11 @@ def test_nothing_solved_is_a_result_that_says_so(world, rows):
     assert summary["outcome"].startswith("no pits")
     assert summary["rollouts"] == 0
     assert summary["no_pit"] == {"never-solved": summary["negatives"]}
+    taught = world.run(StageKind.PAIRS, inputs, pairs_params(TEACHER), model=True)
+    assert world.summary(taught)["pairs"] > 0, "the teacher solved them"
     for layout in LAYOUTS:
+        if layout == TEACHER:
+            continue
         reason = "never-solved" if layout in FROM_CREDIT else "no-correct-answer"
         pairs = world.run(StageKind.PAIRS, {**inputs, "credit": key}, pairs_params(layout))
         found = world.summary(pairs)

@@ -339,7 +339,7 @@ class World:
                     "chosen_ids": [2],
                     "rejected_ids": [3],
                     "chosen_source": "rollout" if point.layout in ONE_STEP else "sample",
-                    "rejected_complete": point.layout in ("random", "edit-distance"),
+                    "rejected_complete": point.layout in ("random", "edit-distance", "teacher"),
                     "chosen_text": "\n".join(lines[start:]) + self.hostile,
                     "rejected_text": row["text"],
                     "weight": 1.0,

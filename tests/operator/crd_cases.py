@@ -316,8 +316,8 @@ BAD = [
     Case(
         "true first errors of other problems",
         {"teacher": None, "arms.2.pairs": "oracle-pit"},
-        "known for problems.train.format strides only",
-        "known for problems.train.format strides, not for gsm8k",
+        "known for problems.train.format strides, long-strides only",
+        "known for problems.train.format strides, long-strides, not for gsm8k",
     ),
     Case(
         "true first errors of a teacher's problems",
@@ -328,7 +328,7 @@ BAD = [
     Case(
         "two rules for the chosen side",
         {"arms.2.pairs": "edit-distance", "arms.2.pairing": {"chosen": "shortest"}},
-        "pairing.chosen: pairs edit-distance say themselves which side is chosen",
+        "pairing.chosen: pairs edit-distance, teacher say themselves which side is chosen",
     ),
     Case(
         "weights without a pit",

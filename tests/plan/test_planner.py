@@ -154,8 +154,9 @@ def test_an_arm_replaces_single_fields_of_pairs() -> None:
     assert (whole.get("chosen"), whole.get("per_negative"), whole["per_problem"]) == (None, None, 3)
 
 
-def test_a_rule_of_a_layout_is_not_replaced_by_the_common_one() -> None:
-    arms = ARMS + "- {name: far, method: dpo, pairs: edit-distance}\n"
+@pytest.mark.parametrize("layout", ["edit-distance", "teacher"])
+def test_a_rule_of_a_layout_is_not_replaced_by_the_common_one(layout: str) -> None:
+    arms = ARMS + f"- {{name: far, method: dpo, pairs: {layout}}}\n"
     before = plan(experiment(arms), MODEL).stage("pairs-far-d125-s0")
     assert plan(experiment(arms + "pairs: {chosen: shortest}"), MODEL).stage("pairs-far-d125-s0").key == before.key
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from misstep.errors import BadInput
+from misstep.problems.drawing import GeneratedProblem
 from misstep.problems.oracles import ORACLES
 from misstep.problems.strides import (
     ATOMS,
@@ -19,7 +20,6 @@ from misstep.problems.strides import (
     OPERATIONS,
     SPLITS,
     STATES,
-    GeneratedProblem,
     Split,
     StridesTask,
     Walk,

@@ -138,8 +138,8 @@ def test_an_isolated_stage_makes_the_same_artifact(finished: Path, tmp_path: Pat
 @pytest.mark.sweep(keep=1)
 @pytest.mark.parametrize("seed", range(4))
 def test_a_run_killed_at_random_moments_ends_with_the_same_report(finished: Path, tmp_path: Path, seed: int) -> None:
-    """SIGKILL to the runner alone, at random moments: nothing is left running, nothing committed is done again, and what
-    comes out in the end is byte for byte the undisturbed run's."""
+    """SIGKILL to the runner alone, at random moments: nothing is left running, nothing committed is done again, and
+    what comes out in the end is byte for byte the undisturbed run's."""
     chance = random.Random(seed)
     kills = 0
     committed: dict[str, int] = {}

@@ -16,6 +16,7 @@ from misstep.search.result import ArmResult, SearchResult, arm_result, setting_t
 from misstep.spec import Experiment, load_experiment
 from misstep.spec.edit import changed
 from misstep.spec.load import parse_document, read_document
+from misstep.spec.schema import COMMENT, FILE
 
 DAY = datetime.date(2026, 11, 28)
 TEXT = """\
@@ -213,3 +214,11 @@ def test_a_setting_in_quotes_that_is_chosen_stays_as_it_is(tmp_path: Path) -> No
     _, after, made = frozen(tmp_path, quoted, {"random": 3, "step": 3})
     assert 'beta: "0.30"   # as in the paper' in made
     assert after.spec.training.dpo.beta == 0.3 and after.spec.training.dpo.learning_rate == 3e-6
+
+
+def test_an_editor_finds_the_schema_from_the_new_place_too(tmp_path: Path) -> None:
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    text = f"#: Settings frozen before.\n{COMMENT}../docs/{FILE}\n{TEXT.lstrip()}"
+    _, _, made = frozen(tmp_path, text, {}, "deep/er/tuned.yaml")
+    assert f"\n{COMMENT}../../../docs/{FILE}\n" in made
+    assert "Settings frozen before" not in made

@@ -92,7 +92,7 @@ def test_every_example_is_valid(path: Path) -> None:
         (
             "arms: [{name: a, method: sft}, {name: b, method: dpo, pairs: oracle-pit}]",
             "arm b has pairs oracle-pit, which need the true first error of a solution: known for "
-            "problems.train.format strides, not for gsm8k; take placebo-cut, or leave the arm out",
+            "problems.train.format strides, long-strides, not for gsm8k; take placebo-cut, or leave the arm out",
         ),
         (
             "arms: [{name: a, method: sft}, {name: b, method: dpo, pairs: lucky-step}]",

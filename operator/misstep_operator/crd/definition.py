@@ -6,10 +6,9 @@ Rules between fields are CEL, see ``rules.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import annotated_types as limits
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -22,6 +21,7 @@ from misstep.spec.fields import plain_number
 from misstep.spec.policy import Prompt, Sampling
 from misstep.spec.resources import StageResources
 from misstep.spec.rewrite import Dumper
+from misstep.spec.schema import models_in, number_bounds
 from misstep_operator.crd.cel import OR_EDITED, Rule
 from misstep_operator.crd.rules import RULES
 from misstep_operator.crd.status import COLUMNS, STATUS
@@ -88,7 +88,7 @@ def crd_yaml() -> str:
 
 def experiment_schema() -> dict[str, Any]:
     """Return the structural schema of an Experiment with its status."""
-    types = {model.__name__: model for model in _models(Experiment)}
+    types = {model.__name__: model for model in models_in(Experiment)}
     whole = _Writer(Experiment.model_json_schema(), types).model(Experiment, defaults=True)
     properties = whole["properties"]
     name = properties["metadata"]["properties"]["name"]
@@ -100,16 +100,6 @@ def experiment_schema() -> dict[str, Any]:
         properties[field] = {"type": "string"}
     properties["status"] = STATUS
     return whole
-
-
-def _models(root: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    queue, seen = [root], {root}
-    while queue:
-        model = queue.pop()
-        yield model
-        nested = {found for info in model.model_fields.values() if (found := nested_model(info.annotation))}
-        queue += nested - seen
-        seen |= nested
 
 
 class _Writer:
@@ -197,17 +187,13 @@ def _written(rule: Rule) -> dict[str, Any]:
 
 
 def _limits(info: FieldInfo) -> dict[str, Any]:
-    """Return a number's own bounds: the schema of its type, which pydantic takes as it is, has only the least one."""
+    """Return a number's own bounds, as OpenAPI has them: whether a bound is exclusive is a keyword of its own."""
     found: dict[str, Any] = {}
-    for meta in info.metadata:
-        for kind, bound, strict in (
-            (limits.Gt, "minimum", {"exclusiveMinimum": True}),
-            (limits.Ge, "minimum", {}),
-            (limits.Lt, "maximum", {"exclusiveMaximum": True}),
-            (limits.Le, "maximum", {}),
-        ):
-            if isinstance(meta, kind):
-                found |= {bound: plain_number(getattr(meta, kind.__name__.lower())), **strict}
+    for keyword, bound in number_bounds(info).items():
+        if keyword.startswith("exclusive"):
+            found |= {keyword.removeprefix("exclusive").lower(): bound, keyword: True}
+        else:
+            found[keyword] = bound
     return found
 
 

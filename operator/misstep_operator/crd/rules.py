@@ -23,15 +23,18 @@ from misstep.spec import (
     training,
     volumes,
 )
+from misstep.terms.formats import GENERATED
 from misstep.terms.layouts import FIXED_CHOICE, WEIGHED
 from misstep.terms.methods import METHODS
 from misstep_operator.crd.cel import Rule, get, has, text
 from misstep_operator.crd.spec_rules import SPEC
 
+_GENERATED = f"[{', '.join(map(text, GENERATED))}]"
+
 
 def _origin(what: str) -> list[Rule]:
     count = "[has(self.path), has(self.hub), has(self.uri)].filter(given, given).size()"
-    optional = "self.format == 'strides' || " if what == "data set" else ""
+    optional = f"self.format in {_GENERATED} || " if what == "data set" else ""
     return [
         Rule(f"{optional}{count} > 0", "give hub with revision, or uri with digest (misstep upload prints them)"),
         Rule(f"{count} <= 1", "give only one of path, hub and uri"),
@@ -45,12 +48,9 @@ def _origin(what: str) -> list[Rule]:
 
 
 SOURCE = [
-    Rule(
-        "self.format != 'strides' || !(has(self.path) || has(self.hub) || has(self.uri))",
-        "strides problems are generated: remove path, hub and uri",
-    ),
-    Rule("self.format != 'strides' || has(self.limit)", "strides problems are generated: say how many with limit"),
-    Rule("self.format != 'strides' || !has(self.columns)", problems.NO_COLUMNS),
+    Rule(f"!(self.format in {_GENERATED}) || !(has(self.path) || has(self.hub) || has(self.uri))", problems.NO_ORIGIN),
+    Rule(f"!(self.format in {_GENERATED}) || has(self.limit)", problems.SAY_LIMIT),
+    Rule(f"!(self.format in {_GENERATED}) || !has(self.columns)", problems.NO_COLUMNS),
     Rule(
         "self.format != 'gsm8k' || !has(self.columns) || "
         "!(has(self.columns.solution) || has(self.columns.answerAfter))",
@@ -83,7 +83,7 @@ PROBLEMS = [
         "!has(self.train.uri) || has(self.test)",
         "train.uri is a copy of the training problems only: give test too, as misstep upload does",
     ),
-    Rule("self.train.format != 'strides' || has(self.test)", problems.TEST_SIZE),
+    Rule(f"!(self.train.format in {_GENERATED}) || has(self.test)", problems.TEST_SIZE),
     Rule(
         f"has(self.test) || !has(self.train.hub) || {get('self.train.split', text('train'))} != 'test'",
         _SAME,

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from misstep import __version__
-from misstep.cli import artifacts, audit, credit, models, plans, report, run, status, tools, tune, upload
-from misstep.errors import EXIT_FAILED, MisstepError
+from misstep.cli import artifacts, audit, credit, init, models, plans, report, run, status, tools, tune, upload
+from misstep.errors import EXIT_BAD_INPUT, EXIT_FAILED, MisstepError
 from misstep.printable import printable
 from misstep.unpickling import read_weights_only
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Start with: [bold]misstep run examples/quickstart.yaml[/bold]",
+    epilog="Start with: [bold]misstep init quickstart[/bold]",
 )
 
 
@@ -44,6 +44,7 @@ def misstep(
 
 run.add_to(app)
 tune.add_to(app)
+init.add_to(app)
 plans.add_to(app)
 models.add_to(app)
 upload.add_to(app)
@@ -70,9 +71,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
-        what = f"unexpected {type(error).__name__}: {error}. This is a defect of Misstep"
-        return _fail(f"{what}; run the command again with {DEBUG}=1 to see the traceback.", EXIT_FAILED)
+        return _unexpected(error)
     return 0
+
+
+def _unexpected(error: Exception) -> int:
+    """Say in one line what has gone wrong, and return the exit code."""
+    if isinstance(error, ModuleNotFoundError):
+        from misstep.plan.extras import NotInstalled, extra_with
+
+        name = error.name or ""
+        extra = extra_with(name)
+        if extra is not None:  # commands check that before they start; this is for what they have forgotten
+            return _fail(str(NotInstalled("misstep", [name], extra)), EXIT_BAD_INPUT)
+    what = f"unexpected {type(error).__name__}: {error}. This is a defect of Misstep"
+    return _fail(f"{what}; run the command again with {DEBUG}=1 to see the traceback.", EXIT_FAILED)
 
 
 def _fail(text: str, code: int) -> int:

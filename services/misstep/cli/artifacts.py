@@ -205,9 +205,12 @@ def export(
     """
     from misstep.artifacts.export import export as write
     from misstep.artifacts.inspect import find_key
+    from misstep.plan.extras import need
 
+    trl = form in ("trl-preference", "trl-stepwise")
+    need("misstep artifacts export", "credit" if trl else "records")
     store = _open(storage, endpoint, region, path_style, ca_bundle)
-    if form in ("trl-preference", "trl-stepwise"):
+    if trl:
         from misstep.credit.trl_export import export_trl
 
         rows, otherwise = export_trl(store, find_key(store, key), form, out, tokenizer)  # type: ignore[arg-type]

@@ -78,6 +78,9 @@ def credit(
 
     [dim]misstep audit credit quickstart --namespace research --endpoint https://s3.example.com[/dim]
     """
+    from misstep.plan.extras import need
+
+    need("misstep audit", "evaluation")
     from misstep.audit.credit_read import Wanted, read_credit
     from misstep.audit.page import credit_page
     from misstep.plan.kinds import StageKind
@@ -117,6 +120,9 @@ def verdicts(
 
     [dim]misstep audit verdicts quickstart --stage verify-d125-s0 --count 100[/dim]
     """
+    from misstep.plan.extras import need
+
+    need("misstep audit", "evaluation")
     from misstep.audit.page import verdicts_page
     from misstep.audit.verdicts_read import read_verdicts
     from misstep.plan.kinds import StageKind

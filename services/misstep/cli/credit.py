@@ -211,8 +211,11 @@ def credit(
     """
     from misstep.cli.credit_progress import Progress
     from misstep.errors import BadInput
+    from misstep.plan.extras import VLLM, need
     from misstep.plan.frozen import Resources
     from misstep.plan.params import CreditParams, DecodingParams
+
+    need("misstep credit", VLLM if engine == "vllm" and not dry_run else "credit")
     from misstep.standalone.columns import Columns
     from misstep.standalone.run import credit_file, parse_shard
     from misstep.standalone.run import dry_run as show_cost

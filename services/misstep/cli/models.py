@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,9 +60,10 @@ def inspect_model(
     """
     from misstep.cli.terminal import say
     from misstep.inspection.apart import inspect_apart
+    from misstep.plan.extras import need
     from misstep.printable import printable_json
 
-    _need_transformers()
+    need("misstep inspect-model", "training")
     request: dict[str, Any] = {"uri": model, "model_field": POLICY, "guess_prompt": True}
     if experiment is not None:
         request |= _of_experiment(load(experiment))
@@ -83,6 +83,7 @@ def check_models(plan: Plan, experiment: Experiment, store: Store) -> list[str]:
     """
     from misstep.artifacts.manifest import read_own
     from misstep.inspection.apart import inspect_apart
+    from misstep.plan.extras import missing
     from misstep.plan.kinds import StageKind
 
     stages = [stage for stage in plan.stages if stage.kind is StageKind.INSPECT]
@@ -93,8 +94,8 @@ def check_models(plan: Plan, experiment: Experiment, store: Store) -> list[str]:
             continue
         uri = stage.externals["model"].uri
         later = f"the stage {stage.name} checks {uri} before anything is trained"
-        if importlib.util.find_spec("transformers") is None:
-            notes.append(f"{later} (transformers is not installed here)")
+        if missing("training"):
+            notes.append(f'{later} (not here: it needs pip install "misstep[training]")')
             continue
         request = _of_stage(stage, experiment)
         try:
@@ -135,10 +136,3 @@ def _preset(name: str) -> dict[str, Any]:
     if name not in PRESETS:
         raise BadInput("--preset", name, f"Write one of {', '.join(PRESETS)}.")
     return PRESETS[name].prompt.model_dump(mode="json")
-
-
-def _need_transformers() -> None:
-    if importlib.util.find_spec("transformers") is None:
-        raise BadInput(
-            "inspect-model", "transformers is not installed", 'Install what it needs: pip install "misstep[local]".'
-        )

@@ -1,4 +1,4 @@
-"""``misstep validate``, ``plan`` and ``explain``: what to do before a run."""
+"""``misstep validate``, ``plan``, ``explain`` and ``schema``: what to do before a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PlanFormat(StrEnum):
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (validate, plan, explain):
+    for command in (validate, plan, explain, schema):
         app.command(rich_help_panel="Prepare")(command)
 
 
@@ -104,3 +104,16 @@ def explain(
     from misstep.spec.explain import explain as describe
 
     print(describe(path))
+
+
+def schema() -> None:
+    """Print the JSON Schema of an Experiment, by which editors check and complete the YAML.
+
+    An editor with a YAML language server finds it by a comment in the file, `# yaml-language-server: $schema=PATH`.
+    `misstep init` writes both.
+
+    [dim]misstep schema > experiment.schema.json[/dim]
+    """
+    from misstep.spec.schema import schema_text
+
+    print(schema_text(), end="")

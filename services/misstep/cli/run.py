@@ -18,7 +18,7 @@ from misstep.cli.options import (
     WorkOption,
 )
 from misstep.cli.report import show_report
-from misstep.cli.running import RunOutput, carry_out, check_secrets, exit_unless_done
+from misstep.cli.running import RunOutput, carry_out, check_installed, check_secrets, exit_unless_done
 from misstep.errors import BadInput
 from misstep.text import did_you_mean
 
@@ -67,7 +67,7 @@ def run(
     Stages run as processes, as many at once as cores and memory allow.
     Ctrl-C stops the run. Run the same command again to continue it.
 
-    [dim]misstep run examples/quickstart.yaml[/dim]
+    [dim]misstep run quickstart.yaml[/dim]
 
     [dim]misstep run examples/gsm8k-smollm2.yaml --data gsm8k=DIR --model smollm2=DIR[/dim]
     """
@@ -82,6 +82,7 @@ def run(
     refuse_misfits(cost)
     graph = _graph(plan, only)
     store = store_of(plan)
+    check_installed("misstep run", plan, store, graph)
     store.check(write=True)
     out = console()
     for note in check_models(plan, experiment, store):

@@ -55,6 +55,26 @@ def check_secrets(secrets: Sequence[SecretVariable]) -> None:
         raise BadInput(field, name, fix)
 
 
+def check_installed(command: str, plan: Plan, store: Store, graph: Graph | None = None) -> None:
+    """Check that the libraries of all stages that will run are installed. Raises NotInstalled.
+
+    Stages that the store has need none. So where everything is there, the core alone shows the report.
+
+    Args:
+        command: what the user runs, for the message.
+        graph: which results are wanted; by default all of the plan.
+    """
+    from misstep.artifacts.manifest import committed_keys
+    from misstep.plan.extras import extras_of, missing, need
+    from misstep.runner.schedule import graph_of, outstanding
+
+    if not any(missing(extra) for extra in extras_of(plan.stages)):
+        return  # as nearly always, and the store need not be asked
+    done = committed_keys(store, [stage.key for stage in plan.stages])
+    todo = outstanding(graph or graph_of(plan), frozenset(stage.name for stage in plan.stages if stage.key in done))
+    need(command, *extras_of(stage for stage in plan.stages if stage.name in todo))
+
+
 def carry_out(
     plan: Plan, graph: Graph, store: Store, workdir: Workdir, settings: Settings, output: RunOutput
 ) -> Outcome:

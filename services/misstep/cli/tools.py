@@ -36,6 +36,9 @@ def verify(
     [dim]misstep verify answers.jsonl --response output --gold answer --out scored.jsonl[/dim]
     """
     from misstep.errors import BadInput
+    from misstep.plan.extras import need
+
+    need("misstep verify", "verification")
     from misstep.verification.extract import AnswerFormat
     from misstep.verification.table import verify_file
 

@@ -13,7 +13,7 @@ import typer
 from misstep.cli.experiments import load, named_folders, workdir_for
 from misstep.cli.models import check_models
 from misstep.cli.options import DataOption, FileArgument, ModelOption, ParallelOption, QuietOption, StorageOption
-from misstep.cli.running import RunOutput, carry_out, check_secrets, exit_unless_done
+from misstep.cli.running import RunOutput, carry_out, check_installed, check_secrets, exit_unless_done
 from misstep.errors import BadInput, MisstepError
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def tune(
     from misstep.sources import resolve
     from misstep.store.open import open_store
 
+    _check_comparing(plan_only)
     experiment, text = load(file, storage), file.read_text(encoding="utf-8")
     refuse_nothing_to_search(experiment)
     workdir = workdir_for(search_name(experiment.metadata.name), work)
@@ -108,8 +109,9 @@ def tune(
         _show_plan(found, cost, experiment, store, shown)
         return
     check_secrets(experiment.spec.secrets)
-    store.check(write=True)
     if found.result is None:
+        check_installed("misstep tune", found.plan, store)
+        store.check(write=True)
         for note in check_models(found.plan, experiment, store):
             if not quiet:
                 shown.print(f"note: {note}", soft_wrap=True)
@@ -183,6 +185,14 @@ def _cost(plan: Plan, experiment: Experiment, externals: Mapping[str, External])
         experiment.spec.assumptions,
         None if teacher is None else architecture(teacher, plan.storage),
     )
+
+
+def _check_comparing(plan_only: bool) -> None:
+    """Raise NotInstalled where this command itself could not compare the settings that it runs."""
+    from misstep.plan.extras import missing, need
+
+    if not plan_only and missing("evaluation"):
+        need("misstep tune", "local")
 
 
 def _check_target(out: Path) -> None:

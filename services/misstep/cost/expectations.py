@@ -64,6 +64,23 @@ DEFAULTS: dict[str, Expectations] = {
         pairs=0.92,
         epochs=0.9,
     ),
+    # Measured on study/experiments/long-pairs-200.yaml, all seeds.
+    "long-strides": Expectations(
+        question_tokens=21,
+        solution_tokens=31,
+        response_tokens=30.4,
+        steps=6.2,
+        correct=0.12,
+        wrong=0.85,
+        solved=0.81,
+        repeated_correct=0.04,
+        shared_prefix=0.18,
+        rollout=0.9,
+        pairs=0.81,
+    ),
+    # Lengths: measured on 1,000 training problems with SmolLM2's tokenizer. Shares: measured on
+    # examples/words-smollm2.yaml.
+    "words": Expectations(43, 41, 41, 3.2, correct=0.2, wrong=0.75, solved=0.6),
     # A table can hold anything: counted as GSM8K.
     "table": Expectations(60, 95, 110, 4.6, correct=0.6, wrong=0.39, solved=0.9),
 }

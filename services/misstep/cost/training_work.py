@@ -9,7 +9,7 @@ from misstep.cost.credit_work import credited, wrong_solutions
 from misstep.cost.draws import correct_counts, distinct, expected, spread
 from misstep.cost.expectations import Expectations
 from misstep.plan import params as p
-from misstep.terms.layouts import LUCKY, ONE_STEP
+from misstep.terms.layouts import LUCKY, ONE_STEP, TEACHER
 
 LUCKY_SHARE = 0.1
 """Share of credited correct solutions that give a pair of ``lucky-step``: a guess. Of 44 of the quickstart's task, in
@@ -48,10 +48,11 @@ def dpo_work(
 ) -> Work:
     """Both sides of every pair, with the common prefix counted once. The reference reads them once more, forward only.
 
-    Mean tokens of a pair, with R tokens a response, P a prompt, T steps, pit t: whole solutions P + 2R;
-    ``whole-response`` P + R + R t/T; ``shared-prefix`` and its controls P + R + R/T (a correct solution from the prefix
-    on, and one step against it). Further pairs of one wrong solution (``per_negative``) count at most, but are not
-    expected. A common prefix that whole solutions have by chance is not known, and not subtracted.
+    Mean tokens of a pair, with R tokens a response, S a teacher's solution, P a prompt, T steps, pit t: whole solutions
+    P + 2R; ``teacher`` P + S + R; ``whole-response`` P + R + R t/T; ``shared-prefix`` and its controls P + R + R/T (a
+    correct solution from the prefix on, and one step against it). Further pairs of one wrong solution
+    (``per_negative``) count at most, but are not expected. A common prefix that whole solutions have by chance is not
+    known, and not subtracted.
     """
     assert samples.subset is not None
     size = samples.subset.size
@@ -71,7 +72,8 @@ def dpo_work(
         rejected = step if pairs.layout in ONE_STEP else max(means.pit, step)
         most = min(most, size * each * pairs.per_negative)
     count = min(count, pairs.max_pairs or math.inf)
-    tokens = prompt_tokens(params.prompt, means) + means.response_tokens * (1 + rejected)
+    chosen = means.solution_tokens if pairs.layout == TEACHER else means.response_tokens
+    tokens = prompt_tokens(params.prompt, means) + chosen + means.response_tokens * rejected
     work = _training(params.optimiser, count, int(most), tokens, params.selection, params.prompt, means, sides=2)
     return Work(**{**vars(work), "scored": count * min(tokens, 2 * params.optimiser.max_length)})
 

@@ -19,6 +19,10 @@ baselines compare whole responses.
     Prompt: problem. Chosen: a correct sample. Rejected: a wrong one, drawn at random.
 ``edit-distance``
     As ``random``, but each wrong sample gets a correct one that is far from it, the farthest first.
+``teacher``
+    Prompt: problem. Chosen: the teacher's solution. Rejected: a wrong sample. Off-policy, as pairs often are in
+    practice: the policy itself may hardly ever write the chosen side. It also gives pairs for problems that the policy
+    never solved.
 
 A pit is refuted, and gives no pair, if a known correct response begins with the wrong one's tokens through the pit: a
 success was possible after it, and the rollouts missed it by chance. Of 903 pits that a full scan finds on the
@@ -38,10 +42,11 @@ the pit after ``sequential``, some after ``bisection``. After ``sequential`` the
 before it.
 
 All sides are exact token slices of what the policy sampled, and no text is tokenised. Chosen sides are complete
-correct responses of the policy itself, never the teacher's: a pit implies that the policy solved the problem, so there
-always is one, and the theorem requires both sides to be sampled from the policy. Among several, one is drawn at random
-by default: a random correct rollout is what the policy does when it succeeds, while the shortest one would teach
-brevity. `misstep.credit.chosen` has the other rules.
+correct responses of the policy itself: a pit implies that the policy solved the problem, so there always is one, and
+the theorem requires both sides to be sampled from the policy. Among several, one is drawn at random by default: a
+random correct rollout is what the policy does when it succeeds, while the shortest one would teach brevity.
+`misstep.credit.chosen` has the other rules. The chosen side of ``teacher`` is the one exception: it is tokenised as SFT
+does (`misstep.credit.teacher`).
 """
 
 from __future__ import annotations
@@ -53,18 +58,19 @@ from typing import Literal
 from misstep.credit.block import CreditedResponse
 from misstep.credit.refuted import refuted
 from misstep.terms.keyed import keyed_hash
-from misstep.terms.layouts import LUCKY, PLACEBO, Layout
+from misstep.terms.layouts import LUCKY, PLACEBO, TEACHER, Layout
 
 Ids = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Tokens that the policy sampled, with their text: a correct continuation, or a whole response."""
+    """Tokens with their text: a correct continuation, or a whole response. The policy sampled them, unless the source
+    is ``teacher``."""
 
     token_ids: Ids
     text: str
-    source: Literal["sample", "rollout"]
+    source: Literal["sample", "rollout", "teacher"]
     sample: int = -1
     """The sample's number; none for a rollout."""
 
@@ -82,6 +88,8 @@ class ProblemAnswers:
     """Credited wrong samples; for ``lucky-step`` correct ones."""
     solved: Mapping[str, Sequence[Answer]] | None = None
     """Correct rollouts by the prefix that they continue."""
+    taught: Answer | None = None
+    """For ``teacher``: the teacher's solution, if it is correct."""
 
 
 def distinct(answers: Iterable[Answer]) -> list[Answer]:
@@ -299,6 +307,11 @@ def _edit_distance(problem: ProblemAnswers, _seed: int) -> Iterator[Options]:
                 ]
 
 
+def _teacher(problem: ProblemAnswers, _seed: int) -> Iterator[Options]:
+    for wrong in problem.wrong:
+        yield [_whole_pair(problem, TEACHER, wrong, problem.taught)] if problem.taught else "no-teacher-solution"
+
+
 def _whole_pair(problem: ProblemAnswers, layout: Layout, wrong: Answer, correct: Answer) -> Pair:
     return Pair(
         problem_id=problem.problem_id,
@@ -327,4 +340,5 @@ _LAYOUTS: dict[Layout, Callable[[ProblemAnswers, int], Iterator[Options]]] = {
     LUCKY: _lucky_step,
     "random": _random,
     "edit-distance": _edit_distance,
+    TEACHER: _teacher,
 }

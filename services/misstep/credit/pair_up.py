@@ -47,9 +47,9 @@ def pair_up(
 
     Reasons for a wrong response without a pair: ``never-solved`` (no pit), ``no-pit`` (a correct one without),
     ``refuted`` (a correct response begins with the rejected prefix), ``no-true-error`` (the oracle finds none),
-    ``no-correct-answer``, ``duplicate`` (every pair that it can give is taken), and ``over-per-problem``. A wrong
-    response that gives no pair with ``shared-prefix`` gives none with ``placebo-cut``, for the same reason, and none
-    gives more.
+    ``no-correct-answer``, ``no-teacher-solution``, ``duplicate`` (every pair that it can give is taken), and
+    ``over-per-problem``. A wrong response that gives no pair with ``shared-prefix`` gives none with ``placebo-cut``,
+    for the same reason, and none gives more.
     """
     offers = [*options(layout, problem, seed)]
     most = [per_negative] * len(offers)

@@ -32,18 +32,19 @@ from misstep.generation.fingerprint import check_tokenizer, passed_on
 from misstep.plan.params import PairsParams
 from misstep.problems.oracles import ORACLES
 from misstep.stages.context import StageContext, Work
-from misstep.terms.layouts import FROM_CREDIT, LUCKY, PLACEBO
+from misstep.terms.layouts import FROM_CREDIT, LUCKY, PLACEBO, TEACHER
 from misstep.terms.verdict import Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from misstep.credit.teacher import TeacherSolutions
     from misstep.generation.engine import Engine
 
 
 def open_work(ctx: StageContext) -> Work:
     """Open the pairs stage (inputs ``problems``, ``samples``, ``verdicts``; ``credit`` for the layouts that use it;
-    ``policy`` where sides are chosen by likelihood)."""
+    ``policy`` where sides are chosen by likelihood or written by the teacher)."""
     return _Pairs(ctx)
 
 
@@ -74,6 +75,7 @@ class _Pairs:
             solved = {"verdict": Verdict.CORRECT.value, "finish_reason": "stop"}
             table = "positive_rollouts" if lucky else "rollouts"
             self._rollouts = RowsByProblem(ctx, "credit", table, columns, only=solved)
+        self._teacher = self._open_teacher() if self._params.layout == TEACHER else None
         self._granted = self._grant()
 
     @property
@@ -157,6 +159,7 @@ class _Pairs:
                 solved=by_prefix(
                     (row["prefix_id"], row["token_ids"], row["text"]) for row in rollouts.get(problem, ())
                 ),
+                taught=self._teacher.of(problem) if self._teacher else None,
             )
             for problem, samples in self._samples.of(ids).items()
         ]
@@ -175,6 +178,12 @@ class _Pairs:
             self._engine = open_engine(folder, decoding, self._ctx.stage.resources)
             check_tokenizer(self._engine.tokenizer, "samples", self._ctx.manifest_summary("samples"))
         return self._engine.logprobs(texts)
+
+    def _open_teacher(self) -> TeacherSolutions:
+        from misstep.credit.teacher import TeacherSolutions
+
+        assert self._params.prompt is not None
+        return TeacherSolutions(self._ctx, self._ctx.model_folder("policy"), self._params.prompt)
 
     def _credited(self, row: Row) -> CreditedResponse:
         return CreditedResponse(

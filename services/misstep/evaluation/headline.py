@@ -6,7 +6,7 @@ from misstep.evaluation import wording as w
 from misstep.evaluation.conclusion import headline_size, why_untrained
 from misstep.evaluation.estimates import Worth
 from misstep.evaluation.results import Cell, Comparison, Results
-from misstep.terms.layouts import CREDITED, LUCKY, PLACEBO
+from misstep.terms.layouts import CREDITED, LUCKY, PLACEBO, TEACHER
 
 _LEARNED_FROM: dict[tuple[str, str | None], str] = {
     ("dpo", "shared-prefix"): "its own mistakes, credited step by step",
@@ -14,6 +14,7 @@ _LEARNED_FROM: dict[tuple[str, str | None], str] = {
     ("dpo", "edit-distance"): "its own right and wrong solutions, paired where they differ most",
     ("rft", None): "its own right solutions",
     ("dpo", "random"): "its own right and wrong solutions, paired at random",
+    ("dpo", TEACHER): "the teacher's solutions, against its own wrong ones",
     ("dpo", PLACEBO): "its own right and wrong solutions, cut at a random step",
     ("dpo", LUCKY): "its own right solutions, in which luck saved a step",
     ("dpo", "oracle-pit"): "its own mistakes, with the true first error given",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from misstep.evaluation.estimates import Estimate, Worth
-from misstep.terms.layouts import LUCKY, PLACEBO
+from misstep.terms.layouts import LUCKY, PLACEBO, TEACHER
 
 NONE = "–"
 MINUS = "−"
@@ -24,6 +24,7 @@ METHODS: dict[tuple[str, str | None], str] = {
     ("dpo", "whole-response"): "step DPO: a whole correct solution against the wrong one up to its pit",
     ("dpo", PLACEBO): "placebo of step DPO: the same wrong solutions, cut at a step drawn at random",
     ("dpo", "oracle-pit"): "step DPO with the true first wrong step in place of the pit that credit found",
+    ("dpo", TEACHER): "DPO on the teacher's solution against an own wrong one (no credit, off-policy)",
     ("dpo", LUCKY): "step DPO on correct solutions: a correct rollout against a step that luck saved",
 }
 """(method, layout) -> what the arm learns from."""

@@ -14,6 +14,7 @@ from misstep.plan.frozen import External
 from misstep.plan.params import ProblemsParams, SourceParams
 from misstep.spec.experiment import Experiment, ExperimentSpec
 from misstep.spec.training import over
+from misstep.terms.formats import GENERATED
 
 _SPARE = 0.2
 """The share of rows that is read beyond those needed, since duplicates and rows without an answer are dropped."""
@@ -55,7 +56,7 @@ class Judging:
         found = self._behind_test("validation", validation)
         if found.limit is None:
             return found
-        spare = 0 if found.format == "strides" else int(self.needed * _SPARE)
+        spare = 0 if found.format in GENERATED else int(self.needed * _SPARE)
         return found.model_copy(update={"limit": max(found.limit, found.skip + self.needed + spare)})
 
 

@@ -85,6 +85,13 @@ class Kind:
     """Shards share its blocks, though it does not generate."""
     memory_mib: int = 1024
     """The memory of one shard, if `spec.resources` does not give it."""
+    own_extra: str | None = None
+    """The extra of the package that has its libraries (``extras``), where it is not named as the image."""
+
+    @property
+    def extra(self) -> str:
+        """The extra of the package that has its libraries."""
+        return self.own_extra or self.image
 
 
 _training = partial(Kind, image="training", imports=_MODEL + _DISTANCE + _TRAINER, trains=True, memory_mib=MODEL_MIB)
@@ -105,6 +112,7 @@ KINDS: dict[StageKind, Kind] = {
         version=2,
         imports=_HTTP,
         shares_blocks=True,
+        own_extra="synthesis",
     ),
     StageKind.CURATE: Kind(
         p.CurateParams, "misstep.synthesis.curate:open_work", "verification", version=2, imports=_DISTANCE

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
+from misstep.terms.formats import Format
 from misstep.terms.layouts import Layout
 from misstep.terms.methods import Method
 from misstep.terms.pairing import ChosenBy, PairWeight
@@ -38,7 +39,7 @@ class SourceParams(Params):
     """One source of problems; a file source's bytes enter the key by digest, under the role ``source_<split>``."""
 
     later = frozenset({"skip"})
-    format: Literal["gsm8k", "math", "table", "strides"]
+    format: Format
     columns: dict[str, str] = Field(default_factory=dict)
     """Which column holds ``question``, ``answer``, ``solution``, ``id``, if it differs from the format's name."""
     marks: dict[str, str] = Field(default_factory=dict)
@@ -47,7 +48,7 @@ class SourceParams(Params):
     limit: int | None = None
     """Read only this many rows from the start (before any are dropped)."""
     generator_seed: int | None = None
-    """For ``strides``."""
+    """For generated problems."""
     skip: int = 0
     """Skip this many of the first rows; ``limit`` still counts them. A search skips the test problems of a file that
     holds those and others."""
@@ -323,7 +324,7 @@ class CreditParams(Params):
 class PairsParams(Params):
     """Inputs: ``problems``, ``samples``, ``verdicts``, ``policy`` and, for layouts that use credit, ``credit``."""
 
-    later = frozenset({"oracle", "per_negative", "chosen", "weight", "decoding"})
+    later = frozenset({"oracle", "per_negative", "chosen", "weight", "decoding", "prompt"})
     layout: Layout
     per_problem: int
     max_pairs: int | None
@@ -336,6 +337,8 @@ class PairsParams(Params):
     weight: PairWeight = "none"
     decoding: DecodingParams | None = None
     """The engine that scores chosen sides; None where they are not chosen by their likelihood."""
+    prompt: PromptParams | None = None
+    """For ``teacher``: how the policy is asked, which says how a solution is tokenised."""
 
 
 class DpoParams(Params):

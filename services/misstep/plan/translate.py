@@ -15,7 +15,8 @@ from misstep.spec.policy import Prompt
 from misstep.spec.problems import Source
 from misstep.spec.teacher import TeacherBudget
 from misstep.spec.training import DpoTraining, Optimisation, RftTraining, Selection, over
-from misstep.terms.layouts import FIXED_CHOICE, FROM_ORACLE, TASKS_WITH_ORACLE, WEIGHED
+from misstep.terms.formats import GENERATED
+from misstep.terms.layouts import FIXED_CHOICE, FROM_ORACLE, TASKS_WITH_ORACLE, TEACHER, WEIGHED
 from misstep.terms.pairing import BY_LIKELIHOOD
 from misstep.terms.verdict import VERIFIER_VERSION
 
@@ -248,6 +249,7 @@ class Translator:
             chosen=chosen,
             weight=pairing.weight if arm.pairs in WEIGHED else "none",
             decoding=self.decoding if chosen in BY_LIKELIHOOD else None,
+            prompt=self.prompt if arm.pairs == TEACHER else None,
         )
 
     def score(self) -> p.ScoreParams:
@@ -293,7 +295,7 @@ def source_params(source: Source) -> p.SourceParams:
         columns={name: column for name, column in written.items() if name not in marks},
         marks=marks,
         limit=source.limit,
-        generator_seed=source.seed if source.format == "strides" else None,
+        generator_seed=source.seed if source.format in GENERATED else None,
     )
 
 

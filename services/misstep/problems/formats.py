@@ -7,17 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from misstep.datafiles.cells import ABSENT, Cell, CellError, Role, cell, find
 from misstep.datafiles.files import Row, rows
 from misstep.errors import BadInput
 from misstep.plan.params import SourceParams
+from misstep.problems.generated import GENERATORS, ReadSplit
 from misstep.problems.golds import Gold, between, gold_in
 from misstep.problems.raw import RawProblem
 from misstep.problems.suggest import DEFAULT_COLUMNS, columns_in, snippet, suggest
 
-ReadSplit = Literal["train", "validation", "test"]
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 MARKS_STAY = "calculator marks <<..>> stay in the solution (format gsm8k takes them out)"
 _LOOKED_AT = 200
@@ -74,8 +74,8 @@ def read_source(
         BadInput: a missing column or an unreadable row.
     """
     place = f"spec.problems.{given or split}"
-    if params.format == "strides":
-        return Reading(_strides(params, split), params.format, split, place)
+    if params.format in GENERATORS:
+        return Reading(_generated(params, split), params.format, split, place)
     assert path is not None
     found = iter(rows(path) if fetched is None else fetched)
     first = list(islice(found, _LOOKED_AT))
@@ -171,12 +171,10 @@ class _Reader:
         return found
 
 
-def _strides(params: SourceParams, split: ReadSplit) -> Iterator[RawProblem]:
-    from misstep.problems.strides import generate
-
+def _generated(params: SourceParams, split: ReadSplit) -> Iterator[RawProblem]:
     if params.limit is None:
         raise BadInput(f"spec.problems.{split}.limit", "not given", "Say how many problems to generate.")
-    made = generate(split, params.limit, params.generator_seed or 0)
+    made = GENERATORS[params.format](split, params.limit, params.generator_seed or 0)
     return (RawProblem(m.question, m.gold, m.solution, f"problem {i}") for i, m in enumerate(made))
 
 

@@ -14,7 +14,8 @@ from misstep.artifacts.records import PROBLEMS
 from misstep.errors import BadInput
 from misstep.plan.params import ProblemsParams, SourceParams
 from misstep.problems.complaints import dropped_words, excerpt, solutions_complaint
-from misstep.problems.formats import Reading, ReadSplit, hub_rows, read_source
+from misstep.problems.formats import Reading, hub_rows, read_source
+from misstep.problems.generated import ReadSplit
 from misstep.problems.ingest import Counts, Ingest, Problem, check_split, examples, hold_out, leave_out_overlap
 from misstep.problems.non_answers import WORDS
 from misstep.stages.context import StageContext, Work

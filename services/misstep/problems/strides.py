@@ -19,7 +19,6 @@ exactly. Positions have one digit and states two, so that a number has the same 
 
 from __future__ import annotations
 
-import hashlib
 import random
 import re
 from bisect import bisect_right
@@ -30,6 +29,7 @@ from itertools import accumulate, takewhile
 from typing import Literal, get_args
 
 from misstep.errors import BadInput
+from misstep.problems.drawing import MOST_MISSES, GeneratedProblem, below, choose, generator, place
 
 Split = Literal["pretrain", "train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -56,21 +56,11 @@ _ZIPF = 1.3
 _LENGTHS = (4, 6)
 _TEACHER = (0.3, 0.3, 0.4)
 _SHARES = (0.4, 0.3, 0.1, 0.2)  # of the distinct problems, in the order of SPLITS
-_MOST_MISSES = 20_000  # draws in a row without a new problem, after which a split counts as exhausted
 
 _QUESTION = re.compile(r"start (\d\d): ((?:\d[a-z] )+)\?")
 _LINE = re.compile(r"((?:\d[a-z] )+)(\d\d)")
 _ANSWER = re.compile(r"#### (\d\d)")
 _TAKEN = re.compile(r"(\d)([a-z]) ")
-
-
-@dataclass(frozen=True, slots=True)
-class GeneratedProblem:
-    """One problem with the teacher's solution and the answer's text, e.g. ``"3"``."""
-
-    question: str
-    solution: str
-    gold: str
 
 
 @dataclass(frozen=True)
@@ -136,7 +126,7 @@ class StridesTask:
                 return
             if walk in seen:
                 misses += 1
-                if misses > _MOST_MISSES:
+                if misses > MOST_MISSES:
                     fix = f"The {split} split holds about {len(seen)} problems: ask for fewer."
                     raise BadInput("limit", count, fix)
                 continue
@@ -149,7 +139,7 @@ class StridesTask:
         """Draw problems of a split endlessly, each with its own generator; problems may repeat."""
         attempt = 0
         while True:
-            rng = _rng(_TASK_SEED, split, seed, attempt)
+            rng = generator(_TASK_SEED, split, seed, attempt)
             attempt += 1
             walk = self._draw(rng)
             if split_of(walk.question) == split:
@@ -157,9 +147,13 @@ class StridesTask:
 
     def _draw(self, rng: random.Random) -> Walk:
         low, high = self.lengths
-        length = low + _below(rng, high - low + 1)
-        start = STATES[_below(rng, len(STATES))]
-        return Walk(start, tuple(_choose(rng, _WEIGHTS) for _ in range(length)))
+        length = low + below(rng, high - low + 1)
+        start = STATES[below(rng, len(STATES))]
+        return Walk(start, tuple(choose(rng, _WEIGHTS) for _ in range(length)))
+
+
+LONG = StridesTask(lengths=(8, MOST_POSITIONS), teacher=(0.5, 0.35, 0.15))
+"""``long-strides``: longer problems, and a teacher who skips less, so that a solution has about twice as many lines."""
 
 
 def generate(split: Split, count: int, seed: int) -> Iterator[GeneratedProblem]:
@@ -167,11 +161,15 @@ def generate(split: Split, count: int, seed: int) -> Iterator[GeneratedProblem]:
     return StridesTask().generate(split, count, seed)
 
 
+def generate_long(split: Split, count: int, seed: int) -> Iterator[GeneratedProblem]:
+    """Yield the first ``count`` distinct problems of a split of ``long-strides``."""
+    return LONG.generate(split, count, seed)
+
+
 def split_of(question: str) -> Split:
     """Return the one split of a problem: a hash of its text decides, so that no two splits can share it."""
-    digest = hashlib.sha256(f"{_TASK_SEED} split\n{question}".encode()).digest()
-    place = int.from_bytes(digest[:8], "big") / 2**64
-    return SPLITS[min(bisect_right(list(accumulate(_SHARES)), place), len(SPLITS) - 1)]
+    where = place(f"{_TASK_SEED} split\n{question}")
+    return SPLITS[min(bisect_right(list(accumulate(_SHARES)), where), len(SPLITS) - 1)]
 
 
 def draw_strides(rng: random.Random, weights: Sequence[float], length: int) -> list[int]:
@@ -179,7 +177,7 @@ def draw_strides(rng: random.Random, weights: Sequence[float], length: int) -> l
     strides: list[int] = []
     left = length
     while left:
-        strides.append(min(1 + _choose(rng, weights), left))
+        strides.append(min(1 + choose(rng, weights), left))
         left -= strides[-1]
     return strides
 
@@ -259,26 +257,11 @@ def parse(question: str) -> Walk:
     return walk
 
 
-def _rng(*name: object) -> random.Random:
-    digest = hashlib.sha256("/".join(map(str, name)).encode()).digest()
-    return random.Random(int.from_bytes(digest[:8], "big"))
-
-
-# Only Random.random() is guaranteed to give the same numbers in every Python version, so all draws use it.
-def _below(rng: random.Random, bound: int) -> int:
-    return int(rng.random() * bound)
-
-
-def _choose(rng: random.Random, weights: Sequence[float]) -> int:
-    sums = list(accumulate(weights))
-    return bisect_right(sums, rng.random() * sums[-1])
-
-
 def _permutation(name: str) -> dict[int, int]:
-    rng = _rng(_TASK_SEED, "operation", name)
+    rng = generator(_TASK_SEED, "operation", name)
     order = list(STATES)
     for last in range(len(order) - 1, 0, -1):
-        other = _below(rng, last + 1)
+        other = below(rng, last + 1)
         order[last], order[other] = order[other], order[last]
     return dict(zip(STATES, order, strict=True))
 

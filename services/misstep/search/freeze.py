@@ -18,6 +18,7 @@ from misstep.spec.experiment import Experiment
 from misstep.spec.fields import is_quoted_number
 from misstep.spec.load import check_document, parse_document
 from misstep.spec.rewrite import PLACES, flow_text
+from misstep.spec.schema import comment_moved
 
 _MARK = "#: "
 """The prefix of each line of the comment at the top that says where settings come from; a later comment replaces it."""
@@ -32,9 +33,11 @@ def frozen_yaml(
     Args:
         text: the YAML that was searched.
         source: its file.
-        target: the file of the result; relative paths of data and models are rewritten relative to it.
+        target: the file of the result; relative paths of data, models and the editor's schema are rewritten relative
+            to it.
     """
     body = "".join(dropwhile(lambda line: line.startswith(_MARK), text.splitlines(keepends=True)))
+    body = comment_moved(body, source.resolve().parent, target.resolve().parent)
     chosen = {arm.arm: arm.best.setting for arm in result.arms}
     document = parse_document(body, str(source))
     changes = settings_changes(document, experiment, chosen) + _moved(document, source, target)

@@ -28,11 +28,12 @@ class Arm(SpecModel):
     """`sft`: teacher solutions; `rft`: own correct solutions; `dpo`: own wrong solutions, in pairs."""
     pairs: Layout | None = None
     """For `dpo`. `shared-prefix`: from the prefix before the pit, a correct rollout against the pit step.
-    `whole-response`: a full correct solution against the wrong one through its pit. Controls for credit:
-    `placebo-cut`: as `shared-prefix`, at a step drawn at random in place of the pit; `oracle-pit`: at the true first
-    wrong step, for problems of a format that knows it (`strides`). `lucky-step`: from a correct solution, a correct
+    `whole-response`: a full correct solution against the wrong one through its pit. Controls for credit: `placebo-cut`:
+    as `shared-prefix`, at a step drawn at random in place of the pit; `oracle-pit`: at the true first wrong step, for
+    problems of a format that knows it (`strides`, `long-strides`). `lucky-step`: from a correct solution, a correct
     rollout against a step that luck saved (after it no rollout succeeded); needs `credit.positivesPerProblem`. `random`
-    and `edit-distance`: whole solutions without credit, the baselines."""
+    and `edit-distance`: whole solutions without credit, the baselines. `teacher`: the teacher's solution against an own
+    wrong one, as is common practice; off-policy, so that the pair also teaches what the policy would never write."""
     pairing: Pairs | None = None
     """For `dpo`: fields of `spec.pairs` for this arm alone, for example `{chosen: shortest, perNegative: 2}`."""
     from_arm: Name | None = Field(default=None, alias="from")

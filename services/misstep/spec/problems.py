@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from misstep.spec.fields import CopyDigest, CopyUri, Count, Name, Percent, SpecModel, refuse_half_copy
+from misstep.terms.formats import GENERATED, Format
 
 _FILES = (".jsonl", ".json", ".parquet")
 """File name suffixes of a split's file."""
@@ -20,7 +21,10 @@ ONE_COLUMN = {
     "gsm8k": "gsm8k takes solution and answer from one column: set columns.answer, or use format table",
     "math": "math takes the answer from the box of the solution: set columns.solution, or use format table",
 }
-NO_COLUMNS = "strides problems are generated: remove columns"
+_GENERATED = "problems of this format are generated"
+NO_ORIGIN = f"{_GENERATED}: remove path, hub and uri"
+SAY_LIMIT = f"{_GENERATED}: say how many with limit"
+NO_COLUMNS = f"{_GENERATED}: remove columns"
 
 
 class Columns(SpecModel):
@@ -60,9 +64,10 @@ class Source(SpecModel):
     """One source of problems. Give `path` for local data, `hub` with `revision` for the Hugging Face Hub, or `uri` with
     `digest` for an uploaded copy; `misstep run --data NAME=DIR` replaces any of them by a local folder."""
 
-    format: Literal["gsm8k", "math", "table", "strides"]
+    format: Format
     """`gsm8k` and `math` read files in the official form; `table` reads any JSONL or Parquet file with named columns;
-    `strides` generates the quickstart's task. docs/datasets.md has the fields for common data sets."""
+    `strides` generates the quickstart's task, `long-strides` longer problems of that kind, and `words` word problems in
+    English. docs/datasets.md has the fields for common data sets."""
     name: Name | None = None
     """What `--data NAME=DIR` calls this source; the format by default."""
     path: str | None = None
@@ -83,17 +88,17 @@ class Source(SpecModel):
     columns: Columns = Columns()
     """Which columns hold what, where they differ from the names of the format."""
     limit: Count | None = None
-    """Read only this many rows from the start. For `strides` it is required: the number of problems to generate."""
+    """Read only this many rows from the start. For generated problems it is required: their number."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
-    """For `strides`: the seed of the generated problems."""
+    """For generated problems (`strides`, `words`): the seed."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Source:
-        if self.format == "strides":
+        if self.format in GENERATED:
             if self.path or self.hub or self.uri:
-                raise ValueError("strides problems are generated: remove path, hub and uri")
+                raise ValueError(NO_ORIGIN)
             if self.limit is None:
-                raise ValueError("strides problems are generated: say how many with limit")
+                raise ValueError(SAY_LIMIT)
             if self.columns != Columns():
                 raise ValueError(NO_COLUMNS)
         elif [bool(self.path), bool(self.hub), bool(self.uri)].count(True) > 1:
@@ -119,7 +124,7 @@ APART = "give separate test problems, or a limit: the test then has only its fir
 """The fix if all training problems would be test problems."""
 
 
-TEST_SIZE = "strides problems are generated: say how many to test on, as in test: {format: strides, limit: 200}"
+TEST_SIZE = f"{_GENERATED}: say how many to test on, as in test: {{format: strides, limit: 200}}"
 
 
 def _place(source: Source, role: str) -> tuple[str | None, ...] | None:
@@ -165,7 +170,7 @@ class Problems(SpecModel):
             raise ValueError(
                 f"train.path is one file and test is not given, so its problems would be the test problems too: {APART}"
             )
-        if self.test is None and self.train.format == "strides":
+        if self.test is None and self.train.format in GENERATED:
             raise ValueError(TEST_SIZE)
         train, test = self.train, self.test_source()
         if test.limit is None and _place(train, "train") == _place(test, "test") is not None:

@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None, *, registry: Mapping[StageKind, str]
     # Heavy imports come only now, so that a wrong option is reported at once.
     import structlog
 
+    from misstep.plan.extras import need
+    from misstep.plan.kinds import KINDS
     from misstep.stages.logs import configure_logs
 
     configure_logs()
@@ -43,6 +45,7 @@ def main(argv: Sequence[str] | None = None, *, registry: Mapping[StageKind, str]
     try:
         with _ended_by_signals():
             stage = load_stage(args.stage, args.endpoint, args.path_style)
+            need(f"stage {stage.name}", KINDS[stage.kind].extra)
             from misstep.stages.registry import REGISTRY
             from misstep.stages.shell import run_stage
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 Layout = Literal[
-    "shared-prefix", "whole-response", "placebo-cut", "oracle-pit", "lucky-step", "random", "edit-distance"
+    "shared-prefix", "whole-response", "placebo-cut", "oracle-pit", "lucky-step", "random", "edit-distance", "teacher"
 ]
 
 PLACEBO: Layout = "placebo-cut"
@@ -25,7 +25,9 @@ FROM_CREDIT: tuple[Layout, ...] = (*CREDITED, *CONTROLS, LUCKY)
 """These read the credit stage: its credited responses, their steps and the rollouts from their prefixes."""
 WEIGHED: tuple[Layout, ...] = (*CREDITED, PLACEBO, LUCKY)
 """Each of their pairs is of a response with a pit, and can be weighed by the fall there."""
-FIXED_CHOICE: tuple[Layout, ...] = ("edit-distance",)
+TEACHER: Layout = "teacher"
+"""Off-policy: its chosen side is the teacher's solution, not one of the policy's own."""
+FIXED_CHOICE: tuple[Layout, ...] = ("edit-distance", TEACHER)
 """The layout itself says which chosen side a wrong response gets."""
 OPPONENTS: tuple[Layout, ...] = ("random", PLACEBO)
 """These use no credit: the gain of the credited layouts over them is due to credit."""
@@ -33,5 +35,5 @@ ONE_STEP: tuple[Layout, ...] = ("shared-prefix", *CONTROLS, LUCKY)
 """Their rejected side is one step."""
 FROM_ORACLE: tuple[Layout, ...] = ("oracle-pit",)
 """These need a task that knows the first error of a response (`misstep.problems.oracles`)."""
-TASKS_WITH_ORACLE = ("strides",)
+TASKS_WITH_ORACLE = ("strides", "long-strides")
 """Formats of problems whose task knows that (`misstep.problems.oracles` has the functions)."""
