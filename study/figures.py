@@ -73,8 +73,8 @@ def estimate(values: Outcomes) -> Estimate:
 
 
 def write(figures: Figures, path: Path = FILE) -> None:
-    """Write the file: figures with five decimals, one line an arm."""
-    path.write_text(json.dumps(_rounded(asdict(figures)), indent=1) + "\n")
+    """Write the file: figures with five decimals, one line for each arm."""
+    path.write_text(_written(_rounded(asdict(figures)), 3) + "\n")
 
 
 def read(path: Path = FILE) -> Figures:
@@ -95,6 +95,15 @@ def read(path: Path = FILE) -> Figures:
         for name, of in made["arms"].items()
     }
     return Figures(arms, {name: Credit(**found) for name, found in made["credit"].items()}, made["gradients"])
+
+
+def _written(value: Any, levels: int) -> str:
+    """Write JSON, with the fields of so many levels on lines of their own."""
+    if not levels or not isinstance(value, Mapping):
+        return json.dumps(value)
+    return (
+        "{\n" + ",\n".join(f"{json.dumps(name)}: {_written(each, levels - 1)}" for name, each in value.items()) + "\n}"
+    )
 
 
 def _rounded(value: Any) -> Any:

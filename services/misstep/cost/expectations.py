@@ -78,9 +78,21 @@ DEFAULTS: dict[str, Expectations] = {
         rollout=0.9,
         pairs=0.81,
     ),
-    # Lengths: measured on 1,000 training problems with SmolLM2's tokenizer. Shares: measured on
-    # examples/words-smollm2.yaml.
-    "words": Expectations(43, 41, 41, 3.2, correct=0.2, wrong=0.75, solved=0.6),
+    # Questions and solutions: measured on 1,000 training problems with SmolLM2's tokenizer. The others: measured on
+    # examples/words-smollm2.yaml, 64 problems, both seeds.
+    "words": Expectations(
+        question_tokens=42,
+        solution_tokens=29,
+        response_tokens=29,
+        steps=3.1,
+        correct=0.14,
+        wrong=0.85,
+        solved=0.39,
+        repeated_correct=0.47,
+        repeated_wrong=0.1,
+        shared_prefix=0.09,
+        pairs=0.31,
+    ),
     # A table can hold anything: counted as GSM8K.
     "table": Expectations(60, 95, 110, 4.6, correct=0.6, wrong=0.39, solved=0.9),
 }
