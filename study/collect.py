@@ -50,6 +50,9 @@ def main() -> int:
         if keys not in counted and (made := _credit(finished)) is not None:
             credit[design.name] = made
             counted.add(keys)
+    if not arms:
+        print(f"nothing is finished in {options.store}: run study/run.py first. The figures stay as they are.")
+        return 1
     order = [design.name for design in designs()]
     figures.write(
         Figures(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import random
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import TypeVar
 
-MOST_MISSES = 20_000
+from misstep.errors import BadInput
+
+_MOST_MISSES = 20_000
 """Draws in a row without a new problem, after which a split counts as exhausted."""
 
 
@@ -20,6 +23,36 @@ class GeneratedProblem:
     question: str
     solution: str
     gold: str
+
+
+Drawn = TypeVar("Drawn", bound=Hashable)
+
+
+def distinct(
+    draws: Iterable[tuple[Drawn, random.Random]], count: int, split: str
+) -> Iterator[tuple[Drawn, random.Random]]:
+    """Yield the first ``count`` different ones of endless draws; a smaller count gives a prefix.
+
+    Args:
+        split: that is drawn from, for the message.
+
+    Raises:
+        BadInput: the split has fewer.
+    """
+    seen: set[Drawn] = set()
+    misses = 0
+    for drawn, rng in draws:
+        if len(seen) == count:
+            return
+        if drawn in seen:
+            misses += 1
+            if misses > _MOST_MISSES:
+                fix = f"The {split} split holds about {len(seen)} problems: ask for fewer."
+                raise BadInput("limit", count, fix)
+            continue
+        misses = 0
+        seen.add(drawn)
+        yield drawn, rng
 
 
 def generator(*name: object) -> random.Random:

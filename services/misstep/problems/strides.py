@@ -29,7 +29,7 @@ from itertools import accumulate, takewhile
 from typing import Literal, get_args
 
 from misstep.errors import BadInput
-from misstep.problems.drawing import MOST_MISSES, GeneratedProblem, below, choose, generator, place
+from misstep.problems.drawing import GeneratedProblem, below, choose, distinct, generator, place
 
 Split = Literal["pretrain", "train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -119,19 +119,7 @@ class StridesTask:
         Raises:
             BadInput: the split has fewer than ``count`` distinct problems.
         """
-        seen: set[Walk] = set()
-        misses = 0
-        for walk, rng in self.draws(split, seed):
-            if len(seen) == count:
-                return
-            if walk in seen:
-                misses += 1
-                if misses > MOST_MISSES:
-                    fix = f"The {split} split holds about {len(seen)} problems: ask for fewer."
-                    raise BadInput("limit", count, fix)
-                continue
-            misses = 0
-            seen.add(walk)
+        for walk, rng in distinct(self.draws(split, seed), count, split):
             strides = draw_strides(rng, self.teacher, len(walk.operations))
             yield GeneratedProblem(walk.question, walk.solution(strides), str(walk.states[-1]))
 

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Literal, get_args
 
-from misstep.errors import BadInput
-from misstep.problems.drawing import MOST_MISSES, GeneratedProblem, below, choose, generator, place
+from misstep.problems.drawing import GeneratedProblem, below, choose, distinct, generator, place
 from misstep.problems.words import held_out, train
 from misstep.problems.words.story import Story, told
 from misstep.problems.words.teacher import Step, results, solution
@@ -56,19 +55,7 @@ class WordsTask:
         Raises:
             BadInput: the split has fewer than ``count`` such problems.
         """
-        seen: set[Draw] = set()
-        misses = 0
-        for draw, rng in self.draws(split, seed):
-            if len(seen) == count:
-                return
-            if draw in seen:
-                misses += 1
-                if misses > MOST_MISSES:
-                    fix = f"The {split} split holds about {len(seen)} problems: ask for fewer."
-                    raise BadInput("limit", count, fix)
-                continue
-            misses = 0
-            seen.add(draw)
+        for draw, rng in distinct(self.draws(split, seed), count, split):
             yield self._problem(split, draw, rng)
 
     def draws(self, split: Split, seed: int) -> Iterator[tuple[Draw, random.Random]]:
