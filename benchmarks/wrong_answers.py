@@ -11,17 +11,16 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # Python puts only this file's folder there when it runs it
 
-from quickstart.pretraining import Recipe, pretrain
-from quickstart.tokenizer import build_tokenizer
+from quickstart.make_base import Base, make
+from quickstart.pretraining import Recipe
 
 from misstep.credit.evidence import Known
 from misstep.credit.selection import CreditProblem, ProblemTally, SampledResponse
@@ -29,14 +28,14 @@ from misstep.generation.engine import Engine, Request
 from misstep.generation.loading import load_model
 from misstep.generation.seeds import sample_seed
 from misstep.problems.drawing import GeneratedProblem
-from misstep.problems.strides import MOST_POSITIONS, StridesTask
+from misstep.problems.strides import LONG, MOST_POSITIONS, StridesTask
 from misstep.terms.verdict import Verdict
 from misstep.verification.verifier import Verifier
 
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / "examples" / "quickstart-base"
 LONG_BASE = ROOT / "build" / "long-strides-base"
-_LONG = StridesTask(lengths=(8, 9), teacher=(0.9, 0.1))
+_LONG = replace(LONG, teacher=(0.9, 0.1))
 _LONG_RECIPE = Recipe(steps=1200, blurts=0.1, strides=(0.8, 0.2), lengths=(4, MOST_POSITIONS))
 
 
@@ -78,21 +77,11 @@ def open_policy(task: Task, folder: Path | None, problems: int, epochs: int, see
     if folder is None:
         folder = task.base
         if folder == LONG_BASE and not folder.exists():
-            _make_long_base(folder)
+            print("pre-training the base of long-strides ...", file=sys.stderr)
+            make(Base(folder, _LONG_RECIPE, MOST_POSITIONS), folder)
     model, tokenizer = load_model(folder, "float32")
     _fine_tune(model, tokenizer, list(task.problems.generate("train", problems, seed)), epochs, seed)
     return model, tokenizer
-
-
-def _make_long_base(folder: Path) -> None:
-    print("pre-training the base of long-strides ...", file=sys.stderr)
-    tokenizer = build_tokenizer(MOST_POSITIONS)
-    model = pretrain(_LONG_RECIPE, tokenizer, lambda line: print(f"\r{line:40}", end="", file=sys.stderr, flush=True))
-    print(file=sys.stderr)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    AutoModelForCausalLM.from_pretrained(folder)
-    AutoTokenizer.from_pretrained(folder)
 
 
 def _fine_tune(model: Any, tokenizer: Any, problems: Sequence[GeneratedProblem], epochs: int, seed: int) -> None:

@@ -17,12 +17,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # Python puts only this file
 
 from misstep.artifacts.manifest import NotCommittedError
 from study import figures
-from study.design import PAIRS, designs
+from study.design import LONG, SHORT, designs
 from study.figures import Arm, Credit, Figures, difference, estimate
 from study.finished import STORE, Finished, Outcomes
 
-USUAL = f"pairs-{PAIRS}"
-"""The Experiment in which nothing is varied; of the longer task, with its prefix."""
+USUAL = {task.usual: task.format for task in (SHORT, LONG)}
+"""The Experiment in which nothing is varied -> its task."""
 
 
 def main() -> int:
@@ -35,18 +35,18 @@ def main() -> int:
     credit: dict[str, Credit] = {}
     counted: set[tuple[str, ...]] = set()
     usual: dict[str, dict[str, Outcomes]] = {}
-    for design in sorted(designs(), key=lambda one: not one.name.endswith(USUAL)):
+    for design in sorted(designs(), key=lambda one: one.name not in USUAL):
         finished = Finished(design.name, options.store)
         outcomes = {arm: found for arm in finished.arms if (found := finished.outcomes(arm)) is not None}
         missing = [arm for arm in finished.arms if arm not in outcomes]
         if missing:
             print(f"{design.name}: not finished: {', '.join(missing)}", file=sys.stderr)
         task = design.experiment["spec"]["problems"]["train"]["format"]
-        if design.name.endswith(USUAL):
+        if design.name in USUAL:
             usual[task] = outcomes
         if outcomes:
             arms[design.name] = {arm: _arm(finished, arm, outcomes, usual.get(task, {})) for arm in outcomes}
-        keys = tuple(stage.key for stage in finished.plan.stages if stage.name.startswith("credit-d"))
+        keys = tuple(map(finished.key, finished.credit))
         if keys not in counted and (made := _credit(finished)) is not None:
             credit[design.name] = made
             counted.add(keys)
@@ -80,9 +80,8 @@ def _arm(finished: Finished, arm: str, outcomes: dict[str, Outcomes], usual: dic
 
 
 def _credit(finished: Finished) -> Credit | None:
-    names = [stage.name for stage in finished.plan.stages if stage.name.startswith("credit-d")]
     try:
-        found = [finished.summary(name) for name in names]
+        found = [finished.summary(name) for name in finished.credit]
     except NotCommittedError:
         return None
     places = sum((Counter(each["true_errors"]) for each in found), Counter())

@@ -8,11 +8,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 Arm = dict[str, Any]
+N = TypeVar("N", int, float)
 Spec = dict[str, Any]
 
 LAYOUTS = ("random", "teacher", "placebo-cut", "whole-response", "shared-prefix", "oracle-pit")
@@ -23,8 +24,6 @@ BETA, RATE, EPOCH, ROLLOUTS = 0.3, 3e-4, 4, 5
 is the policy, and rollouts of a prefix."""
 SCORED = (4, 8, 16, 32)
 """The epochs of fine-tuning whose checkpoints are scored."""
-
-
 DRAWN = (25, 50, 100, 200, 400)
 """Numbers of pairs for which `study/gradients.py` says how well they point."""
 
@@ -49,6 +48,39 @@ class Task:
     epochs: tuple[int, ...] = ()
     rollouts: tuple[int, ...] = ()
 
+    @property
+    def usual(self) -> str:
+        """The Experiment in which nothing is varied."""
+        return f"{self.prefix}pairs-{PAIRS}"
+
+    @property
+    def by_count(self) -> dict[int, str]:
+        """The Experiments by numbers of pairs."""
+        return {count: f"{self.prefix}pairs-{count}" for count in self.counts}
+
+    @property
+    def by_beta(self) -> dict[float, str]:
+        """The Experiments by beta, in rising order."""
+        return self._with_usual(BETA, {beta: f"beta-{_in_a_name(beta)}" for beta in self.betas})
+
+    @property
+    def by_rate(self) -> dict[float, str]:
+        """The Experiments by learning rate, in rising order."""
+        return self._with_usual(RATE, {rate: f"rate-{_in_a_name(rate)}" for rate in self.rates})
+
+    @property
+    def by_epoch(self) -> dict[int, str]:
+        """The Experiments by epochs of the policy, in rising order."""
+        return self._with_usual(EPOCH, {epoch: f"epoch-{epoch}" for epoch in self.epochs})
+
+    @property
+    def by_rollouts(self) -> dict[int, str]:
+        """The Experiments by rollouts of a prefix, in rising order."""
+        return self._with_usual(ROLLOUTS, {number: f"rollouts-{number}" for number in self.rollouts})
+
+    def _with_usual(self, value: N, names: Mapping[N, str]) -> dict[N, str]:
+        return dict(sorted({value: self.usual, **{at: self.prefix + name for at, name in names.items()}}.items()))
+
 
 SHORT = Task(
     "strides",
@@ -67,7 +99,7 @@ LONG = Task("long-strides", "../long-strides-base", 72, "long-", counts=(50, PAI
 
 @dataclass(frozen=True)
 class Design:
-    """An Experiment of the study: the question that it asks, and its resource."""
+    """An Experiment of the study: the question that it asks, and the resource."""
 
     name: str
     question: str
@@ -100,10 +132,10 @@ def _strengths(task: Task) -> Iterator[Design]:
     arms = [pair_arm(layout) for layout in ("random", "teacher", "shared-prefix")]
     for beta in task.betas:
         question = f"How does each kind of pair bear beta {beta:g}, in place of {BETA:g}?"
-        yield _design(task, f"beta-{written(beta)}", question, arms, {"training": {"dpo": {"beta": beta}}})
+        yield _design(task, f"beta-{_in_a_name(beta)}", question, arms, {"training": {"dpo": {"beta": beta}}})
     for rate in task.rates:
         question = f"How does each kind of pair bear learning rate {rate:g}, in place of {RATE:g}?"
-        yield _design(task, f"rate-{written(rate)}", question, arms, {"training": {"dpo": {"learningRate": rate}}})
+        yield _design(task, f"rate-{_in_a_name(rate)}", question, arms, {"training": {"dpo": {"learningRate": rate}}})
 
 
 def _epochs(task: Task) -> Iterator[Design]:
@@ -141,15 +173,25 @@ def _choices() -> Design:
     return _design(SHORT, "choices", question, arms, {"credit": {"positivesPerProblem": 4}})
 
 
+def without_rule(arm: str) -> str:
+    """Return the arm of the Experiment ``choices`` that is another one without its rule; itself if it has none."""
+    return next((kind for kind in ("rft", "random") if arm.startswith(kind)), "shared-prefix")
+
+
+ROUNDS = {"step": "shared-prefix", "random": "random", "rft": "rft"}
+"""Beginnings of the names of arms in the Experiment ``rounds`` -> what they learn from."""
+
+
 def _rounds() -> Design:
     arms: list[Arm] = []
-    for name, first in (("step", pair_arm("shared-prefix")), ("random", pair_arm("random")), ("rft", RFT)):
+    for name, kind in ROUNDS.items():
+        first = RFT if kind == "rft" else pair_arm(kind)
         arms.append({**first, "name": f"{name}-1"})
         arms += [{**first, "name": f"{name}-{n}", "from": f"{name}-{n - 1}"} for n in (2, 3)]
     return _design(SHORT, "rounds", "What do further rounds add?", arms)
 
 
-def written(number: float) -> str:
+def _in_a_name(number: float) -> str:
     """Write a number as part of a name: ``0-03``, ``1e-4``."""
     return f"{number:g}".replace(".", "-") if number >= 0.01 else f"{number:.0e}".replace("e-0", "e-")
 

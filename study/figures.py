@@ -57,6 +57,10 @@ class Figures:
     gradients: Mapping[str, Any] = field(default_factory=dict)
     """What `study/gradients.py` measured."""
 
+    def arm(self, experiment: str, name: str) -> Arm | None:
+        """Return what came out for an arm; None if that is not known."""
+        return self.arms.get(experiment, {}).get(name)
+
 
 def estimate(values: Outcomes) -> Estimate:
     """Return the mean over seeds and problems with its 95% interval: seeds by Student's t, problems by the normal.
@@ -101,9 +105,8 @@ def _written(value: Any, levels: int) -> str:
     """Write JSON, with the fields of so many levels on lines of their own."""
     if not levels or not isinstance(value, Mapping):
         return json.dumps(value)
-    return (
-        "{\n" + ",\n".join(f"{json.dumps(name)}: {_written(each, levels - 1)}" for name, each in value.items()) + "\n}"
-    )
+    lines = (f"{json.dumps(name)}: {_written(each, levels - 1)}" for name, each in value.items())
+    return "{\n" + ",\n".join(lines) + "\n}"
 
 
 def _rounded(value: Any) -> Any:

@@ -57,6 +57,11 @@ class Finished:
         (size,) = self.experiment.spec.problems.sizes
         return [f"{arm}-d{size}-s{seed}" for seed in self.experiment.spec.seeds]
 
+    @property
+    def credit(self) -> list[str]:
+        """The names of its stages that credit the SFT policy, seed by seed."""
+        return [stage.name for stage in self.plan.stages if stage.name.startswith("credit-d")]
+
     def has(self, stage: str) -> bool:
         """Return whether there is such a stage."""
         return any(one.name == stage for one in self.plan.stages)

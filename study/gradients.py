@@ -44,7 +44,7 @@ from misstep.terms.verdict import Verdict
 from misstep.verification.extract import AnswerFormat
 from misstep.verification.verifier import Verifier
 from study import figures
-from study.design import DRAWN, LAYOUTS, LONG, PAIRS, SHORT, Task
+from study.design import DRAWN, LAYOUTS, LONG, SHORT, Task
 from study.finished import STORE, Finished
 
 TASKS = {task.format: task for task in (SHORT, LONG)}
@@ -66,7 +66,7 @@ def main() -> int:
     found = figures.read()
     gradients = dict(found.gradients)
     for name in options.tasks:
-        finished = Finished(f"{TASKS[name].prefix}pairs-{PAIRS}", options.store)
+        finished = Finished(TASKS[name].usual, options.store)
         measured = [measure(finished, TASKS[name], seed) for seed in options.seeds]
         gradients[name] = {kind: [of[kind] for of in measured] for kind in measured[0]}
         figures.write(replace(found, gradients=gradients))
@@ -75,10 +75,9 @@ def main() -> int:
 
 def measure(finished: Finished, task: Task, seed: int) -> dict[str, dict[str, float]]:
     """Return the figures of each kind of pair for the policy of one seed."""
-    point = f"d125-s{seed}"
-    key = finished.key(f"sft-{point}")
-    own = finished.reader.manifest(key).files("policy/")
-    folder = finished.reader.folder(key, "policy/" if own else "model/")
+    at = finished.experiment.spec.seeds.index(seed)
+    key = finished.key(finished.points("sft")[at])
+    folder = finished.reader.folder(key, finished.reader.manifest(key).policy_prefix())
     model, _ = load_model(folder, "float32")
     halves = [success_direction(model, problems) for problems in sampled(folder, task, seed)]
     length = math.sqrt(max(float(halves[0] @ halves[1]), 1e-12))
@@ -86,7 +85,7 @@ def measure(finished: Finished, task: Task, seed: int) -> dict[str, dict[str, fl
     made = {}
     for kind in LAYOUTS:
         columns = ["problem_id", "prompt_ids", "chosen_ids", "rejected_ids"]
-        rows = finished.reader.table(finished.key(f"pairs-{kind}-{point}"), "pairs", columns).to_pylist()
+        rows = finished.reader.table(finished.key(f"pairs-{finished.points(kind)[at]}"), "pairs", columns).to_pylist()
         pulls = np.stack([pull(model, row["prompt_ids"], row["chosen_ids"], row["rejected_ids"]) for row in rows])
         made[kind] = _figures(pulls, [row["problem_id"] for row in rows], direction, length)
         print(f"{task.format} seed {seed} {kind}: {made[kind]}", file=sys.stderr, flush=True)

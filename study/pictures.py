@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from misstep.evaluation.estimates import Estimate
-from study.design import BETA, DRAWN, EPOCH, LAYOUTS, LONG, PAIRS, RATE, ROLLOUTS, SHORT, Task, written
+from misstep.evaluation.svg import file_text, settings
+from study.design import DRAWN, EPOCH, LAYOUTS, LONG, ROUNDS, SHORT, Task, without_rule
 from study.figures import Figures
 
 _STYLE = {
@@ -37,14 +35,12 @@ _COLOURS = {
     "shared-prefix": ("#0072b2", "o"),
     "oracle-pit": ("#009e73", "D"),
     "rft": ("#e69f00", "^"),
-    "step": ("#0072b2", "o"),
     "adaptive": ("#d55e00", "D"),
 }
 """Colours of Okabe and Ito's palette, which colour-blind readers can tell apart, and a marker for each line."""
 _WIDTH, _HEIGHT = 4.4, 3.4
 _BESIDE = 0.015
 """Lines stand beside one another by this share of x, so that their intervals can be told apart."""
-_TITLES = {SHORT.format: "strides", LONG.format: "long-strides"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,6 @@ class Line:
 
     name: str
     points: Mapping[float, Estimate]
-    label: str = ""
 
 
 def pictures(found: Figures) -> dict[str, str]:
@@ -90,79 +85,74 @@ class Panel:
 
 
 def _accuracy(found: Figures, name: str, arm: str) -> Estimate | None:
-    made = found.arms.get(name, {}).get(arm)
+    made = found.arm(name, arm)
     return made.accuracy if made else None
 
 
-def _line(found: Figures, arm: str, places: Mapping[float, str]) -> Line:
+def _line(found: Figures, arm: str, places: Mapping[int, str] | Mapping[float, str]) -> Line:
     """Return an arm's line over Experiments, by their place on the x axis; what is missing is left out."""
     points = {x: value for x, name in places.items() if (value := _accuracy(found, name, arm)) is not None}
     return Line(arm, points)
 
 
 def _sft(found: Figures, task: Task) -> tuple[float, str] | None:
-    value = _accuracy(found, f"{task.prefix}pairs-{PAIRS}", "sft")
+    value = _accuracy(found, task.usual, "sft")
     return (value.value, "fine-tuning") if value else None
 
 
 def _pairs(found: Figures, task: Task) -> Panel:
-    places = {float(n): f"{task.prefix}pairs-{n}" for n in task.counts}
-    lines = [_line(found, layout, places) for layout in LAYOUTS]
-    return Panel(_TITLES[task.format], "pairs", task.counts, lines, _sft(found, task))
+    lines = [_line(found, layout, task.by_count) for layout in LAYOUTS]
+    return Panel(task.format, "pairs", task.counts, lines, _sft(found, task))
 
 
 def _tokens(found: Figures, task: Task) -> Panel:
     lines = []
     for layout in LAYOUTS:
-        arms = [found.arms.get(f"{task.prefix}pairs-{n}", {}).get(layout) for n in task.counts]
+        arms = [found.arm(name, layout) for name in task.by_count.values()]
         lines.append(Line(layout, {arm.tokens: arm.accuracy for arm in arms if arm}))
     ticks = [5_000, 10_000, 20_000, 50_000, 100_000, 200_000]
-    return Panel(_TITLES[task.format], "tokens trained on", ticks, lines, _sft(found, task))
+    return Panel(task.format, "tokens trained on", ticks, lines, _sft(found, task))
 
 
 def _strength(found: Figures, task: Task) -> list[Panel]:
-    usual = f"{task.prefix}pairs-{PAIRS}"
-    betas = {beta: f"{task.prefix}beta-{written(beta)}" for beta in task.betas} | {BETA: usual}
-    rates = {rate: f"{task.prefix}rate-{written(rate)}" for rate in task.rates} | {RATE: usual}
-    kinds = ("random", "teacher", "shared-prefix")
-    made = []
-    for name, places in (("beta", betas), ("learning rate", rates)):
-        ticks = sorted(places)
-        if len(ticks) == 1:
-            continue
-        lines = [_line(found, kind, {x: places[x] for x in ticks}) for kind in kinds]
-        made.append(Panel(_TITLES[task.format], name, ticks, lines, _sft(found, task)))
-    return made
+    varied = {"beta": task.by_beta, "learning rate": task.by_rate}
+    return [
+        Panel(
+            task.format,
+            name,
+            list(places),
+            [_line(found, kind, places) for kind in ("random", "teacher", "shared-prefix")],
+            _sft(found, task),
+        )
+        for name, places in varied.items()
+        if len(places) > 1
+    ]
 
 
 def _epochs(found: Figures) -> Panel:
-    places = {float(EPOCH): f"pairs-{PAIRS}"} | {float(epoch): f"epoch-{epoch}" for epoch in SHORT.epochs}
-    kinds = ("rft", "random", "shared-prefix")
-    lines = [_line(found, kind, places) for kind in kinds]
-    if (rft := _accuracy(found, "choices", "rft")) is not None:
-        lines[0] = Line("rft", {float(EPOCH): rft} | dict(lines[0].points))
-    return Panel(_TITLES[SHORT.format], "epochs of the policy", sorted(places), lines)
+    places = SHORT.by_epoch
+    rft = _line(found, "rft", places | {EPOCH: "choices"})
+    lines = [rft, *(_line(found, kind, places) for kind in ("random", "shared-prefix"))]
+    return Panel(SHORT.format, "epochs of the policy", list(places), lines)
 
 
 def _credit(found: Figures, task: Task) -> Panel:
-    places = {float(ROLLOUTS): f"{task.prefix}pairs-{PAIRS}"}
-    places |= {float(n): f"{task.prefix}rollouts-{n}" for n in task.rollouts}
-    ticks = sorted(places)
-    lines = [_line(found, "shared-prefix", {x: places[x] for x in ticks})]
+    places = task.by_rollouts
+    lines = [_line(found, "shared-prefix", places)]
     if (value := _accuracy(found, f"{task.prefix}adaptive", "shared-prefix")) is not None:
         lines.append(Line("adaptive", {2.0: value}))
-    oracle = _accuracy(found, f"{task.prefix}pairs-{PAIRS}", "oracle-pit")
+    oracle = _accuracy(found, task.usual, "oracle-pit")
     level = (oracle.value, "true first errors") if oracle else None
-    return Panel(_TITLES[task.format], "rollouts of a prefix (adaptive: as needed)", ticks, lines, level)
+    return Panel(task.format, "rollouts of a prefix (adaptive: as needed)", list(places), lines, level)
 
 
 def _rounds(found: Figures) -> Panel:
     arms = found.arms.get("rounds", {})
     lines = [
-        Line(kind, {float(n): arms[f"{kind}-{n}"].accuracy for n in (1, 2, 3) if f"{kind}-{n}" in arms}, label)
-        for kind, label in (("step", "shared-prefix"), ("random", "random"), ("rft", "rft"))
+        Line(kind, {float(n): arms[f"{name}-{n}"].accuracy for n in (1, 2, 3) if f"{name}-{n}" in arms})
+        for name, kind in ROUNDS.items()
     ]
-    return Panel(_TITLES[SHORT.format], "round", (1, 2, 3), lines)
+    return Panel(SHORT.format, "round", (1, 2, 3), lines)
 
 
 def _gradients(found: Figures, task: Task) -> Panel:
@@ -175,7 +165,7 @@ def _gradients(found: Figures, task: Task) -> Panel:
             points[float(n)] = Estimate(sum(values) / len(values), min(values), max(values))
         lines.append(Line(kind, points))
     y = "cosine with the direction of success"
-    return Panel(_TITLES[task.format], "pairs", DRAWN, lines, y=y, percent=False)
+    return Panel(task.format, "pairs", DRAWN, lines, y=y, percent=False)
 
 
 def _panels(panels: Sequence[Panel]) -> str:
@@ -212,7 +202,7 @@ def _draw(axes: Any, panel: Panel) -> None:
         axes.vlines(
             x, [one.low for one in values], [one.high for one in values], color=colour, alpha=0.35, linewidth=1.2
         )
-        axes.plot(x, y, marker=marker, color=colour, markersize=5, linewidth=1.4, label=line.label or line.name)
+        axes.plot(x, y, marker=marker, color=colour, markersize=5, linewidth=1.4, label=line.name)
     if panel.level is not None:
         axes.axhline(panel.level[0], color="#6a6a6a", linewidth=1, linestyle="--", label=panel.level[1])
     axes.xaxis.set_major_locator(FixedLocator(panel.ticks))
@@ -229,11 +219,10 @@ def _draw(axes: Any, panel: Panel) -> None:
 def _choices(found: Figures) -> str:
     """Draw each rule's difference to the same arm without it."""
     arms = found.arms.get("choices", {})
-    usual = {"rft-filtered": "rft"}
     rows = []
     for name, arm in arms.items():
-        base = usual.get(name) or ("random" if name.startswith(("random", "edit")) else "shared-prefix")
-        if name not in ("sft", "rft", base) and base in arm.against:
+        base = without_rule(name)
+        if name != "sft" and base in arm.against:
             rows.append((f"{name} (less {base})", arm.against[base]))
     if not rows:
         return ""
@@ -253,11 +242,8 @@ def _choices(found: Figures) -> str:
 
 
 def _svg(size: tuple[float, float], draw: Callable[[Figure], None]) -> str:
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
+    with settings(_STYLE):
         figure = Figure(size, layout="constrained", facecolor="white")
         draw(figure)
-        out = io.StringIO()
-        FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return re.sub(r"[ \t]+$", "", out.getvalue(), flags=re.MULTILINE)
+        text = file_text(figure)
+    return re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from misstep.evaluation.estimates import Estimate
-from study.design import BETA, EPOCH, LAYOUTS, LONG, PAIRS, RATE, ROLLOUTS, SHORT, Task, written
+from misstep.evaluation.wording import plus_minus
+from study.design import BETA, EPOCH, LAYOUTS, LONG, RATE, ROLLOUTS, ROUNDS, SHORT, Task, without_rule
 from study.figures import Arm, Figures
 
 NONE = "–"
@@ -31,9 +32,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def accuracy(arm: Arm | None) -> str:
     """Write an accuracy with half its interval."""
-    return (
-        NONE if arm is None else f"{100 * arm.accuracy.value:.1f} ± {50 * (arm.accuracy.high - arm.accuracy.low):.1f}"
-    )
+    return NONE if arm is None else plus_minus(arm.accuracy).removesuffix("%")
 
 
 def points(value: Estimate | None) -> str:
@@ -44,14 +43,10 @@ def points(value: Estimate | None) -> str:
     return f"**{text}**" if value.low > 0 or value.high < 0 else text
 
 
-def _arm(found: Figures, name: str, arm: str) -> Arm | None:
-    return found.arms.get(name, {}).get(arm)
-
-
 def _by_pairs(found: Figures, task: Task) -> str:
     rows = []
     for layout in LAYOUTS:
-        arms = [_arm(found, f"{task.prefix}pairs-{count}", layout) for count in task.counts]
+        arms = [found.arm(name, layout) for name in task.by_count.values()]
         last = arms[-1]
         tokens = f"{last.tokens / last.rows / 4:.0f}" if last else NONE
         rows.append([f"`{layout}`", *map(accuracy, arms), tokens])
@@ -64,19 +59,19 @@ def _against(found: Figures, task: Task) -> str:
     others += [("random", "teacher"), ("teacher", "sft")]
     rows = []
     for one, other in others:
-        arms = [_arm(found, f"{task.prefix}pairs-{count}", one) for count in task.counts]
+        arms = [found.arm(name, one) for name in task.by_count.values()]
         rows.append([f"`{one}` less `{other}`", *(points(arm.against.get(other) if arm else None) for arm in arms)])
     return table(["difference in points", *(f"{count} pairs" for count in task.counts)], rows)
 
 
 def _strength(found: Figures, task: Task) -> str:
-    settings = [(f"beta {b:g}", f"beta-{written(b)}") for b in task.betas]
-    settings += [(f"rate {r:g}", f"rate-{written(r)}") for r in task.rates]
-    settings.append((f"beta {BETA:g}, rate {RATE:g}", f"pairs-{PAIRS}"))
+    settings = [(f"beta {beta:g}", task.by_beta[beta]) for beta in task.betas]
+    settings += [(f"rate {rate:g}", task.by_rate[rate]) for rate in task.rates]
+    settings.append((f"beta {BETA:g}, rate {RATE:g}", task.usual))
     kinds = ("random", "teacher", "shared-prefix")
     rows = []
     for label, name in settings:
-        arms = [_arm(found, task.prefix + name, kind) for kind in kinds]
+        arms = [found.arm(name, kind) for kind in kinds]
         step = arms[2]
         rows.append([label, *map(accuracy, arms), points(step.against.get("random") if step else None)])
     return table(["setting", *(f"`{kind}`" for kind in kinds), "`shared-prefix` less `random`"], rows)
@@ -85,11 +80,10 @@ def _strength(found: Figures, task: Task) -> str:
 def _epochs(found: Figures) -> str:
     kinds = ("rft", "random", "shared-prefix")
     rows = []
-    for epoch in (EPOCH, *SHORT.epochs):
-        name = f"pairs-{PAIRS}" if epoch == EPOCH else f"epoch-{epoch}"
-        arms = [_arm(found, name, kind) for kind in kinds]
+    for epoch, name in SHORT.by_epoch.items():
+        arms = [found.arm(name, kind) for kind in kinds]
         if epoch == EPOCH:
-            arms[0] = _arm(found, "choices", "rft")
+            arms[0] = found.arm("choices", "rft")
         step = arms[2]
         pairs = f"{step.rows:.0f}" if step else NONE
         rows.append([str(epoch), pairs, *map(accuracy, arms), points(step.against.get("random") if step else None)])
@@ -98,11 +92,10 @@ def _epochs(found: Figures) -> str:
 
 
 def _credit(found: Figures, task: Task) -> str:
-    usual = (f"{ROLLOUTS} rollouts", f"pairs-{PAIRS}")
-    named = sorted([(ROLLOUTS, usual), *((n, (f"{n} rollout{'s' * (n > 1)}", f"rollouts-{n}")) for n in task.rollouts)])
+    named = {f"{n} rollout{'s' * (n > 1)}": name for n, name in task.by_rollouts.items()}
     rows = []
-    for label, name in [*(each for _, each in named), ("adaptive", "adaptive")]:
-        arm, credit = _arm(found, task.prefix + name, "shared-prefix"), found.credit.get(task.prefix + name)
+    for label, name in {**named, "adaptive": f"{task.prefix}adaptive"}.items():
+        arm, credit = found.arm(name, "shared-prefix"), found.credit.get(name)
         if credit is not None and arm is not None:
             cost, true = f"{credit.tokens / credit.negatives:.1f}", f"{100 * credit.true_pits:.1f}%"
             rows.append([label, cost, true, accuracy(arm), points(arm.against.get("usual"))])
@@ -127,18 +120,16 @@ def _gradients(found: Figures, task: Task) -> str:
 def _choices(found: Figures) -> str:
     rows = []
     for name, arm in found.arms.get("choices", {}).items():
-        base = next((kind for kind in ("rft", "random") if name.startswith(kind)), "shared-prefix")
-        against = arm.against.get(base)
         if name != "sft":
-            rows.append([f"`{name}`", f"{arm.rows:.0f}", accuracy(arm), points(against) if name != base else NONE])
+            against = points(arm.against.get(without_rule(name)))
+            rows.append([f"`{name}`", f"{arm.rows:.0f}", accuracy(arm), against])
     return table(["arm", "rows", "accuracy", "less the arm without the rule"], rows)
 
 
 def _rounds(found: Figures) -> str:
-    arms = found.arms.get("rounds", {})
     rows = []
-    for kind, label in (("step", "shared-prefix"), ("random", "random"), ("rft", "rft")):
-        made = [arms.get(f"{kind}-{n}") for n in (1, 2, 3)]
-        gains = [points(made[n].against.get(f"{kind}-{n}") if made[n] else None) for n in (1, 2)]  # type: ignore[union-attr]
-        rows.append([f"`{label}`", *map(accuracy, made), *gains])
+    for name, kind in ROUNDS.items():
+        made = [found.arm("rounds", f"{name}-{n}") for n in (1, 2, 3)]
+        gains = [points(arm.against.get(f"{name}-{n}") if arm else None) for n, arm in enumerate(made[1:], 1)]
+        rows.append([f"`{kind}`", *map(accuracy, made), *gains])
     return table(["pairs", "round 1", "round 2", "round 3", "second less first", "third less second"], rows)

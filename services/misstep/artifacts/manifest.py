@@ -137,6 +137,10 @@ class Manifest(_Document):
     def files(self, prefix: str = "") -> dict[str, Part]:
         return {part.file: part for part in self.parts if part.file is not None and part.file.startswith(prefix)}
 
+    def policy_prefix(self) -> str:
+        """Return where the files of the policy begin: it is the model itself, or another checkpoint of its run."""
+        return "policy/" if self.files("policy/") else "model/"
+
     def size(self) -> int:
         """Return the bytes of all parts."""
         return sum(part.size for part in self.parts)

@@ -82,7 +82,7 @@ def _policy_tokenizer(store: Store, reader: Reader, key: str, folder: Path) -> P
     samples = reader.manifest(manifest.inputs["samples"])
     policy = manifest.inputs.get("policy") or samples.inputs.get("policy") or samples.inputs.get("model")
     found = reader.manifest(policy) if policy else None
-    prefix = "policy/" if found and found.files("policy/") else "model/"
+    prefix = found.policy_prefix() if found else ""
     files = found.files(prefix) if found else {}
     if found is None or not files:
         fix = "Name the folder of the model that sampled the responses with --tokenizer DIR."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
@@ -51,25 +51,30 @@ class Picture:
 
 def picture(name: str, label: str, draw: Callable[[bool], Figure], both: bool = True) -> Picture:
     """Draw a figure, for narrow screens too if ``both`` is set."""
-    with _settings():
+    with settings(_STYLE):
         wide = _svg(draw(True), f"{name}-wide", label)
         return Picture(wide, _svg(draw(False), f"{name}-narrow", label) if both else None)
 
 
 @contextmanager
-def _settings() -> Iterator[None]:
-    """Use matplotlib's defaults and ours, and ignore the user's matplotlibrc."""
+def settings(style: Mapping[str, Any]) -> Iterator[None]:
+    """Use matplotlib's defaults and a style, and ignore the user's matplotlibrc."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
+        mpl.rcParams.update(style)
         yield
+
+
+def file_text(figure: Figure) -> str:
+    """Return a figure as an SVG file has it, without metadata. To be called within `settings`."""
+    out = io.StringIO()
+    FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return out.getvalue()
 
 
 def _svg(figure: Figure, name: str, label: str) -> str:
     """Write a figure as an SVG element without metadata, with its own ids and the page's colours and font."""
-    out = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = out.getvalue()
+    text = file_text(figure)
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r'\s+xmlns(:xlink)?="[^"]*"', "", text).replace("xlink:href", "href")

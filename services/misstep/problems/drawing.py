@@ -60,9 +60,10 @@ def generator(*name: object) -> random.Random:
     return random.Random(int.from_bytes(_digest("/".join(map(str, name))), "big"))
 
 
-def place(text: str) -> float:
-    """Return a number from 0 to below 1 for a text: its hash decides."""
-    return int.from_bytes(_digest(text), "big") / 2**64
+def share_of(text: str, shares: Sequence[float]) -> int:
+    """Return which of some shares, whose sum is 1, a text falls into: its hash decides."""
+    place = int.from_bytes(_digest(text), "big") / 2**64
+    return min(bisect_right(list(accumulate(shares)), place), len(shares) - 1)
 
 
 # Only Random.random() is guaranteed to give the same numbers in every Python version, so all draws use it.

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import random
 import re
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,7 +28,7 @@ from itertools import accumulate, takewhile
 from typing import Literal, get_args
 
 from misstep.errors import BadInput
-from misstep.problems.drawing import GeneratedProblem, below, choose, distinct, generator, place
+from misstep.problems.drawing import GeneratedProblem, below, choose, distinct, generator, share_of
 
 Split = Literal["pretrain", "train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -156,8 +155,7 @@ def generate_long(split: Split, count: int, seed: int) -> Iterator[GeneratedProb
 
 def split_of(question: str) -> Split:
     """Return the one split of a problem: a hash of its text decides, so that no two splits can share it."""
-    where = place(f"{_TASK_SEED} split\n{question}")
-    return SPLITS[min(bisect_right(list(accumulate(_SHARES)), where), len(SPLITS) - 1)]
+    return SPLITS[share_of(f"{_TASK_SEED} split\n{question}", _SHARES)]
 
 
 def draw_strides(rng: random.Random, weights: Sequence[float], length: int) -> list[int]:

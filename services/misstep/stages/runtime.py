@@ -83,8 +83,8 @@ class Runtime:
     def model_folder(self, role: str = "model") -> Path:
         if role in self._stage.inputs:
             key = self._key(role)
-            own_policy = role == "policy" and self._reader.manifest(key).files("policy/")
-            return self._reader.folder(key, "policy/" if own_policy else "model/")
+            prefix = self._reader.manifest(key).policy_prefix() if role == "policy" else "model/"
+            return self._reader.folder(key, prefix)
         path = self.external_path(role)
         if not path.is_dir():
             raise BadInput(f"external {role}", str(path), "Name the folder of a Hugging Face model.")

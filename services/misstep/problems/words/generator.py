@@ -7,14 +7,12 @@ order, says which split may use them.
 from __future__ import annotations
 
 import random
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Literal, get_args
 
-from misstep.problems.drawing import GeneratedProblem, below, choose, distinct, generator, place
+from misstep.problems.drawing import GeneratedProblem, below, choose, distinct, generator, share_of
 from misstep.problems.words import held_out, train
 from misstep.problems.words.story import Story, told
 from misstep.problems.words.teacher import Step, results, solution
@@ -92,8 +90,7 @@ def generate(split: Split, count: int, seed: int) -> Iterator[GeneratedProblem]:
 
 def split_of(numbers: Sequence[int]) -> Split:
     """Return the one split that may use these numbers, in any order."""
-    where = place(f"{_SEED} split\n{sorted(numbers)}")
-    return SPLITS[min(bisect_right(list(accumulate(_SHARES)), where), len(SPLITS) - 1)]
+    return SPLITS[share_of(f"{_SEED} split\n{sorted(numbers)}", _SHARES)]
 
 
 def _known(story: Story, numbers: Sequence[int]) -> dict[str, int] | None:
