@@ -39,6 +39,13 @@ EXTRAS: dict[str, Extra] = {
     "training": Extra(("accelerate", "deepspeed", "peft", "rapidfuzz", "trl"), ("generation", "verification")),
     "evaluation": Extra(("jinja2", "matplotlib", "numpy", "scipy"), ("records",)),
     "local": Extra((), ("credit", "synthesis", "training", "evaluation")),
+    "mlflow": Extra(("mlflow",)),
+    "wandb": Extra(("wandb",)),
+    "trackio": Extra(("trackio",)),
+    "tensorboard": Extra(("tensorboard",)),
+    "trackers": Extra((), ("mlflow", "wandb", "trackio", "tensorboard")),
+    "hub": Extra(("huggingface_hub", "pyarrow")),
+    "python": Extra(("pandas",), ("records",)),
 }
 """The optional dependencies of ``pyproject.toml``; a test compares them."""
 
