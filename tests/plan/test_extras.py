@@ -15,6 +15,8 @@ from misstep.plan.kinds import KINDS, StageKind
 from misstep.store.description import Storage
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+MODULES = {"mlflow-skinny": "mlflow"}
+"""Distributions whose module has another name."""
 
 
 def stage(kind: StageKind, **params: object) -> FrozenStage:
@@ -36,7 +38,7 @@ def test_the_table_is_that_of_pyproject() -> None:
     assert EXTRAS.keys() == declared.keys()
     for name, texts in declared.items():
         requirements = [Requirement(text) for text in texts]
-        libraries = {one.name.replace("-", "_") for one in requirements if one.name != PROJECT["name"]}
+        libraries = {MODULES.get(one.name, one.name.replace("-", "_")) for one in requirements} - {PROJECT["name"]}
         contained = {extra for one in requirements if one.name == PROJECT["name"] for extra in one.extras}
         assert set(EXTRAS[name].modules) == libraries, name
         assert set(EXTRAS[name].contains) == contained, name
