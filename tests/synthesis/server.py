@@ -53,10 +53,15 @@ Fault = Callable[[int, Seen], str | None]
 
 
 class GoodTeacher:
-    """Writes sums about random things and solves them; solves seeds with given answers."""
+    """Writes sums about random things and solves them; solves seeds with given answers.
 
-    def __init__(self, answers: dict[str, str] | None = None, right: float = 1.0) -> None:
-        self.answers, self.right = dict(answers or {}), right
+    Of the problems that it writes, each ``puzzling``-th gets another answer whenever it is solved; by count and not by
+    chance, because requests come in any order.
+    """
+
+    def __init__(self, answers: dict[str, str] | None = None, right: float = 1.0, puzzling: int = 0) -> None:
+        self.answers, self.right, self.puzzling = dict(answers or {}), right, puzzling
+        self.written: list[str] = []
         self.random = random.Random(0)
         self.lock = threading.Lock()
 
@@ -68,14 +73,18 @@ class GoodTeacher:
                 about = " ".join(self.random.sample(WORDS, 9))
                 question = f"{about} {a} plus {b} is how many?"
                 self.answers[question] = str(a + b)
+                self.written.append(question)
                 return f"Here it is.\n<problem>\n{question}\n</problem>"
             if seen.step == "check":
                 return "<verdict>SOUND</verdict>\n" + seen.body["messages"][2]["content"]
             question = re.findall(r"<problem>\n(.*?)\n</problem>", content, re.DOTALL)[-1]
             answer = self.answers[question]
-            if self.random.random() >= self.right:
+            if self.random.random() >= self.right or self._is_puzzling(question):
                 answer = str(self.random.randrange(10**6, 10**7))
         return f"First I add the numbers.\nThat makes {answer}.\n#### {answer}"
+
+    def _is_puzzling(self, question: str) -> bool:
+        return bool(self.puzzling) and question in self.written[self.puzzling - 1 :: self.puzzling]
 
 
 def rubbish(seen: Seen) -> str:

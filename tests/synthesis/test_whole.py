@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 def test_gsm8k_seeds_become_problems_that_a_model_is_trained_on(tmp_path: Path) -> None:
     save_chat_model(tmp_path / "base")
-    with serving(TeacherServer(GoodTeacher(right=0.9))) as server:
+    with serving(TeacherServer(GoodTeacher(puzzling=10))) as server:
         path = tmp_path / "e.yaml"
         path.write_text(f"""
 apiVersion: misstep.dev/v1alpha1
@@ -70,4 +70,4 @@ spec:
     assert taught["requests"]["asked"] == len(server.seen)
     assert taught["cost_millionths"] == len(server.seen) * 200
     page = next(p for p in (tmp_path / "store").rglob("report.html")).read_text()
-    assert "A language model was the teacher" in page and "no agreement" in page
+    assert "A language model was the teacher" in page and "no agreement" in page, taught["rejected"]
