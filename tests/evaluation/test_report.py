@@ -10,7 +10,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -18,11 +17,14 @@ import pytest
 from rich.console import Console
 
 import misstep
+from misstep.api.run import Run
 from misstep.cli.report import show_report
 from misstep.errors import BadInput, MisstepError
 from misstep.evaluation.results import read_results
 from misstep.evaluation.results_table import summary_rows
 from misstep.evaluation.safe_page import clean
+from misstep.plan.planner import Plan
+from misstep.runner.workdir import Workdir
 from misstep.stages.shell import run_stage
 from tests.evaluation.conftest import Made, make_report
 from tests.evaluation.world import ARMS, CONTROLS, World
@@ -160,8 +162,8 @@ def test_the_terminal_begins_with_the_headline(tmp_path: Path) -> None:
     stage = world.report_stage()
     run_stage(stage)
     text = io.StringIO()
-    folders: Any = SimpleNamespace(root=tmp_path / "shown"), SimpleNamespace(report=stage)
-    show_report(world.store, folders[1], folders[0], Console(file=text, width=2000))
+    run = Run(Plan(experiment="grid", stages=(stage,)), Workdir(tmp_path / "shown"), world.store)
+    show_report(run, Console(file=text, width=2000))
     results = read_results((tmp_path / "shown" / "results.json").read_text("utf-8"))
     assert results.headline
     lines = [line.strip() for line in text.getvalue().splitlines() if line.strip()]
