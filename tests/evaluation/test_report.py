@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pandas
 import pytest
 from rich.console import Console
 
 import misstep
+from misstep.api.frames import results_frame, summary_frame
 from misstep.api.run import Run
 from misstep.cli.report import show_report
 from misstep.errors import BadInput, MisstepError
@@ -169,6 +171,22 @@ def test_the_terminal_begins_with_the_headline(tmp_path: Path) -> None:
     lines = [line.strip() for line in text.getvalue().splitlines() if line.strip()]
     assert (lines[0], lines[1].split()[0]) == (results.headline, "arm")
     assert lines.index(results.conclusion) > 1
+
+
+def test_the_table_for_pandas_is_that_of_the_csv_file(report: Report) -> None:
+    made = report(**SMALL)
+    frame = results_frame(made.results)
+    rows = list(csv.DictReader(made.csv.splitlines()))
+    assert list(frame.columns) == list(rows[0])
+    for (_, row), written in zip(frame.iterrows(), rows, strict=True):
+        assert (row["arm"], row["size"], row["seed"]) == (written["arm"], int(written["size"]), int(written["seed"]))
+        assert row["pass_at_1"] == pytest.approx(float(written["pass_at_1"]), abs=1e-6)
+        assert str(row["trained"]).lower() == written["trained"]
+        assert [pandas.isna(row[name]) for name in frame.columns] == [written[name] == "" for name in frame.columns]
+    assert str(frame["pairs"].dtype) == "Int64"  # whole, though SFT has none
+    cells = summary_frame(made.results)
+    assert list(zip(cells["arm"], cells["size"], strict=True)) == [(c.arm, c.size) for c in made.results.cells]
+    assert list(cells["pass_at_1"]) == [cell.accuracy.value for cell in made.results.cells]
 
 
 ROUNDS: dict[str, Any] = {

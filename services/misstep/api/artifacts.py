@@ -81,9 +81,14 @@ class Artifact:
         return self._reader().table(self.key, self._named(name), _listed(columns))
 
     def frame(self, name: str | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Read a table into memory, as pandas. Lists become arrays of numpy. Raises as `table` does."""
+        """Read a table into memory, as pandas. Lists become arrays of numpy; whole numbers stay whole where some are
+        missing. Raises as `table` does."""
         need(_WHAT, "python")
-        return self.table(name, columns).to_pandas()
+        import pandas as pd
+        import pyarrow as pa
+
+        whole = {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}
+        return self.table(name, columns).to_pandas(types_mapper=whole.get)
 
     def batches(self, name: str | None = None, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Read a table in batches of 1,024 rows at most, for tables that memory cannot hold. Raises as `table` does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -95,7 +96,7 @@ class Experiment:
             models={name: str(folder) for name, folder in (models or {}).items()},
             storage=storage,
             work=None if work is None else Path(work),
-            note=note or warnings.warn,
+            note=note or _warn,
         )
 
     def __repr__(self) -> str:
@@ -247,6 +248,12 @@ class Experiment:
             return TextDisplay(console(), state) if progress else Silent()
 
         return Shown(listener, self._note, self._note)
+
+
+def _warn(text: str) -> None:
+    """Give a warning that names the line that called Misstep."""
+    own = [one.frame.f_globals.get("__name__", "").startswith("misstep.") for one in inspect.stack(context=0)]
+    warnings.warn(text, stacklevel=len(own) - own[::-1].index(True) + 1)
 
 
 def _graph(plan: Plan, only: str | None) -> Graph:

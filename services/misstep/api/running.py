@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import platform
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from misstep.runner.workdir import Workdir
     from misstep.spec.experiment import SecretVariable
     from misstep.store.base import Store
+
+_SYSTEMS = {"darwin": "macOS", "win32": "Windows"}
 
 
 def check_machine(what: str, file: Path, secrets: Sequence[SecretVariable]) -> None:
@@ -84,7 +85,7 @@ def need_linux(what: str, file: Path) -> None:
         return
     raise BadInput(
         what,
-        f"this machine runs {platform.system() or sys.platform}",
+        f"this machine runs {_SYSTEMS.get(sys.platform, sys.platform)}",
         "Stages run on Linux only: they are locked, watched and ended by what its kernel offers. Use one of:"
         f"\n  a Linux machine:     copy {file} and its data there, and run the same command"
         '\n  a container here:    docker run --rm -it -v "$PWD":/work -w /work python:3.11 bash'
