@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from misstep.api.planned import Planned
     from misstep.api.status import Status
     from misstep.cost import PlanCost
+    from misstep.evaluation.results import Results
     from misstep.plan.planner import Plan
     from misstep.runner.events import Event, Listener
     from misstep.runner.run_state import RunState
@@ -213,6 +214,14 @@ class Experiment:
     def summary(self) -> pd.DataFrame:
         """Return the results of each arm and size over all seeds, as `Run.summary` does."""
         return self._planned().summary()
+
+    def figures(self) -> Results:
+        """Return everything that the report has found, as `Run.figures` does."""
+        return self._planned().figures()
+
+    def report(self, folder: str | PathLike[str] | None = None) -> dict[str, Path]:
+        """Copy the report's files into a folder, as `Run.report` does."""
+        return self._planned().report(folder)
 
     def artifacts(self) -> Artifacts:
         """Return what the finished stages have written, as `Run.artifacts` does. Raises BadInput as `plan` does."""

@@ -31,6 +31,8 @@ def console(*, stderr: bool = False) -> Console:
 
     Where the width of the terminal is not known, lines are as long as they need to be. In a notebook they are text.
     """
-    stream = sys.stderr if stderr else sys.stdout
-    wide = None if stream.isatty() or os.environ.get("COLUMNS") else _WIDE
-    return SafeConsole(width=wide, stderr=stderr, force_jupyter=False)
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    wide = None if terminal or os.environ.get("COLUMNS") else _WIDE
+    # FORCE_COLOR, which notebooks set, makes a file no terminal on which the cursor moves.
+    interactive = None if terminal else False
+    return SafeConsole(width=wide, stderr=stderr, force_jupyter=False, force_interactive=interactive)

@@ -29,7 +29,7 @@ class TextDisplay:
         self._run = run
         self._reminded = 0.0
         self._live: Live | None = None
-        if console.is_terminal:
+        if console.is_terminal and console.is_interactive:
             self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def on_event(self, event: Event) -> None:
