@@ -57,8 +57,8 @@ def test_all_public_names_are_there() -> None:
     assert set(misstep.__all__) <= set(dir(misstep))
     assert all(getattr(misstep, name) is not None for name in misstep.__all__)
     assert misstep.Experiment is InItsModule
-    with pytest.raises(AttributeError, match="no attribute 'Experimnt'"):
-        misstep.Experimnt  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'Runs'"):
+        misstep.Runs  # noqa: B018
     assert (ROOT / "services" / "misstep" / "py.typed").is_file()  # so that type checkers read them
 
 

@@ -39,8 +39,7 @@ Note = Callable[[str], None]
 class Experiment:
     """An Experiment file, and where its data, its models and its results are.
 
-    Each method does what the command of the same name does, and raises the errors that the command prints. None of them
-    changes the object.
+    Each method does what the command of the same name does, and raises the errors that the command prints.
 
     Attributes:
         file: the YAML.

@@ -181,7 +181,12 @@ class StageFailed(MisstepError):
 
 
 class RunStopped(KeyboardInterrupt):
-    """The run was stopped: its stages have ended, and finished work is kept."""
+    """The run was stopped: its stages have ended, and finished work is kept.
+
+    Attributes:
+        left: how many stages have no result.
+        signal: the number of the signal that stopped it.
+    """
 
     def __init__(self, left: int, signal: int) -> None:
         super().__init__(f"stopped with {left} stages left; finished work is kept, and another run goes on from there")

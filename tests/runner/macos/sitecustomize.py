@@ -47,10 +47,10 @@ sysconfig.get_config_vars()  # remembered: how this Python was built is in a fil
 for attribute in ONLY_LINUX:
     if hasattr(os, attribute):
         delattr(os, attribute)
-builtins.__import__ = importing
+builtins.__import__ = importing  # type: ignore[assignment]
 os.stat = stat
 sys.addaudithook(watch)
 sys.platform = "darwin"
-sys.modules["_scproxy"] = types.SimpleNamespace(  # what urllib asks for the proxies of macOS
-    _get_proxies=dict, _get_proxy_settings=lambda: {"exclude_simple": False, "exceptions": []}
-)
+proxies = types.ModuleType("_scproxy")  # what urllib asks for the proxies of macOS
+vars(proxies).update(_get_proxies=dict, _get_proxy_settings=lambda: {"exclude_simple": False, "exceptions": []})
+sys.modules["_scproxy"] = proxies
