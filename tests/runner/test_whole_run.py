@@ -16,9 +16,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from misstep.api.opening import load, make_plan, store_of
 from misstep.api.run import Run
 from misstep.artifacts.watch import StoreWatch
-from misstep.cli.experiments import load, make_plan, store_of
 from misstep.errors import BadInput
 from misstep.runner.executor import Executor
 from misstep.runner.run import Result, Settings

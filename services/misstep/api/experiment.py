@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from misstep.api.models import check_models
-from misstep.api.opening import cost_of, located, planned, store_of, workdir_for
+from misstep.api.opening import located, make_costed_plan, make_plan, store_of, workdir_for
 from misstep.api.run import Run
 from misstep.api.running import Shown, carry_out, check_installed, check_machine
 from misstep.errors import BadInput
@@ -228,7 +228,7 @@ class Experiment:
 
     def _planned(self) -> Run:
         """Return the stages as they were planned last, or plan them now."""
-        return self._run or self._as_run(planned(self.document, self._data, self._models)[1])
+        return self._run or self._as_run(make_plan(self.document, self._data, self._models))
 
     def _as_run(self, plan: Plan) -> Run:
         self._run = Run(plan, workdir_for(plan.experiment, self._work))
@@ -237,8 +237,7 @@ class Experiment:
     def _costed(self) -> tuple[Plan, PlanCost]:
         from misstep.cost.fit import refuse_misfits
 
-        externals, plan = planned(self.document, self._data, self._models)
-        cost = cost_of(plan, self.document, externals)
+        plan, cost = make_costed_plan(self.document, self._data, self._models)
         refuse_misfits(cost)
         self._as_run(plan)
         return plan, cost

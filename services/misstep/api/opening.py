@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _YAML = (".yaml", ".yml")
 
 
-def read(file: Path, storage: str | None = None, note: Callable[[str], None] | None = None) -> Experiment:
-    """Read and check an Experiment; a relative folder of its store is taken from the current folder.
+def load(file: Path, storage: str | None = None, note: Callable[[str], None] | None = None) -> Experiment:
+    """Load and check an Experiment; a relative folder of its store is taken from the current folder.
 
     Args:
         storage: URI of the store to use instead of the one in the file.
@@ -49,18 +49,32 @@ def absolute_uri(uri: str) -> str:
     return Path(unquote(uri.removeprefix("file://"))).expanduser().resolve().as_uri()
 
 
-def planned(
-    experiment: Experiment, data: Mapping[str, str], models: Mapping[str, str]
-) -> tuple[dict[str, External], Plan]:
-    """Find the data and the models of an Experiment, and return them with its plan. Raises BadInput.
+def make_plan(
+    experiment: Experiment, data: Mapping[str, str] | None = None, models: Mapping[str, str] | None = None
+) -> Plan:
+    """Find the data and models of an Experiment, and return its plan. Raises BadInput.
 
     Args:
         data: name in the YAML -> local folder; ``models`` likewise.
     """
+    return _planned(experiment, data, models)[1]
+
+
+def make_costed_plan(
+    experiment: Experiment, data: Mapping[str, str] | None = None, models: Mapping[str, str] | None = None
+) -> tuple[Plan, PlanCost]:
+    """Return the plan of an Experiment, as `make_plan` does, and what it will cost."""
+    externals, plan = _planned(experiment, data, models)
+    return plan, cost_of(plan, experiment, externals)
+
+
+def _planned(
+    experiment: Experiment, data: Mapping[str, str] | None, models: Mapping[str, str] | None
+) -> tuple[dict[str, External], Plan]:
     from misstep.plan.planner import plan
     from misstep.sources import resolve
 
-    externals = resolve(experiment, data, models)
+    externals = resolve(experiment, data or {}, models or {})
     return externals, plan(experiment, externals)
 
 
@@ -92,11 +106,16 @@ def workdir_for(name: str, work: Path | None) -> Workdir:
     return Workdir(work) if work else Workdir.of(name)
 
 
+def is_yaml(which: str) -> bool:
+    """Return whether FILE|NAME is a file."""
+    return Path(which).suffix in _YAML or Path(which).is_file()
+
+
 def find_run(which: str, work: Path | None) -> tuple[Workdir, Plan]:
     """Return the folder and the plan of an experiment that ran here, by its YAML or name. Raises BadInput."""
     from misstep.runner.workdir import ROOT
 
-    name = read(Path(which)).metadata.name if Path(which).suffix in _YAML or Path(which).is_file() else which
+    name = load(Path(which)).metadata.name if is_yaml(which) else which
     workdir = workdir_for(name, work)
     plan = workdir.read_plan()
     if plan is not None:

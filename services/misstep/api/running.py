@@ -121,11 +121,13 @@ def carry_out(
     settings: Settings,
     shown: Shown,
     about: Mapping[str, Any],
+    more: Sequence[Listener] = (),
 ) -> Outcome:
     """Run the wanted stages of a plan. Stages that the store has are not run again.
 
     Args:
         about: what ``run.json`` says of this run beside its events: ``file`` and ``command``.
+        more: who is told of events after ``run.json`` and the display.
 
     Raises:
         StageFailed: stages failed.
@@ -151,7 +153,7 @@ def carry_out(
     }
     remote = not plan.storage.uri.startswith("file://")
     state = RunState({stage.name: stage.key for stage in plan.stages}, watch.heartbeats, every=5.0 if remote else 1.0)
-    listeners: list[Listener] = [RunRecord(workdir.run_file, record), state, shown.listener(state)]
+    listeners: list[Listener] = [RunRecord(workdir.run_file, record), state, shown.listener(state), *more]
     outcome = Executor(plan, graph, watch, workdir, listeners, settings).run()
     if outcome.result is Result.INTERRUPTED:
         raise RunStopped(outcome.left, outcome.signal or 0)

@@ -7,23 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from misstep.api.opening import absolute_uri, cost_of, find_run, planned, read, store_of, workdir_for
+from misstep.api import opening
+from misstep.api.opening import absolute_uri, find_run, is_yaml, store_of, workdir_for
 from misstep.cli.options import DEFAULT_STORE
 from misstep.errors import BadInput
 from misstep.printable import printable
 
 if TYPE_CHECKING:
     from misstep.api.experiment import Experiment
-    from misstep.cost import PlanCost
-    from misstep.plan.planner import Plan
     from misstep.spec import Experiment as Document
     from misstep.store.description import Storage
 
 __all__ = [
     "find_run",
+    "is_yaml",
     "load",
-    "make_costed_plan",
-    "make_plan",
     "named_folders",
     "note_on_stderr",
     "opened_file",
@@ -73,20 +71,7 @@ def opened_file(
 
 def load(file: Path, storage: str | None = None) -> Document:
     """Load an Experiment; a relative folder of its store is taken from the current folder. Raises BadInput."""
-    return read(file, storage, note_on_stderr)
-
-
-def make_plan(experiment: Document, data: Sequence[str] | None = None, models: Sequence[str] | None = None) -> Plan:
-    """Find the data and models of an Experiment, and return its plan. Raises BadInput."""
-    return planned(experiment, named_folders("--data", data), named_folders("--model", models))[1]
-
-
-def make_costed_plan(
-    experiment: Document, data: Sequence[str] | None = None, models: Sequence[str] | None = None
-) -> tuple[Plan, PlanCost]:
-    """Find the data and models of an Experiment, and return its plan and what it will cost. Raises BadInput."""
-    externals, plan = planned(experiment, named_folders("--data", data), named_folders("--model", models))
-    return plan, cost_of(plan, experiment, externals)
+    return opening.load(file, storage, note_on_stderr)
 
 
 def storage_from(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from misstep.api.running import RunStopped, Shown, StageFailed
+from misstep.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +40,13 @@ def shown_on(out: Console, *, quiet: bool = False, as_json: bool = False) -> Sho
         if not (quiet or as_json):
             out.print(f"note: {text}", soft_wrap=True)
 
-    return Shown(listener, note, lambda text: out.print(text, soft_wrap=True))
+    def say(text: str) -> None:
+        if as_json:  # standard output has nothing but events
+            sys.stderr.write(f"{printable(text)}\n")
+        else:
+            out.print(text, soft_wrap=True)
+
+    return Shown(listener, note, say)
 
 
 @contextmanager
