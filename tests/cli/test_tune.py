@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from misstep.api.opening import load, make_plan, store_of
 from misstep.artifacts.reader import Reader
 from misstep.cli.app import main
-from misstep.cli.experiments import load, make_plan, store_of
 from misstep.plan.kinds import StageKind
 from misstep.plan.params import ProblemsParams, SampleParams
 from misstep.runner.workdir import Workdir

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from misstep.cli.experiments import find_run, load, make_plan, storage_from, store_of
+from misstep.api.opening import make_plan
+from misstep.cli.experiments import find_run, load, named_folders, storage_from, store_of
 from misstep.cli.options import (
     DEFAULT_STORE,
     CaBundleOption,
@@ -259,7 +260,7 @@ def gc(
 
 def _plan_of(which: str, data: list[str] | None, model: list[str] | None, storage: str | None) -> Plan:
     if Path(which).suffix in (".yaml", ".yml"):
-        return make_plan(load(Path(which), storage), data, model)
+        return make_plan(load(Path(which), storage), named_folders("--data", data), named_folders("--model", model))
     return find_run(which, None)[1]
 
 
