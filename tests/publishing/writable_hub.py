@@ -1,7 +1,7 @@
 """The server that stands in for the Hub, with repositories that can be written: made, filled by commits, and read.
 
 It answers what `huggingface_hub` asks for `create_repo`, `create_commit` (which files go to git or to LFS, the LFS
-batch, the upload, the commit), `repo_info` and downloads. It has no Xet storage, so that HF_HUB_DISABLE_XET must be set.
+batch, the upload, the commit), `repo_info` and downloads. It has no Xet storage: HF_HUB_DISABLE_XET must be set.
 Only the account ``org`` may be written, by ``GOOD``; ``OTHER`` may read. Cards without valid front matter are refused.
 """
 

@@ -108,7 +108,7 @@ def upload(target: Target, folder: Path, message: str, note: Callable[[str], Non
         BadInput: the Hub refuses it, or the repository has changed since `look`.
         MisstepError: the Hub does not answer.
     """
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard
     from huggingface_hub.errors import HTTPError
 
     api, name = HfApi(), target.repository
@@ -117,7 +117,8 @@ def upload(target: Target, folder: Path, message: str, note: Callable[[str], Non
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            if target.commit is None:
+            if target.commit is None:  # no repository is made for a card that the Hub refuses
+                RepoCard.load(folder / "README.md").validate(repo_type=target.type)
                 api.create_repo(name, repo_type=target.type, private=target.private)
             commit = api.create_commit(
                 name, [*removed, *added], commit_message=message, repo_type=target.type, parent_commit=target.commit
