@@ -115,7 +115,7 @@ def test_a_hostile_text_stays_text(written: Path) -> None:
     assert any(shown in "".join(c.content for c in t.children or []) for t in tokens if t.type == "inline")
 
 
-@given(TEXT)
+@given(TEXT.filter(str.strip))
 def test_a_text_is_shown_as_it_is_wherever_it_stands(text: str) -> None:
     shown = " ".join(text.split())
     parser = MarkdownIt("gfm-like", {"linkify": False})

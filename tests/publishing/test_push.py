@@ -23,6 +23,7 @@ from tests.store.servers import free_port
 MODEL = ("--arm", "dpo-step", "--to", "org/step")
 
 
+@pytest.mark.slow  # it loads transformers in a process of its own
 def test_what_was_pushed_is_fetched_and_used_as_its_card_says(push: Run, hub: Hub, tmp_path: Path) -> None:
     code, out, err = push(*MODEL, "--license", "mit")
     assert (code, "/org/step/commit/" in out) == (0, True), err
