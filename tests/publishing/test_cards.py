@@ -105,7 +105,9 @@ def test_a_teachers_server_and_uploaded_copies_are_not_named() -> None:
 
 def test_a_hostile_text_stays_text(written: Path) -> None:
     text = (written / "README.md").read_text()
-    front, body = re.fullmatch(r"---\n(.*?)\n---\n(.*)", text, re.DOTALL).groups()
+    parts = re.fullmatch(r"---\n(.*?)\n---\n(.*)", text, re.DOTALL)
+    assert parts is not None
+    front, body = parts.groups()
     assert "license" not in yaml.safe_load(front)
     tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(body)
     inline = [child for token in tokens for child in token.children or []]
