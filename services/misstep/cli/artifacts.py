@@ -178,7 +178,7 @@ def export(
             "--format",
             metavar="FORMAT",
             help="jsonl, csv, hf (folder for Hugging Face datasets), model (its folder), files (all files), "
-            "trl-preference (of pairs) or trl-stepwise (of credit), as JSON lines.",
+            "trl-preference (of pairs), trl-stepwise (of credit) or trl-unpaired (of verify), as JSON lines.",
         ),
     ] = "jsonl",
     table: Annotated[
@@ -188,7 +188,7 @@ def export(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="For trl-preference and trl-stepwise: folder of the policy's tokenizer.",
+            help="For the formats of TRL: folder of the policy's tokenizer.",
             show_default="the policy in the store",
         ),
     ] = None,
@@ -208,7 +208,7 @@ def export(
     from misstep.artifacts.inspect import find_key
     from misstep.plan.extras import need
 
-    trl = form in ("trl-preference", "trl-stepwise")
+    trl = form in ("trl-preference", "trl-stepwise", "trl-unpaired")
     need("misstep artifacts export", "credit" if trl else "records")
     store = _open(storage, endpoint, region, path_style, ca_bundle)
     if trl:
