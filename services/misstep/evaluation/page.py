@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Any
 
 from markupsafe import Markup
@@ -30,10 +29,7 @@ _LONG_TABLE = 30
 
 def render(results: Results, q: QByStep, examples: Sequence[Example], shown: Sequence[Shown]) -> str:
     """Return the page. Equal arguments give equal bytes: no date, no randomness, no set order."""
-    templates = environment()
-    templates.filters["times"] = lambda text: text.replace("x", "×")
-    template = templates.from_string(files("misstep.evaluation").joinpath("report.html.j2").read_text("utf-8"))
-    return template.render(
+    return environment().get_template("report.html.j2").render(
         css=style(),
         r=results,
         w=w,
