@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from misstep.comparison.compared import Compared, differences, rows_of
@@ -45,5 +46,4 @@ def as_data(compared: Sequence[Compared]) -> dict[str, Any]:
 
 
 def _figures(cell: Cell) -> dict[str, Any]:
-    figures = cell.model_dump(mode="json", include={"seeds", "worth"})
-    return {"accuracy": cell.model_dump(mode="json")["pass_at"][1], **figures}
+    return {"accuracy": asdict(cell.accuracy), "seeds": list(cell.seeds), "worth": asdict(cell.worth)}

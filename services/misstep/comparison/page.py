@@ -6,15 +6,20 @@ Equal arguments give equal bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from misstep.comparison.compared import LETTERS, Compared, differences, rows_of
 from misstep.comparison.fairness import warnings
 from misstep.comparison.looks import experiment_colours, styles_of
 from misstep.evaluation import wording as w
 from misstep.evaluation.curve_plot import curves_of, curves_picture
+from misstep.evaluation.estimates import Worth
 from misstep.evaluation.safe_page import environment, style
 from misstep.evaluation.svg import Picture
 from misstep.evaluation.worth_plot import WorthRow, rows_picture
+from misstep.printable import printable
+
+_LONGEST_NAME = 40
 
 
 def comparison_page(compared: Sequence[Compared]) -> str:
@@ -62,9 +67,9 @@ def _curves(compared: Sequence[Compared]) -> Picture | None:
         return None
     styles = styles_of(compared)
     curves = [
-        curve
+        replace(curve, name=f"{letter} {_short(curve.name)}")
         for letter, one, of in zip(LETTERS, compared, styles, strict=False)
-        for curve in curves_of(one.results, of, f"{letter} ")
+        for curve in curves_of(one.results, of)
     ]
     fewest = min(one.results.test_problems for one in compared)
     return curves_picture("curves", "Test error against the number of training problems, in each", curves, fewest)
@@ -73,9 +78,19 @@ def _curves(compared: Sequence[Compared]) -> Picture | None:
 def _worth(compared: Sequence[Compared]) -> Picture | None:
     styles = styles_of(compared)
     rows = [
-        WorthRow(f"{LETTERS[index]} {row.arm}, {row.size:,}", cell.worth, styles[index][row.arm])
+        WorthRow(
+            f"{LETTERS[index]} {_short(row.arm)}, {row.size:,}",
+            replace(cell.worth, fitted=Worth()),  # the filling of markers already says which experiment it is
+            styles[index][row.arm],
+        )
         for row in rows_of(compared)
         for index, cell in enumerate(row.cells)
         if cell is not None and row.method != "sft"
     ]
     return rows_picture("worths", "How many times as many problems SFT needs for the same accuracy, in each", rows)
+
+
+def _short(name: str) -> str:
+    """Return an arm's name for a picture, where a long one would leave no room."""
+    name = printable(name)
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"

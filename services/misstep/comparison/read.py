@@ -16,7 +16,6 @@ from misstep.comparison.compared import Compared
 from misstep.comparison.settings import Made, settings_of
 from misstep.errors import BadInput
 from misstep.evaluation.results import Results, read_results
-from misstep.plan.frozen import FrozenStage
 from misstep.plan.planner import Plan
 from misstep.store.base import Store
 
@@ -57,8 +56,22 @@ def read_report(store: Store, key: str, name: str, plan: Plan | None = None) -> 
         file = Path(folder) / RESULTS
         fetch(store, f"{key}/{part.path}", part.size, part.sha256, file, link=False)
         results = _parsed(file.read_text(encoding="utf-8"), name)
-    stages = _ancestors(store, manifest) if plan is None else [_planned(stage) for stage in plan.stages]
+    stages = _ancestors(store, manifest) if plan is None else planned(plan)
     return Compared(name, results, None if stages is None else settings_of(stages), key)
+
+
+def planned(plan: Plan) -> list[Made]:
+    """Return the stages of a plan."""
+    return [
+        Made(
+            stage.key,
+            stage.kind,
+            stage.params,
+            stage.inputs,
+            {role: external.digest for role, external in stage.externals.items()},
+        )
+        for stage in plan.stages
+    ]
 
 
 def reports_in(store: Store) -> list[Manifest]:
@@ -105,11 +118,6 @@ def _ancestors(store: Store, report: Manifest) -> list[Made] | None:
                 return None
             stages |= {one.key: one for one in found}
     return [Made(one.key, one.kind, one.params, one.inputs, one.externals) for one in stages.values()]
-
-
-def _planned(stage: FrozenStage) -> Made:
-    digests = {role: external.digest for role, external in stage.externals.items()}
-    return Made(stage.key, stage.kind, stage.params, stage.inputs, digests)
 
 
 def _parsed(text: str, where: str) -> Results:

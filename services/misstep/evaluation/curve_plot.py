@@ -42,19 +42,15 @@ def curve_picture(results: Results) -> Picture | None:
     return curves_picture("curve", label, curves_of(results, arm_styles(results)), results.test_problems)
 
 
-def curves_of(results: Results, styles: Mapping[str, ArmStyle], prefix: str = "") -> list[Curve]:
-    """Return one curve for each arm.
-
-    Args:
-        prefix: stands before the names at the lines' ends.
-    """
+def curves_of(results: Results, styles: Mapping[str, ArmStyle]) -> list[Curve]:
+    """Return one curve for each arm."""
     found = []
     for arm, style in styles.items():
         cells = [c for c in results.cells if c.arm == arm]
         yardstick = arm == results.yardstick
         found.append(
             Curve(
-                f"{prefix}{arm}",
+                arm,
                 style,
                 tuple(c.size for c in cells),
                 tuple(c.accuracy for c in cells),
