@@ -59,6 +59,7 @@ _PLACES: dict[StageKind, dict[str, str | None]] = {
     StageKind.SYNTHESIZE: {
         "": "teacher",
         "endpoint_model": "teacher.endpoint.model",
+        "new_per_seed": "teacher.newProblemsPerSeed",
         "decoding.engine": "teacher.model.engine",
         "decoding.dtype": "teacher.model.dtype",
         "decoding.engine_args": "teacher.model.vllmArgs",
