@@ -14,15 +14,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 EXAMPLE = ROOT / "examples" / "quickstart.yaml"
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-COLOURS = 64
-"""Of a picture: flat pages need no more, and the files stay small."""
 
 
 def main() -> None:
@@ -67,7 +64,6 @@ def _take(browser: Browser, file: Path, name: str, size: tuple[int, int], at: st
     target = PICTURES / name
     page.screenshot(path=target)
     page.close()
-    Image.open(target).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
     print(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1000:.0f} kB")
 
 
