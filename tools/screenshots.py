@@ -23,6 +23,7 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def main() -> None:
+    """Run, compare, and take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--storage", default="file://.misstep/store", help="store of the runs")
     parser.add_argument("--work", type=Path, default=ROOT / ".cache" / "screenshots", help="folder for reports")
@@ -47,7 +48,7 @@ def main() -> None:
             ("report", folders[0] / "report.html", "h1"),
             ("comparison", page, "h2:text('Settings that differ')"),
         ):
-            _take(browser, file, f"{name}.png", (1000, 1100), at)
+            _take(browser, file, f"{name}.png", (1000, 900), at)
             _take(browser, file, f"{name}-phone.png", (360, 740), at)
         browser.close()
 
