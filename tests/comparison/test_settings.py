@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from misstep.cli.experiments import load, make_plan
+from misstep.api.opening import load, make_plan
 from misstep.comparison.compared import Compared, Difference, differences, rows_of, value_text
 from misstep.comparison.fairness import RULES, warnings
 from misstep.comparison.read import planned

@@ -10,10 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from misstep.api.opening import load, make_plan
 from misstep.artifacts.manifest import commit
 from misstep.artifacts.output import Output
 from misstep.artifacts.records import TABLES
-from misstep.cli.experiments import load, make_plan
 from misstep.evaluation.estimates import CellWorth, Estimate, Worth
 from misstep.evaluation.results import Answers, Cell, Point, Problems, Results, Training
 from misstep.generation.text import encode
