@@ -23,6 +23,8 @@ class WandbTracker:
 
     def __init__(self, settings: WandbTracking) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        # A parent that uses W&B itself hands its helper process on. There a run of a killed process stays in use.
+        os.environ.pop("WANDB_SERVICE", None)
         self._settings = settings
         self._folder = Path(settings.folder).expanduser().resolve()
         self._runs: dict[str, wandb.Run] = {}
