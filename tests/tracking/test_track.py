@@ -10,6 +10,7 @@ from misstep.cli.track import chosen
 from misstep.errors import BadInput
 from misstep.plan import extras
 from misstep.spec.tracking import MlflowTracking, TensorboardTracking, Tracking
+from misstep.tracking.follow import Turn
 from misstep.tracking.tracker import open_tracker
 from tests.cli.running import Run, run
 from tests.tracking import readers
@@ -88,3 +89,16 @@ def test_a_place_that_cannot_be_one_is_refused(to: str, said: str) -> None:
 def test_a_tracker_that_nobody_named_is_not_opened(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"spec\.tracking"):
         open_tracker("wandb", experiment(tmp_path).spec.tracking)
+
+
+def test_a_place_where_another_process_logs_the_experiment_is_left_alone(run: Run, tmp_path: Path) -> None:
+    made = finished(tmp_path)
+    turn = Turn(
+        made, open_tracker("tensorboard", Tracking(tensorboard=TensorboardTracking(folder=str(tmp_path / "board"))))
+    )
+    assert turn.take()
+    code, _, err = run("track", "small", "--to", "tensorboard=board", "--work", tmp_path / "work")
+    turn.release()
+    assert code == 1
+    assert "another process logs this experiment there" in err
+    assert not (tmp_path / "board").exists()

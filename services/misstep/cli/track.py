@@ -98,18 +98,21 @@ def _log(
 ) -> tuple[str, int, bool]:
     """Log into one tracker; return its place, the rows logged, and whether it has everything now."""
     from misstep.cli.terminal import say
-    from misstep.tracking.follow import POLL_SECONDS, Logger, Turn
+    from misstep.tracking.follow import POLL_SECONDS, REMOTE_POLL_SECONDS, Logger, Turn
     from misstep.tracking.follow import follow as follow_run
     from misstep.tracking.gather import Gatherer
     from misstep.tracking.tracker import open_tracker
 
+    poll = POLL_SECONDS if opened.storage.uri.startswith("file://") else REMOTE_POLL_SECONDS
     tracker = open_tracker(name, tracking)
     turn = Turn(opened.plan, tracker)
     while not turn.take():
         if not wait:
-            fix = "Another process logs this experiment there: it may be a run that goes on. Wait for it."
-            raise BadInput("--to", f"{name}, {tracker.place}", fix)
-        time.sleep(POLL_SECONDS)
+            raise MisstepError(
+                f"{name}, {tracker.place}: another process logs this experiment there. It may be a run that goes on: "
+                "wait for its end."
+            )
+        time.sleep(poll)
     if wait:
         os.nice(10)  # the run's stages come first
     resolved = experiment.resolved()
@@ -117,7 +120,7 @@ def _log(
         gather = Gatherer(opened.plan, resolved, store)
         logger = Logger(opened.plan, resolved, tracker)
         try:
-            whole = follow_run(logger, gather, ended, say, _PATIENCE)
+            whole = follow_run(logger, gather, ended, say, _PATIENCE, poll)
         finally:
             tracker.close()
             gather.close()

@@ -20,6 +20,9 @@ from misstep.tracking.runs import Logged, Run
 from misstep.tracking.tracker import Tracker
 
 POLL_SECONDS = 2.0
+"""Between two looks at a store on this machine."""
+REMOTE_POLL_SECONDS = 10.0
+"""Between two looks at another one: each look asks for every stage that is not done."""
 _FIRST_WAIT, _LONGEST_WAIT = 2.0, 60.0
 _LONGEST_TEXT = 300
 
@@ -73,6 +76,7 @@ def follow(
     ended: Callable[[], bool],
     say: Callable[[str], None],
     patience: float,
+    poll: float = POLL_SECONDS,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> bool:
@@ -83,6 +87,7 @@ def follow(
     Args:
         ended: whether nothing more will be made. It is asked before each look at the store.
         patience: for how many seconds after the end errors are still tried again.
+        poll: seconds between two looks at the store.
 
     Raises:
         BadInput: the store holds what no stage has written, or cannot be used.
@@ -112,7 +117,7 @@ def follow(
         wait, last = _FIRST_WAIT, ""
         if whole or over:
             return True
-        sleep(POLL_SECONDS)
+        sleep(poll)
 
 
 def reason_of(error: BaseException) -> str:
