@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from misstep.artifacts.live_log import LiveLog
 from misstep.errors import BadInput
 from misstep.store.open import open_store
 from misstep.tracking.follow import Logger, Turn, follow
 from misstep.tracking.gather import Gatherer
 from misstep.tracking.runs import Logged, News, Run
-from tests.tracking.finished import STEPS, commit, experiment, finished, output_of, planned
+from tests.tracking.finished import STEPS, commit, experiment, finished, output_of, planned, training_tables
 
 
 class Memory:
@@ -106,3 +107,21 @@ def test_one_process_at_a_time_logs_an_experiment_into_a_place(tmp_path: Path) -
     first.release()
     assert second.take()
     second.release()
+
+
+def test_a_training_that_runs_is_logged_row_by_row_and_its_commit_adds_only_the_rest(tmp_path: Path) -> None:
+    made, tracker = planned(tmp_path), Memory()
+    store, resolved = open_store(made.storage), experiment(tmp_path).resolved()
+    training = made.stage("sft-d60-s0")
+    whole = training_tables()["log"].to_pylist()
+    logger, gather = Logger(made, resolved, tracker), Gatherer(made, resolved, store)
+    steps = []
+    for rows in (3, 7, 5, 9):  # a resumed training begins again at an earlier step
+        LiveLog(lambda: store, training.key).publish(whole[:rows], [])
+        logger.update(gather())
+        steps.append(logger.rows)
+    commit(store, training, tmp_path / "scratch", output_of(training, tmp_path / "scratch"))
+    logger.update(gather())
+    gather.close()
+    assert steps == [3, 7, 7, 9]
+    assert [step for _, name, step in tracker.points if name == "train/loss"] == list(range(1, STEPS + 1))

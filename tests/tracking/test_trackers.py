@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import subprocess
 import sys
+import urllib.parse
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from misstep.spec.tracking import TensorboardTracking, Tracking, TrackioTracking, WandbTracking
+from tests.eventually import eventually
 from tests.tracking import killed, readers
-from tests.tracking.finished import check_training, finished
+from tests.tracking.finished import STEPS, check_training, finished
 
 ROOT = Path(__file__).parents[2]
 LONG = 400
@@ -72,3 +78,32 @@ def test_killed_processes_leave_no_gap_and_no_point_twice(places, name: str, tmp
     assert len(trainings) == 2
     for points in trainings:
         check_training(points, LONG)
+
+
+@pytest.mark.slow
+def test_tensorboards_server_shows_the_scalars(places, tmp_path: Path) -> None:
+    tracking, _ = places["tensorboard"]
+    finished(tmp_path)
+    killed.log(tmp_path, "tensorboard", tracking, None)
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    line = [sys.executable, "-m", "tensorboard.main", "--logdir", str(tmp_path / "board"), "--port", str(port)]
+    server = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def ask(path: str) -> Any:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/data/{path}", timeout=10) as answer:
+                return json.load(answer)
+        except OSError:  # it has not started, or not loaded the run yet
+            return None
+
+    try:
+        runs = eventually(lambda: len(found := ask("runs") or []) == 3 and found, 120, every=0.5)
+        run = next(name for name in runs if name.endswith("/step-d60-s0"))
+        query = urllib.parse.urlencode({"tag": "train/loss", "run": run})
+        scalars = eventually(lambda: ask(f"plugin/scalars/scalars?{query}"), 60, every=0.5)
+    finally:
+        server.terminate()
+        server.wait()
+    assert [step for _, step, _ in scalars] == list(range(1, STEPS + 1))
