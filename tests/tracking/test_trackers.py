@@ -99,7 +99,7 @@ def test_tensorboards_server_shows_the_scalars(places, tmp_path: Path) -> None:
             return None
 
     try:
-        runs = eventually(lambda: len(found := ask("runs") or []) == 3 and found, 120, every=0.5)
+        runs = eventually(lambda: found if len(found := ask("runs") or []) == 3 else [], 120, every=0.5)
         run = next(name for name in runs if name.endswith("/step-d60-s0"))
         query = urllib.parse.urlencode({"tag": "train/loss", "run": run})
         scalars = eventually(lambda: ask(f"plugin/scalars/scalars?{query}"), 60, every=0.5)

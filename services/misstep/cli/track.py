@@ -72,7 +72,7 @@ def track(
     opened = open_experiment("misstep track", which, work, namespace, endpoint, ca_bundle)
     if opened.plan.report.kind is not StageKind.REPORT:
         raise BadInput("experiment", opened.plan.experiment, "It is a search of `misstep tune`, which has no runs.")
-    experiment = _experiment(opened, which)
+    experiment = experiment_of(opened, which)
     names, tracking = chosen(experiment.spec.tracking, to)
     if follow and len(names) > 1:
         raise BadInput("--follow", ", ".join(names), "It logs into one tracker: name it with --to.")
@@ -128,7 +128,7 @@ def _log(
     return tracker.place, logger.rows, whole
 
 
-def _experiment(opened: Opened, which: str) -> Experiment:
+def experiment_of(opened: Opened, which: str) -> Experiment:
     """Return the Experiment that made a plan. Raises BadInput where nobody has kept it."""
     from misstep.spec.load import check_document
 
