@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from enum import StrEnum
 
 
@@ -27,6 +28,8 @@ class Reason(StrEnum):
     STORE_UNREADABLE = "StoreUnreadable"
     STORE_NOT_LISTED = "StoreNotListed"
     """The operator does not read a store that no administrator has listed."""
+    NOT_TRACKED = "NotTracked"
+    """Nothing in the cluster logs into the trackers of ``spec.tracking``."""
     ANOTHER_OPERATOR = "AnotherOperator"
 
 
@@ -149,6 +152,14 @@ def suspended(jobs: int) -> str:
 def succeeded(report: str) -> str:
     """All stages are done."""
     return f"the report is at {report}"
+
+
+def not_tracked(namespace: str, name: str, trackers: Sequence[str]) -> str:
+    """An Experiment names trackers."""
+    return (
+        f"spec.tracking names {', '.join(trackers)}, and no pod logs into a tracker: where the store and the tracker "
+        f"are reached, run `misstep track {name} --namespace {namespace}`, with --to TRACKER --follow while it runs"
+    )
 
 
 def started(stage: str, attempt: int) -> str:

@@ -139,6 +139,8 @@ class ExperimentView:
     """How many Jobs of one stage may fail before the Experiment does."""
     retries: int = 3
     """How often a pod of one Job may fail and be replaced. A training over several pods gets another Job instead."""
+    trackers: tuple[str, ...] = ()
+    """The trackers that ``spec.tracking`` names; no pod logs into them."""
 
     @property
     def has_older_status(self) -> bool:

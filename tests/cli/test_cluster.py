@@ -11,6 +11,12 @@ from typing import Any
 import pytest
 
 from misstep.cli.app import main
+from misstep.cli.opened import Opened
+from misstep.cli.track import experiment_of
+from misstep.plan.planner import Plan
+from misstep.runner.workdir import Workdir
+from misstep.store.description import Storage
+from tests.operator.crd_cases import VALID
 
 KEY = "sample-0123456789abcdef0123"
 STAGES: list[dict[str, Any]] = [
@@ -181,3 +187,15 @@ def test_without_a_kubectl(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyP
         64,
         "error: kubectl: not found. Install it, or leave out --namespace to see runs of this machine.\n",
     )
+
+
+def test_the_settings_that_a_tracker_shows_are_those_of_the_cluster(kubectl: Kubectl, tmp_path: Path) -> None:
+    metadata = {"name": "valid", "uid": "0b5c7d2e", "generation": 2, "managedFields": [{"manager": "kubectl"}]}
+    spec = VALID["spec"] | {"tracking": {"mlflow": {"uri": "http://mlflow.tracking:5000"}}}
+    body = {**VALID, "metadata": metadata, "spec": spec, "status": {"state": "Running"}}
+    kubectl.answers("get", "experiments.misstep.dev", out=json.dumps(body))
+    made = Plan(experiment="valid", stages=())
+    opened = Opened(Workdir(tmp_path), made, Storage(uri="s3://bucket/misstep"), "research")
+    experiment = experiment_of(opened, "valid")
+    assert experiment.spec.tracking.names == ("mlflow",)
+    assert experiment.spec.seeds == [0, 1]

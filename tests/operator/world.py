@@ -58,6 +58,7 @@ class World:
     generation: int = 1
     suspend: bool = False
     retry: str = ""
+    trackers: tuple[str, ...] = ()
     attempts: int = 3
     retries: int = 3
     status: Mapping[str, Any] = field(default_factory=dict)
@@ -82,6 +83,7 @@ class World:
             retry=self.retry,
             attempts=self.attempts,
             retries=self.retries,
+            trackers=self.trackers,
         )
         store = StoreView(frozenset(self.committed), self.heartbeats, warnings=self.warnings)
         if self.store_error or self.store_unlisted:

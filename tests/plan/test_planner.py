@@ -390,3 +390,9 @@ def test_mermaid_names_every_stage() -> None:
     text = render.as_mermaid(made, {made.stages[0].key})
     assert text.startswith("flowchart") and "problems:::done" in text.replace('["problems"]', "")
     assert all(f'"{s.name}"' in text for s in made.stages)
+
+
+def test_trackers_enter_no_key() -> None:
+    tracked = experiment(f'{ARMS}tracking: {{mlflow: {{uri: "http://localhost:5000"}}, tensorboard: {{}}}}')
+    assert tracked.spec.tracking.names == ("mlflow", "tensorboard")
+    assert plan(tracked, MODEL) == plan(experiment(ARMS), MODEL)

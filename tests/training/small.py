@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -182,6 +182,16 @@ class SilentProgress:
         self.calls.append((done, total))
 
 
+class KeptLog:
+    """The steps of the log and of the scores, as they were at each time that the training published them."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[list[int], list[int]]] = []
+
+    def publish(self, log: Iterable[Mapping[str, Any]], selection: Iterable[Mapping[str, Any]]) -> None:
+        self.steps.append(([row["step"] for row in log], [row["step"] for row in selection]))
+
+
 @dataclass
 class FolderContext:
     """A stage context over tables in memory and a folder."""
@@ -205,6 +215,7 @@ class FolderContext:
         )
         self.progress = SilentProgress()
         self.checkpoints = FolderCheckpoints(self.folder / "checkpoints")
+        self.live_log = KeptLog()
 
     @property
     def scratch(self) -> Path:

@@ -102,6 +102,9 @@ def test_a_run_that_died_ends_as_an_undisturbed_one(base: Path, tmp_path: Path, 
     same(whole, died)
     assert context.checkpoints.newest() is not None
     assert len(context.progress.calls) < last, "the last start did everything again"
+    logged, scored = context.live_log.steps[-1]
+    assert logged == small.table(died, "log")["step"].to_pylist(), "watchers saw all rows, also those before the resume"
+    assert scored == small.table(died, "selection")["step"].to_pylist()
 
 
 @pytest.mark.usefixtures("checkpoint_always", "quick_scores")

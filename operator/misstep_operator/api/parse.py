@@ -42,6 +42,7 @@ def experiment_view(body: Object) -> ExperimentView:
         uid=metadata["uid"],
         generation=metadata.get("generation") or 1,
         suspend=(body.get("spec") or {}).get("suspend") is True,
+        trackers=tuple(sorted((body.get("spec") or {}).get("tracking") or ())),
         status=body.get("status") or {},
         retry=str((metadata.get("annotations") or {}).get(o.RETRY_ANNOTATION) or ""),
     )

@@ -105,6 +105,9 @@ def _events(
 ) -> tuple[Event, ...]:
     states = {entry.get("key"): entry.get("state") for entry in before.entries("stages")}
     found = []
+    if before.trackers and not before.is_current:
+        message = messages.not_tracked(before.namespace, before.name, before.trackers)
+        found.append(Event(Reason.NOT_TRACKED, message, warning=True))
     starting = {job.stage.key: job.attempt for job in new_jobs}
     for view in views:
         name, key, was = view.stage.name, view.stage.key, states.get(view.stage.key)

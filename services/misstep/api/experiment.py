@@ -182,6 +182,8 @@ class Experiment:
         """
         from misstep.runner.machine import capacity
         from misstep.runner.run import Settings
+        from misstep.tracking.followers import Followers
+        from misstep.tracking.tracker import need_trackers
 
         check_machine("misstep run", self.file, self.document.spec.secrets)
         shown = progress if isinstance(progress, Shown) else self._shown(progress)
@@ -189,17 +191,20 @@ class Experiment:
         graph = _graph(plan, only)
         store = store_of(plan)
         check_installed("misstep run", plan, store, graph)
+        need_trackers("spec.tracking", self.document.spec.tracking)
         store.check(write=True)
         for note in self._unusual(plan, store):
             shown.note(note)
         run = self._as_run(plan)
         run.workdir.create()
         run.workdir.write_plan(plan)
+        run.workdir.write_experiment(self.document.resolved())
         if repair:
             _repair(store, plan, shown.say)
         settings = Settings(capacity=capacity(parallel), retries=retries, keep_going=keep_going, isolate=isolate)
         about = {"file": str(self.file.resolve()), "command": sys.argv}
-        carry_out(plan, graph, store, run.workdir, settings, shown, about)
+        trackers = Followers(self.document.spec.tracking.names, plan, run.workdir, shown.say)
+        carry_out(plan, graph, store, run.workdir, settings, shown, about, [trackers])
         return run
 
     def status(self) -> Status:

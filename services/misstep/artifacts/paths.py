@@ -8,6 +8,7 @@ from misstep.plan.kinds import StageKind
 
 KEY = re.compile(rf"(?:{'|'.join(kind.value for kind in StageKind)})-[0-9a-f]{{20}}")
 RECEIPT = re.compile(r"blocks/([0-9]{5,10})-of-([0-9]{5,10})\.json")
+HEARTBEAT = re.compile(r"progress/[0-9]{1,10}\.json")
 CHECKPOINT = re.compile(r"checkpoints/([0-9]{8,12})/manifest\.json")
 CHECKPOINT_FILE = re.compile(r"checkpoints/([0-9]{8,12})/.*")
 _HASH = 16
@@ -37,6 +38,11 @@ def file_part(path: str, sha256: str) -> str:
 def progress(key: str, shard: int) -> str:
     """Return the path of a shard's heartbeat."""
     return f"{key}/progress/{shard}.json"
+
+
+def live_log(key: str) -> str:
+    """Return the path of the log of a training that still runs; removed with the heartbeats."""
+    return f"{key}/progress/log.json"
 
 
 def checkpoint(key: str, step: int) -> str:

@@ -142,6 +142,8 @@ def read_progress(store: Readable, key: str, shards: int | None = None, since: f
     for entry in store.list(f"{key}/progress/"):
         if entry.modified < since or entry.size > _MOST_BYTES or (names is not None and entry.path not in names):
             continue
+        if not paths.HEARTBEAT.fullmatch(entry.path.removeprefix(f"{key}/")):
+            continue
         try:
             written = Heartbeat.model_validate_json(store.get(entry.path))
         except (MissingError, ValidationError):

@@ -23,6 +23,7 @@ from misstep.cli import (
     run,
     status,
     tools,
+    track,
     tune,
     upload,
 )
@@ -66,6 +67,7 @@ upload.add_to(app)
 status.add_to(app)
 report.add_to(app)
 compare.add_to(app)
+track.add_to(app)
 credit.add_to(app)
 audit.add_to(app)
 push.add_to(app)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,17 @@ class Workdir:
         """Return the plan of the last run here, or None where there was none."""
         try:
             return Plan.model_validate_json((self.root / "plan.json").read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def write_experiment(self, resolved: Mapping[str, Any]) -> None:
+        """Write the Experiment with all its defaults, as JSON-like data with the names of its YAML."""
+        _write(self.root / "experiment.json", json.dumps(resolved, indent=1))
+
+    def read_experiment(self) -> dict[str, Any] | None:
+        """Return the Experiment of the last run here, or None where there was none, or an older Misstep ran it."""
+        try:
+            return dict(json.loads((self.root / "experiment.json").read_bytes()))
         except FileNotFoundError:
             return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,7 @@ from misstep.spec.problems import Problems
 from misstep.spec.resources import Resources
 from misstep.spec.search import Search
 from misstep.spec.teacher import Teacher
+from misstep.spec.tracking import Tracking
 from misstep.spec.training import Optimisation, Training, over
 from misstep.store.description import Storage
 from misstep.terms.layouts import FROM_ORACLE, LUCKY, TASKS_WITH_ORACLE, WEIGHED
@@ -106,7 +107,8 @@ class ExperimentSpec(SpecModel):
     assumptions: Assumptions = Assumptions()
     secrets: list[SecretVariable] = Field(default=[], max_length=16)
     """Credentials that stages need in addition to those of the storage: a Hub token for gated models, a teacher's
-    key."""
+    or a tracker's key."""
+    tracking: Tracking = Tracking()
     cluster: Cluster = Cluster()
     suspend: bool = False
     """In a cluster: stop the pods and keep all results. Set it back to false to resume."""
@@ -292,3 +294,7 @@ class Experiment(SpecModel):
     kind: Literal["Experiment"]
     metadata: Metadata
     spec: ExperimentSpec
+
+    def resolved(self) -> dict[str, Any]:
+        """Return it with all defaults written out, as JSON-like data with the names of its YAML."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)

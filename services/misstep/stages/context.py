@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from misstep.artifacts.output import Output, Summary
 
@@ -42,6 +42,13 @@ class Checkpoints(Protocol):
         """Return the micro-batch with which the last attempt ran out of memory, or None."""
 
 
+class LiveLog(Protocol):
+    """Where a training publishes its log while it runs."""
+
+    def publish(self, log: Iterable[Mapping[str, Any]], selection: Iterable[Mapping[str, Any]]) -> None:
+        """Publish all rows so far (``misstep.artifacts.live_log``)."""
+
+
 class StageContext(Protocol):
     """One shard of one stage: its parameters, and what it may read."""
 
@@ -61,6 +68,8 @@ class StageContext(Protocol):
     def progress(self) -> Progress: ...
     @property
     def checkpoints(self) -> Checkpoints: ...
+    @property
+    def live_log(self) -> LiveLog: ...
 
     def has(self, role: str) -> bool:
         """Return whether the stage has an input or external with that role."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from misstep.artifacts.checkpoints import Layout, StoredCheckpoints
+from misstep.artifacts.live_log import LiveLog as StoredLiveLog
 from misstep.artifacts.model_cache import ModelCache
 from misstep.artifacts.output import Summary
 from misstep.artifacts.progress import ProgressWriter
@@ -15,9 +17,10 @@ from misstep.artifacts.reader import Reader
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.frozen import FrozenStage
 from misstep.plan.params import Params
-from misstep.stages.context import Checkpoints, Progress
+from misstep.stages.context import Checkpoints, LiveLog, Progress
 from misstep.stages.externals import fetch_external
 from misstep.store.base import Store
+from misstep.store.open import open_store
 
 
 class Runtime:
@@ -29,6 +32,9 @@ class Runtime:
         self._models = ModelCache.of_environment()
         self._reader = Reader(store, scratch / "inputs", models=self._models)
         self._checkpoints: Checkpoints = StoredCheckpoints(store, stage.key, scratch)
+        self._live_log: LiveLog = StoredLiveLog(
+            lambda: open_store(stage.storage, patient=False, accepted=bool(stage.needs)), stage.key
+        )
         self._externals: dict[str, Path] = {}
 
     @property
@@ -56,6 +62,10 @@ class Runtime:
     @property
     def checkpoints(self) -> Checkpoints:
         return self._checkpoints
+
+    @property
+    def live_log(self) -> LiveLog:
+        return self._live_log
 
     def has(self, role: str) -> bool:
         return role in self._stage.inputs or role in self._stage.externals
@@ -124,6 +134,8 @@ class RankRuntime(Runtime):
         resources = stage.resources
         layout = Layout(processes=resources.processes, zero_stage=resources.zero_stage)
         self._shared = shared
+        if not world().first:
+            self._live_log = _Silent()
         self._checkpoints = RankCheckpoints(StoredCheckpoints(store, stage.key, shared, layout))
 
     @property
@@ -150,7 +162,10 @@ class RankRuntime(Runtime):
 
 
 class _Silent:
-    """Progress of ranks that are not the first."""
+    """Progress and log of ranks that are not the first."""
 
     def update(self, done: int, total: int, unit: str, **detail: float | str) -> None:
         """Do nothing: the first rank reports the same progress."""
+
+    def publish(self, log: Iterable[Mapping[str, Any]], selection: Iterable[Mapping[str, Any]]) -> None:
+        """Do nothing, as above."""

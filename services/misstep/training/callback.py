@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +21,11 @@ from misstep.distributed.ranks import from_first, world
 from misstep.errors import BadInput
 from misstep.training.schedule import Schedule
 from misstep.training.selection import Score, Scorer, Selection
+from misstep.training.tables import log_rows
 from misstep.training.weights import save_trained
 
 if TYPE_CHECKING:
-    from misstep.stages.context import Checkpoints, Progress
+    from misstep.stages.context import Checkpoints, LiveLog, Progress
     from misstep.training.trainers import Reference
 
 CHECKPOINT_SECONDS = 30.0
@@ -102,6 +103,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
         scoring_steps: frozenset[int],
         progress: Progress,
         checkpoints: Checkpoints,
+        live_log: LiveLog,
         engine: Callable[[], Any],
         learning_rate: float,
         objective: str,
@@ -111,7 +113,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         self._schedule, self._keep = schedule, keep
         self._scorer, self._scoring_steps = scorer, scoring_steps
-        self._progress, self._checkpoints = progress, checkpoints
+        self._progress, self._checkpoints, self._live_log = progress, checkpoints, live_log
         self._engine, self._learning_rate = engine, learning_rate
         self._objective, self._tokens_per_step = objective, tokens_per_step
         self._clock = clock
@@ -183,6 +185,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
             self._detail["loss"] = logs["loss"]
             if world().first:
                 telemetry.LOSS.labels(self._objective).set(logs["loss"])
+                self._live_log.publish(log_rows(state.log_history), map(asdict, self._keep.selection.scores))
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"

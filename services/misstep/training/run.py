@@ -181,6 +181,7 @@ def _fit(
             scoring,
             ctx.progress,
             ctx.checkpoints,
+            ctx.live_log,
             engine=lambda: trainer.model_wrapped,
             learning_rate=run.optimiser.learning_rate,
             objective="dpo" if ctx.stage.kind is StageKind.DPO else "sft",

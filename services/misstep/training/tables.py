@@ -13,7 +13,12 @@ from misstep.training.selection import Score
 
 def log_table(history: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Convert the trainer's log to a table: a row's loss is the mean over the steps since the previous row."""
-    rows = [
+    return pa.Table.from_pylist(log_rows(history), schema=TRAINING_LOG)
+
+
+def log_rows(history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of that table."""
+    return [
         {
             "step": entry["step"],
             "epoch": entry["epoch"],
@@ -26,7 +31,6 @@ def log_table(history: Iterable[Mapping[str, Any]]) -> pa.Table:
         for entry in history
         if "loss" in entry
     ]
-    return pa.Table.from_pylist(rows, schema=TRAINING_LOG)
 
 
 def selection_table(scores: Iterable[Score], chosen: Score | None, policy: Score | None = None) -> pa.Table:
