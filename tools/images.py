@@ -81,7 +81,7 @@ def build_all(engine: Engine, wanted: list[str], args: argparse.Namespace) -> No
     """Build images, each after those whose layers it shares, and print their sizes."""
     make_wheel(WHEELS)
     base = args.base or base_of_dockerfiles()
-    base_digest = engine.digest(base)
+    base_digest = base.partition("@")[2] or engine.digest(base)
     repository = args.repository or repository_of_origin()
     own = {SOURCE_LABEL: source(WHEELS)}
     for service in with_foundations(wanted):

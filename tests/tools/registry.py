@@ -36,7 +36,8 @@ def registry(folder: Path) -> Iterator[str]:
 def manifest(host: str, repository: str, reference: str) -> tuple[str, dict[str, Any]]:
     """The digest and the manifest that a registry has under a tag or a digest."""
     request = urllib.request.Request(f"http://{host}/v2/{repository}/manifests/{reference}")
-    request.add_header("Accept", "application/vnd.oci.image.manifest.v1+json")
+    kinds = ("oci.image.manifest.v1", "docker.distribution.manifest.v2")
+    request.add_header("Accept", ", ".join(f"application/vnd.{kind}+json" for kind in kinds))
     with urllib.request.urlopen(request) as answer:
         return answer.headers["Docker-Content-Digest"], json.load(answer)
 

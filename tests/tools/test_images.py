@@ -32,9 +32,19 @@ def test_it_installs_by_hash_from_locks_that_are_there(text: str) -> None:
         assert "--require-hashes" in line or "/wheels/" in line, line
 
 
+def test_what_judges_answers_is_without_what_reads_and_compares_problems() -> None:
+    found = {
+        name: set(re.findall(r"^([\w-]+)==", (ROOT / f"locks/{name}.txt").read_text(), re.MULTILINE))
+        for name in ("verification", "problems")
+    }
+    assert not found["verification"] & {"datasets", "pandas", "numpy", "rapidfuzz"}
+    assert found["problems"] > found["verification"]
+
+
 @each_file
 def test_it_ends_as_the_user_of_the_pods(text: str) -> None:
-    users = re.findall(r"^USER (\S+)$", text, re.MULTILINE)
+    last = text.rpartition("\nFROM ${")[2]
+    users = re.findall(r"^USER (\S+)$", last, re.MULTILINE)
     assert not users or users[-1] == "65532:65532"  # without any it is that of the image below
 
 
