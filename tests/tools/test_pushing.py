@@ -14,7 +14,7 @@ import yaml
 from tools.engines import Buildah, Docker, Engine, find_engine, on_this_machine
 
 from misstep import __version__
-from misstep.plan.kinds import IMAGES, KINDS
+from misstep.plan.kinds import KINDS
 from tests.chart.rendering import objects
 from tests.tools.registry import configuration, manifest, registry
 from tools import image_labels, images, pushing
@@ -154,23 +154,23 @@ def test_what_is_pushed_has_two_tags_its_labels_and_one_digest(
     with registry(tmp_path) as host:
         place = f"{host}/team"
         for _ in range(2):  # the second push changes nothing
-            pushing.push_all(engine, dict.fromkeys(("operator", *IMAGES), image), place, tmp_path / "release")
+            pushing.push_all(engine, dict.fromkeys(("operator", "verification"), image), place, tmp_path / "release")
         version, commit = pushing.tags()
-        digest, found = manifest(host, "team/misstep-credit", version)
-        assert manifest(host, "team/misstep-credit", commit) == (digest, found)
+        digest, found = manifest(host, "team/misstep-verification", version)
+        assert manifest(host, "team/misstep-verification", commit) == (digest, found)
         printed = capsys.readouterr().out.splitlines()
-        assert printed.count(f"{place}/misstep-credit:{version}, also {commit}: {digest}") == 2
-        made_of = configuration(host, "team/misstep-credit", digest)["config"]["Labels"]
+        assert printed.count(f"{place}/misstep-verification:{version}, also {commit}: {digest}") == 2
+        made_of = configuration(host, "team/misstep-verification", digest)["config"]["Labels"]
         assert made_of["org.opencontainers.image.revision"] == image_labels.revision()
         assert made_of["org.opencontainers.image.description"] == "The stage that judges answers: verify"
         packed = sum(layer["size"] for layer in found["layers"])
         assert engine.packed_size(image) in (None, pytest.approx(packed, rel=0.05))
     listed = (tmp_path / "release/images.txt").read_text().splitlines()
-    assert f"{place}/misstep-credit@{digest}" in listed
-    assert len(listed) == len(images.SERVICES)
+    assert f"{place}/misstep-verification@{digest}" in listed
+    assert len(listed) == 2
     values = yaml.safe_load((tmp_path / "release/values.yaml").read_text())
     (deployment,) = [found for found in objects(values) if found["kind"] == "Deployment"]
     container = deployment["spec"]["template"]["spec"]["containers"][0]
     assert container["image"] == f"{place}/misstep-operator@{digest}"
     given = {one["name"]: one.get("value") for one in container["env"]}
-    assert {given[f"MISSTEP_IMAGE_{service.upper()}"] for service in IMAGES} <= set(listed)
+    assert given["MISSTEP_IMAGE_VERIFICATION"] in listed
