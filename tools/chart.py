@@ -19,8 +19,8 @@ from typing import Any
 import yaml
 from helm_python import RegistryClient, chart
 from helm_python.errors import HelmError
+from tools.checkout import read_checkout
 from tools.engines import on_this_machine
-from tools.image_labels import committed_at, repository_of_origin
 from tools.pushing import refusal
 
 from misstep import __version__
@@ -38,14 +38,15 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--allow-dirty", action="store_true", help="push although files are not as the commit has them")
     parser.add_argument("--repository", help="address of the source code (default: that of the remote origin)")
     args = parser.parse_args(argv)
-    if args.push and (why := refusal(args.push, allow_dirty=args.allow_dirty)):
+    checkout = read_checkout()
+    if args.push and (why := refusal(args.push, checkout, allow_dirty=args.allow_dirty)):
         parser.error(why)
     with tempfile.TemporaryDirectory(prefix="misstep-chart-") as scratch:
-        folder = prepared(Path(scratch), args.push, args.repository or repository_of_origin())
+        folder = prepared(Path(scratch), args.push, args.repository or checkout.origin)
         if findings := lint(folder):
             print("\n".join(findings), file=sys.stderr)
             return 1
-        archive = package(folder, RELEASE)
+        archive = package(folder, RELEASE, checkout.committed_at)
     print(f"{archive.relative_to(ROOT)}: linted and packaged")
     if args.push:
         try:
@@ -102,10 +103,13 @@ def lint(folder: Path) -> list[str]:
     return found or list(report["errors"])
 
 
-def package(folder: Path, destination: Path) -> Path:
-    """Package the chart and return the archive: the same bytes, and the same digest in a registry, for one commit."""
+def package(folder: Path, destination: Path, when: int) -> Path:
+    """Package the chart and return the archive: the same bytes, and the same digest in a registry, for the same time.
+
+    Args:
+        when: the time that all files get, in seconds since 1970.
+    """
     destination.mkdir(parents=True, exist_ok=True)
-    when = committed_at()
     for file in folder.rglob("*"):
         os.utime(file, (when, when))
     archive = Path(chart.package(folder, destination=destination))

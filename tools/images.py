@@ -17,8 +17,9 @@ import sys
 import time
 from pathlib import Path
 
+from tools.checkout import Checkout, read_checkout
 from tools.engines import Engine, EngineError, find_engine
-from tools.image_labels import labels, repository_of_origin
+from tools.image_labels import labels
 from tools.pushing import push_all, refusal
 from tools.sbom import find_syft, write_sbom
 
@@ -53,7 +54,8 @@ def main(argv: list[str]) -> int:
     unknown = set(wanted) - set(SERVICES)
     if unknown:
         parser.error(f"no such image: {', '.join(sorted(unknown))}; there are {', '.join(SERVICES)}")
-    if args.push and (why := refusal(args.push, allow_dirty=args.allow_dirty)):
+    checkout = read_checkout()
+    if args.push and (why := refusal(args.push, checkout, allow_dirty=args.allow_dirty)):
         parser.error(why)
     engine = find_engine(args.builder)
     if engine is None:
@@ -64,32 +66,38 @@ def main(argv: list[str]) -> int:
         print("syft is not here: `make syft` builds it (needs Go), or install it.", file=sys.stderr)
         return 1
     try:
-        build_all(engine, wanted, args)
+        build_all(engine, wanted, checkout, args)
         names = {service: name_of(engine, service) for service in wanted}
         if syft:
             for service, name in names.items():
                 write_sbom(syft, engine, name, RELEASE / f"misstep-{service}.spdx.json")
         if args.push:
-            push_all(engine, names, args.push, RELEASE)
+            push_all(engine, names, args.push, checkout, RELEASE)
     except EngineError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def build_all(engine: Engine, wanted: list[str], args: argparse.Namespace) -> None:
-    """Build images, each after those whose layers it shares, and print their sizes."""
+def build_all(engine: Engine, wanted: list[str], checkout: Checkout, args: argparse.Namespace) -> None:
+    """Build images, each after those whose layers it shares, and print their sizes.
+
+    Raises:
+        EngineError: a build failed, or locks or Dockerfiles were changed meanwhile.
+    """
     make_wheel(WHEELS)
     base = args.base or base_of_dockerfiles()
     base_digest = base.partition("@")[2] or engine.digest(base)
-    repository = args.repository or repository_of_origin()
-    own = {SOURCE_LABEL: source(WHEELS)}
+    made_of = source(WHEELS)
     for service in with_foundations(wanted):
         arguments = {"VLLM": args.vllm, "BASE": base}
         if service in STANDS_ON:
             arguments[STANDS_ON[service].upper()] = name_of(engine, STANDS_ON[service])
         # A new label makes a new image, and voids all layers on it: torch, which is for no more than that, has none.
-        given = own | labels(service, base, base_digest, repository) if service in SERVICES else {}
+        given = {}
+        if service in SERVICES:
+            given = labels(service, checkout, base, base_digest, args.repository or checkout.origin)
+            given[SOURCE_LABEL] = made_of
         if service in ("generation", "credit"):
             given[VLLM_LABEL] = args.vllm
         begun = time.monotonic()
@@ -101,6 +109,8 @@ def build_all(engine: Engine, wanted: list[str], args: argparse.Namespace) -> No
             f"{name}: {engine.files_size(name) / 1e6:,.0f} MB{fetched}, after {time.monotonic() - begun:.0f} s",
             flush=True,
         )
+    if source(WHEELS) != made_of:
+        raise EngineError("Locks or Dockerfiles were changed while the images were built: build them again.")
 
 
 def make_wheel(folder: Path) -> None:

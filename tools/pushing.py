@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
+from tools.checkout import Checkout
 from tools.engines import Engine
-from tools.image_labels import changed, revision
 
 from misstep import __version__
 
@@ -17,8 +17,8 @@ _PLACE = re.compile(_HOST + r"(/[a-z0-9]+([._-]+[a-z0-9]+)*)*")
 _SHOWN = 3
 
 
-def refusal(place: str, *, allow_dirty: bool) -> str | None:
-    """Return why nothing may be pushed from this checkout to a place; None where it may.
+def refusal(place: str, checkout: Checkout, *, allow_dirty: bool) -> str | None:
+    """Return why nothing may be pushed from a checkout to a place; None where it may.
 
     A version's tag stands for a commit, so files must be as the commit has them.
     """
@@ -30,22 +30,16 @@ def refusal(place: str, *, allow_dirty: bool) -> str | None:
     if allow_dirty:
         return None
     how = f"Commit first, or push under the tag {__version__} all the same: --allow-dirty (make: DIRTY=1)."
-    if revision() == "unknown":
+    if checkout.commit is None:
         return f"--push {place}: this is no git checkout, so nobody could know what is pushed. {how}"
-    if files := changed():
+    if files := checkout.changed:
         more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
         return f"--push {place}: not as the commit has them: {', '.join(files[:_SHOWN])}{more}. {how}"
     return None
 
 
-def tags() -> list[str]:
-    """The tags of what is pushed: the version, and the commit, whose tag means one commit for ever."""
-    commit, _, dirty = revision().partition("-")
-    return [__version__, f"git-{commit[:12]}{'-dirty' if dirty else ''}"]
-
-
-def push_all(engine: Engine, images: Mapping[str, str], place: str, folder: Path) -> None:
-    """Push images and print their digests.
+def push_all(engine: Engine, images: Mapping[str, str], place: str, checkout: Checkout, folder: Path) -> None:
+    """Push images, each under the version and the commit as tags, and print their digests.
 
     Writes ``images.txt``, the images by digest, one a line, and ``values.yaml``, which gives them to the chart.
 
@@ -57,9 +51,9 @@ def push_all(engine: Engine, images: Mapping[str, str], place: str, folder: Path
     pushed: dict[str, str] = {}
     for service, name in images.items():
         repository = f"{place}/misstep-{service}"
-        digests = {engine.push(name, f"{repository}:{tag}") for tag in tags()}
+        digests = {engine.push(name, f"{repository}:{tag}") for tag in (__version__, checkout.tag)}
         (pushed[service],) = digests
-        print(f"{repository}:{__version__}, also {tags()[1]}: {pushed[service]}", flush=True)
+        print(f"{repository}:{__version__}, also {checkout.tag}: {pushed[service]}", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     lines = [f"{place}/misstep-{service}@{digest}\n" for service, digest in pushed.items()]
     (folder / "images.txt").write_text("".join(lines))
@@ -67,4 +61,4 @@ def push_all(engine: Engine, images: Mapping[str, str], place: str, folder: Path
         "image": {"registry": place},
         "images": {service: {"digest": digest} for service, digest in pushed.items()},
     }
-    (folder / "values.yaml").write_text(f"# The images of {revision()}, by digest.\n{yaml.safe_dump(values)}")
+    (folder / "values.yaml").write_text(f"# The images of {checkout.revision}, by digest.\n{yaml.safe_dump(values)}")

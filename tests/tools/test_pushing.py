@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tools.checkout import read_checkout
 from tools.engines import Buildah, Docker, Engine, find_engine, on_this_machine
 
 from misstep import __version__
 from misstep.plan.kinds import KINDS
 from tests.chart.rendering import objects
 from tests.tools.registry import configuration, manifest, registry
+from tools import checkout as checkouts
 from tools import image_labels, images, pushing
 
 REPOSITORY = "https://example.com/team/misstep"
@@ -31,13 +33,13 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     settings = ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
     for command in (["init", "--quiet"], ["add", "."], [*settings, "commit", "--quiet", "--message", "first"]):
         subprocess.run(["git", *command], cwd=root, check=True)
-    monkeypatch.setattr(image_labels, "ROOT", root)
+    monkeypatch.setattr(checkouts, "ROOT", root)
     return root
 
 
 @pytest.mark.parametrize("place", ["registry.example.com/team", "localhost:5000", "host:5000/a/b-c", "docker.io/team"])
 def test_a_place_to_push_to(place: str, checkout: Path) -> None:
-    assert pushing.refusal(place, allow_dirty=False) is None
+    assert pushing.refusal(place, read_checkout(), allow_dirty=False) is None
 
 
 @pytest.mark.parametrize(
@@ -45,34 +47,34 @@ def test_a_place_to_push_to(place: str, checkout: Path) -> None:
     ["https://registry.example.com/team", "oci://a.b/c", "team", "a.b/C", "a.b/c:1", "a.b/c/", "a.b/c@sha256:1", ""],
 )
 def test_what_is_no_place_is_named_with_an_example(place: str, checkout: Path) -> None:
-    why = pushing.refusal(place, allow_dirty=True)
+    why = pushing.refusal(place, read_checkout(), allow_dirty=True)
     assert why is not None
     assert f"--push {place}: " in why
     assert "registry.example.com/team" in why
 
 
 def test_a_changed_file_keeps_everything_from_the_registry_unless_told(checkout: Path) -> None:
-    clean = image_labels.revision()
-    assert re.fullmatch(r"[0-9a-f]{40}", clean)
-    assert pushing.tags() == [__version__, f"git-{clean[:12]}"]
+    clean = read_checkout()
+    assert re.fullmatch(r"[0-9a-f]{40}", clean.revision)
+    assert clean.tag == f"git-{clean.revision[:12]}"
     (checkout / "notes.txt").write_text("goes into no image\n")
-    assert pushing.refusal("a.b/c", allow_dirty=False) is None
+    assert pushing.refusal("a.b/c", read_checkout(), allow_dirty=False) is None
     (checkout / "services/code.py").write_text("2\n")
     (checkout / "services/new.py").write_text("3\n")
-    why = pushing.refusal("a.b/c", allow_dirty=False)
+    why = pushing.refusal("a.b/c", read_checkout(), allow_dirty=False)
     assert why is not None
     assert "services/code.py, services/new.py" in why
     assert "--allow-dirty" in why
-    assert pushing.refusal("a.b/c", allow_dirty=True) is None
-    assert image_labels.revision() == f"{clean}-dirty"
-    assert pushing.tags() == [__version__, f"git-{clean[:12]}-dirty"]
+    assert pushing.refusal("a.b/c", read_checkout(), allow_dirty=True) is None
+    assert read_checkout().revision == f"{clean.revision}-dirty"
+    assert read_checkout().tag == f"{clean.tag}-dirty"
 
 
 def test_without_git_nothing_is_pushed_unless_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_labels, "ROOT", tmp_path)
-    assert "no git checkout" in (pushing.refusal("a.b/c", allow_dirty=False) or "")
-    assert pushing.refusal("a.b/c", allow_dirty=True) is None
-    assert image_labels.committed_at() == 0
+    monkeypatch.setattr(checkouts, "ROOT", tmp_path)
+    assert "no git checkout" in (pushing.refusal("a.b/c", read_checkout(), allow_dirty=False) or "")
+    assert pushing.refusal("a.b/c", read_checkout(), allow_dirty=True) is None
+    assert read_checkout().committed_at == 0
 
 
 def test_the_command_refuses_before_it_builds(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,7 +86,7 @@ def test_the_command_refuses_before_it_builds(checkout: Path, capsys: pytest.Cap
 
 @pytest.mark.parametrize("service", images.SERVICES)
 def test_labels(service: str, checkout: Path) -> None:
-    found = image_labels.labels(service, "python:3.11", "sha256:abc", REPOSITORY)
+    found = image_labels.labels(service, read_checkout(), "python:3.11", "sha256:abc", REPOSITORY)
     names = {name.removeprefix("org.opencontainers.image.") for name in found}
     assert names == {
         "title", "description", "version", "revision", "created", "licenses", "vendor", "source", "documentation",
@@ -93,7 +95,7 @@ def test_labels(service: str, checkout: Path) -> None:
     assert all(found.values())
     runs = found["org.opencontainers.image.description"].partition(": ")[2]
     assert runs == ", ".join(kind for kind, of in KINDS.items() if of.image == service)
-    again = image_labels.labels(service, "python:3.11", None, None)
+    again = image_labels.labels(service, read_checkout(), "python:3.11", None, None)
     assert found.keys() - again.keys() == {
         f"org.opencontainers.image.{name}" for name in ("source", "documentation", "base.digest")
     }
@@ -113,7 +115,7 @@ def test_labels(service: str, checkout: Path) -> None:
 def test_the_address_of_the_source_is_the_remotes(remote: str | None, found: str | None, checkout: Path) -> None:
     if remote:
         subprocess.run(["git", "remote", "add", "origin", remote], cwd=checkout, check=True)
-    assert image_labels.repository_of_origin() == found
+    assert read_checkout().origin == found
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def image(engine: Engine, checkout: Path, tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "images/push-test/Dockerfile").write_text("FROM scratch\nCOPY images /images\n")
     monkeypatch.setattr(images, "ROOT", tmp_path)
     name = images.name_of(engine, "push-test")
-    given = image_labels.labels("verification", "scratch", None, REPOSITORY)
+    given = image_labels.labels("verification", read_checkout(), "scratch", None, REPOSITORY)
     images.build(engine, "push-test", {}, given, ["--isolation=chroot"] if engine.program == "buildah" else [])
     yield name
     subprocess.run([engine.program, "rmi", name], check=False, capture_output=True)
@@ -154,14 +156,16 @@ def test_what_is_pushed_has_two_tags_its_labels_and_one_digest(
     with registry(tmp_path) as host:
         place = f"{host}/team"
         for _ in range(2):  # the second push changes nothing
-            pushing.push_all(engine, dict.fromkeys(("operator", "verification"), image), place, tmp_path / "release")
-        version, commit = pushing.tags()
+            pushing.push_all(
+                engine, dict.fromkeys(("operator", "verification"), image), place, read_checkout(), tmp_path / "release"
+            )
+        version, commit = __version__, read_checkout().tag
         digest, found = manifest(host, "team/misstep-verification", version)
         assert manifest(host, "team/misstep-verification", commit) == (digest, found)
         printed = capsys.readouterr().out.splitlines()
         assert printed.count(f"{place}/misstep-verification:{version}, also {commit}: {digest}") == 2
         made_of = configuration(host, "team/misstep-verification", digest)["config"]["Labels"]
-        assert made_of["org.opencontainers.image.revision"] == image_labels.revision()
+        assert made_of["org.opencontainers.image.revision"] == read_checkout().revision
         assert made_of["org.opencontainers.image.description"] == "The stage that judges answers: verify"
         packed = sum(layer["size"] for layer in found["layers"])
         assert engine.packed_size(image) in (None, pytest.approx(packed, rel=0.05))
