@@ -156,8 +156,10 @@ def build(engine: Engine, service: str, arguments: dict[str, str], given: dict[s
     file = dockerfile(service)
     command = ["--file", str(file.relative_to(ROOT)), "--tag", name_of(engine, service)]
     if service in SLIM:
-        arguments = arguments | {"IMAGE": service}
-        command += ["--target", "misstep-operator" if service == "operator" else "misstep"]
+        arguments = arguments | {
+            "IMAGE": service,
+            "PROGRAM": "misstep-operator" if service == "operator" else "misstep",
+        }
     asked_for = {line.split()[1].split("=")[0] for line in file.read_text().splitlines() if line[:4] == "ARG "}
     for key in sorted(asked_for & arguments.keys()):
         command += ["--build-arg", f"{key}={arguments[key]}"]

@@ -43,8 +43,8 @@ def test_what_judges_answers_is_without_what_reads_and_compares_problems() -> No
 
 @each_file
 def test_it_ends_as_the_user_of_the_pods(text: str) -> None:
-    last = text.rpartition("\nFROM ${")[2]
-    users = re.findall(r"^USER (\S+)$", last, re.MULTILINE)
+    stages = [stage for stage in re.split(r"^FROM ", text, flags=re.MULTILINE) if " AS build\n" not in stage]
+    users = re.findall(r"^USER (\S+)$", "".join(stages), re.MULTILINE)
     assert not users or users[-1] == "65532:65532"  # without any it is that of the image below
 
 
@@ -103,12 +103,11 @@ def test_an_image_has_its_lock_its_labels_and_its_program(
     given = dict(itertools.pairwise(command))
     if program is None:
         assert given["--file"] == f"images/{service}/Dockerfile"
-        assert "--target" not in given
         return
     assert given["--file"] == "images/slim/Dockerfile"
-    assert given["--target"] == program
+    assert f"PROGRAM={program}" in command
     assert f"IMAGE={service}" in command
-    # The program is the entry point of the target's stage.
+    # The program is the entry point of the stage that bears its name.
     stage = FILES["slim"].partition(f" AS {program}\n")[2].partition("\nFROM ")[0]
     assert f'ENTRYPOINT ["{program}"]' in stage
 
@@ -128,14 +127,19 @@ def test_an_unknown_image_is_refused(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.skipif(shutil.which("buildah") is None or os.geteuid() != 0, reason="needs buildah, and root for it")
 def test_a_label_is_new_although_all_layers_are_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "images/label-test").mkdir(parents=True)
-    (tmp_path / "images/label-test/Dockerfile").write_text('FROM scratch\nCOPY images /images\nENTRYPOINT ["/none"]\n')
+    (tmp_path / "images/label-test/Dockerfile").write_text(
+        'ARG PROGRAM=one\nFROM scratch AS one\nCOPY images /images\nENTRYPOINT ["/none"]\nFROM one AS two\n'
+        'ENTRYPOINT ["/other"]\nFROM ${PROGRAM}\n'
+    )
     monkeypatch.setattr(images, "ROOT", tmp_path)
     engine = Buildah()
     name = images.name_of(engine, "label-test")
     shown = f'{{{{index .OCIv1.Config.Labels "{images.SOURCE_LABEL}"}}}}'
     try:
         for source in ("one", "two"):
-            images.build(engine, "label-test", {}, {images.SOURCE_LABEL: source}, ["--isolation=chroot"])
+            images.build(
+                engine, "label-test", {"PROGRAM": "one"}, {images.SOURCE_LABEL: source}, ["--isolation=chroot"]
+            )
             asked = ["buildah", "inspect", "--type", "image", "--format", shown, name]
             assert subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip() == source
     finally:
