@@ -59,7 +59,7 @@ gpu-wheels: $(READY) ## make a folder of wheels for `make gpu-check GPU_PYTHON=`
 demo: $(READY) ## run examples/quickstart.yaml end to end and print what came out
 	@$(BIN)/misstep run examples/quickstart.yaml
 
-ALL_TESTS := -n 2 --dist loadfile --no-loadscope-reorder --durations 15
+ALL_TESTS := -n 2 --dist loadfile --no-loadscope-reorder --durations 60
 
 test: $(VLLM_CPU) versitygw ## run all tests
 	@MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest $(ALL_TESTS)
@@ -162,7 +162,7 @@ faults: $(READY) cluster-build versitygw e2e-images ## run all faults that opera
 	@MISSTEP_FAULTS=all MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest tests/cluster tests/training tests/e2e -m faults --verbose
 
 sweeps: $(VLLM_CPU) versitygw ## run every case of the long checks that `make test` has a sample of
-	@MISSTEP_SWEEPS=all MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest -m sweep -n 2 --durations 15
+	@MISSTEP_SWEEPS=all MISSTEP_VERSITYGW=$(CURDIR)/.cache/bin/versitygw $(BIN)/pytest -m sweep -n 2 --durations 60
 
 cluster: $(READY) cluster-build ## start a Kubernetes with one node on this machine (root; AUDIT_LOG=FILE: docs/cluster.md)
 	@cluster/system-packages.sh

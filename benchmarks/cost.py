@@ -26,9 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from misstep.api.opening import load, make_costed_plan, store_of
 from misstep.artifacts.manifest import Manifest, read_manifest
 from misstep.artifacts.reader import Reader
-from misstep.cli.experiments import load, make_costed_plan, store_of
 from misstep.cost import StageCost, plan_cost
 from misstep.plan.kinds import StageKind
 from misstep.plan.planner import Plan
@@ -152,17 +152,18 @@ def main() -> int:
     options = parser.parse_args()
     folder = (options.work or Path(tempfile.mkdtemp(prefix="misstep-cost-"))).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    data = [f"gsm8k={options.data}"] if options.data else []
-    model = [f"smollm2={options.model}"] if options.model else []
+    data = {"gsm8k": options.data} if options.data else {}
+    models = {"smollm2": options.model} if options.model else {}
     path = Path(options.what).resolve()
     if options.what in ("quickstart", "gsm8k"):
         path, only = cut_down(options.what, folder)
-        named = [*(("--data", *data) if data else ()), *(("--model", *model) if model else ())]
+        named = [f"--data={name}={given}" for name, given in data.items()]
+        named += [f"--model={name}={given}" for name, given in models.items()]
         command = [sys.executable, "-m", "misstep", "run", str(path), "--isolate", "--quiet", *only, *named]
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "services")}
         subprocess.run(command, cwd=folder, env=environment, check=True)
     os.chdir(folder)  # a relative store is meant from where the command ran
-    plan, cost = make_costed_plan(load(path), data, model)
+    plan, cost = make_costed_plan(load(path), data, models)
     store = store_of(plan)
     if options.shares:
         shares = measured_shares(store, plan)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from misstep.api.opening import load, make_plan
 from misstep.artifacts.manifest import NotCommittedError
 from misstep.artifacts.reader import Reader
-from misstep.cli.experiments import load, make_plan
 from misstep.plan.planner import Plan
 from misstep.store.open import open_store
 

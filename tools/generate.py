@@ -40,6 +40,7 @@ from misstep_operator.policy.admission import admission_yaml
 sys.path.insert(0, str(Path(__file__).parents[1]))  # Python puts only this file's folder there when it runs it
 
 from study.pages import pages as study_pages
+from tools.locks import DEV_EXTRAS, EXTRAS
 
 from tools import chart_values
 
@@ -240,20 +241,20 @@ def lock_complaints() -> list[str]:
     """Return where a lock lacks a requirement of pyproject.toml, or has another version."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
-    wanted = {extra: expand(extras, extra) + project["project"]["dependencies"] for extra in extras}
-    wanted["core"] = project["project"]["dependencies"]
-    wanted["dev"] = wanted["local"] + project["dependency-groups"]["dev"]
+    core = project["project"]["dependencies"]
+    wanted = {extra: expand(extras, extra) + core for extra in (*EXTRAS, "vllm-gpu")}
+    wanted["core"] = core
+    wanted["dev"] = [text for extra in DEV_EXTRAS for text in expand(extras, extra)]
+    wanted["dev"] += core + project["dependency-groups"]["dev"]
     last_warnings = []
     for name, requirements in wanted.items():
         path = ROOT / f"locks/{name}.txt"
-        if not path.exists():
-            path = ROOT / "locks/dev.txt"  # of an extra that no image is made of
         locked = dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", path.read_text(), re.MULTILINE))
         for text in requirements:
             requirement = Requirement(text)
             version = locked.get(canonicalize_name(requirement.name))
             if version is None or not requirement.specifier.contains(version, prereleases=True):
-                last_warnings.append(f"locks/{path.name} has {requirement.name} {version}, not {text}: run make locks")
+                last_warnings.append(f"locks/{name}.txt has {requirement.name} {version}, not {text}: run make locks")
     return last_warnings
 
 

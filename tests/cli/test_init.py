@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import jsonschema
 import pytest
 
+from misstep.api.opening import load, make_plan
 from misstep.cli import starts
-from misstep.cli.experiments import load, make_plan
 from misstep.plan import extras
 from misstep.spec.load import read_document
 from misstep.spec.schema import COMMENT, FILE, json_schema

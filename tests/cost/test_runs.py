@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from benchmarks.cost import compare
 
+from misstep.api.opening import load, make_costed_plan, store_of
 from misstep.artifacts.manifest import read_manifest
-from misstep.cli.experiments import load, make_costed_plan, store_of
 from tests.runner.small import misstep
 
 

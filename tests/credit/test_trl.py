@@ -219,7 +219,7 @@ def test_a_correct_solution_ends_at_the_step_that_luck_saved(tmp_path, monkeypat
         return Counter("\n".join(row["completions"]) for row in rows if False in row["labels"])
 
     with monkeypatch.context() as patch:
-        patch.setattr("misstep.credit.trl_export.row_refuted", lambda *_: False)
+        patch.setattr("misstep.credit.trl_source.row_refuted", lambda *_: False)
         every = ends("all.jsonl")
     assert every >= Counter(saved)
     assert set(every) == {"".join(steps).removesuffix("\n") for steps in wrong} | set(saved)

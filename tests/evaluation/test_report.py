@@ -10,19 +10,23 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
+import pandas
 import pytest
 from rich.console import Console
 
 import misstep
+from misstep.api.frames import results_frame, summary_frame
+from misstep.api.run import Run
 from misstep.cli.report import show_report
 from misstep.errors import BadInput, MisstepError
 from misstep.evaluation.results import read_results
 from misstep.evaluation.results_table import summary_rows
 from misstep.evaluation.safe_page import clean
+from misstep.plan.planner import Plan
+from misstep.runner.workdir import Workdir
 from misstep.stages.shell import run_stage
 from tests.evaluation.conftest import Made, make_report
 from tests.evaluation.world import ARMS, CONTROLS, World
@@ -160,13 +164,29 @@ def test_the_terminal_begins_with_the_headline(tmp_path: Path) -> None:
     stage = world.report_stage()
     run_stage(stage)
     text = io.StringIO()
-    folders: Any = SimpleNamespace(root=tmp_path / "shown"), SimpleNamespace(report=stage)
-    show_report(world.store, folders[1], folders[0], Console(file=text, width=2000))
+    run = Run(Plan(experiment="grid", stages=(stage,)), Workdir(tmp_path / "shown"), world.store)
+    show_report(run, Console(file=text, width=2000))
     results = read_results((tmp_path / "shown" / "results.json").read_text("utf-8"))
     assert results.headline
     lines = [line.strip() for line in text.getvalue().splitlines() if line.strip()]
     assert (lines[0], lines[1].split()[0]) == (results.headline, "arm")
     assert lines.index(results.conclusion) > 1
+
+
+def test_the_table_for_pandas_is_that_of_the_csv_file(report: Report) -> None:
+    made = report(**SMALL)
+    frame = results_frame(made.results)
+    rows = list(csv.DictReader(made.csv.splitlines()))
+    assert list(frame.columns) == list(rows[0])
+    for (_, row), written in zip(frame.iterrows(), rows, strict=True):
+        assert (row["arm"], row["size"], row["seed"]) == (written["arm"], int(written["size"]), int(written["seed"]))
+        assert row["pass_at_1"] == pytest.approx(float(written["pass_at_1"]), abs=1e-6)
+        assert str(row["trained"]).lower() == written["trained"]
+        assert [pandas.isna(row[name]) for name in frame.columns] == [written[name] == "" for name in frame.columns]
+    assert str(frame["pairs"].dtype) == "Int64"  # whole, though SFT has none
+    cells = summary_frame(made.results)
+    assert list(zip(cells["arm"], cells["size"], strict=True)) == [(c.arm, c.size) for c in made.results.cells]
+    assert list(cells["pass_at_1"]) == [cell.accuracy.value for cell in made.results.cells]
 
 
 ROUNDS: dict[str, Any] = {

@@ -42,7 +42,7 @@ def test_a_sample_of_the_table_comes_out_again(name):
 
 
 @pytest.mark.slow
-@pytest.mark.sweep(keep=50)
+@pytest.mark.sweep(keep=15)
 @pytest.mark.parametrize("name", RUNNING)
 def test_every_type_of_the_table_is_right_with_other_weights(name):
     compared = compare(tiny_model(name, seed=7), architectures.WAYS[name])

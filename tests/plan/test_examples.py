@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from misstep.cli.experiments import load, make_costed_plan
+from misstep.api.opening import load, make_costed_plan
 from misstep.cost.fit import refuse_misfits
 from misstep.cost.show import GROUP_HEADER, group_rows, total_lines
 from misstep.plan.params import SampleParams

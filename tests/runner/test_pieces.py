@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from misstep.api.opening import load, make_plan
 from misstep.artifacts.manifest import Manifest, Timings
 from misstep.artifacts.progress import Heartbeat
-from misstep.cli.experiments import load, make_plan
 from misstep.plan.kinds import StageKind
 from misstep.runner import preload
 from misstep.runner.display import FailureDisplay, JsonDisplay, TextDisplay, live_rows

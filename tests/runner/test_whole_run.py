@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -11,10 +12,14 @@ import sys
 import time
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
+from misstep.api.opening import load, make_plan, store_of
+from misstep.api.run import Run
 from misstep.artifacts.watch import StoreWatch
-from misstep.cli.experiments import load, make_plan, store_of
+from misstep.errors import BadInput
 from misstep.runner.executor import Executor
 from misstep.runner.run import Result, Settings
 from misstep.runner.schedule import Capacity, graph_of
@@ -22,7 +27,7 @@ from misstep.runner.workdir import Workdir
 from tests.eventually import eventually
 from tests.runner import entries
 from tests.runner.processes import told_of
-from tests.runner.small import NAME, YAML, command, misstep
+from tests.runner.small import NAME, ROOT, YAML, command, misstep
 
 KILLS = 5
 """Of each seed of the sweep."""
@@ -81,6 +86,88 @@ def test_the_looking_commands_show_the_finished_run(finished: Path) -> None:
     gone = misstep(finished, "artifacts", "gc", NAME, "--grace-hours", "0", "--apply")
     assert gone.returncode == 0, gone.stderr
     assert "nothing to do" in misstep(finished, "run", "small.yaml").stdout
+
+
+@pytest.mark.slow
+def test_the_library_gives_the_same_as_the_commands(finished: Path, tmp_path: Path) -> None:
+    run = Run.find(NAME, work=finished / ".misstep" / NAME)
+    rows = json.loads(misstep(finished, "status", NAME, "--json").stdout)["stages"]
+    assert [row.as_dict() for row in run.status().rows] == rows
+    assert run.status().finished
+    assert run.report(tmp_path)["results.csv"].read_bytes() == report(finished)["results.csv"]
+    assert list(run.results()["arm"]) == ["sft", "rft", "dpo-step"]
+    artifacts = run.artifacts()
+    assert list(artifacts) == [row["stage"] for row in rows]
+    (credit,) = artifacts.of_kind("credit")
+    wrong = credit.frame("negatives", ["step_texts", "pit"])
+    assert len(wrong) == credit.tables["negatives"] == sum(batch.num_rows for batch in credit.batches("negatives"))
+    assert all(1 <= row.pit <= len(row.step_texts) for row in wrong.dropna().itertuples())
+    with pytest.raises(BadInput, match="audits, negatives, prefixes, rollouts: name one"):
+        credit.frame()
+    assert (artifacts["dpo-step-d60-s0"].model() / "model.safetensors").is_file()
+    with pytest.raises(BadInput, match="It holds no model"):
+        credit.model()
+    pairs = artifacts["pairs-dpo-step-d60-s0"]
+    exported = pairs.export(tmp_path / "pairs.jsonl").read_text().splitlines()
+    assert len(exported) == pairs.table().num_rows == pairs.summary["pairs"]
+
+
+@pytest.mark.slow
+def test_the_example_notebook_reads_the_run_and_a_notebook_can_run_stages(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "services"))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("MISSTEP_SCRATCH", str(tmp_path / "scratch"))
+    book = nbformat.read(ROOT / "examples" / "read-a-run.ipynb", as_version=4)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in code)  # committed without results
+    (given,) = (cell for cell in code if "parameters" in cell.metadata.get("tags", ()))
+    given.source = f'EXPERIMENT = "small.yaml"\nSTORE = "{(finished / ".misstep" / "store").as_uri()}"'
+    elsewhere = f'storage="{(tmp_path / "store").as_uri()}", work="{tmp_path / "work"}"'
+    run = f'misstep.Experiment.load(EXPERIMENT, {elsewhere}).run(only="problems").status().rows[0].state.value'
+    book.cells.append(nbformat.v4.new_code_cell(run))
+    NotebookClient(book, timeout=300, resources={"metadata": {"path": str(finished)}}).execute()
+    shown = json.dumps([cell.outputs for cell in book.cells if cell.cell_type == "code"])
+    assert f"{NAME}: 19 of 19 stages done" in shown
+    assert "image/png" in shown
+    assert "<- the pit" in shown
+    assert "problems: started" in shown  # lines, as where there is no terminal
+    assert book.cells[-1].outputs[-1].data["text/plain"] == "'done'"
+
+
+ON_A_LAPTOP: dict[str, tuple[str, ...]] = {
+    "validate": ("small.yaml",),
+    "plan": ("small.yaml",),
+    "schema": (),
+    "explain": ("spec.credit",),
+    "upload": ("small.yaml", "--storage", "file://uploaded"),
+    "status": (NAME,),
+    "logs": (NAME, "sft-d60-s0"),
+    "report": (NAME,),
+    "artifacts": ("ls",),
+}
+"""Command -> its arguments, in the folder of a finished run. What a researcher uses a cluster with belongs here."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ON_A_LAPTOP)
+def test_what_uses_a_cluster_needs_nothing_of_linux(finished: Path, name: str) -> None:
+    line, environment = command(finished, name, *ON_A_LAPTOP[name])
+    environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent / "macos"), environment["PYTHONPATH"]])
+    done = subprocess.run(line, cwd=finished, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+@pytest.mark.slow
+def test_elsewhere_than_on_linux_a_run_says_what_to_do(tmp_path: Path) -> None:
+    line, environment = command(tmp_path, "run", "small.yaml")
+    environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent / "macos"), environment["PYTHONPATH"]])
+    done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 64
+    assert "error: misstep run: this machine runs macOS" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]  # nothing has started
 
 
 @pytest.mark.slow

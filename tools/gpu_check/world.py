@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from misstep.api.opening import load, make_plan
 from misstep.artifacts.reader import Reader
-from misstep.cli.experiments import load, make_plan
 from misstep.plan.planner import Plan
 from misstep.store.description import Storage
 from misstep.store.open import open_store

@@ -6,7 +6,7 @@ import shutil
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,11 +14,13 @@ import pyarrow.parquet as pq
 from misstep.artifacts.digest import folder_digest
 from misstep.artifacts.files import fetch, problem_of, stored_problem
 from misstep.artifacts.manifest import Damaged, Manifest, NotCommittedError, Part, read_manifest
-from misstep.artifacts.model_cache import ModelCache
 from misstep.artifacts.records import LATER_COLUMNS, TABLES
 from misstep.errors import MisstepError
 from misstep.store.base import Store
 from misstep.store.inside import inside
+
+if TYPE_CHECKING:  # it locks files, and readers on a researcher's own machine need it not at all
+    from misstep.artifacts.model_cache import ModelCache
 
 BATCH_ROWS = 1024
 CACHE_BYTES = 8 << 30

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from misstep.cli.experiments import find_run, load, make_plan, storage_from, store_of
+from misstep.api.opening import make_plan
+from misstep.cli.experiments import find_run, load, named_folders, storage_from, store_of
 from misstep.cli.options import (
     DEFAULT_STORE,
     CaBundleOption,
@@ -177,7 +178,7 @@ def export(
             "--format",
             metavar="FORMAT",
             help="jsonl, csv, hf (folder for Hugging Face datasets), model (its folder), files (all files), "
-            "trl-preference (of pairs) or trl-stepwise (of credit), as JSON lines.",
+            "trl-preference (of pairs), trl-stepwise (of credit) or trl-unpaired (of verify), as JSON lines.",
         ),
     ] = "jsonl",
     table: Annotated[
@@ -187,7 +188,7 @@ def export(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="For trl-preference and trl-stepwise: folder of the policy's tokenizer.",
+            help="For the formats of TRL: folder of the policy's tokenizer.",
             show_default="the policy in the store",
         ),
     ] = None,
@@ -207,7 +208,7 @@ def export(
     from misstep.artifacts.inspect import find_key
     from misstep.plan.extras import need
 
-    trl = form in ("trl-preference", "trl-stepwise")
+    trl = form in ("trl-preference", "trl-stepwise", "trl-unpaired")
     need("misstep artifacts export", "credit" if trl else "records")
     store = _open(storage, endpoint, region, path_style, ca_bundle)
     if trl:
@@ -259,7 +260,7 @@ def gc(
 
 def _plan_of(which: str, data: list[str] | None, model: list[str] | None, storage: str | None) -> Plan:
     if Path(which).suffix in (".yaml", ".yml"):
-        return make_plan(load(Path(which), storage), data, model)
+        return make_plan(load(Path(which), storage), named_folders("--data", data), named_folders("--model", model))
     return find_run(which, None)[1]
 
 

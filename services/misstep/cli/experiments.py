@@ -1,4 +1,4 @@
-"""Finding what a command works on: an experiment, its plan, its store, its folder on this machine."""
+"""What options say about an experiment: which file, which folders of data and models, which store."""
 
 from __future__ import annotations
 
@@ -6,22 +6,29 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
+from misstep.api import opening
+from misstep.api.opening import absolute_uri, find_run, is_yaml, store_of, workdir_for
 from misstep.cli.options import DEFAULT_STORE
 from misstep.errors import BadInput
 from misstep.printable import printable
 
 if TYPE_CHECKING:
-    from misstep.cost import PlanCost
-    from misstep.plan.frozen import External
-    from misstep.plan.planner import Plan
-    from misstep.runner.workdir import Workdir
-    from misstep.spec import Experiment
-    from misstep.store.base import Store
+    from misstep.api.experiment import Experiment
+    from misstep.spec import Experiment as Document
     from misstep.store.description import Storage
 
-_YAML = (".yaml", ".yml")
+__all__ = [
+    "find_run",
+    "is_yaml",
+    "load",
+    "named_folders",
+    "note_on_stderr",
+    "opened_file",
+    "storage_from",
+    "store_of",
+    "workdir_for",
+]
 
 
 def named_folders(option: str, values: Sequence[str] | None) -> dict[str, str]:
@@ -37,89 +44,34 @@ def named_folders(option: str, values: Sequence[str] | None) -> dict[str, str]:
     return found
 
 
-def load(file: Path, storage: str | None = None) -> Experiment:
-    """Load an Experiment; a relative folder of its store is taken from the current folder. Raises BadInput."""
-    from misstep.spec import load_experiment
-
-    experiment = load_experiment(file, note=_note)
-    uri = absolute_uri(storage or experiment.spec.storage.uri)
-    place = experiment.spec.storage.model_copy(update={"uri": uri})
-    return experiment.model_copy(update={"spec": experiment.spec.model_copy(update={"storage": place})})
-
-
-def _note(text: str) -> None:
+def note_on_stderr(text: str) -> None:
+    """Print a note that is no part of a command's output."""
     sys.stderr.write(f"note: {printable(text)}\n")
 
 
-def absolute_uri(uri: str) -> str:
-    """Return a ``file://`` URI as an absolute one, relative to the current folder."""
-    if not uri.startswith("file://"):
-        return uri
-    return Path(unquote(uri.removeprefix("file://"))).expanduser().resolve().as_uri()
+def opened_file(
+    file: Path,
+    data: Sequence[str] | None = None,
+    models: Sequence[str] | None = None,
+    storage: str | None = None,
+    work: Path | None = None,
+) -> Experiment:
+    """Open an Experiment by the options of a command. Raises BadInput."""
+    from misstep.api.experiment import Experiment
 
-
-def make_plan(experiment: Experiment, data: Sequence[str] | None = None, models: Sequence[str] | None = None) -> Plan:
-    """Find the data and models of an Experiment, and return its plan. Raises BadInput."""
-    return _planned(experiment, data, models)[1]
-
-
-def make_costed_plan(
-    experiment: Experiment, data: Sequence[str] | None = None, models: Sequence[str] | None = None
-) -> tuple[Plan, PlanCost]:
-    """Find the data and models of an Experiment, and return its plan and what it will cost. Raises BadInput."""
-    from misstep.cost import plan_cost
-    from misstep.sources import architecture
-
-    externals, plan = _planned(experiment, data, models)
-    teacher, place = externals.get("model_teacher"), plan.storage
-    return plan, plan_cost(
-        plan,
-        architecture(externals["model"], place),
-        experiment.spec.assumptions,
-        None if teacher is None else architecture(teacher, place),
+    return Experiment.load(
+        file,
+        data=named_folders("--data", data),
+        models=named_folders("--model", models),
+        storage=storage,
+        work=work,
+        note=note_on_stderr,
     )
 
 
-def _planned(
-    experiment: Experiment, data: Sequence[str] | None, models: Sequence[str] | None
-) -> tuple[dict[str, External], Plan]:
-    from misstep.plan.planner import plan
-    from misstep.sources import resolve
-
-    externals = resolve(experiment, named_folders("--data", data), named_folders("--model", models))
-    return externals, plan(experiment, externals)
-
-
-def store_of(plan: Plan) -> Store:
-    """Open the store of a plan's artifacts; commands do not wait long for a server that does not answer."""
-    from misstep.store.open import open_store
-
-    return open_store(plan.storage, patient=False)
-
-
-def workdir_for(name: str, work: Path | None) -> Workdir:
-    """Return the folder of an experiment on this machine; it need not exist."""
-    from misstep.runner.workdir import Workdir
-
-    return Workdir(work) if work else Workdir.of(name)
-
-
-def find_run(which: str, work: Path | None) -> tuple[Workdir, Plan]:
-    """Return the folder and the plan of an experiment that ran here, by its YAML or name. Raises BadInput."""
-    from misstep.runner.workdir import ROOT
-
-    name = load(Path(which)).metadata.name if Path(which).suffix in _YAML or Path(which).is_file() else which
-    workdir = workdir_for(name, work)
-    plan = workdir.read_plan()
-    if plan is not None:
-        return workdir, plan
-    known = sorted(path.parent.name for path in ROOT.glob("*/run.json"))
-    here = f"These ran here: {', '.join(known)}." if known else "No experiment has run here."
-    start = f"`misstep run {which if name != which else 'FILE'}` starts it."
-    if known and name == which:
-        start = "Name one of them, or the YAML."
-    cluster = "`misstep status`, `logs`, `report` and `audit` read from a cluster with --namespace NAMESPACE."
-    raise BadInput("experiment", name, f"It has not run here: {workdir.root} has no plan. {here} {start} {cluster}")
+def load(file: Path, storage: str | None = None) -> Document:
+    """Load an Experiment; a relative folder of its store is taken from the current folder. Raises BadInput."""
+    return opening.load(file, storage, note_on_stderr)
 
 
 def storage_from(

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from misstep.cli.experiments import load, make_costed_plan, store_of
-from misstep.cli.models import check_models
+from misstep.cli.experiments import opened_file
 from misstep.cli.options import DataOption, FileArgument, ModelOption, StorageOption
 
 
@@ -31,7 +30,7 @@ def validate(file: FileArgument) -> None:
 
     [dim]misstep validate my-experiment.yaml[/dim]
     """
-    experiment = load(file)
+    experiment = opened_file(file).validate()
     spec = experiment.spec
     counts = f"{len(spec.arms)} arms, {len(spec.problems.sizes)} sizes, {len(spec.seeds)} seeds"
     print(f"{file}: {experiment.metadata.name} is a valid Experiment ({counts})")
@@ -58,17 +57,11 @@ def plan(
 
     [dim]misstep plan examples/gsm8k-qwen2.5-math-1.5b.yaml --explain-cost[/dim]
     """
-    from misstep.artifacts.manifest import committed_keys
     from misstep.cli.terminal import console, plain_table
     from misstep.cost import render, show
-    from misstep.cost.fit import refuse_misfits
 
-    experiment = load(file, storage)
-    found, cost = make_costed_plan(experiment, data, model)
-    refuse_misfits(cost)
-    store = store_of(found)
-    unchecked = check_models(found, experiment, store)
-    committed = committed_keys(store, [stage.key for stage in found.stages])
+    planned = opened_file(file, data, model, storage).plan()
+    found, cost, committed = planned.plan, planned.cost, planned.done
     match output:
         case PlanFormat.JSON:
             print(render.as_json(found, cost, committed))
@@ -87,7 +80,7 @@ def plan(
                 *show.total_lines(found, cost, committed),
                 "",
                 *show.notes(cost),
-                *map("note: {}".format, unchecked),
+                *map("note: {}".format, planned.notes),
             ]
             if explain_cost:
                 lines += ["", *show.explanation(found, cost)]

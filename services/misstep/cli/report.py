@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,13 +15,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from misstep.api.run import Run
     from misstep.evaluation.results import Results
-    from misstep.plan.frozen import FrozenStage
-    from misstep.plan.planner import Plan
     from misstep.runner.workdir import Workdir
-    from misstep.store.base import Store
-
-FILES = ("report.html", "results.json", "results.csv")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -47,7 +42,7 @@ def report(
 
     [dim]misstep report quickstart --namespace research --endpoint https://s3.example.com[/dim]
     """
-    from misstep.artifacts.manifest import read_manifest
+    from misstep.api.run import Run
     from misstep.cli.terminal import console
     from misstep.plan.kinds import StageKind
 
@@ -57,10 +52,7 @@ def report(
         _show_search(workdir, plan.experiment)
         return
     with opened.store() as store:
-        if read_manifest(store, plan.report.key) is None:
-            fix = "It has no report yet: `misstep status` shows what is missing."
-            raise BadInput("experiment", plan.experiment, fix)
-        show_report(store, plan, workdir, console())
+        show_report(Run(plan, workdir, store), console())
     if browser:
         typer.launch(str(workdir.report))
 
@@ -76,14 +68,13 @@ def _show_search(workdir: Workdir, name: str) -> None:
     show_search(SearchResult.model_validate_json(path.read_bytes()), console())
 
 
-def show_report(store: Store, plan: Plan, workdir: Workdir, out: Console, *, as_json: bool = False) -> None:
-    """Copy the report's files to the working folder, and print the results and where the files are."""
+def show_report(run: Run, out: Console, *, as_json: bool = False) -> None:
+    """Copy the report's files to the run's folder, and print the results and where the files are."""
     from rich.text import Text
 
-    from misstep.cli.report import fetch_report, result_table
     from misstep.evaluation.results import read_results
 
-    files = fetch_report(store, plan.report, workdir.root)
+    files = run.report()
     if as_json:
         print(json.dumps({"what": "report", "files": {name: str(path) for name, path in files.items()}}))
         return
@@ -96,28 +87,6 @@ def show_report(store: Store, plan: Plan, workdir: Workdir, out: Console, *, as_
     path = files["report.html"]
     out.print(Text.assemble("Report:  ", (str(path), f"link {path.resolve().as_uri()}")), soft_wrap=True)
     out.print(f"Figures: {files['results.json']}, {files['results.csv']}", soft_wrap=True)
-
-
-def fetch_report(store: Store, report: FrozenStage, folder: Path) -> dict[str, Path]:
-    """Copy the committed report's files into a folder.
-
-    Returns:
-        Name -> path; empty where there is no report yet.
-
-    Raises:
-        Damaged: a file is not what the manifest says.
-        Foreign: the manifest is not of this report.
-    """
-    from misstep.artifacts.files import fetch
-    from misstep.artifacts.manifest import read_own
-
-    manifest = read_own(store, report)
-    found: dict[str, Path] = {}
-    for name, part in (manifest.files() if manifest else {}).items():
-        if name in FILES:
-            fetch(store, f"{report.key}/{part.path}", part.size, part.sha256, folder / name, link=False)
-            found[name] = folder / name
-    return found
 
 
 def result_table(results: Results) -> Table:

@@ -10,13 +10,10 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from misstep.cli.cluster import InCluster
-from misstep.cli.experiments import find_run, store_of
 from misstep.cli.options import NamespaceOption, WhichArgument, WorkOption
-from misstep.errors import BadInput
-from misstep.text import did_you_mean
 
 if TYPE_CHECKING:
-    from misstep.runner.status import Row
+    from misstep.api.status import Status
 
 _FOLLOW_SECONDS = 0.3
 
@@ -39,37 +36,35 @@ def status(
 
     [dim]misstep status quickstart --namespace research[/dim]
     """
-    from misstep.artifacts.watch import StoreWatch
-    from misstep.runner.status import stage_rows
+    from misstep.api.run import Run
+    from misstep.api.status import Status
 
     if namespace is not None:
         there = InCluster.find(namespace, which)
-        _show_rows(there.name, there.rows(), there.standing, as_json=as_json)
+        _show(Status(there.name, tuple(there.rows())), there.standing, as_json=as_json)
         return
-    workdir, plan = find_run(which, work)
-    found = stage_rows(plan, StoreWatch(store_of(plan)), workdir.read_run(), now=time.time())
-    _show_rows(plan.experiment, found, f"logs and report in {workdir.root}", as_json=as_json)
+    run = Run.find(which, work=work)
+    _show(run.status(), f"logs and report in {run.workdir.root}", as_json=as_json)
 
 
-def _show_rows(experiment: str, found: list[Row], last: str, *, as_json: bool) -> None:
+def _show(found: Status, last: str, *, as_json: bool) -> None:
     from rich.text import Text
 
     from misstep.cli.terminal import console, plain_table
 
     if as_json:
-        print(json.dumps({"experiment": experiment, "stages": [row.as_dict() for row in found]}, indent=2))
+        print(json.dumps({"experiment": found.experiment, "stages": [row.as_dict() for row in found.rows]}, indent=2))
         return
     table = plain_table("stage", "state", "took", "", keep=3)
     colours = {"done": "green", "running": "cyan", "failed": "red"}
-    for row in found:
+    for row in found.rows:
         table.add_row(row.stage, Text(row.state, style=colours.get(row.state, "")), row.took, row.detail)
     out = console()
     out.print(table)
-    for row in found:
+    for row in found.rows:
         if row.warning:
             out.print(Text.assemble("\n", ("warning", "yellow"), f": {row.warning}"))
-    done = sum(row.state == "done" for row in found)
-    out.print(f"\n{experiment}: {done} of {len(found)} stages done; {last}")
+    out.print(f"\n{found}; {last}")
 
 
 def logs(
@@ -84,23 +79,19 @@ def logs(
 
     [dim]misstep logs quickstart sft-d250-s0 --follow[/dim]
     """
+    from misstep.api.run import Run
     from misstep.cli.terminal import say
 
     if namespace is not None:
         code = InCluster.find(namespace, which).stream_logs(stage, shard=shard, follow=follow)
         raise typer.Exit(code)
-    workdir, plan = find_run(which, work)
-    names = [one.name for one in plan.stages]
-    if stage not in names:
-        raise BadInput("STAGE", stage, did_you_mean(stage, names, "`misstep status` lists the stages."))
-    paths = [path for path in workdir.logs(stage) if shard is None or path == workdir.log(stage, shard)]
-    if not paths:
-        raise BadInput("STAGE", stage, f"It has not run here yet: it has no log in {workdir.root / 'logs'}.")
+    run = Run.find(which, work=work)
+    paths = run.logs(stage, shard)
     for path in paths:
         if len(paths) > 1:
             print(f"==> {path.name} <==")
         with path.open(encoding="utf-8", errors="replace") as file:
-            for text in _following(file, workdir.read_run) if follow and path == paths[-1] else [file.read()]:
+            for text in _following(file, run.workdir.read_run) if follow and path == paths[-1] else [file.read()]:
                 say(text, end="")
 
 

@@ -6,32 +6,20 @@ Only this program sets colours and moves the cursor.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.segment import Segment
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from misstep.printable import printable, printable_lines
+from misstep.runner.console import SafeConsole, console
 
-_WIDE = 220
-
-
-class SafeConsole(Console):
-    """A console that reads no markup or emoji in text, and replaces control characters by a visible sign."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(markup=False, emoji=False, highlight=False, **options)
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        for segment in super().render(renderable, options):
-            yield segment if segment.control else segment._replace(text=printable(segment.text))
+__all__ = ["SafeConsole", "console", "plain_table", "print_shown", "run_and_show", "say"]
 
 
 def say(text: str, *, end: str = "\n") -> None:
@@ -63,16 +51,6 @@ def _pump(source: IO[str], target: IO[str]) -> None:
     for line in source:
         target.write(printable_lines(line))
         target.flush()
-
-
-def console(*, stderr: bool = False) -> Console:
-    """Return a console for results.
-
-    Where the width of the terminal is not known, lines are as long as they need to be.
-    """
-    stream = sys.stderr if stderr else sys.stdout
-    wide = None if stream.isatty() or os.environ.get("COLUMNS") else _WIDE
-    return SafeConsole(width=wide, stderr=stderr)
 
 
 def plain_table(*columns: str, keep: int = 1) -> Table:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import datetime
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from misstep.api.models import check_models
+from misstep.api.opening import cost_of
+from misstep.api.running import carry_out, check_installed, check_machine
 from misstep.cli.experiments import load, named_folders, workdir_for
-from misstep.cli.models import check_models
 from misstep.cli.options import DataOption, FileArgument, ModelOption, ParallelOption, QuietOption, StorageOption
-from misstep.cli.running import RunOutput, carry_out, check_installed, check_secrets, exit_unless_done
+from misstep.cli.running import exit_unless_done, shown_on
 from misstep.errors import BadInput, MisstepError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from misstep.api.running import Shown
     from misstep.cost import PlanCost
-    from misstep.plan.frozen import External
     from misstep.plan.planner import Plan
     from misstep.runner.run import Settings
     from misstep.runner.workdir import Workdir
@@ -96,28 +99,28 @@ def tune(
     refuse_nothing_to_search(experiment)
     workdir = workdir_for(search_name(experiment.metadata.name), work)
     target = out or workdir.root / f"{experiment.metadata.name}.tuned.yaml"
-    if out is not None:
-        _check_target(out)
+    _check_target(out)
     externals = resolve(experiment, named_folders("--data", data), named_folders("--model", model))
     judged = judging(experiment, externals)
     store = open_store(storage_of(experiment), patient=False)
     found = walk(experiment, externals, judged, lambda _, keys: _accuracies(store, keys))
-    cost = _cost(found.plan, experiment, externals)
+    cost = cost_of(found.plan, experiment, externals)
     refuse_misfits(cost)
     shown = console()
+    output = shown_on(shown, quiet=quiet)
     if plan_only:
         _show_plan(found, cost, experiment, store, shown)
         return
-    check_secrets(experiment.spec.secrets)
+    check_machine("misstep tune", file, experiment.spec.secrets)
     if found.result is None:
         check_installed("misstep tune", found.plan, store)
         store.check(write=True)
         for note in check_models(found.plan, experiment, store):
-            if not quiet:
-                shown.print(f"note: {note}", soft_wrap=True)
+            output.note(note)
     workdir.create()
     if found.result is None:
-        rounds = _Rounds(store, workdir, Settings(capacity=capacity(parallel)), RunOutput(shown, file, quiet=quiet))
+        about = {"file": str(file.resolve()), "command": sys.argv}
+        rounds = _Rounds(store, workdir, Settings(capacity=capacity(parallel)), output, about, quiet=quiet)
         found = walk(experiment, externals, judged, rounds.judge)
     elif not quiet:
         shown.print(f"all {len(found.plan.stages)} stages are there already: nothing to do")
@@ -135,8 +138,18 @@ def tune(
 class _Rounds:
     """Runs each round of a search, unless the store has all its scores."""
 
-    def __init__(self, store: Store, workdir: Workdir, settings: Settings, output: RunOutput) -> None:
-        self._store, self._workdir, self._settings, self._output = store, workdir, settings, output
+    def __init__(
+        self,
+        store: Store,
+        workdir: Workdir,
+        settings: Settings,
+        output: Shown,
+        about: Mapping[str, Any],
+        *,
+        quiet: bool,
+    ) -> None:
+        self._store, self._workdir, self._settings = store, workdir, settings
+        self._output, self._about, self._quiet = output, about, quiet
         self._round = 0
 
     def judge(self, plan: Plan, keys: frozenset[str]) -> Mapping[str, float]:
@@ -147,11 +160,11 @@ class _Rounds:
         there = _accuracies(self._store, keys)
         if there is not None:
             return there
-        if not self._output.quiet:
-            self._output.out.print(f"round {self._round} of the search: {len(keys)} models to judge")
+        if not self._quiet:
+            self._output.say(f"round {self._round} of the search: {len(keys)} models to judge")
         self._workdir.write_plan(plan)
-        outcome = carry_out(plan, graph_of(plan), self._store, self._workdir, self._settings, self._output)
-        exit_unless_done(outcome, quiet=self._output.quiet)
+        with exit_unless_done(quiet=self._quiet):
+            carry_out(plan, graph_of(plan), self._store, self._workdir, self._settings, self._output, self._about)
         found = _accuracies(self._store, keys)
         if found is None:
             raise MisstepError("the run has ended, and the store does not have all its scores: run the command again")
@@ -174,19 +187,6 @@ def _accuracies(store: Store, keys: frozenset[str]) -> dict[str, float] | None:
     return found
 
 
-def _cost(plan: Plan, experiment: Experiment, externals: Mapping[str, External]) -> PlanCost:
-    from misstep.cost import plan_cost
-    from misstep.sources import architecture
-
-    teacher = externals.get("model_teacher")
-    return plan_cost(
-        plan,
-        architecture(externals["model"], plan.storage),
-        experiment.spec.assumptions,
-        None if teacher is None else architecture(teacher, plan.storage),
-    )
-
-
 def _check_comparing(plan_only: bool) -> None:
     """Raise NotInstalled where this command itself could not compare the settings that it runs."""
     from misstep.plan.extras import missing, need
@@ -195,8 +195,10 @@ def _check_comparing(plan_only: bool) -> None:
         need("misstep tune", "local")
 
 
-def _check_target(out: Path) -> None:
+def _check_target(out: Path | None) -> None:
     """Raise BadInput where a file cannot be written, before anything runs."""
+    if out is None:
+        return
     if out.is_dir() or not out.resolve().parent.is_dir() or not os.access(out.resolve().parent, os.W_OK):
         raise BadInput("--out", str(out), "Name a file in a folder that is there and can be written.")
 

@@ -1,4 +1,5 @@
-"""Pairs and credited steps as rows of text that TRL reads: preference rows and rows of stepwise supervision.
+"""Pairs, credited steps and samples as rows of text that TRL reads: preference, stepwise supervision, and unpaired
+preference.
 
 TRL tokenises text itself. A prompt is the decoded prompt of the pair, so that prompt and chosen side join to exactly
 what the tokens decode to. A beginning-of-text token that the tokenizer adds by itself is left out: TRL has it added.
@@ -86,7 +87,7 @@ class PromptText:
 
 
 class TrlRows:
-    """Makes rows of both kinds. A row comes with whether TRL's tokens of its text are those that were sampled.
+    """Makes rows of all kinds. A row comes with whether TRL's tokens of its text are those that were sampled.
 
     Args:
         tokenizer: the Hugging Face tokenizer that made the ids.
@@ -113,6 +114,13 @@ class TrlRows:
         texts = [before_stop(step, self._stop) for step in steps]
         same = self._text.same(prompt_ids, prompt, self._body(token_ids), "".join(texts))
         return stepwise_row(prompt, texts, labels), same
+
+    def unpaired(self, sample: Mapping[str, Any], label: bool) -> tuple[dict[str, Any], bool]:
+        """Return the row of a sample, a row of the table ``samples``, and whether prompt and response keep their
+        tokens."""
+        prompt, text = self._text.of(sample["prompt_ids"]), before_stop(sample["text"], self._stop)
+        same = self._text.same(sample["prompt_ids"], prompt, self._body(sample["token_ids"]), text)
+        return {"prompt": prompt, "completion": text, "label": label}, same
 
     def _body(self, token_ids: Sequence[int]) -> list[int]:
         ids = list(token_ids)

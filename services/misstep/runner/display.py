@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from rich.console import Console, Group, RenderableType
@@ -29,7 +29,7 @@ class TextDisplay:
         self._run = run
         self._reminded = 0.0
         self._live: Live | None = None
-        if console.is_terminal:
+        if console.is_terminal and console.is_interactive:
             self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def on_event(self, event: Event) -> None:
@@ -96,7 +96,20 @@ class TextDisplay:
         return Text.assemble(f"{name}: ", ("done", "green"), f" {took}{said}  ", done)
 
 
-class FailureDisplay:
+class Silent:
+    """Shows nothing."""
+
+    def on_event(self, event: Event) -> None:
+        """Do nothing."""
+
+    def on_tick(self, at: float) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class FailureDisplay(Silent):
     """Prints failures only."""
 
     def __init__(self, console: Console) -> None:
@@ -106,25 +119,18 @@ class FailureDisplay:
         if event.what == "stage-failed":
             self._console.print(failure_text(event), soft_wrap=True)
 
-    def on_tick(self, at: float) -> None:
-        """Do nothing: only failures are shown."""
 
-    def close(self) -> None:
-        """Do nothing: nothing is open."""
+class Told:
+    """Calls a function with every event, and with the progress of each process every few seconds."""
 
-
-class JsonDisplay:
-    """Prints every event as a JSON line, and the progress of each process every few seconds."""
-
-    def __init__(self, stream: IO[str], run: RunState, every: float = 5.0) -> None:
-        self._stream = stream
+    def __init__(self, tell: Callable[[Event], None], run: RunState, every: float = 5.0) -> None:
+        self._tell = tell
         self._run = run
         self._every = every
         self._next = every
 
     def on_event(self, event: Event) -> None:
-        self._stream.write(json.dumps(event.as_dict()) + "\n")
-        self._stream.flush()
+        self._tell(event)
 
     def on_tick(self, at: float) -> None:
         if at < self._next:
@@ -133,10 +139,21 @@ class JsonDisplay:
         for row in self._run.running.values():
             if row.heartbeat is not None:
                 detail = row.heartbeat.model_dump(mode="json", exclude={"shard", "updated"})
-                self.on_event(Event("shard-progress", at, *row.task, detail=detail))
+                self._tell(Event("shard-progress", at, *row.task, detail=detail))
 
     def close(self) -> None:
         """Do nothing: no event is held back."""
+
+
+class JsonDisplay(Told):
+    """Prints every event as a JSON line, and the progress of each process every few seconds."""
+
+    def __init__(self, stream: IO[str], run: RunState, every: float = 5.0) -> None:
+        def write(event: Event) -> None:
+            stream.write(json.dumps(event.as_dict()) + "\n")
+            stream.flush()
+
+        super().__init__(write, run, every)
 
 
 def failure_text(event: Event) -> Text:

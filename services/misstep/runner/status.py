@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from misstep.artifacts.manifest import Manifest
@@ -12,6 +11,7 @@ from misstep.artifacts.progress import Heartbeat
 from misstep.plan.planner import Plan
 from misstep.plan.state import StageState
 from misstep.printable import printable
+from misstep.processes import is_alive
 from misstep.stages.overtrained import measured, policies, stage_warning
 from misstep.text import duration_text
 
@@ -84,7 +84,7 @@ def stage_rows(plan: Plan, store: StageProgress, run: Mapping[str, Any] | None, 
 
 def is_running(run: Mapping[str, Any] | None) -> bool:
     """Return whether the run of a record still goes on: it has no outcome, and its process exists."""
-    return run is not None and run["outcome"] is None and Path(f"/proc/{run['pid']}").exists()
+    return run is not None and run["outcome"] is None and is_alive(run["pid"])
 
 
 def _from_events(run: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str], set[str]]:

@@ -27,7 +27,11 @@ def load_experiment(path: Path | str, note: Callable[[str], None] | None = None)
         BadInput: unreadable file, bad YAML, or wrong fields; the error names every wrong field, one per line.
     """
     path = Path(path)
-    document = read_document(path)
+    return experiment_of(read_document(path), path, note)
+
+
+def experiment_of(document: dict[str, Any], path: Path, note: Callable[[str], None] | None = None) -> Experiment:
+    """Check an Experiment that `read_document` has read, as `load_experiment` does."""
     experiment = check_document(document, str(path))
     if note is not None and (sentence := quoted_note(document)):
         note(sentence)

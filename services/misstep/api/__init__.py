@@ -1,0 +1,1 @@
+"""``misstep.Experiment``: what the command line does, as a library for scripts and notebooks."""
