@@ -102,12 +102,13 @@ images: $(READY) $(if $(SBOM),syft) ## build the container images with docker or
 chart: $(READY) ## lint and package the chart, and push it (PUSH=HOST/PATH: docs/images.md)
 	@$(BIN)/python -m tools.chart $(PUSHED)
 
-syft: .cache/bin/syft ## build the program that lists what is in an image (needs Go; ten minutes of two cores)
+syft: .cache/bin/syft ## build the program that lists what is in an image where none is installed (needs Go; five processor minutes)
 
 .cache/bin/syft:
-	@if command -v go >/dev/null; then echo "Building syft ..." >&2; \
+	@if command -v syft >/dev/null; then exit 0; fi; \
+	if command -v go >/dev/null; then echo "Building syft ..." >&2; \
 	  CGO_ENABLED=0 GOBIN=$(CURDIR)/.cache/bin go install github.com/anchore/syft/cmd/syft@v1.57.1; \
-	elif ! command -v syft >/dev/null; then echo "Neither Go nor syft is here: install one of them" >&2; exit 1; fi
+	else echo "Neither syft nor Go is here: install one of them" >&2; exit 1; fi
 
 locks: ## resolve the locks again (needs a package index; upgrades nothing unless UPGRADE=--upgrade)
 	@$(BIN)/python tools/locks.py $(UPGRADE)
