@@ -11,7 +11,7 @@ export TOKENIZERS_PARALLELISM := false
 export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: help setup vllm vllm-gpu gpu-check gpu-wheels demo test test-fast coverage check format locks docs docs-site images chart syft e2e-images e2e faults sweeps \
-  quickstart-base smollm2 words-smollm2 versitygw cluster cluster-build cluster-down control-plane clean
+  screenshots quickstart-base smollm2 words-smollm2 versitygw cluster cluster-build cluster-down control-plane clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -112,6 +112,9 @@ syft: .cache/bin/syft ## build the program that lists what is in an image where 
 
 locks: ## resolve the locks again (needs a package index; upgrades nothing unless UPGRADE=--upgrade)
 	@$(BIN)/python tools/locks.py $(UPGRADE)
+
+screenshots: $(READY) ## run the quickstart and a variant, and write the docs' pictures of report and comparison (needs Chromium)
+	@$(BIN)/python tools/screenshots.py
 
 quickstart-base: $(READY) ## train the quickstart's base model again (six minutes) and compare it with the committed one
 	@$(BIN)/python quickstart/make_base.py

@@ -92,6 +92,18 @@ def _run(profile: Path, *options: str) -> str:
     return done.stdout
 
 
+def hostile(url: str) -> str:
+    """Return text that does something in a careless page: it asks a server, or changes the title to ``ran``."""
+    return (
+        f"</pre></style></title></textarea><script>document.title='ran'</script><script src='{url}/script'></script>"
+        f'<img src="{url}/img" onerror="document.title=\'ran\'"><svg onload="document.title=\'ran\'"></svg>'
+        f"<style>@import '{url}/import'; body {{background: url({url}/background)}}</style>"
+        f"<iframe src='{url}/frame'></iframe><link rel=stylesheet href='{url}/link'>"
+        f"<a href=\"javascript:document.title='ran'\">click</a><meta http-equiv=refresh content='0;url={url}/meta'>"
+        "\" onmouseover=\"document.title='ran'\" ' {{ 7*7 }} {% raw %} <!-- ]]> \u202egnp.\u2066 \x1b[31m \x00"
+    )
+
+
 @contextmanager
 def listening() -> Iterator[tuple[str, list[str]]]:
     """Yield the address of a server, and the paths that it was asked for."""

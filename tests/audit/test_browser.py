@@ -14,7 +14,7 @@ from misstep.audit.page import credit_page, verdicts_page
 from misstep.audit.verdicts_read import read_verdicts
 from misstep.plan.kinds import StageKind
 from misstep.printable import printable
-from tests.audit.browser import Page, browser, listening, load, screenshot
+from tests.audit.browser import Page, browser, hostile, listening, load, screenshot
 from tests.audit.world import Finished
 
 WANTED = Wanted(12)
@@ -46,17 +46,6 @@ def poisoned(value: Any, poison: str) -> Any:
         changed = {f.name: poisoned(getattr(value, f.name), poison) for f in fields(value)}
         return replace(value, **changed)
     return value
-
-
-def hostile(url: str) -> str:
-    return (
-        f"</pre></style></title></textarea><script>document.title='ran'</script><script src='{url}/script'></script>"
-        f'<img src="{url}/img" onerror="document.title=\'ran\'"><svg onload="document.title=\'ran\'"></svg>'
-        f"<style>@import '{url}/import'; body {{background: url({url}/background)}}</style>"
-        f"<iframe src='{url}/frame'></iframe><link rel=stylesheet href='{url}/link'>"
-        f"<a href=\"javascript:document.title='ran'\">click</a><meta http-equiv=refresh content='0;url={url}/meta'>"
-        "\" onmouseover=\"document.title='ran'\" ' {{ 7*7 }} {% raw %} <!-- ]]> \u202egnp.\u2066 \x1b[31m \x00"
-    )
 
 
 def pages(finished: Finished, poison: str = "") -> dict[str, str]:

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import FunctionLoader
-
 from misstep.audit.credit_read import CreditStage, Wanted
 from misstep.audit.credit_view import Value
 from misstep.audit.verdicts_read import Group
@@ -85,11 +83,9 @@ def some_of(names: Sequence[str]) -> str:
 
 
 def _render(template: str, **values: Any) -> str:
-    here = files("misstep.audit")
-    templates = environment()
-    templates.loader = FunctionLoader(lambda name: here.joinpath(name).read_text("utf-8"))
-    css = style() + here.joinpath("audit.css").read_text("utf-8")
-    return templates.get_template(template).render(css=css, w=w, verdicts=[one.value for one in Verdict], **values)
+    css = style() + files("misstep.audit").joinpath("audit.css").read_text("utf-8")
+    named = environment("misstep.audit").get_template(template)
+    return named.render(css=css, w=w, verdicts=[one.value for one in Verdict], **values)
 
 
 def _stage_facts(stage: CreditStage) -> list[str]:

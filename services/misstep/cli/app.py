@@ -10,7 +10,22 @@ from typing import Annotated
 import typer
 
 from misstep import __version__
-from misstep.cli import artifacts, audit, credit, init, models, plans, push, report, run, status, tools, tune, upload
+from misstep.cli import (
+    artifacts,
+    audit,
+    compare,
+    credit,
+    init,
+    models,
+    plans,
+    push,
+    report,
+    run,
+    status,
+    tools,
+    tune,
+    upload,
+)
 from misstep.errors import EXIT_BAD_INPUT, EXIT_FAILED, MisstepError
 from misstep.printable import printable
 from misstep.unpickling import read_weights_only
@@ -50,6 +65,7 @@ models.add_to(app)
 upload.add_to(app)
 status.add_to(app)
 report.add_to(app)
+compare.add_to(app)
 credit.add_to(app)
 audit.add_to(app)
 push.add_to(app)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Any
 
 from markupsafe import Markup
@@ -30,25 +29,26 @@ _LONG_TABLE = 30
 
 def render(results: Results, q: QByStep, examples: Sequence[Example], shown: Sequence[Shown]) -> str:
     """Return the page. Equal arguments give equal bytes: no date, no randomness, no set order."""
-    templates = environment()
-    templates.filters["times"] = lambda text: text.replace("x", "×")
-    template = templates.from_string(files("misstep.evaluation").joinpath("report.html.j2").read_text("utf-8"))
-    return template.render(
-        css=style(),
-        r=results,
-        w=w,
-        long_table=_LONG_TABLE,
-        reason=lambda name: name.replace("_", " ").replace("-", " "),
-        examples=examples,
-        shown=shown,
-        few_steps=FEW_STEPS,
-        min_problems=MIN_PROBLEMS,
-        min_sizes=MIN_SIZES,
-        verdicts=_verdict_bar,
-        qbar=value_bar,
-        per=lambda total, count: w.number(total / count) if count else w.NONE,
-        **_pictures(results, q),
-        **_tables(results),
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            css=style(),
+            r=results,
+            w=w,
+            long_table=_LONG_TABLE,
+            reason=lambda name: name.replace("_", " ").replace("-", " "),
+            examples=examples,
+            shown=shown,
+            few_steps=FEW_STEPS,
+            min_problems=MIN_PROBLEMS,
+            min_sizes=MIN_SIZES,
+            verdicts=_verdict_bar,
+            qbar=value_bar,
+            per=lambda total, count: w.number(total / count) if count else w.NONE,
+            **_pictures(results, q),
+            **_tables(results),
+        )
     )
 
 

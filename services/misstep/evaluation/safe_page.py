@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from misstep.evaluation import wording as w
 from misstep.printable import printable
 
+_HERE = "misstep.evaluation"
 LONGEST_TEXT = 4000
 """The most characters of one text, such as a question or a step, that a page shows."""
 
 
-def environment() -> Environment:
-    """Return a template environment that escapes all text; the filter ``clean`` also makes it printable."""
+def environment(package: str = _HERE) -> Environment:
+    """Return a template environment that escapes all text; the filter ``clean`` also makes it printable.
+
+    Args:
+        package: has the templates, in addition to the frame and the figures that all pages share.
+    """
     made = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        loader=ChoiceLoader([FunctionLoader(partial(_template, name)) for name in dict.fromkeys((package, _HERE))]),
     )
     made.filters["clean"] = clean
+    made.filters["times"] = lambda text: text.replace("x", "×")
     return made
+
+
+def _template(package: str, name: str) -> str | None:
+    file = files(package).joinpath(name)
+    return file.read_text("utf-8") if file.is_file() else None
 
 
 def style() -> str:

@@ -11,10 +11,14 @@ from typing import Any
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from misstep.evaluation.results import Results
-from misstep.evaluation.svg import INK, VARIABLES
+from misstep.evaluation.svg import INK, PAPER, VARIABLES
 
-_SERIES = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d3b")
-_MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+SERIES = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d3b")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+
+
+Dashes = str | tuple[int, tuple[int, ...]]
+"""A line style of matplotlib: ``-``, or an offset and the lengths of dashes and gaps in line widths."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,10 @@ class ArmStyle:
 
     colour: str
     marker: str
+    fill: str = "full"
+    """The part of the marker that has the colour, as matplotlib names it: ``none`` is a hollow marker."""
+    dashes: Dashes = "-"
+    """How lines are drawn."""
 
 
 def arm_styles(results: Results) -> dict[str, ArmStyle]:
@@ -34,10 +42,24 @@ def arm_styles(results: Results) -> dict[str, ArmStyle]:
             found[arm] = ArmStyle(INK, "o")
         else:
             # After all colours are used they repeat with other markers: up to sixteen arms look different.
-            marker = others + others // len(_SERIES)
-            found[arm] = ArmStyle(_SERIES[others % len(_SERIES)], _MARKERS[marker % len(_MARKERS)])
+            marker = others + others // len(SERIES)
+            found[arm] = ArmStyle(SERIES[others % len(SERIES)], MARKERS[marker % len(MARKERS)])
             others += 1
     return found
+
+
+def marker_look(style: ArmStyle, size: float) -> dict[str, Any]:
+    """Return matplotlib's arguments for the markers of a line: a whole marker has a rim of the paper's colour, others
+    one of their own."""
+    whole = style.fill == "full"
+    return {
+        "fillstyle": "full" if style.fill == "none" else style.fill,
+        "markersize": size if whole else size - 0.5,
+        "markerfacecolor": PAPER if style.fill == "none" else style.colour,
+        "markerfacecoloralt": PAPER,
+        "markeredgecolor": PAPER if whole else style.colour,
+        "markeredgewidth": 0.8 if whole else 1.5,
+    }
 
 
 def css_colour(style: ArmStyle) -> str:

@@ -1,0 +1,1 @@
+"""Several Experiments side by side: settings that differ, curves, and what methods are worth."""
