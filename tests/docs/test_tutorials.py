@@ -29,6 +29,8 @@ SMOLLM2 = ROOT / ".cache" / "models" / "smollm2"
 SECONDS = 3000
 """The longest that a block may take in a whole run, on a busy machine."""
 
+KEEP_VARIABLES = "trap 'export -p >.variables' EXIT; [ ! -e .variables ] || . ./.variables; set -a\n"
+
 
 def tried(names: list[str], folder: Path, *, whole: bool) -> None:
     """Run the commands of pages in a folder, and compare what they print with what the pages show."""
@@ -39,7 +41,10 @@ def tried(names: list[str], folder: Path, *, whole: bool) -> None:
 
 
 def run(text: str, folder: Path, code: int) -> str:
-    """Run commands as bash does when a person pastes them, but end at the first that fails. Return what is printed."""
+    """Run commands as bash does when a person pastes them, but end at the first that fails. Return what is printed.
+
+    Variables that they set are there for the next commands in the folder.
+    """
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("MISSTEP_")},
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -51,7 +56,7 @@ def run(text: str, folder: Path, code: int) -> str:
         "MISSTEP_SCRATCH": str(folder / ".scratch"),
     }
     done = subprocess.run(
-        ["bash", "-e", "-u", "-o", "pipefail", "-c", text],
+        ["bash", "-e", "-u", "-o", "pipefail", "-c", KEEP_VARIABLES + text],
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
