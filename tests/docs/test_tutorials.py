@@ -1,6 +1,6 @@
 """The tutorials: their commands do what the pages say, one after the other, in a fresh folder.
 
-Ordinary runs try some of the pages, with the cuts that a page offers to readers in a hurry. ``make sweeps`` tries all
+Ordinary runs try one of the pages, with the cuts that a page offers to readers in a hurry. ``make sweeps`` tries all
 of them, and those that run an Experiment also without a cut, which takes some twenty minutes.
 """
 
@@ -85,7 +85,7 @@ FIRST, DATA, MODEL, CLUSTER = (
 
 
 @pytest.mark.slow
-@pytest.mark.sweep(keep=2)
+@pytest.mark.sweep(keep=1)
 @pytest.mark.parametrize("names", [FIRST, DATA, MODEL, CLUSTER], ids=lambda names: names[-1])
 def test_a_page_does_what_it_says(tmp_path: Path, names: list[str]) -> None:
     if names == MODEL:
