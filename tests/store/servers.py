@@ -51,7 +51,7 @@ def versitygw(folder: Path, *options: str, port: int = 0) -> Iterator[str]:
     data.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     command = [binary, "--access", ACCESS, "--secret", SECRET, "--port", f"127.0.0.1:{port}", "--quiet", *options]
-    with _running([*command, "posix", str(data)], port, folder / "server.log") as endpoint:
+    with running([*command, "posix", str(data)], port, folder / "server.log") as endpoint:
         yield endpoint
 
 
@@ -64,12 +64,13 @@ def moto(folder: Path) -> Iterator[str]:
     """
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "--port", str(port)]
-    with _running(command, port, folder / "server.log") as endpoint:
+    with running(command, port, folder / "server.log") as endpoint:
         yield endpoint
 
 
 @contextmanager
-def _running(command: list[str], port: int, log_path: Path) -> Iterator[str]:
+def running(command: list[str], port: int, log_path: Path) -> Iterator[str]:
+    """Run a server and yield its address once it listens."""
     with (
         log_path.open("w") as log,
         subprocess.Popen(command, stdout=log, stderr=log) as server,

@@ -31,14 +31,17 @@ class Extra:
 EXTRAS: dict[str, Extra] = {
     "records": Extra(("prometheus_client", "pyarrow")),
     "operator": Extra(("aiohttp", "ijson", "kubernetes", "prometheus_client")),
-    "verification": Extra(("math_verify", "datasets", "numpy", "rapidfuzz"), ("records",)),
+    "verification": Extra(("math_verify",), ("records",)),
+    "problems": Extra(("datasets", "numpy", "rapidfuzz"), ("verification",)),
     "generation": Extra(("numpy", "torch", "transformers"), ("records",)),
     "credit": Extra(("rapidfuzz",), ("generation", "verification")),
     VLLM: Extra(("vllm",), ("credit",)),
     "synthesis": Extra(("anyio", "httpx2", "rapidfuzz", "tenacity"), ("generation", "verification")),
-    "training": Extra(("accelerate", "deepspeed", "peft", "rapidfuzz", "trl"), ("generation", "verification")),
+    "training": Extra(
+        ("accelerate", "datasets", "deepspeed", "peft", "rapidfuzz", "trl"), ("generation", "verification")
+    ),
     "evaluation": Extra(("jinja2", "matplotlib", "numpy", "scipy"), ("records",)),
-    "local": Extra((), ("credit", "synthesis", "training", "evaluation")),
+    "local": Extra((), ("problems", "credit", "synthesis", "training", "evaluation")),
     "mlflow": Extra(("mlflow",)),
     "wandb": Extra(("wandb",)),
     "trackio": Extra(("trackio",)),

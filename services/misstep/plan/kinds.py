@@ -34,7 +34,7 @@ class StageKind(StrEnum):
 
 MODEL_MIB = 2048
 """The memory of a shard that loads a model, if `spec.resources` does not give it."""
-ImageName = Literal["verification", "generation", "credit", "training", "evaluation"]
+ImageName = Literal["problems", "verification", "generation", "credit", "training", "evaluation"]
 
 _DISTANCE = ("rapidfuzz.distance",)
 _HTTP = ("httpx2", "tenacity")
@@ -97,7 +97,7 @@ class Kind:
 _training = partial(Kind, image="training", imports=_MODEL + _DISTANCE + _TRAINER, trains=True, memory_mib=MODEL_MIB)
 
 KINDS: dict[StageKind, Kind] = {
-    StageKind.PROBLEMS: Kind(p.ProblemsParams, "misstep.problems.stage:open_work", "verification", version=2),
+    StageKind.PROBLEMS: Kind(p.ProblemsParams, "misstep.problems.stage:open_work", "problems", version=2),
     StageKind.INSPECT: Kind(
         p.InspectParams,
         "misstep.inspection.stage:open_work",
@@ -115,7 +115,7 @@ KINDS: dict[StageKind, Kind] = {
         own_extra="synthesis",
     ),
     StageKind.CURATE: Kind(
-        p.CurateParams, "misstep.synthesis.curate:open_work", "verification", version=2, imports=_DISTANCE
+        p.CurateParams, "misstep.synthesis.curate:open_work", "problems", version=2, imports=_DISTANCE
     ),
     StageKind.SFT: _training(p.SftParams, "misstep.training.sft_stage:open_work", version=2),
     StageKind.SAMPLE: Kind(
