@@ -29,7 +29,7 @@ class Reason(StrEnum):
     STORE_NOT_LISTED = "StoreNotListed"
     """The operator does not read a store that no administrator has listed."""
     TRACKED = "Tracked"
-    """A pod logs into each tracker of ``spec.tracking``."""
+    """Pods log into all trackers of ``spec.tracking``."""
     NOT_TRACKED = "NotTracked"
     """No pod logs into one of the trackers of ``spec.tracking``, or it has failed."""
     ANOTHER_OPERATOR = "AnotherOperator"
@@ -174,8 +174,8 @@ def follower_refused(message: str) -> str:
 
 
 def tracked(trackers: Sequence[str]) -> str:
-    """A pod logs into each tracker."""
-    return f"a pod logs into each of: {', '.join(trackers)}"
+    """Pods log into all trackers."""
+    return f"pods log into {', '.join(trackers)} while stages run"
 
 
 def not_tracked(namespace: str, name: str, reasons: Mapping[str, str]) -> str:

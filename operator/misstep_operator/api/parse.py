@@ -74,7 +74,7 @@ def job_views(jobs: Iterable[Object], pods: Sequence[Object], now: float = 0.0) 
 
 def follower_views(jobs: Iterable[Object], pods: Sequence[Object]) -> tuple[FollowerView, ...]:
     """Describe the Jobs that log into trackers, with the help of their pods."""
-    found = []
+    views = []
     for job in jobs:
         tracker = labels(job).get(o.TRACKER_LABEL)
         if tracker is None or labels(job).get(o.COMPONENT_LABEL) != o.FOLLOWER:
@@ -89,8 +89,8 @@ def follower_views(jobs: Iterable[Object], pods: Sequence[Object]) -> tuple[Foll
             problem = next((found for pod in own if (found := _problem(pod))), None)
             trouble = f"{problem.reason}: {problem.message}".removesuffix(": ") if problem else ""
         alive = state in (JobState.ACTIVE, JobState.SUSPENDED, JobState.TERMINATING)
-        found.append(FollowerView(name, tracker, alive, state is JobState.TERMINATING, trouble))
-    return tuple(found)
+        views.append(FollowerView(name, tracker, alive, state is JobState.TERMINATING, trouble))
+    return tuple(views)
 
 
 def lacks_pods(job: Object, pods: Sequence[Object], now: float) -> bool:

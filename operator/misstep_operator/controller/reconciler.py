@@ -164,16 +164,17 @@ class Reconciler:
                 return jobs_only
             return replace(jobs_only, store=await self._in_store(self._stores.read, plan, (), view.namespace))
         pods = await self._api.pods(view.namespace, view.name) if own else []
-        views = parse.job_views(own, pods, now)
+        views, followers = parse.job_views(own, pods, now), parse.follower_views(own, pods)
         without_pods = {job["metadata"]["name"] for job in own if parse.lacks_pods(job, pods, now)}
         if without_pods:
             warnings = await self._api.last_warnings(view.namespace, without_pods)
             views = tuple(_with_problem(job, warnings) if job.name in without_pods else job for job in views)
+            followers = tuple(replace(each, trouble=warnings.get(each.name, each.trouble)) for each in followers)
         store = StoreView()
         if isinstance(plan, Plan):
             running = [job.key for job in views if job.alive]
             store = await self._in_store(self._stores.read, plan, running, view.namespace)
-        return replace(jobs_only, jobs=views, store=store, followers=parse.follower_views(own, pods))
+        return replace(jobs_only, jobs=views, store=store, followers=followers)
 
     async def _computed_elsewhere(
         self, view: ExperimentView, plan: Plan, keys: list[str]
