@@ -78,7 +78,7 @@ def test_one_pod_at_a_time_that_no_queue_and_no_deadline_ends() -> None:
         "name": "plan",
         "configMap": {"name": plan_name("e", VIEW.uid, 3)},
     }
-    assert spec["template"]["spec"]["containers"][0]["args"][2] == f"/plan/{PLAN_FILE}"
+    assert spec["template"]["spec"]["containers"][0]["args"][2] == f"/scratch/{PLAN_FILE}"
     assert not parse.job_views([job], ()), "it is no stage's"
     assert [view.tracker for view in parse.follower_views([job], ())] == ["mlflow"]
 
@@ -122,7 +122,7 @@ def test_an_operator_without_the_image_says_so() -> None:
 
 
 def test_an_experiment_too_long_for_an_argument_has_no_pod(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follower, "_MAX_ARGUMENT_BYTES", 1000)
+    monkeypatch.setattr(follower, "MAX_ARGUMENT_BYTES", 1000)
     assert "too long" in why_not_tracked(experiment(MLFLOW), RULE, SETTINGS)["mlflow"]
 
 

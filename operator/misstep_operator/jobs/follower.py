@@ -16,6 +16,7 @@ from misstep_operator import messages
 from misstep_operator import observed as o
 from misstep_operator.jobs.job import child_labels, owner_reference
 from misstep_operator.jobs.pod import (
+    MAX_ARGUMENT_BYTES,
     as_argument,
     own_mounts,
     own_volumes,
@@ -31,9 +32,8 @@ _BACKOFF = 6
 _GRACE_SECONDS = 60
 """How long it may log what is left when its Experiment has failed or is suspended."""
 _CPU, _MEMORY = "50m", "512Mi"
-_MAX_ARGUMENT_BYTES = 128 << 10
-"""Linux accepts no longer one (MAX_ARG_STRLEN)."""
-_PLAN_FOLDER = "/plan"
+_PLAN_FOLDER = "/scratch"
+"""Over which no Experiment may mount a volume."""
 _QUEUE = "kueue.x-k8s.io/"
 """Prefix of labels by which Kueue would hold a pod back."""
 _THIS_POD = ("localhost", "127.0.0.1", "::1", "0.0.0.0")  # noqa: S104 - nothing is bound
@@ -48,7 +48,7 @@ def why_not_tracked(experiment: Experiment, rule: Rule | None, settings: Setting
     tracking = experiment.spec.tracking
     if not settings.images.get(TRACKING_IMAGE):
         return dict.fromkeys(tracking.names, messages.NO_TRACKING_IMAGE)
-    if len(_argument(experiment).encode()) >= _MAX_ARGUMENT_BYTES:
+    if len(_argument(experiment).encode()) >= MAX_ARGUMENT_BYTES:
         return dict.fromkeys(tracking.names, messages.EXPERIMENT_TOO_LONG)
     return {name: why for name in tracking.names if (why := _obstacle(name, tracking, rule))}
 

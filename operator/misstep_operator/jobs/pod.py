@@ -14,6 +14,8 @@ from misstep_operator.settings import Settings
 
 MASTER_PORT = 29500
 CONTAINER = "stage"
+MAX_ARGUMENT_BYTES = 128 << 10
+"""Linux accepts no longer argument of a program (MAX_ARG_STRLEN)."""
 _NOBODY = 65532
 
 
