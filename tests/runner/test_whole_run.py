@@ -146,7 +146,8 @@ ON_A_LAPTOP: dict[str, tuple[str, ...]] = {
     "logs": (NAME, "sft-d60-s0"),
     "report": (NAME,),
     "artifacts": ("ls",),
-    "compare": (NAME, f"again={NAME}/results.json"),
+    "compare": (NAME, f"again=.misstep/{NAME}/results.json"),
+    "track": (NAME, "--to", "tensorboard"),
     "push": (NAME, "--arm", "dpo-step", "--to", "someone/model", "--dry-run"),
 }
 """Command -> its arguments, in the folder of a finished run. What a researcher uses a cluster with belongs here."""

@@ -64,6 +64,7 @@ def test_a_finished_experiment_is_logged_once_however_often(places, name: str, t
 
 
 @pytest.mark.slow
+@pytest.mark.sweep(keep=1)
 @pytest.mark.parametrize("name", ["tensorboard", "trackio", "wandb"])
 def test_killed_processes_leave_no_gap_and_no_point_twice(places, name: str, tmp_path: Path) -> None:
     tracking, read = places[name]

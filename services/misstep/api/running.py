@@ -91,7 +91,7 @@ def need_linux(what: str, file: Path) -> None:
         '\n  a container here:    docker run --rm -it -v "$PWD":/work -w /work python:3.11 bash'
         f"""\n                       and in it: pip install "dist/WHEEL[local]" && misstep run {file}"""
         f"\n  a cluster:           misstep upload {file} --storage s3://BUCKET/PREFIX | kubectl apply -f -"
-        "\nThese work here: validate, plan, schema, upload, status, logs, report.",
+        "\nThese work here: validate, plan, schema, upload, status, logs, report, artifacts, compare, track, push.",
     )
 
 

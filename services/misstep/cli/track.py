@@ -57,7 +57,7 @@ def track(
 ) -> None:
     """Log an experiment into MLflow, Weights & Biases, Trackio or TensorBoard.
 
-    What a tracker has already, it does not get again.
+    Nothing that a tracker has is sent to it again.
 
     One run for the experiment, and one below it for each training: losses, rewards, learning rates, verdicts, pits,
     tokens, the final table and the report.

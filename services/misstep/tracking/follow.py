@@ -7,14 +7,19 @@ without a point twice. One process at a time logs an experiment into a place (``
 
 from __future__ import annotations
 
+import hashlib
+import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from misstep.errors import BadInput, MisstepError
 from misstep.plan.planner import Plan
 from misstep.printable import printable
-from misstep.runner.locks import ShardLocks
 from misstep.tracking.from_stages import Seen, parent_id, runs_of
 from misstep.tracking.runs import Logged, Run
 from misstep.tracking.tracker import Tracker
@@ -31,16 +36,21 @@ class Turn:
     """The right to log an experiment into a place, on this machine; the kernel frees it when its process dies."""
 
     def __init__(self, plan: Plan, tracker: Tracker) -> None:
-        self._locks = ShardLocks(plan.storage)
-        place = "".join(letter if letter.isalnum() else "-" for letter in tracker.place)
-        self._key = f"track-{parent_id(plan)}-{place[-100:]}"
+        what = hashlib.sha256(f"{parent_id(plan)} {tracker.place}".encode()).hexdigest()[:24]
+        folder = Path(tempfile.gettempdir()) / f"misstep-tracking-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self._lock = FileLock(folder / what)
 
     def take(self) -> bool:
         """Take it without waiting, and return whether it was free."""
-        return self._locks.acquire(self._key, 0)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        return True
 
     def release(self) -> None:
-        self._locks.close()
+        self._lock.release()
 
 
 class Logger:
