@@ -21,10 +21,10 @@ from helm_python import RegistryClient, chart
 from helm_python.errors import HelmError
 from tools.checkout import read_checkout
 from tools.engines import on_this_machine
+from tools.images import SERVICES
 from tools.pushing import refusal
 
 from misstep import __version__
-from misstep.plan.kinds import IMAGES
 
 ROOT = Path(__file__).parents[1]
 CHART, RELEASE = ROOT / "charts/misstep", ROOT / "build/release"
@@ -75,7 +75,7 @@ def prepared(scratch: Path, registry: str | None, repository: str | None) -> Pat
     if registry:
         images = [
             {"name": f"misstep-{service}", "image": f"{registry}/misstep-{service}:{__version__}"}
-            for service in ("operator", *IMAGES)
+            for service in SERVICES
         ]
         about["annotations"]["artifacthub.io/images"] = yaml.safe_dump(images)
         _set_registry(folder / "values.yaml", registry)

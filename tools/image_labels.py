@@ -16,6 +16,7 @@ _DESCRIPTIONS = {
     "credit": "Stages that credit steps",
     "training": "Stages that check and train models",
     "evaluation": "Stages that count",
+    "tracking": "The pod that logs into MLflow or Weights & Biases",
 }
 
 

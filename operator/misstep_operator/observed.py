@@ -18,9 +18,11 @@ NAME_LABEL, MANAGED_LABEL, COMPONENT_LABEL = (
     f"app.kubernetes.io/{name}" for name in ("name", "managed-by", "component")
 )
 MANAGER = "misstep-operator"
-EXPERIMENT_LABEL, STAGE_LABEL, KEY_LABEL, ATTEMPT_LABEL, STORAGE_LABEL = (
-    f"misstep.dev/{name}" for name in ("experiment", "stage", "key", "attempt", "storage")
+EXPERIMENT_LABEL, STAGE_LABEL, KEY_LABEL, ATTEMPT_LABEL, STORAGE_LABEL, TRACKER_LABEL = (
+    f"misstep.dev/{name}" for name in ("experiment", "stage", "key", "attempt", "storage", "tracker")
 )
+FOLLOWER = "follower"
+"""The component of Jobs that log into trackers; that of a stage's Job is its kind."""
 STAGE_ANNOTATION = STAGE_LABEL
 """The stage's whole name, on Jobs and pods whose label holds only its beginning."""
 RETRY_ANNOTATION = "misstep.dev/retry"
@@ -91,6 +93,19 @@ class JobView:
 
 
 @dataclass(frozen=True)
+class FollowerView:
+    """A Job that logs an Experiment into a tracker."""
+
+    name: str
+    tracker: str
+    alive: bool
+    """It has a pod, or may yet get one."""
+    terminating: bool = False
+    trouble: str = ""
+    """Why nothing is logged: its Job failed, or its pod does not run."""
+
+
+@dataclass(frozen=True)
 class StoreView:
     """What the operator knows of the store."""
 
@@ -140,7 +155,9 @@ class ExperimentView:
     retries: int = 3
     """How often a pod of one Job may fail and be replaced. A training over several pods gets another Job instead."""
     trackers: tuple[str, ...] = ()
-    """The trackers that ``spec.tracking`` names; no pod logs into them."""
+    """The trackers of ``spec.tracking`` that a pod can log into."""
+    not_tracked: Mapping[str, str] = field(default_factory=dict)
+    """The others, and why not."""
 
     @property
     def has_older_status(self) -> bool:
@@ -193,4 +210,6 @@ class Observed:
     plan_digest: str = ""
     """The digest of ``plan``."""
     refused: Mapping[str, str] = field(default_factory=dict)
-    """Key -> why the API server refused its Job just now."""
+    """Key of a stage, or a tracker -> why the API server refused its Job just now."""
+    followers: tuple[FollowerView, ...] = ()
+    """All Jobs that log into trackers, also those of earlier generations."""

@@ -22,6 +22,8 @@ STAGE_DEFAULTS = "MISSTEP_STAGE_DEFAULTS"
 POLICY_RULES = "MISSTEP_POLICY_RULES"
 LEASE = "MISSTEP_LEASE"
 STORES = "MISSTEP_STORES"
+TRACKING_IMAGE = "tracking"
+"""The image of pods that log into trackers."""
 _LISTED = TypeAdapter(tuple[ListedStore, ...])
 
 
@@ -30,7 +32,7 @@ class Settings:
     """The operator's own settings."""
 
     images: Mapping[str, str]
-    """Service -> image reference."""
+    """Service -> image reference. Without one for ``TRACKING_IMAGE`` no pod logs into trackers."""
     pull_policy: str = "IfNotPresent"
     service_account: str = ""
     """Of the pods of stages. Empty for the namespace's default."""
@@ -74,6 +76,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         images[service] = environment.get(name, "").strip()
         if not images[service]:
             raise BadInput(name, "not set", f"Name the image for {service} stages; the chart's `images` values do.")
+    images[TRACKING_IMAGE] = environment.get(f"MISSTEP_IMAGE_{TRACKING_IMAGE.upper()}", "").strip()
     namespaces = environment.get("MISSTEP_WATCH_NAMESPACES", "")
     return Settings(
         images=images,

@@ -72,14 +72,6 @@ def test_warnings_stand_beside_their_stages_also_while_the_store_is_silent() -> 
     assert world.status["message"] == "", "a warning stands in nobody's way"
 
 
-def test_a_warning_says_that_no_pod_logs_into_trackers() -> None:
-    world = World(trackers=("mlflow", "wandb"))
-    said = [event for event in world.step().events if event.reason.value == "NotTracked"]
-    assert [event.warning for event in said] == [True]
-    assert "misstep track e --namespace ns" in said[0].message
-    assert all(event.reason.value != "NotTracked" for event in world.step().events), "once for each generation"
-
-
 def test_nothing_starts_before_its_generation_is_answered() -> None:
     """Where no status can be written, nobody counts attempts."""
     world = World()

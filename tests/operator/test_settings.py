@@ -18,6 +18,7 @@ def test_settings_and_what_is_missing() -> None:
     found = read_settings({**IMAGES, "MISSTEP_WATCH_NAMESPACES": "a, b", "MISSTEP_RESYNC_SECONDS": "2.5"})
     assert (found.namespaces, found.resync_seconds, found.metrics_port) == (("a", "b"), 2.5, 8080)
     assert found.stage_metrics_port == 0
+    assert not found.images["tracking"], "without its image no pod logs into trackers"
     assert read_settings({**IMAGES, "MISSTEP_STAGE_METRICS_PORT": "9090"}).stage_metrics_port == 9090
     with pytest.raises(BadInput, match="MISSTEP_IMAGE_CREDIT"):
         read_settings({name: value for name, value in IMAGES.items() if "CREDIT" not in name})

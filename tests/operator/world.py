@@ -12,11 +12,13 @@ from misstep.plan.frozen import External
 from misstep.plan.planner import Plan, plan
 from misstep.spec import parse_experiment
 from misstep_operator.decision.decision import Decision, decide
+from misstep_operator.jobs.follower import follower_name
 from misstep_operator.jobs.job import job_name
 from misstep_operator.observed import (
     DISRUPTED,
     ComputedElsewhere,
     ExperimentView,
+    FollowerView,
     JobState,
     JobView,
     Observed,
@@ -59,6 +61,7 @@ class World:
     suspend: bool = False
     retry: str = ""
     trackers: tuple[str, ...] = ()
+    not_tracked: dict[str, str] = field(default_factory=dict)
     attempts: int = 3
     retries: int = 3
     status: Mapping[str, Any] = field(default_factory=dict)
@@ -71,6 +74,7 @@ class World:
     elsewhere: dict[str, ComputedElsewhere] = field(default_factory=dict)
     now: float = 1_000_000.0
     created: list[str] = field(default_factory=list)
+    followers: dict[str, FollowerView] = field(default_factory=dict)
 
     def observe(self) -> Observed:
         view = ExperimentView(
@@ -84,11 +88,13 @@ class World:
             attempts=self.attempts,
             retries=self.retries,
             trackers=self.trackers,
+            not_tracked=self.not_tracked,
         )
         store = StoreView(frozenset(self.committed), self.heartbeats, warnings=self.warnings)
         if self.store_error or self.store_unlisted:
             store = StoreView(error=self.store_error, unlisted=self.store_unlisted)
-        return Observed(view, self.plan, tuple(self.jobs.values()), dict(self.elsewhere), store, self.now)
+        jobs, followers = tuple(self.jobs.values()), tuple(self.followers.values())
+        return Observed(view, self.plan, jobs, dict(self.elsewhere), store, self.now, followers=followers)
 
     def step(self) -> Decision:
         """Make a pass; before it, where this generation has no answer yet, the pass that does no more than answer."""
@@ -97,14 +103,22 @@ class World:
         first, second = self.make_pass(), self.make_pass()
         status = second.status if second.status is not None else first.status
         return Decision(
-            first.jobs_to_delete + second.jobs_to_delete, second.jobs_to_create, status, first.events + second.events
+            first.jobs_to_delete + second.jobs_to_delete,
+            second.jobs_to_create,
+            first.followers_to_create + second.followers_to_create,
+            status,
+            first.events + second.events,
         )
 
     def make_pass(self) -> Decision:
         """Make one pass and carry it out, as the API server would."""
         self.now += 10
-        decision = decide(self.observe())
+        seen = self.observe()
+        decision = decide(seen)
         for name in decision.jobs_to_delete:
+            if name in self.followers:
+                self.followers[name] = replace(self.followers[name], terminating=True)
+                continue
             self.jobs[name] = replace(self.jobs[name], state=JobState.TERMINATING, reason="", stuck=False)
         for start in decision.jobs_to_create:
             key = start.stage.key
@@ -112,6 +126,9 @@ class World:
             if name not in self.jobs:
                 self.jobs[name] = JobView(name, key, start.stage.name, start.attempt, JobState.ACTIVE)
                 self.created.append(name)
+        for tracker in decision.followers_to_create:
+            name = follower_name(seen.experiment, tracker)
+            self.followers.setdefault(name, FollowerView(name, tracker, alive=True))
         if decision.status is not None:
             self.status = decision.status
         return decision

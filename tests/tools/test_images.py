@@ -41,6 +41,15 @@ def test_what_judges_answers_is_without_what_reads_and_compares_problems() -> No
     assert found["problems"] > found["verification"]
 
 
+def test_what_logs_into_trackers_has_the_core_and_the_libraries_of_those_that_a_pod_reaches() -> None:
+    found = {
+        name: set(re.findall(r"^([\w-]+)==", (ROOT / f"locks/{name}.txt").read_text(), re.MULTILINE))
+        for name in ("core", "tracking")
+    }
+    assert found["tracking"] > found["core"] | {"mlflow-skinny", "wandb", "pyarrow"}
+    assert not found["tracking"] & {"torch", "pandas", "gradio"}
+
+
 @each_file
 def test_it_ends_as_the_user_of_the_pods(text: str) -> None:
     stages = [stage for stage in re.split(r"^FROM ", text, flags=re.MULTILINE) if " AS build\n" not in stage]

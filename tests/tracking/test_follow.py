@@ -71,6 +71,20 @@ def test_a_tracker_that_stays_away_is_given_up_after_the_end(tmp_path: Path) -> 
     assert said == ["warning: ConnectionError: away; trying again"], "said once"
 
 
+def test_a_tracker_that_is_away_when_all_results_are_there_is_given_up_too(tmp_path: Path) -> None:
+    """A pod is not told that the run has ended."""
+    made, now = finished(tmp_path), [0.0]
+    logger = Logger(made, experiment(tmp_path).resolved(), Memory(*["before"] * 1000))
+    gather = Gatherer(made, experiment(tmp_path).resolved(), open_store(made.storage))
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    assert not follow(logger, gather, lambda: False, print, patience=30, sleep=sleep, clock=lambda: now[0])
+    gather.close()
+    assert now[0] <= 32
+
+
 def test_it_logs_while_stages_are_committed_one_by_one(tmp_path: Path) -> None:
     made = planned(tmp_path)
     store, scratch = open_store(made.storage), tmp_path / "scratch"

@@ -10,7 +10,7 @@ from misstep.plan.kinds import TRAINING
 from misstep.printable import printable
 from misstep_operator import messages
 from misstep_operator import observed as o
-from misstep_operator.observed import ExperimentView, JobState, JobView, PodProblem
+from misstep_operator.observed import ExperimentView, FollowerView, JobState, JobView, PodProblem
 from misstep_operator.timestamps import to_seconds
 
 Object = Mapping[str, Any]
@@ -42,7 +42,6 @@ def experiment_view(body: Object) -> ExperimentView:
         uid=metadata["uid"],
         generation=metadata.get("generation") or 1,
         suspend=(body.get("spec") or {}).get("suspend") is True,
-        trackers=tuple(sorted((body.get("spec") or {}).get("tracking") or ())),
         status=body.get("status") or {},
         retry=str((metadata.get("annotations") or {}).get(o.RETRY_ANNOTATION) or ""),
     )
@@ -71,6 +70,27 @@ def job_views(jobs: Iterable[Object], pods: Sequence[Object], now: float = 0.0) 
         by_job.setdefault(labels(pod).get("batch.kubernetes.io/job-name", ""), []).append(pod)
     views = (_job_view(job, by_job.get(job["metadata"]["name"], []), now) for job in jobs)
     return tuple(view for view in views if view is not None)
+
+
+def follower_views(jobs: Iterable[Object], pods: Sequence[Object]) -> tuple[FollowerView, ...]:
+    """Describe the Jobs that log into trackers, with the help of their pods."""
+    views = []
+    for job in jobs:
+        tracker = labels(job).get(o.TRACKER_LABEL)
+        if tracker is None or labels(job).get(o.COMPONENT_LABEL) != o.FOLLOWER:
+            continue
+        name = job["metadata"]["name"]
+        own = [pod for pod in pods if labels(pod).get("batch.kubernetes.io/job-name") == name]
+        state, reason, message = _state(job, together=False)
+        trouble = ""
+        if state is JobState.FAILED:
+            trouble = _last_message(own, reason) or message
+        elif state is JobState.ACTIVE:
+            problem = next((found for pod in own if (found := _problem(pod))), None)
+            trouble = f"{problem.reason}: {problem.message}".removesuffix(": ") if problem else ""
+        alive = state in (JobState.ACTIVE, JobState.SUSPENDED, JobState.TERMINATING)
+        views.append(FollowerView(name, tracker, alive, state is JobState.TERMINATING, trouble))
+    return tuple(views)
 
 
 def lacks_pods(job: Object, pods: Sequence[Object], now: float) -> bool:

@@ -17,9 +17,11 @@ from misstep.plan.planner import Plan
 from misstep.spec.experiment import Experiment
 from misstep_operator import messages
 from misstep_operator.api import parse
+from misstep_operator.api.client import ApiError
 from misstep_operator.api.kubernetes import KubernetesApi, Refused
 from misstep_operator.decision.decision import Decision, NewJob, decide
 from misstep_operator.decision.status import finished_status, is_idle, refused_by_policy
+from misstep_operator.jobs.follower import make_follower, why_not_tracked
 from misstep_operator.jobs.job import make_job, make_service, storage_id
 from misstep_operator.messages import Reason
 from misstep_operator.metrics import Metrics
@@ -115,6 +117,7 @@ class Reconciler:
         if isinstance(experiment, Experiment):
             cluster = experiment.spec.cluster
             view = replace(view, attempts=cluster.attempts, retries=cluster.retries)
+            view = self._with_trackers(view, experiment)
         await self._warn_of_other_operators(view, body, memory)
         found = experiment if isinstance(experiment, BadInput) else await self._plans.get(view, experiment)
         plan = found.plan if isinstance(found, StoredPlan) else found
@@ -154,23 +157,24 @@ class Reconciler:
         jobs = await self._api.jobs(view.namespace, view.name)
         own = [job for job in jobs if parse.is_owned(job, view.uid)]
         now = time.time()
-        jobs_only = Observed(view, plan, parse.job_views(own, ()), now=now)
+        jobs_only = Observed(view, plan, parse.job_views(own, ()), now=now, followers=parse.follower_views(own, ()))
         if finished_status(jobs_only) and not any(job.alive for job in jobs_only.jobs):
             # There is nothing to do, so its pods and its store do not matter.
             if not isinstance(plan, Plan) or not self._metrics.lacks_results(view):
                 return jobs_only
             return replace(jobs_only, store=await self._in_store(self._stores.read, plan, (), view.namespace))
         pods = await self._api.pods(view.namespace, view.name) if own else []
-        views = parse.job_views(own, pods, now)
+        views, followers = parse.job_views(own, pods, now), parse.follower_views(own, pods)
         without_pods = {job["metadata"]["name"] for job in own if parse.lacks_pods(job, pods, now)}
         if without_pods:
             warnings = await self._api.last_warnings(view.namespace, without_pods)
             views = tuple(_with_problem(job, warnings) if job.name in without_pods else job for job in views)
+            followers = tuple(replace(each, trouble=warnings.get(each.name, each.trouble)) for each in followers)
         store = StoreView()
         if isinstance(plan, Plan):
             running = [job.key for job in views if job.alive]
             store = await self._in_store(self._stores.read, plan, running, view.namespace)
-        return Observed(view, plan, views, store=store, now=now)
+        return replace(jobs_only, jobs=views, store=store, followers=followers)
 
     async def _computed_elsewhere(
         self, view: ExperimentView, plan: Plan, keys: list[str]
@@ -201,7 +205,8 @@ class Reconciler:
     async def _change_jobs(
         self, decision: Decision, view: ExperimentView, experiment: Experiment | BadInput, body: dict[str, Any]
     ) -> dict[str, str]:
-        """Delete and create Jobs. Return the keys of those that the API server refuses, with its messages."""
+        """Delete and create Jobs. Return the stages' keys and the trackers of those that the API server refuses, with
+        its messages."""
         for name in decision.jobs_to_delete:
             await self._api.delete_job(view.namespace, name)
         queue = {k: v for k, v in (body["metadata"].get("labels") or {}).items() if k in _QUEUE_LABELS}
@@ -213,7 +218,21 @@ class Reconciler:
             except Refused as error:
                 _log.warning("job refused", experiment=view.name, stage=job.stage.name, error=str(error))
                 refused[job.stage.key] = str(error)
+        for tracker in decision.followers_to_create:  # after those of stages, which a quota may leave no room
+            assert isinstance(experiment, Experiment)
+            try:
+                await self._api.create(make_follower(view, tracker, experiment, self._settings))
+            except (Refused, ApiError) as error:
+                _log.warning("follower refused", experiment=view.name, tracker=tracker, error=str(error))
+                refused[tracker] = messages.follower_refused(str(error))
         return refused
+
+    def _with_trackers(self, view: ExperimentView, experiment: Experiment) -> ExperimentView:
+        """Add into which trackers pods can log."""
+        held = self._settings.policy.rule(view.namespace)
+        not_tracked = why_not_tracked(experiment, held[1] if held else None, self._settings)
+        names = tuple(name for name in experiment.spec.tracking.names if name not in not_tracked)
+        return replace(view, trackers=names, not_tracked=not_tracked)
 
     async def _write_status(self, decision: Decision, view: ExperimentView, body: dict[str, Any]) -> None:
         if decision.status is None:

@@ -25,7 +25,9 @@ CONDITION: dict[str, Any] = {
     "description": "One aspect of the state, as Kubernetes writes conditions.",
     "required": ["type", "status", "lastTransitionTime", "reason", "message"],
     "properties": {
-        "type": _text("`Succeeded`, `Failed`, `Suspended`, `Progressing` or `StoreReadable`.", maxLength=316),
+        "type": _text(
+            "`Succeeded`, `Failed`, `Suspended`, `Progressing`, `StoreReadable` or `Tracked`.", maxLength=316
+        ),
         "status": _text("Whether the condition holds.", enum=["True", "False", "Unknown"]),
         "observedGeneration": _number("The generation of the Experiment that the condition is about.") | {"minimum": 0},
         "lastTransitionTime": _text("When `status` last changed.", format="date-time"),

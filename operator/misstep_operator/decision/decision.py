@@ -7,7 +7,7 @@ however often.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from misstep.errors import BadInput, MisstepError
@@ -15,8 +15,16 @@ from misstep.plan.frozen import FrozenStage
 from misstep.plan.planner import Plan
 from misstep.plan.state import StageState
 from misstep_operator import messages
+from misstep_operator.decision.followers import decide_followers
 from misstep_operator.decision.stage_states import StageView, is_in_other_store, view_stages
-from misstep_operator.decision.status import State, finished_status, invalid_status, status_of, waiting_status
+from misstep_operator.decision.status import (
+    State,
+    finished_status,
+    invalid_status,
+    status_of,
+    waiting_status,
+    with_tracking,
+)
 from misstep_operator.messages import Reason
 from misstep_operator.observed import ExperimentView, JobState, JobView, Observed
 from misstep_operator.policy.check import PolicyViolation
@@ -46,6 +54,8 @@ class Decision:
     jobs_to_delete: tuple[str, ...] = ()
     """Names of Jobs to delete with their pods."""
     jobs_to_create: tuple[NewJob, ...] = ()
+    followers_to_create: tuple[str, ...] = ()
+    """Trackers of which each gets a Job that logs into it."""
     status: dict[str, Any] | None = None
     """The whole new status. None where the present one stays."""
     events: tuple[Event, ...] = ()
@@ -74,15 +84,21 @@ def decide(observed: Observed) -> Decision:
     if noted and not before.suspend and not failed:
         new_jobs = tuple(NewJob(view.stage, view.attempt + 1) for view in views if view.state is StageState.READY)
     status = status_of(observed, observed.plan, views, {job.stage.key for job in new_jobs})
+    followers = decide_followers(observed, State(status["state"]), noted)
+    status = with_tracking(observed, status, followers.troubles)
+    events = _events(before, views, new_jobs, status)
     return _without_same_status(
-        before, Decision(jobs_to_delete, new_jobs, status, _events(before, views, new_jobs, status))
+        before, Decision(jobs_to_delete + followers.to_delete, new_jobs, followers.to_create, status, events)
     )
 
 
 def _decide_without_plan(observed: Observed, error: MisstepError) -> Decision:
     jobs_to_delete = _jobs_to_delete(observed.jobs) if observed.experiment.suspend else ()
     if not isinstance(error, BadInput):
-        return Decision(jobs_to_delete, status=waiting_status(observed, str(error)))
+        state = State.SUSPENDED if observed.experiment.suspend else State.WAITING
+        followers = decide_followers(observed, state, noted=False)
+        return Decision(jobs_to_delete + followers.to_delete, status=waiting_status(observed, str(error)))
+    jobs_to_delete += decide_followers(observed, State.INVALID, noted=False).to_delete
     reason = Reason.POLICY_VIOLATION if isinstance(error, PolicyViolation) else Reason.INVALID_SPEC
     event = Event(reason, str(error), warning=True)
     return Decision(jobs_to_delete, status=invalid_status(observed, reason, str(error)), events=(event,))
@@ -96,7 +112,7 @@ def _jobs_to_delete(jobs: Iterable[JobView]) -> tuple[str, ...]:
 def _without_same_status(before: ExperimentView, decision: Decision) -> Decision:
     """Leave out a status that is already there, and its events."""
     if decision.status == dict(before.status):
-        return Decision(decision.jobs_to_delete, decision.jobs_to_create)
+        return replace(decision, status=None, events=())
     return decision
 
 
@@ -105,9 +121,12 @@ def _events(
 ) -> tuple[Event, ...]:
     states = {entry.get("key"): entry.get("state") for entry in before.entries("stages")}
     found = []
-    if before.trackers and not before.is_current:
-        message = messages.not_tracked(before.namespace, before.name, before.trackers)
-        found.append(Event(Reason.NOT_TRACKED, message, warning=True))
+    was_tracked, tracked = (
+        next((c for c in entries if c.get("type") == messages.TRACKED), {})
+        for entries in (before.entries("conditions"), status["conditions"])
+    )
+    if tracked.get("status") == "False" and (was_tracked.get("status") != "False" or not before.is_current):
+        found.append(Event(Reason.NOT_TRACKED, tracked["message"], warning=True))
     starting = {job.stage.key: job.attempt for job in new_jobs}
     for view in views:
         name, key, was = view.stage.name, view.stage.key, states.get(view.stage.key)

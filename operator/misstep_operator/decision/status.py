@@ -166,6 +166,22 @@ def status_of(observed: Observed, plan: Plan, views: list[StageView], starting: 
     }
 
 
+def with_tracking(observed: Observed, status: dict[str, Any], troubles: Mapping[str, str] | None) -> dict[str, Any]:
+    """Add to a status whether pods log into all trackers.
+
+    Args:
+        troubles: tracker -> why not; None where the Experiment names no tracker.
+    """
+    if troubles is None:
+        return status
+    view = observed.experiment
+    if troubles:
+        found = (False, Reason.NOT_TRACKED, messages.not_tracked(view.namespace, view.name, troubles))
+    else:
+        found = (True, Reason.TRACKED, messages.tracked(view.trackers))
+    return {**status, "conditions": [*status["conditions"], *_conditions(observed, {messages.TRACKED: found})]}
+
+
 def _head(observed: Observed, state: State, message: str) -> dict[str, Any]:
     return {
         "observedGeneration": observed.experiment.generation,

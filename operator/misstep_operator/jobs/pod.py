@@ -1,4 +1,4 @@
-"""The pod of a stage's Job. Pure."""
+"""The pod of a stage's Job, and what it has in common with that of a follower. Pure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from misstep_operator.settings import Settings
 
 MASTER_PORT = 29500
 CONTAINER = "stage"
+MAX_ARGUMENT_BYTES = 128 << 10
+"""Linux accepts no longer argument of a program (MAX_ARG_STRLEN)."""
 _NOBODY = 65532
 
 
@@ -36,6 +38,14 @@ def pod_spec(
     job: str, stage: FrozenStage, own: PodSettings, secrets: list[SecretVariable], settings: Settings
 ) -> dict[str, Any]:
     """Build the pod of a Job, with the settings of its kind."""
+    pod = restricted_pod(_container(job, stage, own, secrets, settings), _volumes(stage, own), own, settings)
+    return {**pod, "subdomain": service_name(job)} if is_multi_node(stage) else pod
+
+
+def restricted_pod(
+    container: dict[str, Any], volumes: list[dict[str, Any]], own: PodSettings, settings: Settings
+) -> dict[str, Any]:
+    """Build a pod of one container that the restricted standard of Kubernetes allows."""
     account = own.service_account or settings.service_account
     optional = {
         "serviceAccountName": account,
@@ -44,7 +54,6 @@ def pod_spec(
         "priorityClassName": own.priority_class,
         "runtimeClassName": own.runtime_class,
         "imagePullSecrets": [{"name": name} for name in own.image_pull_secrets],
-        "subdomain": service_name(job) if is_multi_node(stage) else "",
     }
     return {
         "restartPolicy": "Never",
@@ -61,8 +70,49 @@ def pod_spec(
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         **{name: value for name, value in optional.items() if value},
-        "containers": [_container(job, stage, own, secrets, settings)],
-        "volumes": _volumes(stage, own),
+        "containers": [container],
+        "volumes": volumes,
+    }
+
+
+def restricted_container(
+    name: str,
+    image: str,
+    args: list[str],
+    variables: list[dict[str, Any]],
+    own: PodSettings,
+    secrets: list[SecretVariable],
+    settings: Settings,
+) -> dict[str, Any]:
+    """Build a container of such a pod, without resources and mounts.
+
+    Args:
+        variables: its own environment; that of the Experiment and of the chart comes behind it.
+    """
+    variables = [
+        {"name": "HOME", "value": "/tmp"},  # noqa: S108 - the pod's own volume: the root is read-only
+        {"name": "PYTHONDONTWRITEBYTECODE", "value": "1"},
+        *variables,
+    ]
+    variables += [
+        {"name": each.env, "valueFrom": {"secretKeyRef": {"name": each.secret, "key": each.key}}} for each in secrets
+    ]
+    # Escaped, since `$(NAME)` could put a Secret into a variable that goes to a proxy or into a log.
+    variables += [{"name": each.name, "value": as_argument(each.value)} for each in own.env]
+    source = {"envFrom": [{"secretRef": {"name": settings.env_secret}}]} if settings.env_secret else {}
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": settings.pull_policy,
+        "args": args,
+        "env": variables,
+        **source,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
     }
 
 
@@ -70,11 +120,9 @@ def _container(
     job: str, stage: FrozenStage, own: PodSettings, secrets: list[SecretVariable], settings: Settings
 ) -> dict[str, Any]:
     variables: list[dict[str, Any]] = [
-        {"name": "HOME", "value": "/tmp"},  # noqa: S108 - the pod's own volume: the root is read-only
         {"name": "MISSTEP_SCRATCH", "value": "/scratch"},
         {"name": "MISSTEP_CACHE", "value": "/cache"},
         {"name": "MISSTEP_TERMINATION_LOG", "value": "/dev/termination-log"},
-        {"name": "PYTHONDONTWRITEBYTECODE", "value": "1"},
     ]
     port = settings.stage_metrics_port
     if port:
@@ -84,36 +132,17 @@ def _container(
             {"name": "MISSTEP_MASTER_ADDR", "value": f"{job}-0.{service_name(job)}"},
             {"name": "MISSTEP_MASTER_PORT", "value": str(MASTER_PORT)},
         ]
-    variables += [
-        {"name": each.env, "valueFrom": {"secretKeyRef": {"name": each.secret, "key": each.key}}} for each in secrets
-    ]
-    # Escaped, since `$(NAME)` could put a Secret into a variable that goes to a proxy or into a log.
-    variables += [{"name": each.name, "value": as_argument(each.value)} for each in own.env]
-    source = {"envFrom": [{"secretRef": {"name": settings.env_secret}}]} if settings.env_secret else {}
+    args = ["stage", as_argument(stage.model_dump_json())]
     return {
-        "name": CONTAINER,
-        "image": settings.image(stage.kind),
-        "imagePullPolicy": settings.pull_policy,
-        "args": ["stage", as_argument(stage.model_dump_json())],
-        "env": variables,
-        **source,
+        **restricted_container(CONTAINER, settings.image(stage.kind), args, variables, own, secrets, settings),
         **({"ports": [{"name": "metrics", "containerPort": port}]} if port else {}),
         "resources": _resources(stage, own),
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
         "volumeMounts": [
             {"name": "scratch", "mountPath": "/scratch"},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - as above
             {"name": "cache", "mountPath": "/cache"},
             {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108 - torch's loaders and NCCL use it
-            *(
-                {"name": name, "mountPath": volume.mount_path, "readOnly": volume.read_only}
-                for name, volume in _named(own.volumes)
-            ),
+            *own_mounts(own),
         ],
     }
 
@@ -139,7 +168,20 @@ def _volumes(stage: FrozenStage, own: PodSettings) -> list[dict[str, Any]]:
         {"name": "tmp", "emptyDir": {}},
         {"name": "cache", **claim},
         {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": f"{shared}Mi"}},
-        *({"name": name, **_source(volume)} for name, volume in _named(own.volumes)),
+        *own_volumes(own),
+    ]
+
+
+def own_volumes(own: PodSettings) -> list[dict[str, Any]]:
+    """Return the volumes that an Experiment or the chart adds, ..."""
+    return [{"name": name, **_source(volume)} for name, volume in _named(own.volumes)]
+
+
+def own_mounts(own: PodSettings) -> list[dict[str, Any]]:
+    """... and where they are mounted."""
+    return [
+        {"name": name, "mountPath": volume.mount_path, "readOnly": volume.read_only}
+        for name, volume in _named(own.volumes)
     ]
 
 

@@ -21,6 +21,7 @@ from misstep.spec.experiment import Experiment
 from misstep.spec.load import check_document
 from misstep.store.description import Storage
 from misstep_operator.jobs.names import refuse_bad_names
+from misstep_operator.jobs.pod import MAX_ARGUMENT_BYTES
 
 Shapes = Mapping[str, Architecture | None]
 """Role of a model -> its shape, None where it is not known."""
@@ -32,8 +33,6 @@ _SPLIT = (
     f"An Experiment may have {MAX_STAGES:,} stages. Split it: fewer arms, sizes or seeds in each. Equal stages are "
     "computed once."
 )
-_MAX_ARGUMENT_BYTES = 128 << 10
-"""A stage is one argument of its pod's program, and Linux accepts no longer one (MAX_ARG_STRLEN)."""
 
 
 def parse(body: Mapping[str, Any]) -> Experiment:
@@ -90,7 +89,7 @@ def make_plan(experiment: Experiment, externals: Mapping[str, External], shapes:
     made = plan(experiment, externals)
     refuse_too_many(made)
     for stage in made.stages:
-        if len(stage.model_dump_json().encode()) >= _MAX_ARGUMENT_BYTES:
+        if len(stage.model_dump_json().encode()) >= MAX_ARGUMENT_BYTES:
             fix = "has too many inputs for a pod to start. Fewer arms, sizes or seeds in one Experiment: split it."
             raise BadInput("spec", f"{len(made.stages)} stages", f"The stage {stage.name} {fix}")
     refuse_bad_names(made, experiment)

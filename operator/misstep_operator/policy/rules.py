@@ -72,6 +72,9 @@ CERTIFICATE_FOLDERS = (
 HUB_TOKEN = "HF_TOKEN"  # noqa: S105 (the variable's name)
 
 
+TrackerPlace = Annotated[str, Field(pattern=r"^(wandb|https?://[^\s/@?#*\\]+(/[^\s@?#\\]*)?)$", max_length=500)]
+
+
 class TeacherRule(SpecModel):
     """One teacher that may be asked, and keys that it may be sent."""
 
@@ -125,6 +128,10 @@ class Rule(SpecModel):
     teachers: Annotated[tuple[TeacherRule, ...], Field(max_length=64)] | None = None
     """Teachers behind an API; left out, any may be asked. A key is sent to one where the Secret's entry is called as
     the URL's host (`api.openai.com`, with a port `llm.example.com_8443`), or where it is listed here."""
+    trackers: Annotated[tuple[TrackerPlace, ...], Field(max_length=64)] | None = None
+    """Trackers that pods may log into: `wandb`, and MLflow's `spec.tracking.mlflow.uri`, where `*` may stand behind the
+    host (`https://mlflow.example.com/*`). Left out, any. Another one keeps no Experiment from running: no pod logs into
+    it."""
 
 
 class PlatformPolicy(SpecModel):
@@ -137,7 +144,7 @@ class PlatformPolicy(SpecModel):
         return next(((i, rule) for i, rule in enumerate(self.rules) if fits(namespace, rule.namespaces)), None)
 
 
-LISTS = tuple(name for name in Rule.model_fields if name not in ("namespaces", "teachers"))
+LISTS = tuple(name for name in Rule.model_fields if name not in ("namespaces", "teachers", "trackers"))
 """Fields of a rule that are lists of allowed names."""
 
 

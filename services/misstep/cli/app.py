@@ -15,6 +15,7 @@ from misstep.cli import (
     audit,
     compare,
     credit,
+    follow,
     init,
     models,
     plans,
@@ -68,6 +69,7 @@ status.add_to(app)
 report.add_to(app)
 compare.add_to(app)
 track.add_to(app)
+follow.add_to(app)
 credit.add_to(app)
 audit.add_to(app)
 push.add_to(app)

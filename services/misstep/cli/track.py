@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,8 +18,10 @@ from misstep.errors import EXIT_FAILED, BadInput, MisstepError
 from misstep.text import did_you_mean
 
 if TYPE_CHECKING:
+    from misstep.plan.planner import Plan
     from misstep.spec.experiment import Experiment
     from misstep.spec.tracking import TrackerName, Tracking
+    from misstep.store.base import Store
 
 _PATIENCE = 10.0
 _LOOK_AT_CLUSTER_SECONDS = 15.0
@@ -74,6 +76,7 @@ def track(
         raise BadInput("experiment", opened.plan.experiment, "It is a search of `misstep tune`, which has no runs.")
     experiment = experiment_of(opened, which)
     names, tracking = chosen(experiment.spec.tracking, to)
+    resolved = experiment.resolved()
     if follow and len(names) > 1:
         raise BadInput("--follow", ", ".join(names), "It logs into one tracker: name it with --to.")
     need("misstep track", "records")
@@ -81,50 +84,58 @@ def track(
     missed = []
     for name in names:
         ended = _ended(opened) if follow else lambda: True
-        place, rows, whole = _log(opened, experiment, name, tracking, ended, follow)
+        with opened.store() as store:
+            place, rows, whole = log(opened.plan, resolved, store, name, tracking, ended, follow)
         say(f"{name}: {rows:,} rows logged{'' if whole else '; some are missing'}; {place}")
         missed += [] if whole else [name]
     if missed:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _log(
-    opened: Opened,
-    experiment: Experiment,
+def log(
+    plan: Plan,
+    resolved: Mapping[str, Any],
+    store: Store,
     name: TrackerName,
     tracking: Tracking,
     ended: Callable[[], bool],
     wait: bool,
+    patience: float = _PATIENCE,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[str, int, bool]:
-    """Log into one tracker; return its place, the rows logged, and whether it has everything now."""
+    """Log into one tracker; return its place, the rows logged, and whether it has everything now.
+
+    Args:
+        wait: whether to wait for another process that logs the experiment there.
+
+    The others are those of `misstep.tracking.follow.follow`. Raises MisstepError where it does not wait.
+    """
     from misstep.cli.terminal import say
     from misstep.tracking.follow import POLL_SECONDS, REMOTE_POLL_SECONDS, Logger, Turn
     from misstep.tracking.follow import follow as follow_run
     from misstep.tracking.gather import Gatherer
     from misstep.tracking.tracker import open_tracker
 
-    poll = POLL_SECONDS if opened.storage.uri.startswith("file://") else REMOTE_POLL_SECONDS
+    poll = POLL_SECONDS if plan.storage.uri.startswith("file://") else REMOTE_POLL_SECONDS
     tracker = open_tracker(name, tracking)
-    turn = Turn(opened.plan, tracker)
+    turn = Turn(plan, tracker)
     while not turn.take():
         if not wait:
             raise MisstepError(
                 f"{name}, {tracker.place}: another process logs this experiment there. It may be a run that goes on: "
                 "wait for its end."
             )
-        time.sleep(poll)
+        sleep(poll)
     if wait:
         os.nice(10)  # the run's stages come first
-    resolved = experiment.resolved()
-    with opened.store() as store:
-        gather = Gatherer(opened.plan, resolved, store)
-        logger = Logger(opened.plan, resolved, tracker)
-        try:
-            whole = follow_run(logger, gather, ended, say, _PATIENCE, poll)
-        finally:
-            tracker.close()
-            gather.close()
-            turn.release()
+    gather = Gatherer(plan, resolved, store)
+    logger = Logger(plan, resolved, tracker)
+    try:
+        whole = follow_run(logger, gather, ended, say, patience, poll, sleep)
+    finally:
+        tracker.close()
+        gather.close()
+        turn.release()
     return tracker.place, logger.rows, whole
 
 

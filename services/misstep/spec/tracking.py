@@ -54,8 +54,8 @@ class TensorboardTracking(SpecModel):
 class Tracking(SpecModel):
     """Trackers that show this experiment's runs, as many as you like: `tensorboard: {}` is enough for one. Each gets a
     run for the experiment and one below it for every training. On one machine `misstep run` logs while stages run. In a
-    cluster nothing is logged by itself: `misstep track NAME --namespace NAMESPACE` does it from where you are. Nothing
-    here changes a result or enters a key."""
+    cluster a pod logs into MLflow and into Weights & Biases online; for others `misstep track NAME --namespace
+    NAMESPACE` does it from where you are. Nothing here changes a result or enters a key."""
 
     mlflow: MlflowTracking | None = None
     """Log to an MLflow server."""

@@ -61,10 +61,13 @@ class Logger:
         self._known: dict[str, Logged] = {}
         self.rows = 0
         """Rows logged by this process."""
+        self.complete = False
+        """Whether the last look found all that the experiment makes, logged or not."""
 
     def update(self, seen: Seen) -> bool:
         """Log what is new; return whether the whole experiment is logged. Raises what the tracker raises."""
         runs = runs_of(self._plan, self._resolved, seen)
+        self.complete = runs[0].finished
         for run in runs:
             self._update(run)
         return runs[0].finished
@@ -96,7 +99,7 @@ def follow(
 
     Args:
         ended: whether nothing more will be made. It is asked before each look at the store.
-        patience: for how many seconds after the end errors are still tried again.
+        patience: for how many seconds errors are still tried again after the end, or after all results are there.
         poll: seconds between two looks at the store.
 
     Raises:
@@ -105,7 +108,7 @@ def follow(
     wait, last = _FIRST_WAIT, ""
     give_up_at: float | None = None
     while True:
-        over = ended()
+        over = logger.complete or ended()
         if over and give_up_at is None:
             give_up_at = clock() + patience
         try:
