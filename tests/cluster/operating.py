@@ -19,6 +19,7 @@ import yaml
 
 from cluster.life import kubectl
 from cluster.places import ClusterError
+from misstep.plan.kinds import IMAGES
 from misstep.processes import free_port
 from tests.chart.rendering import objects as chart_objects
 from tests.cluster.world import NAMESPACE, ROOT, World
@@ -28,7 +29,7 @@ SYSTEM, OPERATOR_ACCOUNT = "system", "misstep-operator"
 LEASE = f"{SYSTEM}/misstep-operator"
 """The Lease of the chart's operators; operators of tests use none by default."""
 SECRET_NAME = "misstep-s3"
-SERVICES = ("GENERATION", "VERIFICATION", "CREDIT", "TRAINING", "EVALUATION")
+SERVICES = tuple(name.upper() for name in IMAGES)
 
 
 @dataclass(kw_only=True)
