@@ -172,6 +172,7 @@ def operating(
         "OMP_NUM_THREADS": "1",
         "MISSTEP_STAGE_ENV_SECRET": SECRET_NAME,
         "MISSTEP_RESYNC_SECONDS": "2",
+        "MISSTEP_IMAGE_TRACKING": "misstep-tracking:test",
         **{f"MISSTEP_IMAGE_{service}": f"misstep-{service.lower()}:test" for service in SERVICES},
         **s3,
     }

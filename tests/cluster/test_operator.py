@@ -89,6 +89,28 @@ def test_the_command_line_looks_into_the_cluster(world: Operating, finished: dic
     assert (world.folder / ".misstep/small/report.html").stat().st_size > 10_000
 
 
+
+def test_a_tracker_that_is_away_changes_nothing_for_an_experiment(world: Operating, finished: dict[str, Any]) -> None:
+    """All its stages are done already, and the pod that logs finds no server."""
+    tracking = {"mlflow": {"uri": "http://mlflow.invalid:5000"}, "tensorboard": {}}
+    world.apply(world.experiment("tracked", tracking=tracking))
+    assert world.wait_for_state("tracked", "Succeeded")["progress"] == finished["progress"]
+    chosen = "misstep.dev/experiment=tracked,misstep.dev/tracker=mlflow"
+
+    def jobs() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(world.kubectl("get", "jobs", "-ojson", "-l", chosen))["items"]
+        return found
+
+    eventually(lambda: [job["status"].get("active") for job in jobs()] == [1], seconds=60)
+    (job,) = jobs()
+    assert job["metadata"]["ownerReferences"][0]["name"] == "tracked"
+    status = world.status("tracked")
+    condition = next(one for one in status["conditions"] if one["type"] == "Tracked")
+    assert condition["status"] == "False" and "tensorboard" in condition["message"]
+    world.kubectl("delete", "experiment", "tracked")
+    eventually(lambda: not jobs(), seconds=90)
+
+
 def test_an_edit_of_beta_runs_dpo_and_what_follows_and_nothing_else(world: Operating, finished: dict[str, Any]) -> None:
     before = set(world.jobs("small"))
     world.apply(world.experiment(training__dpo__beta="0.5"))

@@ -89,7 +89,7 @@ def make_follower(view: o.ExperimentView, tracker: str, experiment: Experiment, 
     """Build the Job of one tracker.
 
     It has one pod at a time: another one starts when nothing of the last is left, so that no point is logged twice. It
-    gets no label of a queue.
+    gets no label of a queue. Its Job stays as long as the Experiment, because one that is gone is created again.
     """
     own = experiment.spec.cluster.pods("defaults", settings.stage_defaults)
     labels = {**child_labels(view), o.COMPONENT_LABEL: o.FOLLOWER, o.TRACKER_LABEL: tracker}
@@ -127,7 +127,6 @@ def make_follower(view: o.ExperimentView, tracker: str, experiment: Experiment, 
             "backoffLimit": _BACKOFF,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": list(_failures())},
-            "ttlSecondsAfterFinished": experiment.spec.cluster.ttl_seconds_after_finished,
             "template": {
                 "metadata": {
                     "labels": {**{n: v for n, v in own.labels.items() if not n.startswith(_QUEUE)}, **labels},
