@@ -89,7 +89,6 @@ def test_the_command_line_looks_into_the_cluster(world: Operating, finished: dic
     assert (world.folder / ".misstep/small/report.html").stat().st_size > 10_000
 
 
-
 def test_a_tracker_that_is_away_changes_nothing_for_an_experiment(world: Operating, finished: dict[str, Any]) -> None:
     """All its stages are done already, and the pod that logs finds no server."""
     tracking = {"mlflow": {"uri": "http://mlflow.invalid:5000"}, "tensorboard": {}}
