@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from misstep.plan.planner import Plan
     from misstep.store.base import Store
 
-FILES = ("report.html", "results.json", "results.csv")
-
 
 def fetch_report(store: Store, plan: Plan, folder: Path) -> dict[str, Path]:
     """Copy the committed report's files into a folder.
@@ -27,24 +25,20 @@ def fetch_report(store: Store, plan: Plan, folder: Path) -> dict[str, Path]:
         Damaged: a file is not what the manifest says.
         Foreign: the manifest is not of this report.
     """
-    from misstep.artifacts.files import fetch
+    from misstep.evaluation.report_files import fetch_files
 
-    found: dict[str, Path] = {}
-    for name, part in _manifest(store, plan).files().items():
-        if name in FILES:
-            fetch(store, f"{plan.report.key}/{part.path}", part.size, part.sha256, folder / name, link=False)
-            found[name] = folder / name
-    return found
+    return fetch_files(store, _manifest(store, plan), folder)
 
 
 def read_figures(store: Store, plan: Plan) -> Results:
     """Return all figures of a committed report. Raises as `fetch_report` does."""
-    import tempfile
-
+    from misstep.evaluation.report_files import RESULTS, results_text
     from misstep.evaluation.results import read_results
 
-    with tempfile.TemporaryDirectory(prefix="misstep-results-") as folder:
-        return read_results(fetch_report(store, plan, Path(folder))["results.json"].read_text(encoding="utf-8"))
+    text = results_text(store, _manifest(store, plan))
+    if text is None:
+        raise BadInput("experiment", plan.experiment, f"Its report has no {RESULTS}: `misstep run` makes it again.")
+    return read_results(text)
 
 
 def _manifest(store: Store, plan: Plan) -> Manifest:

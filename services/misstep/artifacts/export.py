@@ -46,7 +46,7 @@ def export(store: Store, key: str, table: str | None, format: Format, out: Path)
         elif format == "hf":
             _write_dataset(store, manifest, tables, partial)
         else:
-            _write_files(store, manifest, "model/" if format == "model" else "", partial)
+            write_files(store, manifest, "model/" if format == "model" else "", partial)
 
 
 def _tables(manifest: Manifest, table: str | None, several: bool) -> list[str]:
@@ -113,11 +113,17 @@ def _write_dataset(store: Store, manifest: Manifest, tables: list[str], folder: 
     (folder / "README.md").write_text(dataset_card(manifest, tables), encoding="utf-8")
 
 
-def _write_files(store: Store, manifest: Manifest, prefix: str, folder: Path) -> None:
+def write_files(store: Store, manifest: Manifest, prefix: str, folder: Path) -> None:
+    """Copy the files of an artifact whose names begin so into a folder, under the rest of their names.
+
+    Raises:
+        BadInput: it has none.
+        Damaged: a file is not what the manifest says.
+    """
     files = manifest.files(prefix)
     if not files:
         raise BadInput("key", manifest.key, f"A {manifest.kind.value} stage's artifact holds no {prefix or 'files'}.")
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for name, part in files.items():
         target = inside(folder, name.removeprefix(prefix), manifest.key)
         fetch(store, f"{manifest.key}/{part.path}", part.size, part.sha256, target, link=False)

@@ -102,7 +102,8 @@ class _Opener:
 
     def open(self, argument: str) -> Compared:
         """Read one argument. Raises BadInput, which names it."""
-        from misstep.comparison.read import RESULTS, read_file
+        from misstep.comparison.read import read_file
+        from misstep.evaluation.report_files import RESULTS
 
         match = None if Path(argument).exists() else _NAMED.fullmatch(argument)
         name, what = match.groups() if match else (None, argument)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from misstep.artifacts.files import fetch
 from misstep.artifacts.inspect import find_key
 from misstep.artifacts.manifest import Manifest, NotCommittedError, read_manifest
 from misstep.artifacts.paths import split_key
 from misstep.comparison.compared import Compared
 from misstep.comparison.settings import Made, settings_of
 from misstep.errors import BadInput
+from misstep.evaluation.report_files import RESULTS, results_text
 from misstep.evaluation.results import Results, read_results
 from misstep.plan.planner import Plan
 from misstep.store.base import Store
 
-RESULTS = "results.json"
 _MOST_BYTES = 64 << 20
 _READERS = 16
 
@@ -49,13 +47,10 @@ def read_report(store: Store, key: str, name: str, plan: Plan | None = None) -> 
     manifest = read_manifest(store, key)
     if manifest is None:
         raise NotCommittedError(key)
-    part = manifest.files().get(RESULTS)
-    if part is None:
+    text = results_text(store, manifest)
+    if text is None:
         raise BadInput("WHAT", name, f"Its report {key} has no {RESULTS}: `misstep run` makes it again.")
-    with tempfile.TemporaryDirectory(prefix="misstep-compare-") as folder:
-        file = Path(folder) / RESULTS
-        fetch(store, f"{key}/{part.path}", part.size, part.sha256, file, link=False)
-        results = _parsed(file.read_text(encoding="utf-8"), name)
+    results = _parsed(text, name)
     stages = _ancestors(store, manifest) if plan is None else planned(plan)
     return Compared(name, results, None if stages is None else settings_of(stages), key)
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from misstep.artifacts.files import fetch, hash_file
-from misstep.artifacts.manifest import Manifest, read_own
+from misstep.artifacts.export import write_files
+from misstep.artifacts.files import hash_file
+from misstep.artifacts.manifest import read_own
 from misstep.errors import BadInput, MisstepError
+from misstep.evaluation.report_files import results_text
 from misstep.evaluation.results import Results, read_results
 from misstep.plan.planner import Plan
 from misstep.publishing.choose import Choice, What
@@ -20,7 +22,6 @@ from misstep.publishing.model_card import model_card
 from misstep.publishing.parts import EXPERIMENT_FILE
 from misstep.publishing.shared_yaml import experiment_of, externals_of, shared_yaml
 from misstep.store.base import Store
-from misstep.store.inside import inside
 
 LIST_FILE = "misstep/files.json"
 _SMALL = 10 << 20
@@ -70,7 +71,7 @@ def write_folder(store: Store, request: Request, folder: Path) -> None:
     facts = gather_facts(plan, experiment, choice, manifest, results)
     folder.mkdir(parents=True)
     if choice.what is What.MODEL:
-        _write_model(store, manifest, folder)
+        write_files(store, manifest, "model/", folder)
         card = model_card(facts, request.repository, request.licence, request.base_model)
     else:
         from misstep.publishing.data_card import data_card
@@ -128,18 +129,9 @@ def _listed(request: Request, version: str, folder: Path) -> dict[str, Any]:
 
 
 def _results(store: Store, plan: Plan) -> Results | None:
-    from misstep.artifacts.export import reader_of
-
-    if read_own(store, plan.report) is None:
-        return None
-    with reader_of(store) as reader:
-        return read_results(reader.file(plan.report.key, "results.json").read_text(encoding="utf-8"))
-
-
-def _write_model(store: Store, manifest: Manifest, folder: Path) -> None:
-    for name, part in manifest.files("model/").items():
-        target = inside(folder, name.removeprefix("model/"), manifest.key)
-        fetch(store, f"{manifest.key}/{part.path}", part.size, part.sha256, target, link=False)
+    report = read_own(store, plan.report)
+    text = None if report is None else results_text(store, report)
+    return None if text is None else read_results(text)
 
 
 def _refuse_private(name: str, text: str, private: Iterable[tuple[str, str]]) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from misstep.artifacts.files import fetch
 from misstep.artifacts.live_log import TrainingRows, read_live_log
 from misstep.artifacts.manifest import committed_keys, read_own
 from misstep.artifacts.reader import Reader
+from misstep.evaluation.report_files import RESULTS, fetch_files
 from misstep.evaluation.results import Results, read_results
 from misstep.plan.kinds import KINDS
 from misstep.plan.planner import Plan
@@ -18,8 +18,7 @@ from misstep.spec.rewrite import yaml_text
 from misstep.store.base import Store
 from misstep.tracking.from_stages import Seen
 
-EXPERIMENT, RESULTS = "experiment.yaml", "results.json"
-FILES = ("report.html", RESULTS, "results.csv")
+EXPERIMENT = "experiment.yaml"
 
 
 class Gatherer:
@@ -70,9 +69,6 @@ class Gatherer:
         return TrainingRows.model_validate(tables)
 
     def _report(self, key: str) -> None:
-        for name, part in self._reader.manifest(key).files().items():
-            if name in FILES:
-                fetch(self._store, f"{key}/{part.path}", part.size, part.sha256, self._folder / name, link=False)
-                self._files[name] = self._folder / name
+        self._files |= fetch_files(self._store, self._reader.manifest(key), self._folder)
         if RESULTS in self._files:
             self._results = read_results(self._files[RESULTS].read_text(encoding="utf-8"))
