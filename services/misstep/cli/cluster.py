@@ -45,6 +45,12 @@ class InCluster:
         return cls(namespace, name, json.loads(text))
 
     @property
+    def document(self) -> dict[str, Any]:
+        """The Experiment as a file would have it: without its status, and without what the cluster has added to its
+        metadata."""
+        return {**{part: self.body[part] for part in ("apiVersion", "kind", "spec")}, "metadata": {"name": self.name}}
+
+    @property
     def status(self) -> Mapping[str, Any]:
         """What the operator has written; empty before its first pass."""
         return self.body.get("status") or {}

@@ -144,12 +144,7 @@ def experiment_of(opened: Opened, which: str) -> Experiment:
     from misstep.spec.load import check_document
 
     if opened.namespace is not None:
-        body = InCluster.find(opened.namespace, opened.plan.experiment).body
-        name = {"name": body["metadata"]["name"]}
-        kept: dict[str, Any] | None = {
-            **{part: body[part] for part in ("apiVersion", "kind", "spec")},
-            "metadata": name,
-        }
+        kept: dict[str, Any] | None = InCluster.find(opened.namespace, opened.plan.experiment).document
     elif is_yaml(which):
         return load(Path(which))
     else:
