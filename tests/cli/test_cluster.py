@@ -12,9 +12,11 @@ import pytest
 
 from misstep.cli.app import main
 from misstep.cli.opened import Opened
+from misstep.cli.push import document_of
 from misstep.cli.track import experiment_of
 from misstep.plan.planner import Plan
 from misstep.runner.workdir import Workdir
+from misstep.spec.load import check_document
 from misstep.store.description import Storage
 from tests.operator.crd_cases import VALID
 
@@ -189,13 +191,24 @@ def test_without_a_kubectl(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
 
 
-def test_the_settings_that_a_tracker_shows_are_those_of_the_cluster(kubectl: Kubectl, tmp_path: Path) -> None:
+@pytest.fixture
+def valid(kubectl: Kubectl, tmp_path: Path) -> Opened:
+    """An Experiment with trackers, as the cluster gives it: with metadata that no file has."""
     metadata = {"name": "valid", "uid": "0b5c7d2e", "generation": 2, "managedFields": [{"manager": "kubectl"}]}
     spec = VALID["spec"] | {"tracking": {"mlflow": {"uri": "http://mlflow.tracking:5000"}}}
     body = {**VALID, "metadata": metadata, "spec": spec, "status": {"state": "Running"}}
     kubectl.answers("get", "experiments.misstep.dev", out=json.dumps(body))
     made = Plan(experiment="valid", stages=())
-    opened = Opened(Workdir(tmp_path), made, Storage(uri="s3://bucket/misstep"), "research")
-    experiment = experiment_of(opened, "valid")
+    return Opened(Workdir(tmp_path), made, Storage(uri="s3://bucket/misstep"), "research")
+
+
+def test_the_settings_that_a_tracker_shows_are_those_of_the_cluster(valid: Opened) -> None:
+    experiment = experiment_of(valid, "valid")
     assert experiment.spec.tracking.names == ("mlflow",)
     assert experiment.spec.seeds == [0, 1]
+
+
+def test_the_experiment_that_is_uploaded_is_that_of_the_cluster(valid: Opened) -> None:
+    document, origin = document_of("valid", valid)
+    assert origin == "valid"
+    assert check_document(document, origin).spec.seeds == [0, 1]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from misstep.api import opening
 from misstep.api.opening import absolute_uri, find_run, is_yaml, store_of, workdir_for
+from misstep.cli.aside import aside
 from misstep.cli.options import DEFAULT_STORE
 from misstep.errors import BadInput
-from misstep.printable import printable
 
 if TYPE_CHECKING:
     from misstep.api.experiment import Experiment
@@ -46,7 +45,7 @@ def named_folders(option: str, values: Sequence[str] | None) -> dict[str, str]:
 
 def note_on_stderr(text: str) -> None:
     """Print a note that is no part of a command's output."""
-    sys.stderr.write(f"note: {printable(text)}\n")
+    aside(f"note: {text}")
 
 
 def opened_file(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from misstep.cli.aside import aside
 from misstep.cli.opened import Opened, open_experiment
 from misstep.cli.options import CaBundleOption, EndpointOption, NamespaceOption, WhichArgument, WorkOption
 from misstep.errors import BadInput
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from misstep.publishing.choose import Choice
     from misstep.publishing.folder import Request
 
-_DATA = ("pairs", "credit", "samples")
 _NOWHERE = "ORG/NAME"
 
 
@@ -92,7 +92,7 @@ def push(
     opened = open_experiment("misstep push", which, work, namespace, endpoint, ca_bundle)
     choice = choose(opened.plan, What(data) if data else What.MODEL, arm, size, seed)
     _say_choice(choice)
-    document, origin = _document(which, opened)
+    document, origin = document_of(which, opened)
     request = Request(
         plan=opened.plan,
         choice=choice,
@@ -111,8 +111,11 @@ def push(
 
 
 def _check_options(data: str | None, to: str | None, dry_run: bool, out: Path | None) -> None:
-    if data is not None and data not in _DATA:
-        raise BadInput("--data", data, f"Write one of {', '.join(_DATA)}.")
+    from misstep.publishing.choose import What
+
+    known = [what.value for what in What if what is not What.MODEL]
+    if data is not None and data not in known:
+        raise BadInput("--data", data, f"Write one of {', '.join(known)}.")
     if to is None and not dry_run:
         raise BadInput("--to", "not given", "Name the repository, or use --dry-run to write the folder only.")
     if out is not None and not dry_run:
@@ -121,10 +124,10 @@ def _check_options(data: str | None, to: str | None, dry_run: bool, out: Path | 
 
 def _say_choice(choice: Choice) -> None:
     point = choice.point
-    _say(f"{choice.what.value}: {choice.stage.name} ({point.size:,} training problems, seed {point.seed})")
+    aside(f"{choice.what.value}: {choice.stage.name} ({point.size:,} training problems, seed {point.seed})")
     if choice.others:
         shown = "; ".join(choice.others[:6]) + ("; ..." if len(choice.others) > 6 else "")
-        _say(f"there are also: {shown} (--size, --seed)")
+        aside(f"there are also: {shown} (--size, --seed)")
 
 
 def _write(opened: Opened, request: Request, out: Path | None) -> None:
@@ -158,14 +161,14 @@ def _push(opened: Opened, request: Request, *, public: bool, force: bool) -> Non
         kind = "model" if request.choice.what is What.MODEL else "dataset"
         target = look(request.repository, kind, folder, public=public, force=force)  # type: ignore[arg-type]
         _say_files(folder)
-        _say(f"to {target.said}" + (f", which holds {target.replaces}" if target.replaces else ""))
+        aside(f"to {target.said}" + (f", which holds {target.replaces}" if target.replaces else ""))
         for name in target.removed:
-            _say(f"removed there: {name}")
+            aside(f"removed there: {name}")
         if target.private and target.commit is None:
-            _say("it is private: --public makes a new one public, and its settings on the Hub change that later")
+            aside("it is private: --public makes a new one public, and its settings on the Hub change that later")
         if request.licence is None:
-            _say("the card has no licence: give --license ID, or write it there")
-        print(upload(target, folder, f"Misstep: {request.choice.stage.name}", _say))
+            aside("the card has no licence: give --license ID, or write it there")
+        print(upload(target, folder, f"Misstep: {request.choice.stage.name}", aside))
 
 
 def _say_files(folder: Path) -> None:
@@ -181,14 +184,13 @@ def _say_files(folder: Path) -> None:
     out.print(f"{len(files)} files, {size_text(sum(path.stat().st_size for path in files.values()))}")
 
 
-def _document(which: str, opened: Opened) -> tuple[dict[str, Any], str]:
-    """Return the Experiment's document, and where it is."""
+def document_of(which: str, opened: Opened) -> tuple[dict[str, Any], str]:
+    """Return the Experiment's document, and where it is. Raises BadInput where it is not there any more."""
     from misstep.cli.cluster import InCluster
     from misstep.spec.load import read_document
 
     if opened.namespace is not None:
-        body = InCluster.find(opened.namespace, which).body
-        return {name: body[name] for name in ("apiVersion", "kind", "metadata", "spec")}, which
+        return InCluster.find(opened.namespace, which).document, which
     if Path(which).is_file():
         return read_document(Path(which)), which
     file = (opened.workdir.read_run() or {}).get("file")
@@ -214,9 +216,3 @@ def _private(opened: Opened) -> list[tuple[str, str]]:
     known += [("the place of data or of a model", place) for place in places]
     known += [("a folder of this machine", str(Path.home())), ("a folder of this machine", str(Path.cwd()))]
     return [(what, text) for what, text in (*known, ("your token", get_token())) if text]
-
-
-def _say(text: str) -> None:
-    from misstep.printable import printable
-
-    sys.stderr.write(f"{printable(text)}\n")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from misstep.api.running import RunStopped, Shown, StageFailed
-from misstep.printable import printable
+from misstep.cli.aside import aside
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,7 +42,7 @@ def shown_on(out: Console, *, quiet: bool = False, as_json: bool = False) -> Sho
 
     def say(text: str) -> None:
         if as_json:  # standard output has nothing but events
-            sys.stderr.write(f"{printable(text)}\n")
+            aside(text)
         else:
             out.print(text, soft_wrap=True)
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import typer
 
+from misstep.cli.aside import aside
 from misstep.cli.experiments import load, named_folders
 from misstep.cli.options import DataOption, FileArgument, ModelOption, StorageOption
-from misstep.printable import printable
 from misstep.text import size_text
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def upload(
         local = _here(external)
         if local is not None:
             copies[role] = (_send(store, given.uri, role, local, external.digest), external.digest)
-    _say(f"{len(copies)} of {len(externals)} are copies in {given.uri}; the others are fetched from where they are")
+    aside(f"{len(copies)} of {len(externals)} are copies in {given.uri}; the others are fetched from where they are")
     document = read_document(file)
     document = changed(document, quoted_numbers(document))  # a cluster takes none in quotes
     print(yaml_text(with_copies(document, copies, given.uri)), end="")
@@ -76,11 +75,7 @@ def _send(store: Store, uri: str, role: str, local: Path, digest: str) -> str:
     def report(sent: Sent) -> None:
         sizes = f"{size_text(sent.bytes)} of {size_text(sent.of_bytes)}"
         what = "sent" if sent.new else "there already"
-        _say(f"{role}: {sent.files} of {sent.of_files} files, {sizes}: {sent.path} ({what})")
+        aside(f"{role}: {sent.files} of {sent.of_files} files, {sizes}: {sent.path} ({what})")
 
     path = copy(store, local, digest, report, role)
     return f"{uri.rstrip('/')}/{quote(path) if uri.startswith('file://') else path}"
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{printable(text)}\n")
