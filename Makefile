@@ -114,7 +114,7 @@ locks: ## resolve the locks again (needs a package index; upgrades nothing unles
 	@$(BIN)/python tools/locks.py $(UPGRADE)
 
 screenshots: $(READY) ## run the quickstart and a variant, and write the docs' pictures of report and comparison (needs Chromium)
-	@$(BIN)/python tools/screenshots.py
+	@$(BIN)/python -m tools.screenshots
 
 quickstart-base: $(READY) ## train the quickstart's base model again (six minutes) and compare it with the committed one
 	@$(BIN)/python quickstart/make_base.py

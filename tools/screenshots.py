@@ -3,23 +3,22 @@
 It runs examples/quickstart.yaml, and a copy of it with another beta, which shares all stages before DPO. With a new
 store that takes a quarter of an hour on two cores; what a store has is reused. Needs Chromium.
 
-    python tools/screenshots.py [--storage URI] [--work DIR]
+    python -m tools.screenshots [--storage URI] [--work DIR]
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
+from tools.browser import PROGRAMS, find_browser
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 EXAMPLE = ROOT / "examples" / "quickstart.yaml"
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def main() -> None:
@@ -28,7 +27,7 @@ def main() -> None:
     parser.add_argument("--storage", default="file://.misstep/store", help="store of the runs")
     parser.add_argument("--work", type=Path, default=ROOT / ".cache" / "screenshots", help="folder for reports")
     options = parser.parse_args()
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    program = find_browser()
     if program is None:
         sys.exit(f"error: no browser: none of {', '.join(PROGRAMS)} is installed")
     options.work.mkdir(parents=True, exist_ok=True)

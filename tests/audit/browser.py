@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -14,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tools.browser import find_browser
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 QUIET = (
     "--headless",
     "--no-sandbox",
@@ -31,10 +30,9 @@ QUIET = (
 
 def browser() -> str:
     """Return the program, or skip the test with the command that installs it."""
-    for name in PROGRAMS:
-        found = shutil.which(name)
-        if found:
-            return found
+    found = find_browser()
+    if found is not None:
+        return found
     pytest.skip("no browser: `apt-get install chromium fonts-dejavu-core` installs one")
 
 
