@@ -23,6 +23,8 @@ EVERY_SECONDS = 2.0
 _SHARE = 100
 """After a write the next one waits at least this many times its duration, so that writing costs 1% of the time."""
 _LONGEST_WAIT = 300.0
+_RETRY_SECONDS = 30.0
+"""After a write that failed."""
 _MOST_BYTES = 64 << 20
 
 
@@ -75,8 +77,8 @@ class LiveLog:
         """Write all rows so far, unless the last write was a moment ago.
 
         Args:
-            log: rows of ``LogRow``.
-            selection: rows of ``ScoreRow``.
+            log: rows of ``LogRow``; read only where they are written.
+            selection: rows of ``ScoreRow``, as well.
         """
         began = self._clock()
         if began < self._next_write:
@@ -87,7 +89,7 @@ class LiveLog:
             self._store.put(self._path, rows.model_dump_json(exclude_none=True).encode())
         except (MisstepError, ValidationError) as error:
             _log.warning("the log so far could not be written: %s", error)
-            self._next_write = self._clock() + _LONGEST_WAIT / 10
+            self._next_write = self._clock() + _RETRY_SECONDS
             return
         ended = self._clock()
         self._next_write = ended + min(max(EVERY_SECONDS, _SHARE * (ended - began)), _LONGEST_WAIT)

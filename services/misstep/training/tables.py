@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -13,12 +13,12 @@ from misstep.training.selection import Score
 
 def log_table(history: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Convert the trainer's log to a table: a row's loss is the mean over the steps since the previous row."""
-    return pa.Table.from_pylist(log_rows(history), schema=TRAINING_LOG)
+    return pa.Table.from_pylist(list(log_rows(history)), schema=TRAINING_LOG)
 
 
-def log_rows(history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of that table."""
-    return [
+def log_rows(history: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of that table. They are made when they are read: most steps publish none."""
+    return (
         {
             "step": entry["step"],
             "epoch": entry["epoch"],
@@ -30,7 +30,7 @@ def log_rows(history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         }
         for entry in history
         if "loss" in entry
-    ]
+    )
 
 
 def selection_table(scores: Iterable[Score], chosen: Score | None, policy: Score | None = None) -> pa.Table:
