@@ -1,9 +1,11 @@
-"""Short texts for people: durations, sizes, and what was probably meant by a misspelt name. Standard library only."""
+"""Short texts for people: durations, sizes, names of nested values, and what was probably meant by a misspelt name.
+Standard library only."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 
 def did_you_mean(given: str, names: Iterable[str], otherwise: str, cutoff: float = 0.4) -> str:
@@ -16,6 +18,20 @@ def did_you_mean(given: str, names: Iterable[str], otherwise: str, cutoff: float
 
     close = difflib.get_close_matches(given, list(names), n=1, cutoff=cutoff)
     return f"Did you mean {close[0]}?" if close else otherwise
+
+
+def dotted_values(nested: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested mappings with their dotted names, such as ``optimiser.epochs``; an empty mapping has
+    none.
+
+    Args:
+        at: what all names begin with.
+    """
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from dotted_values(value, f"{at}{name}.")
+        else:
+            yield f"{at}{name}", value
 
 
 def duration_text(seconds: float) -> str:

@@ -55,7 +55,8 @@ def make_plan(
     """Find the data and models of an Experiment, and return its plan. Raises BadInput.
 
     Args:
-        data: name in the YAML -> local folder; ``models`` likewise.
+        data: name in the YAML -> local folder.
+        models: the same for models.
     """
     return _planned(experiment, data, models)[1]
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from misstep.plan.kinds import StageKind
 from misstep.plan.params import ReportParams
+from misstep.text import dotted_values
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def settings_of(stages: Iterable[Made]) -> dict[Setting, Any]:
                 arms[key].append(point.arm)
     for stage in stages:
         of = arms.get(stage.key, []) if stage.kind in _OF_ARMS else [""]
-        for name, value in _flat(stage.params):
+        for name, value in dotted_values(stage.params):
             path = _path(_places(stage), name)
             if path is not None:
                 found.update({Setting(path, arm): value for arm in of})
@@ -174,16 +175,6 @@ def _places(stage: Made) -> Mapping[str, str | None]:
     if stage.kind is StageKind.SAMPLE:
         return _OWN_SAMPLES if stage.params.get("split") == "train" else _TEST_SAMPLES
     return _PLACES.get(stage.kind, {})
-
-
-def _flat(params: Mapping[str, Any], at: str = "") -> Iterable[tuple[str, Any]]:
-    """Yield dotted names with values; an empty mapping has none."""
-    for name, value in params.items():
-        path = f"{at}{name}"
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{path}.")
-        else:
-            yield path, value
 
 
 def _path(places: Mapping[str, str | None], name: str) -> str | None:

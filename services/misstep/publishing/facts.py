@@ -14,6 +14,7 @@ from misstep.plan.planner import Plan
 from misstep.publishing.choose import Choice
 from misstep.publishing.shared_yaml import externals_of
 from misstep.spec.experiment import Experiment
+from misstep.text import dotted_values
 
 
 @dataclass(frozen=True)
@@ -138,15 +139,11 @@ def gather_facts(
     )
 
 
-def settings_of(params: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
+def settings_of(params: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield a stage's parameters as (dotted name, value); those that are not set, and the prompt, are left out."""
-    for name, value in params.items():
-        if value is None or value in ([], {}) or (name == "prompt" and not at):
-            continue
-        if isinstance(value, Mapping):
-            yield from settings_of(value, f"{at}{name}.")
-        else:
-            yield f"{at}{name}", value
+    for name, value in dotted_values({name: value for name, value in params.items() if name != "prompt"}):
+        if value is not None and value != []:
+            yield name, value
 
 
 def _names(experiment: Experiment) -> dict[str, str]:
