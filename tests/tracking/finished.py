@@ -8,10 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from misstep.artifacts import manifest as m
+from misstep.artifacts import manifest
 from misstep.artifacts.output import Output
 from misstep.artifacts.records import SELECTION, TRAINING_LOG
-from misstep.artifacts.writer import write_block
 from misstep.evaluation.estimates import CellWorth, Estimate, Worth
 from misstep.evaluation.results import Answers, Cell, Problems, Results
 from misstep.evaluation.results_table import as_csv
@@ -23,6 +22,7 @@ from misstep.spec import Experiment, parse_experiment
 from misstep.store.base import Store
 from misstep.store.open import open_store
 from misstep.terms.methods import Method
+from tests.artifacts.making import finish_block
 
 STEPS = 40
 """Rows of each training's log."""
@@ -78,11 +78,8 @@ def training_tables(steps: int = STEPS) -> dict[str, pa.Table]:
 
 def commit(store: Store, stage: FrozenStage, scratch: Path, output: Output) -> None:
     scratch.mkdir(exist_ok=True)
-    parts = write_block(store, stage.key, stage.kind, 0, 1, output, scratch)
-    m.put_receipt(
-        store, stage.key, m.Receipt(block=0, blocks=1, parts=parts, summary=dict(output.summary), seconds=1.0)
-    )
-    m.commit(store, stage, 1)
+    finish_block(store, stage, 0, 1, output, scratch)
+    manifest.commit(store, stage, 1)
 
 
 def output_of(stage: FrozenStage, scratch: Path, steps: int = STEPS) -> Output:
