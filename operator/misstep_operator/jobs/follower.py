@@ -54,21 +54,17 @@ def why_not_tracked(experiment: Experiment, rule: Rule | None, settings: Setting
 
 
 def _obstacle(name: TrackerName, tracking: Tracking, rule: Rule | None) -> str:
+    listed = None if rule is None else rule.trackers
     match name:
         case "mlflow" if tracking.mlflow is not None:
             if urlsplit(tracking.mlflow.uri).hostname in _THIS_POD:
                 return messages.TRACKER_IN_POD
-            if rule is not None and rule.trackers is not None and not _may_be_asked(tracking.mlflow.uri, rule.trackers):
-                return messages.tracker_not_listed(rule.trackers)
-            return ""
-        case "wandb" if tracking.wandb is not None:
-            if tracking.wandb.mode == "offline":
-                return messages.FILES_IN_POD
-            if rule is not None and rule.trackers is not None and "wandb" not in rule.trackers:
-                return messages.tracker_not_listed(rule.trackers)
-            return ""
+            allowed = listed is None or _may_be_asked(tracking.mlflow.uri, listed)
+        case "wandb" if tracking.wandb is not None and tracking.wandb.mode == "online":
+            allowed = listed is None or "wandb" in listed
         case _:
             return messages.FILES_IN_POD
+    return "" if allowed else messages.tracker_not_listed(listed or ())
 
 
 def _may_be_asked(uri: str, listed: tuple[str, ...]) -> bool:

@@ -32,12 +32,12 @@ def follow(
 
     SIGTERM means that nothing more will be made: what there is is logged, and the exit code is 0.
     """
+    from misstep.api.opening import store_of
     from misstep.cli.terminal import say
     from misstep.cli.track import chosen, log
     from misstep.plan.configmap import PLAN_FILE, unpack
     from misstep.plan.extras import need
     from misstep.spec.load import parse_experiment
-    from misstep.store.open import open_store
 
     over = threading.Event()
     signal.signal(signal.SIGTERM, lambda _signal, _frame: over.set())
@@ -58,9 +58,8 @@ def follow(
     except OSError as error:
         raise BadInput("PLAN", str(plan), f"{error.strerror}: give the file with the plan.") from error
     made = unpack({PLAN_FILE: base64.b64encode(packed).decode()})
-    store = open_store(made.storage, patient=False)
     place, rows, whole = log(
-        made, given.resolved(), store, name, tracking, over.is_set, wait=True, patience=_PATIENCE, sleep=sleep
+        made, given.resolved(), store_of(made), name, tracking, over.is_set, wait=True, patience=_PATIENCE, sleep=sleep
     )
     say(f"{name}: {rows:,} rows logged{'' if whole else '; some are missing'}; {place}")
     if not whole:
